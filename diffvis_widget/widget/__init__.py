@@ -1,0 +1,1 @@
+"""The notebook side: the widget, its worker, its messages and its charts."""
