@@ -1,4 +1,4 @@
-"""Finds the Chromium that browser tests drive; as a script (`python -m tests.chromium`) it installs one where needed."""
+"""Finds the Chromium that browser tests drive; `python -m tests.chromium` installs one where there is none."""
 
 from __future__ import annotations
 

@@ -1,0 +1,46 @@
+# setup   makes .venv, installs everything that the lower targets need, builds the front end
+# demo    opens JupyterLab on the quickstart notebook
+# test    all checks and all tests, in a real browser too
+# Python 3.11 or newer and make are enough: uv is used where it is there, Node comes from PyPI. PYTHON=... picks another Python.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+NPM := cd js && PATH="$(CURDIR)/$(BIN):$$PATH" npm
+
+.PHONY: setup demo test browser
+
+setup: .venv/installed
+	@$(BIN)/python hatch_build.py
+
+demo: setup
+	$(BIN)/diffvis demo
+
+test: setup browser js/node_modules/.package-lock.json
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(NPM) run lint
+	$(NPM) run check
+	$(NPM) run test
+	$(BIN)/pytest
+
+browser: .venv/installed
+	@$(BIN)/python -m tests.chromium
+
+# The environment is made anew only when it is gone, and completed when what it is made from has changed.
+.venv/installed: pyproject.toml constraints.txt hatch_build.py
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; name one with make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || if uv --version >/dev/null 2>&1; then uv venv --seed --python "$(PYTHON)" .venv; else \
+		$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update && apt-get install -y python3-venv && \
+		$(PYTHON) -m venv .venv; } || { rm -rf .venv; \
+		echo "This Python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; fi
+	@if uv --version >/dev/null 2>&1; then uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else $(BIN)/python -m pip install -c constraints.txt -e '.[dev]'; fi
+	@touch $@
+
+js/node_modules/.package-lock.json: js/package-lock.json
+	$(NPM) ci --include=dev --ignore-scripts --no-audit --no-fund
+	@touch $@
