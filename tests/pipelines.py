@@ -40,7 +40,8 @@ def _byte_symbols() -> list[str]:
 def _vocabulary(merges: int = _MERGES) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """CLIP's own vocabulary, cut after `merges` merges, from the file that open_clip carries."""
     spec = importlib.util.find_spec("open_clip")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     path = Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")[1 : merges + 1]
@@ -54,9 +55,7 @@ def _vocabulary(merges: int = _MERGES) -> tuple[dict[str, int], list[tuple[str, 
 def clip_tokenizer(max_length: int = 77, pad_token: str = "<|endoftext|>", merges: int = _MERGES) -> CLIPTokenizer:
     """A byte-level BPE tokenizer with CLIP's rules: any text tokenizes, rare words split."""
     vocabulary, pairs = _vocabulary(merges)
-    return CLIPTokenizer(
-        vocab=dict(vocabulary), merges=list(pairs), model_max_length=max_length, pad_token=pad_token
-    )
+    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(pairs), model_max_length=max_length, pad_token=pad_token)
 
 
 def _text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
@@ -139,7 +138,9 @@ def image_to_image(seed: int = 0) -> StableDiffusionImg2ImgPipeline:
 
 def inpainting(seed: int = 0, channels: int = 4) -> StableDiffusionInpaintPipeline:
     """Inpainting with a plain U-Net (4 channels, the latents are blended) or an inpainting one (9)."""
-    return _quiet(StableDiffusionInpaintPipeline(**_parts(seed, 16, in_channels=channels), requires_safety_checker=False))
+    return _quiet(
+        StableDiffusionInpaintPipeline(**_parts(seed, 16, in_channels=channels), requires_safety_checker=False)
+    )
 
 
 def stable_diffusion_xl(seed: int = 0) -> StableDiffusionXLPipeline:

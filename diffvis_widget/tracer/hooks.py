@@ -1,0 +1,74 @@
+"""Replacing an attribute of a live object for a while, so that any number of watchers see its calls.
+
+Watchers come and go in any order; the attribute is put back when the last one has gone.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+Watcher = Callable[..., Any]
+_guard = threading.RLock()
+
+
+class _Interception:
+    """A callable standing in for `owner.name`. Each watcher is called as watcher(original, *args, **kwargs)."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner = owner
+        self.name = name
+        self.own = name in vars(owner)
+        self.original = getattr(owner, name)
+        self.watchers: tuple[Watcher, ...] = ()
+        # `inspect.signature` follows __wrapped__: diffusers asks schedulers which arguments they take
+        self.__wrapped__ = self.original
+        self.__name__ = name
+        self.__doc__ = getattr(self.original, "__doc__", None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = self.original
+        for watcher in self.watchers:
+            call = functools.partial(watcher, call)
+        return call(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A deep copy of the owner gets its own unwatched method: it must not act on the original."""
+        copied = memo.get(id(self.owner))
+        return self.original if copied is None else types.MethodType(getattr(type(self.owner), self.name), copied)
+
+
+def watch(owner: Any, name: str, watcher: Watcher) -> Callable[[], None]:
+    """Let `watcher(original, *args, **kwargs)` answer calls of `owner.name`. Returns the function that ends it."""
+    with _guard:
+        present = vars(owner).get(name)
+        interception = present if isinstance(present, _Interception) else _Interception(owner, name)
+        interception.watchers = (*interception.watchers, watcher)
+        if present is not interception:
+            vars(owner)[name] = interception
+
+    def remove() -> None:
+        with _guard:
+            interception.watchers = tuple(one for one in interception.watchers if one is not watcher)
+            # somebody who replaced the attribute meanwhile keeps their replacement; ours then only passes calls on
+            if not interception.watchers and vars(owner).get(name) is interception:
+                if interception.own:
+                    vars(owner)[name] = interception.original
+                else:
+                    del vars(owner)[name]
+
+    return remove
+
+
+def unwatched(owner: Any, name: str) -> Any:
+    """`owner.name` as it is without any watcher."""
+    present = vars(owner).get(name)
+    return present.original if isinstance(present, _Interception) else getattr(owner, name)
+
+
+def is_watched(value: Any) -> bool:
+    """Whether a value found in an object's attributes is one of our stand-ins."""
+    return isinstance(value, _Interception)

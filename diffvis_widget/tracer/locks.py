@@ -1,0 +1,39 @@
+"""One lock per denoiser: two threads in one diffusers pipeline crash, so whoever runs it holds this."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from .families import find, plain
+
+_locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()  # pyright: ignore
+_guard = threading.Lock()
+_state = threading.local()
+
+
+def denoiser_lock(pipe: Any) -> threading.RLock:  # pyright: ignore
+    """The lock of the pipeline's denoiser, the same for all pipelines that share it. It is re-entrant."""
+    _, denoiser = find(pipe)
+    with _guard:
+        return _locks.setdefault(plain(denoiser), threading.RLock())
+
+
+@contextlib.contextmanager
+def own_decoding() -> Iterator[None]:
+    """While in it, this thread's decodes are previews, not the end of a traced run."""
+    before = is_own_decoding()
+    _state.decoding = True
+    try:
+        yield
+    finally:
+        _state.decoding = before
+
+
+def is_own_decoding() -> bool:
+    return getattr(_state, "decoding", False)

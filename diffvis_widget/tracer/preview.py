@@ -1,0 +1,104 @@
+"""Latents to RGB: exactly by the pipeline's VAE, or nearly and at once by a linear map fitted to one exact decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .locks import denoiser_lock, own_decoding
+
+Images = NDArray[np.uint8]
+Latents = NDArray[Any] | Tensor
+
+
+def decode(pipe: Any, latents: Latents) -> Images:
+    """Latents (n, C, h, w), as the pipeline's loop holds them, decoded by its VAE to uint8 (n, H, W, 3).
+
+    The same arithmetic as the pipeline's own last lines, so the same pixels. Raises ValueError for another shape.
+    """
+    if latents.ndim != 4:
+        raise ValueError(f"latents must be (n, C, h, w), not of shape {tuple(latents.shape)}")
+    vae = pipe.vae
+    tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
+    with torch.no_grad(), own_decoding():
+        # SDXL's VAE overflows in half precision: its pipeline decodes in float32, and says so in the VAE's config
+        upcast = vae.dtype == torch.float16 and bool(getattr(vae.config, "force_upcast", False))
+        if upcast:
+            vae.to(torch.float32)
+        try:
+            tensor = tensor.to(device=pipe._execution_device, dtype=vae.dtype)
+            return to_pixels(vae.decode(to_vae(vae, tensor), return_dict=False)[0])
+        finally:
+            if upcast:
+                vae.to(torch.float16)
+
+
+def decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
+    """`decode` for a Trace: waits while another thread uses the pipeline's denoiser."""
+
+    def run(latents: NDArray[Any]) -> Images:
+        with denoiser_lock(pipe):
+            return decode(pipe, latents)
+
+    return run
+
+
+def to_vae(vae: Any, latents: Tensor) -> Tensor:
+    """Undo the scaling that a pipeline's loop keeps its latents in, as diffusers' pipelines do."""
+    config = vae.config
+    scaling = float(config.scaling_factor)
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and std is not None:
+        means = torch.tensor(mean, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
+        stds = torch.tensor(std, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
+        return latents * stds / scaling + means
+    shift = getattr(config, "shift_factor", None)
+    latents = latents / scaling
+    return latents if shift is None else latents + shift
+
+
+def to_pixels(decoded: Tensor) -> Images:
+    """VAE output (n, 3, H, W) in -1..1 to uint8 (n, H, W, 3), in the order of operations of VaeImageProcessor."""
+    pictures = (decoded * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
+    return np.round(pictures * 255).astype(np.uint8)
+
+
+class Preview:
+    """A cheap live view: each latent pixel through one affine map, fitted anew from exact decodes now and then.
+
+    Least squares between the latents (C and a constant) and the exactly decoded picture averaged over the pixels that
+    one latent pixel stands for: the known "latent to RGB" factors, but for any VAE.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._factors: NDArray[np.float32] | None = None
+        self._scale = 1
+
+    def image(self, latents: Latents) -> Images:
+        """Latents (C, h, w) to uint8 (H, W, 3), H and W as the VAE would give. The first call decodes exactly."""
+        array = latents.detach().float().cpu().numpy() if isinstance(latents, Tensor) else latents.astype(np.float32)
+        if array.ndim != 3:
+            raise ValueError(f"latents must be (C, h, w), not of shape {tuple(array.shape)}")
+        if self._factors is None:
+            return self.fit(array)
+        columns = array.reshape(len(array), -1).T
+        colours = np.concatenate([columns, np.ones_like(columns[:, :1])], axis=1) @ self._factors
+        small = np.clip(np.round(colours * 255), 0, 255).astype(np.uint8).reshape(*array.shape[1:], 3)
+        return small.repeat(self._scale, axis=0).repeat(self._scale, axis=1)
+
+    def fit(self, latents: NDArray[Any]) -> Images:
+        """Decode latents (C, h, w) exactly, fit the map to the result, and return it: uint8 (H, W, 3)."""
+        exact = decoder(self._pipe)(latents[None])[0]
+        channels, height, width = latents.shape
+        self._scale = exact.shape[0] // height
+        blocks = exact.reshape(height, self._scale, width, self._scale, 3).mean(axis=(1, 3), dtype=np.float32) / 255
+        columns = latents.astype(np.float32).reshape(channels, -1).T
+        design = np.concatenate([columns, np.ones_like(columns[:, :1])], axis=1)
+        self._factors = np.linalg.lstsq(design, blocks.reshape(-1, 3), rcond=None)[0].astype(np.float32)
+        return exact

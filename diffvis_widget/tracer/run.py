@@ -1,0 +1,185 @@
+"""One pipeline call while it is traced: what is captured at each step, brought to the CPU, and laid into its traces.
+
+On a GPU nothing waits inside a step: copies go to pinned memory behind the kernels that fill them, and are read when
+they have arrived. At the latest when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..traces import Layer, Record, Step, Trace
+from ..traces.model import Decoder, Keep
+from ..traces.resize import mean_maps
+from .families import Family
+from .prediction import NoiseLevels
+from .request import Request
+
+
+@dataclass
+class Captured:
+    """One step, on its way from the device. Tensors lie on the CPU, or will when `arrived` has happened."""
+
+    index: int | None
+    timestep: Tensor | float
+    second_order: bool
+    sample: Tensor
+    output: Tensor
+    result: Tensor
+    raw: Tensor | None
+    maps: dict[str, Tensor]
+    prompt_matches: Tensor | None
+    arrived: torch.cuda.Event | None = None
+
+    def ready(self, wait: bool) -> bool:
+        if self.arrived is None:
+            return True
+        if wait:
+            self.arrived.synchronize()
+        return wait or self.arrived.query()
+
+
+def fetch(tensor: Tensor) -> Tensor:
+    """A copy on the CPU that later changes of `tensor` do not reach; on CUDA it fills while the device goes on."""
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()  # numpy has no bfloat16; widening loses nothing
+    if not tensor.is_cuda:
+        return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+class Run:
+    """The traces of one pipeline call, one per image."""
+
+    def __init__(
+        self,
+        family: Family,
+        request: Request,
+        levels: NoiseLevels,
+        heads: Mapping[str, int],
+        keep: Keep,
+        meta: Mapping[str, Any],
+        seeds: Sequence[int | None],
+        decoder: Decoder,
+    ) -> None:
+        self.family = family
+        self.request = request
+        self.levels = levels
+        self.heads = heads
+        self.keep: Keep = keep
+        self.meta = dict(meta)
+        self.seeds = seeds
+        self.decoder = decoder
+        self.traces: list[Trace] = []
+        self.steps = 0
+        self.last_result: Tensor | None = None
+        self._waiting: deque[Captured] = deque()
+
+    def add(self, captured: Captured, device: torch.device) -> None:
+        """Queue a step whose tensors are on their way."""
+        if device.type == "cuda":
+            captured.arrived = torch.cuda.Event()
+            captured.arrived.record(torch.cuda.current_stream(device))
+        self._waiting.append(captured)
+
+    def settle(self, wait: bool) -> list[Step]:
+        """Lay the steps that have arrived (all of them, if `wait`) into the traces, and return them."""
+        done: list[Step] = []
+        while self._waiting and self._waiting[0].ready(wait):
+            done.append(self._lay(self._waiting.popleft()))
+        return done
+
+    def _lay(self, captured: Captured) -> Step:
+        if captured.prompt_matches is not None and not bool(captured.prompt_matches):
+            raise RuntimeError(
+                "the rows of the denoiser's batch that should carry the prompt carry something else: this pipeline "
+                f"orders its batch in a way that the {self.family.name} entry does not know, so it cannot be traced"
+            )
+        timestep = float(captured.timestep)
+        second = captured.second_order or self.levels.corrects(captured.index)
+        level = self.levels.at(captured.index, timestep, second)
+        step = Step(self.steps, timestep, float(np.float32(level.ratio)), second)
+        sample, output, result = (part.numpy() for part in (captured.sample, captured.output, captured.result))
+        output = output[:, : sample.shape[1]]  # a learned variance follows the prediction
+        clean = level.clean(sample, output).astype(sample.dtype)
+        guidance = self._guidance(captured.raw, sample.shape[1])
+        size = (int(sample.shape[2]), int(sample.shape[3]))
+        if not self.traces:
+            self._open(captured, size)
+        for image, trace in enumerate(self.traces):
+            trace.append(
+                Record(
+                    step=step,
+                    latents=sample[image],
+                    result=result[image],
+                    prediction=clean[image],
+                    guidance=None if guidance is None else guidance[image],
+                    visible=level.visible,
+                    maps=self._maps(captured, trace, image),
+                )
+            )
+        self.steps += 1
+        return step
+
+    def _open(self, captured: Captured, size: tuple[int, int]) -> None:
+        """Make the traces: only now is it known on which grids the layers work."""
+        layers: list[Layer] = []
+        for name, maps in captured.maps.items():
+            grid = self.family.grid(int(maps.shape[2]), size)
+            if grid is None:
+                raise RuntimeError(f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents")
+            layers.append(Layer(name, self.family.kind, self.heads[name], grid, False))
+        layers = [Layer(one.name, one.kind, one.heads, one.grid, self.family.default(one, layers)) for one in layers]
+        for image in range(self.request.images):
+            self.traces.append(
+                Trace(
+                    prompt=self.request.prompts[image],
+                    negative_prompt=self.request.negatives[image],
+                    words=self.request.words[image],
+                    layers=layers,
+                    keep=self.keep,
+                    meta={**self.meta, "seed": self.seeds[image % len(self.seeds)], "image_index": image},
+                    decoder=self.decoder,
+                )
+            )
+
+    def _maps(self, captured: Captured, trace: Trace, image: int) -> tuple[NDArray[np.float16], ...]:
+        words = trace.words
+        maps: list[NDArray[np.float16]] = []
+        for layer in trace.layers:
+            heads = layer.heads if self.keep == "heads" else 1
+            if layer.name not in captured.maps:  # skipped at this step, by a cache for example
+                maps.append(np.full((heads, len(words), *layer.grid), np.nan, dtype=np.float16))
+                continue
+            taken = captured.maps[layer.name][image, :, :, : len(words)].numpy()
+            laid = np.moveaxis(taken, -1, 1).reshape(taken.shape[0], len(words), *layer.grid)
+            maps.append(np.ascontiguousarray(laid))
+        if self.keep != "words":
+            return tuple(maps)
+        chosen = [maps[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
+        return (mean_maps(chosen)[None].astype(np.float16),)
+
+    def _guidance(self, raw: Tensor | None, channels: int) -> NDArray[np.float32] | None:
+        """Root mean square over channels of conditional minus unconditional output, (images, h, w)."""
+        if raw is None:
+            return None
+        images = self.request.images
+        both = raw.numpy().astype(np.float32)[:, :channels]
+        return np.sqrt(np.mean((both[images:] - both[:images]) ** 2, axis=1))
+
+    def finish(self, latents: Tensor | None, images: NDArray[np.uint8] | None) -> None:
+        """The pipeline decodes its final latents: keep them, where it changed them after the last step, and the images."""
+        for index, trace in enumerate(self.traces):
+            trace.finish(
+                image=None if images is None else images[index],
+                latents=None if latents is None else latents[index].numpy(),
+            )

@@ -1,0 +1,337 @@
+"""Watching a diffusers pipeline while it runs, without changing what it does: Tracer and trace().
+
+A run is seen through five calls that every such pipeline makes on its own parts: `encode_prompt` (the texts),
+`scheduler.set_timesteps` (a run begins), the denoiser (attention, raw output), `scheduler.step` (sample and guided
+output of a step), and `vae.decode` (the end). Each is answered by the original, unchanged; all is put back on exit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..traces import Step, Trace
+from ..traces.model import Keep
+from . import families
+from .attention import AttentionReader
+from .hooks import watch
+from .locks import denoiser_lock, is_own_decoding
+from .meta import describe
+from .prediction import NoiseLevels, is_second_order, kind_of
+from .preview import decoder, to_pixels, to_vae
+from .request import Request, read_request
+from .run import Captured, Run, fetch
+
+_KEEPS = ("words", "layers", "heads")
+
+
+class Tracer:
+    """Records every generation that the pipeline makes inside the `with` block, in this thread.
+
+    keep: "words" (the mean over the default layers), "layers" (each layer, mean over heads) or "heads" (all).
+    on_step: called with each finished Step; `traces` then hold everything up to and including it. An exception it
+    raises ends the pipeline's call; the finished steps stay in `traces`.
+    compiled: a denoiser under torch.compile cannot be read and is refused, unless this is "eager": it then runs
+    uncompiled inside the block, and a warning says so.
+
+    `traces` has one Trace per generated image, of all calls made in the block; `trace` is the only one.
+    Raises TypeError or ValueError at once for a pipeline that cannot be read, naming why.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        keep: Keep = "layers",
+        on_step: Callable[[Step], object] | None = None,
+        compiled: Literal["eager"] | None = None,
+    ) -> None:
+        if keep not in _KEEPS:
+            raise ValueError(f'keep must be "words", "layers" or "heads", not {keep!r}')
+        if on_step is not None and not callable(on_step):
+            raise TypeError(f"on_step must be a function of a Step, not {on_step!r}")
+        if compiled not in (None, "eager"):
+            raise ValueError(f'compiled must be None or "eager", not {compiled!r}')
+        self.pipe = pipe
+        self.keep: Keep = keep
+        self._on_step = on_step
+        self._compiled = compiled
+        self._family, self._denoiser = families.find(pipe)
+        self._finished: list[Trace] = []
+        self._active: ExitStack | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._run: Run | None = None
+        self._request: Request | None = None
+        self._levels: NoiseLevels | None = None
+        self._seeds: list[int | None] = [None]
+        self._raw: Tensor | None = None
+        self._matches: Tensor | None = None
+        self._scheduler: Any = None
+        self._scheduler_off: list[Callable[[], None]] = []
+
+    # -- the block -----------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._active is not None:
+            raise RuntimeError("this Tracer is already in a with block; make another one")
+        self._forget()
+        self._family, self._denoiser = families.find(self.pipe)
+        denoiser = families.plain(self._denoiser)
+        sites = self._family.sites(denoiser)
+        if reason := families.unreadable(sites):
+            raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
+        kind_of(self.pipe.scheduler)
+        compiled = families.is_compiled(self._denoiser)
+        if compiled and self._compiled is None:
+            raise ValueError(
+                "the denoiser is compiled by torch.compile, which hides its attention; "
+                'pass compiled="eager" to run it uncompiled while it is traced'
+            )
+        with ExitStack() as stack:
+            lock = denoiser_lock(self.pipe)
+            lock.acquire()
+            stack.callback(lock.release)
+            if compiled:
+                warnings.warn("the compiled denoiser runs uncompiled while it is traced", stacklevel=2)
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            self._thread = threading.get_ident()
+            self._reader = AttentionReader(sites, heads=self.keep == "heads")
+            stack.callback(self._reader.detach)
+            self._reader.attach()
+            before = self._denoiser.register_forward_pre_hook(self._denoiser_begins, with_kwargs=True)
+            stack.callback(before.remove)
+            after = self._denoiser.register_forward_hook(self._denoiser_ends, always_call=True)
+            stack.callback(after.remove)
+            for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
+                if hasattr(self.pipe, name):
+                    stack.callback(watch(self.pipe, name, watcher))
+            if getattr(self.pipe, "vae", None) is not None:
+                stack.callback(watch(self.pipe.vae, "decode", self._decode))
+            stack.callback(self._leave_scheduler)
+            self._watch_scheduler()
+            self._active = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stack, self._active = self._active, None
+        assert stack is not None
+        with stack:
+            run = self._run
+            if run is not None:
+                self._announce(run.settle(wait=True), silent=error is not None)
+            self._close_run()
+        if error is None and not self._finished:
+            warnings.warn(
+                "nothing was traced: the pipeline was not called inside the with block, or in another thread",
+                stacklevel=2,
+            )
+
+    @property
+    def traces(self) -> list[Trace]:
+        """One Trace per image of every call so far; those of a running call grow with each step."""
+        run = self._run
+        if run is not None and threading.get_ident() == self._thread:
+            run.settle(wait=True)
+        return [*self._finished, *(run.traces if run is not None else [])]
+
+    @property
+    def trace(self) -> Trace:
+        """The only Trace. Raises ValueError where there is none, or several."""
+        traces = self.traces
+        if len(traces) != 1:
+            raise ValueError(f"trace: there are {len(traces)} traces; use tracer.traces")
+        return traces[0]
+
+    # -- what the pipeline calls -----------------------------------------------------------------------------------------
+
+    def _elsewhere(self) -> bool:
+        return threading.get_ident() != self._thread or self._active is None
+
+    def _encode_prompt(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not self._elsewhere():
+            self._close_run()
+            self._watch_scheduler()
+            self._request = read_request(self.pipe, original, result, args, kwargs)
+        return result
+
+    def _prepare_latents(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not self._elsewhere():
+            generator = inspect.signature(original).bind(*args, **kwargs).arguments.get("generator")
+            generators = generator if isinstance(generator, list) else [generator]
+            self._seeds = [None if one is None else int(one.initial_seed()) for one in generators] or [None]
+        return original(*args, **kwargs)
+
+    def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not self._elsewhere():
+            self._close_run()
+            self._levels = NoiseLevels(self._scheduler)
+        return result
+
+    def _denoiser_begins(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        if self._elsewhere() or (self._request is None and self._run is None):
+            return
+        text = kwargs.get(self._family.text)
+        if text is None:
+            names = list(inspect.signature(families.plain(module).forward).parameters)
+            text = args[names.index(self._family.text)]
+        if self._run is None:
+            self._open_run()
+        assert self._run is not None
+        request = self._run.request
+        batch = int(text.shape[0])
+        rows = self._family.conditional(batch, request.images)
+        if self._reader.words is None:
+            self._matrix = request.matrix(text.device)
+            prompt = request.embeddings.to(text.device, text.dtype)
+            same = text.shape[1:] == prompt.shape[1:] and rows.start >= 0
+            if not same:
+                raise RuntimeError(
+                    f"the denoiser was given text of shape {tuple(text.shape)} for a prompt encoded to "
+                    f"{tuple(prompt.shape)}: this pipeline feeds its denoiser in a way that cannot be traced"
+                )
+            self._matches = fetch((text[rows] == prompt).all())
+        self._reader.begin(batch, rows, self._matrix)
+
+    def _denoiser_ends(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._elsewhere() or self._run is None:
+            return
+        self._reader.end()
+        if output is not None:
+            self._raw = output[0]
+
+    def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        run = None if self._elsewhere() else self._run
+        if run is None:
+            return original(*args, **kwargs)
+        asked = inspect.signature(original).bind(*args, **kwargs).arguments
+        device = asked["sample"].device
+        second = is_second_order(self._scheduler)
+        sample, output = fetch(asked["sample"]), fetch(asked["model_output"])
+        timestep = asked["timestep"]
+        result = original(*args, **kwargs)
+        index = getattr(self._scheduler, "step_index", None)
+        raw = self._raw
+        guided = raw is not None and len(raw) == 2 * run.request.images
+        self._check_seen(run)
+        run.last_result = result[0].detach()
+        run.add(
+            Captured(
+                index=None if index is None else index - 1,
+                timestep=fetch(timestep) if isinstance(timestep, Tensor) else float(timestep),
+                second_order=second,
+                sample=sample,
+                output=output,
+                result=fetch(result[0]),
+                raw=fetch(raw) if guided and raw is not None else None,
+                maps={
+                    name: fetch(self._reader.taken[name]) for name in self._reader.sites if name in self._reader.taken
+                },
+                prompt_matches=self._matches,
+            ),
+            device,
+        )
+        self._raw, self._matches = None, None
+        self._reader.taken = {}
+        self._announce(run.settle(wait=self._on_step is not None))
+        return result
+
+    def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        run = self._run
+        if self._elsewhere() or run is None or is_own_decoding() or run.last_result is None:
+            return result
+        latents = args[0] if args else kwargs["z"]
+        images = result[0]
+        if len(latents) == run.request.images and latents.shape[1:] == run.last_result.shape[1:]:
+            run.settle(wait=True)
+            vae = self.pipe.vae
+            changed = not torch.equal(to_vae(vae, run.last_result).to(latents.dtype), latents)
+            run.finish(_from_vae(vae, latents) if changed else None, to_pixels(images.detach()))
+        return result
+
+    # -- runs ------------------------------------------------------------------------------------------------------------
+
+    def _watch_scheduler(self) -> None:
+        """Follow the pipeline's scheduler, which the user may exchange inside the block."""
+        if self._scheduler is self.pipe.scheduler:
+            return
+        kind_of(self.pipe.scheduler)
+        self._leave_scheduler()
+        self._scheduler = self.pipe.scheduler
+        self._scheduler_off = [
+            watch(self._scheduler, "set_timesteps", self._set_timesteps),
+            watch(self._scheduler, "step", self._step),
+        ]
+
+    def _leave_scheduler(self) -> None:
+        while self._scheduler_off:
+            self._scheduler_off.pop()()
+        self._scheduler = None
+
+    def _open_run(self) -> None:
+        assert self._request is not None
+        if self._levels is None:
+            self._levels = NoiseLevels(self._scheduler)
+        planned = getattr(self.pipe, "_num_timesteps", None) or len(self._levels.timesteps)
+        self._run = Run(
+            family=self._family,
+            request=self._request,
+            levels=self._levels,
+            heads={name: int(module.heads) for name, module in self._reader.sites.items()},  # pyright: ignore
+            keep=self.keep,
+            meta={
+                **describe(self.pipe, self._denoiser),
+                "guidance_scale": _number(getattr(self.pipe, "guidance_scale", None)),
+                "planned_steps": int(planned),
+            },
+            seeds=self._seeds,
+            decoder=decoder(self.pipe),
+        )
+        self._request = None
+        self._reader.words = None
+
+    def _close_run(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            self._announce(run.settle(wait=True), silent=True)
+            self._finished += run.traces
+        self._raw, self._matches = None, None
+        self._reader.words = None
+
+    def _check_seen(self, run: Run) -> None:
+        if run.last_result is None and not self._reader.taken:
+            raise RuntimeError(
+                "no attention was seen while the denoiser ran: its processors compute it in a way that cannot be read; "
+                "call set_default_attn_processor() on the denoiser to trace it"
+            )
+
+    def _announce(self, steps: list[Step], silent: bool = False) -> None:
+        if self._on_step is not None and not silent:
+            for step in steps:
+                self._on_step(step)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _from_vae(vae: Any, latents: Tensor) -> Tensor:
+    """The inverse of `to_vae`, on the CPU."""
+    z = latents.detach().float()
+    zero = torch.zeros_like(z)
+    offset = to_vae(vae, zero)
+    slope = to_vae(vae, zero + 1) - offset
+    return ((z - offset) / slope).cpu()

@@ -1,0 +1,369 @@
+"""One generation, as data: what a pipeline was asked, what it did at each step, and where its words looked.
+
+A Trace is written by the tracer step by step and read by everything else, while it grows and afterwards. It knows
+numpy and nothing of torch: decoding latents is a function that the tracer gives it, or frames that a file brings.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, SupportsIndex, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lookup import pick_layers, pick_words
+from .resize import Floats, Size, mean_maps, resize
+
+WordKind = Literal["word", "special", "template", "padding", "truncated"]
+Keep = Literal["words", "layers", "heads"]
+FrameKind = Literal["prediction", "latents", "guidance"]
+Images = NDArray[np.uint8]
+Decoder = Callable[[NDArray[Any]], Images]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the prompt as the denoiser sees it.
+
+    text: as typed (punctuation is its own word); for other kinds the token's own text.
+    tokens: positions along the text keys of the denoiser, start token included; empty if the word was cut off.
+    kind: "word", "special" (start and end tokens), "template" (words that the pipeline adds), "padding" (one for
+    all) or "truncated" (beyond what the text encoder reads).
+    pieces: the text of each token, for words that were split.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    kind: WordKind
+    pieces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One evaluation of the denoiser that the scheduler consumed.
+
+    sigma: noise over signal (the sigma of k-diffusion); for flow matching its own sigma, 0..1.
+    second_order: a corrector's evaluation between two steps (Heun, KDPM2, PNDM's warm-up, ...).
+    """
+
+    index: int
+    timestep: float
+    sigma: float
+    second_order: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A place in the denoiser where image positions attend to the words.
+
+    name: dotted module path. kind: "cross" (keys are text only) or "joint" (keys are text and image).
+    grid: (h, w) of its maps. default: whether `heat_map` averages over it when no layer is asked for.
+    """
+
+    name: str
+    kind: Literal["cross", "joint"]
+    heads: int
+    grid: Size
+    default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one step adds to a trace.
+
+    latents: (C, h, w) that entered the denoiser. result: (C, h, w) after the scheduler's step.
+    visible: the factor that brings the latents to the scale the denoiser and the VAE know (1 unless the scheduler
+    keeps its noise unscaled). maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean.
+    """
+
+    step: Step
+    latents: NDArray[Any]
+    result: NDArray[Any]
+    prediction: NDArray[Any]
+    guidance: Floats | None
+    visible: float
+    maps: tuple[NDArray[np.float16], ...]
+
+
+class Trace:
+    """One generation. T is the number of steps finished so far; a running trace only grows.
+
+    Attributes: prompt, negative_prompt, words, layers, keep ("words", "layers" or "heads": what of the maps was
+    kept) and meta (seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values).
+    """
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        negative_prompt: str | None,
+        words: Sequence[Word],
+        layers: Sequence[Layer],
+        keep: Keep,
+        meta: Mapping[str, Any],
+        records: Sequence[Record] = (),
+        image: Images | None = None,
+        frames: Mapping[str, Images] | None = None,
+        decoder: Decoder | None = None,
+    ) -> None:
+        self.prompt = prompt
+        self.negative_prompt = negative_prompt
+        self.words = list(words)
+        self.layers = list(layers)
+        self.keep: Keep = keep
+        self.meta = dict(meta)
+        self._records = list(records)
+        self._image = image
+        self._decoder = decoder
+        given = frames or {}
+        self._frames: dict[str, dict[int, Images]] = {
+            kind: dict(enumerate(given[kind])) if kind in given else {} for kind in ("prediction", "latents")
+        }
+
+    def __repr__(self) -> str:
+        return f"Trace({self.prompt!r}, {len(self._records)} steps, {len(self.words)} words, {len(self.layers)} layers)"
+
+    # -- growing -----------------------------------------------------------------------------------------------------
+
+    def append(self, record: Record) -> None:
+        """Add a finished step. Called by the tracer, in order."""
+        self._records.append(record)
+
+    def finish(self, *, image: Images | None = None, latents: NDArray[Any] | None = None) -> None:
+        """Set what the pipeline ended with: its image uint8 (H, W, 3), its final latents (C, h, w)."""
+        if image is not None:
+            self._image = image
+        if latents is not None and self._records:
+            last = self._records[-1]
+            self._records[-1] = Record(
+                last.step, last.latents, latents, last.prediction, last.guidance, last.visible, last.maps
+            )
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> list[Record]:
+        """The finished steps with all that was kept of each."""
+        return list(self._records)
+
+    @property
+    def steps(self) -> list[Step]:
+        """One Step per denoiser evaluation that the scheduler consumed."""
+        return [record.step for record in self._records]
+
+    @property
+    def timesteps(self) -> Floats:
+        """float32 (T,)"""
+        return np.array([record.step.timestep for record in self._records], dtype=np.float32)
+
+    @property
+    def sigmas(self) -> Floats:
+        """float32 (T,): noise over signal at each step; for flow matching its own sigma."""
+        return np.array([record.step.sigma for record in self._records], dtype=np.float32)
+
+    @property
+    def latents(self) -> NDArray[Any]:
+        """(T + 1, C, h, w): [0] the initial noise, [k] what entered step k, [T] the latest result. float16 or float32."""
+        records = list(self._records)
+        if not records:
+            raise ValueError("latents: no step of this trace is finished yet")
+        return np.stack([*(record.latents for record in records), records[-1].result])
+
+    @property
+    def predictions(self) -> NDArray[Any]:
+        """(T, C, h, w): the clean latents that the model predicted at each step, guidance applied, before any clipping."""
+        records = list(self._records)
+        if not records:
+            raise ValueError("predictions: no step of this trace is finished yet")
+        return np.stack([record.prediction for record in records])
+
+    @property
+    def guidance(self) -> Floats | None:
+        """float32 (T, h, w): root mean square over channels of conditional minus unconditional output, or None."""
+        maps = [record.guidance for record in list(self._records)]
+        if not maps or any(part is None for part in maps):
+            return None
+        return np.stack(cast("list[Floats]", maps))
+
+    # -- pictures ----------------------------------------------------------------------------------------------------
+
+    @property
+    def image(self) -> Images:
+        """uint8 (H, W, 3): the picture the pipeline made; of an unfinished run, its latest latents decoded."""
+        if self._image is None:
+            self._image = self._decode(self.latents[-1:])[0]
+        return self._image
+
+    def frames(self, kind: FrameKind) -> Images:
+        """uint8 (T, H, W, 3), decoded when first asked for and then kept.
+
+        kind: "prediction" (the predicted picture), "latents" (the noisy picture that entered the step) or
+        "guidance" (grey on the latent grid, white is the largest value of the run).
+        Raises ValueError for another kind, for "guidance" of a run without guidance, and where there is no decoder.
+        """
+        if kind == "guidance":
+            return self._guidance_frames()
+        if kind not in ("prediction", "latents"):
+            raise ValueError(f'kind must be "prediction", "latents" or "guidance", not {kind!r}')
+        records = list(self._records)
+        if not records:
+            raise ValueError("frames: no step of this trace is finished yet")
+        known = self._frames[kind]
+        missing = [index for index in range(len(records)) if index not in known]
+        source = self.predictions if kind == "prediction" else self.visible_latents
+        for start in range(0, len(missing), 4):  # few at a time: a VAE needs much memory
+            part = missing[start : start + 4]
+            known.update(zip(part, self._decode(source[part]), strict=True))
+        return np.stack([known[index] for index in range(len(records))])
+
+    def _guidance_frames(self) -> Images:
+        guidance = self.guidance
+        if guidance is None:
+            raise ValueError("frames('guidance'): this run had no guidance (guidance_scale of 1 or less)")
+        grey = np.round(guidance * (255.0 / max(float(guidance.max()), 1e-12))).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+
+    def _decode(self, latents: NDArray[Any]) -> Images:
+        if self._decoder is None:
+            raise ValueError(
+                "this trace was opened from a file that holds no decoded frames, and has no pipeline to decode them: "
+                "save it with frames=True"
+            )
+        return self._decoder(latents)
+
+    def has_frames(self, kind: FrameKind) -> bool:
+        """Whether `frames(kind)` can answer: it is decoded already, or there is something to decode it with."""
+        if kind == "guidance":
+            return self.guidance is not None
+        return self._decoder is not None or len(self._frames[kind]) >= len(self._records) > 0
+
+    @property
+    def visible_latents(self) -> Floats:
+        """float32 (T, C, h, w): the latents that entered each step, on the scale that the VAE knows.
+
+        Schedulers of the Euler kind keep latents whose noise grows to many times the picture; these are scaled down.
+        """
+        records = list(self._records)
+        if not records:
+            raise ValueError("latents: no step of this trace is finished yet")
+        return np.stack([record.latents.astype(np.float32) * np.float32(record.visible) for record in records])
+
+    # -- words -------------------------------------------------------------------------------------------------------
+
+    def heat_map(
+        self,
+        word: str | int | Sequence[str | int],
+        step: int | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+    ) -> Floats:
+        """Attention probability of a word, float32 (h, w), values 0..1: no display scaling.
+
+        word: a text of the prompt in any case (all its occurrences summed), an index into `words` (one occurrence), or
+        a list of these (their sum). step: an index; None is the mean over steps. layer: a name, an index, a list,
+        "all", or None for the mean over the default layers. head: an index (needs keep="heads"); None is the mean.
+        size: (h, w) to resize to; a single layer comes on its own grid, several on the finest of them.
+        Raises KeyError for a word or layer that is not there (naming those that are), IndexError for a step or head out
+        of range, ValueError for a layer or head that was not kept, TypeError for arguments of other types.
+        """
+        chosen = pick_words(self.words, word)
+        return self.heat_maps(step=step, layer=layer, head=head, size=size)[chosen].sum(axis=0)
+
+    def heat_maps(
+        self,
+        step: int | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+    ) -> Floats:
+        """The maps of all words, float32 (len(words), h, w); those of truncated words are NaN. Arguments: `heat_map`."""
+        records = self._pick_step(step)
+        target = _check_size(size)
+        if self.keep == "words":
+            if layer is not None or head is not None:
+                raise ValueError(
+                    'layer and head need a trace kept with keep="layers" or keep="heads"; this has "words"'
+                )
+            indices = [0]
+        else:
+            indices = pick_layers(self.layers, layer)
+        if head is not None:
+            head = self._check_head(head, indices)
+        maps: list[Floats] = []
+        for index in indices:
+            per_step = [_over_heads(record.maps[index], head) for record in records]
+            known = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
+            maps.append(np.mean(known, axis=0, dtype=np.float32))
+        single = len(maps) == 1
+        result = maps[0] if single else mean_maps(maps, target)
+        if single and target is not None:
+            result = resize(result, target)
+        result = np.array(result, dtype=np.float32)
+        result[[index for index, word in enumerate(self.words) if not word.tokens]] = np.nan
+        return result
+
+    def _pick_step(self, step: int | None) -> list[Record]:
+        records = list(self._records)
+        if not records:
+            raise ValueError("heat maps: no step of this trace is finished yet")
+        if step is None:
+            return records
+        index = _index("step", step)
+        if not -len(records) <= index < len(records):
+            raise IndexError(f"step {index} is out of range: this trace has steps 0 to {len(records) - 1}")
+        return [records[index]]
+
+    def _check_head(self, head: int, layers: list[int]) -> int:
+        if self.keep != "heads":
+            raise ValueError(f'head needs a trace kept with keep="heads"; this one has keep="{self.keep}"')
+        index = _index("head", head)
+        fewest = min(self.layers[layer].heads for layer in layers)
+        if not 0 <= index < fewest:
+            raise IndexError(f"head {index} is out of range: the chosen layers have heads 0 to {fewest - 1}")
+        return index
+
+    # -- file --------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, frames: bool = True) -> Path:
+        """Write the trace to one file (see `open_trace`), whole or not at all. Returns the path.
+
+        frames: also keep the decoded pictures of every step, so that the file can be viewed without the model.
+        Raises OSError where the file cannot be written (no such folder, disk full); nothing is left half-written.
+        """
+        from .file import save
+
+        return save(self, path, frames=frames)
+
+
+def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
+    if head is not None:
+        return maps[head].astype(np.float32)
+    return maps[0].astype(np.float32) if len(maps) == 1 else maps.mean(axis=0, dtype=np.float32)
+
+
+def _index(name: str, value: Any) -> int:
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    try:
+        return operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+
+
+def _check_size(size: Any) -> Size | None:
+    if size is None:
+        return None
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise TypeError(f"size must be (height, width), not {size!r}") from None
+    height, width = _index("size", height), _index("size", width)
+    if not (1 <= height <= 8192 and 1 <= width <= 8192):
+        raise ValueError(f"size must be between 1 and 8192 in each direction, not {(height, width)}")
+    return height, width
