@@ -1,0 +1,53 @@
+// Builds the bundle that the Python package ships. `--dev` builds and serves the development page instead.
+import { readFile, stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import * as esbuild from "esbuild";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const LIMITS = { "widget.js": 80_000, "widget.css": 17_000 };
+
+const shared = {
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  charset: "utf8",
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  legalComments: "none",
+  logLevel: "warning",
+};
+
+if (process.argv.includes("--dev")) {
+  const context = await esbuild.context({
+    ...shared,
+    entryPoints: { page: here("dev/page.ts"), widget: here("src/styles/widget.css") },
+    outdir: here("dev/out"),
+    sourcemap: true,
+  });
+  const { port } = await context.serve({ servedir: here("dev"), host: "127.0.0.1" });
+  console.log(`http://127.0.0.1:${port}/`);
+} else {
+  const out = here("../diffvis_widget/widget/static/");
+  await esbuild.build({
+    ...shared,
+    entryPoints: { widget: here("src/index.ts") },
+    outdir: out,
+    minify: true,
+  });
+  await esbuild.build({
+    entryPoints: { widget: here("src/styles/widget.css") },
+    outdir: out,
+    bundle: true,
+    minify: true,
+    target: ["chrome110", "firefox115", "safari16.4"],
+    logLevel: "warning",
+  });
+  for (const [name, limit] of Object.entries(LIMITS)) {
+    const { size } = await stat(out + name);
+    console.log(`${name} ${(size / 1000).toFixed(1)} kB of ${limit / 1000} kB`);
+    if (size >= limit)
+      throw new Error(`${name} is ${size} bytes: every saved notebook carries it, the limit is ${limit}`);
+  }
+  const source = await readFile(`${out}widget.js`, "utf8");
+  if (!/export\s*\{[^}]*default/.test(source)) throw new Error("widget.js has no default export");
+}

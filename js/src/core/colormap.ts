@@ -1,0 +1,64 @@
+// Colours of data: perceptually uniform, readable without colour vision, the same in light and dark.
+
+/** Evenly spaced stops of viridis (van der Walt and Smith, CC0). */
+const VIRIDIS =
+  "440154481769472a7a433d843d4e8a355e8d2e6d8e297b8e23898e1f978b21a5852eb37c46c06f65cb5e89d548b0dd2fd8e219fde725";
+/** Evenly spaced stops of magma (van der Walt and Smith, CC0), for a quantity that is not attention. */
+const MAGMA =
+  "0000040907201a10423111654a1079621980792282912b81aa337dc23b75d9466bec5860f7725cfc8e64feaa74fec68afde2a3fcfdbf";
+
+export type Rgb = readonly [r: number, g: number, b: number];
+
+function stops(hex: string): Rgb[] {
+  return (hex.match(/.{6}/g) ?? []).map((stop) => {
+    const n = Number.parseInt(stop, 16);
+    return [n >> 16, (n >> 8) & 255, n & 255];
+  });
+}
+
+function table(hex: string): readonly Rgb[] {
+  const points = stops(hex);
+  return Array.from({ length: 256 }, (_, i) => {
+    const at = (i / 255) * (points.length - 1);
+    const k = Math.min(points.length - 2, Math.floor(at));
+    const [a, b] = [points[k], points[k + 1]];
+    if (!a || !b) return [0, 0, 0];
+    const mix = (c: 0 | 1 | 2) => Math.round(a[c] + (b[c] - a[c]) * (at - k));
+    return [mix(0), mix(1), mix(2)];
+  });
+}
+
+export type MapName = "viridis" | "magma";
+
+const HEX: Readonly<Record<MapName, string>> = { viridis: VIRIDIS, magma: MAGMA };
+
+/** 256 colours as little-endian RGBA words with full alpha, ready to be written into image data. */
+export function lookup(name: MapName): Uint32Array {
+  return Uint32Array.from(table(HEX[name]), ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
+}
+
+/** A CSS gradient from the map's low end to its high end. */
+export function gradient(name: MapName): string {
+  return `linear-gradient(90deg,${stops(HEX[name])
+    .map(([r, g, b]) => `rgb(${r} ${g} ${b})`)
+    .join()})`;
+}
+
+/** One colour per word when several lie on the picture: apart for every kind of colour vision (after Okabe and Ito). */
+export const HUES: readonly Rgb[] = [
+  [230, 159, 0],
+  [86, 180, 233],
+  [204, 121, 167],
+  [0, 158, 115],
+  [240, 228, 66],
+  [213, 94, 0],
+  [0, 114, 178],
+];
+
+export function hue(position: number): Rgb {
+  return HUES[position % HUES.length] ?? [230, 159, 0];
+}
+
+export function css([r, g, b]: Rgb): string {
+  return `rgb(${r} ${g} ${b})`;
+}

@@ -1,0 +1,107 @@
+// Heat maps as smooth fields: values are resampled first and coloured after, so that a colour always means its number.
+
+import type { Maps, Range } from "./protocol";
+
+/** Cubic (Catmull-Rom) weights that resample `from` cells to `to` points: 4 source indices and 4 weights a point. */
+interface Weights {
+  readonly index: Uint16Array;
+  readonly weight: Float32Array;
+}
+
+function weights(from: number, to: number): Weights {
+  const index = new Uint16Array(to * 4);
+  const weight = new Float32Array(to * 4);
+  for (let i = 0; i < to; i++) {
+    const at = ((i + 0.5) * from) / to - 0.5;
+    const base = Math.floor(at);
+    const t = at - base;
+    const w = [
+      -0.5 * t + t * t - 0.5 * t * t * t,
+      1 - 2.5 * t * t + 1.5 * t * t * t,
+      0.5 * t + 2 * t * t - 1.5 * t * t * t,
+      -0.5 * t * t + 0.5 * t * t * t,
+    ];
+    for (let k = 0; k < 4; k++) {
+      index[i * 4 + k] = Math.min(from - 1, Math.max(0, base + k - 1));
+      weight[i * 4 + k] = w[k] ?? 0;
+    }
+  }
+  return { index, weight };
+}
+
+/** Resamples byte maps of one grid to one raster; keeps its tables, so make one per raster and reuse it. */
+export class Resampler {
+  readonly values: Float32Array;
+  #scratch = new Float32Array(0);
+  #x: Weights | undefined;
+  #y: Weights | undefined;
+  #grid = "";
+
+  constructor(
+    readonly width: number,
+    readonly height: number,
+  ) {
+    this.values = new Float32Array(width * height);
+  }
+
+  /** The map of `word`, 0..255 between its own lo and hi, on this raster. The array is reused by the next call. */
+  resample(maps: Maps, word: number): Float32Array {
+    const { width: w, height: h } = maps;
+    if (this.#grid !== `${h}x${w}`) {
+      this.#grid = `${h}x${w}`;
+      this.#x = weights(w, this.width);
+      this.#y = weights(h, this.height);
+      this.#scratch = new Float32Array(h * this.width);
+    }
+    const { index: xi, weight: xw } = this.#x as Weights;
+    const { index: yi, weight: yw } = this.#y as Weights;
+    const source = maps.data.subarray(word * h * w, (word + 1) * h * w);
+    const wide = this.#scratch;
+    for (let y = 0, out = 0; y < h; y++) {
+      const from = y * w;
+      for (let x = 0; x < this.width; x++, out++) {
+        let sum = 0;
+        for (let k = x * 4; k < x * 4 + 4; k++) sum += (source[from + (xi[k] ?? 0)] ?? 0) * (xw[k] ?? 0);
+        wide[out] = sum;
+      }
+    }
+    const values = this.values;
+    for (let y = 0, out = 0; y < this.height; y++) {
+      for (let x = 0; x < this.width; x++, out++) {
+        let sum = 0;
+        for (let k = y * 4; k < y * 4 + 4; k++) sum += (wide[(yi[k] ?? 0) * this.width + x] ?? 0) * (yw[k] ?? 0);
+        values[out] = sum;
+      }
+    }
+    return values;
+  }
+}
+
+/** The value of a word's map in the cell under a point, u and v from 0 to 1; null where there is no map. */
+export function valueAt(maps: Maps, word: number, u: number, v: number): number | null {
+  const scale = maps.scales[word];
+  if (!scale) return null;
+  const x = Math.min(maps.width - 1, Math.max(0, Math.floor(u * maps.width)));
+  const y = Math.min(maps.height - 1, Math.max(0, Math.floor(v * maps.height)));
+  const byte = maps.data[(word * maps.height + y) * maps.width + x] ?? 0;
+  return scale[0] + (byte / 255) * (scale[1] - scale[0]);
+}
+
+/** One range for several words: from the least to the greatest of their values. */
+export function sharedRange(scales: readonly (Range | null | undefined)[]): Range | null {
+  let lo = Number.POSITIVE_INFINITY;
+  let hi = Number.NEGATIVE_INFINITY;
+  for (const scale of scales) {
+    if (!scale) continue;
+    lo = Math.min(lo, scale[0]);
+    hi = Math.max(hi, scale[1]);
+  }
+  return lo <= hi ? [lo, hi] : null;
+}
+
+/** Factor and offset that take a byte of a map with range `own` to 0..255 in the range `shown`. */
+export function rescale(own: Range, shown: Range): readonly [factor: number, offset: number] {
+  const span = shown[1] - shown[0];
+  if (span <= 0) return [0, 0];
+  return [(own[1] - own[0]) / span, ((own[0] - shown[0]) / span) * 255];
+}

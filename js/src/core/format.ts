@@ -1,0 +1,33 @@
+// Numbers and words as people read them.
+
+/** Two significant digits, without an exponent as long as that stays short. */
+export function value(n: number): string {
+  if (n === 0) return "0";
+  const size = Math.abs(n);
+  if (size >= 100) return n.toFixed(0);
+  if (size >= 10) return n.toFixed(1);
+  if (size >= 0.1) return n.toFixed(2);
+  if (size >= 0.001) return n.toFixed(Math.min(5, 1 - Math.floor(Math.log10(size))));
+  return n.toExponential(0).replace("e-", "e−");
+}
+
+export function score(n: number | null | undefined): string {
+  return n === null || n === undefined ? "–" : n.toFixed(2).replace("-", "−");
+}
+
+export function seconds(n: number): string {
+  if (n < 9.95) return `${n.toFixed(1)} s`;
+  if (n < 59.5) return `${Math.round(n)} s`;
+  const minutes = Math.floor(Math.round(n) / 60);
+  return `${minutes} min ${Math.round(n) % 60} s`;
+}
+
+export function plain(n: number): string {
+  return Number.isInteger(n) ? String(n) : String(Number(n.toFixed(2)));
+}
+
+export function listing(words: readonly string[]): string {
+  const quoted = words.map((word) => `“${word}”`);
+  if (quoted.length < 2) return quoted.join("");
+  return `${quoted.slice(0, -1).join(", ")} and ${quoted.at(-1)}`;
+}

@@ -1,0 +1,39 @@
+// What the page needs from wherever it runs: a notebook, a test, a plain page. Nothing else in core or views
+// knows a host.
+
+import type { PageMessage } from "./protocol";
+
+export type Status = "loading" | "idle" | "queued" | "running" | "stopping" | "stopped" | "done" | "failed";
+
+/** The traits of DiffVis that the page reads; the kernel owns them. */
+export interface Traits {
+  prompt: string;
+  negative_prompt: string | null;
+  seed: number;
+  steps: number;
+  guidance_scale: number;
+  concepts: readonly string[];
+  step: number;
+  selected: readonly number[];
+  status: Status;
+  progress: number;
+  error: string;
+  _notice: string;
+  _can_run: boolean;
+  _snapshot: ArrayBufferView | null;
+}
+
+export type TraitName = keyof Traits;
+
+export interface Host {
+  get<K extends TraitName>(name: K): Traits[K] | undefined;
+  /** Writes traits and tells the kernel. */
+  set(values: Partial<Traits>): void;
+  send(message: PageMessage): void;
+  onChange(name: TraitName, callback: () => void): void;
+  onMessage(callback: (content: unknown, buffers: readonly ArrayBufferView[]) => void): void;
+  /** Calls back at once, and whenever the kernel goes or comes back. */
+  onConnection(callback: (connected: boolean) => void): void;
+  /** Aborts when the view is gone. */
+  readonly signal: AbortSignal;
+}

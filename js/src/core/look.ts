@@ -1,0 +1,62 @@
+// What is looked at: the page's own state, one per view. The kernel's data is in store.ts.
+
+import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import type { View } from "./protocol";
+import type { Run } from "./store";
+
+export type MeterScale = "cosine" | "share";
+
+/** A place in the picture, 0..1 from its left and its top. */
+export interface Point {
+  readonly u: number;
+  readonly v: number;
+}
+
+export class Look {
+  readonly step = signal(0);
+  /** Live: the page moves to each new step as it arrives. */
+  readonly following = signal(true);
+  /** Words kept on the stage, in the order in which they were chosen. */
+  readonly pinned = signal<readonly number[]>([]);
+  readonly hovered = signal<number | null>(null);
+  readonly stage = signal<View>("prediction");
+  readonly opacity = signal(0.75);
+  readonly shared = signal(false);
+  readonly special = signal(false);
+  readonly meterScale = signal<MeterScale>("cosine");
+  readonly probe = signal<Point | null>(null);
+
+  /** The words whose heat maps lie on the stage: the one under the pointer, else the chosen ones. */
+  readonly words: ReadonlySignal<readonly number[]> = computed(() =>
+    this.hovered.value === null ? this.pinned.value : [this.hovered.value],
+  );
+
+  /** Chooses one word, or lets it go; `add` keeps the others. */
+  pin(word: number, add: boolean): void {
+    const pinned = this.pinned.value;
+    const chosen = pinned.includes(word);
+    if (add) this.pinned.value = chosen ? pinned.filter((other) => other !== word) : [...pinned, word];
+    else this.pinned.value = chosen && pinned.length === 1 ? [] : [word];
+  }
+
+  clear(): void {
+    this.pinned.value = [];
+    this.hovered.value = null;
+  }
+
+  /** Carries the chosen words over to another run, by their text. */
+  carry(from: Run, to: Run): void {
+    const taken = new Set<number>();
+    const pinned: number[] = [];
+    for (const index of this.pinned.value) {
+      const text = from.info.words[index]?.text.toLowerCase();
+      const next = to.info.words.findIndex((word, i) => !taken.has(i) && word.text.toLowerCase() === text);
+      if (next < 0) continue;
+      taken.add(next);
+      pinned.push(next);
+    }
+    this.pinned.value = pinned;
+    this.hovered.value = null;
+    if (!to.info.views.includes(this.stage.value)) this.stage.value = "prediction";
+  }
+}

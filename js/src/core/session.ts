@@ -1,0 +1,252 @@
+// Ties a host to the store and to what is looked at: hello, acknowledgements, gaps, traits, requests.
+// Rule: the kernel owns the data and the settings; the page owns only what is looked at, and tells the kernel
+// (`step`, `selected`) so that Python can follow.
+
+import { batch, computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
+import type { Host, Status, TraitName, Traits } from "./host";
+import { Look } from "./look";
+import { decode, unpack } from "./protocol";
+import { type Run, RunStore } from "./store";
+
+const DEFAULTS: Traits = {
+  prompt: "",
+  negative_prompt: null,
+  seed: 0,
+  steps: 30,
+  guidance_scale: 7.5,
+  concepts: [],
+  step: 0,
+  selected: [],
+  status: "idle",
+  progress: 0,
+  error: "",
+  _notice: "",
+  _can_run: false,
+  _snapshot: null,
+};
+
+/** How long to let messages settle before asking for what is missing, and how often `step` is told at most. */
+const SETTLE_MS = 400;
+const TELL_MS = 120;
+/** A request without any answer for this long: the kernel is busy or gone, and the page says so. */
+const PATIENCE_MS = 5000;
+
+export interface Settings {
+  readonly prompt: string;
+  readonly seed: number;
+  readonly steps: number;
+  readonly guidance_scale: number;
+}
+
+type TraitSignals = { readonly [K in TraitName]: Signal<Traits[K]> };
+
+export class Session {
+  readonly store = new RunStore();
+  readonly look = new Look();
+  readonly traits: TraitSignals;
+  readonly connected = signal(true);
+  /** True while a request has been waiting for its answer for suspiciously long. */
+  readonly unanswered = signal(false);
+  /** What the page shows as the status: the kernel's word, plus a Stop or Run that was just asked for. */
+  readonly status: ReadonlySignal<Status>;
+  readonly busy: ReadonlySignal<boolean>;
+
+  readonly #host: Host;
+  readonly #view: string;
+  readonly #asked = signal<Status | null>(null);
+  #last: Run | null = null;
+  #seq = -1;
+  #settle: ReturnType<typeof setTimeout> | undefined;
+  #patience: ReturnType<typeof setTimeout> | undefined;
+  #tell: ReturnType<typeof setTimeout> | undefined;
+  #told: { step: number; selected: string };
+
+  constructor(host: Host) {
+    this.#host = host;
+    this.#view = Math.random().toString(36).slice(2, 10);
+    const names = Object.keys(DEFAULTS) as TraitName[];
+    this.traits = Object.fromEntries(names.map((name) => [name, signal(this.#read(name))])) as unknown as TraitSignals;
+    this.status = computed(() => this.#asked.value ?? this.traits.status.value);
+    this.busy = computed(() => ["queued", "running", "stopping"].includes(this.status.value));
+    this.#told = { step: this.traits.step.value, selected: JSON.stringify(this.traits.selected.value) };
+    this.look.step.value = this.traits.step.value;
+    this.look.pinned.value = [...this.traits.selected.value];
+    this.look.following.value = this.busy.value || this.traits.status.value === "loading";
+
+    for (const name of names) host.onChange(name, () => this.#changed(name));
+    host.onMessage((content, buffers) => this.#receive(content, buffers));
+    this.#unpackSnapshot();
+    host.onConnection((connected) => {
+      this.connected.value = connected;
+      if (connected) this.#hello();
+    });
+
+    const stops = [effect(() => this.#follow()), effect(() => this.#carryPins()), effect(() => this.#tellSoon())];
+    host.signal.addEventListener("abort", () => {
+      for (const stop of stops) stop();
+      clearTimeout(this.#settle);
+      clearTimeout(this.#patience);
+      clearTimeout(this.#tell);
+    });
+  }
+
+  /** Starts a run; a run under way is stopped by the kernel: the latest wins. */
+  run(settings: Partial<Settings>): void {
+    batch(() => {
+      this.store.clearRefusal();
+      this.look.following.value = true;
+      if (settings.prompt !== undefined) this.traits.prompt.value = settings.prompt;
+      if (!this.busy.value) this.#asked.value = "queued";
+    });
+    this.#ask({ type: "run", ...settings });
+  }
+
+  stop(): void {
+    this.#asked.value = "stopping";
+    this.#ask({ type: "stop" });
+  }
+
+  /** Settings that take effect with the next run. */
+  set(values: Partial<Traits>): void {
+    this.#host.set(values);
+  }
+
+  /** Moves to a step because the reader asked for it. */
+  goTo(step: number): void {
+    const run = this.store.shown.value;
+    if (!run) return;
+    const last = Math.max(0, run.latest.value);
+    batch(() => {
+      this.look.following.value = false;
+      this.look.step.value = Math.min(last, Math.max(0, Math.round(step)));
+    });
+  }
+
+  follow(): void {
+    this.look.following.value = true;
+  }
+
+  #read<K extends TraitName>(name: K): Traits[K] {
+    return this.#host.get(name) ?? DEFAULTS[name];
+  }
+
+  #changed(name: TraitName): void {
+    const next = this.#read(name);
+    batch(() => {
+      (this.traits[name] as Signal<unknown>).value = next;
+      if (name === "status" || name === "_notice") this.#answered();
+      if (name === "step" && next !== this.#told.step) {
+        this.#told.step = next as number;
+        // While following, the newest step wins over a `step` that the kernel sets to begin with.
+        if (!(this.look.following.value && this.busy.value)) {
+          this.look.following.value = false;
+          this.look.step.value = next as number;
+        }
+      }
+      if (name === "selected" && JSON.stringify(next) !== this.#told.selected) {
+        this.#told.selected = JSON.stringify(next);
+        this.look.pinned.value = [...(next as readonly number[])];
+      }
+      if (name === "_snapshot") this.#unpackSnapshot();
+    });
+  }
+
+  #receive(content: unknown, buffers: readonly ArrayBufferView[]): void {
+    batch(() => {
+      try {
+        const message = decode({ content, buffers });
+        // A number was skipped: something was dropped on the way.
+        const gap = this.#seq >= 0 && message.seq > this.#seq + 1;
+        this.#seq = Math.max(this.#seq, message.seq);
+        if (!this.store.feed(message) || gap) this.#helloSoon();
+        if (message.type === "error") this.#asked.value = null;
+        this.#answered();
+      } catch (error) {
+        // A message that cannot be read must not stop the ones after it; the acknowledgement keeps them coming.
+        console.warn("diffvis_widget:", error);
+      }
+    });
+    const seq = (content as { seq?: unknown } | null)?.seq;
+    if (typeof seq === "number") this.#host.send({ type: "ack", seq });
+  }
+
+  #unpackSnapshot(): void {
+    const packed = this.traits._snapshot.value;
+    if (!packed || packed.byteLength === 0) return;
+    try {
+      batch(() => {
+        const messages = unpack(packed).map(decode);
+        const run = messages.find((message) => message.type === "run")?.run;
+        // A run that is here, or coming, is newer than what was saved of it.
+        if (this.store.current && this.store.current.info.run !== run) return;
+        for (const message of messages) this.store.feed(message);
+      });
+    } catch (error) {
+      console.warn("diffvis_widget: the saved run cannot be read:", error);
+    }
+  }
+
+  #ask(message: Parameters<Host["send"]>[0]): void {
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => {
+      this.unanswered.value = true;
+    }, PATIENCE_MS);
+    this.#host.send(message);
+  }
+
+  #answered(): void {
+    clearTimeout(this.#patience);
+    this.unanswered.value = false;
+    this.#asked.value = null;
+  }
+
+  #hello(): void {
+    const run = this.store.current;
+    this.#host.send({ type: "hello", view: this.#view, run: run?.info.run ?? null, have: run?.have() ?? [] });
+  }
+
+  #helloSoon(): void {
+    clearTimeout(this.#settle);
+    this.#settle = setTimeout(() => {
+      const run = this.store.current;
+      const end = run?.end.value;
+      // Late steps may have come by themselves in the meantime.
+      if (run && end && run.count.value >= end.steps) return;
+      this.#hello();
+    }, SETTLE_MS);
+  }
+
+  #follow(): void {
+    const run = this.store.shown.value;
+    if (!run || !this.look.following.value) return;
+    const latest = run.latest.value;
+    if (latest >= 0) this.look.step.value = latest;
+  }
+
+  #carryPins(): void {
+    const run = this.store.shown.value;
+    untracked(() => {
+      if (run && this.#last && run !== this.#last) this.look.carry(this.#last, run);
+      this.#last = run;
+    });
+  }
+
+  // Tells the kernel what is looked at: at once when it rests, at most every TELL_MS while it moves, and not at
+  // all while following live.
+  #tellSoon(): void {
+    const step = this.look.step.value;
+    const selected = JSON.stringify(this.look.pinned.value);
+    const live = this.look.following.value && this.busy.value;
+    if ((live || step === this.#told.step) && selected === this.#told.selected) return;
+    if (!this.store.shown.value) return;
+    this.#tell ??= setTimeout(() => {
+      this.#tell = undefined;
+      const values: { step?: number; selected?: readonly number[] } = {};
+      const now = { step: this.look.step.value, selected: JSON.stringify(this.look.pinned.value) };
+      if (now.step !== this.#told.step && !(this.look.following.value && this.busy.value)) values.step = now.step;
+      if (now.selected !== this.#told.selected) values.selected = this.look.pinned.value;
+      this.#told = { step: values.step ?? this.#told.step, selected: now.selected };
+      if (Object.keys(values).length > 0) this.#host.set(values);
+    }, TELL_MS);
+  }
+}

@@ -1,0 +1,173 @@
+// The words of a prompt as the model reads them. Hover looks, click keeps, shift-click adds.
+
+import { useSignal } from "@preact/signals";
+import { css, hue } from "../core/colormap";
+import type { Word } from "../core/protocol";
+import type { Run } from "../core/store";
+import { useArrows } from "./arrows";
+import type { Context } from "./context";
+
+/** A prompt whose run has not begun yet. */
+export function PlainChips({ words }: { readonly words: readonly string[] }) {
+  return (
+    <div class="dv-chips">
+      {words.map((word, i) => (
+        <span class="dv-chip" key={i} data-waiting>
+          <span class="dv-chip-text">{word}</span>
+        </span>
+      ))}
+    </div>
+  );
+}
+
+export function Chips({ context, run }: { readonly context: Context; readonly run: Run }) {
+  const { look } = context.session;
+  const arrows = useArrows();
+  const words = run.info.words.map((word, index) => ({ word, index }));
+  const extra = words.filter(({ word }) => word.kind !== "word" && word.kind !== "truncated");
+  const shown = look.special.value ? words : words.filter((entry) => !extra.includes(entry));
+  let stop = 0;
+  return (
+    <div
+      class="dv-chips"
+      role="toolbar"
+      aria-label="Words of the prompt"
+      data-arrows
+      onFocusIn={arrows.onFocusIn}
+      onKeyDown={arrows.onKeyDown}
+    >
+      {shown.map(({ word, index }) => (
+        <Chip
+          key={index}
+          context={context}
+          word={word}
+          index={index}
+          tabIndex={word.kind === "truncated" ? -1 : arrows.tabIndex(stop++)}
+        />
+      ))}
+      {extra.length > 0 ? (
+        <button
+          type="button"
+          class="dv-quiet dv-special"
+          aria-pressed={look.special.value}
+          title="Tokens that the tokenizer adds around the prompt"
+          onClick={() => {
+            look.special.value = !look.special.value;
+          }}
+        >
+          {look.special.value ? "hide special" : `+${extra.length}`}
+          <span class="dv-sr"> special tokens</span>
+        </button>
+      ) : null}
+    </div>
+  );
+}
+
+/** The name of a word as a reader knows it. */
+export function nameOf(word: Word): string {
+  const special = /^<\|?(start|end)oftext\|?>$/.exec(word.text)?.[1];
+  if (special) return special;
+  return word.text === "" ? word.kind : word.text;
+}
+
+/** The colour of a chosen word on the stage: the scale's own while it is alone, one of its own among several. */
+export function colourOf(pinned: readonly number[], index: number): string | undefined {
+  const position = pinned.indexOf(index);
+  if (position < 0) return undefined;
+  return pinned.length === 1 ? "var(--dv-scale)" : css(hue(position));
+}
+
+interface ChipProps {
+  readonly context: Context;
+  readonly word: Word;
+  readonly index: number;
+  readonly tabIndex: 0 | -1;
+}
+
+function explain(word: Word): string | undefined {
+  if (word.kind === "truncated")
+    return "Cut off: the text encoder reads only so many tokens, and this word is past them. It has no effect.";
+  if (word.unknown) return "The model never saw this word while it learned.";
+  if (word.kind === "padding") return "Empty places after the prompt, all together";
+  if (word.kind === "template") return "Added around the prompt by the model's template";
+  return undefined;
+}
+
+function Chip({ context, word, index, tabIndex }: ChipProps) {
+  const { look } = context.session;
+  const open = useSignal(false);
+  const pinned = look.pinned.value;
+  const chosen = pinned.includes(index);
+  const cut = word.kind === "truncated";
+  const pieces = word.pieces.map((piece) => piece.replace(/<\/w>$/, "")).filter((piece) => piece !== "");
+  const divided = word.kind === "word" && pieces.length > 1;
+  const colour = colourOf(pinned, index);
+  return (
+    <span
+      class="dv-chip"
+      data-kind={word.kind}
+      data-unknown={word.unknown || undefined}
+      data-chosen={chosen || undefined}
+      data-hovered={look.hovered.value === index || undefined}
+      style={colour ? { "--dv-mark": colour } : undefined}
+      title={explain(word)}
+    >
+      <button
+        type="button"
+        class="dv-chip-text"
+        data-stop={cut ? undefined : true}
+        data-testid={`chip-${index}`}
+        aria-pressed={chosen}
+        disabled={cut}
+        tabIndex={tabIndex}
+        onPointerEnter={() => {
+          look.hovered.value = index;
+        }}
+        onPointerLeave={() => {
+          look.hovered.value = null;
+        }}
+        onFocus={(event) => {
+          if (event.currentTarget.matches(":focus-visible")) look.hovered.value = index;
+        }}
+        onBlur={() => {
+          look.hovered.value = null;
+        }}
+        onClick={(event) => look.pin(index, event.shiftKey)}
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && event.shiftKey) {
+            look.pin(index, true);
+            event.preventDefault();
+          }
+        }}
+      >
+        {divided && open.value ? (
+          pieces.map((piece, i) => (
+            <span class="dv-piece" key={i}>
+              {piece}
+            </span>
+          ))
+        ) : cut ? (
+          <s>{word.text}</s>
+        ) : (
+          nameOf(word)
+        )}
+        {cut ? <span class="dv-sr"> (cut off, no effect)</span> : null}
+        {word.unknown ? <span class="dv-sr"> (unknown to the model)</span> : null}
+      </button>
+      {divided ? (
+        <button
+          type="button"
+          class="dv-pieces"
+          aria-expanded={open.value}
+          aria-label={`The ${pieces.length} tokens of ${word.text}`}
+          title={`${pieces.length} tokens: ${pieces.join(" + ")}`}
+          onClick={() => {
+            open.value = !open.value;
+          }}
+        >
+          {pieces.length}
+        </button>
+      ) : null}
+    </span>
+  );
+}

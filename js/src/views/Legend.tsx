@@ -1,0 +1,68 @@
+// The colour bar: what the colours on the stage mean, in numbers, and how strongly they cover it.
+
+import { css, gradient, hue } from "../core/colormap";
+import { value } from "../core/format";
+import type { Range } from "../core/protocol";
+import { nameOf } from "./Chips";
+import type { Context } from "./context";
+import { rangeOf } from "./overlay";
+
+interface Entry {
+  readonly name: string;
+  readonly range: Range | null;
+  readonly paint: string;
+}
+
+function entriesOf({ session }: Context): readonly Entry[] {
+  const { look, store } = session;
+  const run = store.shown.value;
+  const step = run?.revision.value && run.nearest(look.step.value);
+  if (!run || !step) return [];
+  const words = look.words.value;
+  if (words.length === 0 && look.stage.value === "guidance") {
+    return [{ name: "guidance", range: step.guidanceRange, paint: gradient("magma") }];
+  }
+  return words.map((index, position) => {
+    const word = run.info.words[index];
+    const paint = words.length === 1 ? gradient("viridis") : `linear-gradient(90deg,transparent,${css(hue(position))})`;
+    return { name: word ? nameOf(word) : "", range: rangeOf(run, step, index, look.shared.value), paint };
+  });
+}
+
+export function Legend({ context }: { readonly context: Context }) {
+  const { look } = context.session;
+  const entries = entriesOf(context);
+  return (
+    <div class="dv-legend">
+      <div class="dv-bars" data-many={entries.length > 2 || undefined}>
+        {entries.length === 0 ? <span class="dv-dim">Point at a word to see where it looks</span> : null}
+        {entries.map(({ name, range, paint }) => (
+          <span
+            class="dv-bar"
+            key={name}
+            title={`Attention of “${name}”: ${range ? `${value(range[0])} to ${value(range[1])}` : "no map"}`}
+          >
+            <span class="dv-bar-name">{name}</span>
+            <span class="dv-num">{range ? value(range[0]) : "–"}</span>
+            <i style={{ background: paint }} />
+            <span class="dv-num">{range ? value(range[1]) : "–"}</span>
+          </span>
+        ))}
+      </div>
+      <label class="dv-opacity" title="How strongly heat maps cover the picture">
+        <span class="dv-sr">Opacity of the heat maps</span>
+        <input
+          type="range"
+          min={0}
+          max={1}
+          step={0.05}
+          value={look.opacity.value}
+          aria-valuetext={`${Math.round(look.opacity.value * 100)} %`}
+          onInput={(event) => {
+            look.opacity.value = Number(event.currentTarget.value);
+          }}
+        />
+      </label>
+    </div>
+  );
+}

@@ -1,0 +1,66 @@
+// Under the film: where each concept emerges. Labels that would collide give way; their ticks stay.
+
+import { useComputed } from "@preact/signals";
+import type { Context } from "./context";
+
+interface Mark {
+  readonly name: string;
+  readonly step: number;
+  /** Place on the strip, 0..1. */
+  readonly at: number;
+  readonly lane: number;
+}
+
+const LANES = 2;
+/** Room that a letter takes, as a part of a strip of usual width. */
+const LETTER = 0.0105;
+
+function layOut(marks: readonly { readonly name: string; readonly step: number }[], length: number): Mark[] {
+  const ends = new Array<number>(LANES).fill(-1);
+  return marks
+    .toSorted((a, b) => a.step - b.step)
+    .map(({ name, step }) => {
+      const at = (step + 0.5) / length;
+      const half = ((name.length + 2) * LETTER) / 2;
+      const from = Math.min(1 - 2 * half, Math.max(0, at - half));
+      const lane = ends.findIndex((end) => end <= from);
+      if (lane >= 0) ends[lane] = from + 2 * half;
+      return { name, step, at, lane };
+    });
+}
+
+export function Marks({ context }: { readonly context: Context }) {
+  const { session, player } = context;
+  const marks = useComputed(() => {
+    const run = session.store.shown.value;
+    const scores = run?.scores.value;
+    if (!run || !scores) return [];
+    const found = scores.concepts.flatMap((name, i) => {
+      const step = scores.emergence[i];
+      return typeof step === "number" ? [{ name, step }] : [];
+    });
+    return layOut(found, run.length);
+  });
+  return (
+    <div class="dv-marks">
+      {marks.value.map(({ name, step, at, lane }) => (
+        <button
+          type="button"
+          class="dv-mark"
+          key={name}
+          data-lane={lane}
+          tabIndex={-1}
+          style={{ left: `${at * 100}%`, "--dv-shift": at < 0.06 ? "-6px" : at > 0.94 ? "calc(6px - 100%)" : "-50%" }}
+          title={`“${name}” emerges at step ${step + 1}`}
+          aria-label={`${name} emerges at step ${step + 1}: go there`}
+          onClick={() => {
+            player.pause();
+            session.goTo(step);
+          }}
+        >
+          {lane >= 0 ? <span>{name}</span> : null}
+        </button>
+      ))}
+    </div>
+  );
+}

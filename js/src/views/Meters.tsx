@@ -1,0 +1,228 @@
+// Concept meters: how much the picture of each step looks like a word to a CLIP model, said for what it is.
+
+import { useComputed, useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import { score } from "../core/format";
+import type { Run, Scores } from "../core/store";
+import { Choice } from "./Choice";
+import { useReaction } from "./canvas";
+import type { Context } from "./context";
+import { CrossIcon } from "./icons";
+import { type Axis, axisOf, bandPath, linePath, SPARK } from "./spark";
+
+const SCALES = [
+  {
+    value: "cosine",
+    label: "Cosine",
+    title:
+      "Cosine of the picture and the word, as the meter's CLIP model sees them. The grey band is what unrelated words score (5th to 95th percentile).",
+  },
+  {
+    value: "share",
+    label: "Share",
+    title: "Softmax over the concepts shown here: it says which of these fits best, not whether any does.",
+  },
+] as const;
+
+export function Meters({ context }: { readonly context: Context }) {
+  const { session } = context;
+  const { store, traits, look } = session;
+  const run = store.shown.value;
+  const scores = run?.scores.value ?? null;
+  const concepts = traits.concepts.value;
+  const shareable = scores?.share != null;
+  const scale = shareable ? look.meterScale.value : "cosine";
+  const axis = axisOf(scores, scale);
+  const meter = scores?.meter ?? run?.info.meter ?? null;
+  const unmeasured = run !== null && meter === null;
+
+  return (
+    <section class="dv-meters" aria-label="Concepts">
+      <div class="dv-title">
+        <h3 title={meter ? `Measured by ${meter}` : undefined}>Concepts</h3>
+        <Choice
+          label="Scale of the meters"
+          options={SCALES.map((entry) => ({
+            ...entry,
+            disabled: entry.value === "share" && !shareable,
+            title: entry.value === "share" && !shareable ? "Share needs at least two scored concepts" : entry.title,
+          }))}
+          chosen={scale}
+          choose={(next) => {
+            look.meterScale.value = next;
+          }}
+        />
+      </div>
+      <ul class="dv-rows">
+        {concepts.map((concept) => (
+          <Meter
+            key={concept}
+            context={context}
+            concept={concept}
+            run={run}
+            scores={scores}
+            position={scores?.concepts.indexOf(concept) ?? -1}
+            scale={scale}
+            axis={axis}
+          />
+        ))}
+      </ul>
+      <AddConcept context={context} />
+      <p class="dv-foot" title={meter ?? undefined}>
+        {unmeasured
+          ? "This model has no concept meter: choose one in Python."
+          : concepts.length === 0
+            ? "Add a word to measure how much each step looks like it."
+            : scale === "cosine"
+              ? "Cosine with the picture. Grey: what unrelated words score."
+              : "Softmax over these concepts only."}
+      </p>
+    </section>
+  );
+}
+
+interface MeterProps {
+  readonly context: Context;
+  readonly concept: string;
+  readonly run: Run | null;
+  readonly scores: Scores | null;
+  readonly position: number;
+  readonly scale: "cosine" | "share";
+  readonly axis: Axis;
+}
+
+function Meter({ context, concept, run, scores, position, scale, axis }: MeterProps) {
+  const { session, player } = context;
+  const { look, traits } = session;
+  const fill = useRef<HTMLElement>(null);
+  const band = useRef<HTMLElement>(null);
+  const dot = useRef<SVGCircleElement>(null);
+  const row = useRef<HTMLLIElement>(null);
+  const length = run?.length ?? 1;
+  const series = (scale === "share" ? scores?.share : scores?.cosine)?.map((entry) => entry?.[position] ?? null) ?? [];
+  const emergence = position < 0 ? null : (scores?.emergence[position] ?? null);
+
+  const text = useComputed(() => score(scoreNow(session, concept, look.meterScale.value)));
+
+  useReaction(() => {
+    const step = look.step.value;
+    const now = series[step] ?? null;
+    const at = now === null ? 0 : axis.place(now);
+    const limits = scale === "cosine" ? scores?.null[step] : null;
+    if (fill.current) fill.current.style.transform = `scaleX(${at})`;
+    if (band.current) {
+      band.current.hidden = !limits;
+      if (limits) {
+        band.current.style.left = `${axis.place(limits[0]) * 100}%`;
+        band.current.style.right = `${(1 - axis.place(limits[1])) * 100}%`;
+      }
+    }
+    if (row.current) row.current.toggleAttribute("data-weak", now === null || (limits != null && now <= limits[1]));
+    if (dot.current) {
+      dot.current.toggleAttribute("hidden", now === null);
+      dot.current.setAttribute("cx", String(((step + 0.5) / length) * SPARK.width));
+      dot.current.setAttribute("cy", String(SPARK.y(at)));
+    }
+  }, [scores, position, scale, axis, length, concept]);
+
+  const above = emergence === null ? "does not emerge" : `emerges at step ${emergence + 1}`;
+  return (
+    <li class="dv-meter" data-testid={`meter-${concept}`} ref={row} data-weak>
+      <span class="dv-meter-name" title={concept}>
+        {concept}
+      </span>
+      <span class="dv-track" aria-hidden="true">
+        <i class="dv-fill" ref={fill} />
+        <i class="dv-band" ref={band} hidden />
+      </span>
+      <span class="dv-num dv-score">{text}</span>
+      <svg
+        class="dv-spark"
+        viewBox={`0 0 ${SPARK.width} ${SPARK.height}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={`${concept} over the steps: ${above}`}
+      >
+        {scale === "cosine" && scores ? <path class="dv-spark-band" d={bandPath(scores.null, length, axis)} /> : null}
+        {emergence !== null ? (
+          <line
+            class="dv-spark-mark"
+            x1={SPARK.x(emergence, length)}
+            x2={SPARK.x(emergence, length)}
+            y1={0}
+            y2={SPARK.height}
+          >
+            <title>{`Emerges at step ${emergence + 1}`}</title>
+          </line>
+        ) : null}
+        <path class="dv-spark-line" d={linePath(series, length, axis)} />
+        <circle class="dv-spark-dot" ref={dot} r={2.6} hidden />
+      </svg>
+      <button
+        type="button"
+        class="dv-quiet dv-remove"
+        aria-label={`Remove ${concept}`}
+        title={`Remove “${concept}”`}
+        onClick={() => {
+          player.pause();
+          session.set({ concepts: traits.concepts.value.filter((other) => other !== concept) });
+        }}
+      >
+        <CrossIcon />
+      </button>
+    </li>
+  );
+}
+
+function scoreNow(session: Context["session"], concept: string, scale: "cosine" | "share"): number | null {
+  const scores = session.store.shown.value?.scores.value;
+  const position = scores?.concepts.indexOf(concept) ?? -1;
+  if (!scores || position < 0) return null;
+  const rows = scale === "share" && scores.share ? scores.share : scores.cosine;
+  return rows[session.look.step.value]?.[position] ?? null;
+}
+
+function AddConcept({ context }: { readonly context: Context }) {
+  const { session, problem } = context;
+  const draft = useSignal("");
+  const add = () => {
+    const word = draft.value.trim().replace(/\s+/g, " ");
+    if (word === "") return;
+    const concepts = session.traits.concepts.value;
+    if (concepts.includes(word)) {
+      problem.value = `“${word}” is already measured.`;
+      return;
+    }
+    problem.value = "";
+    session.set({ concepts: [...concepts, word] });
+    draft.value = "";
+  };
+  return (
+    <form
+      class="dv-add"
+      onSubmit={(event) => {
+        event.preventDefault();
+        add();
+      }}
+    >
+      <span aria-hidden="true">+</span>
+      <input
+        type="text"
+        autocomplete="off"
+        placeholder="add a concept"
+        aria-label="Add a concept"
+        data-testid="add-concept"
+        disabled={!session.connected.value}
+        value={draft.value}
+        onInput={(event) => {
+          draft.value = event.currentTarget.value;
+        }}
+        onKeyDown={(event) => {
+          if (event.key !== "Escape") return;
+          draft.value = "";
+          event.currentTarget.blur();
+        }}
+      />
+    </form>
+  );
+}

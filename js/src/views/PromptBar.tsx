@@ -1,0 +1,181 @@
+// The prompt: chips to look at, text to edit, in the same place. Settings and Run beside it.
+
+import { useComputed, useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import { split } from "../core/words";
+import { Chips, PlainChips } from "./Chips";
+import type { Context } from "./context";
+import { DiceIcon } from "./icons";
+import { handleStepKey } from "./keys";
+import { NumberField } from "./NumberField";
+
+/** The seeds that the dice draw: short enough to be said aloud. */
+const SEEDS = 10_000;
+
+export function PromptBar({ context }: { readonly context: Context }) {
+  const { session, problem } = context;
+  const { store, traits } = session;
+  const input = useRef<HTMLTextAreaElement>(null);
+  /** What has been typed and not run yet; null when nothing has. */
+  const draft = useSignal<string | null>(null);
+  const editing = useSignal(false);
+
+  const run = store.shown.value;
+  const prompt = traits.prompt.value;
+  const dirty = draft.value !== null && draft.value !== prompt;
+  const canRun = traits._can_run.value;
+  const textual = editing.value || dirty || prompt === "";
+  const current = run !== null && store.coming.value === null && run.info.prompt === prompt ? run : null;
+
+  const start = (values: { readonly seed?: number } = {}) => {
+    if (!canRun || !session.connected.value) return;
+    const text = (draft.value ?? prompt).trim();
+    if (text === "") {
+      problem.value = "Write a prompt first: what should the picture show?";
+      return;
+    }
+    if (problem.value !== "" && root(input.current)?.querySelector("[aria-invalid=true]")) return;
+    problem.value = "";
+    context.player.pause();
+    session.run({
+      prompt: text,
+      seed: traits.seed.value,
+      steps: traits.steps.value,
+      guidance_scale: traits.guidance_scale.value,
+      ...values,
+    });
+    draft.value = null;
+    editing.value = false;
+  };
+
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.isComposing) return;
+    if (event.key === "Enter") {
+      start();
+      event.preventDefault();
+    } else if (event.key === "Escape") {
+      if (!editing.value && draft.value === null) session.look.clear();
+      draft.value = null;
+      editing.value = false;
+      event.preventDefault();
+    } else if (!textual) {
+      // Right after Enter the focus is still here: arrows belong to the steps, letters to the prompt.
+      handleStepKey(event, context);
+    }
+  };
+
+  return (
+    <header class="dv-head">
+      <div class="dv-prompt" data-text={textual || undefined} data-fixed={!canRun || undefined}>
+        <textarea
+          ref={input}
+          data-testid="prompt-input"
+          aria-label="Prompt"
+          rows={1}
+          spellcheck={false}
+          autocomplete="off"
+          placeholder={canRun ? "Describe a picture, then press Enter" : "No prompt"}
+          readOnly={!canRun}
+          tabIndex={canRun ? 0 : -1}
+          value={draft.value ?? prompt}
+          onInput={(event) => {
+            draft.value = event.currentTarget.value.replace(/\n/g, " ");
+            editing.value = true;
+            problem.value = "";
+          }}
+          onFocus={() => {
+            editing.value = canRun;
+          }}
+          onPointerUp={() => {
+            editing.value = canRun;
+          }}
+          onBlur={() => {
+            editing.value = false;
+            if (!dirty) draft.value = null;
+          }}
+          onKeyDown={onKeyDown}
+        />
+        <div class="dv-mirror" aria-hidden="true">
+          {`${draft.value ?? prompt} `}
+        </div>
+        <div class="dv-chips-layer" inert={dirty}>
+          {current ? <Chips context={context} run={current} /> : <PlainChips words={split(prompt)} />}
+        </div>
+        {textual && canRun && prompt !== "" ? (
+          <div class="dv-hint" aria-hidden="true">
+            Enter runs · Esc {dirty ? "takes it back" : "leaves"}
+          </div>
+        ) : null}
+      </div>
+      <Settings context={context} start={start} />
+    </header>
+  );
+}
+
+function root(element: Element | null): Element | null {
+  return element?.closest(".dv") ?? null;
+}
+
+interface SettingsProps {
+  readonly context: Context;
+  readonly start: (values?: { readonly seed?: number }) => void;
+}
+
+function Settings({ context, start }: SettingsProps) {
+  const { session } = context;
+  const { traits, status, busy, connected } = session;
+  const canRun = useComputed(() => traits._can_run.value && connected.value);
+  const loading = status.value === "loading";
+  const stoppable = busy.value;
+  const fixed = !canRun.value;
+  return (
+    <div class="dv-settings">
+      <NumberField
+        context={context}
+        trait="seed"
+        before="seed"
+        whole
+        min={0}
+        max={2 ** 53}
+        fixed={fixed}
+        start={start}
+      />
+      <button
+        type="button"
+        class="dv-quiet dv-dice"
+        title="Another seed, and run"
+        aria-label="Another seed, and run"
+        disabled={fixed}
+        onClick={() => {
+          const seed = Math.floor(Math.random() * SEEDS);
+          session.set({ seed });
+          start({ seed });
+        }}
+      >
+        <DiceIcon />
+      </button>
+      <NumberField context={context} trait="steps" after="steps" whole min={1} max={1000} fixed={fixed} start={start} />
+      <NumberField
+        context={context}
+        trait="guidance_scale"
+        before="cfg"
+        min={0}
+        max={100}
+        fixed={fixed}
+        start={start}
+      />
+      {canRun.value || loading || traits._can_run.value ? (
+        <button
+          type="button"
+          class="dv-run"
+          data-stop-run={stoppable || undefined}
+          data-testid={stoppable ? "stop" : "run"}
+          disabled={loading || fixed || status.value === "stopping"}
+          onClick={() => (stoppable ? session.stop() : start())}
+        >
+          {stoppable ? "Stop" : "Run"}
+        </button>
+      ) : null}
+    </div>
+  );
+}

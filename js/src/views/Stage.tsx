@@ -1,0 +1,144 @@
+// The picture at this step, and over it the heat maps of the chosen words.
+
+import { useComputed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+import { valueAt } from "../core/field";
+import { value } from "../core/format";
+import type { View } from "../core/protocol";
+import { nameOf } from "./Chips";
+import { Choice } from "./Choice";
+import { useCanvas } from "./canvas";
+import type { Context } from "./context";
+import { Legend } from "./Legend";
+import { Overlay } from "./overlay";
+import { type Placed, place, StagePicture } from "./picture";
+
+const VIEWS: readonly { readonly value: View; readonly label: string; readonly title: string }[] = [
+  { value: "prediction", label: "Prediction", title: "The clean picture that the model expects at this step" },
+  { value: "latents", label: "Noisy", title: "The noisy latents that the model sees at this step" },
+  {
+    value: "guidance",
+    label: "Guidance",
+    title: "How far the prompt pulls, and where: conditional minus unconditional",
+  },
+];
+
+export function Stage({ context }: { readonly context: Context }) {
+  const { session } = context;
+  const { store, look, status, traits } = session;
+  const picture = useMemo(() => new StagePicture(context.images), [context]);
+  const overlay = useMemo(() => new Overlay(), []);
+
+  const canvas = useCanvas((_, c, size) => {
+    const run = store.shown.value;
+    const step = run?.revision.value && run.nearest(look.step.value);
+    c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
+    if (!run || !step) return;
+    const box = place(run.info.image, size);
+    const words = look.words.value;
+    picture.draw(c, step, look.stage.value, box, size, words.length > 0);
+    if (words.length > 0) overlay.draw(c, run, step, words, look, box);
+  });
+
+  const run = store.shown.value;
+  const failed = status.value === "failed";
+  const empty = !run || run.count.value === 0;
+  const available = run?.info.views ?? ["prediction", "latents", "guidance"];
+
+  const onPointerMove = (event: PointerEvent) => {
+    const frame = event.currentTarget as HTMLElement;
+    const bounds = frame.getBoundingClientRect();
+    const info = store.shown.value?.info;
+    if (!info) return;
+    const box: Placed = place(info.image, { width: bounds.width, height: bounds.height, ratio: 1 });
+    const u = (event.clientX - bounds.left - box.x) / box.width;
+    const v = (event.clientY - bounds.top - box.y) / box.height;
+    look.probe.value = u >= 0 && u < 1 && v >= 0 && v < 1 ? { u, v } : null;
+  };
+
+  const readout = useComputed(() => {
+    const probe = look.probe.value;
+    const shown = store.shown.value;
+    const step = shown?.nearest(look.step.value);
+    if (!probe || !shown || !step) return "";
+    const [h, w] = shown.info.image;
+    const at = `${Math.floor(probe.u * w)}, ${Math.floor(probe.v * h)}`;
+    const words = look.words.value;
+    if (words.length > 0) {
+      const read = words.slice(0, 3).map((index) => {
+        const word = shown.info.words[index];
+        const found = valueAt(step.maps, index, probe.u, probe.v);
+        return `${word ? nameOf(word) : ""} ${found === null ? "–" : value(found)}`;
+      });
+      return `${read.join(" · ")}  at ${at}`;
+    }
+    return `${picture.read(probe, step, look.stage.value)}  at ${at}`;
+  });
+
+  const described = useComputed(() => {
+    const shown = store.shown.value;
+    if (!shown || shown.count.value === 0) return "No picture yet";
+    const label = VIEWS.find((entry) => entry.value === look.stage.value)?.label ?? "";
+    const words = look.words.value.map((index) => shown.info.words[index]?.text ?? "");
+    const over = words.length > 0 ? `, with the heat map of ${words.join(" and ")}` : "";
+    return `${label} at step ${look.step.value + 1} of ${shown.length}: ${shown.info.prompt}${over}`;
+  });
+
+  return (
+    <section class="dv-stage" aria-label="Stage" data-testid="stage">
+      <div
+        class="dv-frame"
+        data-dim={store.coming.value !== null || undefined}
+        data-loading={(empty && session.busy.value) || status.value === "loading" || undefined}
+        onPointerMove={onPointerMove}
+        onPointerLeave={() => {
+          look.probe.value = null;
+        }}
+      >
+        <canvas ref={canvas} role="img" aria-label={described} />
+        {empty && !failed ? (
+          <p class="dv-empty">
+            {status.value === "loading"
+              ? traits._notice.value || "Loading the model"
+              : session.busy.value
+                ? "The first step is under way"
+                : "The picture appears here"}
+          </p>
+        ) : null}
+        {failed ? <Failure context={context} /> : null}
+      </div>
+      <div class="dv-stage-bar">
+        <Choice
+          label="What the stage shows"
+          options={VIEWS.map((entry) => {
+            const there = available.includes(entry.value);
+            const title = there ? entry.title : `${entry.label} was not recorded for this run`;
+            return { ...entry, title, disabled: !there };
+          })}
+          chosen={look.stage.value}
+          choose={(view) => {
+            look.stage.value = view;
+          }}
+        />
+        <output class="dv-readout">{readout}</output>
+      </div>
+      <Legend context={context} />
+    </section>
+  );
+}
+
+function Failure({ context }: { readonly context: Context }) {
+  const { store, traits } = context.session;
+  const kept = store.shown.value?.count.value ?? 0;
+  const said = traits.error.value || store.shown.value?.end.value?.error || "The run ended with an error.";
+  return (
+    <div class="dv-failure">
+      <strong>The run failed</strong>
+      <p>{said}</p>
+      <p class="dv-dim">
+        {kept > 0 ? `The ${kept} finished ${kept === 1 ? "step is" : "steps are"} kept. ` : ""}
+        Change the prompt or the settings, and press Run.
+      </p>
+    </div>
+  );
+}

@@ -1,0 +1,161 @@
+// Steps as a strip of film: a slider with play, pause, speed, and marks where concepts emerge.
+
+import { useComputed } from "@preact/signals";
+import { useMemo, useRef } from "preact/hooks";
+import { plain, value } from "../core/format";
+import { useCanvas, useReaction } from "./canvas";
+import type { Context } from "./context";
+import { Filmstrip } from "./filmstrip";
+import { PauseIcon, PingPongIcon, PlayIcon } from "./icons";
+import { handleStepKey } from "./keys";
+import { Marks } from "./Marks";
+
+export function Timeline({ context }: { readonly context: Context }) {
+  const { session, player } = context;
+  const { store, look } = session;
+  const run = store.shown.value;
+  const playable = (run?.latest.value ?? -1) > 0;
+  const live = session.busy.value && look.following.value;
+
+  const readout = useComputed(() => {
+    const shown = store.shown.value;
+    const step = shown?.revision.value && shown.steps[look.step.value];
+    const total = shown?.length ?? session.traits.steps.value;
+    if (!step) return `step – / ${total}`;
+    const parts = [`step ${step.index + 1} / ${total}`];
+    if (step.timestep !== null) parts.push(`t = ${plain(step.timestep)}`);
+    if (step.sigma !== null) parts.push(`noise ${value(step.sigma)}`);
+    return parts.join(" · ");
+  });
+
+  return (
+    <section class="dv-time" aria-label="Steps">
+      <div class="dv-transport">
+        <button
+          type="button"
+          class="dv-play"
+          disabled={!playable}
+          aria-label={player.playing.value ? "Pause" : "Play the steps"}
+          title={player.playing.value ? "Pause (Space)" : "Play (Space)"}
+          onClick={() => player.toggle()}
+        >
+          {player.playing.value ? <PauseIcon /> : <PlayIcon />}
+        </button>
+        <button
+          type="button"
+          class="dv-quiet dv-speed"
+          disabled={!playable}
+          aria-label={`Speed ${player.speed.value} times`}
+          title="Speed"
+          onClick={() => player.nextSpeed()}
+        >
+          {player.speed.value === 0.5 ? "½" : player.speed.value}×
+        </button>
+        <button
+          type="button"
+          class="dv-quiet dv-pingpong"
+          disabled={!playable}
+          aria-label="Play to and fro"
+          aria-pressed={player.pingPong.value}
+          title="To and fro"
+          onClick={() => {
+            player.pingPong.value = !player.pingPong.value;
+          }}
+        >
+          <PingPongIcon />
+        </button>
+        <button
+          type="button"
+          class="dv-quiet dv-live"
+          aria-pressed={live}
+          hidden={!session.busy.value}
+          title="Move along as steps arrive"
+          onClick={() => session.follow()}
+        >
+          <i aria-hidden="true" />
+          {live ? "Live" : "Follow live"}
+        </button>
+        <output class="dv-step">{readout}</output>
+      </div>
+      <Slider context={context} />
+      <Marks context={context} />
+    </section>
+  );
+}
+
+function Slider({ context }: { readonly context: Context }) {
+  const { session, player, images } = context;
+  const { store, look } = session;
+  const slider = useRef<HTMLDivElement>(null);
+  const lens = useRef<HTMLDivElement>(null);
+  const film = useMemo(() => new Filmstrip(images), [context]);
+
+  const strip = useCanvas((_, c, size) => film.draw(c, size, store.shown.value));
+  const lensCanvas = useCanvas((_, c, size) => {
+    const run = store.shown.value;
+    film.drawLens(c, size, run?.revision.value ? run.nearest(look.step.value) : undefined);
+  });
+
+  useReaction(() => {
+    const run = store.shown.value;
+    const element = slider.current;
+    if (!element || !lens.current) return;
+    const length = run?.length ?? 1;
+    const at = look.step.value;
+    const step = run?.steps[at];
+    lens.current.style.setProperty("--dv-at", String(length > 1 ? (at + 0.5) / length : 0.5));
+    lens.current.hidden = !run || run.latest.value < 0;
+    element.setAttribute("aria-valuenow", String(at + 1));
+    element.setAttribute("aria-valuemax", String(Math.max(1, (run?.latest.value ?? 0) + 1)));
+    const t = step?.timestep;
+    element.setAttribute(
+      "aria-valuetext",
+      `Step ${at + 1} of ${length}${typeof t === "number" ? `, t = ${plain(t)}` : ""}`,
+    );
+  }, [context]);
+
+  const seek = (event: PointerEvent) => {
+    const bounds = slider.current?.getBoundingClientRect();
+    const run = store.shown.value;
+    if (!bounds || !run) return;
+    session.goTo(Math.floor(((event.clientX - bounds.left) / bounds.width) * run.length));
+  };
+
+  return (
+    <div
+      ref={slider}
+      class="dv-slider"
+      role="slider"
+      tabIndex={0}
+      data-testid="slider"
+      aria-label="Step"
+      aria-valuemin={1}
+      aria-valuemax={1}
+      aria-valuenow={1}
+      onPointerDown={(event) => {
+        if (event.button !== 0) return;
+        event.currentTarget.setPointerCapture(event.pointerId);
+        player.pause();
+        seek(event);
+      }}
+      onPointerMove={(event) => {
+        if (event.currentTarget.hasPointerCapture(event.pointerId)) seek(event);
+      }}
+      onKeyDown={(event) => {
+        if (event.key === "PageDown" || event.key === "PageUp") {
+          session.goTo(look.step.value + (event.key === "PageUp" ? 5 : -5));
+          event.preventDefault();
+        } else handleStepKey(event, context);
+      }}
+    >
+      <div class="dv-film" aria-hidden="true">
+        <canvas ref={strip} />
+      </div>
+      <div class="dv-lens" ref={lens} aria-hidden="true" hidden>
+        <div>
+          <canvas ref={lensCanvas} />
+        </div>
+      </div>
+    </div>
+  );
+}

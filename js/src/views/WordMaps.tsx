@@ -1,0 +1,167 @@
+// Small multiples: one heat map per word at this step, on a scale of its own or on one for all.
+
+import { effect, useComputed } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { lookup } from "../core/colormap";
+import { Resampler, rescale, valueAt } from "../core/field";
+import { value } from "../core/format";
+import type { Run } from "../core/store";
+import { split } from "../core/words";
+import { useArrows } from "./arrows";
+import { colourOf, nameOf } from "./Chips";
+import { Choice } from "./Choice";
+import type { Context } from "./context";
+import { rangeOf } from "./overlay";
+import { place } from "./picture";
+
+const RASTER = 72;
+const SCALES = [
+  { value: "own", label: "Own scale", title: "Each map from its own least to its own greatest value" },
+  { value: "shared", label: "Shared", title: "One scale for all words and all steps" },
+] as const;
+
+export function WordMaps({ context }: { readonly context: Context }) {
+  const { store, look, traits } = context.session;
+  const run = store.shown.value;
+  const arrows = useArrows();
+  const words = (run?.info.words ?? []).flatMap((word, index) =>
+    word.kind === "word" || (look.special.value && word.kind !== "truncated") ? [index] : [],
+  );
+  const waiting = run ? 0 : split(traits.prompt.value).length;
+  return (
+    <section class="dv-maps" aria-label="Where each word looks">
+      <div class="dv-title">
+        <h3 title="Attention of each word at this step, 0 to 1. The number is the map's peak, or the value under the pointer.">
+          Where each word looks
+        </h3>
+        <Choice
+          label="Scale of the maps"
+          options={SCALES}
+          chosen={look.shared.value ? "shared" : "own"}
+          choose={(scale) => {
+            look.shared.value = scale === "shared";
+          }}
+        />
+      </div>
+      <div
+        class="dv-tiles"
+        role="toolbar"
+        aria-label="Heat maps of the words"
+        data-arrows
+        onFocusIn={arrows.onFocusIn}
+        onKeyDown={arrows.onKeyDown}
+      >
+        {run
+          ? words.map((index, position) => (
+              <Tile
+                key={`${run.info.run}-${index}`}
+                context={context}
+                run={run}
+                index={index}
+                tabIndex={arrows.tabIndex(position)}
+              />
+            ))
+          : Array.from({ length: waiting }, (_, i) => (
+              <span class="dv-tile" key={i} data-waiting>
+                <span class="dv-map" />
+                <span class="dv-tile-name">{split(traits.prompt.value)[i]}</span>
+                <span class="dv-num">–</span>
+              </span>
+            ))}
+      </div>
+    </section>
+  );
+}
+
+interface TileProps {
+  readonly context: Context;
+  readonly run: Run;
+  readonly index: number;
+  readonly tabIndex: 0 | -1;
+}
+
+function Tile({ context, run, index, tabIndex }: TileProps) {
+  const { look } = context.session;
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const word = run.info.words[index];
+  const name = word ? nameOf(word) : "";
+  const [h, w] = run.info.image;
+  const box = place([h, w], { width: RASTER, height: RASTER, ratio: 1 });
+  const width = Math.max(1, Math.round(box.width));
+  const height = Math.max(1, Math.round(box.height));
+
+  useLayoutEffect(() => {
+    const c = canvas.current?.getContext("2d");
+    if (!c) return;
+    const raster = new Resampler(width, height);
+    const colours = lookup("viridis");
+    const image = new ImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    return effect(() => {
+      const step = run.revision.value && run.nearest(look.step.value);
+      const own = step?.maps.scales[index];
+      const range = step && rangeOf(run, step, index, look.shared.value);
+      if (!step || !own || !range) {
+        c.clearRect(0, 0, width, height);
+        return;
+      }
+      const [factor, offset] = rescale(own, range);
+      const field = raster.resample(step.maps, index);
+      for (let i = 0; i < pixels.length; i++) {
+        pixels[i] = colours[Math.min(255, Math.max(0, ((field[i] ?? 0) * factor + offset) | 0))] ?? 0;
+      }
+      c.putImageData(image, 0, 0);
+    });
+  }, [run, index, width, height]);
+
+  const reading = useComputed(() => {
+    const step = run.revision.value && run.nearest(look.step.value);
+    const probe = look.probe.value;
+    const scale = step?.maps.scales[index];
+    if (!step || !scale) return "–";
+    const found = probe ? valueAt(step.maps, index, probe.u, probe.v) : scale[1];
+    return found === null ? "–" : value(found);
+  });
+
+  const chosen = look.pinned.value.includes(index);
+  const colour = colourOf(look.pinned.value, index);
+  return (
+    <button
+      type="button"
+      class="dv-tile"
+      data-stop
+      data-testid={`map-${index}`}
+      data-hovered={look.hovered.value === index || undefined}
+      aria-pressed={chosen}
+      tabIndex={tabIndex}
+      style={colour ? { "--dv-mark": colour } : undefined}
+      onPointerEnter={() => {
+        look.hovered.value = index;
+      }}
+      onPointerLeave={() => {
+        look.hovered.value = null;
+      }}
+      onFocus={(event) => {
+        if (event.currentTarget.matches(":focus-visible")) look.hovered.value = index;
+      }}
+      onBlur={() => {
+        look.hovered.value = null;
+      }}
+      onClick={(event) => look.pin(index, event.shiftKey)}
+    >
+      <span class="dv-map" aria-hidden="true">
+        <canvas ref={canvas} width={width} height={height} />
+        <Probe context={context} />
+      </span>
+      <span class="dv-tile-name">{name}</span>
+      <span class="dv-num">{reading}</span>
+    </button>
+  );
+}
+
+/** The place under the pointer on the stage, shown on every map. */
+function Probe({ context }: { readonly context: Context }) {
+  const probe = context.session.look.probe.value;
+  if (!probe) return null;
+  return <i class="dv-probe" aria-hidden="true" style={{ left: `${probe.u * 100}%`, top: `${probe.v * 100}%` }} />;
+}

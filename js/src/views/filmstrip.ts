@@ -1,0 +1,80 @@
+// The frames of a run side by side. Small copies are kept, so that a scrub or a resize decodes nothing again.
+
+import { signal } from "@preact/signals";
+import type { ImageCache } from "../core/images";
+import type { StepMessage } from "../core/protocol";
+import type { Run } from "../core/store";
+import type { Size } from "./canvas";
+
+const THUMB = 128;
+
+export class Filmstrip {
+  readonly #arrived = signal(0);
+  readonly #thumbs = new WeakMap<Uint8Array, OffscreenCanvas>();
+  #waiting = false;
+
+  constructor(private readonly images: ImageCache) {}
+
+  draw(c: CanvasRenderingContext2D, size: Size, run: Run | null): void {
+    const { width, height } = c.canvas;
+    c.clearRect(0, 0, width, height);
+    if (!run) return;
+    this.#arrived.value;
+    run.revision.value;
+    const length = run.length;
+    // Frames stay about square: as many as fit, at most one per step.
+    const slots = Math.max(1, Math.min(length, Math.round(size.width / size.height)));
+    for (let slot = 0; slot < slots; slot++) {
+      const first = Math.floor((slot * length) / slots);
+      const past = Math.floor(((slot + 1) * length) / slots);
+      const middle = Math.floor((first + past - 1) / 2);
+      let step = run.steps[middle];
+      for (let i = first; !step && i < past; i++) step = run.steps[i];
+      const left = Math.round((slot * width) / slots);
+      const right = Math.round(((slot + 1) * width) / slots);
+      this.#cover(c, step, left, right - left, height);
+    }
+  }
+
+  drawLens(c: CanvasRenderingContext2D, _size: Size, step: StepMessage | undefined): void {
+    this.#arrived.value;
+    this.#cover(c, step, 0, c.canvas.width, c.canvas.height);
+  }
+
+  #cover(c: CanvasRenderingContext2D, step: StepMessage | undefined, x: number, width: number, height: number): void {
+    const bytes = step?.images.prediction ?? step?.images.latents;
+    const thumb = bytes && this.#thumb(bytes);
+    if (!thumb) return;
+    const scale = Math.max(width / thumb.width, height / thumb.height);
+    const w = width / scale;
+    const h = height / scale;
+    c.imageSmoothingQuality = "high";
+    c.drawImage(thumb, (thumb.width - w) / 2, (thumb.height - h) / 2, w, h, x, 0, width, height);
+  }
+
+  #thumb(bytes: Uint8Array): OffscreenCanvas | undefined {
+    const known = this.#thumbs.get(bytes);
+    if (known) return known;
+    const bitmap = this.images.get(bytes);
+    if (!bitmap) {
+      this.images.load(bytes).then((ready) => {
+        // Frames that arrive together are drawn together.
+        if (!ready || this.#waiting) return;
+        this.#waiting = true;
+        requestAnimationFrame(() => {
+          this.#waiting = false;
+          this.#arrived.value++;
+        });
+      });
+      return undefined;
+    }
+    const scale = THUMB / Math.min(bitmap.width, bitmap.height);
+    const thumb = new OffscreenCanvas(Math.round(bitmap.width * scale), Math.round(bitmap.height * scale));
+    const c = thumb.getContext("2d");
+    if (!c) return undefined;
+    c.imageSmoothingQuality = "high";
+    c.drawImage(bitmap, 0, 0, thumb.width, thumb.height);
+    this.#thumbs.set(bytes, thumb);
+    return thumb;
+  }
+}

@@ -1,0 +1,72 @@
+// Sparklines: the scores of a run over its steps as SVG paths, on one axis for all concepts.
+
+import type { Range } from "../core/protocol";
+import type { Scores } from "../core/store";
+
+const PAD = 3;
+
+export const SPARK = {
+  width: 120,
+  height: 24,
+  x: (step: number, length: number): number => ((step + 0.5) / length) * 120,
+  /** From 0..1 on the axis to the drawing, with room for the dot. */
+  y: (at: number): number => 24 - PAD - at * (24 - 2 * PAD),
+};
+
+export interface Axis {
+  readonly range: Range;
+  /** A score to 0..1. */
+  place(score: number): number;
+}
+
+/** The same axis for every concept: a share from 0 to 1, cosines over everything there is to show. */
+export function axisOf(scores: Scores | null, scale: "cosine" | "share"): Axis {
+  let lo = scale === "share" ? 0 : Number.POSITIVE_INFINITY;
+  let hi = scale === "share" ? 1 : Number.NEGATIVE_INFINITY;
+  if (scale === "cosine") {
+    for (const row of scores?.cosine ?? []) {
+      for (const score of row ?? []) {
+        if (score === null) continue;
+        lo = Math.min(lo, score);
+        hi = Math.max(hi, score);
+      }
+    }
+    for (const band of scores?.null ?? []) {
+      if (!band) continue;
+      lo = Math.min(lo, band[0]);
+      hi = Math.max(hi, band[1]);
+    }
+    // Bars that start at zero can be compared by their length; below zero the axis reaches further.
+    lo = Math.min(lo, 0);
+    if (hi <= lo) hi = lo + 1;
+    if (!Number.isFinite(lo)) [lo, hi] = [0, 1];
+  }
+  const span = hi - lo;
+  return { range: [lo, hi], place: (score) => Math.min(1, Math.max(0, (score - lo) / span)) };
+}
+
+const at = (n: number): string => String(Math.round(n * 100) / 100);
+
+/** A line through the scores that are there; it breaks where one is missing. */
+export function linePath(series: readonly (number | null)[], length: number, axis: Axis): string {
+  let path = "";
+  let down = false;
+  for (let step = 0; step < series.length; step++) {
+    const score = series[step] ?? null;
+    if (score === null) down = false;
+    else {
+      path += `${down ? "L" : "M"}${at(SPARK.x(step, length))} ${at(SPARK.y(axis.place(score)))}`;
+      down = true;
+    }
+  }
+  return path;
+}
+
+/** The null band as an area from its lower to its upper end. */
+export function bandPath(bands: readonly (Range | null | undefined)[], length: number, axis: Axis): string {
+  const there = bands.flatMap((band, step) => (band ? [{ step, band }] : []));
+  if (there.length === 0) return "";
+  const upper = there.map(({ step, band }) => `${at(SPARK.x(step, length))} ${at(SPARK.y(axis.place(band[1])))}`);
+  const lower = there.map(({ step, band }) => `${at(SPARK.x(step, length))} ${at(SPARK.y(axis.place(band[0])))}`);
+  return `M${upper.join("L")}L${lower.reverse().join("L")}Z`;
+}
