@@ -217,7 +217,7 @@ def scores_message(
     emergence: NDArray[np.floating[Any]],
     meter: str | None,
 ) -> Message:
-    """Rows of concept scores for the steps from ``start``: cosine and share (rows, K), null (rows, 2), emergence (K,)."""
+    """Concept scores of the steps from ``start``: cosine and share (rows, K), null (rows, 2), emergence (K,)."""
     return Message(
         {
             "type": "scores",

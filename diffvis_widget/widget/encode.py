@@ -1,0 +1,90 @@
+"""What a Trace says, as messages for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffvis_widget.widget import pictures, protocol
+from diffvis_widget.widget.protocol import Message, Settings, View
+from diffvis_widget.widget.sampling import Request, Shot
+
+if TYPE_CHECKING:
+    from diffvis_widget.traces import Trace
+
+
+def settings_of(request: Request, planned: int, trace: Trace) -> Settings:
+    """The settings of a run that the widget started."""
+    meta = trace.meta
+    return Settings(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or None,
+        seed=request.seed,
+        steps=planned,
+        guidance_scale=request.guidance_scale,
+        schedule=request.schedule,
+        schedule_strength=request.schedule_strength,
+        scheduler=_name(meta, "scheduler"),
+        pipeline=_name(meta, "pipeline"),
+    )
+
+
+def recorded_settings(trace: Trace) -> Settings:
+    """The settings of a run that was recorded elsewhere, as far as its trace tells them."""
+    meta = trace.meta
+    seed, guidance = meta.get("seed"), meta.get("guidance_scale")
+    return Settings(
+        prompt=trace.prompt,
+        negative_prompt=trace.negative_prompt,
+        seed=seed if isinstance(seed, int) else None,
+        steps=len(trace.steps),
+        guidance_scale=float(guidance) if isinstance(guidance, int | float) else None,
+        schedule=str(meta.get("schedule", "uniform")),
+        schedule_strength=float(meta.get("schedule_strength", 60.0)),
+        scheduler=_name(meta, "scheduler"),
+        pipeline=_name(meta, "pipeline"),
+    )
+
+
+def _name(meta: dict[str, Any], key: str) -> str:
+    value = meta.get(key, "")
+    return str(value.get("class", "")) if isinstance(value, dict) else str(value)
+
+
+def views_of(trace: Trace) -> list[View]:
+    """The pictures that every step of ``trace`` can show."""
+    return [view for view in protocol.VIEWS if trace.has_frames(view)]
+
+
+def run_message(
+    run: str,
+    trace: Trace,
+    settings: Settings,
+    unknown: Collection[str],
+    image: tuple[int, int],
+    views: Sequence[View],
+    meter: str | None,
+) -> Message:
+    pieces = [word.pieces if word.kind == "word" else () for word in trace.words]
+    grid = trace.heat_maps(step=0).shape[1:]
+    size = (int(grid[0]), int(grid[1]))
+    return protocol.run_message(run, settings, trace.words, pieces, unknown, size, image, trace.layers, views, meter)
+
+
+def step_message(run: str, trace: Trace, shot: Shot, elapsed: float) -> Message:
+    """One step with its pictures encoded and its word maps."""
+    images: dict[View, bytes] = {}
+    if shot.prediction is not None:
+        largest = pictures.LARGEST if shot.exact else pictures.LATENTS_LARGEST
+        images["prediction"] = pictures.webp(shot.prediction, largest)
+    if shot.latents is not None:
+        images["latents"] = pictures.webp(shot.latents, pictures.LATENTS_LARGEST, 70)
+    guidance = trace.records[shot.step.index].guidance
+    span = None
+    if guidance is not None:
+        span = (float(np.min(guidance)), float(np.max(guidance)))
+        images["guidance"] = pictures.grey(guidance, *span)
+    maps = trace.heat_maps(step=shot.step.index)
+    return protocol.step_message(run, shot.step, maps, images, span, shot.exact, elapsed)

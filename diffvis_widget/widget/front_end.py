@@ -1,0 +1,35 @@
+"""The built front end as text. It is built from js/ when the package is installed and is part of every wheel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "static"
+
+_MISSING = """
+export default {
+  render({ el }) {
+    el.textContent =
+      "The front end of diffvis_widget is not built. In a checkout, run `make setup` (or `pip install .`), " +
+      "then restart the kernel.";
+  },
+};
+"""
+
+
+def script() -> str | Path:
+    """The JavaScript module; without a build, one that says so."""
+    path = STATIC / "widget.js"
+    return _asset(path) if path.is_file() else _MISSING
+
+
+def style() -> str | Path:
+    """The style sheet."""
+    path = STATIC / "widget.css"
+    return _asset(path) if path.is_file() else ""
+
+
+def _asset(path: Path) -> str | Path:
+    # anywidget watches a Path for changes, and keeps every widget alive that was made from it: only to work on js/.
+    return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")

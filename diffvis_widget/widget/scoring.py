@@ -1,0 +1,144 @@
+"""Concept scores while a run goes on: exactly decoded pictures in, rows of scores out, in a thread of their own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffvis_widget.widget.stream import Scores, Stream
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from diffvis_widget.concepts import ConceptMeter
+
+SCENES_LABEL = "scenes CLIP"
+
+
+@dataclass
+class _Table:
+    """The scores of one run for one list of concepts, as far as they are known."""
+
+    concepts: list[str] = field(default_factory=list)
+    cosine: list[NDArray[np.float32]] = field(default_factory=list)
+    null: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+class Scorer:
+    """Scores the pictures of the current run in the order of its steps and gives the rows to the stream.
+
+    ``tell`` gets a sentence when the meter cannot be used.
+    """
+
+    def __init__(self, stream: Stream, tell: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="diffvis-scores")
+        self._meter: ConceptMeter | None = None
+        self._make: Callable[[], ConceptMeter] | None = None
+        self.label: str | None = None
+        self._run = ""
+        self._total: int | None = None
+        self._frames: dict[int, NDArray[np.uint8]] = {}
+        self._concepts: list[str] = []
+        self._table = _Table()
+
+    def use(self, make: Callable[[], ConceptMeter] | None, label: str | None) -> None:
+        """The meter to score with, made when it is first needed; None scores nothing."""
+        with self._lock:
+            self._make, self._meter, self.label = make, None, label
+            self._table = _Table()
+
+    def begin(self, run: str) -> None:
+        with self._lock:
+            self._run, self._total = run, None
+            self._frames, self._table = {}, _Table()
+
+    def add(self, run: str, index: int, frame: NDArray[np.uint8]) -> None:
+        """The exactly decoded picture of a step."""
+        with self._lock:
+            if run != self._run:
+                return
+            self._frames[index] = frame
+        self._later()
+
+    def finish(self, run: str, total: int) -> None:
+        """The run has ``total`` steps and no more: now it can be said when concepts emerged."""
+        with self._lock:
+            if run != self._run:
+                return
+            self._total = total
+        self._later(again=True)
+
+    def want(self, concepts: Sequence[str]) -> None:
+        with self._lock:
+            self._concepts = list(concepts)
+        self._later(again=True)
+
+    def drain(self, timeout: float) -> None:
+        """Wait until what is here is scored, or for ``timeout`` seconds."""
+        done = threading.Event()
+        self._submit(done.set)
+        done.wait(timeout)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _later(self, again: bool = False) -> None:
+        self._submit(lambda: self._score(again))
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        try:
+            self._thread.submit(job)
+        except RuntimeError:  # closed in the meantime
+            return
+
+    def _score(self, again: bool) -> None:
+        try:
+            self._score_new(again)
+        except Exception as error:  # noqa: BLE001 - any meter may fail in any way; the run must not
+            with self._lock:
+                self._make = self._meter = None
+            self._tell(f"The concept meter stopped working: {error}")
+
+    def _score_new(self, again: bool) -> None:
+        """Score the frames that are here without a gap from the first; ``again`` sends even if nothing is new."""
+        with self._lock:
+            run, total, concepts, table = self._run, self._total, self._concepts, self._table
+            if table.concepts != concepts:
+                table = self._table = _Table(concepts)
+            ready: list[NDArray[np.uint8]] = []
+            while (index := len(table.cosine) + len(ready)) in self._frames:
+                ready.append(self._frames[index])
+            make = self._make
+        if make is None or not (ready or (again and table.cosine)):
+            return
+        if self._meter is None:
+            self._meter = make()
+            self.label = self._meter.label
+        if ready:
+            cosine, null = self._meter.scores(np.stack(ready), concepts)
+            table.cosine.extend(cosine)
+            table.null.extend(null)
+        self._stream.scores(run, self._scores(self._meter, table, complete=len(table.cosine) == total))
+
+    def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> Scores:
+        from diffvis_widget.concepts import emergence
+
+        cosine, null = np.stack(table.cosine), np.stack(table.null)
+        count = len(table.concepts)
+        return Scores(
+            concepts=table.concepts,
+            cosine=cosine,
+            null=null,
+            share=meter.share(cosine) if count > 1 else None,
+            # Where a concept emerges depends on its last value: not known before the end.
+            emergence=emergence(cosine, null) if complete else np.full(count, np.nan, dtype=np.float32),
+            meter=meter.label,
+        )

@@ -1,0 +1,109 @@
+"""Tells the page about a run: pictures and maps are encoded in one thread, concepts scored in another.
+
+The thread that samples only hands over; what cannot be encoded or scored is logged and never ends a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffvis_widget.widget import encode, pictures, protocol
+from diffvis_widget.widget.runs import Run
+from diffvis_widget.widget.sampling import Shot
+from diffvis_widget.widget.scoring import Scorer
+from diffvis_widget.widget.snapshot import snapshot
+from diffvis_widget.widget.stream import Stream
+
+if TYPE_CHECKING:
+    from diffvis_widget.traces import Trace
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0  # at most this long a finished run waits for its last scores
+
+
+class Teller:
+    """Feeds one stream. ``tell`` gets a sentence when the concept meter cannot be used."""
+
+    def __init__(self, stream: Stream, tell: Callable[[str], None]) -> None:
+        self._stream = stream
+        self.scorer = Scorer(stream, tell)
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="diffvis-encode")
+
+    def begin(self, run: Run, trace: Trace, shot: Shot, settings: protocol.Settings, unknown: Collection[str]) -> None:
+        """A run whose first step is ``shot``."""
+        self.scorer.begin(run.id)
+        size = (0, 0) if shot.prediction is None else (shot.prediction.shape[0], shot.prediction.shape[1])
+        views, meter = encode.views_of(trace), self.scorer.label
+
+        def send() -> None:
+            self._stream.begin(encode.run_message(run.id, trace, settings, unknown, size, views, meter))
+
+        self._later(send)
+
+    def step(self, run: Run, trace: Trace, shot: Shot, elapsed: float) -> None:
+        self._later(lambda: self._stream.step(encode.step_message(run.id, trace, shot, elapsed)))
+        if shot.exact and shot.prediction is not None:
+            self.scorer.add(run.id, shot.step.index, shot.prediction)
+
+    def frame(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
+        """The exact picture of a step that was told with a preview."""
+        self._later(lambda: self._stream.frame(run.id, index, pictures.webp(image)))
+        self.scorer.add(run.id, index, image)
+
+    def settle(self, run: Run) -> None:
+        """Wait until all that was told is encoded and, for a run with exact pictures throughout, scored."""
+        with contextlib.suppress(RuntimeError):
+            self._encoder.submit(lambda: None).result()
+        if run.steps and not run.inexact:
+            self.scorer.finish(run.id, run.steps)
+            self.scorer.drain(PATIENCE)
+
+    def end(self, run: Run, seconds: float) -> None:
+        """The run is over, in its ``state``."""
+        image = run.trace.image if run.state == "done" and run.trace is not None and run.has_pictures else None
+        picture = None if image is None else pictures.png(image)
+        state: protocol.State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
+        self._stream.end(protocol.end_message(run.id, state, run.steps, seconds, run.error or None, picture))
+
+    def snapshot(self) -> bytes:
+        """What is told so far, packed for a saved notebook."""
+        return snapshot(self._stream.messages())
+
+    def recorded(self, run: Run, trace: Trace) -> None:
+        """A whole run that was recorded elsewhere."""
+        kinds = encode.views_of(trace)
+        predictions = trace.frames("prediction") if "prediction" in kinds else None
+        noisy = trace.frames("latents") if "latents" in kinds else None
+        run.has_pictures = predictions is not None
+        for index, step in enumerate(trace.steps):
+            picture = None if predictions is None else predictions[index]
+            shot = Shot(step, picture, None if noisy is None else noisy[index], exact=True)
+            if index == 0:
+                self.begin(run, trace, shot, encode.recorded_settings(trace), ())
+            self.step(run, trace, shot, 0.0)
+        if predictions is None:
+            run.inexact.clear()
+        self.settle(run)
+        self.end(run, 0.0)
+
+    def close(self) -> None:
+        self.scorer.close()
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+
+    def _later(self, job: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                job()
+            except Exception:
+                log.exception("a step could not be shown")
+
+        with contextlib.suppress(RuntimeError):  # closed in the meantime
+            self._encoder.submit(guarded)

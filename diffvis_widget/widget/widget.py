@@ -1,0 +1,312 @@
+"""DiffVis: the widget's traits, and what the page asks of it. The work is done in session.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets as t
+
+from diffvis_widget.widget import fields, front_end, kernel
+from diffvis_widget.widget.encode import recorded_settings
+from diffvis_widget.widget.sampling import Request, check_call
+from diffvis_widget.widget.session import Session
+from diffvis_widget.widget.stream import Stream
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+    from diffvis_widget.concepts import ConceptMeter
+    from diffvis_widget.traces import Trace
+
+# What the page may set; the other traits tell it how things stand.
+SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength")
+FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
+STATES = ("idle", "loading", "queued", "running", "stopping", "stopped", "done", "failed")
+MAX_SEED = 2**53 - 1  # the largest whole number that a page keeps exactly
+
+
+class _Open:
+    """``DiffVis.open(path)`` opens a file. On an instance it is ipywidgets' own ``open()``, which opens the comm."""
+
+    def __get__(self, instance: DiffVis | None, owner: type[DiffVis]) -> Any:
+        if instance is not None:
+            return super(DiffVis, instance).open
+
+        def open_file(path: str | os.PathLike[str], **arguments: Any) -> DiffVis:
+            from diffvis_widget.traces import open_trace
+
+            return owner(open_trace(path), **arguments)
+
+        return open_file
+
+
+class DiffVis(anywidget.AnyWidget):
+    """Shows how a text-to-image diffusion model decides, step by step, while it runs.
+
+    Args:
+        pipe: a diffusers pipeline; the name of one (loaded in the background); None for the built-in scenes model; or a
+            Trace, which is shown without a pipeline.
+        prompt: the text to paint. A prompt given here, the empty one too, starts the run.
+        concepts: words for the concept meters.
+        seed: of the initial noise, 0 to 2**53 - 1.
+        meter: the ConceptMeter that scores; by default the scenes CLIP for the scenes model and none for others.
+        **arguments: any other trait (steps=, guidance_scale=, schedule=, ...); the rest goes to the pipeline's call
+            (height=, image=, ...).
+
+    Raises:
+        TypeError: ``pipe`` is none of these, or an argument that the pipeline does not take or the widget sets itself.
+        ValueError: a pipeline whose denoiser cannot be read.
+        traitlets.TraitError: a trait that cannot have that value; the message says what would work.
+
+    The run goes on in a thread of its own, and functions that observe ``status``, ``progress`` or ``error`` are
+    called in that thread.
+    """
+
+    _esm = front_end.script()
+    _css = front_end.style()
+
+    prompt = fields.Text().tag(sync=True)
+    negative_prompt = fields.Text().tag(sync=True)
+    seed = fields.Whole(0, 0, MAX_SEED, "7").tag(sync=True)
+    steps = fields.Whole(30, 1, 1000, "30").tag(sync=True)
+    guidance_scale = fields.Real(7.5, 0, 1000, "7.5").tag(sync=True)
+    schedule = fields.Choice(["uniform", "early", "late"]).tag(sync=True)
+    schedule_strength = fields.Real(60.0, 0, 100_000, "60").tag(sync=True)
+    concepts = fields.Concepts().tag(sync=True)
+    step = fields.Whole(0, 0, 100_000, "0").tag(sync=True)
+    selected = fields.Indices().tag(sync=True)
+    overlay = fields.Choice(["attention"]).tag(sync=True)
+    status = fields.Choice(STATES).tag(sync=True)
+    progress = fields.Real(0.0, 0, 1, "0.5").tag(sync=True)
+    error = t.Unicode("").tag(sync=True)
+    _notice = t.Unicode("").tag(sync=True)
+    _can_run = t.Bool(True).tag(sync=True)
+    _snapshot = t.Bytes(b"").tag(sync=True)
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline | Trace | str | None = None,
+        prompt: str | None = None,
+        concepts: Sequence[str] = (),
+        seed: int = 0,
+        *,
+        meter: ConceptMeter | None = None,
+        **arguments: Any,
+    ) -> None:
+        traits = {name: arguments.pop(name) for name in FROM_PAGE if name in arguments}
+        if prompt is not None:
+            traits["prompt"] = prompt
+        recorded = _check_source(pipe, arguments)
+        if recorded is not None:
+            if prompt is not None:
+                raise TypeError("prompt= starts a run, and a recorded run has no pipeline: give DiffVis a pipeline too")
+            traits |= _recorded_traits(recorded)
+        if recorded is None:
+            traits["seed"] = seed
+        self._page_lock = threading.RLock()
+        super().__init__(concepts=concepts, _can_run=recorded is None, **traits)
+        self._stream = Stream(_sender(self))
+        self._session = Session(pipe, self._stream, _shower(self), meter, arguments)
+        self._session.teller.scorer.want(self.concepts)
+        self.on_msg(self._on_page)
+        kernel.let_page_choose_thread(self.comm)
+        kernel.stop_earlier_runs_of_this_cell(self, self._session.stop)
+        if prompt is not None:
+            self.run()
+
+    # -- what Python asks --------------------------------------------------------------------------------------------
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def open(cls, path: str | os.PathLike[str], **arguments: Any) -> DiffVis:  # pyright: ignore[reportIncompatibleMethodOverride]
+            """A widget that shows the trace in the file ``path``; raises what ``open_trace`` raises."""
+            ...
+
+    else:
+        open = _Open()
+
+    @property
+    def trace(self) -> Trace:
+        """The latest finished run as data; waits for a run that goes on. A stopped run has the steps it got to.
+
+        Raises:
+            RunFailed: the run failed; its ``trace`` holds the finished steps.
+            RuntimeError: there is no run, or it was stopped before its first step.
+        """
+        self.wait()
+        return self._session.trace()
+
+    def run(self) -> None:
+        """Start a run with the traits as they are and return at once. A run that goes on is stopped: the latest wins.
+
+        Raises:
+            ValueError: the schedule cannot be had with so many steps.
+            RuntimeError: the widget is closed, or shows a recorded run.
+        """
+        self._session.run(self._request())
+
+    def stop(self) -> None:
+        """End the run at its next step; the finished steps are kept. Returns at once."""
+        self._session.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is loading, waiting or running. False if that took longer than ``timeout`` seconds.
+
+        An interrupt (the notebook's stop button) stops the run.
+        """
+        try:
+            return self._session.wait(timeout)
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+
+    async def arun(self) -> Trace:
+        """Start a run and give its trace when it has ended, without blocking the event loop. Raises as ``trace``."""
+        self.run()
+        try:
+            await asyncio.to_thread(self._session.wait)
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        return self._session.trace()
+
+    def close(self) -> None:
+        """Stop what goes on, end the threads and take the widget off the page."""
+        if session := getattr(self, "_session", None):
+            session.close()
+        super().close()
+
+    # -- what the page asks; in any thread ---------------------------------------------------------------------------
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take traits that the page has set, one by one: what is refused is answered, and the page gets it back.
+
+        Not ipywidgets' own: that one holds back all notifications meanwhile, also those of the worker's thread.
+        """
+        with self._page_lock:
+            for name, value in sync_data.items():
+                if name not in FROM_PAGE:
+                    continue
+                try:
+                    with self._lock_property(**{name: value}):
+                        self.set_trait(name, value)
+                except t.TraitError as error:
+                    self._stream.error(str(error))
+                    self.send_state(name)
+
+    def _on_page(self, _: object, content: Any, buffers: object) -> None:
+        try:
+            match content:
+                case {"type": "hello", "run": run, "have": list(have)}:
+                    self._stream.hello(run, have)
+                case {"type": "ack", "seq": seq}:
+                    self._stream.acknowledge(seq)
+                case {"type": "run"}:
+                    self._run_from_page(content)
+                case {"type": "stop"}:
+                    self.stop()
+                case _:
+                    self._stream.error(f"the kernel does not know this message: {fields.shorten(content)}")
+        except (t.TraitError, TypeError, ValueError, RuntimeError) as error:
+            self._stream.error(str(error))
+
+    def _run_from_page(self, content: dict[str, Any]) -> None:
+        wanted = {name: content[name] for name in SETTINGS if name in content}
+        if wanted.get("negative_prompt", "") is None:
+            wanted["negative_prompt"] = ""
+        # All or nothing: a refused number must not leave a new prompt behind.
+        checked = {name: self.traits()[name].validate(self, value) for name, value in wanted.items()}
+        for name, value in checked.items():
+            self.set_trait(name, value)
+        self.run()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _request(self) -> Request:
+        from diffvis_widget.schedule import timesteps
+
+        if self.schedule in ("early", "late"):
+            timesteps(self.schedule, self.steps, self.schedule_strength)  # says now what could not be run later
+        return Request(**{name: getattr(self, name) for name in SETTINGS})
+
+    @t.validate("selected")
+    def _words_exist(self, proposal: Any) -> list[int]:
+        words = self._stream.words if hasattr(self, "_stream") else None
+        if words is not None and (wrong := [index for index in proposal["value"] if index >= words]):
+            raise t.TraitError(f"selected must be indices into trace.words, 0 to {words - 1}; got {wrong[0]}")
+        return proposal["value"]
+
+    @t.observe("concepts")
+    def _on_concepts(self, change: Any) -> None:
+        if hasattr(self, "_session"):
+            self._session.teller.scorer.want(change["new"])
+
+    @t.observe("step")
+    def _on_step(self, change: Any) -> None:
+        if hasattr(self, "_session"):
+            self._session.focus = change["new"]
+
+
+def _check_source(pipe: Any, arguments: dict[str, Any]) -> Trace | None:
+    """The trace, if ``pipe`` is one; TypeError or ValueError for what can be neither run nor shown."""
+    from diffvis_widget.traces import Trace
+
+    if pipe is None or (isinstance(pipe, str) and pipe):
+        check_call(None, arguments)
+        return None
+    if isinstance(pipe, Trace):
+        if arguments:
+            raise TypeError(f"a recorded run takes no argument {', '.join(arguments)}: there is no pipeline to give it to")
+        return pipe
+    if not callable(pipe) or not hasattr(pipe, "scheduler"):
+        raise TypeError(
+            "pipe must be a diffusers pipeline, the name of one, None for the built-in scenes model, or a Trace; "
+            f"got {fields.shorten(pipe)}"
+        )
+    from diffvis_widget.tracer import Tracer
+
+    check_call(pipe, arguments)
+    Tracer(pipe)
+    return None
+
+
+def _recorded_traits(trace: Trace) -> dict[str, Any]:
+    settings = recorded_settings(trace)
+    found: dict[str, Any] = {"prompt": settings.prompt[: fields.MAX_TEXT], "steps": min(max(settings.steps, 1), 1000)}
+    if settings.negative_prompt:
+        found["negative_prompt"] = settings.negative_prompt[: fields.MAX_TEXT]
+    if settings.seed is not None and 0 <= settings.seed <= MAX_SEED:
+        found["seed"] = settings.seed
+    if settings.guidance_scale is not None and 0 <= settings.guidance_scale <= 1000:
+        found["guidance_scale"] = settings.guidance_scale
+    return found
+
+
+def _sender(widget: DiffVis) -> Callable[[dict[str, Any], Sequence[bytes]], None]:
+    """Sends to the page of a widget that it does not keep alive."""
+    reference = weakref.ref(widget)
+
+    def send(content: dict[str, Any], buffers: Sequence[bytes]) -> None:
+        if (alive := reference()) is not None:
+            alive.send(content, buffers=list(buffers))
+
+    return send
+
+
+def _shower(widget: DiffVis) -> Callable[..., None]:
+    """Sets traits of a widget that it does not keep alive."""
+    reference = weakref.ref(widget)
+
+    def show(**traits: Any) -> None:
+        if (alive := reference()) is not None:
+            for name, value in traits.items():
+                alive.set_trait(name, value)
+
+    return show
