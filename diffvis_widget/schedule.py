@@ -8,6 +8,7 @@ Applications 248 (2024) 123231, arXiv 2402.10404.
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import operator
 from typing import Any, Literal, SupportsIndex, cast
@@ -65,7 +66,7 @@ def _sample(kind: str, steps: int, gamma: float, total: int) -> list[int]:
 
 
 def _distinct(found: list[int]) -> bool:
-    falling = all(later < sooner for sooner, later in zip(found, found[1:], strict=False))
+    falling = all(later < sooner for sooner, later in itertools.pairwise(found))
     return falling and found[-1] >= 0
 
 

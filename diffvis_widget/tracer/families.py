@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
-from ..traces import Layer
+from diffvis_widget.traces import Layer
 
 Size = tuple[int, int]
 
@@ -120,9 +119,8 @@ def is_compiled(denoiser: nn.Module) -> bool:
     """Whether torch.compile is at work in the denoiser: as a whole, or in any block of it."""
     if plain(denoiser) is not denoiser:
         return True
-    dynamo = torch._dynamo.eval_frame.OptimizedModule
     return any(
-        getattr(module, "_compiled_call_impl", None) is not None or isinstance(module, dynamo)
+        getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule"
         for module in denoiser.modules()
     )
 

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import torch
 
-from .. import schedule as schedules
-from ..traces import Step, Trace
-from ..traces.model import Keep
+from diffvis_widget import schedule as schedules
+from diffvis_widget.traces import Step, Trace
+from diffvis_widget.traces.model import Keep
+
 from .hooks import is_watched
 from .locks import denoiser_lock
 from .tracer import Tracer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
+from _thread import RLock as Lock  # what threading.RLock makes
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +13,12 @@ from torch import nn
 
 from .families import find, plain
 
-_locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()  # pyright: ignore
+_locks: weakref.WeakKeyDictionary[nn.Module, Lock] = weakref.WeakKeyDictionary()
 _guard = threading.Lock()
 _state = threading.local()
 
 
-def denoiser_lock(pipe: Any) -> threading.RLock:  # pyright: ignore
+def denoiser_lock(pipe: Any) -> Lock:
     """The lock of the pipeline's denoiser, the same for all pipelines that share it. It is re-entrant."""
     _, denoiser = find(pipe)
     with _guard:

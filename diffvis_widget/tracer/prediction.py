@@ -65,14 +65,15 @@ class Level:
 
     def clean(self, sample: NDArray[Any], output: NDArray[Any]) -> Floats:
         """Predicted clean latents, float32, any shape; before any clipping that the scheduler may apply."""
-        x, out = sample.astype(np.float32), output.astype(np.float32)
+        x: Floats = sample.astype(np.float32)
+        out: Floats = output.astype(np.float32)
         alpha, sigma = np.float32(self.alpha), np.float32(self.sigma)
         if self.prediction == "epsilon":
-            return (x - sigma * out) / alpha
+            return ((x - sigma * out) / alpha).astype(np.float32, copy=False)
         if self.prediction == "v_prediction":
             # of the sample at unit variance: this holds for schedulers with and without scaling
-            norm = np.float32(alpha * alpha + sigma * sigma)
-            return (alpha * x - sigma * np.sqrt(norm) * out) / norm
+            norm = self.alpha**2 + self.sigma**2
+            return np.float32(self.alpha / norm) * x - np.float32(self.sigma / norm**0.5) * out
         if self.prediction == "flow_prediction":
             return x - sigma * out
         return out
@@ -92,8 +93,8 @@ class NoiseLevels:
             self.prediction = "sample"
         if self.prediction not in ("epsilon", "v_prediction", "sample", "flow_prediction"):
             raise ValueError(
-                f"{type(scheduler).__name__} has prediction_type {self.prediction!r}; predicted clean latents are known "
-                "for epsilon, v_prediction, sample and flow_prediction"
+                f"{type(scheduler).__name__} has prediction_type {self.prediction!r}; predicted clean latents are "
+                "known for epsilon, v_prediction, sample and flow_prediction"
             )
         self.timesteps = _numbers(scheduler.timesteps)
         if self.kind == "timestep":

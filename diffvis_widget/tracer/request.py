@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..traces import Word
+from diffvis_widget.traces import Word
+
 from .words import positions, second_words, words_of
 
 
@@ -70,7 +71,7 @@ def _per_image(texts: Any, images: int) -> list[str | None]:
     """One text per image: a pipeline makes its several images of one prompt next to one another."""
     if texts is None:
         return [None] * images
-    listed: Sequence[str] = [texts] if isinstance(texts, str) else list(texts)
+    listed: Sequence[str | None] = [texts] if isinstance(texts, str) else list(texts)
     repeated = max(1, images // max(1, len(listed)))
     return [text for text in listed for _ in range(repeated)][:images] or [None] * images
 

@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..traces import Layer, Record, Step, Trace
-from ..traces.model import Decoder, Keep
-from ..traces.resize import mean_maps
+from diffvis_widget.traces import Layer, Record, Step, Trace
+from diffvis_widget.traces.model import Decoder, Keep
+from diffvis_widget.traces.resize import mean_maps
+
 from .families import Family
 from .prediction import NoiseLevels
 from .request import Request
@@ -47,13 +48,16 @@ class Captured:
         return wait or self.arrived.query()
 
 
-def fetch(tensor: Tensor) -> Tensor:
-    """A copy on the CPU that later changes of `tensor` do not reach; on CUDA it fills while the device goes on."""
+def fetch(tensor: Tensor, own: bool = False) -> Tensor:
+    """A copy on the CPU that later changes of `tensor` do not reach; on CUDA it fills while the device goes on.
+
+    own: nobody else holds the tensor, so that on the CPU it may be kept as it is.
+    """
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()  # numpy has no bfloat16; widening loses nothing
     if not tensor.is_cuda:
-        return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
+        return tensor if own and tensor.device.type == "cpu" else tensor.cpu().clone()
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
@@ -64,6 +68,7 @@ class Run:
         self,
         family: Family,
         request: Request,
+        matrix: Tensor,
         levels: NoiseLevels,
         heads: Mapping[str, int],
         keep: Keep,
@@ -73,6 +78,7 @@ class Run:
     ) -> None:
         self.family = family
         self.request = request
+        self.matrix = matrix
         self.levels = levels
         self.heads = heads
         self.keep: Keep = keep
@@ -177,9 +183,9 @@ class Run:
         return np.sqrt(np.mean((both[images:] - both[:images]) ** 2, axis=1))
 
     def finish(self, latents: Tensor | None, images: NDArray[np.uint8] | None) -> None:
-        """The pipeline decodes its final latents: keep them, where it changed them after the last step, and the images."""
+        """Keep what the pipeline ended with: final latents, if they are not the last step's, and images."""
         for index, trace in enumerate(self.traces):
             trace.finish(
                 image=None if images is None else images[index],
-                latents=None if latents is None else latents[index].numpy(),
+                latents=None if latents is None else latents[index].numpy().astype(trace.latents.dtype),
             )

@@ -18,8 +18,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ..traces import Step, Trace
-from ..traces.model import Keep
+from diffvis_widget.traces import Step, Trace
+from diffvis_widget.traces.model import Keep
+
 from . import families
 from .attention import AttentionReader
 from .hooks import watch
@@ -78,7 +79,7 @@ class Tracer:
         self._scheduler: Any = None
         self._scheduler_off: list[Callable[[], None]] = []
 
-    # -- the block -----------------------------------------------------------------------------------------------------
+    # -- the block -------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         if self._active is not None:
@@ -107,9 +108,9 @@ class Tracer:
             self._reader = AttentionReader(sites, heads=self.keep == "heads")
             stack.callback(self._reader.detach)
             self._reader.attach()
-            before = self._denoiser.register_forward_pre_hook(self._denoiser_begins, with_kwargs=True)
+            before = denoiser.register_forward_pre_hook(self._denoiser_begins, with_kwargs=True)
             stack.callback(before.remove)
-            after = self._denoiser.register_forward_hook(self._denoiser_ends, always_call=True)
+            after = denoiser.register_forward_hook(self._denoiser_ends, always_call=True)
             stack.callback(after.remove)
             for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
                 if hasattr(self.pipe, name):
@@ -153,7 +154,7 @@ class Tracer:
             raise ValueError(f"trace: there are {len(traces)} traces; use tracer.traces")
         return traces[0]
 
-    # -- what the pipeline calls -----------------------------------------------------------------------------------------
+    # -- what the pipeline calls -----------------------------------------------------------------------------------
 
     def _elsewhere(self) -> bool:
         return threading.get_ident() != self._thread or self._active is None
@@ -185,25 +186,15 @@ class Tracer:
             return
         text = kwargs.get(self._family.text)
         if text is None:
-            names = list(inspect.signature(families.plain(module).forward).parameters)
+            names = list(inspect.signature(module.forward).parameters)
             text = args[names.index(self._family.text)]
-        if self._run is None:
-            self._open_run()
-        assert self._run is not None
-        request = self._run.request
         batch = int(text.shape[0])
-        rows = self._family.conditional(batch, request.images)
-        if self._reader.words is None:
-            self._matrix = request.matrix(text.device)
-            prompt = request.embeddings.to(text.device, text.dtype)
-            same = text.shape[1:] == prompt.shape[1:] and rows.start >= 0
-            if not same:
-                raise RuntimeError(
-                    f"the denoiser was given text of shape {tuple(text.shape)} for a prompt encoded to "
-                    f"{tuple(prompt.shape)}: this pipeline feeds its denoiser in a way that cannot be traced"
-                )
-            self._matches = fetch((text[rows] == prompt).all())
-        self._reader.begin(batch, rows, self._matrix)
+        if self._run is None:
+            self._open_run(text)
+        run = self._run
+        assert run is not None
+        if batch >= run.request.images and text.shape[1] == run.matrix.shape[1]:
+            self._reader.begin(batch, self._family.conditional(batch, run.request.images), run.matrix)
 
     def _denoiser_ends(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._elsewhere() or self._run is None:
@@ -236,9 +227,7 @@ class Tracer:
                 output=output,
                 result=fetch(result[0]),
                 raw=fetch(raw) if guided and raw is not None else None,
-                maps={
-                    name: fetch(self._reader.taken[name]) for name in self._reader.sites if name in self._reader.taken
-                },
+                maps={name: fetch(maps, own=True) for name, maps in self._reader.taken.items()},
                 prompt_matches=self._matches,
             ),
             device,
@@ -253,16 +242,17 @@ class Tracer:
         run = self._run
         if self._elsewhere() or run is None or is_own_decoding() or run.last_result is None:
             return result
-        latents = args[0] if args else kwargs["z"]
-        images = result[0]
-        if len(latents) == run.request.images and latents.shape[1:] == run.last_result.shape[1:]:
+        latents: Tensor = args[0] if args else kwargs["z"]
+        last = run.last_result
+        if len(latents) == len(last) and latents.shape[1:] == last.shape[1:]:
             run.settle(wait=True)
-            vae = self.pipe.vae
-            changed = not torch.equal(to_vae(vae, run.last_result).to(latents.dtype), latents)
-            run.finish(_from_vae(vae, latents) if changed else None, to_pixels(images.detach()))
+            expected = to_vae(self.pipe.vae, last.to(latents.dtype))
+            # inpainting, or a callback, may change the latents after the last step
+            same = torch.allclose(latents.float(), expected.float(), rtol=1e-2, atol=1e-3)
+            run.finish(None if same else _from_vae(self.pipe.vae, latents), to_pixels(result[0].detach()))
         return result
 
-    # -- runs ------------------------------------------------------------------------------------------------------------
+    # -- runs ------------------------------------------------------------------------------------------------------
 
     def _watch_scheduler(self) -> None:
         """Follow the pipeline's scheduler, which the user may exchange inside the block."""
@@ -281,27 +271,36 @@ class Tracer:
             self._scheduler_off.pop()()
         self._scheduler = None
 
-    def _open_run(self) -> None:
-        assert self._request is not None
-        if self._levels is None:
-            self._levels = NoiseLevels(self._scheduler)
-        planned = getattr(self.pipe, "_num_timesteps", None) or len(self._levels.timesteps)
+    def _open_run(self, text: Tensor) -> None:
+        """The first evaluation of a call: `text` is what the denoiser was given, all rows of the batch."""
+        request, self._request = self._request, None
+        assert request is not None
+        rows = self._family.conditional(len(text), request.images)
+        prompt = request.embeddings.to(text.device, text.dtype)
+        if text.shape[1:] != prompt.shape[1:] or rows.start < 0:
+            raise RuntimeError(
+                f"the denoiser was given text of shape {tuple(text.shape)} for a prompt encoded to "
+                f"{tuple(prompt.shape)}: {type(self.pipe).__name__} feeds it in a way that cannot be traced"
+            )
+        # compared on the device, read after the step
+        self._matches = fetch((text[rows] == prompt).all())
+        levels = self._levels or NoiseLevels(self._scheduler)
+        planned = getattr(self.pipe, "_num_timesteps", None) or len(levels.timesteps)
         self._run = Run(
             family=self._family,
-            request=self._request,
-            levels=self._levels,
-            heads={name: int(module.heads) for name, module in self._reader.sites.items()},  # pyright: ignore
+            request=request,
+            matrix=request.matrix(text.device),
+            levels=levels,
+            heads={name: int(getattr(module, "heads")) for name, module in self._reader.sites.items()},  # noqa: B009
             keep=self.keep,
             meta={
-                **describe(self.pipe, self._denoiser),
+                **describe(self.pipe, families.plain(self._denoiser)),
                 "guidance_scale": _number(getattr(self.pipe, "guidance_scale", None)),
                 "planned_steps": int(planned),
             },
             seeds=self._seeds,
             decoder=decoder(self.pipe),
         )
-        self._request = None
-        self._reader.words = None
 
     def _close_run(self) -> None:
         run, self._run = self._run, None
@@ -309,7 +308,6 @@ class Tracer:
             self._announce(run.settle(wait=True), silent=True)
             self._finished += run.traces
         self._raw, self._matches = None, None
-        self._reader.words = None
 
     def _check_seen(self, run: Run) -> None:
         if run.last_result is None and not self._reader.taken:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..traces import Word
-from ..traces.text import split_words
+from diffvis_widget.traces import Word
+from diffvis_widget.traces.text import split_words
 
 
 @dataclass
@@ -45,8 +45,6 @@ def words_of(tokenizer: Any, text: str, length: int) -> list[Word] | None:
         else:
             pieces[position] = text[start:end]
             _assign(groups, position, start, end)
-    words = [Word(text[group.start : group.end], (), "truncated") for group in groups if not group.tokens]
-    typed = {group.start: group for group in groups}
     words = [
         Word(
             text[group.start : group.end],
@@ -54,7 +52,7 @@ def words_of(tokenizer: Any, text: str, length: int) -> list[Word] | None:
             "word" if group.tokens else "truncated",
             tuple(pieces[token] for token in group.tokens),
         )
-        for group in typed.values()
+        for group in groups
     ]
     before = [word for word in others if not pieces or word.tokens[0] < min(pieces)]
     after = [word for word in others if word not in before]
@@ -82,5 +80,5 @@ def positions(length: int) -> list[Word]:
 
 
 def second_words(words: Sequence[Word], second: Sequence[Word]) -> list[Word]:
-    """Words of two prompts that share the same positions (SDXL's `prompt_2`): those of the second follow the first's."""
+    """Words of two prompts on the same positions (SDXL's `prompt_2`): the second's follow the first's."""
     return [*words, *(word for word in second if word.kind in ("word", "truncated"))]

@@ -10,13 +10,15 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
 
 from .header import FORMAT, Header, TraceFileError, read_header, write_header
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from .model import Trace
 
 KEY = "diffvis_trace"
+# partly untyped in the library
+_open = cast("Callable[..., Any]", safetensors.safe_open)  # pyright: ignore[reportUnknownMemberType]
+_write = cast("Callable[..., None]", safetensors.numpy.save_file)  # pyright: ignore[reportUnknownMemberType]
 _MAX_HEADER = 16 * 2**20
 
 
@@ -40,7 +45,7 @@ def save(trace: Trace, path: str | os.PathLike[str], *, frames: bool = True) -> 
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     try:
-        save_file(tensors, name, metadata={KEY: header})
+        _write(tensors, name, metadata={KEY: header})
         with open(name, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
@@ -91,14 +96,15 @@ def open_trace(path: str | os.PathLike[str]) -> Trace:
     if length > _MAX_HEADER:
         raise TraceFileError(f"{source} is no trace file: its header claims {length} bytes")
     try:
-        with safe_open(source, framework="numpy") as file:
-            text = (file.metadata() or {}).get(KEY)
+        with _open(source, framework="numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            text = metadata.get(KEY)
             if text is None:
                 raise TraceFileError(f"{source} is a safetensors file but holds no trace")
             header = read_header(json.loads(text))
-            found = {name: _shape(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118
-            _check(header, found)
-            tensors = {name: file.get_tensor(name) for name in found}
+            names: list[str] = list(file.keys())
+            _check(header, {name: _shape(file.get_slice(name)) for name in names})
+            tensors: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in names}
     except TraceFileError as error:
         raise TraceFileError(f"cannot open {source}: {error}") from None
     except (SafetensorError, ValueError, RecursionError) as error:

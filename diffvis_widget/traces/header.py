@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .model import Keep, Layer, Step, Word, WordKind
+from .model import Keep, Layer, Step, Word
 
 if TYPE_CHECKING:
     from .model import Trace
@@ -89,7 +89,7 @@ def read_header(document: Any) -> Header:
     header = Header(
         prompt=_text("prompt", fields.get("prompt")),
         negative_prompt=None if negative is None else _text("negative_prompt", negative),
-        keep=cast(Keep, keep),
+        keep=keep,
         words=_items("words", fields.get("words"), _word),
         layers=_items("layers", fields.get("layers"), _layer),
         steps=[],
@@ -112,7 +112,7 @@ def _word(item: Any) -> Word:
         raise TraceFileError(f"a word is of kind {kind!r}")
     tokens = _items("tokens", fields.get("tokens"), lambda value: _integer("tokens", value, 0, 1_000_000), least=0)
     pieces = _items("pieces", fields.get("pieces"), lambda value: _text("pieces", value), least=0)
-    return Word(_text("text", fields.get("text")), tuple(tokens), cast(WordKind, kind), tuple(pieces))
+    return Word(_text("text", fields.get("text")), tuple(tokens), kind, tuple(pieces))
 
 
 def _layer(item: Any) -> Layer:

@@ -168,7 +168,7 @@ class Trace:
 
     @property
     def latents(self) -> NDArray[Any]:
-        """(T + 1, C, h, w): [0] the initial noise, [k] what entered step k, [T] the latest result. float16 or float32."""
+        """(T + 1, C, h, w), float16 or float32: [0] the initial noise, [k] what entered step k, [T] the newest."""
         records = list(self._records)
         if not records:
             raise ValueError("latents: no step of this trace is finished yet")
@@ -176,7 +176,7 @@ class Trace:
 
     @property
     def predictions(self) -> NDArray[Any]:
-        """(T, C, h, w): the clean latents that the model predicted at each step, guidance applied, before any clipping."""
+        """(T, C, h, w): the clean latents predicted at each step, guidance applied, before any clipping."""
         records = list(self._records)
         if not records:
             raise ValueError("predictions: no step of this trace is finished yet")
@@ -220,6 +220,10 @@ class Trace:
             part = missing[start : start + 4]
             known.update(zip(part, self._decode(source[part]), strict=True))
         return np.stack([known[index] for index in range(len(records))])
+
+    def keep_frame(self, kind: Literal["prediction", "latents"], index: int, image: Images) -> None:
+        """Keep a picture that was decoded elsewhere, uint8 (H, W, 3), so that `frames` need not decode it again."""
+        self._frames[kind][index] = image
 
     def _guidance_frames(self) -> Images:
         guidance = self.guidance
@@ -282,7 +286,7 @@ class Trace:
         head: int | None = None,
         size: Size | None = None,
     ) -> Floats:
-        """The maps of all words, float32 (len(words), h, w); those of truncated words are NaN. Arguments: `heat_map`."""
+        """Maps of all words, float32 (len(words), h, w); of truncated words NaN. Arguments as for `heat_map`."""
         records = self._pick_step(step)
         target = _check_size(size)
         if self.keep == "words":
@@ -299,7 +303,7 @@ class Trace:
         for index in indices:
             per_step = [_over_heads(record.maps[index], head) for record in records]
             known = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
-            maps.append(np.mean(known, axis=0, dtype=np.float32))
+            maps.append(np.asarray(np.mean(known, axis=0, dtype=np.float32)))
         single = len(maps) == 1
         result = maps[0] if single else mean_maps(maps, target)
         if single and target is not None:

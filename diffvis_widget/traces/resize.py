@@ -19,10 +19,10 @@ def _weights(source: int, target: int) -> Floats:
     centres = np.clip(centres, 0.0, source - 1)
     low = np.floor(centres).astype(np.int64)
     high = np.minimum(low + 1, source - 1)
-    matrix = np.zeros((target, source), dtype=np.float64)
+    matrix: Floats = np.zeros((target, source), dtype=np.float32)
     np.add.at(matrix, (np.arange(target), low), 1.0 - (centres - low))
     np.add.at(matrix, (np.arange(target), high), centres - low)
-    return matrix.astype(np.float32)
+    return matrix
 
 
 def resize(maps: Floats, size: Size) -> Floats:
