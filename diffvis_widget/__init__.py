@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.tracer import Tracer, trace
     from diffvis_widget.traces import Layer, Step, Trace, TraceFileError, Word, open_trace
-    from diffvis_widget.widget.charts import concept_chart
     from diffvis_widget.widget.loading import load
     from diffvis_widget.widget.runs import RunFailed
     from diffvis_widget.widget.widget import DiffVis
@@ -36,7 +35,6 @@ _HOMES = {
     "TraceFileError": "traces",
     "Tracer": "tracer",
     "Word": "traces",
-    "concept_chart": "widget.charts",
     "concept_scores": "concepts",
     "load": "widget.loading",
     "open_trace": "traces",
@@ -56,7 +54,6 @@ __all__ = [
     "TraceFileError",
     "Tracer",
     "Word",
-    "concept_chart",
     "concept_scores",
     "concepts",
     "load",

@@ -185,7 +185,7 @@ def step_message(
 ) -> Message:
     """One finished step. ``maps`` is (words, h, w), NaN throughout for a truncated word; ``images`` are encoded."""
     quantised, scales = quantise(maps)
-    views = [view for view in VIEWS if view in images]
+    views: list[View] = [view for view in VIEWS if view in images]
     content: Json = {
         "type": "step",
         "run": run,

@@ -9,7 +9,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class Request:
     seed: int = 0
     steps: int = 30
     guidance_scale: float = 7.5
-    schedule: str = "uniform"
+    schedule: Literal["uniform", "early", "late"] = "uniform"
     schedule_strength: float = 60.0
 
 

@@ -48,6 +48,14 @@ class Scorer:
         self._frames: dict[int, NDArray[np.uint8]] = {}
         self._concepts: list[str] = []
         self._table = _Table()
+        self._last: Scores | None = None
+        self._listeners: list[Callable[[Scores], None]] = []
+
+    def listen(self, listener: Callable[[Scores], None]) -> None:
+        """Call ``listener`` with the scores there are, and again, in the scorer's thread, whenever there are more."""
+        self._listeners.append(listener)
+        if self._last is not None:
+            listener(self._last)
 
     def use(self, make: Callable[[], ConceptMeter] | None, label: str | None) -> None:
         """The meter to score with, made when it is first needed; None scores nothing."""
@@ -126,7 +134,10 @@ class Scorer:
             cosine, null = self._meter.scores(np.stack(ready), concepts)
             table.cosine.extend(cosine)
             table.null.extend(null)
-        self._stream.scores(run, self._scores(self._meter, table, complete=len(table.cosine) == total))
+        self._last = scores = self._scores(self._meter, table, complete=len(table.cosine) == total)
+        self._stream.scores(run, scores)
+        for listener in self._listeners:
+            listener(scores)
 
     def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> Scores:
         from diffvis_widget.concepts import emergence

@@ -16,7 +16,7 @@ from diffvis_widget.widget import fields, front_end, kernel
 from diffvis_widget.widget.encode import recorded_settings
 from diffvis_widget.widget.sampling import Request, check_call
 from diffvis_widget.widget.session import Session
-from diffvis_widget.widget.stream import Stream
+from diffvis_widget.widget.stream import Scores, Stream
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -177,6 +177,13 @@ class DiffVis(anywidget.AnyWidget):
             raise
         return self._session.trace()
 
+    def observe_scores(self, callback: Callable[[Scores], None]) -> None:
+        """Call ``callback`` with the concept scores of the run that is shown, now and whenever there are more.
+
+        It is called in a thread of the widget's own.
+        """
+        self._session.teller.scorer.listen(callback)
+
     def close(self) -> None:
         """Stop what goes on, end the threads and take the widget off the page."""
         if session := getattr(self, "_session", None):
@@ -222,7 +229,7 @@ class DiffVis(anywidget.AnyWidget):
         if wanted.get("negative_prompt", "") is None:
             wanted["negative_prompt"] = ""
         # All or nothing: a refused number must not leave a new prompt behind.
-        checked = {name: self.traits()[name].validate(self, value) for name, value in wanted.items()}
+        checked = {name: getattr(type(self), name).validate(self, value) for name, value in wanted.items()}
         for name, value in checked.items():
             self.set_trait(name, value)
         self.run()
@@ -263,7 +270,9 @@ def _check_source(pipe: Any, arguments: dict[str, Any]) -> Trace | None:
         return None
     if isinstance(pipe, Trace):
         if arguments:
-            raise TypeError(f"a recorded run takes no argument {', '.join(arguments)}: there is no pipeline to give it to")
+            raise TypeError(
+                f"a recorded run takes no argument {', '.join(arguments)}: there is no pipeline to give it to"
+            )
         return pipe
     if not callable(pipe) or not hasattr(pipe, "scheduler"):
         raise TypeError(

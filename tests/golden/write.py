@@ -10,40 +10,16 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diffvis_widget.traces import Layer, Step, Word
 from diffvis_widget.widget import protocol
 from diffvis_widget.widget.protocol import Message
 
 FOLDER = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Word:
-    text: str
-    tokens: tuple[int, ...]
-    kind: str = "word"
-
-
-@dataclass(frozen=True)
-class Layer:
-    name: str
-    kind: str
-    heads: int
-    grid: tuple[int, int]
-    default: bool
-
-
-@dataclass(frozen=True)
-class Step:
-    index: int
-    timestep: float
-    sigma: float
-    second_order: bool = False
 
 
 def picture(seed: int, size: int) -> bytes:
@@ -59,9 +35,9 @@ def ramp(words: int, height: int, width: int, seed: int) -> np.ndarray:
 def a_run() -> list[Message]:
     words = [
         Word("<|startoftext|>", (0,), "special"),
-        Word("a", (1,)),
-        Word("red", (2,)),
-        Word("weathervane", (3, 4)),
+        Word("a", (1,), "word"),
+        Word("red", (2,), "word"),
+        Word("weathervane", (3, 4), "word"),
         Word("<|endoftext|>", (5,), "special"),
         Word("", tuple(range(6, 77)), "padding"),
     ]
@@ -84,7 +60,7 @@ def a_run() -> list[Message]:
     messages = [
         protocol.run_message(
             "r1", settings, words, pieces, {"weathervane"}, (4, 6), (32, 48), layers, protocol.VIEWS, "scenes CLIP"
-        )  # pyright: ignore[reportArgumentType]
+        )
     ]
     for index in range(3):
         images: dict[protocol.View, bytes] = {
@@ -95,7 +71,7 @@ def a_run() -> list[Message]:
         messages.append(
             protocol.step_message(
                 "r1",
-                Step(index, 999.0 - 333 * index, 14.5 / (index + 1), index == 1),  # pyright: ignore[reportArgumentType]
+                Step(index, 999.0 - 333 * index, 14.5 / (index + 1), index == 1),
                 ramp(len(words), 4, 6, index),
                 images,
                 (0.0, 0.5 + index),
@@ -124,9 +100,9 @@ def a_run() -> list[Message]:
 def hard_text() -> list[Message]:
     """Emoji, right-to-left text and markup in the prompt, a truncated word, no guidance, a failure after one step."""
     words = [
-        Word("<b>שלום</b>", (1, 2, 3)),
-        Word("\U0001f9d1‍\U0001f680", (4,)),
-        Word("</script>", (5, 6)),
+        Word("<b>שלום</b>", (1, 2, 3), "word"),
+        Word("\U0001f9d1‍\U0001f680", (4,), "word"),
+        Word("</script>", (5, 6), "word"),
         Word("lost", (), "truncated"),
     ]
     settings = protocol.Settings(
@@ -146,8 +122,8 @@ def hard_text() -> list[Message]:
     pieces = [["<b>", "שלום", "</b>"], ["\U0001f9d1‍\U0001f680"], ["</", "script>"], []]
     step = Step(0, float("nan"), float("inf"))
     return [
-        protocol.run_message("r2", settings, words, pieces, (), (2, 2), (16, 16), [], ("prediction",), None),  # pyright: ignore[reportArgumentType]
-        protocol.step_message("r2", step, maps, {"prediction": picture(1, 9)}, None, False, 0.1),  # pyright: ignore[reportArgumentType]
+        protocol.run_message("r2", settings, words, pieces, (), (2, 2), (16, 16), [], ("prediction",), None),
+        protocol.step_message("r2", step, maps, {"prediction": picture(1, 9)}, None, False, 0.1),
         protocol.end_message("r2", "failed", 1, 0.2, error="ValueError: <img src=x onerror=alert(1)>"),
     ]
 

@@ -1,0 +1,207 @@
+"""The ``diffvis`` command: trace a prompt into a file, or open the quickstart notebook.
+
+Exit codes: 0 done, 1 it could not be done (the reason is on stderr), 2 arguments that cannot be, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+NOTEBOOK = "01_quickstart.ipynb"
+_WIDTH = 30
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("\ndiffvis: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        print(f"diffvis: {_reason(error)}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="diffvis", description="See how a text-to-image diffusion model decides.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(command=None)
+
+    trace = commands.add_parser("trace", help="run a prompt and write what happened at every step to a file")
+    trace.set_defaults(command=_trace)
+    trace.add_argument("prompt", help="the text to paint, in quotes")
+    trace.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="where to write, such as run.safetensors"
+    )
+    trace.add_argument(
+        "--model", metavar="NAME", help="a diffusers model or folder (default: the built-in scenes model)"
+    )
+    trace.add_argument("--steps", type=_whole(1), default=30, help="denoising steps (default: 30)")
+    trace.add_argument("--seed", type=_whole(0), default=0, help="seed of the noise (default: 0)")
+    trace.add_argument("--guidance-scale", type=float, default=7.5, metavar="G", help="guidance (default: 7.5)")
+    trace.add_argument("--negative-prompt", metavar="TEXT", help="what to steer away from")
+    trace.add_argument(
+        "--schedule", choices=["uniform", "early", "late"], default="uniform", help="where the steps are spent"
+    )
+    trace.add_argument("--schedule-strength", type=float, default=60.0, metavar="S", help="of early and late (60)")
+    trace.add_argument("--keep", choices=["words", "layers", "heads"], default="layers", help="detail of the maps")
+    trace.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
+    demo = commands.add_parser("demo", help="open the quickstart notebook in JupyterLab")
+    demo.set_defaults(command=_demo)
+    demo.add_argument("--copy-to", type=Path, metavar="FOLDER", help="work on a copy of the notebook in this folder")
+    demo.add_argument("--no-browser", action="store_true", help="only print the address")
+    demo.add_argument("--port", type=_whole(0), help="port of the server (default: the first free one from 8888)")
+    return parser
+
+
+def _whole(least: int) -> Any:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of {least} or more, got {text!r}")
+        return number
+
+    return parse
+
+
+def _trace(options: argparse.Namespace) -> int:
+    out: Path = options.out
+    _check_target(out, options.overwrite)
+    import diffvis_widget as dv
+
+    bar = Bar(sys.stderr)
+    bar.say("loading the model")
+    pipe: Any = dv.load(options.model)
+    pipe.set_progress_bar_config(disable=True)
+    done = 0
+
+    def finished(_: dv.Step) -> None:
+        nonlocal done
+        done += 1
+        bar.show(done, max(done, options.steps))
+
+    started = time.perf_counter()
+    trace = dv.trace(
+        pipe,
+        options.prompt,
+        seed=options.seed,
+        num_inference_steps=options.steps,
+        guidance_scale=options.guidance_scale,
+        negative_prompt=options.negative_prompt,
+        schedule=options.schedule,
+        schedule_strength=options.schedule_strength,
+        keep=options.keep,
+        on_step=finished,
+    )
+    seconds = time.perf_counter() - started
+    bar.say("writing the file")
+    trace.save(out)
+    bar.clear()
+    print(f"{out}: {len(trace.steps)} steps in {seconds:.1f} s, {out.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    """Say before the run, not after it, that its file cannot be written."""
+    if out.is_dir():
+        raise IsADirectoryError(f"--out {out} is a folder: name a file, such as {out / 'run.safetensors'}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--out {out}: there is no folder {out.parent}")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"--out {out} exists: name another file, or add --overwrite")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"--out {out}: the folder {out.parent} cannot be written to")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise RuntimeError("JupyterLab is not installed here: pip install 'diffvis-widget[lab]'")
+    notebook = _notebook(options.copy_to)
+    command = [sys.executable, "-m", "jupyter", "lab", str(notebook)]
+    command += ["--no-browser"] if options.no_browser or not _has_browser() else []
+    command += [f"--port={options.port}"] if options.port is not None else []
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    print(f"diffvis: opening {notebook} in JupyterLab; the address is below. Ctrl+C ends it.", file=sys.stderr)
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:  # the usual way to end a notebook server, which has been told too
+        return 0
+
+
+def _notebook(folder: Path | None) -> Path:
+    """The notebook to open: that of a checkout itself, or a copy of the installed one, to be worked on."""
+    package = Path(__file__).parent
+    checkout, installed = package.parent / "notebooks" / NOTEBOOK, package / "notebooks" / NOTEBOOK
+    source = installed if installed.is_file() else checkout
+    if not source.is_file():
+        raise FileNotFoundError(f"the quickstart notebook is missing from {installed}: reinstall diffvis-widget")
+    if source == checkout and folder is None:
+        return checkout
+    folder = Path.cwd() if folder is None else folder
+    if not folder.is_dir():
+        raise NotADirectoryError(f"--copy-to {folder} is no folder")
+    target = folder / ("diffvis_quickstart.ipynb" if source == installed else NOTEBOOK)
+    if not target.exists():  # a copy that is there already may hold somebody's work
+        shutil.copyfile(source, target)
+    return target
+
+
+def _has_browser() -> bool:
+    import webbrowser
+
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line, with the cause's name where its own text says too little."""
+    text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+class Bar:
+    """A progress bar on one line of a terminal; silent anywhere else."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._on = out.isatty()
+        self._started = time.perf_counter()
+
+    def say(self, what: str) -> None:
+        self._line(what + " ...")
+        self._started = time.perf_counter()
+
+    def show(self, done: int, total: int) -> None:
+        filled = _WIDTH * done // total
+        left = (time.perf_counter() - self._started) / done * (total - done)
+        self._line(f"[{'#' * filled}{'.' * (_WIDTH - filled)}] step {done} of {total}, {left:.0f} s left")
+
+    def clear(self) -> None:
+        self._line("")
+
+    def _line(self, text: str) -> None:
+        if self._on:
+            self._out.write(f"\r\x1b[K{text}")
+            self._out.flush()
