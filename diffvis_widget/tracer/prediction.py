@@ -56,20 +56,20 @@ class Level:
     @property
     def ratio(self) -> float:
         """What `Step.sigma` shows: noise over signal; flow matching's own sigma."""
-        return self.sigma if self.prediction.startswith("flow") else self.sigma / max(self.alpha, 1e-12)
+        return self.sigma if self.prediction == "flow_prediction" else self.sigma / max(self.alpha, 1e-12)
 
     @property
     def visible(self) -> float:
         """The factor that brings the sample to about unit variance; 1 where the scheduler keeps it there."""
-        return float((self.sigma**2 + 1.0) ** -0.5) if self.alpha == 1.0 and self.sigma > 0 else 1.0
+        return 1.0 if self.prediction == "flow_prediction" else (self.alpha**2 + self.sigma**2) ** -0.5
 
     def clean(self, sample: NDArray[Any], output: NDArray[Any]) -> Floats:
         """Predicted clean latents, float32, any shape; before any clipping that the scheduler may apply."""
-        x: Floats = sample.astype(np.float32)
-        out: Floats = output.astype(np.float32)
+        x: NDArray[Any] = sample.astype(np.float32)
+        out: NDArray[Any] = output.astype(np.float32)
         alpha, sigma = np.float32(self.alpha), np.float32(self.sigma)
         if self.prediction == "epsilon":
-            return ((x - sigma * out) / alpha).astype(np.float32, copy=False)
+            return (x - sigma * out) / alpha
         if self.prediction == "v_prediction":
             # of the sample at unit variance: this holds for schedulers with and without scaling
             norm = self.alpha**2 + self.sigma**2

@@ -30,7 +30,7 @@ def resize(maps: Floats, size: Size) -> Floats:
     height, width = int(maps.shape[-2]), int(maps.shape[-1])
     if (height, width) == size:
         return maps
-    return _weights(height, size[0]) @ maps @ _weights(width, size[1]).T
+    return np.matmul(np.matmul(_weights(height, size[0]), maps), _weights(width, size[1]).T)
 
 
 def finest(grids: Sequence[Size]) -> Size:

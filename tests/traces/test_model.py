@@ -1,0 +1,167 @@
+"""What can be read from a Trace, and which questions it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffvis_widget.traces import Trace
+from diffvis_widget.traces.resize import resize
+from tests.traces.build import LAYERS, WORDS, fake_decoder, make_trace
+
+
+def stored(trace: Trace, step: int, layer: int) -> np.ndarray:
+    return trace.records[step].maps[layer].astype(np.float32).mean(axis=0)
+
+
+def test_shapes_and_types() -> None:
+    trace = make_trace()
+    assert trace.latents.shape == (4, 4, 8, 12)
+    assert trace.predictions.shape == (3, 4, 8, 12)
+    assert trace.timesteps.tolist() == [900, 800, 700]
+    assert trace.sigmas.tolist() == [5, 4, 3]
+    assert [step.second_order for step in trace.steps] == [False, True, False]
+    assert trace.guidance is not None
+    assert trace.guidance.shape == (3, 8, 12)
+    assert make_trace(guidance=False).guidance is None
+    assert make_trace(dtype=np.float16).latents.dtype == np.float16
+    assert trace.heat_maps().dtype == np.float32
+
+
+def test_a_single_layer_comes_on_its_own_grid() -> None:
+    trace = make_trace()
+    np.testing.assert_allclose(trace.heat_map(2, step=1, layer="mid.attn2"), stored(trace, 1, 1)[2], atol=1e-6)
+    np.testing.assert_allclose(trace.heat_map(2, step=1, layer=-2), stored(trace, 1, 1)[2], atol=1e-6)
+
+
+def test_default_layers_are_averaged_on_the_finest_grid() -> None:
+    trace = make_trace()
+    expected = np.mean([resize(stored(trace, 0, 0), (8, 12)), stored(trace, 0, 2)], axis=0)[1]
+    np.testing.assert_allclose(trace.heat_map(1, step=0), expected, atol=1e-6)
+    every = np.mean([resize(stored(trace, 0, index), (8, 12)) for index in range(3)], axis=0)[1]
+    np.testing.assert_allclose(trace.heat_map(1, step=0, layer="all"), every, atol=1e-6)
+    np.testing.assert_allclose(trace.heat_map(1, step=0, layer=["down.attn2", 2]), expected, atol=1e-6)
+
+
+def test_no_step_means_the_mean_over_steps() -> None:
+    trace = make_trace()
+    expected = np.mean([trace.heat_map("circle", step=step) for step in range(3)], axis=0)
+    np.testing.assert_allclose(trace.heat_map("circle"), expected, atol=1e-6)
+    np.testing.assert_array_equal(trace.heat_map("circle", step=-1), trace.heat_map("circle", step=2))
+
+
+def test_size_resizes() -> None:
+    trace = make_trace()
+    assert trace.heat_map("circle", size=(96, 144)).shape == (96, 144)
+    single = trace.heat_map("circle", step=0, layer=1, size=(5, 4))
+    np.testing.assert_allclose(single, resize(stored(trace, 0, 1), (5, 4))[2], atol=1e-6)
+
+
+def test_words_by_text_index_and_list() -> None:
+    trace = make_trace()
+    maps = trace.heat_maps()
+    np.testing.assert_allclose(trace.heat_map("RED"), maps[1] + maps[4], atol=1e-6)
+    np.testing.assert_array_equal(trace.heat_map(4), maps[4])
+    np.testing.assert_array_equal(trace.heat_map("red square"), maps[4] + maps[5])
+    np.testing.assert_array_equal(trace.heat_map("circle, red"), maps[[2, 3, 4]].sum(axis=0))
+    np.testing.assert_allclose(trace.heat_map(["circle", "red", 4]), maps[[2, 1, 4]].sum(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(trace.heat_map("padding"), maps[8])
+    assert np.isnan(maps[6]).all()
+    assert not np.isnan(np.delete(maps, 6, axis=0)).any()
+
+
+def test_heads() -> None:
+    trace = make_trace(keep="heads")
+    one = trace.heat_map(1, step=0, layer=0, head=1)
+    np.testing.assert_array_equal(one, trace.records[0].maps[0][1, 1].astype(np.float32))
+    both = [trace.heat_map(1, step=0, layer=0, head=head) for head in range(2)]
+    np.testing.assert_allclose(trace.heat_map(1, step=0, layer=0), np.mean(both, axis=0), atol=1e-6)
+
+
+def test_keep_words_has_one_map_per_step() -> None:
+    trace = make_trace(keep="words")
+    np.testing.assert_array_equal(trace.heat_map(1, step=0), trace.records[0].maps[0][0, 1].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"word": "triangle"}, KeyError, "'Red', 'circle', ',', 'red', 'square'"),
+        ({"word": "red circle blue"}, KeyError, "not in the prompt"),
+        ({"word": ""}, KeyError, "not in the prompt"),
+        ({"word": "lost"}, KeyError, "cut off"),
+        ({"word": 6}, KeyError, "cut off"),
+        ({"word": 9}, IndexError, "0 to 8"),
+        ({"word": -1}, IndexError, "0 to 8"),
+        ({"word": []}, ValueError, "empty"),
+        ({"word": None}, TypeError, "text of the prompt"),
+        ({"word": 1.0}, TypeError, "not 1.0"),
+        ({"word": True}, TypeError, "not True"),
+        ({"word": 1, "step": 3}, IndexError, "steps 0 to 2"),
+        ({"word": 1, "step": 0.5}, TypeError, "step must be an integer"),
+        ({"word": 1, "layer": "attn2"}, KeyError, "down.attn2, mid.attn2, up.attn2"),
+        ({"word": 1, "layer": 3}, IndexError, "layers 0 to 2"),
+        ({"word": 1, "layer": []}, ValueError, "empty"),
+        ({"word": 1, "layer": [None]}, TypeError, "None"),
+        ({"word": 1, "layer": 1.5}, TypeError, "layer must be"),
+        ({"word": 1, "head": 0}, ValueError, 'keep="heads"'),
+        ({"word": 1, "size": 64}, TypeError, "(height, width)"),
+        ({"word": 1, "size": (0, 4)}, ValueError, "between 1 and 8192"),
+        ({"word": 1, "size": (4.0, 4)}, TypeError, "integer"),
+    ],
+)
+def test_questions_that_are_refused(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        make_trace().heat_map(**arguments)
+    assert message in str(caught.value)
+
+
+def test_other_kinds_of_keep_refuse() -> None:
+    with pytest.raises(ValueError, match='this has "words"'):
+        make_trace(keep="words").heat_map(1, layer=0)
+    with pytest.raises(IndexError, match="heads 0 to 1"):
+        make_trace(keep="heads").heat_map(1, head=2)
+
+
+def test_an_empty_trace_says_so() -> None:
+    trace = Trace(prompt="x", negative_prompt=None, words=WORDS, layers=LAYERS, keep="layers", meta={})
+    for read in (lambda: trace.latents, lambda: trace.predictions, lambda: trace.frames("latents"), trace.heat_maps):
+        with pytest.raises(ValueError, match="no step"):
+            read()
+    assert trace.steps == []
+    assert trace.guidance is None
+
+
+def test_frames_are_decoded_once() -> None:
+    calls: list[int] = []
+
+    def counting(latents: Any) -> Any:
+        calls.append(len(latents))
+        return fake_decoder(latents)
+
+    trace = make_trace(decoder=counting)
+    frames = trace.frames("prediction")
+    np.testing.assert_array_equal(frames, fake_decoder(trace.predictions))
+    trace.append(trace.records[0])
+    assert len(trace.frames("prediction")) == 4
+    assert sum(calls) == 4
+    np.testing.assert_array_equal(trace.image, fake_decoder(trace.latents[-1:])[0])
+
+
+def test_latents_are_shown_at_the_scale_the_vae_knows() -> None:
+    trace = make_trace()
+    scaled = trace.latents[:3] * np.array([1, 1 / 2, 1 / 3], dtype=np.float32)[:, None, None, None]
+    np.testing.assert_allclose(trace.visible_latents, scaled, rtol=1e-6)
+    np.testing.assert_array_equal(trace.frames("latents"), fake_decoder(trace.visible_latents))
+
+
+def test_guidance_frames_are_grey_on_the_latent_grid() -> None:
+    frames = make_trace().frames("guidance")
+    assert frames.shape == (3, 8, 12, 3)
+    assert frames.max() == 255
+    with pytest.raises(ValueError, match="no guidance"):
+        make_trace(guidance=False).frames("guidance")
+    with pytest.raises(ValueError, match="kind must be"):
+        make_trace().frames("image")  # pyright: ignore[reportArgumentType]
