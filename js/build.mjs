@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const LIMITS = { "widget.js": 80_000, "widget.css": 17_000 };
+const LIMITS = { "widget.js": 80_000, "widget.css": 12_000 };
 
 const shared = {
   bundle: true,
@@ -39,7 +39,8 @@ if (process.argv.includes("--dev")) {
     outdir: out,
     bundle: true,
     minify: true,
-    target: ["chrome110", "firefox115", "safari16.4"],
+    // Nesting and light-dark() stay as they are.
+    target: ["chrome123", "firefox128", "safari17.5"],
     logLevel: "warning",
   });
   for (const [name, limit] of Object.entries(LIMITS)) {

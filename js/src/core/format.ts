@@ -25,9 +25,3 @@ export function seconds(n: number): string {
 export function plain(n: number): string {
   return Number.isInteger(n) ? String(n) : String(Number(n.toFixed(2)));
 }
-
-export function listing(words: readonly string[]): string {
-  const quoted = words.map((word) => `“${word}”`);
-  if (quoted.length < 2) return quoted.join("");
-  return `${quoted.slice(0, -1).join(", ")} and ${quoted.at(-1)}`;
-}

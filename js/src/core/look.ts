@@ -20,7 +20,7 @@ export class Look {
   readonly pinned = signal<readonly number[]>([]);
   readonly hovered = signal<number | null>(null);
   readonly stage = signal<View>("prediction");
-  readonly opacity = signal(0.75);
+  readonly opacity = signal(0.65);
   readonly shared = signal(false);
   readonly special = signal(false);
   readonly meterScale = signal<MeterScale>("cosine");

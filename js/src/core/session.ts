@@ -132,9 +132,12 @@ export class Session {
 
   #changed(name: TraitName): void {
     const next = this.#read(name);
+    const wasBusy = this.busy.value;
     batch(() => {
       (this.traits[name] as Signal<unknown>).value = next;
       if (name === "status" || name === "_notice") this.#answered();
+      // A run that begins is watched live, whoever began it.
+      if (name === "status" && !wasBusy && this.busy.value) this.look.following.value = true;
       if (name === "step" && next !== this.#told.step) {
         this.#told.step = next as number;
         // While following, the newest step wins over a `step` that the kernel sets to begin with.

@@ -1,6 +1,6 @@
 // What the page says about its state, in words: what happens now, and what there is to know about the prompt.
 
-import { listing, seconds } from "./format";
+import { seconds } from "./format";
 import type { Status } from "./host";
 import type { Session } from "./session";
 import type { Run } from "./store";
@@ -64,11 +64,8 @@ export function tellWords(run: Run): string {
   const unknown = [...new Set(words.filter((word) => word.unknown).map((word) => word.text))];
   const cut = words.filter((word) => word.kind === "truncated").map((word) => word.text);
   const said: string[] = [];
-  if (unknown.length > 0) said.push(`The model never saw ${listing(unknown)}: it guesses.`);
-  if (cut.length > 0) {
-    const first = listing(cut.slice(0, 2));
-    const which = cut.length > 2 ? `${cut.length} words from “${cut[0]}” on` : first;
-    said.push(`${which} ${cut.length === 1 ? "is" : "are"} past what the text encoder reads, and cut off.`);
-  }
-  return said.join(" ");
+  if (unknown.length > 0) said.push(`Unknown to the model: ${unknown.join(", ")}`);
+  if (cut.length > 0)
+    said.push(`Cut off, too long: ${cut.length < 4 ? cut.join(", ") : `${cut.length} words from “${cut[0]}”`}`);
+  return said.join(" · ");
 }

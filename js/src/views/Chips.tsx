@@ -55,7 +55,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
             look.special.value = !look.special.value;
           }}
         >
-          {look.special.value ? "hide special" : `+${extra.length}`}
+          {look.special.value ? `−${extra.length}` : `+${extra.length}`}
           <span class="dv-sr"> special tokens</span>
         </button>
       ) : null}
@@ -74,7 +74,7 @@ export function nameOf(word: Word): string {
 export function colourOf(pinned: readonly number[], index: number): string | undefined {
   const position = pinned.indexOf(index);
   if (position < 0) return undefined;
-  return pinned.length === 1 ? "var(--dv-scale)" : css(hue(position));
+  return pinned.length === 1 ? "var(--data)" : css(hue(position));
 }
 
 interface ChipProps {
@@ -109,7 +109,7 @@ function Chip({ context, word, index, tabIndex }: ChipProps) {
       data-unknown={word.unknown || undefined}
       data-chosen={chosen || undefined}
       data-hovered={look.hovered.value === index || undefined}
-      style={colour ? { "--dv-mark": colour } : undefined}
+      style={colour ? { "--mark": colour } : undefined}
       title={explain(word)}
     >
       <button

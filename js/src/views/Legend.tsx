@@ -30,39 +30,24 @@ function entriesOf({ session }: Context): readonly Entry[] {
 }
 
 export function Legend({ context }: { readonly context: Context }) {
-  const { look } = context.session;
   const entries = entriesOf(context);
   return (
     <div class="dv-legend">
       <div class="dv-bars" data-many={entries.length > 2 || undefined}>
-        {entries.length === 0 ? <span class="dv-dim">Point at a word to see where it looks</span> : null}
-        {entries.map(({ name, range, paint }) => (
+        {entries.length === 0 ? <span class="dv-soft">Point at a word to see where it looks</span> : null}
+        {entries.map(({ name, range, paint }, i) => (
           <span
             class="dv-bar"
-            key={name}
+            key={i}
             title={`Attention of “${name}”: ${range ? `${value(range[0])} to ${value(range[1])}` : "no map"}`}
           >
             <span class="dv-bar-name">{name}</span>
-            <span class="dv-num">{range ? value(range[0]) : "–"}</span>
+            <span class="dv-num dv-lo">{range ? value(range[0]) : "–"}</span>
             <i style={{ background: paint }} />
             <span class="dv-num">{range ? value(range[1]) : "–"}</span>
           </span>
         ))}
       </div>
-      <label class="dv-opacity" title="How strongly heat maps cover the picture">
-        <span class="dv-sr">Opacity of the heat maps</span>
-        <input
-          type="range"
-          min={0}
-          max={1}
-          step={0.05}
-          value={look.opacity.value}
-          aria-valuetext={`${Math.round(look.opacity.value * 100)} %`}
-          onInput={(event) => {
-            look.opacity.value = Number(event.currentTarget.value);
-          }}
-        />
-      </label>
     </div>
   );
 }

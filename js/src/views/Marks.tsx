@@ -1,6 +1,7 @@
 // Under the film: where each concept emerges. Labels that would collide give way; their ticks stay.
 
 import { useComputed } from "@preact/signals";
+import { Fragment } from "preact";
 import type { Context } from "./context";
 
 interface Mark {
@@ -44,22 +45,24 @@ export function Marks({ context }: { readonly context: Context }) {
   return (
     <div class="dv-marks">
       {marks.value.map(({ name, step, at, lane }) => (
-        <button
-          type="button"
-          class="dv-mark"
-          key={name}
-          data-lane={lane}
-          tabIndex={-1}
-          style={{ left: `${at * 100}%`, "--dv-shift": at < 0.06 ? "-6px" : at > 0.94 ? "calc(6px - 100%)" : "-50%" }}
-          title={`“${name}” emerges at step ${step + 1}`}
-          aria-label={`${name} emerges at step ${step + 1}: go there`}
-          onClick={() => {
-            player.pause();
-            session.goTo(step);
-          }}
-        >
-          {lane >= 0 ? <span>{name}</span> : null}
-        </button>
+        <Fragment key={name}>
+          <i style={{ left: `${at * 100}%` }} />
+          {lane >= 0 ? (
+            <button
+              type="button"
+              data-lane={lane}
+              style={{ left: `${at * 100}%`, "--shift": at < 0.06 ? "-6px" : at > 0.94 ? "calc(6px - 100%)" : "-50%" }}
+              title={`“${name}” emerges at step ${step + 1}`}
+              aria-label={`${name} emerges at step ${step + 1}: go there`}
+              onClick={() => {
+                player.pause();
+                session.goTo(step);
+              }}
+            >
+              {name}
+            </button>
+          ) : null}
+        </Fragment>
       ))}
     </div>
   );

@@ -32,7 +32,8 @@ export function Meters({ context }: { readonly context: Context }) {
   const concepts = traits.concepts.value;
   const shareable = scores?.share != null;
   const scale = shareable ? look.meterScale.value : "cosine";
-  const axis = axisOf(scores, scale);
+  const axis = axisOf(scores, scale, true);
+  const spark = axisOf(scores, scale, false);
   const meter = scores?.meter ?? run?.info.meter ?? null;
   const unmeasured = run !== null && meter === null;
 
@@ -53,7 +54,7 @@ export function Meters({ context }: { readonly context: Context }) {
           }}
         />
       </div>
-      <ul class="dv-rows">
+      <ul>
         {concepts.map((concept) => (
           <Meter
             key={concept}
@@ -64,6 +65,7 @@ export function Meters({ context }: { readonly context: Context }) {
             position={scores?.concepts.indexOf(concept) ?? -1}
             scale={scale}
             axis={axis}
+            spark={spark}
           />
         ))}
       </ul>
@@ -74,7 +76,7 @@ export function Meters({ context }: { readonly context: Context }) {
           : concepts.length === 0
             ? "Add a word to measure how much each step looks like it."
             : scale === "cosine"
-              ? "Cosine with the picture. Grey: what unrelated words score."
+              ? "Grey band: what unrelated words score."
               : "Softmax over these concepts only."}
       </p>
     </section>
@@ -89,14 +91,15 @@ interface MeterProps {
   readonly position: number;
   readonly scale: "cosine" | "share";
   readonly axis: Axis;
+  readonly spark: Axis;
 }
 
-function Meter({ context, concept, run, scores, position, scale, axis }: MeterProps) {
+function Meter({ context, concept, run, scores, position, scale, axis, spark }: MeterProps) {
   const { session, player } = context;
   const { look, traits } = session;
   const fill = useRef<HTMLElement>(null);
   const band = useRef<HTMLElement>(null);
-  const dot = useRef<SVGCircleElement>(null);
+  const dot = useRef<HTMLElement>(null);
   const row = useRef<HTMLLIElement>(null);
   const length = run?.length ?? 1;
   const series = (scale === "share" ? scores?.share : scores?.cosine)?.map((entry) => entry?.[position] ?? null) ?? [];
@@ -119,11 +122,11 @@ function Meter({ context, concept, run, scores, position, scale, axis }: MeterPr
     }
     if (row.current) row.current.toggleAttribute("data-weak", now === null || (limits != null && now <= limits[1]));
     if (dot.current) {
-      dot.current.toggleAttribute("hidden", now === null);
-      dot.current.setAttribute("cx", String(((step + 0.5) / length) * SPARK.width));
-      dot.current.setAttribute("cy", String(SPARK.y(at)));
+      dot.current.hidden = now === null;
+      dot.current.style.left = `${((step + 0.5) / length) * 100}%`;
+      dot.current.style.top = `${(SPARK.y(now === null ? 0 : spark.place(now)) / SPARK.height) * 100}%`;
     }
-  }, [scores, position, scale, axis, length, concept]);
+  }, [scores, position, scale, axis, spark, length, concept]);
 
   const above = emergence === null ? "does not emerge" : `emerges at step ${emergence + 1}`;
   return (
@@ -132,32 +135,22 @@ function Meter({ context, concept, run, scores, position, scale, axis }: MeterPr
         {concept}
       </span>
       <span class="dv-track" aria-hidden="true">
-        <i class="dv-fill" ref={fill} />
         <i class="dv-band" ref={band} hidden />
+        <i class="dv-fill" ref={fill} />
       </span>
       <span class="dv-num dv-score">{text}</span>
-      <svg
-        class="dv-spark"
-        viewBox={`0 0 ${SPARK.width} ${SPARK.height}`}
-        preserveAspectRatio="none"
-        role="img"
-        aria-label={`${concept} over the steps: ${above}`}
-      >
-        {scale === "cosine" && scores ? <path class="dv-spark-band" d={bandPath(scores.null, length, axis)} /> : null}
-        {emergence !== null ? (
-          <line
-            class="dv-spark-mark"
-            x1={SPARK.x(emergence, length)}
-            x2={SPARK.x(emergence, length)}
-            y1={0}
-            y2={SPARK.height}
-          >
-            <title>{`Emerges at step ${emergence + 1}`}</title>
-          </line>
-        ) : null}
-        <path class="dv-spark-line" d={linePath(series, length, axis)} />
-        <circle class="dv-spark-dot" ref={dot} r={2.6} hidden />
-      </svg>
+      <span class="dv-spark" role="img" aria-label={`${concept} over the steps: ${above}`} title={above}>
+        <svg viewBox={`0 0 ${SPARK.width} ${SPARK.height}`} preserveAspectRatio="none" aria-hidden="true">
+          {scale === "cosine" && scores ? (
+            <path class="dv-spark-band" d={bandPath(scores.null, length, spark)} />
+          ) : null}
+          {emergence !== null ? (
+            <line x1={SPARK.x(emergence, length)} x2={SPARK.x(emergence, length)} y1={0} y2={SPARK.height} />
+          ) : null}
+          <path d={linePath(series, length, spark)} />
+        </svg>
+        <i ref={dot} hidden />
+      </span>
       <button
         type="button"
         class="dv-quiet dv-remove"

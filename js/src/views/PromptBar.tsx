@@ -4,6 +4,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { split } from "../core/words";
 import { Chips, PlainChips } from "./Chips";
+import { useReaction } from "./canvas";
 import type { Context } from "./context";
 import { DiceIcon } from "./icons";
 import { handleStepKey } from "./keys";
@@ -26,6 +27,11 @@ export function PromptBar({ context }: { readonly context: Context }) {
   const canRun = traits._can_run.value;
   const textual = editing.value || dirty || prompt === "";
   const current = run !== null && store.coming.value === null && run.info.prompt === prompt ? run : null;
+
+  useReaction(() => {
+    const typing = editing.value && canRun;
+    context.hint.value = typing ? `Enter runs · Esc ${draft.value === null ? "leaves" : "takes it back"}` : "";
+  }, [context, canRun]);
 
   const start = (values: { readonly seed?: number } = {}) => {
     if (!canRun || !session.connected.value) return;
@@ -101,11 +107,6 @@ export function PromptBar({ context }: { readonly context: Context }) {
         <div class="dv-chips-layer" inert={dirty}>
           {current ? <Chips context={context} run={current} /> : <PlainChips words={split(prompt)} />}
         </div>
-        {textual && canRun && prompt !== "" ? (
-          <div class="dv-hint" aria-hidden="true">
-            Enter runs · Esc {dirty ? "takes it back" : "leaves"}
-          </div>
-        ) : null}
       </div>
       <Settings context={context} start={start} />
     </header>

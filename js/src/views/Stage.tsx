@@ -4,6 +4,7 @@ import { useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { valueAt } from "../core/field";
 import { value } from "../core/format";
+import type { Look } from "../core/look";
 import type { View } from "../core/protocol";
 import { nameOf } from "./Chips";
 import { Choice } from "./Choice";
@@ -75,6 +76,8 @@ export function Stage({ context }: { readonly context: Context }) {
     return `${picture.read(probe, step, look.stage.value)}  at ${at}`;
   });
 
+  const below = useComputed(() => (look.probe.value?.v ?? 0) > 0.5 || status.value === "failed");
+
   const described = useComputed(() => {
     const shown = store.shown.value;
     if (!shown || shown.count.value === 0) return "No picture yet";
@@ -89,7 +92,6 @@ export function Stage({ context }: { readonly context: Context }) {
       <div
         class="dv-frame"
         data-dim={store.coming.value !== null || undefined}
-        data-loading={(empty && session.busy.value) || status.value === "loading" || undefined}
         onPointerMove={onPointerMove}
         onPointerLeave={() => {
           look.probe.value = null;
@@ -106,6 +108,9 @@ export function Stage({ context }: { readonly context: Context }) {
           </p>
         ) : null}
         {failed ? <Failure context={context} /> : null}
+        <output class="dv-readout" data-top={below}>
+          {readout}
+        </output>
       </div>
       <div class="dv-stage-bar">
         <Choice
@@ -120,10 +125,29 @@ export function Stage({ context }: { readonly context: Context }) {
             look.stage.value = view;
           }}
         />
-        <output class="dv-readout">{readout}</output>
+        <Opacity look={look} />
       </div>
       <Legend context={context} />
     </section>
+  );
+}
+
+function Opacity({ look }: { readonly look: Look }) {
+  return (
+    <label class="dv-opacity" title="How strongly heat maps cover the picture">
+      <span class="dv-sr">Opacity of the heat maps</span>
+      <input
+        type="range"
+        min={0}
+        max={1}
+        step={0.05}
+        value={look.opacity.value}
+        aria-valuetext={`${Math.round(look.opacity.value * 100)} %`}
+        onInput={(event) => {
+          look.opacity.value = Number(event.currentTarget.value);
+        }}
+      />
+    </label>
   );
 }
 
@@ -135,7 +159,7 @@ function Failure({ context }: { readonly context: Context }) {
     <div class="dv-failure">
       <strong>The run failed</strong>
       <p>{said}</p>
-      <p class="dv-dim">
+      <p class="dv-soft">
         {kept > 0 ? `The ${kept} finished ${kept === 1 ? "step is" : "steps are"} kept. ` : ""}
         Change the prompt or the settings, and press Run.
       </p>

@@ -5,8 +5,10 @@ import { useComputed } from "@preact/signals";
 import { tellStatus, tellWords } from "../core/tell";
 import type { Context } from "./context";
 
+const DOT = { calm: "weak", busy: "accent", good: "good", bad: "bad" } as const;
+
 export function StatusLine({ context }: { readonly context: Context }) {
-  const { session, problem } = context;
+  const { session, problem, hint } = context;
   const { store, status, traits } = session;
   const told = tellStatus(session);
   const run = store.current;
@@ -29,7 +31,7 @@ export function StatusLine({ context }: { readonly context: Context }) {
         <i style={{ transform: `scaleX(${done.value})` }} />
       </div>
       <p class="dv-status" data-testid="status" data-status={status.value} data-tone={told.tone} title={told.text}>
-        <i aria-hidden="true" />
+        <i aria-hidden="true" style={{ background: `var(--${DOT[told.tone]})` }} />
         {told.text}
       </p>
       {problem.value !== "" ? (
@@ -37,8 +39,8 @@ export function StatusLine({ context }: { readonly context: Context }) {
           {problem.value}
         </p>
       ) : (
-        <p class="dv-note" title={words}>
-          {words}
+        <p class="dv-note" title={hint.value || words}>
+          {hint.value || words}
         </p>
       )}
       {/* Said aloud when the state changes, not at every step. */}

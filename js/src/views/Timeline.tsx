@@ -103,7 +103,7 @@ function Slider({ context }: { readonly context: Context }) {
     const length = run?.length ?? 1;
     const at = look.step.value;
     const step = run?.steps[at];
-    lens.current.style.setProperty("--dv-at", String(length > 1 ? (at + 0.5) / length : 0.5));
+    lens.current.style.setProperty("--at", String(length > 1 ? (at + 0.5) / length : 0.5));
     lens.current.hidden = !run || run.latest.value < 0;
     element.setAttribute("aria-valuenow", String(at + 1));
     element.setAttribute("aria-valuemax", String(Math.max(1, (run?.latest.value ?? 0) + 1)));

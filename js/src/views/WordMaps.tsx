@@ -134,7 +134,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       data-hovered={look.hovered.value === index || undefined}
       aria-pressed={chosen}
       tabIndex={tabIndex}
-      style={colour ? { "--dv-mark": colour } : undefined}
+      style={colour ? { "--mark": colour } : undefined}
       onPointerEnter={() => {
         look.hovered.value = index;
       }}

@@ -12,11 +12,13 @@ export interface Context {
   readonly images: ImageCache;
   /** What is wrong with what was typed into a field; empty when nothing is. */
   readonly problem: Signal<string>;
+  /** What the keys do where the reader is typing. */
+  readonly hint: Signal<string>;
 }
 
 export function createContext(host: Host): Context {
   const session = new Session(host);
   const images = new ImageCache();
   host.signal.addEventListener("abort", () => images.close());
-  return { session, images, player: new Player(session, host.signal), problem: signal("") };
+  return { session, images, player: new Player(session, host.signal), problem: signal(""), hint: signal("") };
 }

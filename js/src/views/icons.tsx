@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 
 function icon(path: JSX.Element): () => JSX.Element {
   return () => (
-    <svg class="dv-icon" viewBox="0 0 16 16" aria-hidden="true">
+    <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">
       {path}
     </svg>
   );

@@ -3,7 +3,7 @@
 import type { Range } from "../core/protocol";
 import type { Scores } from "../core/store";
 
-const PAD = 3;
+const PAD = 2;
 
 export const SPARK = {
   width: 120,
@@ -19,8 +19,11 @@ export interface Axis {
   place(score: number): number;
 }
 
-/** The same axis for every concept: a share from 0 to 1, cosines over everything there is to show. */
-export function axisOf(scores: Scores | null, scale: "cosine" | "share"): Axis {
+/**
+ * The same axis for every concept: a share from 0 to 1, cosines over everything there is to show. Bars start at
+ * `zero`, so that their lengths compare; lines need not.
+ */
+export function axisOf(scores: Scores | null, scale: "cosine" | "share", zero: boolean): Axis {
   let lo = scale === "share" ? 0 : Number.POSITIVE_INFINITY;
   let hi = scale === "share" ? 1 : Number.NEGATIVE_INFINITY;
   if (scale === "cosine") {
@@ -36,10 +39,9 @@ export function axisOf(scores: Scores | null, scale: "cosine" | "share"): Axis {
       lo = Math.min(lo, band[0]);
       hi = Math.max(hi, band[1]);
     }
-    // Bars that start at zero can be compared by their length; below zero the axis reaches further.
-    lo = Math.min(lo, 0);
+    if (zero) lo = Math.min(lo, 0);
+    if (!Number.isFinite(hi)) [lo, hi] = [0, 1];
     if (hi <= lo) hi = lo + 1;
-    if (!Number.isFinite(lo)) [lo, hi] = [0, 1];
   }
   const span = hi - lo;
   return { range: [lo, hi], place: (score) => Math.min(1, Math.max(0, (score - lo) / span)) };

@@ -1,0 +1,133 @@
+// The development page: the widget in a plain page, with a made-up kernel that plays a fixture.
+// ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long &step=12
+
+import type { Host, TraitName, Traits } from "../src/core/host";
+import type { Message, PageMessage } from "../src/core/protocol";
+import { mount } from "../src/views/mount";
+import { type Fixture, LONG, record, SCENE } from "./fixture";
+
+class MadeUpKernel implements Host {
+  readonly signal = new AbortController().signal;
+  readonly sent: PageMessage[] = [];
+  seq = 0;
+  #run = 0;
+  #traits: Partial<Traits>;
+  #changes = new Map<TraitName, (() => void)[]>();
+  #messages: ((content: unknown, buffers: readonly ArrayBufferView[]) => void)[] = [];
+  #connections: ((connected: boolean) => void)[] = [];
+  #fixture: Fixture;
+
+  constructor(fixture: Fixture) {
+    this.#fixture = fixture;
+    this.#traits = {
+      prompt: fixture.prompt,
+      seed: 7,
+      steps: fixture.steps,
+      guidance_scale: 7.5,
+      concepts: fixture.concepts,
+      step: 0,
+      selected: [],
+      status: "idle",
+      progress: 0,
+      error: "",
+      _notice: "",
+      _can_run: true,
+    };
+  }
+
+  get<K extends TraitName>(name: K): Traits[K] | undefined {
+    return this.#traits[name] as Traits[K] | undefined;
+  }
+
+  set(values: Partial<Traits>): void {
+    this.write(values);
+  }
+
+  write(values: Partial<Traits>): void {
+    Object.assign(this.#traits, values);
+    for (const name of Object.keys(values) as TraitName[]) for (const tell of this.#changes.get(name) ?? []) tell();
+  }
+
+  send(message: PageMessage): void {
+    this.sent.push(message);
+    if (message.type === "run") {
+      const { type: _, ...values } = message;
+      this.write(values);
+      void this.play(60);
+    }
+    if (message.type === "stop") {
+      this.#run++;
+      setTimeout(() => this.write({ status: "stopped" }), 60);
+    }
+  }
+
+  onChange(name: TraitName, callback: () => void): void {
+    this.#changes.set(name, [...(this.#changes.get(name) ?? []), callback]);
+  }
+
+  onMessage(callback: (content: unknown, buffers: readonly ArrayBufferView[]) => void): void {
+    this.#messages.push(callback);
+  }
+
+  onConnection(callback: (connected: boolean) => void): void {
+    this.#connections.push(callback);
+    callback(true);
+  }
+
+  connect(connected: boolean): void {
+    for (const tell of this.#connections) tell(connected);
+  }
+
+  deliver({ content, buffers }: Message): void {
+    for (const take of this.#messages) take({ ...(content as object), seq: this.seq++ }, buffers);
+  }
+
+  /** Plays the fixture up to step `until`; `pace` milliseconds a step. */
+  async play(pace: number, until = Number.POSITIVE_INFINITY): Promise<void> {
+    const run = ++this.#run;
+    this.write({ status: "running" });
+    const messages = await record(this.#fixture, `run-${run}`);
+    for (const message of messages) {
+      const { type, index } = message.content as { type: string; index?: number };
+      if (run !== this.#run) return;
+      if (type === "step" && (index ?? 0) >= until) return;
+      if (type === "step" && pace > 0) await new Promise((resolve) => setTimeout(resolve, pace));
+      this.deliver(message);
+    }
+    this.write({ status: "done" });
+  }
+}
+
+const query = new URLSearchParams(location.search);
+const theme = query.get("theme") ?? "light";
+document.body.dataset.theme = theme;
+const cell = document.getElementById("cell") as HTMLElement;
+cell.style.width = `${query.get("width") ?? 720}px`;
+const kernel = new MadeUpKernel(query.get("fixture") === "long" ? LONG : SCENE);
+const state = query.get("state") ?? "done";
+const until = Number(query.get("until") ?? 12);
+Object.assign(window, { kernel });
+
+if (state === "loading") kernel.write({ status: "loading", _notice: "Loading the scenes model" });
+if (state === "empty") kernel.write({ prompt: "" });
+mount(kernel, cell);
+if (state === "done" || state === "gone") await kernel.play(0);
+if (state === "live") await kernel.play(80);
+if (state === "running" || state === "failed" || state === "stopped") await kernel.play(0, until);
+if (state === "queued") kernel.write({ status: "queued", _notice: "Queued: another run is using this model" });
+if (state === "stopped") kernel.write({ status: "stopped" });
+if (state === "gone") kernel.connect(false);
+if (state === "failed") {
+  const error =
+    "RuntimeError: The size of tensor a (12) must match the size of tensor b (16) at non-singleton dimension 3 <img src=x onerror=alert(1)>";
+  kernel.deliver({
+    content: { type: "end", run: "run-1", state: "failed", steps: until, error, seconds: 0.9 },
+    buffers: [],
+  });
+  kernel.write({ status: "failed", error });
+}
+const step = query.get("step");
+if (step) kernel.write({ step: Number(step) });
+const selected = query.get("selected");
+if (selected) kernel.write({ selected: selected.split(",").map(Number) });
+document.body.dataset.ready = "true";

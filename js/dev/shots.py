@@ -1,0 +1,91 @@
+"""Screenshots of the development page (a made-up run), to look at: `npm run dev` first, then
+
+    python dev/shots.py http://127.0.0.1:8000/ [name ...]
+
+writes dev/shots/<name>.png for the named views, or for all.
+"""
+
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+OUT = Path(__file__).parent / "shots"
+
+
+def hover(page: Page) -> None:
+    page.get_by_test_id("stage").locator("canvas").hover(position={"x": 150, "y": 90})
+
+
+def edit(page: Page) -> None:
+    page.get_by_test_id("prompt-input").fill("a red circle above a green square")
+
+
+def special(page: Page) -> None:
+    page.locator(".dv-special").click()
+    page.locator(".dv-pieces").first.click() if page.locator(".dv-pieces").count() else None
+
+
+def share(page: Page) -> None:
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.get_by_role("button", name="Guidance").click()
+
+
+def noisy(page: Page) -> None:
+    page.get_by_role("button", name="Noisy").click()
+
+
+def focus(page: Page) -> None:
+    page.get_by_test_id("slider").focus()
+    page.keyboard.press("ArrowLeft")
+
+
+VIEWS = {
+    "idle": ("state=idle", None),
+    "empty": ("state=empty", None),
+    "loading": ("state=loading", None),
+    "queued": ("state=queued", None),
+    "running": ("state=running&until=12", None),
+    "done": ("state=done", None),
+    "step": ("state=done&step=9", None),
+    "word": ("state=done&step=12&selected=3", hover),
+    "words": ("state=done&step=16&selected=3,7", None),
+    "words3": ("state=done&step=16&selected=3,7,4", None),
+    "edit": ("state=done", edit),
+    "failed": ("state=failed&until=5", None),
+    "stopped": ("state=stopped&until=9", None),
+    "gone": ("state=gone", None),
+    "long": ("state=done&fixture=long", None),
+    "special": ("state=done&fixture=long", special),
+    "share": ("state=done&step=14", share),
+    "noisy": ("state=done&step=6", noisy),
+    "focus": ("state=done", focus),
+}
+
+
+def main() -> None:
+    base, *names = sys.argv[1:]
+    OUT.mkdir(exist_ok=True)
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        for name in names or [*VIEWS, *(f"{view}-{w}" for view in ("word", "running") for w in (420, 1080, 1400))]:
+            view, _, width = name.partition("-")
+            query, act = VIEWS[view]
+            for theme in ("light", "dark"):
+                wide = int(width or 720)
+                page = browser.new_page(viewport={"width": wide + 48, "height": 760}, device_scale_factor=1.5)
+                page.on("pageerror", lambda error: print("error:", error))
+                page.on("console", lambda message: print("console:", message.text) if message.type != "log" else None)
+                page.goto(f"{base}?{query}&theme={theme}&width={wide}")
+                page.wait_for_selector("body[data-ready]")
+                if act:
+                    act(page)
+                page.wait_for_timeout(350)
+                page.screenshot(path=OUT / f"{name}-{theme}.png", full_page=True)
+                page.close()
+        browser.close()
+
+
+main()
