@@ -71,7 +71,8 @@ export class Session {
     this.#told = { step: this.traits.step.value, selected: JSON.stringify(this.traits.selected.value) };
     this.look.step.value = this.traits.step.value;
     this.look.pinned.value = [...this.traits.selected.value];
-    this.look.following.value = this.busy.value || this.traits.status.value === "loading";
+    // Nobody has chosen a step yet: show the newest, now and as more arrive.
+    this.look.following.value = this.busy.value || this.traits.step.value === 0;
 
     for (const name of names) host.onChange(name, () => this.#changed(name));
     host.onMessage((content, buffers) => this.#receive(content, buffers));
@@ -140,11 +141,8 @@ export class Session {
       if (name === "status" && !wasBusy && this.busy.value) this.look.following.value = true;
       if (name === "step" && next !== this.#told.step) {
         this.#told.step = next as number;
-        // While following, the newest step wins over a `step` that the kernel sets to begin with.
-        if (!(this.look.following.value && this.busy.value)) {
-          this.look.following.value = false;
-          this.look.step.value = next as number;
-        }
+        this.look.following.value = false;
+        this.look.step.value = next as number;
       }
       if (name === "selected" && JSON.stringify(next) !== this.#told.selected) {
         this.#told.selected = JSON.stringify(next);

@@ -47,20 +47,23 @@ export function tellStatus(session: Session): Telling {
     stopping: () => ({ tone: "busy", text: "Stopping after this step" }),
     stopped: () => ({
       tone: "calm",
-      text: run ? `Stopped at ${run.latest.value + 1} of ${run.info.steps}` : "Stopped",
+      text: run && end?.state === "stopped" ? `Stopped at ${end.steps} of ${run.info.steps}` : "Stopped",
     }),
     done: () => ({ tone: "good", text: end && end.seconds > 0 ? `Done in ${seconds(end.seconds)}` : "Done" }),
     failed: () => ({
       tone: "bad",
-      text: end && end.steps > 0 ? `Failed after ${end.steps} of ${run?.info.steps} steps` : "Failed",
+      text: run && end?.state === "failed" ? `Failed at step ${end.steps + 1} of ${run.info.steps}` : "Failed",
     }),
   };
   return texts[status.value]();
 }
 
 /** What the reader must know about the words of a prompt: those that the model does not know, those cut off. */
-export function tellWords(run: Run): string {
-  const words = run.info.words;
+export function tellWords({ traits, store, status }: Session): string {
+  const notice = traits._notice.value;
+  // Before a run the notice is the status itself; later it is about something that goes on beside it.
+  if (notice !== "" && !["loading", "idle", "queued"].includes(status.value)) return notice;
+  const words = store.current?.info.words ?? [];
   const unknown = [...new Set(words.filter((word) => word.unknown).map((word) => word.text))];
   const cut = words.filter((word) => word.kind === "truncated").map((word) => word.text);
   const said: string[] = [];

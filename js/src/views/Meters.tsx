@@ -72,7 +72,7 @@ export function Meters({ context }: { readonly context: Context }) {
       <AddConcept context={context} />
       <p class="dv-foot" title={meter ?? undefined}>
         {unmeasured
-          ? "This model has no concept meter: choose one in Python."
+          ? "Choose a meter: DiffVis(…, meter=dv.ConceptMeter(…))"
           : concepts.length === 0
             ? "Add a word to measure how much each step looks like it."
             : scale === "cosine"

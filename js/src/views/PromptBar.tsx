@@ -126,7 +126,6 @@ function Settings({ context, start }: SettingsProps) {
   const { session } = context;
   const { traits, status, busy, connected } = session;
   const canRun = useComputed(() => traits._can_run.value && connected.value);
-  const loading = status.value === "loading";
   const stoppable = busy.value;
   const fixed = !canRun.value;
   return (
@@ -137,7 +136,7 @@ function Settings({ context, start }: SettingsProps) {
         before="seed"
         whole
         min={0}
-        max={2 ** 53}
+        max={Number.MAX_SAFE_INTEGER}
         fixed={fixed}
         start={start}
       />
@@ -161,17 +160,17 @@ function Settings({ context, start }: SettingsProps) {
         trait="guidance_scale"
         before="cfg"
         min={0}
-        max={100}
+        max={1000}
         fixed={fixed}
         start={start}
       />
-      {canRun.value || loading || traits._can_run.value ? (
+      {traits._can_run.value ? (
         <button
           type="button"
           class="dv-run"
           data-stop-run={stoppable || undefined}
           data-testid={stoppable ? "stop" : "run"}
-          disabled={loading || fixed || status.value === "stopping"}
+          disabled={fixed || status.value === "stopping"}
           onClick={() => (stoppable ? session.stop() : start())}
         >
           {stoppable ? "Stop" : "Run"}

@@ -153,16 +153,11 @@ function Opacity({ look }: { readonly look: Look }) {
 
 function Failure({ context }: { readonly context: Context }) {
   const { store, traits } = context.session;
-  const kept = store.shown.value?.count.value ?? 0;
-  const said = traits.error.value || store.shown.value?.end.value?.error || "The run ended with an error.";
+  const said = traits.error.value || store.shown.value?.end.value?.error || "The kernel gave no reason.";
   return (
     <div class="dv-failure">
       <strong>The run failed</strong>
       <p>{said}</p>
-      <p class="dv-soft">
-        {kept > 0 ? `The ${kept} finished ${kept === 1 ? "step is" : "steps are"} kept. ` : ""}
-        Change the prompt or the settings, and press Run.
-      </p>
     </div>
   );
 }

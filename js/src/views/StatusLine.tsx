@@ -11,8 +11,7 @@ export function StatusLine({ context }: { readonly context: Context }) {
   const { session, problem, hint } = context;
   const { store, status, traits } = session;
   const told = tellStatus(session);
-  const run = store.current;
-  const words = run ? tellWords(run) : "";
+  const words = tellWords(session);
   const done = useComputed(() => {
     const current = store.coming.value ?? store.shown.value;
     if (status.value === "loading" || status.value === "queued") return traits.progress.value;

@@ -24,7 +24,7 @@ export function Timeline({ context }: { readonly context: Context }) {
     if (!step) return `step – / ${total}`;
     const parts = [`step ${step.index + 1} / ${total}`];
     if (step.timestep !== null) parts.push(`t = ${plain(step.timestep)}`);
-    if (step.sigma !== null) parts.push(`noise ${value(step.sigma)}`);
+    if (step.sigma !== null) parts.push(`σ = ${value(step.sigma)}`);
     return parts.join(" · ");
   });
 
@@ -75,7 +75,9 @@ export function Timeline({ context }: { readonly context: Context }) {
           <i aria-hidden="true" />
           {live ? "Live" : "Follow live"}
         </button>
-        <output class="dv-step">{readout}</output>
+        <output class="dv-step" title="t: the time that the model is told; σ: noise over signal in what it sees">
+          {readout}
+        </output>
       </div>
       <Slider context={context} />
       <Marks context={context} />
