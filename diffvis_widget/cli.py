@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -136,7 +137,9 @@ def _demo(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("jupyterlab") is None:
         raise RuntimeError("JupyterLab is not installed here: pip install 'diffvis-widget[lab]'")
     notebook = _notebook(options.copy_to)
-    command = [sys.executable, "-m", "jupyter", "lab", str(notebook)]
+    # the server opens the notebook in a browser by itself, but prints only its default address
+    address = f"/lab/tree/{urllib.parse.quote(notebook.name)}"
+    command = [sys.executable, "-m", "jupyter", "lab", str(notebook), f"--LabApp.default_url={address}"]
     command += ["--no-browser"] if options.no_browser or not _has_browser() else []
     command += [f"--port={options.port}"] if options.port is not None else []
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

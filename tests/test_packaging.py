@@ -103,6 +103,7 @@ def test_wheel_holds_nothing_but_the_package(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"diffvis_widget", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
     assert not [name for name in names if "__pycache__" in name or name.endswith((".map", ".ts", ".ckpt"))]
     assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert "diffvis_widget/notebooks/01_quickstart.ipynb" in names
 
 
 def test_sdist_holds_sources_bundle_and_tests(sources: Path) -> None:
@@ -168,6 +169,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     shutil.copytree(ROOT / "js", folder / "js", ignore=shutil.ignore_patterns("node_modules"))
     (folder / STATIC).mkdir(parents=True)
+    shutil.copy(ROOT / "diffvis_widget" / "__init__.py", folder / "diffvis_widget")  # has the version
     for name in ("hatch_build.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     return folder
