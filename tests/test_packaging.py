@@ -28,7 +28,7 @@ def build(source: Path, out: Path, *kinds: str, path: str | None = None) -> list
     environment = {**os.environ, "PATH": path if path is not None else os.environ["PATH"]}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    return sorted(out.iterdir())
+    return list(out.iterdir())
 
 
 def folder_of_programs(folder: Path, **programs: str) -> str:
@@ -44,9 +44,9 @@ def folder_of_programs(folder: Path, **programs: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheel_and_sdist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    wheel, sdist = build(ROOT, tmp_path_factory.mktemp("dist"), "--wheel", "--sdist")[::-1]
-    assert (wheel.suffix, sdist.suffix) == (".whl", ".gz")
-    return wheel, sdist
+    built = {path.suffix: path for path in build(ROOT, tmp_path_factory.mktemp("dist"), "--wheel", "--sdist")}
+    assert sorted(built) == [".gz", ".whl"]
+    return built[".whl"], built[".gz"]
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,9 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(python: Path, code: str, folder: Path) -> list[str]:
     """What the code prints, run outside the repository with nothing of this process's import path."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [python, "-W", "error::ImportWarning", "-c", code]
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [python, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
 
