@@ -2,6 +2,10 @@
 
 /** Two significant digits, without an exponent as long as that stays short. */
 export function value(n: number): string {
+  return digits(n).replace("-", "−");
+}
+
+function digits(n: number): string {
   if (n === 0) return "0";
   const size = Math.abs(n);
   if (size >= 100) return n.toFixed(0);

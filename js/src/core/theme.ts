@@ -26,7 +26,9 @@ export function detectTheme(element: Element): Theme {
     const theme = marked(at);
     if (theme) return theme;
   }
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  // JupyterLab renders a view before it puts it into the page.
+  const theme = marked(document.body) ?? marked(document.documentElement);
+  return theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 }
 
 /** Calls back with the theme now and whenever it changes. */

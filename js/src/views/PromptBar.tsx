@@ -97,7 +97,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           }}
           onBlur={() => {
             editing.value = false;
-            if (!dirty) draft.value = null;
+            if (draft.value === traits.prompt.value) draft.value = null;
           }}
           onKeyDown={onKeyDown}
         />

@@ -1,0 +1,36 @@
+// What a test's page lacks of a browser: canvases. They draw nothing; drawing is looked at in a real browser.
+
+class Context {
+  drawImage(): void {}
+  clearRect(): void {}
+  putImageData(): void {}
+  getImageData(_x: number, _y: number, w: number, h: number): { data: Uint8ClampedArray } {
+    return { data: new Uint8ClampedArray(w * h * 4) };
+  }
+}
+
+class Canvas {
+  constructor(
+    readonly width: number,
+    readonly height: number,
+  ) {}
+  getContext(): Context {
+    return new Context();
+  }
+}
+
+class Picture {
+  readonly data: Uint8ClampedArray;
+  constructor(
+    readonly width: number,
+    readonly height: number,
+  ) {
+    this.data = new Uint8ClampedArray(width * height * 4);
+  }
+}
+
+Object.assign(globalThis, {
+  OffscreenCanvas: Canvas,
+  ImageData: Picture,
+  createImageBitmap: async () => new Canvas(8, 8),
+});
