@@ -11,10 +11,13 @@ from PIL import Image
 
 LARGEST = 512  # longest side on the wire; the final picture goes in full
 LATENTS_LARGEST = 192  # noise costs many bytes and shows nothing more when it is larger
+SMALL = 128  # up to this size every pixel is seen, so every pixel is kept
 
 
 def webp(image: NDArray[np.uint8], largest: int = LARGEST, quality: int = 85) -> bytes:
-    """uint8 (H, W, 3) as WebP, scaled down to ``largest`` on its longest side."""
+    """uint8 (H, W, 3) as WebP, scaled down to ``largest`` on its longest side; a small picture as it is."""
+    if max(image.shape[:2]) <= SMALL:
+        return _save(Image.fromarray(image), "WEBP", lossless=True, method=2)
     return _save(shrink(Image.fromarray(image), largest), "WEBP", quality=quality, method=2)
 
 
