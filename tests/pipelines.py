@@ -1,6 +1,7 @@
 """Tiny diffusers pipelines with random weights, built offline from their real classes and configs.
 
-Not a test: a workshop. Every builder is deterministic (seeded) and returns in well under a second.
+Not a test: a workshop. Every builder is deterministic (seeded) and returns in well under a second. Results are typed
+Any: diffusers' own annotations forbid much of what its classes accept.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import functools
 import gzip
 import importlib.util
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import (
@@ -24,9 +25,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-TRAIN_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+TRAIN_BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _MERGES = 4000
-_Pipeline = TypeVar("_Pipeline", bound=DiffusionPipeline)
 
 
 def _byte_symbols() -> list[str]:
@@ -52,13 +52,14 @@ def _vocabulary(merges: int = _MERGES) -> tuple[dict[str, int], list[tuple[str, 
     return {token: index for index, token in enumerate(tokens)}, pairs
 
 
-def clip_tokenizer(max_length: int = 77, pad_token: str = "<|endoftext|>", merges: int = _MERGES) -> CLIPTokenizer:
-    """A byte-level BPE tokenizer with CLIP's rules: any text tokenizes, rare words split."""
+def clip_tokenizer(max_length: int = 77, pad_token: str = "<|endoftext|>", merges: int = _MERGES) -> Any:
+    """A CLIPTokenizer, byte-level BPE with CLIP's rules: any text tokenizes, rare words split."""
     vocabulary, pairs = _vocabulary(merges)
-    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(pairs), model_max_length=max_length, pad_token=pad_token)
+    config: dict[str, Any] = {"vocab": dict(vocabulary), "merges": list(pairs)}
+    return CLIPTokenizer(**config, model_max_length=max_length, pad_token=pad_token)
 
 
-def _text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
+def _text_config(tokenizer: Any, width: int) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -90,17 +91,21 @@ def _unet(width: int, **overrides: Any) -> UNet2DConditionModel:
 
 
 def _vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
-        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        sample_size=32,
-    ).eval()
+    config: dict[str, Any] = {
+        "latent_channels": 4,
+        "down_block_types": ("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        "up_block_types": ("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "sample_size": 32,
+    }
+    return AutoencoderKL(**config).eval()
+
+
+def _scheduler() -> DDIMScheduler:
+    config: dict[str, Any] = {**TRAIN_BETAS, "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+    return DDIMScheduler(**config)
 
 
 def _parts(seed: int, width: int, **unet: Any) -> dict[str, Any]:
@@ -111,39 +116,39 @@ def _parts(seed: int, width: int, **unet: Any) -> dict[str, Any]:
         "text_encoder": CLIPTextModel(_text_config(tokenizer, width)).eval(),
         "tokenizer": tokenizer,
         "unet": _unet(width, **unet),
-        "scheduler": DDIMScheduler(**TRAIN_BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        "scheduler": _scheduler(),
         "safety_checker": None,
         "feature_extractor": None,
     }
 
 
-def _quiet(pipe: _Pipeline) -> _Pipeline:
+def _quiet(pipe: DiffusionPipeline) -> Any:
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def stable_diffusion(seed: int = 0, **unet: Any) -> StableDiffusionPipeline:
+def stable_diffusion(seed: int = 0, **unet: Any) -> Any:
     """Stable Diffusion in small: 32 x 32 images, latents 4 x 16 x 16, word attention on grids 16, 8 and 4."""
     return _quiet(StableDiffusionPipeline(**_parts(seed, 16, **unet), requires_safety_checker=False))
 
 
-def unguided(seed: int = 0) -> StableDiffusionPipeline:
+def unguided(seed: int = 0) -> Any:
     """A distilled model in small: guidance is an embedding, so the batch is never doubled."""
     return stable_diffusion(seed, time_cond_proj_dim=8)
 
 
-def image_to_image(seed: int = 0) -> StableDiffusionImg2ImgPipeline:
+def image_to_image(seed: int = 0) -> Any:
     return _quiet(StableDiffusionImg2ImgPipeline(**_parts(seed, 16), requires_safety_checker=False))
 
 
-def inpainting(seed: int = 0, channels: int = 4) -> StableDiffusionInpaintPipeline:
+def inpainting(seed: int = 0, channels: int = 4) -> Any:
     """Inpainting with a plain U-Net (4 channels, the latents are blended) or an inpainting one (9)."""
     return _quiet(
         StableDiffusionInpaintPipeline(**_parts(seed, 16, in_channels=channels), requires_safety_checker=False)
     )
 
 
-def stable_diffusion_xl(seed: int = 0) -> StableDiffusionXLPipeline:
+def stable_diffusion_xl(seed: int = 0) -> Any:
     """SDXL in small: two text encoders share the 77 positions, the second tokenizer pads with "!"."""
     torch.manual_seed(seed)
     first, second = clip_tokenizer(), clip_tokenizer(pad_token="!")
@@ -159,14 +164,13 @@ def stable_diffusion_xl(seed: int = 0) -> StableDiffusionXLPipeline:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + 16,
     )
-    return _quiet(
-        StableDiffusionXLPipeline(
-            vae=_vae(),
-            text_encoder=CLIPTextModel(_text_config(first, 16)).eval(),
-            text_encoder_2=CLIPTextModelWithProjection(_text_config(second, 16)).eval(),
-            tokenizer=first,
-            tokenizer_2=second,
-            unet=unet,
-            scheduler=DDIMScheduler(**TRAIN_BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
-        )
-    )
+    parts: dict[str, Any] = {
+        "vae": _vae(),
+        "text_encoder": CLIPTextModel(_text_config(first, 16)).eval(),
+        "text_encoder_2": CLIPTextModelWithProjection(_text_config(second, 16)).eval(),
+        "tokenizer": first,
+        "tokenizer_2": second,
+        "unet": unet,
+        "scheduler": _scheduler(),
+    }
+    return _quiet(StableDiffusionXLPipeline(**parts))

@@ -139,7 +139,7 @@ def test_flow_matching_goes_through_sigmas() -> None:
     ],
 )
 def test_flow_schedulers_without_sigmas_are_refused(name: str, config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="takes no custom sigmas.*FlowMatchEulerDiscreteScheduler"):
+    with pytest.raises(ValueError, match=r"takes no custom sigmas.*FlowMatchEulerDiscreteScheduler"):
         pipeline_arguments(scheduler(name, **config), "early", 30, 60)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
 import operator
 import secrets
@@ -72,9 +73,9 @@ def trace(
         if schedule != "uniform" or num_inference_steps is not None:
             wanted = _default_steps(clone) if num_inference_steps is None else num_inference_steps
             arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, wanted, schedule_strength)
-            _check_accepts(clone, arguments, schedule)
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
+        _check_accepted(clone, arguments)
         if seed is not None:
             arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
         with tracer:
@@ -102,10 +103,11 @@ def _default_steps(pipe: Any) -> int:
     return int(inspect.signature(pipe.__call__).parameters["num_inference_steps"].default)
 
 
-def _check_accepts(pipe: Any, arguments: dict[str, Any], schedule: str) -> None:
-    accepted = inspect.signature(pipe.__call__).parameters
-    for name in ("timesteps", "sigmas"):
-        if name in arguments and name not in accepted:
-            raise ValueError(
-                f"schedule {schedule!r} needs a pipeline whose call takes {name}=, which {type(pipe).__name__} does not"
-            )
+def _check_accepted(pipe: Any, arguments: dict[str, Any]) -> None:
+    """Raise TypeError for an argument that the pipeline's call does not name: many swallow what they do not know."""
+    accepted = [name for name in inspect.signature(pipe.__call__).parameters if name not in ("args", "kwargs")]
+    for name in arguments:
+        if name not in accepted:
+            near = difflib.get_close_matches(name, accepted, n=1)
+            meant = f"; did you mean {near[0]}=?" if near else f"; it takes {', '.join(accepted)}"
+            raise TypeError(f"{type(pipe).__name__} takes no {name}={meant}")

@@ -33,6 +33,7 @@ class _Interception:
         call = self.original
         for watcher in self.watchers:
             call = functools.partial(watcher, call)
+            vars(call)["__wrapped__"] = self.original
         return call(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

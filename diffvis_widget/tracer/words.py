@@ -40,7 +40,7 @@ def words_of(tokenizer: Any, text: str, length: int) -> list[Word] | None:
     for position, (start, end) in enumerate(seen["offset_mapping"]):
         if not seen["attention_mask"][position]:
             padding.append(position)
-        elif seen["special_tokens_mask"][position] or start == end:
+        elif seen["special_tokens_mask"][position] or start == end or not groups:
             others.append(Word(names[position], (position,), "special"))
         else:
             pieces[position] = text[start:end]
@@ -64,8 +64,8 @@ def words_of(tokenizer: Any, text: str, length: int) -> list[Word] | None:
 def _assign(groups: list[_Group], position: int, start: int, end: int) -> None:
     """Give the token to the group it touches; where it spans several ("!!" in one token), they become one."""
     touched = [group for group in groups if group.start < end and start < group.end]
-    if not touched:
-        return
+    if not touched:  # white space alone goes with the word that follows it
+        touched = [group for group in groups if group.start >= end][:1] or groups[-1:]
     first = touched[0]
     first.tokens.append(position)
     for other in touched[1:]:

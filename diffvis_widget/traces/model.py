@@ -184,11 +184,15 @@ class Trace:
 
     @property
     def guidance(self) -> Floats | None:
-        """float32 (T, h, w): root mean square over channels of conditional minus unconditional output, or None."""
+        """float32 (T, h, w): root mean square over channels of conditional minus unconditional output.
+
+        None for a run without guidance; NaN at steps without, where others had it.
+        """
         maps = [record.guidance for record in list(self._records)]
-        if not maps or any(part is None for part in maps):
+        some = next((part for part in maps if part is not None), None)
+        if some is None:
             return None
-        return np.stack(cast("list[Floats]", maps))
+        return np.stack([np.full_like(some, np.nan) if part is None else part for part in maps])
 
     # -- pictures ----------------------------------------------------------------------------------------------------
 
@@ -229,7 +233,8 @@ class Trace:
         guidance = self.guidance
         if guidance is None:
             raise ValueError("frames('guidance'): this run had no guidance (guidance_scale of 1 or less)")
-        grey = np.round(guidance * (255.0 / max(float(guidance.max()), 1e-12))).astype(np.uint8)
+        shown = np.nan_to_num(guidance)
+        grey = np.round(shown * (255.0 / max(float(shown.max()), 1e-12))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)
 
     def _decode(self, latents: NDArray[Any]) -> Images:

@@ -8,7 +8,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from PIL import Image
 
 from diffvis_widget.tracer import Tracer, trace
@@ -56,9 +56,7 @@ def test_schedulers(name: str) -> None:
 
 
 def test_sde_scheduler_that_draws_from_the_global_generator() -> None:
-    twice(
-        with_scheduler(pipelines.stable_diffusion(), "DPMSolverMultistepScheduler", algorithm_type="sde-dpmsolver++")
-    )
+    twice(with_scheduler(pipelines.stable_diffusion(), "DPMSolverMultistepScheduler", algorithm_type="sde-dpmsolver++"))
 
 
 @pytest.mark.parametrize("keep", ["words", "layers", "heads"])
@@ -101,7 +99,7 @@ def test_inpainting(channels: int) -> None:
     half = Image.fromarray(np.repeat([[0] * 16 + [255] * 16], 32, axis=0).astype(np.uint8))
     pipe = pipelines.inpainting(channels=channels)
     tracer = twice(pipe, image=picture(), mask_image=half, height=32, width=32)
-    # a plain U-Net has the kept part laid over its latents after each step, the last too: the trace has what was decoded
+    # with a plain U-Net the kept part is laid over the latents after each step, the last too; the trace has the result
     decoded = pipe.vae.decode(torch.from_numpy(tracer.trace.latents[-1:]) / pipe.vae.config.scaling_factor)[0]
     shown = (decoded[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0).detach().numpy()
     assert np.abs(np.round(shown * 255) - tracer.trace.image).max() <= 1
@@ -148,12 +146,9 @@ def test_a_callback_that_changes_the_latents() -> None:
         final = pipe(
             PROMPT, num_inference_steps=3, callback_on_step_end=halve, generator=torch.Generator().manual_seed(2)
         )
+    again = torch.Generator().manual_seed(2)
     latent = pipe(
-        *[PROMPT],
-        num_inference_steps=3,
-        callback_on_step_end=halve,
-        generator=torch.Generator().manual_seed(2),
-        output_type="latent",
+        PROMPT, num_inference_steps=3, callback_on_step_end=halve, generator=again, output_type="latent"
     ).images
     np.testing.assert_allclose(tracer.trace.latents[-1], latent[0].numpy(), rtol=1e-4, atol=1e-5)
     assert np.array_equal(tracer.trace.image, np.asarray(final.images[0]))
