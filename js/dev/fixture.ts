@@ -70,6 +70,9 @@ export const LONG: Fixture = {
   ],
 };
 
+/** The size that the speed is measured at: 512 px, 64 x 64 maps. */
+export const LARGE: Fixture = { ...SCENE, size: 512, grid: 64 };
+
 function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

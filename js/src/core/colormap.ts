@@ -37,6 +37,11 @@ export function lookup(name: MapName): Uint32Array {
   return Uint32Array.from(table(HEX[name]), ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
 }
 
+/** The colour of a level from 0 to 255; levels beyond have the colour of the end. */
+export function colourAt(colours: Uint32Array, level: number): number {
+  return colours[level < 0 ? 0 : level > 255 ? 255 : level | 0] as number;
+}
+
 /** A CSS gradient from the map's low end to its high end. */
 export function gradient(name: MapName): string {
   return `linear-gradient(90deg,${stops(HEX[name])

@@ -38,7 +38,7 @@ export function Legend({ context }: { readonly context: Context }) {
         {entries.map(({ name, range, paint }, i) => (
           <span
             class="dv-bar"
-            key={i}
+            key={`${i} ${name}`}
             title={`Attention of “${name}”: ${range ? `${value(range[0])} to ${value(range[1])}` : "no map"}`}
           >
             <span class="dv-bar-name">{name}</span>

@@ -83,6 +83,8 @@ export function Meters({ context }: { readonly context: Context }) {
   );
 }
 
+const FIGURE_SPACE = "\u2007";
+
 interface MeterProps {
   readonly context: Context;
   readonly concept: string;
@@ -105,7 +107,8 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
   const series = (scale === "share" ? scores?.share : scores?.cosine)?.map((entry) => entry?.[position] ?? null) ?? [];
   const emergence = position < 0 ? null : (scores?.emergence[position] ?? null);
 
-  const text = useComputed(() => score(scoreNow(session, concept, look.meterScale.value)));
+  // Padded to one width, so that nothing moves when the number changes.
+  const text = useComputed(() => score(scoreNow(session, concept, look.meterScale.value)).padStart(5, FIGURE_SPACE));
 
   useReaction(() => {
     const step = look.step.value;
@@ -116,15 +119,15 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
     if (band.current) {
       band.current.hidden = !limits;
       if (limits) {
-        band.current.style.left = `${axis.place(limits[0]) * 100}%`;
-        band.current.style.right = `${(1 - axis.place(limits[1])) * 100}%`;
+        const from = axis.place(limits[0]);
+        band.current.style.transform = `translateX(${from * 100}%) scaleX(${axis.place(limits[1]) - from})`;
       }
     }
     if (row.current) row.current.toggleAttribute("data-weak", now === null || (limits != null && now <= limits[1]));
     if (dot.current) {
       dot.current.hidden = now === null;
-      dot.current.style.left = `${((step + 0.5) / length) * 100}%`;
-      dot.current.style.top = `${(SPARK.y(now === null ? 0 : spark.place(now)) / SPARK.height) * 100}%`;
+      const down = SPARK.y(now === null ? 0 : spark.place(now)) / SPARK.height;
+      dot.current.style.transform = `translate(${((step + 0.5) / length) * 100}%, ${down * 100}%)`;
     }
   }, [scores, position, scale, axis, spark, length, concept]);
 

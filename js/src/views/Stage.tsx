@@ -108,9 +108,9 @@ export function Stage({ context }: { readonly context: Context }) {
           </p>
         ) : null}
         {failed ? <Failure context={context} /> : null}
-        <output class="dv-readout" data-top={below}>
+        <p class="dv-readout" key={String(below.value)} data-top={below.value || undefined}>
           {readout}
-        </output>
+        </p>
       </div>
       <div class="dv-stage-bar">
         <Choice

@@ -64,6 +64,9 @@ export function Timeline({ context }: { readonly context: Context }) {
         >
           <PingPongIcon />
         </button>
+        <p class="dv-step" title="t: the time that the model is told; σ: noise over signal in what it sees">
+          {readout}
+        </p>
         <button
           type="button"
           class="dv-quiet dv-live"
@@ -75,9 +78,6 @@ export function Timeline({ context }: { readonly context: Context }) {
           <i aria-hidden="true" />
           {live ? "Live" : "Follow live"}
         </button>
-        <output class="dv-step" title="t: the time that the model is told; σ: noise over signal in what it sees">
-          {readout}
-        </output>
       </div>
       <Slider context={context} />
       <Marks context={context} />

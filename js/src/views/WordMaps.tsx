@@ -2,7 +2,7 @@
 
 import { effect, useComputed } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { lookup } from "../core/colormap";
+import { colourAt, lookup } from "../core/colormap";
 import { Resampler, rescale, valueAt } from "../core/field";
 import { value } from "../core/format";
 import type { Run } from "../core/store";
@@ -12,9 +12,7 @@ import { colourOf, nameOf } from "./Chips";
 import { Choice } from "./Choice";
 import type { Context } from "./context";
 import { rangeOf } from "./overlay";
-import { place } from "./picture";
 
-const RASTER = 72;
 const SCALES = [
   { value: "own", label: "Own scale", title: "Each map from its own least to its own greatest value" },
   { value: "shared", label: "Shared", title: "One scale for all words and all steps" },
@@ -73,6 +71,16 @@ export function WordMaps({ context }: { readonly context: Context }) {
   );
 }
 
+/** Maps finer than this are drawn cell by cell; coarser ones are resampled. */
+const RASTER = 64;
+
+/** [h, w] of a tile's canvas: the grid itself, or a multiple of it that is fine enough. */
+function rasterOf({ info }: Run): readonly [number, number] {
+  const [h, w] = info.grid;
+  const times = Math.max(1, Math.ceil(RASTER / Math.max(1, h, w)));
+  return [Math.max(1, h * times), Math.max(1, w * times)];
+}
+
 interface TileProps {
   readonly context: Context;
   readonly run: Run;
@@ -85,11 +93,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const word = run.info.words[index];
   const name = word ? nameOf(word) : "";
-  const [h, w] = run.info.image;
-  const box = place([h, w], { width: RASTER, height: RASTER, ratio: 1 });
-  const width = Math.max(1, Math.round(box.width));
-  const height = Math.max(1, Math.round(box.height));
-
+  const [height, width] = rasterOf(run);
   useLayoutEffect(() => {
     const c = canvas.current?.getContext("2d");
     if (!c) return;
@@ -108,7 +112,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       const [factor, offset] = rescale(own, range);
       const field = raster.resample(step.maps, index);
       for (let i = 0; i < pixels.length; i++) {
-        pixels[i] = colours[Math.min(255, Math.max(0, ((field[i] ?? 0) * factor + offset) | 0))] ?? 0;
+        pixels[i] = colourAt(colours, (field[i] as number) * factor + offset);
       }
       c.putImageData(image, 0, 0);
     });

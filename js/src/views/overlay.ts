@@ -1,6 +1,6 @@
 // Heat maps over the picture: one word in the scale's colours, several each in a colour of its own.
 
-import { hue, lookup } from "../core/colormap";
+import { colourAt, hue, lookup } from "../core/colormap";
 import { Resampler, rescale, sharedRange } from "../core/field";
 import type { Look } from "../core/look";
 import type { Range, StepMessage } from "../core/protocol";
@@ -35,6 +35,7 @@ export class Overlay {
   readonly #canvas = new OffscreenCanvas(RASTER, RASTER);
   readonly #context = this.#canvas.getContext("2d");
   readonly #image = new ImageData(RASTER, RASTER);
+  readonly #sums = new Float32Array(RASTER * RASTER * 4);
   readonly #pixels = new Uint32Array(this.#image.data.buffer);
 
   draw(
@@ -72,44 +73,40 @@ export class Overlay {
     const field = this.#field(run, step, word, look);
     if (!field) return false;
     const alpha = Math.round(look.opacity.value * 255) << 24;
-    for (let i = 0; i < this.#pixels.length; i++) {
-      const level = Math.min(255, Math.max(0, ((field.values[i] ?? 0) * field.factor + field.offset) | 0));
-      this.#pixels[i] = (((this.#colours[level] ?? 0) & 0xffffff) | alpha) >>> 0;
+    const { values, factor, offset } = field;
+    for (let i = 0; i < values.length; i++) {
+      this.#pixels[i] = (colourAt(this.#colours, (values[i] as number) * factor + offset) & 0xffffff) | alpha;
     }
     return true;
   }
 
   // Each word covers as much as its value says; where words meet, their colours mix by weight, in any order alike.
   #several(run: Run, step: StepMessage, words: readonly number[], look: Look): boolean {
-    const n = this.#pixels.length;
-    const sums = new Float32Array(n * 4);
-    const opacity = look.opacity.value;
+    const sums = this.#sums.fill(0);
+    const opacity = look.opacity.value / 255;
     let any = false;
     words.forEach((word, position) => {
       const field = this.#field(run, step, word, look);
       if (!field) return;
       any = true;
       const [r, g, b] = hue(position);
-      for (let i = 0; i < n; i++) {
-        const level = Math.min(1, Math.max(0, ((field.values[i] ?? 0) * field.factor + field.offset) / 255)) * opacity;
-        const at = i * 4;
-        sums[at] = (sums[at] ?? 0) + level * r;
-        sums[at + 1] = (sums[at + 1] ?? 0) + level * g;
-        sums[at + 2] = (sums[at + 2] ?? 0) + level * b;
-        sums[at + 3] = (sums[at + 3] ?? 0) + level;
+      const { values, factor, offset } = field;
+      for (let i = 0, at = 0; i < values.length; i++, at += 4) {
+        const level = Math.min(255, Math.max(0, (values[i] as number) * factor + offset)) * opacity;
+        sums[at] = (sums[at] as number) + level * r;
+        sums[at + 1] = (sums[at + 1] as number) + level * g;
+        sums[at + 2] = (sums[at + 2] as number) + level * b;
+        sums[at + 3] = (sums[at + 3] as number) + level;
       }
     });
-    for (let i = 0; i < n; i++) {
-      const at = i * 4;
-      const weight = sums[at + 3] ?? 0;
-      if (weight <= 0) {
-        this.#pixels[i] = 0;
-        continue;
-      }
-      const r = (sums[at] ?? 0) / weight;
-      const g = (sums[at + 1] ?? 0) / weight;
-      const b = (sums[at + 2] ?? 0) / weight;
-      this.#pixels[i] = (((Math.min(1, weight) * 255) << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    const bytes = this.#image.data;
+    for (let at = 0; at < sums.length; at += 4) {
+      const weight = sums[at + 3] as number;
+      const share = weight > 0 ? 1 / weight : 0;
+      bytes[at] = (sums[at] as number) * share;
+      bytes[at + 1] = (sums[at + 1] as number) * share;
+      bytes[at + 2] = (sums[at + 2] as number) * share;
+      bytes[at + 3] = weight * 255;
     }
     return any;
   }
