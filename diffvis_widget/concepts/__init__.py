@@ -1,0 +1,8 @@
+"""Concept meters: how much of a word CLIP sees in the picture so far, at every denoising step."""
+
+from __future__ import annotations
+
+from diffvis_widget.concepts.meter import ConceptMeter
+from diffvis_widget.concepts.scores import ConceptScores, concept_scores, emergence
+
+__all__ = ["ConceptMeter", "ConceptScores", "concept_scores", "emergence"]

@@ -1,0 +1,179 @@
+"""One CLIP model as a measuring instrument: pictures and words in, cosines out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_BATCH = 32
+MAX_CONCEPTS = 256
+# Words about nothing that a picture of a scene shows: what they score is what any word would score.
+UNRELATED = (
+    "economy", "grammar", "yesterday", "opinion", "justice", "salary", "theory", "password", "inflation", "verb",
+    "promise", "policy", "history", "melody", "election", "logic", "invoice", "rumour", "senator", "syntax",
+    "discount", "calendar", "tenant", "biology", "dialect", "mortgage", "courage", "tuesday", "debate", "software",
+    "tradition", "hypothesis", "committee", "insurance", "nostalgia", "rhythm", "permission", "chapter", "voltage",
+    "advice",
+)  # fmt: skip
+
+
+class ConceptMeter:
+    """Scores pictures against words with an open_clip model.
+
+    `ConceptMeter()` is the built-in scenes CLIP, which reads half-finished pictures of the scenes world.
+    `ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")` is any model that open_clip can create.
+
+    Args:
+        name: an open_clip model name, or "local-dir:..." / "hf-hub:..."; None for the scenes CLIP.
+        pretrained: open_clip's pretrained tag or a weights file; needed with a plain model name.
+        device: where it runs.
+        template: how a concept is put to the text encoder; must contain "{}".
+
+    Raises:
+        ValueError: an unknown model name, a missing or unknown pretrained tag, a template without "{}".
+        OSError: the weights could not be had (no network, no file).
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        pretrained: str | None = None,
+        *,
+        device: str = "cpu",
+        template: str = "{}",
+    ) -> None:
+        import open_clip
+
+        from diffvis_widget import scenes
+
+        if "{}" not in template:
+            raise ValueError(f'template={template!r} has no place for the concept: write "{{}}" where it goes')
+        if name is None:
+            if pretrained is not None:
+                raise ValueError(f"pretrained={pretrained!r} needs a name too, such as ConceptMeter('ViT-B-32', ...)")
+            source, self.label = f"local-dir:{scenes.clip_folder()}", "scenes CLIP"
+        else:
+            _check_name(name, pretrained)
+            source, self.label = name, name if pretrained is None else f"{name} ({pretrained})"
+        try:
+            model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained, device=device)
+        except (OSError, RuntimeError) as error:
+            raise OSError(
+                f"the weights of the concept model {self.label} could not be loaded ({error}). They are downloaded on "
+                "first use: connect once, or pass pretrained= the path of a weights file"
+            ) from error
+        self._model = model.eval().requires_grad_(False)
+        self._preprocess: Callable[[Any], Tensor] = preprocess
+        self._tokenizer = open_clip.get_tokenizer(source)
+        self._device = device
+        self._template = template
+        self._texts: dict[str, NDArray[np.float32]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def logit_scale(self) -> float:
+        """The factor that the model was trained to put before its softmax."""
+        return float(self._model.logit_scale.exp())
+
+    def scores(
+        self, frames: NDArray[np.uint8], concepts: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Cosines of pictures and concepts, and the null band.
+
+        Args:
+            frames: uint8 (T, H, W, 3), sRGB.
+            concepts: K words or phrases; K may be 0.
+
+        Returns:
+            cosine float32 (T, K) in -1..1, and null float32 (T, 2): for every picture the 5th and 95th percentile of
+            its cosines with a fixed list of unrelated words.
+
+        Raises:
+            ValueError: frames of another shape or type; concepts that are no words, or more than 256.
+        """
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+            raise ValueError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
+        words = check_concepts(concepts)
+        if len(frames) == 0 or not words:
+            null_only = self._null(self._image_features(frames)) if len(frames) else np.zeros((0, 2), np.float32)
+            return np.zeros((len(frames), len(words)), np.float32), null_only
+        pictures = self._image_features(frames)
+        cosine = pictures @ self._text_features(words).T
+        return cosine.astype(np.float32), self._null(pictures)
+
+    def _null(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.percentile(pictures @ self._text_features(UNRELATED).T, (5, 95), axis=1).T.astype(np.float32)
+
+    def share(self, cosine: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Softmax over the concepts with the model's logit scale: (T, K) to (T, K), rows sum to 1."""
+        logits = cosine.astype(np.float64) * self.logit_scale
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def _image_features(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import torch
+        from PIL import Image
+
+        parts: list[NDArray[np.float32]] = []
+        for start in range(0, len(frames), _BATCH):
+            batch = torch.stack([self._preprocess(Image.fromarray(f)) for f in frames[start : start + _BATCH]])
+            with self._lock, torch.no_grad():
+                parts.append(_unit(self._model.encode_image(batch.to(self._device))))
+        return np.concatenate(parts)
+
+    def _text_features(self, words: Sequence[str]) -> NDArray[np.float32]:
+        import torch
+
+        new = [word for word in dict.fromkeys(words) if word not in self._texts]
+        if new:
+            tokens = self._tokenizer([self._template.format(word) for word in new])
+            with self._lock, torch.no_grad():
+                features = _unit(self._model.encode_text(tokens.to(self._device)))
+            self._texts.update(zip(new, features, strict=True))
+        return np.stack([self._texts[word] for word in words])
+
+
+def check_concepts(concepts: Sequence[str]) -> list[str]:
+    """The concepts as a clean list: trimmed, each once.
+
+    Raises:
+        ValueError: a bare string, an entry that is no text or empty, or more than 256 of them.
+    """
+    if isinstance(concepts, str):
+        raise ValueError(f"concepts must be a list of words, got the string {concepts!r}: write [{concepts!r}]")
+    for concept in concepts:
+        if not isinstance(concept, str) or not concept.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"concepts must hold words, got {concept!r}")
+    clean = list(dict.fromkeys(concept.strip() for concept in concepts))
+    if len(clean) > MAX_CONCEPTS:
+        raise ValueError(f"concepts holds {len(clean)} words; at most {MAX_CONCEPTS} can be measured at once")
+    return clean
+
+
+def _check_name(name: str, pretrained: str | None) -> None:
+    import difflib
+
+    import open_clip
+
+    if ":" in name:
+        return
+    known = open_clip.list_models()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "open_clip.list_models() lists them"
+        raise ValueError(f"name={name!r} is no open_clip model; {hint}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained is None:
+        raise ValueError(f"ConceptMeter({name!r}) needs pretrained=, one of {tags} or the path of a weights file")
+
+
+def _unit(features: Tensor) -> NDArray[np.float32]:
+    features = features.float()
+    return (features / features.norm(dim=-1, keepdim=True)).cpu().numpy()

@@ -1,0 +1,80 @@
+"""Concept scores of a whole run: cosines, shares, null band, and the step at which each concept emerges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffvis_widget import scenes
+from diffvis_widget.concepts.meter import ConceptMeter, check_concepts
+from diffvis_widget.traces import Trace
+
+
+@dataclass(frozen=True)
+class ConceptScores:
+    """Scores of K concepts over T steps.
+
+    concepts: the K words.
+    cosine: float32 (T, K), -1..1, raw.
+    share: float32 (T, K), softmax over the K concepts with the model's logit scale; says which of these words fits
+        best, never whether any fits.
+    null: float32 (T, 2), 5th and 95th percentile of the cosines of unrelated words: what any word scores.
+    emergence: float32 (K,), the first step from which the concept stays above the midpoint of its first and last
+        cosine; NaN where it never rises above the null band.
+    """
+
+    concepts: list[str]
+    cosine: NDArray[np.float32]
+    share: NDArray[np.float32]
+    null: NDArray[np.float32]
+    emergence: NDArray[np.float32]
+
+
+def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | None = None) -> ConceptScores:
+    """Score every step's exactly decoded prediction against words.
+
+    Args:
+        trace: a run; its prediction frames are decoded where that has not happened yet.
+        concepts: words or phrases.
+        meter: the CLIP model that measures. None is the scenes CLIP, for runs of the scenes model only.
+
+    Raises:
+        ValueError: concepts that are not a list of words; no meter for a run of another model.
+    """
+    words = check_concepts(concepts)
+    if meter is None:
+        if trace.meta.get("fingerprint") != scenes.fingerprint():
+            raise ValueError(
+                "meter=None is for runs of the built-in scenes model; for this run choose one, such as "
+                'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'
+            )
+        meter = ConceptMeter()
+    cosine, null = meter.scores(trace.frames("prediction"), words)
+    return ConceptScores(words, cosine, meter.share(cosine), null, emergence(cosine, null))
+
+
+def emergence(cosine: NDArray[np.float32], null: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first step from which each concept stays above the midpoint of its first and last cosine.
+
+    Args:
+        cosine: float32 (T, K).
+        null: float32 (T, 2), lower and upper edge of the null band.
+
+    Returns:
+        float32 (K,), steps counted from 0; NaN where the concept never rises above the null band, or ends no higher
+        than it began.
+    """
+    steps, count = cosine.shape
+    result = np.full(count, np.nan, dtype=np.float32)
+    if steps == 0:
+        return result
+    for k in range(count):
+        curve = cosine[:, k]
+        if not np.any(curve > null[:, 1]) or curve[-1] <= curve[0]:
+            continue
+        below = np.flatnonzero(curve <= (curve[0] + curve[-1]) / 2)
+        result[k] = below[-1] + 1 if len(below) else 0
+    return result

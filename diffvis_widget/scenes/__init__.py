@@ -1,0 +1,60 @@
+"""The built-in small model: a world of simple scenes with ground truth, and a Stable Diffusion pipeline that paints it.
+
+`load()` gives the pipeline, `draw(seed)` a rendered scene with its caption and a mask for every word that has a place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffvis_widget.scenes.render import Scene, draw
+from diffvis_widget.scenes.world import unknown_words
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+__all__ = ["Scene", "clip_folder", "draw", "fingerprint", "is_scenes", "load", "unknown_words"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+# Written into the text encoder's config, so that the pipeline can be told from any other of its class.
+MARK = "diffvis-scenes"
+
+
+def load() -> StableDiffusionPipeline:
+    """Load the scenes model: a StableDiffusionPipeline in float32 on the CPU, 96 x 96 pixels, offline.
+
+    Its scheduler is a DPMSolverMultistepScheduler (v-prediction, zero terminal signal-to-noise ratio).
+
+    Raises:
+        FileNotFoundError: the weights are not where the package keeps them.
+    """
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    folder = WEIGHTS / "pipeline"
+    if not (folder / "model_index.json").exists():
+        raise FileNotFoundError(
+            f"the scenes model's weights are missing from {folder}: reinstall diffvis-widget, "
+            "or make them with `python -m diffvis_widget.scenes.training`"
+        )
+    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def clip_folder() -> Path:
+    """The folder of the scenes CLIP: `open_clip.create_model(f"local-dir:{clip_folder()}")` loads it."""
+    return WEIGHTS / "clip"
+
+
+def is_scenes(pipe: Any) -> bool:
+    """Whether a pipeline is the scenes model (any object may be asked)."""
+    config = getattr(getattr(pipe, "text_encoder", None), "config", None)
+    return getattr(config, "trained_on", None) == MARK
+
+
+def fingerprint() -> str | None:
+    """The fingerprint (`Trace.meta["fingerprint"]`) of the shipped U-Net; None where no weights are installed."""
+    path = WEIGHTS / "fingerprint.txt"
+    return path.read_text().strip() if path.exists() else None

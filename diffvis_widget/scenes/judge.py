@@ -1,0 +1,149 @@
+"""The judge of generated scenes: a small detector trained on renderings only, never on generated pictures.
+
+It names what stands where: for every cell of a 12 x 12 grid, whether a thing's centre is in it, and then its shape,
+colour, texture, size and exact place; and, once per picture, the setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from diffvis_widget.scenes.render import SIZE
+from diffvis_widget.scenes.world import COLOURS, SETTINGS, SHAPES, SIZES, TEXTURES, Spec, Thing
+
+GRID = 12
+CELL = SIZE / GRID
+# What the judge tells apart; None is the unsaid value (medium, plain, paper).
+CLASSES: dict[str, tuple[str | None, ...]] = {
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "texture": (None, *TEXTURES),
+    "size": (None, *SIZES),
+}
+SETTING_CLASSES: tuple[str | None, ...] = (None, *SETTINGS)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A thing that the judge sees, its centre in pixels, and how sure it is that something is there (0..1)."""
+
+    thing: Thing
+    x: float
+    y: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All that the judge sees in one picture."""
+
+    sightings: tuple[Sighting, ...]
+    setting: str | None
+
+
+class Judge(nn.Module):
+    """Images (n, 3, 96, 96) in -1..1 to a grid of answers (n, 3 + classes, 12, 12) and setting logits (n, 8)."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 24, 3, 2, 1), nn.BatchNorm2d(24), nn.SiLU(),
+            nn.Conv2d(24, 48, 3, 2, 1), nn.BatchNorm2d(48), nn.SiLU(),
+            nn.Conv2d(48, width, 3, 2, 1), nn.BatchNorm2d(width), nn.SiLU(),
+        )  # fmt: skip
+        self.body = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=d, dilation=d), nn.BatchNorm2d(width), nn.SiLU(),
+                nn.Conv2d(width, width, 1), nn.BatchNorm2d(width),
+            )
+            for d in (1, 2, 1, 2, 1)
+        )  # fmt: skip
+        self.cells = nn.Conv2d(width, 3 + sum(map(len, CLASSES.values())), 1)
+        self.setting = nn.Linear(width, len(SETTING_CLASSES))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.stem(x)
+        for block in self.body:
+            x = F.silu(x + block(x))
+        return self.cells(x), self.setting(x.mean(dim=(2, 3)))
+
+    @torch.no_grad()
+    def look(self, images: NDArray[np.uint8]) -> list[Verdict]:
+        """Judge pictures, uint8 (n, 96, 96, 3)."""
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        cells, settings = self(x)
+        presence = cells[:, 0].sigmoid()
+        # A centre is a cell that is surest among its neighbours.
+        peaks = (presence > 0.5) & (presence == F.max_pool2d(presence[:, None], 3, 1, 1)[:, 0])
+        verdicts: list[Verdict] = []
+        for i in range(len(images)):
+            seen: list[Sighting] = []
+            for row, column in peaks[i].nonzero().tolist():
+                answer = cells[i, :, row, column]
+                x_px, y_px = ((column + answer[1]) * CELL).item(), ((row + answer[2]) * CELL).item()
+                groups = answer[3:].split([len(names) for names in CLASSES.values()])
+                named = {key: CLASSES[key][int(g.argmax())] for key, g in zip(CLASSES, groups, strict=True)}
+                thing = Thing(str(named["shape"]), named["colour"], named["size"], named["texture"])
+                seen.append(Sighting(thing, x_px, y_px, float(presence[i, row, column])))
+            verdicts.append(Verdict(tuple(seen), SETTING_CLASSES[int(settings[i].argmax())]))
+        return verdicts
+
+
+def load_judge(path: Path) -> Judge:
+    """The judge with its shipped weights."""
+    judge = Judge()
+    judge.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
+    )
+    return judge.eval()
+
+
+def check(spec: Spec, verdict: Verdict) -> dict[str, list[bool]]:
+    """What a picture owes its caption, item by item: measure -> one answer for each time the caption asks for it.
+
+    object: the shape is there.  colour: ... in its colour.  texture, size: ... with that texture or size (plain and
+    medium are asked for by saying nothing).  relation: both are there, in their colours, and stand as said.
+    place: the thing is where it was said to be.  setting: as said, paper where nothing is said.
+    """
+    answers: dict[str, list[bool]] = {"setting": [verdict.setting == spec.setting]}
+    best: list[Sighting | None] = []
+    for thing in spec.things:
+        same = [s for s in verdict.sightings if s.thing.shape == thing.shape]
+        coloured = [s for s in same if thing.colour is None or s.thing.colour == thing.colour]
+        best.append(max(coloured, key=lambda s: s.confidence, default=None))
+        chosen = best[-1]
+        answers.setdefault("object", []).append(bool(same))
+        answers.setdefault("colour", []).append(chosen is not None)
+        answers.setdefault("texture", []).append(chosen is not None and chosen.thing.texture == thing.texture)
+        answers.setdefault("size", []).append(chosen is not None and chosen.thing.size == thing.size)
+    if spec.relation in ("above", "below", "left", "right"):
+        answers["relation"] = [_related(best[0], best[1], spec.relation)]
+    if spec.place is not None:
+        answers["place"] = [best[0] is not None and _placed(best[0], spec.place)]
+    return answers
+
+
+def _related(first: Sighting | None, second: Sighting | None, relation: str) -> bool:
+    if first is None or second is None:
+        return False
+    dx, dy = second.x - first.x, second.y - first.y
+    along = {"above": dy, "below": -dy, "left": dx, "right": -dx}[relation]
+    across = dx if relation in ("above", "below") else dy
+    return along > abs(across)
+
+
+def _placed(sighting: Sighting, place: str) -> bool:
+    dx, dy = sighting.x - SIZE / 2, sighting.y - SIZE / 2
+    if place == "middle":
+        return max(abs(dx), abs(dy)) < SIZE / 8
+    along = {"left": -dx, "right": dx, "top": -dy, "bottom": dy}[place]
+    across = dy if place in ("left", "right") else dx
+    return along > SIZE / 12 and along > abs(across)

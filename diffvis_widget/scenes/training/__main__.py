@@ -1,0 +1,74 @@
+"""`python -m diffvis_widget.scenes.training [stages] --folder DIR`: from nothing to the shipped weights, resumable."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import open_clip
+import torch
+
+from diffvis_widget.scenes.architecture import clip_config, make_text_encoder, make_tokenizer, make_unet, make_vae
+from diffvis_widget.scenes.judge import Judge
+from diffvis_widget.scenes.training import dataset, export, stages
+from diffvis_widget.scenes.training.clip import train_clip
+from diffvis_widget.scenes.training.judge import train_judge
+
+# Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
+STEPS = {"data": 60_000, "vae": 2_700, "text": 1_400, "unet": 2_400, "clip": 1_500, "judge": 1_200}
+
+
+def main() -> None:
+    """Run the stages asked for, all by default, and export what they trained."""
+    parser = argparse.ArgumentParser(prog="python -m diffvis_widget.scenes.training", description=__doc__)
+    parser.add_argument("stages", nargs="*", help=f"of {', '.join(STEPS)}; all of them by default")
+    parser.add_argument("--folder", type=Path, default=Path(".training"), help="data and checkpoints")
+    parser.add_argument("--steps", type=int, help="another number of steps (with one stage)")
+    parser.add_argument("--latents", type=int, default=24_000, help="how many scenes the U-Net sees")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    chosen = args.stages or list(STEPS)
+    if unknown := set(chosen) - set(STEPS):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+    if args.steps is not None and len(chosen) != 1:
+        parser.error("--steps goes with one stage")
+
+    torch.set_num_threads(args.threads)
+    run: Path = args.folder / "run"
+    if "data" in chosen:
+        dataset.make(args.folder / "data", args.steps or STEPS["data"], args.threads)
+    if chosen == ["data"]:
+        return
+    data = dataset.read(args.folder / "data")
+    tokenizer = make_tokenizer(run / "tokenizer")
+
+    def steps(stage: str) -> int:
+        # A stage that is only needed for its result is taken as far as it has come.
+        return (args.steps or STEPS[stage]) if stage in chosen else 0
+
+    if {"vae", "text", "unet"} & set(chosen):
+        torch.manual_seed(0)
+        vae = make_vae()
+        if "vae" in chosen or "unet" in chosen:
+            vae = stages.train_vae(vae, data, run, steps("vae"))
+        if "text" in chosen or "unet" in chosen:
+            text_encoder = stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
+        if "unet" in chosen:
+            seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
+            latents = stages.encode_latents(vae, seen, run)
+            denoiser = stages.train_unet(
+                make_unet(), text_encoder, tokenizer, latents, seen.captions, run, steps("unet")
+            )
+            export.export_pipeline(vae, denoiser, tokenizer, latents)
+    if "clip" in chosen:
+        torch.manual_seed(0)
+        clip = train_clip(open_clip.CLIP(**clip_config()), tokenizer, data, run, steps("clip"))
+        export.export_clip(clip, tokenizer)
+    if "judge" in chosen:
+        torch.manual_seed(0)
+        export.export_judge(train_judge(Judge(), data, run, steps("judge")))
+    print(f"{export.check_size()} bytes of weights")
+
+
+if __name__ == "__main__":
+    main()

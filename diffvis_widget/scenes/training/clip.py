@@ -1,0 +1,116 @@
+"""Training of the concept model: an open_clip CLIP that knows the world's words and reads half-finished pictures.
+
+Which phrase is true of which scene is known exactly, so every image is scored against every phrase of a batch with the
+sigmoid loss of SigLIP (Zhai et al. 2023, arXiv 2303.15343): two images of a red circle are both right for "red".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip import CLIP
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from diffvis_widget.scenes.architecture import MAX_TOKENS
+from diffvis_widget.scenes.render import Sketch, sketch
+from diffvis_widget.scenes.training.dataset import Dataset
+from diffvis_widget.scenes.training.loop import Plan, fit
+from diffvis_widget.scenes.training.stages import tokenize
+from diffvis_widget.scenes.world import COLOURS, SETTINGS, SHAPES, SIZES, TEXTURES
+
+_TEMPLATES = ("{}", "{}", "a {}", "a picture of {}", "a scene with a {}")
+_NONSENSE = 24
+_ATTRIBUTES = {"shape": SHAPES, "colour": tuple(COLOURS), "texture": TEXTURES, "size": SIZES}
+
+
+class Phrase(dict[str, str]):
+    """What a phrase says: attribute -> value of one thing ({"colour": "red", "shape": "circle"}), or a setting."""
+
+    def text(self) -> str:
+        """The phrase in the order English puts it: size, texture, colour, shape."""
+        return " ".join(self[key] for key in ("size", "texture", "colour", "shape", "setting") if key in self)
+
+    def holds(self, scene: Sketch) -> bool:
+        """Whether the phrase is true of a scene."""
+        if "setting" in self:
+            return scene.spec.setting == self["setting"]
+        return any(all(getattr(thing, key) == value for key, value in self.items()) for thing in scene.things)
+
+
+def _words() -> list[Phrase]:
+    """Every single word as a phrase."""
+    words = [Phrase({key: value}) for key, values in _ATTRIBUTES.items() for value in values]
+    return words + [Phrase(setting=value) for value in SETTINGS]
+
+
+def _phrase_of(scene: Sketch, rng: np.random.Generator) -> Phrase:
+    """A phrase of two or more words about one thing of a scene, attributes left out at random."""
+    thing = scene.things[int(rng.integers(len(scene.things)))]
+    said = {key: getattr(thing, key) for key in _ATTRIBUTES if getattr(thing, key) is not None}
+    kept = {key: value for key, value in said.items() if key == "shape" or rng.random() < 0.6}
+    return Phrase(kept)
+
+
+def _half_finished(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur and noise a batch as predictions at any noise level look: from nearly the mean to clean."""
+    for part in range(4):
+        chosen = torch.arange(part, len(x), 4)
+        if part > 0:
+            # Averaging down and smoothing up again is a blur whose cost does not grow with its width.
+            side = int(torch.randint(5, 64, (1,), generator=generator))
+            small = F.interpolate(x[chosen], size=(side, side), mode="area")
+            x[chosen] = F.interpolate(small, size=x.shape[-2:], mode="bicubic")
+            strength = torch.rand(len(chosen), 1, 1, 1, generator=generator) ** 2 * 0.5
+            coarse = torch.randn(len(chosen), 3, 24, 24, generator=generator)
+            fine = torch.randn(x[chosen].shape, generator=generator)
+            noise = 0.6 * F.interpolate(coarse, size=x.shape[-2:], mode="bilinear") + 0.6 * fine
+            x[chosen] = x[chosen] + strength * noise
+    return x.clamp(-1, 1)
+
+
+def _nonsense(tokenizer: CLIPTokenizer, generator: torch.Generator) -> Tensor:
+    """Token ids of random pieces of the vocabulary: words of no world, true of no picture."""
+    ids = torch.full((_NONSENSE, MAX_TOKENS), tokenizer.pad_token_id)
+    ids[:, 0] = tokenizer.bos_token_id
+    for row in ids:
+        length = int(torch.randint(1, 4, (1,), generator=generator))
+        row[1 : 1 + length] = torch.randint(len(tokenizer) - 2, (length,), generator=generator)
+    return ids
+
+
+def train_clip(
+    model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 64
+) -> torch.nn.Module:
+    """Learn single words, phrases and whole captions at once."""
+    scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
+    words = _words()
+
+    def loss_of(generator: torch.Generator, step: int) -> Tensor:
+        rng = np.random.default_rng([step, 7])
+        index = torch.randint(len(scenes), (batch,), generator=generator).tolist()
+        chosen = [scenes[i] for i in index]
+        phrases = words + [_phrase_of(scene, rng) for scene in chosen]
+        truth = np.array([[float(phrase.holds(scene)) for phrase in phrases] for scene in chosen])
+        captions = [data.captions[i] for i in index]
+        same = np.array([[float(a == b) for b in captions] for a in captions])
+        target = torch.from_numpy(np.concatenate([truth, same], axis=1)).float()
+        texts = [str(rng.choice(_TEMPLATES)).format(phrase.text()) for phrase in phrases] + captions
+
+        x = torch.from_numpy(data.images[np.array(index)]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        image = F.normalize(model.encode_image(_half_finished(x, generator)), dim=-1)
+        ids = torch.cat([tokenize(tokenizer, texts), _nonsense(tokenizer, generator)])
+        target = torch.cat([target, torch.zeros(batch, _NONSENSE)], dim=1)
+        text = F.normalize(model.encode_text(ids), dim=-1)
+        assert model.logit_bias is not None
+        logits = model.logit_scale.exp() * image @ text.T + model.logit_bias
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        n = len(words)
+        # Words, phrases and captions count alike, however many columns each has.
+        groups = loss.split([n, batch, batch, _NONSENSE], dim=1)
+        return sum((group.mean() for group in groups), torch.zeros(()))
+
+    return fit("clip", model, loss_of, Plan(steps, 1.5e-3), folder, weight_decay=0.02)

@@ -1,0 +1,76 @@
+"""Trained networks to shipped weights: `save_pretrained` layout, safetensors, half precision."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from open_clip import CLIP
+from safetensors.torch import save_file
+from transformers import CLIPTokenizer
+
+from diffvis_widget.scenes import WEIGHTS, load
+from diffvis_widget.scenes.architecture import clip_config, make_scheduler
+from diffvis_widget.scenes.judge import Judge
+from diffvis_widget.scenes.training.stages import Denoiser
+from diffvis_widget.tracer.meta import fingerprint
+
+LIMIT = 20_000_000
+
+
+def export_pipeline(
+    vae: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer, latents: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """Write the pipeline; the autoencoder's scaling factor gives latents of unit spread."""
+    vae.register_to_config(scaling_factor=latent_scale(latents))
+    pipe = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=denoiser.text_encoder,
+        tokenizer=tokenizer,
+        unet=denoiser.unet,
+        scheduler=make_scheduler(),
+        safety_checker=None,  # pyright: ignore[reportArgumentType]
+        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        requires_safety_checker=False,
+    )
+    folder = WEIGHTS / "pipeline"
+    shutil.rmtree(folder, ignore_errors=True)
+    pipe.to(dtype=torch.float16).save_pretrained(folder)
+    (WEIGHTS / "fingerprint.txt").write_text(fingerprint(load().unet) + "\n")
+
+
+def latent_scale(latents: tuple[torch.Tensor, torch.Tensor]) -> float:
+    """One over the spread of the latent means."""
+    return 1 / latents[0][:4000].float().std().item()
+
+
+def export_clip(model: CLIP, tokenizer: CLIPTokenizer) -> None:
+    """Write the concept model as a folder that open_clip loads by "local-dir:"."""
+    folder = WEIGHTS / "clip"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    picture = {"size": 96, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    config = {"model_cfg": clip_config(), "preprocess_cfg": picture}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    tokenizer.save_pretrained(folder)
+
+
+def export_judge(judge: Judge) -> None:
+    """Write the judge."""
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
+    state = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
+    save_file(state, WEIGHTS / "judge.safetensors")
+
+
+def check_size() -> int:
+    """Bytes of all shipped weights.
+
+    Raises RuntimeError over 20 MB.
+    """
+    total = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file())
+    if total > LIMIT:
+        raise RuntimeError(f"the weights take {total} bytes; at most {LIMIT} may ship")
+    return total

@@ -1,0 +1,117 @@
+"""One training loop for every stage: seeded, resumable, with an exponential moving average and a log of the loss."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast a stage learns.
+
+    The learning rate rises over the first `warmup` steps, holds, and falls to zero as a half cosine over the last
+    `decay` share of `steps`.
+    """
+
+    steps: int
+    rate: float
+    warmup: int = 200
+    decay: float = 0.35
+    ema: float = 0.999
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        falling = (step - self.steps * (1 - self.decay)) / max(self.steps * self.decay, 1)
+        fall = 0.5 * (1 + math.cos(math.pi * min(max(falling, 0.0), 1.0)))
+        return self.rate * min((step + 1) / self.warmup, 1.0) * fall
+
+
+def fit(
+    name: str,
+    module: nn.Module,
+    loss_of: Callable[[torch.Generator, int], Tensor],
+    plan: Plan,
+    folder: Path,
+    *,
+    weight_decay: float = 0.01,
+    checkpoint_seconds: float = 120.0,
+) -> nn.Module:
+    """Train `module` on `loss_of(generator, step)` and return its moving average.
+
+    Muon serves the hidden matrices, AdamW the rest. Goes on from `folder/<name>.pt` where a run was interrupted;
+    appends to `folder/<name>.jsonl`. The generator is seeded by the step, so an interrupted run sees the same batches
+    as an uninterrupted one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.pt"
+    average = copy.deepcopy(module).requires_grad_(False)
+    matrices = hidden_matrices(module)
+    of_muon = {id(p) for p in matrices}
+    others = [p for p in module.parameters() if id(p) not in of_muon]
+    optimizers = [
+        Muon(matrices, lr=plan.rate, weight_decay=weight_decay),
+        torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    start = 0
+    if path.exists():
+        state = torch.load(path, map_location=next(module.parameters()).device, weights_only=True)
+        module.load_state_dict(state["module"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved_state)
+        start = int(state["step"])
+
+    def save(step: int) -> None:
+        state = {
+            "module": module.state_dict(),
+            "average": average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "step": step,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+
+    module.train()
+    smooth, clock, saved = None, time.monotonic(), time.monotonic()
+    for step in range(start, plan.steps):
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate_at(step)
+        generator = torch.Generator().manual_seed(step)
+        loss = loss_of(generator, step)
+        module.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        # A young average follows closely, or it would remember the random start.
+        keep = min(plan.ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), module.parameters(), strict=True):
+                mean.lerp_(value, 1 - keep)
+            for mean, value in zip(average.buffers(), module.buffers(), strict=True):
+                mean.copy_(value)
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        if (step + 1) % 50 == 0:
+            row = {"step": step + 1, "loss": round(smooth, 5), "rate": plan.rate_at(step)}
+            row["seconds_per_step"] = round((time.monotonic() - clock) / 50, 3)
+            clock = time.monotonic()
+            with (folder / f"{name}.jsonl").open("a") as log:
+                log.write(json.dumps(row) + "\n")
+            print(name, row, flush=True)
+        if time.monotonic() - saved > checkpoint_seconds:
+            save(step + 1)
+            saved = time.monotonic()
+    save(max(plan.steps, start))
+    return average
