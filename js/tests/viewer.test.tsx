@@ -242,16 +242,16 @@ describe("meters", () => {
       ]),
     );
     await settled();
-    expect(byId("meter-red").querySelector(".dv-score")?.textContent).toBe("0.31");
+    expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.31");
     expect(byId("meter-red").hasAttribute("data-weak")).toBe(false);
     expect(byId("meter-boat").hasAttribute("data-weak")).toBe(true);
     expect(one(".dv-marks button").getAttribute("aria-label")).toBe("red emerges at step 2: go there");
     one(".dv-marks button").click();
     await settled();
-    expect(byId("meter-red").querySelector(".dv-score")?.textContent).toBe("0.20");
+    expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.20");
     [...cell.querySelectorAll("button")].find((button) => button.textContent === "Share")?.click();
     await settled();
-    expect(byId("meter-red").querySelector(".dv-score")?.textContent).toBe("0.70");
+    expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.70");
   });
 
   it("are added by a word, once, and removed", async () => {
