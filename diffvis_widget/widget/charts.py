@@ -29,7 +29,8 @@ def concept_chart(widget: DiffVis) -> Figure:
     """
     if not isinstance(widget, DiffVis):
         raise TypeError(f"concept_chart needs a DiffVis, got {type(widget).__name__}")
-    across = LinearScale(min=0, max=max(widget.steps - 1, 1))
+    last = max(widget.steps - 1, 1)
+    across = LinearScale(min=0, max=last)
     up = LinearScale()
     scales = {"x": across, "y": up}
     band = Lines(
@@ -39,7 +40,7 @@ def concept_chart(widget: DiffVis) -> Figure:
     selector = IndexSelector(scale=across, marks=[curves], color=_LINE, line_width=2)
     axes = [
         Axis(scale=across, label="step", tick_format="d", grid_lines="none"),
-        Axis(scale=up, label="cosine", orientation="vertical", tick_format=".2f"),
+        Axis(scale=up, label="cosine", side="left", tick_format=".2f"),
     ]
     figure = Figure(
         marks=[band, curves],
@@ -53,8 +54,13 @@ def concept_chart(widget: DiffVis) -> Figure:
     figure.title_style = {"font-size": "13px"}
 
     def draw(scores: Scores) -> None:
+        nonlocal last
         steps = np.arange(len(scores.cosine))
-        across.max = max(widget.steps - 1, len(steps) - 1, 1)
+        last = max(widget.steps - 1, len(steps) - 1, 1)
+        across.max = last
+        if len(steps) < 2:  # bqplot takes a table with one column for one curve
+            curves.x, curves.y, band.x, band.y = [], [], [], [[], []]
+            return
         with band.hold_sync():
             band.x, band.y = steps, scores.null.T
         with curves.hold_sync():
@@ -68,7 +74,7 @@ def concept_chart(widget: DiffVis) -> Figure:
     def lead(_: Any) -> None:
         step = _step_of(selector.selected)
         if step is not None and step != widget.step:
-            widget.step = min(step, int(across.max))
+            widget.step = min(step, last)
 
     widget.observe(follow, "step")
     selector.observe(lead, "selected")

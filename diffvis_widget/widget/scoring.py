@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from diffvis_widget.concepts import ConceptMeter
+
+log = logging.getLogger(__name__)
 
 SCENES_LABEL = "scenes CLIP"
 
@@ -43,6 +46,7 @@ class Scorer:
         self._meter: ConceptMeter | None = None
         self._make: Callable[[], ConceptMeter] | None = None
         self.label: str | None = None
+        self.problem = ""  # why nothing is scored; until the next run, or other concepts
         self._run = ""
         self._total: int | None = None
         self._frames: dict[int, NDArray[np.uint8]] = {}
@@ -65,7 +69,7 @@ class Scorer:
 
     def begin(self, run: str) -> None:
         with self._lock:
-            self._run, self._total = run, None
+            self._run, self._total, self.problem = run, None, ""
             self._frames, self._table = {}, _Table()
 
     def add(self, run: str, index: int, frame: NDArray[np.uint8]) -> None:
@@ -87,13 +91,16 @@ class Scorer:
     def want(self, concepts: Sequence[str]) -> None:
         with self._lock:
             self._concepts = list(concepts)
+            solved, self.problem = bool(self.problem), ""
+        if solved:
+            self._tell("")
         self._later(again=True)
 
     def drain(self, timeout: float) -> None:
         """Wait until what is here is scored, or for ``timeout`` seconds."""
         done = threading.Event()
-        self._submit(done.set)
-        done.wait(timeout)
+        if self._submit(done.set):
+            done.wait(timeout)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -101,19 +108,21 @@ class Scorer:
     def _later(self, again: bool = False) -> None:
         self._submit(lambda: self._score(again))
 
-    def _submit(self, job: Callable[[], None]) -> None:
+    def _submit(self, job: Callable[[], None]) -> bool:
+        """Leave a job for the thread; False if the scorer was closed in the meantime."""
         try:
             self._thread.submit(job)
-        except RuntimeError:  # closed in the meantime
-            return
+        except RuntimeError:
+            return False
+        return True
 
     def _score(self, again: bool) -> None:
         try:
             self._score_new(again)
         except Exception as error:  # noqa: BLE001 - any meter may fail in any way; the run must not
             with self._lock:
-                self._make = self._meter = None
-            self._tell(f"The concept meter stopped working: {error}")
+                self.problem = f"The concepts cannot be measured: {error}"
+            self._tell(self.problem)
 
     def _score_new(self, again: bool) -> None:
         """Score the frames that are here without a gap from the first; ``again`` sends even if nothing is new."""
@@ -124,7 +133,7 @@ class Scorer:
             ready: list[NDArray[np.uint8]] = []
             while (index := len(table.cosine) + len(ready)) in self._frames:
                 ready.append(self._frames[index])
-            make = self._make
+            make = None if self.problem else self._make
         if make is None or not (ready or (again and table.cosine)):
             return
         if self._meter is None:
@@ -136,8 +145,11 @@ class Scorer:
             table.null.extend(null)
         self._last = scores = self._scores(self._meter, table, complete=len(table.cosine) == total)
         self._stream.scores(run, scores)
-        for listener in self._listeners:
-            listener(scores)
+        for listener in list(self._listeners):
+            try:
+                listener(scores)
+            except Exception:
+                log.exception("a function that observes the scores failed")
 
     def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> Scores:
         from diffvis_widget.concepts import emergence

@@ -287,7 +287,8 @@ class Session:
         if self._wanted is None:
             self.teller.settle(run)
         self.teller.end(run, seconds)
-        shown: dict[str, Any] = {"status": run.state, "error": run.error, "_notice": ""}
+        notice = self.teller.scorer.problem
+        shown: dict[str, Any] = {"status": run.state, "error": run.error, "_notice": notice}
         if run.state == "done":
             shown["progress"] = 1.0
         if run.steps and self._wanted is None:

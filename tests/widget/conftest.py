@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,10 @@ from diffusers import StableDiffusionPipeline
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.widget import DiffVis
 from tests import pipelines
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import bqplot  # noqa: F401 - its own classes use a retired form of traitlets, once, when they are first imported
 
 PROMPT = "a red circle above a blue square"
 SECONDS = 60

@@ -138,7 +138,7 @@ def test_any_prompt_is_a_run(make: Make, shared_pipe: StableDiffusionPipeline, p
 
 
 def test_the_latest_run_wins(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
-    widget = make(pipe, prompt="first", steps=50)
+    widget = make(pipe, prompt="first", steps=12)
     gate.until_held()
     widget.prompt = "second"
     widget.run()
@@ -150,13 +150,13 @@ def test_the_latest_run_wins(make: Make, pipe: StableDiffusionPipeline, gate: Ga
     assert widget.status == "done"
     assert [message.content["prompt"] for message in widget.wire.of("run")] == ["first", "third"]
     ends = [(message.content["state"], message.content["steps"]) for message in widget.wire.of("end")]
-    assert ends == [("stopped", 1), ("done", 50)]
+    assert ends == [("stopped", 1), ("done", 12)]
 
 
 def test_stop_ends_the_run_at_the_next_step_and_keeps_what_is_finished(
     make: Make, pipe: StableDiffusionPipeline, gate: Gate
 ) -> None:
-    widget = make(pipe, prompt=PROMPT, steps=20)
+    widget = make(pipe, prompt=PROMPT, steps=8)
     gate.until_held()
     gate.let(3)
     widget.stop()
@@ -169,18 +169,18 @@ def test_stop_ends_the_run_at_the_next_step_and_keeps_what_is_finished(
     assert [message.content["state"] for message in widget.wire.of("end")] == ["stopped"]
     assert len([m for m in protocol.unpack(widget._snapshot) if m.content["type"] == "step"]) == 4
     widget.run()
-    assert len(widget.trace.steps) == 20
+    assert len(widget.trace.steps) == 8
 
 
 def test_stop_at_once_and_again(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
-    widget = make(shared_pipe, prompt=PROMPT, steps=50)
+    widget = make(shared_pipe, prompt=PROMPT, steps=15)
     widget.stop()
     widget.stop()
     assert widget.wait(SECONDS)
     assert widget.status == "stopped"
-    assert len(widget.wire.of("step")) < 50
+    assert len(widget.wire.of("step")) < 15
     widget.run()
-    assert len(widget.trace.steps) == 50
+    assert len(widget.trace.steps) == 15
 
 
 def test_stop_without_a_run_does_nothing(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
@@ -224,7 +224,7 @@ def test_a_queued_run_can_be_stopped(make: Make, pipe: StableDiffusionPipeline, 
 def test_closing_a_widget_stops_its_run_and_frees_the_model(
     make: Make, pipe: StableDiffusionPipeline, gate: Gate
 ) -> None:
-    first = make(pipe, prompt=PROMPT, steps=50)
+    first = make(pipe, prompt=PROMPT, steps=15)
     gate.until_held()
     second = make(pipe, prompt=PROMPT, steps=2)
     first.close()
