@@ -1,0 +1,126 @@
+"""Training: resumable to the bit, and an optimizer that does what its paper says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget.scenes.judge import CLASSES, SETTING_CLASSES, Judge, Sighting, Verdict, check
+from diffvis_widget.scenes.render import draw, sketch
+from diffvis_widget.scenes.training import dataset
+from diffvis_widget.scenes.training.clip import Phrase
+from diffvis_widget.scenes.training.loop import Plan, fit
+from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
+from diffvis_widget.scenes.world import Spec, Thing
+
+
+class Interrupted(Exception):
+    pass
+
+
+def _train(folder: Path, fail_at: int | None = None) -> nn.Module:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(20, 24), nn.Tanh(), nn.Linear(24, 1))
+
+    def loss_of(generator: torch.Generator, step: int) -> Tensor:
+        if step == fail_at:
+            raise Interrupted
+        x = torch.randn(8, 20, generator=generator)
+        return (module(x)[:, 0] - x.sum(1)).square().mean()
+
+    return fit("line", module, loss_of, Plan(12, 0.01, warmup=3), folder, checkpoint_seconds=0)
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
+    straight = _train(tmp_path / "straight")
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "broken", fail_at=7)
+    resumed = _train(tmp_path / "broken")
+    for a, b in zip(straight.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_learning_rate_rises_holds_and_falls_to_zero():
+    plan = Plan(1000, 0.1, warmup=100, decay=0.5)
+    assert [plan.rate_at(step) for step in (49, 99, 400)] == pytest.approx([0.05, 0.1, 0.1])
+    assert plan.rate_at(750) == pytest.approx(0.05)
+    assert plan.rate_at(999) < 1e-5
+
+
+def test_muon_steps_along_the_orthogonal_part_of_the_gradient():
+    torch.manual_seed(1)
+    weight = nn.Parameter(torch.zeros(24, 40))
+    weight.grad = torch.randn(24, 40)
+    Muon([weight], lr=0.1).step()
+    u, _, vt = torch.linalg.svd(weight.grad, full_matrices=False)
+    step = -weight.detach() / (0.1 * 0.2 * 40**0.5)
+    values = torch.linalg.svdvals(step)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    cosine = (step * (u @ vt)).sum() / step.norm() / (u @ vt).norm()
+    assert cosine > 0.98
+
+
+def test_muon_serves_kernels_only():
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3), nn.GroupNorm(8, 32), nn.Embedding(50, 32))
+    assert [tuple(p.shape) for p in hidden_matrices(model)] == [(32, 32, 3, 3)]
+
+
+def test_the_dataset_is_the_training_scenes_in_order(tmp_path: Path):
+    dataset.make(tmp_path, 6)
+    data = dataset.read(tmp_path)
+    scene = draw(4, held_out=False)
+    assert len(data.captions) == 6
+    assert data.captions[4] == scene.caption
+    assert np.array_equal(data.images[4], scene.image)
+
+
+def test_a_missing_dataset_says_what_to_do(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="run the data stage first"):
+        dataset.read(tmp_path)
+
+
+def test_a_phrase_holds_where_one_thing_fits_all_of_it():
+    plan = next(p for p in (sketch(i) for i in range(1000)) if len(p.things) == 2 and p.things[0].shape == "circle"
+                and p.things[1].shape == "boat" and p.things[0].colour != p.things[1].colour)  # fmt: skip
+    circle, boat = plan.things
+    assert circle.colour is not None
+    assert boat.colour is not None
+    assert Phrase(shape="circle", colour=circle.colour).holds(plan)
+    assert Phrase(colour=boat.colour).holds(plan)
+    assert not Phrase(shape="circle", colour=boat.colour).holds(plan)
+    assert not Phrase(shape="fish").holds(plan)
+    assert Phrase(texture="striped", colour="red", shape="circle").text() == "striped red circle"
+
+
+SPEC = Spec((Thing("circle", "red"), Thing("boat", "blue", texture="striped")), relation="above", setting="night")
+CIRCLE = Sighting(Thing("circle", "red"), 40, 20, 0.9)
+BOAT = Sighting(Thing("boat", "blue", texture="striped"), 45, 70, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("seen", "setting", "expected"),
+    [
+        ((CIRCLE, BOAT), "night", {"colour": [True, True], "relation": [True], "setting": [True]}),
+        ((CIRCLE,), None, {"object": [True, False], "relation": [False], "setting": [False]}),
+        ((CIRCLE, Sighting(BOAT.thing, 40, 5, 0.9)), "night", {"object": [True, True], "relation": [False]}),
+        (
+            (Sighting(Thing("circle", "blue"), 40, 20, 0.9), Sighting(Thing("boat", "red"), 45, 70, 0.9)),
+            "night",
+            {"object": [True, True], "colour": [False, False], "relation": [False], "texture": [False, False]},
+        ),
+    ],
+)
+def test_the_check_asks_what_the_caption_asks(
+    seen: tuple[Sighting, ...], setting: str | None, expected: dict[str, list[bool]]
+):
+    answers = check(SPEC, Verdict(seen, setting))
+    assert {key: answers[key] for key in expected} == expected
+
+
+def test_the_judges_answers_have_a_place_for_every_class():
+    cells, setting = Judge()(torch.zeros(2, 3, 96, 96))
+    assert cells.shape == (2, 3 + sum(map(len, CLASSES.values())), 12, 12)
+    assert setting.shape == (2, len(SETTING_CLASSES))
