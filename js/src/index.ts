@@ -23,6 +23,27 @@ interface RenderProps {
 const DISCONNECTED = "jupyter-widgets-disconnected";
 
 function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
+  let lost = false;
+  let connected: boolean | undefined;
+  const watchers: ((connected: boolean) => void)[] = [];
+  const look = () => {
+    const now = !lost && !el.classList.contains(DISCONNECTED);
+    if (now === connected) return;
+    connected = now;
+    for (const tell of watchers) tell(now);
+  };
+  /** Sends; a host whose kernel was shut down says so only by refusing. */
+  const send = (message: PageMessage): boolean => {
+    if (el.classList.contains(DISCONNECTED)) return false;
+    try {
+      model.send(message);
+      lost = false;
+    } catch {
+      lost = true;
+    }
+    look();
+    return !lost;
+  };
   const listen = (name: string, callback: (...args: never[]) => void) => {
     model.on(name, callback);
     signal.addEventListener("abort", () => model.off(name, callback));
@@ -32,30 +53,20 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
     get: <K extends TraitName>(name: K) => model.get(name) as Traits[K] | undefined,
     set(values) {
       for (const [name, value] of Object.entries(values)) model.set(name, value);
-      model.save_changes();
+      // A trait that cannot be sent would be an error in the host's console, so ask with a message first: the kernel
+      // knows no message -1 and does nothing.
+      if (send({ type: "ack", seq: -1 })) model.save_changes();
     },
-    send(message: PageMessage) {
-      // A page without a kernel has nobody to tell; it still shows what it has.
-      if (el.classList.contains(DISCONNECTED)) return;
-      try {
-        model.send(message);
-      } catch (error) {
-        console.warn("diffvis_widget: message not sent:", error);
-      }
-    },
+    send,
     onChange: (name, callback) => listen(`change:${name}`, callback),
     onMessage: (callback) => listen("msg:custom", callback as (...args: never[]) => void),
     onConnection(callback) {
-      let last: boolean | undefined;
-      const look = () => {
-        const connected = !el.classList.contains(DISCONNECTED);
-        if (connected !== last) callback(connected);
-        last = connected;
-      };
+      watchers.push(callback);
       const observer = new MutationObserver(look);
       observer.observe(el, { attributeFilter: ["class"] });
       signal.addEventListener("abort", () => observer.disconnect());
-      look();
+      if (connected === undefined) look();
+      else callback(connected);
     },
   };
 }

@@ -19,7 +19,8 @@ export function secondsLeft(run: Run | null): number | null {
 }
 
 function progress(run: Run | null): string {
-  if (!run) return "";
+  // The kernel is at work on a run that has not told its first step yet.
+  if (!run || run.end.value !== null) return "";
   const done = run.latest.value + 1;
   const left = secondsLeft(run);
   return ` ${done} of ${run.info.steps}${left === null || left < 0.05 ? "" : ` · ${seconds(left)} left`}`;

@@ -43,6 +43,8 @@ export function Stage({ context }: { readonly context: Context }) {
 
   const run = store.shown.value;
   const failed = status.value === "failed";
+  // The run that is shown is over and another one has been asked for.
+  const outdated = store.coming.value !== null || (session.busy.value && run?.end.value != null);
   const empty = !run || run.count.value === 0;
   const available = run?.info.views ?? ["prediction", "latents", "guidance"];
 
@@ -91,7 +93,7 @@ export function Stage({ context }: { readonly context: Context }) {
     <section class="dv-stage" aria-label="Stage" data-testid="stage">
       <div
         class="dv-frame"
-        data-dim={store.coming.value !== null || undefined}
+        data-dim={outdated || undefined}
         onPointerMove={onPointerMove}
         onPointerLeave={() => {
           look.probe.value = null;
