@@ -63,14 +63,15 @@ class ConceptMeter:
             _check_name(name, pretrained)
             source, self.label = name, name if pretrained is None else f"{name} ({pretrained})"
         try:
-            model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained, device=device)
+            created: Any = open_clip.create_model_and_transforms(source, pretrained=pretrained, device=device)
         except (OSError, RuntimeError) as error:
             raise OSError(
                 f"the weights of the concept model {self.label} could not be loaded ({error}). They are downloaded on "
                 "first use: connect once, or pass pretrained= the path of a weights file"
             ) from error
-        self._model = model.eval().requires_grad_(False)
-        self._preprocess: Callable[[Any], Tensor] = preprocess
+        # open_clip types these too loosely to be called
+        self._model: Any = created[0].eval().requires_grad_(False)
+        self._preprocess: Callable[[Any], Tensor] = created[2]
         self._tokenizer = open_clip.get_tokenizer(source)
         self._device = device
         self._template = template

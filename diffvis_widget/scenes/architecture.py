@@ -68,12 +68,15 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def make_vae() -> AutoencoderKL:
     """A small KL autoencoder: 96 x 96 RGB to 4 x 12 x 12 and back."""
-    levels = 4
+    # diffusers types these tuples as if they had one entry
+    blocks: Any = {
+        "block_out_channels": (16, 32, 64, 96),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }
     return AutoencoderKL(
+        **blocks,
         sample_size=96,
-        block_out_channels=(16, 32, 64, 96),
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
         layers_per_block=1,
         norm_num_groups=8,
         latent_channels=4,

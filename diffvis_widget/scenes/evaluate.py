@@ -47,9 +47,14 @@ def generate(captions: list[str], batch: int = 50) -> NDArray[np.uint8]:
     for start in range(0, len(captions), batch):
         part = captions[start : start + batch]
         seeds = [torch.Generator().manual_seed(start + i) for i in range(len(part))]
-        images = pipe(
-            part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=seeds, output_type="np"
-        ).images
+        (images, _) = pipe(
+            part,
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=seeds,
+            output_type="np",
+            return_dict=False,
+        )
         pictures.append(np.rint(np.asarray(images) * 255).astype(np.uint8))
     return np.concatenate(pictures)
 

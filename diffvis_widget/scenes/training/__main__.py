@@ -46,26 +46,23 @@ def main() -> None:
         # A stage that is only needed for its result is taken as far as it has come.
         return (args.steps or STEPS[stage]) if stage in chosen else 0
 
-    if {"vae", "text", "unet"} & set(chosen):
-        torch.manual_seed(0)
-        vae = make_vae()
-        if "vae" in chosen or "unet" in chosen:
-            vae = stages.train_vae(vae, data, run, steps("vae"))
-        if "text" in chosen or "unet" in chosen:
-            text_encoder = stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
+    torch.manual_seed(0)
+    if {"vae", "unet"} & set(chosen):
+        vae = stages.train_vae(make_vae(), data, run, steps("vae"))
         if "unet" in chosen:
+            text_encoder = stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
             seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
             latents = stages.encode_latents(vae, seen, run)
             denoiser = stages.train_unet(
                 make_unet(), text_encoder, tokenizer, latents, seen.captions, run, steps("unet")
             )
             export.export_pipeline(vae, denoiser, tokenizer, latents)
+    elif "text" in chosen:
+        stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
     if "clip" in chosen:
-        torch.manual_seed(0)
         clip = train_clip(open_clip.CLIP(**clip_config()), tokenizer, data, run, steps("clip"))
         export.export_clip(clip, tokenizer)
     if "judge" in chosen:
-        torch.manual_seed(0)
         export.export_judge(train_judge(Judge(), data, run, steps("judge")))
     print(f"{export.check_size()} bytes of weights")
 

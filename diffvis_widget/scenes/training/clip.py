@@ -15,7 +15,6 @@ from open_clip import CLIP
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from diffvis_widget.scenes.architecture import MAX_TOKENS
 from diffvis_widget.scenes.render import Sketch, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
 from diffvis_widget.scenes.training.loop import Plan, fit
@@ -74,17 +73,14 @@ def _half_finished(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _nonsense(tokenizer: CLIPTokenizer, generator: torch.Generator) -> Tensor:
     """Token ids of random pieces of the vocabulary: words of no world, true of no picture."""
-    ids = torch.full((_NONSENSE, MAX_TOKENS), tokenizer.pad_token_id)
-    ids[:, 0] = tokenizer.bos_token_id
+    ids = tokenize(tokenizer, [""]).repeat(_NONSENSE, 1)
     for row in ids:
         length = int(torch.randint(1, 4, (1,), generator=generator))
         row[1 : 1 + length] = torch.randint(len(tokenizer) - 2, (length,), generator=generator)
     return ids
 
 
-def train_clip(
-    model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 64
-) -> torch.nn.Module:
+def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 64) -> CLIP:
     """Learn single words, phrases and whole captions at once."""
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
     words = _words()

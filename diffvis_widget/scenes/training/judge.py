@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffvis_widget.scenes.judge import CELL, CLASSES, GRID, SETTING_CLASSES, Judge
 from diffvis_widget.scenes.render import Sketch, sketch
@@ -25,7 +25,7 @@ def _targets(scene: Sketch) -> tuple[Tensor, int]:
     return grid, SETTING_CLASSES.index(scene.spec.setting)
 
 
-def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: int = 48) -> nn.Module:
+def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: int = 48) -> Judge:
     """Cross-entropy on every answer, under slight noise and blur: decoded pictures are never quite crisp."""
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
 

@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,14 @@ class Plan:
 
 def fit(
     name: str,
-    module: nn.Module,
+    module: Module,
     loss_of: Callable[[torch.Generator, int], Tensor],
     plan: Plan,
     folder: Path,
     *,
     weight_decay: float = 0.01,
     checkpoint_seconds: float = 120.0,
-) -> nn.Module:
+) -> Module:
     """Train `module` on `loss_of(generator, step)` and return its moving average.
 
     Muon serves the hidden matrices, AdamW the rest. Goes on from `folder/<name>.pt` where a run was interrupted;

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
     """The weights that Muon serves: linear and convolution kernels with at least 16 inputs and outputs."""
     kernels = (m.weight for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d))
-    return [w for w in kernels if min(w.shape[0], w.shape[1]) >= 16]
+    return [w for w in kernels if isinstance(w, nn.Parameter) and min(w.shape[0], w.shape[1]) >= 16]
 
 
 def _orthogonal(matrix: Tensor) -> Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -32,7 +34,13 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     ).input_ids
 
 
-def train_vae(vae: AutoencoderKL, data: Dataset, folder: Path, steps: int) -> nn.Module:
+def posterior_of(vae: AutoencoderKL, x: Tensor) -> DiagonalGaussianDistribution:
+    """The autoencoder's distribution over latents of pictures (n, 3, 96, 96) in -1..1."""
+    (posterior,) = vae.encode(x, return_dict=False)
+    return posterior
+
+
+def train_vae(vae: AutoencoderKL, data: Dataset, folder: Path, steps: int) -> AutoencoderKL:
     """Absolute and squared error, and a KL term small enough to keep every edge.
 
     Most steps see crops of half the side, four for the price of one picture; the last ones see whole pictures, whose
@@ -49,9 +57,10 @@ def train_vae(vae: AutoencoderKL, data: Dataset, folder: Path, steps: int) -> nn
             top, left = (int(v) for v in torch.randint(half, (2,), generator=generator))
             x = x[:, :, top : top + half, left : left + half]
         x = x.contiguous(memory_format=torch.channels_last)
-        posterior = vae.encode(x).latent_dist
+        posterior = posterior_of(vae, x)
         noise = torch.randn(posterior.mean.shape, generator=generator)
-        y = vae.decode(posterior.mean + posterior.std * noise).sample
+        z = cast(torch.FloatTensor, posterior.mean + posterior.std * noise)
+        y = vae.decode(z, return_dict=False)[0]
         kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
         return F.l1_loss(y, x) + 4 * F.mse_loss(y, x) + 2e-4 * kl
 
@@ -101,21 +110,20 @@ class LayoutReader(nn.Module):
 
 def train_text(
     text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 96
-) -> nn.Module:
+) -> CLIPTextModel:
     """Pretrain the text encoder to predict the scene's thumbnail."""
     reader = LayoutReader(text_encoder)
     ids = tokenize(tokenizer, data.captions)
+    padding = int(tokenize(tokenizer, [""])[0, -1])
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(data.captions), (batch,), generator=generator)
         target = F.adaptive_avg_pool2d(_pixels(data, index), THUMBNAIL)
         # Padding says nothing: read no further than the longest caption of the batch.
-        length = int((ids[index] != tokenizer.pad_token_id).sum(1).max()) + 1
+        length = int(torch.ne(ids[index], padding).sum(1).max()) + 1
         return F.mse_loss(reader(ids[index, :length]), target)
 
-    average = fit("text", reader, loss_of, Plan(steps, 1.5e-3, warmup=50), folder)
-    assert isinstance(average, LayoutReader)
-    return average.text_encoder
+    return fit("text", reader, loss_of, Plan(steps, 1.5e-3, warmup=50), folder).text_encoder
 
 
 @torch.no_grad()
@@ -128,7 +136,7 @@ def encode_latents(vae: AutoencoderKL, data: Dataset, folder: Path) -> tuple[Ten
             return mean, std
     means, stds = [], []
     for index in torch.arange(len(data.captions)).split(64):
-        posterior = vae.encode(_pixels(data, index).contiguous(memory_format=torch.channels_last)).latent_dist
+        posterior = posterior_of(vae, _pixels(data, index).contiguous(memory_format=torch.channels_last))
         means.append(posterior.mean.half())
         stds.append(posterior.std.half())
     mean, std = torch.cat(means), torch.cat(stds)
@@ -153,7 +161,7 @@ def train_unet(
     captions: list[str],
     folder: Path,
     steps: int,
-    batch: int = 64,
+    batch: int = 40,
 ) -> Denoiser:
     """v-prediction with equal weight at every noise level, high noise drawn more often, captions dropped 10 %.
 
@@ -180,6 +188,4 @@ def train_unet(
         text = model.text_encoder(tokens).last_hidden_state
         return F.mse_loss(model.unet(noisy, t, text).sample, v)
 
-    average = fit("unet", model, loss_of, Plan(steps, 1.5e-3, warmup=100), folder)
-    assert isinstance(average, Denoiser)
-    return average
+    return fit("unet", model, loss_of, Plan(steps, 1.5e-3, warmup=100), folder)

@@ -1,0 +1,103 @@
+"""Concept scores: cosines against open_clip itself, emergence against its definition, bad input."""
+
+from typing import Any, cast
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from diffvis_widget import scenes
+from diffvis_widget.concepts import ConceptMeter, emergence
+from diffvis_widget.concepts.meter import UNRELATED, check_concepts
+
+
+@pytest.fixture(scope="module")
+def meter() -> ConceptMeter:
+    return ConceptMeter()
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return np.stack([scenes.draw(seed).image for seed in range(3)])
+
+
+def test_cosines_and_null_band_are_those_of_open_clip(meter: ConceptMeter, frames: np.ndarray):
+    name = f"local-dir:{scenes.clip_folder()}"
+    model: Any
+    model, _, preprocess = cast(Any, open_clip.create_model_and_transforms(name))
+    tokenizer = open_clip.get_tokenizer(name)
+    with torch.no_grad():
+        image = model.eval().encode_image(torch.stack([preprocess(Image.fromarray(f)) for f in frames]), normalize=True)
+        text = model.encode_text(tokenizer(["circle", "red", *UNRELATED]), normalize=True)
+    reference = (image @ text.T).numpy()
+    cosine, null = meter.scores(frames, ["circle", "red"])
+    assert cosine.shape == (3, 2)
+    np.testing.assert_allclose(cosine, reference[:, :2], atol=1e-5)
+    np.testing.assert_allclose(null, np.percentile(reference[:, 2:], (5, 95), axis=1).T, atol=1e-5)
+
+
+def test_share_is_the_softmax_with_the_models_scale(meter: ConceptMeter):
+    cosine = np.array([[0.3, 0.1, -0.2]], dtype=np.float32)
+    weights = np.exp(meter.logit_scale * cosine[0].astype(float))
+    np.testing.assert_allclose(meter.share(cosine)[0], weights / weights.sum(), rtol=1e-5)
+
+
+def test_no_frames_and_no_concepts_give_empty_tables(meter: ConceptMeter, frames: np.ndarray):
+    assert [part.shape for part in meter.scores(frames, [])] == [(3, 0), (3, 2)]
+    assert [part.shape for part in meter.scores(frames[:0], ["red"])] == [(0, 1), (0, 2)]
+
+
+def test_emergence_is_the_last_crossing_of_the_midpoint():
+    curves = np.array(
+        [
+            [0.0, 0.3, 0.0, 0.5],  # flat; crosses early; crosses twice; falls
+            [0.0, 0.5, 0.6, 0.4],
+            [0.0, 0.6, 0.1, 0.3],
+            [0.0, 0.7, 0.8, 0.1],
+        ],
+        dtype=np.float32,
+    )
+    null = np.tile(np.array([[0.0, 0.2]], dtype=np.float32), (4, 1))
+    result = emergence(curves, null)
+    assert np.isnan(result[[0, 3]]).all()
+    assert result[1:3].tolist() == [2.0, 3.0]
+
+
+def test_a_concept_within_the_null_band_never_emerges():
+    curve = np.linspace(0, 0.1, 5, dtype=np.float32)[:, None]
+    assert np.isnan(emergence(curve, np.tile(np.array([[0.0, 0.2]], np.float32), (5, 1)))).all()
+
+
+@pytest.mark.parametrize(
+    ("concepts", "message"),
+    [
+        ("circle", r"write \['circle'\]"),
+        (["circle", " "], "got ' '"),
+        ([3], "got 3"),
+        ([f"word{i}" for i in range(500)], "500 words; at most 256"),
+    ],
+)
+def test_concepts_that_are_no_words_are_refused(concepts: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        check_concepts(concepts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "ViT-B32"}, "did you mean ViT-B-32"),
+        ({"name": "ViT-B-32"}, "needs pretrained="),
+        ({"pretrained": "openai"}, "needs a name"),
+        ({"template": "a picture"}, "no place for the concept"),
+    ],
+)
+def test_a_meter_that_cannot_be_made_says_why(arguments: dict[str, str], message: str):
+    with pytest.raises(ValueError, match=message):
+        ConceptMeter(**arguments)
+
+
+def test_frames_of_another_type_are_refused(meter: ConceptMeter, frames: np.ndarray):
+    with pytest.raises(ValueError, match=r"frames must be uint8 \(T, H, W, 3\), got float64"):
+        meter.scores(cast(Any, frames / 255.0), ["circle"])
