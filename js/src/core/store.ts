@@ -20,8 +20,8 @@ export class Run {
   readonly count = signal(0);
   /** Highest step that is here, -1 before the first. */
   readonly latest = signal(-1);
-  /** Rises whenever the content of a step changes; `changed` is the step. */
-  readonly revision = signal({ changed: -1 });
+  /** Rises whenever the content of a step changes. */
+  readonly revision = signal(0);
   readonly scores = signal<Scores | null>(null);
   readonly end = signal<EndMessage | null>(null);
   /** Seconds since the run began, at the latest step. */
@@ -36,8 +36,9 @@ export class Run {
     return Math.max(end !== null && end.state === "done" ? end.steps : this.info.steps, seen, 1);
   }
 
-  /** The step at `index`, or the nearest earlier one that is here, or the nearest later one. */
+  /** The step at `index`, or the nearest earlier one that is here, or the nearest later one. Signals when it changes. */
   nearest(index: number): StepMessage | undefined {
+    this.revision.value;
     for (let i = Math.min(index, this.steps.length - 1); i >= 0; i--) if (this.steps[i]) return this.steps[i];
     return this.steps.find((step) => step !== undefined);
   }
@@ -59,14 +60,14 @@ export class Run {
       this.latest.value = step.index;
       this.elapsed = step.elapsed;
     }
-    this.revision.value = { changed: step.index };
+    this.revision.value++;
   }
 
   addFrame(index: number, image: Uint8Array, exact: boolean): boolean {
     const known = this.steps[index];
     if (!known) return false;
     this.steps[index] = { ...known, exact, images: { ...known.images, prediction: image } };
-    this.revision.value = { changed: index };
+    this.revision.value++;
     return true;
   }
 

@@ -10,7 +10,7 @@ import type { Context } from "./context";
 /** A prompt whose run has not begun yet. */
 export function PlainChips({ words }: { readonly words: readonly string[] }) {
   return (
-    <div class="dv-chips">
+    <div class="dv-chips" dir="auto">
       {words.map((word, i) => (
         <span class="dv-chip" key={i} data-waiting>
           <span class="dv-chip-text">{word}</span>
@@ -22,14 +22,15 @@ export function PlainChips({ words }: { readonly words: readonly string[] }) {
 
 export function Chips({ context, run }: { readonly context: Context; readonly run: Run }) {
   const { look } = context.session;
-  const arrows = useArrows();
   const words = run.info.words.map((word, index) => ({ word, index }));
   const extra = words.filter(({ word }) => word.kind !== "word" && word.kind !== "truncated");
   const shown = look.special.value ? words : words.filter((entry) => !extra.includes(entry));
+  const arrows = useArrows(shown.filter(({ word }) => word.kind !== "truncated").length);
   let stop = 0;
   return (
     <div
       class="dv-chips"
+      dir="auto"
       role="toolbar"
       aria-label="Words of the prompt"
       data-arrows

@@ -16,7 +16,7 @@ interface Entry {
 function entriesOf({ session }: Context): readonly Entry[] {
   const { look, store } = session;
   const run = store.shown.value;
-  const step = run?.revision.value && run.nearest(look.step.value);
+  const step = run?.nearest(look.step.value);
   if (!run || !step) return [];
   const words = look.words.value;
   if (words.length === 0 && look.stage.value === "guidance") {

@@ -78,6 +78,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           data-testid="prompt-input"
           aria-label="Prompt"
           rows={1}
+          dir="auto"
           spellcheck={false}
           autocomplete="off"
           placeholder={canRun ? "Describe a picture, then press Enter" : "No prompt"}

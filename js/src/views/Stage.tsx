@@ -12,7 +12,8 @@ import { useCanvas } from "./canvas";
 import type { Context } from "./context";
 import { Legend } from "./Legend";
 import { Overlay } from "./overlay";
-import { type Placed, place, StagePicture } from "./picture";
+import { pointIn } from "./Probe";
+import { place, StagePicture } from "./picture";
 
 const VIEWS: readonly { readonly value: View; readonly label: string; readonly title: string }[] = [
   { value: "prediction", label: "Prediction", title: "The clean picture that the model expects at this step" },
@@ -32,7 +33,7 @@ export function Stage({ context }: { readonly context: Context }) {
 
   const canvas = useCanvas((_, c, size) => {
     const run = store.shown.value;
-    const step = run?.revision.value && run.nearest(look.step.value);
+    const step = run?.nearest(look.step.value);
     c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
     if (!run || !step) return;
     const box = place(run.info.image, size);
@@ -47,17 +48,6 @@ export function Stage({ context }: { readonly context: Context }) {
   const outdated = store.coming.value !== null || (session.busy.value && run?.end.value != null);
   const empty = !run || run.count.value === 0;
   const available = run?.info.views ?? ["prediction", "latents", "guidance"];
-
-  const onPointerMove = (event: PointerEvent) => {
-    const frame = event.currentTarget as HTMLElement;
-    const bounds = frame.getBoundingClientRect();
-    const info = store.shown.value?.info;
-    if (!info) return;
-    const box: Placed = place(info.image, { width: bounds.width, height: bounds.height, ratio: 1 });
-    const u = (event.clientX - bounds.left - box.x) / box.width;
-    const v = (event.clientY - bounds.top - box.y) / box.height;
-    look.probe.value = u >= 0 && u < 1 && v >= 0 && v < 1 ? { u, v } : null;
-  };
 
   const readout = useComputed(() => {
     const probe = look.probe.value;
@@ -94,7 +84,9 @@ export function Stage({ context }: { readonly context: Context }) {
       <div
         class="dv-frame"
         data-dim={outdated || undefined}
-        onPointerMove={onPointerMove}
+        onPointerMove={(event) => {
+          look.probe.value = run && pointIn(event.currentTarget.getBoundingClientRect(), event, run.info.image);
+        }}
         onPointerLeave={() => {
           look.probe.value = null;
         }}

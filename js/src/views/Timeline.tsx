@@ -19,7 +19,7 @@ export function Timeline({ context }: { readonly context: Context }) {
 
   const readout = useComputed(() => {
     const shown = store.shown.value;
-    const step = shown?.revision.value && shown.steps[look.step.value];
+    const step = shown?.nearest(look.step.value);
     const total = shown?.length ?? session.traits.steps.value;
     if (!step) return `step – / ${total}`;
     const parts = [`step ${step.index + 1} / ${total}`];
@@ -95,7 +95,7 @@ function Slider({ context }: { readonly context: Context }) {
   const strip = useCanvas((_, c, size) => film.draw(c, size, store.shown.value));
   const lensCanvas = useCanvas((_, c, size) => {
     const run = store.shown.value;
-    film.drawLens(c, size, run?.revision.value ? run.nearest(look.step.value) : undefined);
+    film.drawLens(c, size, run?.nearest(look.step.value));
   });
 
   useReaction(() => {

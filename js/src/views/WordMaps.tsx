@@ -12,6 +12,7 @@ import { colourOf, nameOf } from "./Chips";
 import { Choice } from "./Choice";
 import type { Context } from "./context";
 import { rangeOf } from "./overlay";
+import { Probe, pointIn } from "./Probe";
 
 const SCALES = [
   { value: "own", label: "Own scale", title: "Each map from its own least to its own greatest value" },
@@ -21,11 +22,10 @@ const SCALES = [
 export function WordMaps({ context }: { readonly context: Context }) {
   const { store, look, traits } = context.session;
   const run = store.shown.value;
-  const arrows = useArrows();
   const words = (run?.info.words ?? []).flatMap((word, index) =>
     word.kind === "word" || (look.special.value && word.kind !== "truncated") ? [index] : [],
   );
-  const waiting = run ? 0 : split(traits.prompt.value).length;
+  const arrows = useArrows(words.length);
   return (
     <section class="dv-maps" aria-label="Where each word looks">
       <div class="dv-title">
@@ -59,10 +59,10 @@ export function WordMaps({ context }: { readonly context: Context }) {
                 tabIndex={arrows.tabIndex(position)}
               />
             ))
-          : Array.from({ length: waiting }, (_, i) => (
+          : split(traits.prompt.value).map((word, i) => (
               <span class="dv-tile" key={i} data-waiting>
                 <span class="dv-map" />
-                <span class="dv-tile-name">{split(traits.prompt.value)[i]}</span>
+                <span class="dv-tile-name">{word}</span>
                 <span class="dv-num">–</span>
               </span>
             ))}
@@ -102,7 +102,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     return effect(() => {
-      const step = run.revision.value && run.nearest(look.step.value);
+      const step = run.nearest(look.step.value);
       const own = step?.maps.scales[index];
       const range = step && rangeOf(run, step, index, look.shared.value);
       if (!step || !own || !range) {
@@ -119,7 +119,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
   }, [run, index, width, height]);
 
   const reading = useComputed(() => {
-    const step = run.revision.value && run.nearest(look.step.value);
+    const step = run.nearest(look.step.value);
     const probe = look.probe.value;
     const scale = step?.maps.scales[index];
     if (!step || !scale) return "–";
@@ -144,6 +144,10 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       }}
       onPointerLeave={() => {
         look.hovered.value = null;
+        look.probe.value = null;
+      }}
+      onPointerMove={(event) => {
+        look.probe.value = canvas.current && pointIn(canvas.current.getBoundingClientRect(), event, run.info.image);
       }}
       onFocus={(event) => {
         if (event.currentTarget.matches(":focus-visible")) look.hovered.value = index;
@@ -155,17 +159,10 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
     >
       <span class="dv-map" aria-hidden="true">
         <canvas ref={canvas} width={width} height={height} />
-        <Probe context={context} />
+        <Probe look={look} image={run.info.image} />
       </span>
       <span class="dv-tile-name">{name}</span>
       <span class="dv-num">{reading}</span>
     </button>
   );
-}
-
-/** The place under the pointer on the stage, shown on every map. */
-function Probe({ context }: { readonly context: Context }) {
-  const probe = context.session.look.probe.value;
-  if (!probe) return null;
-  return <i class="dv-probe" aria-hidden="true" style={{ left: `${probe.u * 100}%`, top: `${probe.v * 100}%` }} />;
 }

@@ -11,14 +11,14 @@ export interface Arrows {
   onKeyDown(event: KeyboardEvent): void;
 }
 
-/** For a container marked `data-arrows` whose buttons carry `data-stop`. */
-export function useArrows(): Arrows {
+/** For a container marked `data-arrows` with `count` buttons that carry `data-stop`. */
+export function useArrows(count: number): Arrows {
   const at = useSignal(0);
   const stops = (event: Event) => [
     ...(event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>("[data-stop]:not(:disabled)"),
   ];
   return {
-    tabIndex: (position) => (position === at.value ? 0 : -1),
+    tabIndex: (position) => (position === Math.min(at.value, count - 1) ? 0 : -1),
     onFocusIn(event) {
       const position = stops(event).indexOf(event.target as HTMLElement);
       if (position >= 0) at.value = position;

@@ -15,7 +15,7 @@ export function rangeOf(run: Run, step: StepMessage, word: number, shared: boole
 }
 
 const RANGES = Symbol("ranges");
-type Cached = Run & { [RANGES]?: { readonly revision: object; readonly range: Range | null } };
+type Cached = Run & { [RANGES]?: { readonly revision: number; readonly range: Range | null } };
 
 /** One range for the words of a run over all its steps; special tokens would drown them. */
 function runRange(run: Cached): Range | null {
