@@ -49,7 +49,8 @@ def timesteps(
         return found
     # beyond train_steps * ln(train_steps) all steps together span less than their number
     limit = math.ceil(total * math.log(total)) + 1
-    works = next((one for one in range(limit) if _distinct(_sample(kind, count, one, total))), None)
+    hopeful = (one for one in range(limit) if _may_be_distinct(count, one, total))
+    works = next((one for one in hopeful if _distinct(_sample(kind, count, one, total))), None)
     advice = (
         f"no strength works for {count} steps: use fewer" if works is None else f"the smallest that works is {works}"
     )
@@ -63,6 +64,13 @@ def _sample(kind: str, steps: int, gamma: float, total: int) -> list[int]:
         return [total - 1, *(total - power for power in powers)][:steps]
     late = powers[::-1]
     return [min(late[0], total - 1), *late[1:]]
+
+
+def _may_be_distinct(steps: int, gamma: float, total: int) -> bool:
+    """Whether the real numbers behind the first steps lie far enough apart: a quick look before the exact one."""
+    delta = total ** (1.0 / (steps + gamma))
+    first = delta ** (1 + gamma)
+    return all(first * (delta**later - 1) > later - 1 for later in (8, 32, 128) if later < steps - 1)
 
 
 def _distinct(found: list[int]) -> bool:

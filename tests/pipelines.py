@@ -19,6 +19,7 @@ from diffusers import (
     DiffusionPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -130,6 +131,13 @@ def _quiet(pipe: DiffusionPipeline) -> Any:
 def stable_diffusion(seed: int = 0, **unet: Any) -> Any:
     """Stable Diffusion in small: 32 x 32 images, latents 4 x 16 x 16, word attention on grids 16, 8 and 4."""
     return _quiet(StableDiffusionPipeline(**_parts(seed, 16, **unet), requires_safety_checker=False))
+
+
+def perturbed(seed: int = 0) -> Any:
+    """Perturbed-attention guidance: a third part of the batch repeats the prompt with self-attention switched off."""
+    return _quiet(
+        StableDiffusionPAGPipeline(**_parts(seed, 16), requires_safety_checker=False, pag_applied_layers="mid")
+    )
 
 
 def unguided(seed: int = 0) -> Any:

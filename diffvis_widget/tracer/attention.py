@@ -89,7 +89,7 @@ class AttentionReader:
         self, original: Callable[..., Tensor], query: Tensor, key: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         output = original(query, key, *args, **kwargs)
-        if self._reads(key):
+        if self._reads(key) and len(query) == self._batch:
             mask = args[1] if len(args) > 1 else kwargs.get("attn_mask")
             scale = kwargs.get("scale")
             self._read(query, key, mask, query.shape[-1] ** -0.5 if scale is None else scale)

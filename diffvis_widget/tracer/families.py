@@ -29,8 +29,8 @@ class Family:
     """The modules in which image positions attend to the prompt, by dotted path, in order of execution."""
     text: str
     """Argument of the denoiser's forward that carries the text embeddings."""
-    conditional: Callable[[int, int], slice]
-    """(rows of the batch, images) -> the rows that carry the prompt."""
+    conditional: Callable[[Any, int, int], slice]
+    """(pipeline, rows of the batch, images) -> the rows that carry the prompt."""
     grid: Callable[[int, Size], Size | None]
     """(image positions of a site, (h, w) of the latents) -> (h, w) of its maps."""
     default: Callable[[Layer, Sequence[Layer]], bool]
@@ -65,9 +65,10 @@ def _halved_grid(positions: int, latents: Size) -> Size | None:
     return None
 
 
-def _last_rows(rows: int, images: int) -> slice:
-    """diffusers' U-Net pipelines put the unconditional half first."""
-    return slice(rows - images, rows)
+def _unet_rows(pipe: Any, rows: int, images: int) -> slice:
+    """diffusers' U-Net pipelines put the unconditional half first, and rows with perturbed self-attention last."""
+    last = rows - images if getattr(pipe, "do_perturbed_attention_guidance", False) else rows
+    return slice(last - images, last)
 
 
 def _fine_enough(layer: Layer, layers: Sequence[Layer]) -> bool:
@@ -88,7 +89,7 @@ UNET = Family(
     kind="cross",
     sites=_unet_sites,
     text="encoder_hidden_states",
-    conditional=_last_rows,
+    conditional=_unet_rows,
     grid=_halved_grid,
     default=_fine_enough,
 )

@@ -20,7 +20,11 @@ _state = threading.local()
 
 def denoiser_lock(pipe: Any) -> Lock:
     """The lock of the pipeline's denoiser, the same for all pipelines that share it. It is re-entrant."""
-    _, denoiser = find(pipe)
+    return lock_of(find(pipe)[1])
+
+
+def lock_of(denoiser: nn.Module) -> Lock:
+    """The lock of a denoiser."""
     with _guard:
         return _locks.setdefault(plain(denoiser), threading.RLock())
 

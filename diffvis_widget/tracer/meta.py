@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -31,12 +32,14 @@ def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
         "scheduler": type(scheduler).__name__,
         "scheduler_config": plain_json(dict(scheduler.config)),
         "fingerprint": fingerprint(plain(denoiser)),
-        "versions": versions(),
+        "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
+@functools.cache
 def versions() -> dict[str, str]:
+    """Installed versions of what a run depends on. The result is shared: do not change it."""
     found: dict[str, str] = {}
     for name, package in _PACKAGES.items():
         try:
@@ -49,16 +52,18 @@ def versions() -> dict[str, str]:
 def fingerprint(module: nn.Module) -> str:
     """16 hex digits that change with the class, its config, the names and shapes of its parameters, or their values.
 
-    Values are sampled: 64 numbers of each of 16 parameters, enough to tell a fine-tuned model from its parent.
+    Values are sampled: 64 numbers of each of 16 parameters, enough to tell a fine-tuned model from its parent. The same
+    model has the same digits wherever it was loaded from, and in float32 and float16.
     """
-    config = plain_json(dict(getattr(module, "config", {})))
+    entries = dict(getattr(module, "config", {})).items()
+    config = plain_json({key: value for key, value in entries if not key.startswith("_")})
     digest = hashlib.sha256(json.dumps([type(module).__name__, config], sort_keys=True).encode())
     parameters = list(module.named_parameters())
     for name, value in parameters:
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(f"{name} {tuple(value.shape)}".encode())
     sampled = [value for _, value in parameters if value.numel() > 1 and value.device.type != "meta"]
     for value in sampled[:: max(1, len(sampled) // 16)]:
-        part = value.detach().flatten()[:64].to("cpu", torch.float32)
+        part = value.detach().flatten()[:64].to("cpu", torch.float16)
         digest.update(part.numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -69,36 +69,44 @@ def to_pixels(decoded: Tensor) -> Images:
 
 
 class Preview:
-    """A cheap live view: each latent pixel through one affine map, fitted anew from exact decodes now and then.
+    """A cheap live view: each latent pixel through one affine map, fitted to exact decodes.
 
     Least squares between the latents (C and a constant) and the exactly decoded picture averaged over the pixels that
     one latent pixel stands for: the known "latent to RGB" factors, but for any VAE.
     """
 
     def __init__(self, pipe: Any) -> None:
-        self._pipe = pipe
-        self._factors: NDArray[np.float32] | None = None
-        self._scale = 1
+        self._decode = decoder(pipe)
+        self._factors: NDArray[Any] | None = None
+        self._gram: NDArray[np.float64] | float = 0.0
+        self._moment: NDArray[np.float64] | float = 0.0
+        self._scale = (1, 1)
 
     def image(self, latents: Latents) -> Images:
         """Latents (C, h, w) to uint8 (H, W, 3), H and W as the VAE would give. The first call decodes exactly."""
-        array = latents.detach().float().cpu().numpy() if isinstance(latents, Tensor) else latents.astype(np.float32)
+        array = latents.detach().float().cpu().numpy() if isinstance(latents, Tensor) else latents
         if array.ndim != 3:
             raise ValueError(f"latents must be (C, h, w), not of shape {tuple(array.shape)}")
         if self._factors is None:
             return self.fit(array)
-        columns = array.reshape(len(array), -1).T
-        colours = np.concatenate([columns, np.ones_like(columns[:, :1])], axis=1) @ self._factors
-        small = np.clip(np.round(colours * 255), 0, 255).astype(np.uint8).reshape(*array.shape[1:], 3)
-        return small.repeat(self._scale, axis=0).repeat(self._scale, axis=1)
+        colours = np.clip(np.round(_design(array) @ self._factors * 255), 0, 255).astype(np.uint8)
+        small = colours.reshape(*array.shape[1:], 3)
+        return small.repeat(self._scale[0], axis=0).repeat(self._scale[1], axis=1)
 
     def fit(self, latents: NDArray[Any]) -> Images:
-        """Decode latents (C, h, w) exactly, fit the map to the result, and return it: uint8 (H, W, 3)."""
-        exact = decoder(self._pipe)(latents[None])[0]
-        channels, height, width = latents.shape
-        self._scale = exact.shape[0] // height
-        blocks = exact.reshape(height, self._scale, width, self._scale, 3).mean(axis=(1, 3), dtype=np.float32) / 255
-        columns = latents.astype(np.float32).reshape(channels, -1).T
-        design = np.concatenate([columns, np.ones_like(columns[:, :1])], axis=1)
-        self._factors = np.linalg.lstsq(design, blocks.reshape(-1, 3), rcond=None)[0].astype(np.float32)
+        """Decode latents (C, h, w) exactly, fit the map to this and all earlier decodes; uint8 (H, W, 3)."""
+        exact = self._decode(latents[None])[0]
+        _, height, width = latents.shape
+        self._scale = exact.shape[0] // height, exact.shape[1] // width
+        blocks = exact.reshape(height, self._scale[0], width, self._scale[1], 3).mean(axis=(1, 3)) / 255
+        design = _design(latents)
+        self._gram = self._gram + design.T @ design
+        self._moment = self._moment + design.T @ blocks.reshape(-1, 3)
+        self._factors = np.linalg.lstsq(self._gram, self._moment, rcond=None)[0]
         return exact
+
+
+def _design(latents: NDArray[Any]) -> NDArray[np.float64]:
+    """(h * w, C + 1): one row per latent pixel, with a constant."""
+    columns = latents.reshape(len(latents), -1).T.astype(np.float64)
+    return np.concatenate([columns, np.ones_like(columns[:, :1])], axis=1)

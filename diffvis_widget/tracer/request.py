@@ -21,9 +21,8 @@ class Request:
     """One entry per generated image. `embeddings`: (images, text positions, width) of the prompt, as encoded."""
 
     prompts: list[str]
-    negatives: list[str | None]
     second: list[str | None]
-    given: bool
+    negatives: list[str | None]
     embeddings: Tensor
     words: list[list[Word]]
 
@@ -48,7 +47,6 @@ def read_request(pipe: Any, original: Callable[..., Any], result: Any, args: Any
     asked = bound.arguments
     embeddings: Tensor = result[0]
     images = int(embeddings.shape[0])
-    given = asked.get("prompt") is None
     prompts = _per_image(asked.get("prompt"), images)
     second = _per_image(asked.get("prompt_2"), images)
     negatives = _per_image(asked.get("negative_prompt"), images)
@@ -59,9 +57,8 @@ def read_request(pipe: Any, original: Callable[..., Any], result: Any, args: Any
     ]
     return Request(
         prompts=[prompt or "" for prompt in prompts],
-        negatives=negatives,
         second=second,
-        given=given,
+        negatives=negatives,
         embeddings=embeddings.detach(),
         words=words,
     )

@@ -35,7 +35,7 @@ class Captured:
     sample: Tensor
     output: Tensor
     result: Tensor
-    raw: Tensor | None
+    halves: tuple[Tensor, Tensor] | None
     maps: dict[str, Tensor]
     prompt_matches: Tensor | None
     arrived: torch.cuda.Event | None = None
@@ -117,7 +117,7 @@ class Run:
         sample, output, result = (part.numpy() for part in (captured.sample, captured.output, captured.result))
         output = output[:, : sample.shape[1]]  # a learned variance follows the prediction
         clean = level.clean(sample, output).astype(sample.dtype)
-        guidance = self._guidance(captured.raw, sample.shape[1])
+        guidance = _guidance(captured.halves, sample.shape[1])
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:
             self._open(captured, size)
@@ -153,7 +153,12 @@ class Run:
                     words=self.request.words[image],
                     layers=layers,
                     keep=self.keep,
-                    meta={**self.meta, "seed": self.seeds[image % len(self.seeds)], "image_index": image},
+                    meta={
+                        **self.meta,
+                        "seed": self.seeds[image % len(self.seeds)],
+                        "image_index": image,
+                        "prompt_2": self.request.second[image],
+                    },
                     decoder=self.decoder,
                 )
             )
@@ -174,18 +179,18 @@ class Run:
         chosen = [maps[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
         return (mean_maps(chosen)[None].astype(np.float16),)
 
-    def _guidance(self, raw: Tensor | None, channels: int) -> NDArray[np.float32] | None:
-        """Root mean square over channels of conditional minus unconditional output, (images, h, w)."""
-        if raw is None:
-            return None
-        images = self.request.images
-        both = raw.numpy().astype(np.float32)[:, :channels]
-        return np.sqrt(np.mean((both[images:] - both[:images]) ** 2, axis=1))
-
     def finish(self, latents: Tensor | None, images: NDArray[np.uint8] | None) -> None:
         """Keep what the pipeline ended with: final latents, if they are not the last step's, and images."""
         for index, trace in enumerate(self.traces):
             trace.finish(
                 image=None if images is None else images[index],
-                latents=None if latents is None else latents[index].numpy().astype(trace.latents.dtype),
+                latents=None if latents is None else latents[index].numpy().astype(trace.records[-1].latents.dtype),
             )
+
+
+def _guidance(halves: tuple[Tensor, Tensor] | None, channels: int) -> NDArray[np.float32] | None:
+    """Root mean square over channels of conditional minus unconditional output, (images, h, w)."""
+    if halves is None:
+        return None
+    conditional, unconditional = (half.numpy().astype(np.float32)[:, :channels] for half in halves)
+    return np.sqrt(np.mean((conditional - unconditional) ** 2, axis=1))

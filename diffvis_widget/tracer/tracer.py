@@ -24,7 +24,7 @@ from diffvis_widget.traces.model import Keep
 from . import families
 from .attention import AttentionReader
 from .hooks import watch
-from .locks import denoiser_lock, is_own_decoding
+from .locks import is_own_decoding, lock_of
 from .meta import describe
 from .prediction import NoiseLevels, is_second_order, kind_of
 from .preview import decoder, to_pixels, to_vae
@@ -75,6 +75,7 @@ class Tracer:
         self._levels: NoiseLevels | None = None
         self._seeds: list[int | None] = [None]
         self._raw: Tensor | None = None
+        self._rows = slice(0, 0)
         self._matches: Tensor | None = None
         self._scheduler: Any = None
         self._scheduler_off: list[Callable[[], None]] = []
@@ -98,7 +99,7 @@ class Tracer:
                 'pass compiled="eager" to run it uncompiled while it is traced'
             )
         with ExitStack() as stack:
-            lock = denoiser_lock(self.pipe)
+            lock = lock_of(denoiser)
             lock.acquire()
             stack.callback(lock.release)
             if compiled:
@@ -130,7 +131,9 @@ class Tracer:
         with stack:
             run = self._run
             if run is not None:
-                self._announce(run.settle(wait=True), silent=error is not None)
+                steps = run.settle(wait=True)
+                if error is None:
+                    self._announce(steps)
             self._close_run()
         if error is None and not self._finished:
             warnings.warn(
@@ -160,9 +163,10 @@ class Tracer:
         return threading.get_ident() != self._thread or self._active is None
 
     def _encode_prompt(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
         if not self._elsewhere():
             self._close_run()
+        result = original(*args, **kwargs)
+        if not self._elsewhere():
             self._watch_scheduler()
             self._request = read_request(self.pipe, original, result, args, kwargs)
         return result
@@ -193,8 +197,10 @@ class Tracer:
             self._open_run(text)
         run = self._run
         assert run is not None
-        if batch >= run.request.images and text.shape[1] == run.matrix.shape[1]:
-            self._reader.begin(batch, self._family.conditional(batch, run.request.images), run.matrix)
+        rows = self._family.conditional(self.pipe, batch, run.request.images)
+        if rows.start >= 0 and text.shape[1] == run.matrix.shape[1]:
+            self._rows = rows
+            self._reader.begin(batch, rows, run.matrix)
 
     def _denoiser_ends(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._elsewhere() or self._run is None:
@@ -214,8 +220,6 @@ class Tracer:
         timestep = asked["timestep"]
         result = original(*args, **kwargs)
         index = getattr(self._scheduler, "step_index", None)
-        raw = self._raw
-        guided = raw is not None and len(raw) == 2 * run.request.images
         self._check_seen(run)
         run.last_result = result[0].detach()
         run.add(
@@ -226,7 +230,7 @@ class Tracer:
                 sample=sample,
                 output=output,
                 result=fetch(result[0]),
-                raw=fetch(raw) if guided and raw is not None else None,
+                halves=self._halves(run.request.images),
                 maps={name: fetch(maps, own=True) for name, maps in self._reader.taken.items()},
                 prompt_matches=self._matches,
             ),
@@ -275,7 +279,7 @@ class Tracer:
         """The first evaluation of a call: `text` is what the denoiser was given, all rows of the batch."""
         request, self._request = self._request, None
         assert request is not None
-        rows = self._family.conditional(len(text), request.images)
+        rows = self._family.conditional(self.pipe, len(text), request.images)
         prompt = request.embeddings.to(text.device, text.dtype)
         if text.shape[1:] != prompt.shape[1:] or rows.start < 0:
             raise RuntimeError(
@@ -305,9 +309,16 @@ class Tracer:
     def _close_run(self) -> None:
         run, self._run = self._run, None
         if run is not None:
-            self._announce(run.settle(wait=True), silent=True)
+            run.settle(wait=True)
             self._finished += run.traces
         self._raw, self._matches = None, None
+        self._reader.end()
+
+    def _halves(self, images: int) -> tuple[Tensor, Tensor] | None:
+        """The denoiser's conditional and unconditional output, where the batch held both."""
+        if self._raw is None or self._rows.start < images:
+            return None
+        return fetch(self._raw[self._rows]), fetch(self._raw[:images])
 
     def _check_seen(self, run: Run) -> None:
         if run.last_result is None and not self._reader.taken:
@@ -316,8 +327,8 @@ class Tracer:
                 "call set_default_attn_processor() on the denoiser to trace it"
             )
 
-    def _announce(self, steps: list[Step], silent: bool = False) -> None:
-        if self._on_step is not None and not silent:
+    def _announce(self, steps: list[Step]) -> None:
+        if self._on_step is not None:
             for step in steps:
                 self._on_step(step)
 

@@ -21,8 +21,11 @@ def run(pipe: Any, seed: int = 0, **arguments: Any) -> Any:
     return pipe(**({"prompt": PROMPT, "num_inference_steps": 3, "output_type": "np"} | arguments), generator=generator)
 
 
-def check(pipe: Any, tolerance: float = 1e-5, **arguments: Any) -> None:
-    """Trace a call and compare every layer, head, word, step and image with the reference."""
+def check(pipe: Any, tolerance: float = 1e-5, last: int = 1, **arguments: Any) -> None:
+    """Trace a call and compare every layer, head, word, step and image with the reference.
+
+    last: which part of the batch carries the prompt, counted from its end; the unconditional half comes first.
+    """
     with projections(pipe.unet) as seen, Tracer(pipe, keep="heads") as tracer:
         run(pipe, **arguments)
     assert tracer.traces
@@ -32,7 +35,7 @@ def check(pipe: Any, tolerance: float = 1e-5, **arguments: Any) -> None:
             calls = seen[layer.name]
             assert len(calls) == len(trace.steps)
             for step, call in enumerate(calls):
-                row = len(call["q"]) - len(tracer.traces) + image  # the conditional half is the second
+                row = len(call["q"]) - last * len(tracer.traces) + image
                 expected = probabilities(call, layer.heads, row)
                 stored = trace.records[step].maps[index]
                 assert stored.dtype == np.float16
@@ -71,6 +74,11 @@ def test_sdxl() -> None:
 
 def test_without_guidance_by_embedding() -> None:
     check(pipelines.unguided())
+
+
+@pytest.mark.parametrize("guidance", [7.5, 1.0])
+def test_perturbed_attention_guidance(guidance: float) -> None:
+    check(pipelines.perturbed(), last=2, guidance_scale=guidance, num_images_per_prompt=2)
 
 
 def test_batch_of_prompts_with_several_images() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 
 from diffvis_widget.schedule import timesteps
 from diffvis_widget.tracer import Tracer, private_copy, trace
+from diffvis_widget.tracer.meta import fingerprint
 from tests import pipelines
 
 PROMPT = "a red circle above a blue square"
@@ -38,7 +40,7 @@ def test_is_what_the_pipeline_does_with_that_seed() -> None:
     assert (one.meta["seed"], one.meta["guidance_scale"], one.meta["planned_steps"]) == (7, 5.0, 4)
 
 
-def test_meta_says_where_it_comes_from_in_plain_json() -> None:
+def test_meta_says_where_it_comes_from_in_plain_json(tmp_path: Path) -> None:
     pipe = solver_pipeline()
     meta = trace(pipe, PROMPT, seed=7, num_inference_steps=1).meta
     assert json.loads(json.dumps(meta)) == meta
@@ -48,6 +50,9 @@ def test_meta_says_where_it_comes_from_in_plain_json() -> None:
     assert meta["date"].endswith("+00:00")
     same = trace(solver_pipeline(), PROMPT, seed=1, num_inference_steps=1).meta["fingerprint"]
     assert meta["fingerprint"] == same
+    assert fingerprint(solver_pipeline().unet.half()) == same
+    pipe.unet.save_pretrained(tmp_path)
+    assert fingerprint(UNet2DConditionModel.from_pretrained(tmp_path)) == same
     with torch.no_grad():
         pipe.unet.conv_in.weight[0, 0, 0, 0] += 1
     assert trace(pipe, PROMPT, seed=7, num_inference_steps=1).meta["fingerprint"] != same

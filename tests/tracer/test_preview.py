@@ -87,6 +87,13 @@ def test_preview_is_exact_once_and_then_the_best_affine_map() -> None:
     columns = np.concatenate([latents.reshape(4, -1).T, np.ones((256, 1))], axis=1)
     best = columns @ np.linalg.lstsq(columns, blocks.reshape(-1, 3), rcond=None)[0]
     assert np.abs(quick[::2, ::2].reshape(-1, 3) - best).max() <= 1
+    # what it learns later does not make it forget
+    other = rng.standard_normal((4, 16, 16)).astype(np.float32) * 2
+    assert np.array_equal(preview.fit(other), decode(pipe, other[None])[0])
+    blocks = np.concatenate([blocks, decode(pipe, other[None])[0].reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))])
+    columns = np.concatenate([columns, np.concatenate([other.reshape(4, -1).T, np.ones((256, 1))], axis=1)])
+    best = columns @ np.linalg.lstsq(columns, blocks.reshape(-1, 3), rcond=None)[0]
+    assert np.abs(preview.image(latents)[::2, ::2].reshape(-1, 3) - best[:256]).max() <= 1
 
 
 def test_wrong_shapes() -> None:

@@ -31,7 +31,7 @@ def with_scheduler(pipe: Any, name: str, **config: Any) -> Any:
 def twice(pipe: Any, keep: Any = "layers", **arguments: Any) -> Any:
     """Run with and without; compare the pictures, the global and the given generator, and the picture in the trace."""
     results: list[tuple[np.ndarray, torch.Tensor, torch.Tensor]] = []
-    arguments = {"prompt": PROMPT, "num_inference_steps": 4, "output_type": "np"} | arguments
+    arguments = {"prompt": PROMPT, "num_inference_steps": 3, "output_type": "np"} | arguments
     tracer = Tracer(pipe, keep=keep)
     for traced in (False, True):
         torch.manual_seed(11)
@@ -52,7 +52,7 @@ def twice(pipe: Any, keep: Any = "layers", **arguments: Any) -> Any:
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedulers(name: str) -> None:
     tracer = twice(with_scheduler(pipelines.stable_diffusion(), name))
-    assert len(tracer.trace.steps) >= 4
+    assert len(tracer.trace.steps) >= 3
 
 
 def test_sde_scheduler_that_draws_from_the_global_generator() -> None:
@@ -74,6 +74,11 @@ def test_without_guidance() -> None:
     assert twice(pipelines.unguided()).trace.guidance is None
 
 
+def test_perturbed_attention_guidance() -> None:
+    assert twice(pipelines.perturbed()).trace.guidance is not None
+    assert twice(pipelines.perturbed(), guidance_scale=1.0).trace.guidance is None
+
+
 def test_sdxl_with_two_prompts() -> None:
     twice(pipelines.stable_diffusion_xl(), prompt_2="a very old photograph", negative_prompt="fog")
 
@@ -90,7 +95,7 @@ def picture() -> Image.Image:
 
 
 def test_image_to_image_begins_part_way() -> None:
-    tracer = twice(pipelines.image_to_image(), image=picture(), strength=0.5)
+    tracer = twice(pipelines.image_to_image(), image=picture(), strength=0.7)
     assert len(tracer.trace.steps) == tracer.trace.meta["planned_steps"] == 2
 
 
