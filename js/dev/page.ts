@@ -1,5 +1,5 @@
 // The development page: the widget in a plain page, with a made-up kernel that plays a fixture.
-// ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large &step=12
+// ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large &step=12 &shadow
 
 import type { Host, TraitName, Traits } from "../src/core/host";
 import type { Message, PageMessage } from "../src/core/protocol";
@@ -111,7 +111,15 @@ Object.assign(window, { kernel });
 
 if (state === "loading") kernel.write({ status: "loading", _notice: "Loading the scenes model" });
 if (state === "empty") kernel.write({ prompt: "" });
-mount(kernel, cell);
+let place = cell;
+if (query.has("shadow")) {
+  // As marimo does it.
+  const shadow = cell.attachShadow({ mode: "open" });
+  const style = Object.assign(document.createElement("link"), { rel: "stylesheet", href: "out/widget.css" });
+  place = document.createElement("div");
+  shadow.append(style, place);
+}
+mount(kernel, place);
 if (state === "done" || state === "gone") await kernel.play(0);
 if (state === "live") await kernel.play(80);
 if (state === "running" || state === "failed" || state === "stopped") await kernel.play(0, until);
