@@ -208,3 +208,7 @@ class Bar:
         if self._on:
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

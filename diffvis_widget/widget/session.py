@@ -74,8 +74,8 @@ class Session:
         self._meter = meter
         if meter is not None:
             self.teller.scorer.use(lambda: meter, meter.label)
-        elif self._pipe is not None:
-            self._choose_meter(self._pipe)
+        elif self._is_scenes():
+            self._use_scenes_meter()
         self._thread = threading.Thread(target=self._work, name="diffvis-session", daemon=True)
         _sessions.add(self)
         self._thread.start()
@@ -200,8 +200,9 @@ class Session:
         try:
             pipe = load(self._name)
             check_call(pipe, self._arguments)
-            self._choose_meter(pipe)
             self._pipe = pipe
+            if self._meter is None and self._is_scenes():
+                self._use_scenes_meter()
         except Exception as cause:  # noqa: BLE001 - whatever it is, it is told
             failed = Run(None, state="failed", error=explain(cause, 0, None), cause=cause)
         with self._changed:
@@ -215,13 +216,19 @@ class Session:
                 self._show(status="stopped" if self._latest else "idle", _notice="")
             self._changed.notify_all()
 
-    def _choose_meter(self, pipe: Any) -> None:
+    def _is_scenes(self) -> bool:
+        """Whether the runs are those of the built-in model, whose words and whose meter are known."""
         from diffvis_widget import scenes
 
-        if self._meter is None and scenes.is_scenes(pipe):
-            from diffvis_widget.concepts import ConceptMeter
+        if self._recorded is not None:
+            ours = scenes.fingerprint()
+            return ours is not None and self._recorded.meta.get("fingerprint") == ours
+        return scenes.is_scenes(self._pipe)
 
-            self.teller.scorer.use(ConceptMeter, SCENES_LABEL)
+    def _use_scenes_meter(self) -> None:
+        from diffvis_widget.concepts import ConceptMeter
+
+        self.teller.scorer.use(ConceptMeter, SCENES_LABEL)
 
     def _perform(self, run: Run) -> None:
         request = run.request or Request("")
@@ -266,7 +273,9 @@ class Session:
         elapsed, planned = run.elapsed, max(int(trace.meta["planned_steps"]), index + 1)
         if run.trace is None:
             run.trace = trace
-            self.teller.begin(run, trace, shot, encode.settings_of(request, planned, trace), self._unknown(request))
+            self.teller.begin(
+                run, trace, shot, encode.settings_of(request, planned, trace), self._unknown(request.prompt)
+            )
         self.teller.step(run, trace, shot, elapsed)
         if shot.exact and shot.prediction is not None:
             trace.keep_frame("prediction", index, shot.prediction)
@@ -276,10 +285,10 @@ class Session:
         self._show(progress=(index + 1) / planned)
         run.check()
 
-    def _unknown(self, request: Request) -> set[str]:
+    def _unknown(self, prompt: str) -> set[str]:
         from diffvis_widget import scenes
 
-        return set(scenes.unknown_words(request.prompt)) if scenes.is_scenes(self._pipe) else set()
+        return set(scenes.unknown_words(prompt)) if self._is_scenes() else set()
 
     def _end(self, run: Run) -> None:
         """Send what is left of a run, keep it for a saved notebook, and call it ended."""
@@ -340,7 +349,7 @@ class Session:
     def _show_recorded(self, trace: Trace) -> None:
         run = Run(None, trace=trace, state="done")
         try:
-            self.teller.recorded(run, trace)
+            self.teller.recorded(run, trace, self._unknown(trace.prompt))
         except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost
             run.state, run.error, run.cause = "failed", explain(cause, 0, None), cause
         with self._changed:

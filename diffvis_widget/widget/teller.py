@@ -77,7 +77,7 @@ class Teller:
         """What is told so far, packed for a saved notebook."""
         return snapshot(self._stream.messages())
 
-    def recorded(self, run: Run, trace: Trace) -> None:
+    def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> None:
         """A whole run that was recorded elsewhere."""
         kinds = encode.views_of(trace)
         predictions = trace.frames("prediction") if "prediction" in kinds else None
@@ -87,7 +87,7 @@ class Teller:
             picture = None if predictions is None else predictions[index]
             shot = Shot(step, picture, None if noisy is None else noisy[index], exact=True)
             if index == 0:
-                self.begin(run, trace, shot, encode.recorded_settings(trace), ())
+                self.begin(run, trace, shot, encode.recorded_settings(trace), unknown)
             self.step(run, trace, shot, 0.0)
         if predictions is None:
             run.inexact.clear()

@@ -83,8 +83,9 @@ def serve(folder: Path) -> Iterator[Lab]:
     server = subprocess.Popen(
         command, env=environment, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    reader = _Log(server)
     try:
-        address = _address(server)
+        address = reader.address()
         lab = Lab(address, token, work, state / "settings")
         lab._set("apputils-extension/notification", {"fetchNews": "false"})
         yield lab
@@ -95,28 +96,39 @@ def serve(folder: Path) -> Iterator[Lab]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        reader.join()
 
 
-def _address(server: subprocess.Popen[str]) -> str:
-    """Read the log until the server says where it is; go on reading, so that it never blocks on a full pipe."""
-    assert server.stdout is not None
-    log: list[str] = []
-    found: list[str] = []
-    ready = threading.Event()
+class _Log:
+    """Reads what a server writes, to learn where it is, and on, so that it never blocks on a full pipe."""
 
-    def read() -> None:
-        assert server.stdout is not None
-        for line in server.stdout:
-            log.append(line)
-            if not found and "http://" in line and "/lab?token=" in line:
-                found.append("http://" + line.split("http://")[1].split("/lab?token=")[0])
-                ready.set()
-        ready.set()
+    def __init__(self, server: subprocess.Popen[str]) -> None:
+        self._server = server
+        self._lines: list[str] = []
+        self._found: list[str] = []
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
 
-    threading.Thread(target=read, daemon=True).start()
-    ready.wait(START_SECONDS)
-    assert found, "JupyterLab did not start:\n" + "".join(log)
-    return found[0]
+    def address(self) -> str:
+        self._ready.wait(START_SECONDS)
+        assert self._found, "JupyterLab did not start:\n" + "".join(self._lines)
+        return self._found[0]
+
+    def join(self) -> None:
+        """Read to the end, after the server has ended."""
+        self._thread.join()
+        assert self._server.stdout is not None
+        self._server.stdout.close()
+
+    def _read(self) -> None:
+        assert self._server.stdout is not None
+        for line in self._server.stdout:
+            self._lines.append(line)
+            if not self._found and "http://" in line and "/lab?token=" in line:
+                self._found.append("http://" + line.split("http://")[1].split("/lab?token=")[0])
+                self._ready.set()
+        self._ready.set()
 
 
 @dataclass
@@ -171,9 +183,90 @@ class Notebook:
         self.page.reload()
         self.ready()
 
+    def idle(self) -> None:
+        """Wait until no cell runs or waits."""
+        self.page.wait_for_function(
+            """() => {
+                const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')];
+                return prompts.every((prompt) => !prompt.textContent.includes('*')) &&
+                    window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle';
+            }""",
+            timeout=90_000,
+        )
+
+    def run_python(self, code: str) -> str:
+        """Run code in the notebook's kernel, outside any cell, and give what it printed."""
+        return self.page.evaluate(
+            """async (code) => {
+                const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+                const future = kernel.requestExecute({ code, store_history: false });
+                let said = '';
+                future.onIOPub = ({ header, content }) => {
+                    if (header.msg_type === 'stream') said += content.text;
+                    if (header.msg_type === 'error') said += content.ename + ': ' + content.evalue;
+                };
+                await future.done;
+                return said.trim();
+            }""",
+            code,
+        )
+
+    def run_in_subshell(self, code: str) -> None:
+        """Run code in a second shell of the kernel, which does not wait for the cell that is running."""
+        self.page.evaluate(
+            """async (code) => {
+                const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+                const { content } = await kernel.requestCreateSubshell({}).done;
+                const second = kernel.clone({ handleComms: false });
+                second.subshellId = content.subshell_id;
+                await second.requestExecute({ code, store_history: false }).done;
+                second.dispose();
+            }""",
+            code,
+        )
+
+    def watch(self) -> None:
+        """From now on note every state that the first widget shows; `seen` gives them."""
+        self.page.evaluate(
+            """() => {
+                window.seenStates = [];
+                const look = () => {
+                    const status = document.querySelector('.dv [data-testid=status]');
+                    const slider = document.querySelector('.dv [data-testid=slider]');
+                    if (status) {
+                        const now = [status.dataset.status, document.querySelector('.dv').textContent,
+                            Number(slider?.getAttribute('aria-valuemax'))];
+                        const last = window.seenStates.at(-1);
+                        if (!last || last[0] !== now[0] || last[2] !== now[2]) window.seenStates.push(now);
+                    }
+                    requestAnimationFrame(look);
+                };
+                look();
+            }"""
+        )
+
+    def seen(self) -> list[tuple[str, str, int]]:
+        """(status, text of the widget, steps on the slider) each time one of the outer two changed."""
+        return [tuple(state) for state in self.page.evaluate("() => window.seenStates")]
+
+    def set_theme(self, name: str) -> None:
+        self.page.evaluate(
+            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
+            name,
+        )
+
+    def set_widget_width(self, width: int | None) -> None:
+        """Give the first widget a column of its own width; None gives it the cell's again."""
+        self.page.evaluate(
+            """(width) => {
+                document.querySelector('.dv').parentElement.style.width = width === null ? '' : width + 'px';
+            }""",
+            width,
+        )
+
 
 @contextlib.contextmanager
-def open_notebook(browser: Browser, lab: Lab, name: str, width: int = 1400, height: int = 1100) -> Iterator[Notebook]:
+def open_notebook(browser: Browser, lab: Lab, name: str, width: int = 1720, height: int = 1300) -> Iterator[Notebook]:
     """A fresh page on a notebook. An error in its console, or a request to anywhere else, fails the test at the end."""
     context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
     page = context.new_page()

@@ -1,0 +1,95 @@
+"""What needs a pipeline whose pace the test sets: Stop in a cell that waits, a cell run again, a failure, markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.lab import Lab, Notebook, open_notebook
+
+PATIENT = 240_000
+SETUP = """
+import threading
+import diffvis_widget as dv
+from tests import pipelines
+
+pipe = pipelines.stable_diffusion()
+gate, calls = threading.Event(), []
+
+def pace(*_):
+    calls.append(1)
+    if len(calls) > 3:
+        gate.wait(120)
+
+pipe.unet.register_forward_pre_hook(pace)
+"""
+SHOW = """
+calls.clear(); gate.clear()
+widget = dv.DiffVis(pipe, prompt="<img src=x onerror=window.hacked=1> <b>bold</b>", concepts=["<i>x</i>"], steps=8)
+widget
+"""
+WAIT = """
+widget.wait(100)
+print(widget.status, len(widget.trace.steps))
+"""
+
+
+@pytest.fixture
+def live(browser: Browser, lab: Lab) -> Iterator[Notebook]:
+    lab.add("live.ipynb", SETUP, SHOW, WAIT)
+    with open_notebook(browser, lab, "live.ipynb") as notebook:
+        yield notebook
+
+
+def test_stop_reaches_python_while_a_cell_waits(live: Notebook) -> None:
+    live.run_all()
+    status = live.widget.get_by_test_id("status")
+    expect(status).to_have_attribute("data-status", "running", timeout=PATIENT)
+    slider = live.widget.get_by_test_id("slider")
+    expect(slider).to_have_attribute("aria-valuemax", "3", timeout=60_000)  # finished steps, in the middle of a run
+    slider.focus()
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuenow", "1")
+    live.widget.get_by_test_id("stop").click()
+    expect(status).to_have_attribute("data-status", "stopping")
+    # a second shell reaches the kernel too, while the main one waits in the cell
+    live.run_in_subshell("gate.set()")
+    expect(status).to_have_attribute("data-status", "stopped", timeout=60_000)
+    expect(live.output(2)).to_contain_text("stopped 4", timeout=60_000)
+    assert live.page.evaluate("() => window.hacked") is None
+    assert live.widget.locator("img, b").count() == 0
+    expect(live.widget).to_contain_text("<")
+
+
+def test_a_cell_that_is_run_again_stops_its_old_run(live: Notebook) -> None:
+    live.run_cell(0)
+    live.run_cell(1)
+    status = live.widget.get_by_test_id("status")
+    expect(status).to_have_attribute("data-status", "running", timeout=PATIENT)
+    live.run_python("first = widget")
+    live.run_cell(1)
+    assert live.run_python("print(first.status)") == "stopping"
+    live.run_python("gate.set(); widget.wait(60)")
+    expect(live.widget.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=60_000)
+    assert live.run_python("print(first.status, len(widget.trace.steps))") == "stopped 8"
+
+
+def test_a_failure_says_what_happened_and_keeps_the_steps(live: Notebook) -> None:
+    live.run_cell(0)
+    live.run_python("gate.set()")
+    live.run_python(
+        "def fail(*_):\n    if len(calls) == 6: raise ValueError('the <b>fan</b> fell off')\n"
+        "handle = pipe.unet.register_forward_pre_hook(fail)"
+    )
+    live.run_cell(1)
+    live.run_python("gate.set()")
+    status = live.widget.get_by_test_id("status")
+    expect(status).to_have_attribute("data-status", "failed", timeout=PATIENT)
+    expect(live.widget).to_contain_text("the <b>fan</b> fell off")
+    slider = live.widget.get_by_test_id("slider")
+    expect(slider).to_have_attribute("aria-valuemax", "5")
+    live.run_python("handle.remove(); calls.clear()")
+    live.widget.get_by_test_id("run").click()
+    expect(status).to_have_attribute("data-status", "done", timeout=60_000)

@@ -1,0 +1,43 @@
+"""DiffVis on the built-in model: loaded in the background, measured by its own CLIP, honest about unknown words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import diffvis_widget as dv
+from diffvis_widget.widget import protocol
+from tests.widget.conftest import SECONDS
+
+Make = Callable[..., Any]
+PROMPT = "a red circle above a zyzzyva"
+
+
+def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, tmp_path: Any) -> None:
+    started = time.perf_counter()
+    widget = make(prompt=PROMPT, concepts=["circle", "red"], seed=7, steps=6)
+    assert widget.status in ("loading", "queued", "running")
+    assert widget.wait(4 * SECONDS), (widget.status, widget._notice, time.perf_counter() - started)
+    assert (widget.status, widget.error) == ("done", "")
+    assert widget._can_run
+    begun = widget.wire.of("run")[0].content
+    assert begun["meter"] == "scenes CLIP"
+    assert [word["text"] for word in begun["words"] if word["unknown"]] == ["zyzzyva"]
+    trace = widget.trace
+    expected = dv.concept_scores(trace, ["circle", "red"])
+    (saved,) = [m.content for m in protocol.unpack(widget._snapshot) if m.content["type"] == "scores"]
+    assert np.abs(np.array(saved["cosine"]) - expected.cosine).max() < 1e-4
+    assert np.abs(np.array(saved["null"]) - expected.null).max() < 1e-4
+    assert len(widget._snapshot) < 1_000_000
+
+    # the same run, recorded: it knows its meter and its words without the model
+    trace.save(tmp_path / "run.safetensors")
+    recorded = make(dv.open_trace(tmp_path / "run.safetensors"), concepts=["circle", "red"])
+    assert recorded.wait(SECONDS)
+    (again,) = [m.content for m in protocol.unpack(recorded._snapshot) if m.content["type"] == "scores"]
+    assert np.abs(np.array(again["cosine"]) - expected.cosine).max() < 1e-4
+    words = recorded.wire.of("run")[0].content["words"]
+    assert [word["text"] for word in words if word["unknown"]] == ["zyzzyva"]
