@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.concepts.builtin import clip_folder
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Scenes is a later room: its files are named here, none of its code is imported.
-SCENES_WEIGHTS = Path(__file__).parent.parent / "scenes" / "weights"
 _BATCH = 32
 MAX_CONCEPTS = 256
 # Words about nothing that a picture of a scene shows: what they score is what any word would score.
@@ -59,7 +58,7 @@ class ConceptMeter:
         if name is None:
             if pretrained is not None:
                 raise ValueError(f"pretrained={pretrained!r} needs a name too, such as ConceptMeter('ViT-B-32', ...)")
-            source, self.label = f"local-dir:{SCENES_WEIGHTS / 'clip'}", "scenes CLIP"
+            source, self.label = f"local-dir:{clip_folder()}", "scenes CLIP"
         else:
             _check_name(name, pretrained)
             source, self.label = name, name if pretrained is None else f"{name} ({pretrained})"

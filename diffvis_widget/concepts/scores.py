@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.concepts.meter import SCENES_WEIGHTS, ConceptMeter, check_concepts
+from diffvis_widget.concepts import builtin
+from diffvis_widget.concepts.meter import ConceptMeter, check_concepts
 from diffvis_widget.traces import Trace
 
 
@@ -45,8 +46,7 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
     """
     words = check_concepts(concepts)
     if meter is None:
-        shipped = SCENES_WEIGHTS / "fingerprint.txt"
-        if not shipped.is_file() or trace.meta.get("fingerprint") != shipped.read_text().strip():
+        if trace.meta.get("fingerprint") != builtin.fingerprint():
             raise ValueError(
                 "meter=None is for runs of the built-in scenes model; for this run choose one, such as "
                 'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'

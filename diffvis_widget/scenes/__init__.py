@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.concepts.builtin import WEIGHTS, clip_folder, fingerprint
 from diffvis_widget.scenes.render import Scene, draw
 from diffvis_widget.scenes.world import unknown_words
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
-__all__ = ["Scene", "clip_folder", "draw", "fingerprint", "is_scenes", "load", "unknown_words"]
+__all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "fingerprint", "is_scenes", "load", "unknown_words"]
 
-WEIGHTS = Path(__file__).parent / "weights"
 # Written into the text encoder's config, so that the pipeline can be told from any other of its class.
 MARK = "diffvis-scenes"
 
@@ -63,18 +62,7 @@ def _no_progress_bars() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def clip_folder() -> Path:
-    """The folder of the scenes CLIP: `open_clip.create_model(f"local-dir:{clip_folder()}")` loads it."""
-    return WEIGHTS / "clip"
-
-
 def is_scenes(pipe: Any) -> bool:
     """Whether a pipeline is the scenes model (any object may be asked)."""
     config = getattr(getattr(pipe, "text_encoder", None), "config", None)
     return getattr(config, "trained_on", None) == MARK
-
-
-def fingerprint() -> str | None:
-    """The fingerprint (`Trace.meta["fingerprint"]`) of the shipped U-Net; None where no weights are installed."""
-    path = WEIGHTS / "fingerprint.txt"
-    return path.read_text().strip() if path.exists() else None
