@@ -34,7 +34,7 @@ class ColourMeter:
         self.frames += len(frames)
         means = frames.mean(axis=(1, 2)) / 255
         cosine = means[:, [CHANNELS[name] for name in concepts]].reshape(len(frames), len(concepts))
-        return cosine.astype(np.float32), np.tile(np.float32([0.1, 0.2]), (len(frames), 1))
+        return cosine.astype(np.float32), np.tile(np.array([0.1, 0.2], np.float32), (len(frames), 1))
 
     def share(self, cosine: NDArray[np.float32]) -> NDArray[np.float32]:
         weights = np.exp(cosine)
