@@ -30,7 +30,6 @@ def load() -> StableDiffusionPipeline:
     Raises:
         FileNotFoundError: the weights are not where the package keeps them.
     """
-    import torch
     from diffusers import StableDiffusionPipeline
 
     folder = WEIGHTS / "pipeline"
@@ -41,7 +40,8 @@ def load() -> StableDiffusionPipeline:
         )
     with _no_progress_bars():
         pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
-    pipe.to(torch.float32)
+    # transformers keeps the half precision of the file, diffusers does not
+    pipe.text_encoder.float()
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -1,0 +1,117 @@
+"""The shipped scenes model: it loads as a pipeline, follows its prompt, and its words look where their things are."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from PIL import Image
+
+import diffvis_widget as dv
+from diffvis_widget import scenes
+from diffvis_widget.concepts import ConceptMeter, builtin
+from diffvis_widget.scenes.evaluate import generate, held_out_scenes, interval, score
+from diffvis_widget.scenes.judge import load_judge
+from diffvis_widget.scenes.localize import ratio, ratios, traces_of
+from diffvis_widget.scenes.training.export import LIMIT, check_size
+from diffvis_widget.scenes.world import SHAPES
+
+
+@pytest.fixture(scope="module")
+def pipe() -> StableDiffusionPipeline:
+    return dv.load()
+
+
+def test_it_is_a_stable_diffusion_pipeline_like_any_other(pipe: StableDiffusionPipeline):
+    assert type(pipe) is StableDiffusionPipeline
+    assert isinstance(pipe.scheduler, DPMSolverMultistepScheduler)
+    assert pipe.scheduler.config["num_train_timesteps"] == 1000
+    assert scenes.is_scenes(pipe)
+    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+        assert {parameter.dtype for parameter in part.parameters()} == {torch.float32}
+    assert check_size() <= LIMIT
+
+
+def test_loading_prints_nothing(capfd: pytest.CaptureFixture[str]):
+    scenes.load()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_any_text_tokenizes_and_rare_words_split(pipe: StableDiffusionPipeline):
+    tokenize = pipe.tokenizer.tokenize
+    assert tokenize("a red circle") == ["a</w>", "red</w>", "circle</w>"]
+    assert len(tokenize("balloon")) > 1
+    assert pipe.tokenizer.unk_token_id not in pipe.tokenizer("🎈 ‏קיר‏ ﷽", add_special_tokens=False).input_ids
+
+
+def test_its_trace_knows_that_it_is_the_scenes_model(pipe: StableDiffusionPipeline):
+    trace = dv.trace(pipe, "a red circle above a blue square", seed=7, num_inference_steps=4)
+    assert trace.meta["fingerprint"] == scenes.fingerprint()
+    assert trace.latents.shape == (5, 4, 12, 12)
+    assert trace.image.shape == (96, 96, 3)
+    assert {layer.grid for layer in trace.layers} == {(12, 12), (6, 6), (3, 3)}
+    scores = dv.concept_scores(trace, ["circle", "red"])
+    assert scores.cosine.shape == (4, 2)
+
+
+def test_a_run_of_another_model_has_no_meter_by_default(pipe: StableDiffusionPipeline):
+    trace = dv.trace(pipe, "a red circle", seed=7, num_inference_steps=2)
+    trace.meta["fingerprint"] = "another"
+    with pytest.raises(ValueError, match="for this run choose one"):
+        dv.concept_scores(trace, ["circle"])
+
+
+@torch.no_grad()
+def test_the_autoencoder_gives_renderings_back(pipe: StableDiffusionPipeline):
+    images = np.stack([scene.image for scene in held_out_scenes(16)])
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    y = pipe.vae.decode(pipe.vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+    psnr = -10 * torch.log10(((y - x) / 2).square().mean(dim=(1, 2, 3)))
+    assert psnr.mean() > 27
+
+
+def test_pictures_follow_held_out_captions():
+    sample = held_out_scenes(24)
+    judge = load_judge(scenes.WEIGHTS / "judge.safetensors")
+    own = score(sample, judge.look(np.stack([scene.image for scene in sample])))
+    assert sum(right for right, _ in own.values()) / sum(asked for _, asked in own.values()) > 0.97
+    painted = score(sample, judge.look(generate([scene.caption for scene in sample])))
+    for measure, floor in (("setting", 0.8), ("colour", 0.6)):
+        right, asked = painted[measure]
+        assert right / asked > floor, (measure, painted)
+
+
+def test_words_look_where_their_things_are():
+    sample = held_out_scenes(10)
+    found = [
+        value
+        for scene, trace in zip(sample, traces_of(sample), strict=True)
+        for _, value in ratios(scene, trace, layer=None)
+    ]
+    assert np.mean(found) > 1.2
+
+
+def test_the_ratio_is_inside_over_outside():
+    heat = np.array([[4, 2], [1, 1]], dtype=np.float32)
+    assert ratio(heat, np.array([[True, True], [False, False]])) == 3
+
+
+def test_the_concept_model_reads_renderings():
+    meter, sample = ConceptMeter(), held_out_scenes(120)
+    single = [scene for scene in sample if len(scene.sketch.things) == 1]
+    cosine, _ = meter.scores(np.stack([scene.image for scene in single]), list(SHAPES))
+    best = [SHAPES[i] for i in cosine.argmax(axis=1)]
+    assert np.mean([word == scene.sketch.things[0].shape for word, scene in zip(best, single, strict=True)]) > 0.8
+
+
+def test_the_interval_is_wilsons():
+    # the textbook value for 8 of 10
+    assert interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-3)
+
+
+def test_missing_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setattr(scenes, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(builtin, "WEIGHTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="reinstall diffvis-widget"):
+        scenes.load()
+    assert scenes.fingerprint() is None
+    assert not scenes.is_scenes(Image.new("L", (1, 1)))
