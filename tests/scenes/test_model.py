@@ -18,7 +18,9 @@ from diffvis_widget.scenes.world import SHAPES
 
 @pytest.fixture(scope="module")
 def pipe() -> StableDiffusionPipeline:
-    return dv.load()
+    loaded = dv.load()
+    assert isinstance(loaded, StableDiffusionPipeline)
+    return loaded
 
 
 def test_it_is_a_stable_diffusion_pipeline_like_any_other(pipe: StableDiffusionPipeline):
