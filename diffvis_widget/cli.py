@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 it could not be done (the reason is on stderr), 2 argument
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -91,7 +92,8 @@ def _trace(options: argparse.Namespace) -> int:
 
     bar = Bar(sys.stderr)
     bar.say("loading the model")
-    pipe: Any = dv.load(options.model)
+    with contextlib.nullcontext() if sys.stderr.isatty() else dv.scenes.no_progress_bars():
+        pipe: Any = dv.load(options.model)
     pipe.set_progress_bar_config(disable=True)
     done = 0
 

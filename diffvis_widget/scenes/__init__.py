@@ -38,7 +38,7 @@ def load() -> StableDiffusionPipeline:
             f"the scenes model's weights are missing from {folder}: reinstall diffvis-widget, "
             "or make them with `python -m diffvis_widget.scenes.training`"
         )
-    with _no_progress_bars():
+    with no_progress_bars():
         pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
     # transformers keeps the half precision of the file, diffusers does not
     pipe.text_encoder.float()
@@ -47,7 +47,7 @@ def load() -> StableDiffusionPipeline:
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Loading takes a second: bars would only leave litter in the notebook. The user's own setting comes back."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -1,4 +1,4 @@
-"""One browser and one JupyterLab for all tests in this folder."""
+"""One JupyterLab for all tests in this folder, and a browser for each file of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tests import chromium as found
 from tests.browser.lab import Lab, serve
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright keeps an event loop running in this thread, where other tests start their own.
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=found.FLAGS)
