@@ -39,11 +39,11 @@ class Teller:
 
     def begin(self, run: Run, trace: Trace, shot: Shot, settings: protocol.Settings, unknown: Collection[str]) -> None:
         """A run whose first step is ``shot``."""
-        self.scorer.begin(run.id)
         size = (0, 0) if shot.prediction is None else (shot.prediction.shape[0], shot.prediction.shape[1])
         views, meter = encode.views_of(trace), self.scorer.label
 
         def send() -> None:
+            self.scorer.begin(run.id)
             self._stream.begin(encode.run_message(run.id, trace, settings, unknown, size, views, meter))
 
         self._later(send)
@@ -51,17 +51,16 @@ class Teller:
     def step(self, run: Run, trace: Trace, shot: Shot, elapsed: float) -> None:
         self._later(lambda: self._stream.step(encode.step_message(run.id, trace, shot, elapsed)))
         if shot.exact and shot.prediction is not None:
-            self.scorer.add(run.id, shot.step.index, shot.prediction)
+            self._score(run, shot.step.index, shot.prediction)
 
     def frame(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
         """The exact picture of a step that was told with a preview."""
         self._later(lambda: self._stream.frame(run.id, index, pictures.webp(image)))
-        self.scorer.add(run.id, index, image)
+        self._score(run, index, image)
 
     def settle(self, run: Run) -> None:
         """Wait until all that was told is encoded and, for a run with exact pictures throughout, scored."""
-        with contextlib.suppress(RuntimeError):
-            self._encoder.submit(lambda: None).result()
+        self._flush()
         if run.steps and not run.inexact:
             self.scorer.finish(run.id, run.steps)
             self.scorer.drain(PATIENCE)
@@ -71,10 +70,12 @@ class Teller:
         image = run.trace.image if run.state == "done" and run.trace is not None and run.has_pictures else None
         picture = None if image is None else pictures.png(image)
         state: protocol.State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
-        self._stream.end(protocol.end_message(run.id, state, run.steps, seconds, run.error or None, picture))
+        message = protocol.end_message(run.id, state, run.steps, seconds, run.error or None, picture)
+        self._later(lambda: self._stream.end(message))
 
     def snapshot(self) -> bytes:
         """What is told so far, packed for a saved notebook."""
+        self._flush()
         return snapshot(self._stream.messages())
 
     def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> None:
@@ -97,6 +98,15 @@ class Teller:
     def close(self) -> None:
         self.scorer.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
+
+    def _score(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
+        """Through the encoder's queue: the page takes scores only of a run that it knows."""
+        self._later(lambda: self.scorer.add(run.id, index, image))
+
+    def _flush(self) -> None:
+        """Wait until all that was told is with the stream."""
+        with contextlib.suppress(RuntimeError):  # closed in the meantime
+            self._encoder.submit(lambda: None).result()
 
     def _later(self, job: Callable[[], None]) -> None:
         def guarded() -> None:
