@@ -19,7 +19,8 @@ import nbformat
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Request
 
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS = 90
+START_SECONDS = 180
+PATIENCE = 300_000  # milliseconds; a cold start on a busy machine
 # What JupyterLab itself writes as an error on every page.
 NOT_OURS = ("favicon", "ResizeObserver loop")
 
@@ -176,7 +177,7 @@ class Notebook:
                     shown.sessionContext?.session?.kernel?.status === 'idle' &&
                     shown.sessionContext.session.kernel.connectionStatus === 'connected';
             }""",
-            timeout=90_000,
+            timeout=PATIENCE,
         )
 
     def reload(self) -> None:
@@ -191,7 +192,7 @@ class Notebook:
                 return prompts.every((prompt) => !prompt.textContent.includes('*')) &&
                     window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle';
             }""",
-            timeout=90_000,
+            timeout=PATIENCE,
         )
 
     def run_python(self, code: str) -> str:
@@ -269,6 +270,8 @@ class Notebook:
 def open_notebook(browser: Browser, lab: Lab, name: str, width: int = 1720, height: int = 1300) -> Iterator[Notebook]:
     """A fresh page on a notebook. An error in its console, or a request to anywhere else, fails the test at the end."""
     context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+    context.set_default_timeout(60_000)
+    context.set_default_navigation_timeout(PATIENCE)
     page = context.new_page()
     notebook = Notebook(page)
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.lab import Lab, Notebook, open_notebook
 
-PATIENT = 240_000
+PATIENT = 600_000
 SETUP = """
 import threading
 import diffvis_widget as dv
@@ -70,7 +70,7 @@ def test_a_cell_that_is_run_again_stops_its_old_run(live: Notebook) -> None:
     expect(status).to_have_attribute("data-status", "running", timeout=PATIENT)
     live.run_python("first = widget")
     live.run_cell(1)
-    assert live.run_python("print(first.status)") == "stopping"
+    assert live.run_python("print(first.status)") in ("stopping", "stopped")  # at once, or at its next step
     live.run_python("gate.set(); widget.wait(60)")
     expect(live.widget.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=60_000)
     assert live.run_python("print(first.status, len(widget.trace.steps))") == "stopped 8"

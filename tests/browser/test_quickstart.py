@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, expect
 from tests.browser.lab import ROOT, Lab, Notebook, copy_notebook, open_notebook
 
 PROMPT = "a red circle above a blue square"
-PATIENT = 240_000  # a cold import of torch on a busy machine
+PATIENT = 600_000  # a cold import of torch on a busy machine
 SHOTS = ROOT / "test-results"
 WAIT_FOR_STEP = """
 import threading
