@@ -86,7 +86,7 @@ def fit(
         path.with_suffix(".part").rename(path)
 
     module.train()
-    smooth, clock, saved = None, time.monotonic(), time.monotonic()
+    smooth, clock, since, saved = None, time.monotonic(), start, time.monotonic()
     for step in range(start, plan.steps):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -108,8 +108,8 @@ def fit(
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if (step + 1) % 50 == 0:
             row = {"step": step + 1, "loss": round(smooth, 5), "rate": plan.rate_at(step)}
-            row["seconds_per_step"] = round((time.monotonic() - clock) / 50, 3)
-            clock = time.monotonic()
+            row["seconds_per_step"] = round((time.monotonic() - clock) / (step + 1 - since), 3)
+            clock, since = time.monotonic(), step + 1
             with (folder / f"{name}.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             print(name, row, flush=True)
