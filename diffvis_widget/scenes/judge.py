@@ -81,8 +81,9 @@ class Judge(nn.Module):
         x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         cells, settings = self(x)
         presence = cells[:, 0].sigmoid()
-        # A centre is a cell that is surest among its neighbours.
-        peaks = (presence > 0.5) & (presence == F.max_pool2d(presence[:, None], 3, 1, 1)[:, 0])
+        # A centre is a cell surest among its neighbours; on the edge of cells it shares its presence with them.
+        around = 9 * F.avg_pool2d(presence[:, None], 3, 1, 1)[:, 0]
+        peaks = (around > 0.5) & (presence == F.max_pool2d(presence[:, None], 3, 1, 1)[:, 0])
         verdicts: list[Verdict] = []
         for i in range(len(images)):
             seen: list[Sighting] = []
@@ -92,7 +93,7 @@ class Judge(nn.Module):
                 groups = answer[3:].split([len(names) for names in CLASSES.values()])
                 named = {key: CLASSES[key][int(g.argmax())] for key, g in zip(CLASSES, groups, strict=True)}
                 thing = Thing(str(named["shape"]), named["colour"], named["size"], named["texture"])
-                seen.append(Sighting(thing, x_px, y_px, float(presence[i, row, column])))
+                seen.append(Sighting(thing, x_px, y_px, min(float(around[i, row, column]), 1.0)))
             verdicts.append(Verdict(tuple(seen), SETTING_CLASSES[int(settings[i].argmax())]))
         return verdicts
 

@@ -15,7 +15,7 @@ from diffvis_widget.scenes.training.clip import train_clip
 from diffvis_widget.scenes.training.judge import train_judge
 
 # Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
-STEPS = {"data": 60_000, "vae": 2_700, "text": 1_400, "unet": 2_400, "clip": 1_500, "judge": 1_200}
+STEPS = {"data": 60_000, "vae": 4_400, "text": 1_400, "unet": 4_900, "clip": 3_000, "judge": 2_400}
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("stages", nargs="*", help=f"of {', '.join(STEPS)}; all of them by default")
     parser.add_argument("--folder", type=Path, default=Path(".training"), help="data and checkpoints")
     parser.add_argument("--steps", type=int, help="another number of steps (with one stage)")
-    parser.add_argument("--latents", type=int, default=24_000, help="how many scenes the U-Net sees")
+    parser.add_argument("--latents", type=int, default=40_000, help="how many scenes the U-Net sees")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     chosen = args.stages or list(STEPS)

@@ -80,10 +80,22 @@ def _nonsense(tokenizer: CLIPTokenizer, generator: torch.Generator) -> Tensor:
     return ids
 
 
+def _unlike(nonsense: Tensor, words: Tensor, false: Tensor) -> Tensor:
+    """How far the logits of nonsense (n, k) are, picture by picture, from those of the words that are false of it.
+
+    Mean and spread are compared: the band of unrelated words then says what a word scores that is not in the picture.
+    """
+    count = false.sum(1)
+    mean = (words * false).sum(1) / count
+    spread = (((words - mean[:, None]) ** 2 * false).sum(1) / count).sqrt()
+    return F.mse_loss(nonsense.mean(1), mean) + F.mse_loss(nonsense.std(1), spread)
+
+
 def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 64) -> CLIP:
     """Learn single words, phrases and whole captions at once."""
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
     words = _words()
+    sizes = [*map(len, _ATTRIBUTES.values()), len(SETTINGS)]
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         rng = np.random.default_rng([step, 7])
@@ -99,14 +111,20 @@ def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Pat
         x = torch.from_numpy(data.images[np.array(index)]).permute(0, 3, 1, 2).float() / 127.5 - 1
         image = F.normalize(model.encode_image(_half_finished(x, generator)), dim=-1)
         ids = torch.cat([tokenize(tokenizer, texts), _nonsense(tokenizer, generator)])
-        target = torch.cat([target, torch.zeros(batch, _NONSENSE)], dim=1)
         text = F.normalize(model.encode_text(ids), dim=-1)
         assert model.logit_bias is not None
         logits = model.logit_scale.exp() * image @ text.T + model.logit_bias
-        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         n = len(words)
+        known, nonsense = logits[:, :-_NONSENSE], logits[:, -_NONSENSE:]
+        loss = F.binary_cross_entropy_with_logits(known, target, reduction="none")
         # Words, phrases and captions count alike, however many columns each has.
-        groups = loss.split([n, batch, batch, _NONSENSE], dim=1)
-        return sum((group.mean() for group in groups), torch.zeros(()))
+        total = sum((group.mean() for group in loss.split([n, batch, batch], dim=1)), torch.zeros(()))
+        total = total + 0.1 * _unlike(nonsense, logits[:, :n].detach(), target[:, :n] == 0)
+        # One word of its kind against the others, as zero-shot classification asks.
+        for kind, truths in zip(logits[:, :n].split(sizes, 1), target[:, :n].split(sizes, 1), strict=True):
+            said = truths.sum(1) > 0
+            share = truths[said] / truths[said].sum(1, keepdim=True)
+            total = total + 0.25 * F.cross_entropy(kind[said], share)
+        return total
 
-    return fit("clip", model, loss_of, Plan(steps, 1.5e-3), folder, weight_decay=0.02)
+    return fit("clip", model, loss_of, Plan(steps, 2e-3), folder, weight_decay=0.02)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffvis_widget.scenes.architecture import MAX_TOKENS, TEXT_WIDTH, make_scheduler
-from diffvis_widget.scenes.render import SIZE
+from diffvis_widget.scenes.render import SIZE, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
 from diffvis_widget.scenes.training.loop import Plan, fit
 
 THUMBNAIL = 8
+_WINDOW = 64
 
 
 def _pixels(data: Dataset, index: Tensor) -> Tensor:
@@ -43,26 +44,35 @@ def posterior_of(vae: AutoencoderKL, x: Tensor) -> DiagonalGaussianDistribution:
 def train_vae(vae: AutoencoderKL, data: Dataset, folder: Path, steps: int) -> AutoencoderKL:
     """Absolute and squared error, and a KL term small enough to keep every edge.
 
-    Most steps see crops of half the side, four for the price of one picture; the last ones see whole pictures, whose
-    group statistics are those that the model meets in use.
+    Most steps see windows around a thing, where all detail is; the last ones see whole pictures, whose group
+    statistics are those that the model meets in use.
     """
     vae = vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    half = SIZE // 2
+    poses = [sketch(i, held_out=False).poses for i in range(len(data.captions))]
+
+    def window(index: int, generator: torch.Generator) -> Tensor:
+        """A square of _WINDOW pixels whose middle is near a thing of the scene, uint8 (side, side, 3)."""
+        at, dx, dy = torch.rand(3, generator=generator).tolist()
+        pose = poses[index][int(at * len(poses[index]))]
+        corner = (pose.y + 24 * dy - 12, pose.x + 24 * dx - 12)
+        top, left = (int(min(max(v - _WINDOW / 2, 0), SIZE - _WINDOW)) for v in corner)
+        return torch.from_numpy(data.images[index, top : top + _WINDOW, left : left + _WINDOW])
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
-        crops = step < 0.78 * steps
-        index = torch.randint(len(data.captions), (12 if crops else 6,), generator=generator)
-        x = _pixels(data, index)
-        if crops:
-            top, left = (int(v) for v in torch.randint(half, (2,), generator=generator))
-            x = x[:, :, top : top + half, left : left + half]
+        windows = step < 0.78 * steps
+        index = torch.randint(len(data.captions), (12 if windows else 6,), generator=generator)
+        if windows:
+            parts = torch.stack([window(i, generator) for i in index.tolist()])
+            x = parts.permute(0, 3, 1, 2).float() / 127.5 - 1
+        else:
+            x = _pixels(data, index)
         x = x.contiguous(memory_format=torch.channels_last)
         posterior = posterior_of(vae, x)
         noise = torch.randn(posterior.mean.shape, generator=generator)
         z = cast(torch.FloatTensor, posterior.mean + posterior.std * noise)
         y = vae.decode(z, return_dict=False)[0]
         kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
-        return F.l1_loss(y, x) + 4 * F.mse_loss(y, x) + 2e-4 * kl
+        return F.l1_loss(y, x) + 8 * F.mse_loss(y, x) + 2e-4 * kl
 
     return fit("vae", vae, loss_of, Plan(steps, 2e-3, warmup=50, ema=0.998), folder, weight_decay=0.0)
 
@@ -178,8 +188,8 @@ def train_unet(
         index = torch.randint(len(captions), (batch,), generator=generator)
         noise = torch.randn((2, batch, *mean.shape[1:]), generator=generator)
         clean = (mean[index].float() + std[index].float() * noise[0]) * scale
-        # The square root of a uniform number leans to 1: to high noise.
-        t = (torch.rand(batch, generator=generator).pow(0.6) * 1000).long().clamp(max=999)
+        # A root of a uniform number leans to 1: to high noise.
+        t = (torch.rand(batch, generator=generator).pow(0.75) * 1000).long().clamp(max=999)
         a = alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * clean + (1 - a).sqrt() * noise[1]
         v = a.sqrt() * noise[1] - (1 - a).sqrt() * clean
