@@ -21,15 +21,9 @@ from diffvis_widget.concepts import ConceptMeter
 from diffvis_widget.scenes import draw, load
 from diffvis_widget.scenes.evaluate import interval
 from diffvis_widget.scenes.render import Scene
-from diffvis_widget.scenes.world import COLOURS, SETTINGS, SHAPES, SIZES, TEXTURES
+from diffvis_widget.scenes.world import ATTRIBUTES, SETTINGS
 
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "shape": SHAPES,
-    "colour": tuple(COLOURS),
-    "texture": TEXTURES,
-    "size": SIZES,
-    "setting": tuple(SETTINGS),
-}
+_KINDS: dict[str, tuple[str, ...]] = {**ATTRIBUTES, "setting": tuple(SETTINGS)}
 _BATCH = 50
 
 
@@ -77,7 +71,7 @@ def answers(
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]]:
     """Attribute -> was the choice right, and the share it was given; for the scenes that say the attribute."""
     found: dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]] = {}
-    for attribute, words in ATTRIBUTES.items():
+    for attribute, words in _KINDS.items():
         said = [s.sketch.spec.setting if attribute == "setting" else getattr(s.sketch.things[0], attribute)
                 for s in scenes]  # fmt: skip
         asked = np.array([word is not None for word in said])
@@ -103,7 +97,7 @@ def main() -> None:
     print(f"{args.count} held-out scenes of one thing: right word by the largest cosine (95 % interval)")
     print("| attribute | words | " + " | ".join(sorts) + " |")
     print("|---|---|---|---|")
-    for attribute, words in ATTRIBUTES.items():
+    for attribute, words in _KINDS.items():
         cells: list[str] = []
         for sort in sorts:
             right = read[sort][attribute][0]
@@ -117,8 +111,8 @@ def main() -> None:
     for low, high in pairwise(edges):
         cells = []
         for sort in sorts:
-            right = np.concatenate([read[sort][attribute][0] for attribute in ATTRIBUTES])
-            share = np.concatenate([read[sort][attribute][1] for attribute in ATTRIBUTES])
+            right = np.concatenate([read[sort][attribute][0] for attribute in _KINDS])
+            share = np.concatenate([read[sort][attribute][1] for attribute in _KINDS])
             inside = (share > low) & (share <= high)
             cells.append(f"{right[inside].mean():.1%} ({inside.sum()})" if inside.any() else "none")
         print(f"| {low:.0%} to {high:.0%} | {' | '.join(cells)} |")

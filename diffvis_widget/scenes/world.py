@@ -26,6 +26,13 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SIZES = ("small", "large")  # no word: medium
 TEXTURES = ("striped", "dotted")  # no word: plain
+# What can be said of one thing, with its words.
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "texture": TEXTURES,
+    "size": SIZES,
+}
 # Each setting with the phrases that say it; the last word of a phrase is the one that carries the setting.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "day": ("by day", "in the day"),

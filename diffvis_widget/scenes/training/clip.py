@@ -19,11 +19,10 @@ from diffvis_widget.scenes.render import Sketch, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
 from diffvis_widget.scenes.training.loop import Plan, fit
 from diffvis_widget.scenes.training.stages import tokenize
-from diffvis_widget.scenes.world import COLOURS, SETTINGS, SHAPES, SIZES, TEXTURES
+from diffvis_widget.scenes.world import ATTRIBUTES, SETTINGS
 
 _TEMPLATES = ("{}", "{}", "a {}", "a picture of {}", "a scene with a {}")
 _NONSENSE = 24
-_ATTRIBUTES = {"shape": SHAPES, "colour": tuple(COLOURS), "texture": TEXTURES, "size": SIZES}
 
 
 class Phrase(dict[str, str]):
@@ -42,14 +41,14 @@ class Phrase(dict[str, str]):
 
 def _words() -> list[Phrase]:
     """Every single word as a phrase."""
-    words = [Phrase({key: value}) for key, values in _ATTRIBUTES.items() for value in values]
+    words = [Phrase({key: value}) for key, values in ATTRIBUTES.items() for value in values]
     return words + [Phrase(setting=value) for value in SETTINGS]
 
 
 def _phrase_of(scene: Sketch, rng: np.random.Generator) -> Phrase:
     """A phrase of two or more words about one thing of a scene, attributes left out at random."""
     thing = scene.things[int(rng.integers(len(scene.things)))]
-    said = {key: getattr(thing, key) for key in _ATTRIBUTES if getattr(thing, key) is not None}
+    said = {key: getattr(thing, key) for key in ATTRIBUTES if getattr(thing, key) is not None}
     kept = {key: value for key, value in said.items() if key == "shape" or rng.random() < 0.6}
     return Phrase(kept)
 
@@ -95,7 +94,7 @@ def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Pat
     """Learn single words, phrases and whole captions at once."""
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
     words = _words()
-    sizes = [*map(len, _ATTRIBUTES.values()), len(SETTINGS)]
+    sizes = [*map(len, ATTRIBUTES.values()), len(SETTINGS)]
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         rng = np.random.default_rng([step, 7])
