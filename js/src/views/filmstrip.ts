@@ -22,8 +22,10 @@ export class Filmstrip {
     this.#arrived.value;
     run.revision.value;
     const length = run.length;
-    // Frames stay about square: as many as fit, at most one per step.
-    const slots = Math.max(1, Math.min(length, Math.round(size.width / size.height)));
+    // As many whole frames as fit, at most one per step.
+    const [h, w] = run.info.image;
+    const frame = size.height * Math.max(0.3, w / Math.max(1, h));
+    const slots = Math.max(1, Math.min(length, Math.round(size.width / frame)));
     for (let slot = 0; slot < slots; slot++) {
       const first = Math.floor((slot * length) / slots);
       const past = Math.floor(((slot + 1) * length) / slots);
@@ -32,24 +34,26 @@ export class Filmstrip {
       for (let i = first; !step && i < past; i++) step = run.steps[i];
       const left = Math.round((slot * width) / slots);
       const right = Math.round(((slot + 1) * width) / slots);
-      this.#cover(c, step, left, right - left, height);
+      this.#place(c, step, left, right - left, height);
     }
   }
 
   drawLens(c: CanvasRenderingContext2D, _size: Size, step: StepMessage | undefined): void {
     this.#arrived.value;
-    this.#cover(c, step, 0, c.canvas.width, c.canvas.height);
+    this.#place(c, step, 0, c.canvas.width, c.canvas.height);
   }
 
-  #cover(c: CanvasRenderingContext2D, step: StepMessage | undefined, x: number, width: number, height: number): void {
+  /** A frame in its cell: as high as the film; only a cell that is narrower than its frame takes something off. */
+  #place(c: CanvasRenderingContext2D, step: StepMessage | undefined, x: number, width: number, height: number): void {
     const bytes = step?.images.prediction ?? step?.images.latents;
     const thumb = bytes && this.#thumb(bytes);
     if (!thumb) return;
-    const scale = Math.max(width / thumb.width, height / thumb.height);
-    const w = width / scale;
-    const h = height / scale;
+    const scale = height / thumb.height;
+    const w = Math.min(thumb.width, width / scale);
     c.imageSmoothingQuality = "high";
-    c.drawImage(thumb, (thumb.width - w) / 2, (thumb.height - h) / 2, w, h, x, 0, width, height);
+    c.clearRect(x, 0, width, height);
+    const left = x + (width - w * scale) / 2;
+    c.drawImage(thumb, (thumb.width - w) / 2, 0, w, thumb.height, left, 0, w * scale, height);
   }
 
   #thumb(bytes: Uint8Array): OffscreenCanvas | undefined {
