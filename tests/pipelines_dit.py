@@ -1,0 +1,8 @@
+"""Every tiny pipeline of the workshop beyond tests.pipelines, by family, with arguments for a fast run of it."""
+
+from __future__ import annotations
+
+from tests import pipelines_cross, pipelines_joint
+from tests.tiny_parts import Case
+
+FAMILIES: dict[str, Case] = {**pipelines_joint.CASES, **pipelines_cross.CASES}

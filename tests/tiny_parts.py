@@ -1,0 +1,179 @@
+"""What the tiny pipelines are made of: text encoders, autoencoders and schedulers of the real classes, random weights.
+
+Not a test: part of the workshop. As they are made, many layers of these models are zero or nearly so (output
+projections, modulations), attention is uniform and the prompt changes nothing; `stirred` gives every layer weights
+that keep the size of what passes through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from PIL import Image
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    T5Config,
+    T5EncoderModel,
+)
+
+CLIP_WIDTH = 16
+T5_WIDTH = 40  # wider than two CLIPs together, as in SD3, which pads their features
+GEMMA_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to build one pipeline and to call it for a fast run, and how it is guided in that call.
+
+    "batch": the denoiser gets both halves in one call; "two calls": one call each; "embedded": guidance is an input of
+    the denoiser; "none".
+    """
+
+    build: Callable[[], Any]
+    arguments: dict[str, Any]
+    guided: Literal["batch", "two calls", "embedded", "none"]
+
+
+def stirred(model: Any, seed: int = 0, gain: float = 1.0) -> Any:
+    """The model with new weights: matrices keep the size of their input times gain, norms stay near one."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            own = dict(module.named_parameters(recurse=False))
+            for name, weight in own.items():
+                noise = torch.randn(weight.shape, generator=random)
+                if isinstance(module, nn.Embedding):
+                    weight.copy_(noise)
+                elif bool((weight == 1).all()):
+                    weight.copy_(1 + 0.1 * noise)
+                elif weight.ndim < 2:
+                    weight.copy_(0.1 * noise)
+                elif isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) or name.endswith("weight"):
+                    weight.copy_(noise * gain / math.sqrt(weight[0].numel()))
+                else:  # tables of learned vectors: modulations, registers, learned tokens
+                    weight.copy_(0.5 * noise)
+    return model.eval()
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image.Image:
+    """A picture to start from: smooth random colours."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def left_half(height: int, width: int) -> Image.Image:
+    """A mask: the left half is painted anew."""
+    mask = np.zeros((height, width), dtype=np.uint8)
+    mask[:, : width // 2] = 255
+    return Image.fromarray(mask)
+
+
+def quiet(pipe: DiffusionPipeline) -> Any:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def flow(**config: Any) -> Any:
+    """Flow matching as the DiT pipelines ship it; those that shift by image size say use_dynamic_shifting."""
+    return FlowMatchEulerDiscreteScheduler(**({"shift": 3.0} | config))
+
+
+def clip(tokenizer: Any, projection: bool = False, width: int = CLIP_WIDTH, seed: int = 0) -> Any:
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        projection_dim=width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return stirred((CLIPTextModelWithProjection if projection else CLIPTextModel)(config), seed)
+
+
+def t5_config(tokenizer: Any, width: int = T5_WIDTH) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "d_model": width,
+        "d_kv": width // 4,
+        "d_ff": 2 * width,
+        "num_layers": 2,
+        "num_heads": 4,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+    }
+
+
+def t5(tokenizer: Any, width: int = T5_WIDTH, seed: int = 0) -> Any:
+    return stirred(T5EncoderModel(T5Config(**t5_config(tokenizer, width))), seed)
+
+
+def decoder_config(tokenizer: Any, width: int, layers: int = 2) -> dict[str, Any]:
+    """What the configurations of Gemma, Qwen, Llama and Mistral have in common."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": width // 4,
+        "max_position_embeddings": 1024,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": False,
+    }
+
+
+def gemma2(tokenizer: Any, width: int = GEMMA_WIDTH, seed: int = 0) -> Any:
+    config = Gemma2Config(**decoder_config(tokenizer, width), query_pre_attn_scalar=width // 4)
+    return stirred(Gemma2Model(config), seed)
+
+
+def vae(channels: int = 16, seed: int = 0, levels: int = 2, **config: Any) -> Any:
+    """AutoencoderKL, halving the sides `levels` - 1 times; by default 16 channels and a shift, as SD3 and FLUX."""
+    shifted = {"shift_factor": 0.1159, "use_quant_conv": False, "use_post_quant_conv": False}
+    base: dict[str, Any] = {
+        "latent_channels": channels,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": (8, *(16,) * (levels - 1)),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "sample_size": 32,
+        "scaling_factor": 0.3611 if channels == 16 else 0.13025,
+    }
+    return stirred(AutoencoderKL(**(base | (shifted if channels == 16 else {}) | config)), seed)
+
+
+def deep_vae(seed: int = 0) -> Any:
+    """AutoencoderDC in small: sides divided by 4, 8 channels, an attention stage, no shift."""
+    config: dict[str, Any] = {
+        "latent_channels": 8,
+        "attention_head_dim": 4,
+        "encoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
+        "decoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
+        "encoder_block_out_channels": (8, 8, 16),
+        "decoder_block_out_channels": (8, 8, 16),
+        "encoder_layers_per_block": (1, 1, 1),
+        "decoder_layers_per_block": (1, 1, 1),
+        "encoder_qkv_multiscales": ((), (), (5,)),
+        "decoder_qkv_multiscales": ((), (), (5,)),
+        "scaling_factor": 0.41407,
+    }
+    return stirred(AutoencoderDC(**config), seed)
