@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffvis_widget.widget import pictures, protocol
 from diffvis_widget.widget.protocol import Message, Settings, View
@@ -58,6 +59,13 @@ def views_of(trace: Trace) -> list[View]:
     return [view for view in protocol.VIEWS if trace.has_frames(view)]
 
 
+def maps_of(trace: Trace, step: int) -> NDArray[np.float32]:
+    """The word maps of a step (words, h, w); without any cell where the pipeline's attention could not be read."""
+    if not trace.layers:
+        return np.empty((len(trace.words), 0, 0), dtype=np.float32)
+    return trace.heat_maps(step=step)
+
+
 def run_message(
     run: str,
     trace: Trace,
@@ -68,8 +76,8 @@ def run_message(
     meter: str | None,
 ) -> Message:
     pieces = [word.pieces if word.kind == "word" else () for word in trace.words]
-    grid = trace.heat_maps(step=0).shape[1:]
-    size = (int(grid[0]), int(grid[1]))
+    _, height, width = maps_of(trace, 0).shape
+    size = (height, width)
     return protocol.run_message(run, settings, trace.words, pieces, unknown, size, image, trace.layers, views, meter)
 
 
@@ -86,5 +94,5 @@ def step_message(run: str, trace: Trace, shot: Shot, elapsed: float) -> Message:
     if guidance is not None:
         span = (float(np.min(guidance)), float(np.max(guidance)))
         images["guidance"] = pictures.grey(guidance, *span)
-    maps = trace.heat_maps(step=shot.step.index)
+    maps = maps_of(trace, shot.step.index)
     return protocol.step_message(run, shot.step, maps, images, span, shot.exact, elapsed)

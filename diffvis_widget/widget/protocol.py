@@ -131,7 +131,8 @@ def run_message(
     """Begins a run on the page: its settings, its words and what can be looked at.
 
     ``pieces`` holds the token texts of each word; ``unknown`` the words (lower case) that the model never saw;
-    ``grid`` is (h, w) of the maps and ``image`` (H, W) of the picture.
+    ``grid`` is (h, w) of the maps, (0, 0) where there are none, and ``image`` (H, W) of the picture. A model that reads
+    the prompt with several text encoders has its words once for each, and a word's ``stream`` names its encoder.
     """
     return Message(
         {
@@ -152,6 +153,7 @@ def run_message(
                     "tokens": [int(token) for token in word.tokens],
                     "pieces": list(texts),
                     "kind": word.kind,
+                    "stream": str(getattr(word, "stream", None) or ""),
                     "unknown": word.kind == "word" and word.text.lower() in unknown,
                 }
                 for word, texts in zip(words, pieces, strict=True)
@@ -183,7 +185,7 @@ def step_message(
     exact: bool,
     elapsed: float,
 ) -> Message:
-    """One finished step. ``maps`` is (words, h, w), NaN throughout for a truncated word; ``images`` are encoded."""
+    """One finished step. ``maps`` is (words, h, w), NaN for a word without a map; ``images`` are encoded."""
     quantised, scales = quantise(maps)
     views: list[View] = [view for view in VIEWS if view in images]
     content: Json = {

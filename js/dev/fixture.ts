@@ -7,6 +7,9 @@ export interface FixtureWord {
   readonly pieces?: readonly string[];
   readonly kind?: WordKind;
   readonly unknown?: boolean;
+  readonly stream?: string;
+  /** No map was kept of it. */
+  readonly blind?: boolean;
   /** Where it looks: centre and spread, 0..1. */
   readonly spot: readonly [x: number, y: number, spread: number, peak: number];
 }
@@ -73,6 +76,21 @@ export const LONG: Fixture = {
 /** The size that the speed is measured at: 512 px, 64 x 64 maps. */
 export const LARGE: Fixture = { ...SCENE, size: 512, grid: 64 };
 
+/** A model whose attention cannot be read. */
+export const UNMAPPED: Fixture = { ...SCENE, grid: 0 };
+
+/** A model that reads the prompt with two encoders; the padding has no map. */
+export const ENCODERS: Fixture = {
+  ...SCENE,
+  words: ["CLIP", "T5"].flatMap((stream) => [
+    ...SCENE.words.map((word) => ({ ...word, stream })),
+    { text: "", kind: "padding", stream, blind: true, spot: [0, 0, 0, 0] } as const,
+  ]),
+};
+
+/** Few steps. */
+export const SHORT: Fixture = { ...SCENE, steps: 12 };
+
 function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -129,7 +147,7 @@ async function encode(canvas: OffscreenCanvas): Promise<Uint8Array> {
 }
 
 async function guidance(fixture: Fixture, step: number): Promise<Uint8Array> {
-  const n = fixture.grid;
+  const n = fixture.grid || 12;
   const canvas = new OffscreenCanvas(n, n);
   const c = canvas.getContext("2d") as OffscreenCanvasRenderingContext2D;
   const data = c.createImageData(n, n);
@@ -167,12 +185,7 @@ function heat(
 export async function record(fixture: Fixture, run: string, seed = 7): Promise<Message[]> {
   const messages: Message[] = [];
   const specials = (text: string, kind: WordKind): FixtureWord => ({ text, kind, spot: [0.5, 0.5, 0.9, 0.6] });
-  const words = [
-    specials("<|startoftext|>", "special"),
-    ...fixture.words,
-    specials("<|endoftext|>", "special"),
-    specials("", "padding"),
-  ];
+  const words = [specials("<|startoftext|>", "special"), ...fixture.words, specials("<|endoftext|>", "special")];
   let token = 0;
   messages.push({
     content: {
@@ -187,12 +200,13 @@ export async function record(fixture: Fixture, run: string, seed = 7): Promise<M
       schedule: "uniform",
       schedule_strength: 60,
       pipeline: "StableDiffusionPipeline",
-      words: words.map(({ text, pieces, kind = "word", unknown = false }) => ({
+      words: words.map(({ text, pieces, kind = "word", unknown = false, stream = "" }) => ({
         text,
         tokens: kind === "truncated" ? [] : (pieces ?? [text]).map(() => token++),
         pieces: pieces ?? [text],
         kind,
         unknown,
+        stream,
       })),
       grid: [fixture.grid, fixture.grid],
       image: [fixture.size, fixture.size],
@@ -203,7 +217,9 @@ export async function record(fixture: Fixture, run: string, seed = 7): Promise<M
     buffers: [],
   });
   for (let step = 0; step < fixture.steps; step++) {
-    const maps = words.map((word) => (word.kind === "truncated" ? null : heat(word, step, fixture)));
+    const maps = words.map((word) =>
+      word.kind === "truncated" || word.blind || !fixture.grid ? null : heat(word, step, fixture),
+    );
     const data = new Uint8Array(words.length * fixture.grid ** 2);
     maps.forEach((map, i) => {
       if (!map) return;

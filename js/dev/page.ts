@@ -1,10 +1,10 @@
 // The development page: the widget in a plain page, with a made-up kernel that plays a fixture.
-// ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large &step=12 &shadow
+// ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large|short|unmapped|encoders &step=12 &shadow
 
 import type { Host, TraitName, Traits } from "../src/core/host";
 import type { Message, PageMessage } from "../src/core/protocol";
 import { mount } from "../src/views/mount";
-import { type Fixture, LARGE, LONG, record, SCENE } from "./fixture";
+import { ENCODERS, type Fixture, LARGE, LONG, record, SCENE, SHORT, UNMAPPED } from "./fixture";
 
 class MadeUpKernel implements Host {
   readonly signal = new AbortController().signal;
@@ -103,7 +103,14 @@ const theme = query.get("theme") ?? "light";
 document.body.dataset.theme = theme;
 const cell = document.getElementById("cell") as HTMLElement;
 cell.style.width = `${query.get("width") ?? 720}px`;
-const fixtures: Readonly<Record<string, Fixture>> = { scene: SCENE, long: LONG, large: LARGE };
+const fixtures: Readonly<Record<string, Fixture>> = {
+  scene: SCENE,
+  long: LONG,
+  large: LARGE,
+  short: SHORT,
+  unmapped: UNMAPPED,
+  encoders: ENCODERS,
+};
 const kernel = new MadeUpKernel(fixtures[query.get("fixture") ?? ""] ?? SCENE);
 const state = query.get("state") ?? "done";
 const until = Number(query.get("until") ?? 12);

@@ -325,6 +325,58 @@ describe("states", () => {
   });
 });
 
+describe("models of other kinds", () => {
+  it("say in one sentence that there are no word maps, and show the rest", async () => {
+    await open({}, 0);
+    host.deliver(runContent("r1", 0, { grid: [0, 0] }));
+    for (const index of [0, 1]) {
+      const maps = { shape: [5, 0, 0], scales: [null, null, null, null, null] };
+      host.deliver(stepContent(index, index + 1, "r1", { maps }), [new Uint8Array([0x52]), new Uint8Array()]);
+    }
+    await settled();
+    expect(one(".dv-maps").textContent).toContain("cannot be read, so there are no word maps.");
+    expect(cell.querySelector(".dv-tile, .dv-bar, .dv-opacity")).toBeNull();
+    expect(cell.querySelector(".dv-bars")?.textContent).toBe("");
+    expect([...cell.querySelectorAll<HTMLButtonElement>(".dv-chip-text")].every((chip) => chip.disabled)).toBe(true);
+    expect(byId("slider").getAttribute("aria-valuetext")).toBe("Step 2 of 4, t = 749");
+    expect(one(".dv-step").textContent).toContain("step 2 / 4");
+  });
+
+  it("have their words once for each text encoder, and the same one stays chosen in the next run", async () => {
+    const streams = (order: readonly string[]) =>
+      order.flatMap((stream) => [WORDS[2], WORDS[3]].map((word) => ({ ...word, stream })));
+    await open({}, 0);
+    host.deliver(runContent("r1", 0, { words: streams(["CLIP", "T5"]) }));
+    const maps = { shape: [4, 2, 2], scales: [[0, 1], [0, 1], [0, 1], null] };
+    const buffers = () => [new Uint8Array([0x52]), new Uint8Array(16)];
+    host.deliver(stepContent(0, 1, "r1", { maps }), buffers());
+    await settled();
+    expect([...cell.querySelectorAll(".dv-chips .dv-encoder")].map((name) => name.textContent)).toEqual(["CLIP", "T5"]);
+    byId("chip-2").click();
+    await settled();
+    expect(one(".dv-bar-name").textContent).toBe("red (T5)");
+    host.deliver(runContent("r2", 2, { words: streams(["T5", "CLIP"]) }));
+    host.deliver(stepContent(0, 3, "r2", { maps }), buffers());
+    await settled();
+    expect(one(".dv-bar-name").textContent).toBe("red (T5)");
+    expect(byId("chip-0").getAttribute("aria-pressed")).toBe("true");
+  });
+
+  it("say of a word without a map that it was not kept, and give no number", async () => {
+    await open({}, 0);
+    host.deliver(runContent());
+    host.deliver(
+      stepContent(0, 1, "r1", { maps: { shape: [5, 2, 2], scales: [[0, 1], [0, 1], null, [0, 1], null] } }),
+      stepBuffers(),
+    );
+    await settled();
+    expect(byId("map-2").textContent).toBe("rednot kept");
+    byId("chip-2").click();
+    await settled();
+    expect(one(".dv-bar").textContent).toBe("rednot kept");
+  });
+});
+
 it("shows markup in prompts, words, concepts and errors as text", async () => {
   const evil = "<img src=x onerror=alert(1)>";
   await open({ prompt: evil, concepts: [evil], status: "failed", error: evil }, 0);

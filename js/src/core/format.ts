@@ -15,6 +15,9 @@ function digits(n: number): string {
   return n.toExponential(0).replace("e-", "e−");
 }
 
+/** Said in place of the numbers of a map that is not there; never zero. */
+export const NOT_KEPT = "not kept";
+
 export function score(n: number | null | undefined): string {
   return n === null || n === undefined ? "–" : n.toFixed(2).replace("-", "−");
 }

@@ -49,8 +49,10 @@ export class Look {
     const taken = new Set<number>();
     const pinned: number[] = [];
     for (const index of this.pinned.value) {
-      const text = from.info.words[index]?.text.toLowerCase();
-      const next = to.info.words.findIndex((word, i) => !taken.has(i) && word.text.toLowerCase() === text);
+      const { text, stream } = from.info.words[index] ?? {};
+      const next = to.info.words.findIndex(
+        (word, i) => !taken.has(i) && word.stream === stream && word.text.toLowerCase() === text?.toLowerCase(),
+      );
       if (next < 0) continue;
       taken.add(next);
       pinned.push(next);

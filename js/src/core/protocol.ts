@@ -17,6 +17,8 @@ export interface Word {
   readonly pieces: readonly string[];
   readonly kind: WordKind;
   readonly unknown: boolean;
+  /** The text encoder that reads it, where a model has several. */
+  readonly stream: string;
 }
 
 export interface RunMessage {
@@ -37,7 +39,7 @@ export interface RunMessage {
   readonly meter: string | null;
 }
 
-/** One heat map per word as bytes: value = lo + byte / 255 * (hi - lo); no scale means no map (a truncated word). */
+/** One heat map per word as bytes: value = lo + byte / 255 * (hi - lo); no scale means no map was kept of the word. */
 export interface Maps {
   readonly height: number;
   readonly width: number;
@@ -260,6 +262,7 @@ function decodeWord(value: unknown): Word {
     pieces: list(f.pieces, "pieces").map((piece) => text(piece, "pieces")),
     kind: oneOf(f.kind, KINDS, "kind"),
     unknown: f.unknown === true,
+    stream: maybe(f.stream, text, "stream") ?? "",
   };
 }
 

@@ -29,6 +29,11 @@ export class Run {
 
   constructor(readonly info: RunMessage) {}
 
+  /** Whether words have heat maps: the attention of some pipelines cannot be read. */
+  get mapped(): boolean {
+    return this.info.grid[0] * this.info.grid[1] > 0;
+  }
+
   /** Steps on the slider: what was planned, or what came if that is more, or what there is when it ended early. */
   get length(): number {
     const end = this.end.value;

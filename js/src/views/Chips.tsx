@@ -1,9 +1,11 @@
 // The words of a prompt as the model reads them. Hover looks, click keeps, shift-click adds.
 
 import { useSignal } from "@preact/signals";
+import { Fragment } from "preact";
 import { css, hue } from "../core/colormap";
 import type { Word } from "../core/protocol";
 import type { Run } from "../core/store";
+import { byEncoder } from "../core/words";
 import { useArrows } from "./arrows";
 import type { Context } from "./context";
 
@@ -22,10 +24,12 @@ export function PlainChips({ words }: { readonly words: readonly string[] }) {
 
 export function Chips({ context, run }: { readonly context: Context; readonly run: Run }) {
   const { look } = context.session;
-  const words = run.info.words.map((word, index) => ({ word, index }));
-  const extra = words.filter(({ word }) => word.kind !== "word" && word.kind !== "truncated");
-  const shown = look.special.value ? words : words.filter((entry) => !extra.includes(entry));
-  const arrows = useArrows(shown.filter(({ word }) => word.kind !== "truncated").length);
+  const isExtra = (word: Word) => word.kind !== "word" && word.kind !== "truncated";
+  const extra = run.info.words.filter(isExtra).length;
+  const shown = byEncoder(run.info.words, (word) => look.special.value || !isExtra(word));
+  // Without maps there is nothing to choose.
+  const isFixed = (word: Word) => word.kind === "truncated" || !run.mapped;
+  const arrows = useArrows(shown.filter(({ word }) => !isFixed(word)).length);
   let stop = 0;
   return (
     <div
@@ -37,16 +41,19 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
       onFocusIn={arrows.onFocusIn}
       onKeyDown={arrows.onKeyDown}
     >
-      {shown.map(({ word, index }) => (
-        <Chip
-          key={index}
-          context={context}
-          word={word}
-          index={index}
-          tabIndex={word.kind === "truncated" ? -1 : arrows.tabIndex(stop++)}
-        />
+      {shown.map(({ word, index, begins }) => (
+        <Fragment key={index}>
+          {begins ? <span class="dv-encoder">{begins}</span> : null}
+          <Chip
+            context={context}
+            word={word}
+            index={index}
+            fixed={isFixed(word)}
+            tabIndex={isFixed(word) ? -1 : arrows.tabIndex(stop++)}
+          />
+        </Fragment>
       ))}
-      {extra.length > 0 ? (
+      {extra > 0 ? (
         <button
           type="button"
           class="dv-quiet dv-special"
@@ -56,7 +63,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
             look.special.value = !look.special.value;
           }}
         >
-          {look.special.value ? `−${extra.length}` : `+${extra.length}`}
+          {look.special.value ? `−${extra}` : `+${extra}`}
           <span class="dv-sr"> special tokens</span>
         </button>
       ) : null}
@@ -71,6 +78,12 @@ export function nameOf(word: Word): string {
   return word.text === "" ? word.kind : word.text;
 }
 
+/** The name where it stands alone: with its encoder, if a model has several. */
+export function fullNameOf(word: Word | undefined): string {
+  if (!word) return "";
+  return word.stream ? `${nameOf(word)} (${word.stream})` : nameOf(word);
+}
+
 /** The colour of a chosen word on the stage: the scale's own while it is alone, one of its own among several. */
 export function colourOf(pinned: readonly number[], index: number): string | undefined {
   const position = pinned.indexOf(index);
@@ -82,6 +95,7 @@ interface ChipProps {
   readonly context: Context;
   readonly word: Word;
   readonly index: number;
+  readonly fixed: boolean;
   readonly tabIndex: 0 | -1;
 }
 
@@ -94,7 +108,7 @@ function explain(word: Word): string | undefined {
   return undefined;
 }
 
-function Chip({ context, word, index, tabIndex }: ChipProps) {
+function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
   const { look } = context.session;
   const open = useSignal(false);
   const pinned = look.pinned.value;
@@ -116,10 +130,10 @@ function Chip({ context, word, index, tabIndex }: ChipProps) {
       <button
         type="button"
         class="dv-chip-text"
-        data-stop={cut ? undefined : true}
+        data-stop={fixed ? undefined : true}
         data-testid={`chip-${index}`}
         aria-pressed={chosen}
-        disabled={cut}
+        disabled={fixed}
         tabIndex={tabIndex}
         onPointerEnter={() => {
           look.hovered.value = index;

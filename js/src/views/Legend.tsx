@@ -1,9 +1,9 @@
 // The colour bar: what the colours on the stage mean, in numbers, and how strongly they cover it.
 
 import { css, gradient, hue } from "../core/colormap";
-import { value } from "../core/format";
+import { NOT_KEPT, value } from "../core/format";
 import type { Range } from "../core/protocol";
-import { nameOf } from "./Chips";
+import { fullNameOf } from "./Chips";
 import type { Context } from "./context";
 import { rangeOf } from "./overlay";
 
@@ -23,31 +23,35 @@ function entriesOf({ session }: Context): readonly Entry[] {
     return [{ name: "guidance", range: step.guidanceRange, paint: gradient("magma") }];
   }
   return words.map((index, position) => {
-    const word = run.info.words[index];
     const paint = words.length === 1 ? gradient("viridis") : `linear-gradient(90deg,transparent,${css(hue(position))})`;
-    return { name: word ? nameOf(word) : "", range: rangeOf(run, step, index, look.shared.value), paint };
+    return { name: fullNameOf(run.info.words[index]), range: rangeOf(run, step, index, look.shared.value), paint };
   });
 }
 
 export function Legend({ context }: { readonly context: Context }) {
   const entries = entriesOf(context);
+  const words = context.session.store.shown.value?.mapped !== false;
   return (
-    <div class="dv-legend">
-      <div class="dv-bars" data-many={entries.length > 2 || undefined}>
-        {entries.length === 0 ? <span class="dv-soft">Point at a word to see where it looks</span> : null}
-        {entries.map(({ name, range, paint }, i) => (
-          <span
-            class="dv-bar"
-            key={`${i} ${name}`}
-            title={`Attention of “${name}”: ${range ? `${value(range[0])} to ${value(range[1])}` : "no map"}`}
-          >
-            <span class="dv-bar-name">{name}</span>
-            <span class="dv-num dv-lo">{range ? value(range[0]) : "–"}</span>
-            <i style={{ background: paint }} />
-            <span class="dv-num">{range ? value(range[1]) : "–"}</span>
-          </span>
-        ))}
-      </div>
+    <div class="dv-bars" data-many={entries.length > 2 || undefined}>
+      {entries.length === 0 && words ? <span class="dv-soft">Point at a word to see where it looks</span> : null}
+      {entries.map(({ name, range, paint }, i) => (
+        <span
+          class="dv-bar"
+          key={`${i} ${name}`}
+          title={`Attention of “${name}”: ${range ? `${value(range[0])} to ${value(range[1])}` : NOT_KEPT}`}
+        >
+          <span class="dv-bar-name">{name}</span>
+          {range ? (
+            <>
+              <span class="dv-num dv-lo">{value(range[0])}</span>
+              <i style={{ background: paint }} />
+              <span class="dv-num">{value(range[1])}</span>
+            </>
+          ) : (
+            <span class="dv-soft">{NOT_KEPT}</span>
+          )}
+        </span>
+      ))}
     </div>
   );
 }

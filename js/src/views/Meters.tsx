@@ -152,7 +152,9 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
           ) : null}
           <path d={linePath(series, length, spark)} />
         </svg>
-        <i ref={dot} hidden />
+        <i ref={dot} hidden>
+          <b class="dv-dot" />
+        </i>
       </span>
       <button
         type="button"

@@ -3,10 +3,10 @@
 import { useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { valueAt } from "../core/field";
-import { value } from "../core/format";
+import { NOT_KEPT, value } from "../core/format";
 import type { Look } from "../core/look";
 import type { View } from "../core/protocol";
-import { nameOf } from "./Chips";
+import { fullNameOf } from "./Chips";
 import { Choice } from "./Choice";
 import { useCanvas } from "./canvas";
 import type { Context } from "./context";
@@ -59,9 +59,8 @@ export function Stage({ context }: { readonly context: Context }) {
     const words = look.words.value;
     if (words.length > 0) {
       const read = words.slice(0, 3).map((index) => {
-        const word = shown.info.words[index];
         const found = valueAt(step.maps, index, probe.u, probe.v);
-        return `${word ? nameOf(word) : ""} ${found === null ? "–" : value(found)}`;
+        return `${fullNameOf(shown.info.words[index])} ${found === null ? NOT_KEPT : value(found)}`;
       });
       return `${read.join(" · ")}  at ${at}`;
     }
@@ -119,7 +118,7 @@ export function Stage({ context }: { readonly context: Context }) {
             look.stage.value = view;
           }}
         />
-        <Opacity look={look} />
+        {run?.mapped === false ? null : <Opacity look={look} />}
       </div>
       <Legend context={context} />
     </section>

@@ -1,14 +1,15 @@
 // Small multiples: one heat map per word at this step, on a scale of its own or on one for all.
 
 import { effect, useComputed } from "@preact/signals";
+import { Fragment } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { colourAt, lookup } from "../core/colormap";
 import { Resampler, rescale, valueAt } from "../core/field";
-import { value } from "../core/format";
+import { NOT_KEPT, value } from "../core/format";
 import type { Run } from "../core/store";
-import { split } from "../core/words";
+import { byEncoder, split } from "../core/words";
 import { useArrows } from "./arrows";
-import { colourOf, nameOf } from "./Chips";
+import { colourOf, fullNameOf, nameOf } from "./Chips";
 import { Choice } from "./Choice";
 import type { Context } from "./context";
 import { rangeOf } from "./overlay";
@@ -22,9 +23,11 @@ const SCALES = [
 export function WordMaps({ context }: { readonly context: Context }) {
   const { store, look, traits } = context.session;
   const run = store.shown.value;
-  const words = (run?.info.words ?? []).flatMap((word, index) =>
-    word.kind === "word" || (look.special.value && word.kind !== "truncated") ? [index] : [],
+  const words = byEncoder(
+    run?.info.words ?? [],
+    ({ kind }) => kind === "word" || (look.special.value && kind !== "truncated"),
   );
+  const unread = run !== null && !run.mapped;
   const arrows = useArrows(words.length);
   return (
     <section class="dv-maps" aria-label="Where each word looks">
@@ -32,41 +35,44 @@ export function WordMaps({ context }: { readonly context: Context }) {
         <h3 title="Attention of each word at this step, 0 to 1. The number is the map's peak, or the value under the pointer.">
           Where each word looks
         </h3>
-        <Choice
-          label="Scale of the maps"
-          options={SCALES}
-          chosen={look.shared.value ? "shared" : "own"}
-          choose={(scale) => {
-            look.shared.value = scale === "shared";
-          }}
-        />
+        {unread ? null : (
+          <Choice
+            label="Scale of the maps"
+            options={SCALES}
+            chosen={look.shared.value ? "shared" : "own"}
+            choose={(scale) => {
+              look.shared.value = scale === "shared";
+            }}
+          />
+        )}
       </div>
-      <div
-        class="dv-tiles"
-        role="toolbar"
-        aria-label="Heat maps of the words"
-        data-arrows
-        onFocusIn={arrows.onFocusIn}
-        onKeyDown={arrows.onKeyDown}
-      >
-        {run
-          ? words.map((index, position) => (
-              <Tile
-                key={`${run.info.run}-${index}`}
-                context={context}
-                run={run}
-                index={index}
-                tabIndex={arrows.tabIndex(position)}
-              />
-            ))
-          : split(traits.prompt.value).map((word, i) => (
-              <span class="dv-tile" key={i} data-waiting>
-                <span class="dv-map" />
-                <span class="dv-tile-name">{word}</span>
-                <span class="dv-num">–</span>
-              </span>
-            ))}
-      </div>
+      {unread ? (
+        <p class="dv-soft">The attention of this pipeline cannot be read, so there are no word maps.</p>
+      ) : (
+        <div
+          class="dv-tiles"
+          role="toolbar"
+          aria-label="Heat maps of the words"
+          data-arrows
+          onFocusIn={arrows.onFocusIn}
+          onKeyDown={arrows.onKeyDown}
+        >
+          {run
+            ? words.map(({ index, begins }, position) => (
+                <Fragment key={`${run.info.run}-${index}`}>
+                  {begins ? <span class="dv-encoder">{begins}</span> : null}
+                  <Tile context={context} run={run} index={index} tabIndex={arrows.tabIndex(position)} />
+                </Fragment>
+              ))
+            : split(traits.prompt.value).map((word, i) => (
+                <span class="dv-tile" key={i} data-waiting>
+                  <span class="dv-map" />
+                  <span class="dv-tile-name">{word}</span>
+                  <span class="dv-num">–</span>
+                </span>
+              ))}
+        </div>
+      )}
     </section>
   );
 }
@@ -122,7 +128,8 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
     const step = run.nearest(look.step.value);
     const probe = look.probe.value;
     const scale = step?.maps.scales[index];
-    if (!step || !scale) return "–";
+    if (!step) return "–";
+    if (!scale) return NOT_KEPT;
     const found = probe ? valueAt(step.maps, index, probe.u, probe.v) : scale[1];
     return found === null ? "–" : value(found);
   });
@@ -137,6 +144,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       data-testid={`map-${index}`}
       data-hovered={look.hovered.value === index || undefined}
       aria-pressed={chosen}
+      title={fullNameOf(word)}
       tabIndex={tabIndex}
       style={colour ? { "--mark": colour } : undefined}
       onPointerEnter={() => {
