@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKLQwenImage,
     FluxImg2ImgPipeline,
     FluxInpaintPipeline,
     FluxPipeline,
@@ -21,7 +20,6 @@ from diffusers import (
     StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
 )
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
@@ -118,33 +116,6 @@ def flux_inpainting(seed: int = 0) -> Any:
     return quiet(FluxInpaintPipeline(**_flux_parts(seed, guidance_embeds=True)))
 
 
-def _qwen_vae(seed: int) -> Any:
-    config: dict[str, Any] = {
-        "base_dim": 8,
-        "z_dim": 16,
-        "dim_mult": [1, 2],
-        "num_res_blocks": 1,
-        "temperal_downsample": [False],
-    }
-    return stirred(AutoencoderKLQwenImage(**config), seed)
-
-
-def qwen_vision(tokenizer: Any, width: int = 32, layers: int = 2, seed: int = 0) -> Any:
-    """Qwen 2.5 VL, whose eyes are not used to encode a prompt."""
-    text = parts.decoder_config(tokenizer, width, layers)
-    del text["head_dim"]  # Qwen 2.5 divides the width by the heads
-    rotary = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]}
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width}
-    tokens = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
-    config = Qwen2_5_VLConfig(
-        text_config={**text, "rope_parameters": rotary},
-        vision_config=vision,
-        image_token_id=tokens["image_pad"],
-        video_token_id=tokens["video_pad"],
-    )
-    return stirred(Qwen2_5_VLForConditionalGeneration(config), seed)
-
-
 def qwen_image(seed: int = 0) -> Any:
     """Qwen-Image in small: the tokens of the template in front of the prompt are dropped, those behind it stay."""
     torch.manual_seed(seed)
@@ -162,8 +133,8 @@ def qwen_image(seed: int = 0) -> Any:
     pipe = QwenImagePipeline(
         transformer=stirred(transformer, seed),
         scheduler=parts.flow(use_dynamic_shifting=True),
-        vae=_qwen_vae(seed),
-        text_encoder=qwen_vision(tokenizer, seed=seed),
+        vae=parts.qwen_vae(seed),
+        text_encoder=parts.qwen_vision(tokenizer, seed=seed),
         tokenizer=tokenizer,
     )
     return quiet(pipe)

@@ -17,7 +17,7 @@ OTHER = "three yellow houses by the sea"
 def image(pipe: Any, name: str, prompt: str = PROMPT, seed: int = 7) -> np.ndarray:
     arguments = FAMILIES[name].arguments
     generator = torch.Generator().manual_seed(seed)
-    return pipe(prompt, generator=generator, output_type="np", **arguments).images[0]
+    return pipe(prompt=prompt, generator=generator, output_type="np", **arguments).images[0]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -14,17 +14,38 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+)
 from PIL import Image
 from torch import nn
 from transformers import (
+    BertConfig,
+    BertModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    MistralConfig,
+    PixtralVisionConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 CLIP_WIDTH = 16
@@ -45,8 +66,11 @@ class Case:
     guided: Literal["batch", "two calls", "embedded", "none"]
 
 
-def stirred(model: Any, seed: int = 0, gain: float = 1.0) -> Any:
-    """The model with new weights: matrices keep the size of their input times gain, norms stay near one."""
+def stirred(model: Any, seed: int = 0, sharp: float = 1.0) -> Any:
+    """The model with new weights: matrices keep the size of their input, norms stay near one.
+
+    `sharp` multiplies the queries of cross-attention, for models that do not normalise them.
+    """
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
@@ -60,9 +84,12 @@ def stirred(model: Any, seed: int = 0, gain: float = 1.0) -> Any:
                 elif weight.ndim < 2:
                     weight.copy_(0.1 * noise)
                 elif isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) or name.endswith("weight"):
-                    weight.copy_(noise * gain / math.sqrt(weight[0].numel()))
+                    weight.copy_(noise / math.sqrt(weight[0].numel()))
                 else:  # tables of learned vectors: modulations, registers, learned tokens
                     weight.copy_(0.5 * noise)
+        for name, module in model.named_modules():
+            if name.endswith("attn2.to_q"):
+                module.weight.mul_(sharp)
     return model.eval()
 
 
@@ -140,6 +167,56 @@ def decoder_config(tokenizer: Any, width: int, layers: int = 2) -> dict[str, Any
     }
 
 
+def umt5(tokenizer: Any, width: int = T5_WIDTH, seed: int = 0) -> Any:
+    return stirred(UMT5EncoderModel(UMT5Config(**t5_config(tokenizer, width))), seed)
+
+
+def bert(tokenizer: Any, width: int = 32, seed: int = 0) -> Any:
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+    )
+    return stirred(BertModel(config), seed)
+
+
+def qwen3(tokenizer: Any, width: int = 32, layers: int = 3, seed: int = 0) -> Any:
+    return stirred(Qwen3ForCausalLM(Qwen3Config(**decoder_config(tokenizer, width, layers))), seed)
+
+
+def llama(tokenizer: Any, width: int = 32, seed: int = 0) -> Any:
+    return stirred(LlamaForCausalLM(LlamaConfig(**decoder_config(tokenizer, width))), seed)
+
+
+def mistral3(processor: Any, width: int = 16, layers: int = 30, seed: int = 0) -> Any:
+    """Mistral Small with eyes, as many layers as FLUX.2 reads from: it takes the 10th, 20th and 30th."""
+    vision = PixtralVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8, image_size=56
+    )
+    text = MistralConfig(**decoder_config(processor.tokenizer, width, layers))
+    config = Mistral3Config(vision_config=vision, text_config=text, image_token_index=processor.image_token_id)
+    return stirred(Mistral3ForConditionalGeneration(config), seed)
+
+
+def qwen_vision(tokenizer: Any, width: int = 32, layers: int = 2, seed: int = 0) -> Any:
+    """Qwen 2.5 VL, whose eyes are not used to encode a prompt."""
+    text = decoder_config(tokenizer, width, layers)
+    del text["head_dim"]  # Qwen 2.5 divides the width by the heads
+    rotary = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width}
+    tokens = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
+    config = Qwen2_5_VLConfig(
+        text_config={**text, "rope_parameters": rotary},
+        vision_config=vision,
+        image_token_id=tokens["image_pad"],
+        video_token_id=tokens["video_pad"],
+    )
+    return stirred(Qwen2_5_VLForConditionalGeneration(config), seed)
+
+
 def gemma2(tokenizer: Any, width: int = GEMMA_WIDTH, seed: int = 0) -> Any:
     config = Gemma2Config(**decoder_config(tokenizer, width), query_pre_attn_scalar=width // 4)
     return stirred(Gemma2Model(config), seed)
@@ -159,6 +236,36 @@ def vae(channels: int = 16, seed: int = 0, levels: int = 2, **config: Any) -> An
         "scaling_factor": 0.3611 if channels == 16 else 0.13025,
     }
     return stirred(AutoencoderKL(**(base | (shifted if channels == 16 else {}) | config)), seed)
+
+
+def qwen_vae(seed: int = 0) -> Any:
+    """The video autoencoder of Qwen-Image on single frames: sides halved, means and deviations per channel."""
+    config: dict[str, Any] = {
+        "base_dim": 8,
+        "z_dim": 16,
+        "dim_mult": [1, 2],
+        "num_res_blocks": 1,
+        "temperal_downsample": [False],
+    }
+    return stirred(AutoencoderKLQwenImage(**config), seed)
+
+
+def flux2_vae(seed: int = 0) -> Any:
+    """The autoencoder of FLUX.2: 32 channels; latents are normalised after patching, by statistics of its own."""
+    config: dict[str, Any] = {
+        "latent_channels": 32,
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "sample_size": 32,
+    }
+    model = stirred(AutoencoderKLFlux2(**config), seed)
+    random = torch.Generator().manual_seed(seed)
+    model.bn.running_mean.normal_(0, 0.2, generator=random)
+    model.bn.running_var.uniform_(0.5, 2.0, generator=random)
+    return model
 
 
 def deep_vae(seed: int = 0) -> Any:

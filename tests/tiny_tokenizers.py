@@ -54,7 +54,10 @@ _GLM_CHAT = (
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 # how the byte-level tokenizers of Qwen, Llama 3 and Mistral cut text before merging, in plain form
-_WORD_CUTS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+_WORD_CUTS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 @functools.cache
