@@ -1,43 +1,62 @@
 """Exact attention probabilities of the prompt's words, read where attention is computed.
 
 While a traced denoiser runs, calls of scaled_dot_product_attention (and of the eager and sliced processors'
-`get_attention_scores`) made inside one of its word-attention modules are answered by the original, unchanged, and q
-and k are read beside it: after norms and masks, multiplied as float32, softmax in float32. Nothing is replaced in the
+`get_attention_scores`) made inside one of its word-attention modules are answered with the original's own bits, and q
+and k are read beside it: after norms, rotary embedding and masks, multiplied as float32. Nothing is replaced in the
 model: modules get hooks, processors stay.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .hooks import watch
+from .normaliser import Call, answer
+from .shares import Seen, Targets, cross, joint
 
 Remove = Callable[[], None]
+_BUILT_IN: Any = getattr(torch._C._nn, "scaled_dot_product_attention")  # noqa: B009 - what F offers by default
+Branch = Literal["prompt", "negative"]
+# (keys, text positions) -> where text and image lie in the sequence; None for attention of another kind
+Layout = Callable[[int, int], tuple[slice, slice] | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to read in one evaluation of the denoiser: these rows of the batch, one per image, for these words."""
+
+    branch: Branch
+    rows: slice
+    targets: Targets
 
 
 class AttentionReader:
     """Reads one denoiser's word attention in one thread.
 
-    sites: the word-attention modules by dotted path. heads: whether heads are kept apart. Between `begin` and `end`,
-    `taken` gets per site float16 (images, heads or 1, image positions, words) of that evaluation.
+    sites: the word-attention modules by dotted path. heads: whether heads are kept apart. From `begin` to the next,
+    `taken` has, by branch and site, float16 (images, heads or 1, image positions, words) of that evaluation; complete
+    after `end`.
     """
 
     def __init__(self, sites: dict[str, nn.Module], heads: bool) -> None:
         self.sites = sites
         self.heads = heads
-        self.taken: dict[str, Tensor] = {}
+        self.taken: dict[Branch, dict[str, Tensor]] = {}
         self._thread = threading.get_ident()
-        self._rows = slice(0, 0)
-        self._words = torch.empty(0, 0, 0)
+        self._readings: Sequence[Reading] = ()
+        self._layout: Layout | None = None
         self._batch = 0
         self._site: str | None = None
+        self._read: set[str] = set()
+        self._seen: dict[Branch, list[Seen]] = {}
         self._parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._removers: list[Remove] = []
         self._end_watch: Remove | None = None
@@ -52,22 +71,33 @@ class AttentionReader:
                 self._removers.append(watch(module, "get_attention_scores", self._scores(module)))
 
     def detach(self) -> None:
-        self.end()
+        self._stop()
         while self._removers:
             self._removers.pop()()
 
-    def begin(self, batch: int, rows: slice, words: Tensor) -> None:
+    def begin(self, batch: int, readings: Sequence[Reading], layout: Layout | None) -> None:
         """An evaluation of the denoiser begins.
 
-        batch: its rows; rows: those that carry the prompt, one per image. words: float32 (images, text positions,
-        words), 1 where a position belongs to a word.
+        batch: its rows. layout: for joint attention; None where the keys are the text alone.
         """
-        self.end()
-        self._batch, self._rows, self._words, self.taken = batch, rows, words, {}
-        self._end_watch = watch(F, "scaled_dot_product_attention", self._attention)
+        self._stop()
+        self._batch, self._readings, self._layout = batch, readings, layout
+        self.taken, self._seen, self._read = {}, {}, set()
+        if readings:
+            self._end_watch = watch(F, "scaled_dot_product_attention", self._attention)
 
     def end(self) -> None:
-        """The evaluation is over, or was interrupted."""
+        """The evaluation is over: compute what was left for its end."""
+        self._stop()
+        seen, self._seen = self._seen, {}
+        with torch.no_grad():
+            for reading in self._readings:
+                if parts := seen.get(reading.branch):
+                    with _exact(parts[0].query.device):
+                        self.taken[reading.branch] = cross(parts, reading.targets.whole, self.heads)
+        self._readings = ()
+
+    def _stop(self) -> None:
         if self._end_watch is not None:
             self._end_watch()
         self._end_watch, self._site, self._parts = None, None, []
@@ -85,15 +115,18 @@ class AttentionReader:
         if threading.get_ident() == self._thread:
             self._site, self._parts = None, []
 
-    def _attention(
-        self, original: Callable[..., Tensor], query: Tensor, key: Tensor, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        output = original(query, key, *args, **kwargs)
-        if self._reads(key) and len(query) == self._batch:
-            mask = args[1] if len(args) > 1 else kwargs.get("attn_mask")
-            scale = kwargs.get("scale")
-            self._read(query, key, mask, query.shape[-1] ** -0.5 if scale is None else scale)
-        return output
+    def _attention(self, original: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        if self._site is None or self._site in self._read or threading.get_ident() != self._thread:
+            return original(*args, **kwargs)
+        call = Call(*args, **kwargs)
+        if len(call.query) != self._batch:
+            return original(*args, **kwargs)
+        if self._layout is None:
+            output = original(*args, **kwargs)
+            if self._is_text(call.key):
+                self._keep(call.query, call.key, call.attn_mask, call.factor)
+            return output
+        return self._joint(call, lambda: original(*args, **kwargs), original is _BUILT_IN)
 
     def _scores(self, module: Any) -> Callable[..., Tensor]:
         """For the eager and sliced processors: heads and batch in one dimension, in one part or several."""
@@ -102,7 +135,8 @@ class AttentionReader:
             original: Callable[..., Tensor], query: Tensor, key: Tensor, attention_mask: Tensor | None = None
         ) -> Tensor:
             output = original(query, key, attention_mask)
-            if self._reads(key):
+            inside = self._site is not None and threading.get_ident() == self._thread
+            if inside and self._layout is None and self._site not in self._read and self._is_text(key):
                 self._parts.append((query, key, attention_mask))
                 heads = int(module.heads)
                 if sum(len(part[0]) for part in self._parts) == self._batch * heads:
@@ -110,36 +144,49 @@ class AttentionReader:
                     self._parts = []
                     whole = None if masks[0] is None else torch.cat(masks).unflatten(0, (-1, heads))
                     q, k = (torch.cat(parts).unflatten(0, (-1, heads)) for parts in (queries, keys))
-                    self._read(q, k, whole, float(module.scale))
+                    self._keep(q, k, whole, float(module.scale))
             return output
 
         return watcher
 
-    def _reads(self, key: Tensor) -> bool:
+    def _is_text(self, key: Tensor) -> bool:
         """Whether this call is the prompt's: an IP-Adapter attends again, to as many keys as its picture has."""
-        return (
-            self._site is not None
-            and self._site not in self.taken
-            and threading.get_ident() == self._thread
-            and key.shape[-2] == self._words.shape[1]
-        )
+        return key.shape[-2] == self._readings[0].targets.whole.shape[1]
 
-    def _read(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> None:
+    def _keep(self, query: Tensor, key: Tensor, mask: Tensor | None, factor: float) -> None:
+        """Cross-attention is computed at the end of the evaluation, all sites of one shape together."""
         assert self._site is not None
-        with torch.no_grad(), _exact(query.device):
-            q, k = query[self._rows].float(), key[self._rows].float()
-            scores = torch.matmul(q, k.transpose(-1, -2)).mul_(scale)
-            if mask is not None:
-                part = mask[self._rows] if mask.ndim == 4 and len(mask) == len(query) else mask
-                scores = scores.masked_fill(~part, -torch.inf) if part.dtype == torch.bool else scores + part.float()
-            shares = scores.softmax(dim=-1)
-            if mask is not None:
-                shares = shares.nan_to_num(0.0)  # a row that may look at nothing looks at nothing
-            shares = shares if self.heads else shares.mean(dim=1, keepdim=True)
-            self.taken[self._site] = torch.matmul(shares, self._words[:, None]).to(torch.float16)
+        self._read.add(self._site)
+        for reading in self._readings:
+            rows = reading.rows
+            part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
+            seen = Seen(self._site, query[rows].detach(), key[rows].detach(), part, factor)
+            self._seen.setdefault(reading.branch, []).append(seen)
+
+    def _joint(self, call: Call, original: Callable[[], Tensor], built_in: bool) -> Tensor:
+        """built_in: whether `original` is torch's own function, and nobody else's that must see the call too."""
+        assert self._site is not None
+        assert self._layout is not None
+        keys = call.key.shape[2]
+        found = [[self._layout(keys, length) for length in reading.targets.lengths] for reading in self._readings]
+        if call.query.shape[2] != keys or any(place is None for places in found for place in places):
+            return original()
+        self._read.add(self._site)
+        output, lse = answer(call, original) if built_in else (original(), None)
+        with torch.no_grad(), _exact(call.query.device):
+            for reading, places in zip(self._readings, found, strict=True):
+                maps = [
+                    joint(call, lse, row, *place, columns, self.heads)
+                    for row, place, columns in zip(
+                        range(reading.rows.start, reading.rows.stop), places, reading.targets.columns, strict=True
+                    )
+                    if place is not None
+                ]
+                self.taken.setdefault(reading.branch, {})[self._site] = torch.stack(maps)
+        return output
 
 
-@contextlib.contextmanager
+@contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
     """float32 products stay float32: no autocast, no TF32."""
     tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32

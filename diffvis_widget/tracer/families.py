@@ -1,18 +1,22 @@
 """What differs from one model family to the next, a few lines each: where its words meet the image.
 
-To add a family: an entry in `FAMILIES` that finds the denoiser, its word-attention modules, which rows of the batch
-carry the prompt, and how a number of image positions is laid out as a grid.
+To add a family: an entry in `FAMILIES` that names the denoiser's class, its word-attention modules, the argument that
+carries the text, the tokenizers whose words that text is, and (joint attention) where the text lies in the keys.
+`tests/tracer/test_families.py` then proves it against a naive softmax.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
 
 from diffvis_widget.traces import Layer
+
+from . import layouts
+from .streams import Stream, after_template, attended, first_and_last
 
 Size = tuple[int, int]
 
@@ -22,19 +26,40 @@ class Family:
     """How to read one kind of denoiser."""
 
     name: str
-    denoiser: str
-    """Attribute of the pipeline that holds the denoiser."""
-    kind: Literal["cross", "joint"]
+    models: tuple[str, ...]
+    """Class names of the denoisers; a subclass counts too."""
     sites: Callable[[nn.Module], dict[str, nn.Module]]
     """The modules in which image positions attend to the prompt, by dotted path, in order of execution."""
-    text: str
-    """Argument of the denoiser's forward that carries the text embeddings."""
-    conditional: Callable[[Any, int, int], slice]
-    """(pipeline, rows of the batch, images) -> the rows that carry the prompt."""
-    grid: Callable[[int, Size], Size | None]
-    """(image positions of a site, (h, w) of the latents) -> (h, w) of its maps."""
-    default: Callable[[Layer, Sequence[Layer]], bool]
+    streams: tuple[Stream, ...]
+    """The tokenizers whose tokens make up the text keys, in their order."""
+    kind: Literal["cross", "joint"] = "joint"
+    denoiser: str = "transformer"
+    """Attribute of the pipeline that holds the denoiser."""
+    text: str = "encoder_hidden_states"
+    """Argument of the denoiser's forward that carries the text embeddings, one row per row of the batch."""
+    encoded: tuple[int, int | None] = (0, 1)
+    """Where `encode_prompt` returns the prompt's and the negative prompt's embeddings; None: by a call of its own."""
+    calls: int = 1
+    """How many calls of `encode_prompt` encode one prompt (one per text encoder in HunyuanDiT)."""
+    lengths: Callable[[Sequence[Any]], list[int]] = layouts.own_lengths
+    """(results of those calls) -> number of text positions of each row."""
+    negative_first: bool = True
+    """Whether a batch that holds both branches begins with the negative prompt's."""
+    layout: layouts.Place | None = None
+    """Joint attention: (keys, text positions, image positions) -> where text and image lie in the sequence."""
+    patch: int = 1
+    """Latent pixels along one side of an image position. U-Nets have several grids: see `grid`."""
+    packing: int | None = None
+    """The loop keeps latents as rows, one per square of this many pixels along one side; None: (C, h, w)."""
+    default: Callable[[Layer, Sequence[Layer]], bool] = layouts.every_layer
     """Whether a layer, among all of them, belongs to the mean that heat_map shows when no layer is asked for."""
+
+    def grid(self, positions: int, latents: Size) -> Size | None:
+        """(h, w) of a site's maps from its image positions and the size of the latents."""
+        if self.denoiser == "unet":
+            return layouts.halved(positions, latents)
+        height, width = latents[0] // self.patch, latents[1] // self.patch
+        return (height, width) if height * width == positions else None
 
 
 def _unet_sites(denoiser: nn.Module) -> dict[str, nn.Module]:
@@ -50,49 +75,147 @@ def _unet_sites(denoiser: nn.Module) -> dict[str, nn.Module]:
     return dict(sorted(found.items(), key=lambda item: blocks.get(item[0].split(".")[0], 1)))
 
 
-def _halved_grid(positions: int, latents: Size) -> Size | None:
-    """The latent grid halved until it has that many positions; diffusers rounds odd sides up or down by config."""
-    for up in (1, 0):
-        height, width = latents
-        while height * width > positions:
-            height, width = (height + up) // 2, (width + up) // 2
-            if height * width == positions:
-                break
-            if not height * width or height * width == 1:
-                break
-        if height * width == positions:
-            return height, width
-    return None
+def _sites(*ends: str) -> Callable[[nn.Module], dict[str, nn.Module]]:
+    """Attention modules of the main blocks, by how their path ends; refiners of the text alone lie elsewhere."""
+
+    def find(denoiser: nn.Module) -> dict[str, nn.Module]:
+        return {
+            name: module
+            for name, module in denoiser.named_modules()
+            if hasattr(module, "processor") and name.endswith(ends) and "refiner" not in name
+        }
+
+    return find
 
 
-def _unet_rows(pipe: Any, rows: int, images: int) -> slice:
-    """diffusers' U-Net pipelines put the unconditional half first, and rows with perturbed self-attention last."""
-    last = rows - images if getattr(pipe, "do_perturbed_attention_guidance", False) else rows
-    return slice(last - images, last)
-
-
-def _fine_enough(layer: Layer, layers: Sequence[Layer]) -> bool:
-    """The cross-attention layers on grids of 64 positions or more; where there are none, those on the finest grid.
-
-    Measured on the scenes model (`python -m diffvis_widget.scenes.localize`): on 12 x 12 a word's attention inside its
-    ground-truth mask is three to nine times that outside; on 6 x 6 and 3 x 3 it is hardly above chance.
-    """
-    cells = [one.grid[0] * one.grid[1] for one in layers]
-    own = layer.grid[0] * layer.grid[1]
-    return own >= min(64, max(cells))
-
-
-UNET = Family(
-    name="cross-attention U-Net",
-    denoiser="unet",
-    kind="cross",
-    sites=_unet_sites,
-    text="encoder_hidden_states",
-    conditional=_unet_rows,
-    grid=_halved_grid,
-    default=_fine_enough,
+FAMILIES = (
+    Family(
+        name="cross-attention U-Net",
+        models=("UNet2DConditionModel",),
+        denoiser="unet",
+        kind="cross",
+        sites=_unet_sites,
+        streams=(Stream(("tokenizer", "tokenizer_2")),),
+        default=layouts.fine_enough,
+    ),
+    Family(
+        name="PixArt",
+        models=("PixArtTransformer2DModel",),
+        kind="cross",
+        sites=_sites(".attn2"),
+        streams=(Stream(("tokenizer",)),),
+        encoded=(0, 2),
+        patch=2,
+    ),
+    Family(
+        name="Sana",
+        models=("SanaTransformer2DModel",),
+        kind="cross",
+        sites=_sites(".attn2"),
+        streams=(Stream(("tokenizer",), take=first_and_last),),
+        encoded=(0, 2),
+    ),
+    Family(
+        name="HunyuanDiT",
+        models=("HunyuanDiT2DModel",),
+        kind="cross",
+        sites=_sites(".attn2"),
+        streams=(Stream(("tokenizer",), "CLIP"), Stream(("tokenizer_2",), "T5")),
+        calls=2,
+        lengths=layouts.summed_lengths,
+        patch=2,
+    ),
+    Family(
+        name="Stable Diffusion 3",
+        models=("SD3Transformer2DModel",),
+        sites=_sites(".attn"),  # attn2 of SD3.5 is the image's alone
+        streams=(Stream(("tokenizer", "tokenizer_2"), "CLIP"), Stream(("tokenizer_3",), "T5")),
+        layout=layouts.image_first,
+        patch=2,
+    ),
+    Family(
+        name="FLUX.1",
+        models=("FluxTransformer2DModel",),
+        sites=_sites(".attn"),
+        streams=(Stream(("tokenizer_2",)),),
+        encoded=(0, None),
+        layout=layouts.text_first,
+        patch=2,
+        packing=2,
+    ),
+    Family(
+        name="Chroma",
+        models=("ChromaTransformer2DModel",),
+        sites=_sites(".attn"),
+        streams=(Stream(("tokenizer",)),),
+        encoded=(0, 3),
+        layout=layouts.text_first,
+        patch=2,
+        packing=2,
+    ),
+    Family(
+        name="FLUX.2",
+        models=("Flux2Transformer2DModel",),
+        sites=_sites(".attn"),
+        streams=(Stream(("tokenizer",)),),
+        encoded=(0, None),
+        layout=layouts.text_first,
+        packing=1,
+    ),
+    Family(
+        name="Qwen-Image",
+        models=("QwenImageTransformer2DModel",),
+        sites=_sites(".attn"),
+        streams=(Stream(("tokenizer",), take=after_template),),
+        encoded=(0, None),
+        layout=layouts.text_first,
+        patch=2,
+        packing=2,
+    ),
+    Family(
+        name="AuraFlow",
+        models=("AuraFlowTransformer2DModel",),
+        sites=_sites(".attn"),
+        streams=(Stream(("tokenizer",)),),
+        encoded=(0, 2),
+        layout=layouts.before_image,
+        patch=2,
+    ),
+    Family(
+        name="Lumina 2",
+        models=("Lumina2Transformer2DModel",),
+        sites=_sites(".attn"),
+        streams=(Stream(("tokenizer",), take=attended),),
+        encoded=(0, 2),
+        lengths=layouts.masked_lengths,
+        layout=layouts.text_first,
+        patch=2,
+    ),
+    Family(
+        name="Z-Image",
+        models=("ZImageTransformer2DModel",),
+        sites=_sites(".attention"),
+        text="cap_feats",
+        streams=(Stream(("tokenizer",), take=attended),),
+        negative_first=False,
+        layout=layouts.padded_image_first,
+        patch=2,
+    ),
+    Family(
+        name="HiDream",
+        models=("HiDreamImageTransformer2DModel",),
+        sites=_sites(".attn1"),
+        text="encoder_hidden_states_t5",
+        streams=(Stream(("tokenizer_3",), "T5"), Stream(("tokenizer_4",), "Llama", times=2)),
+        lengths=layouts.hidream_lengths,
+        layout=layouts.image_first,
+        patch=2,
+    ),
 )
-FAMILIES = (UNET,)
+
+
+_DENOISERS = ("unet", "transformer")
+_UNKNOWN = Family(name="", models=(), sites=lambda denoiser: {}, streams=())
 
 
 def plain(denoiser: Any) -> Any:
@@ -103,16 +226,21 @@ def plain(denoiser: Any) -> Any:
 def find(pipe: Any) -> tuple[Family, nn.Module]:
     """The family of a pipeline and its denoiser (as the pipeline holds it).
 
-    Raises TypeError for something that is no pipeline, ValueError for a pipeline whose denoiser cannot be read.
+    A denoiser of no known family, or without attention to words, gets a `Family` without sites: its run is traced
+    without word maps. Raises TypeError for something that is no pipeline, ValueError for one without a denoiser.
     """
     if not (callable(pipe) and isinstance(getattr(pipe, "components", None), dict)):
         raise TypeError(f"pipe must be a diffusers pipeline, not {type(pipe).__name__}")
-    for family in FAMILIES:
-        denoiser = getattr(pipe, family.denoiser, None)
-        if isinstance(denoiser, nn.Module) and family.sites(plain(denoiser)):
-            return family, denoiser
-    looked = ", ".join(f"`{family.denoiser}` ({family.name})" for family in FAMILIES)
-    raise ValueError(f"{type(pipe).__name__} has no denoiser that can be read; looked for {looked}")
+    for name in _DENOISERS:
+        denoiser = getattr(pipe, name, None)
+        if isinstance(denoiser, nn.Module):
+            classes = {base.__name__ for base in type(plain(denoiser)).__mro__}
+            for family in FAMILIES:
+                if family.denoiser == name and classes & set(family.models) and family.sites(plain(denoiser)):
+                    return family, denoiser
+            return replace(_UNKNOWN, name=type(plain(denoiser)).__name__, denoiser=name), denoiser
+    looked = ", ".join(f"`{name}`" for name in _DENOISERS)
+    raise ValueError(f"{type(pipe).__name__} has no denoiser that can be watched; looked for {looked}")
 
 
 def is_compiled(denoiser: nn.Module) -> bool:

@@ -36,6 +36,10 @@ class _Interception:
             vars(call)["__wrapped__"] = self.original
         return call(*args, **kwargs)
 
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        """As an attribute of a class it is a method, as the original is."""
+        return self if instance is None else functools.partial(self, instance)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A deep copy of the owner gets its own unwatched method: it must not act on the original."""
         copied = memo.get(id(self.owner))
@@ -49,7 +53,7 @@ def watch(owner: Any, name: str, watcher: Watcher) -> Callable[[], None]:
         interception = present if isinstance(present, _Interception) else _Interception(owner, name)
         interception.watchers = (*interception.watchers, watcher)
         if present is not interception:
-            vars(owner)[name] = interception
+            _put(owner, name, interception)
 
     def remove() -> None:
         with _guard:
@@ -57,11 +61,18 @@ def watch(owner: Any, name: str, watcher: Watcher) -> Callable[[], None]:
             # somebody who replaced the attribute meanwhile keeps their replacement; ours then only passes calls on
             if not interception.watchers and vars(owner).get(name) is interception:
                 if interception.own:
-                    vars(owner)[name] = interception.original
+                    _put(owner, name, interception.original)
                 else:
                     del vars(owner)[name]
 
     return remove
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    if isinstance(owner, type):
+        setattr(owner, name, value)  # a class shows its attributes as a read-only mapping
+    else:
+        vars(owner)[name] = value
 
 
 def unwatched(owner: Any, name: str) -> Any:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .layouts import unpacked
 from .locks import denoiser_lock, own_decoding
 
 Images = NDArray[np.uint8]
@@ -23,8 +24,10 @@ def decode(pipe: Any, latents: Latents) -> Images:
     """
     if latents.ndim != 4:
         raise ValueError(f"latents must be (n, C, h, w), not of shape {tuple(latents.shape)}")
-    vae = pipe.vae
+    vae = autoencoder(pipe)
     tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
+    if vae is None:  # a model that paints pixels
+        return to_pixels(tensor.float())
     with torch.no_grad(), own_decoding():
         # SDXL's VAE overflows in half precision: its pipeline decodes in float32, and says so in the VAE's config
         upcast = vae.dtype == torch.float16 and bool(getattr(vae.config, "force_upcast", False))
@@ -32,7 +35,8 @@ def decode(pipe: Any, latents: Latents) -> Images:
             vae.to(torch.float32)
         try:
             tensor = tensor.to(device=pipe._execution_device, dtype=vae.dtype)
-            return to_pixels(vae.decode(to_vae(vae, tensor), return_dict=False)[0])
+            asked = {} if vae is getattr(pipe, "vae", None) else {"force_not_quantize": True}  # Kandinsky's MoVQ
+            return to_pixels(vae.decode(to_vae(vae, tensor), return_dict=False, **asked)[0])
         finally:
             if upcast:
                 vae.to(torch.float16)
@@ -48,10 +52,30 @@ def decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
     return run
 
 
+def autoencoder(pipe: Any) -> Any:
+    """What turns the pipeline's latents into pictures; None for a model that paints pixels."""
+    vae = getattr(pipe, "vae", None)
+    return getattr(pipe, "movq", None) if vae is None else vae
+
+
 def to_vae(vae: Any, latents: Tensor) -> Tensor:
     """Undo the scaling that a pipeline's loop keeps its latents in, as diffusers' pipelines do."""
     config = vae.config
-    scaling = float(config.scaling_factor)
+    if getattr(vae, "bn", None) is not None:  # FLUX.2: normalised in squares of two by two
+        size = (2 * latents.shape[2], 2 * latents.shape[3])
+        mean = vae.bn.running_mean.view(1, -1, 1, 1).to(latents.device, latents.dtype)
+        variance = vae.bn.running_var.view(1, -1, 1, 1) + config.batch_norm_eps
+        return unpacked(
+            (latents * torch.sqrt(variance).to(latents.device, latents.dtype) + mean).flatten(2).mT, size, 2
+        )
+    if getattr(config, "z_dim", None) is not None:  # Qwen-Image: a video of one frame
+        means = torch.tensor(config.latents_mean).view(1, -1, 1, 1).to(latents.device, latents.dtype)
+        scales = 1.0 / torch.tensor(config.latents_std).view(1, -1, 1, 1).to(latents.device, latents.dtype)
+        return (latents / scales + means)[:, :, None]
+    scaling = getattr(config, "scaling_factor", None)
+    if scaling is None:
+        return latents
+    scaling = float(scaling)
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is not None and std is not None:
         means = torch.tensor(mean, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
@@ -64,6 +88,7 @@ def to_vae(vae: Any, latents: Tensor) -> Tensor:
 
 def to_pixels(decoded: Tensor) -> Images:
     """VAE output (n, 3, H, W) in -1..1 to uint8 (n, H, W, 3), in the order of operations of VaeImageProcessor."""
+    decoded = decoded[:, :, 0] if decoded.ndim == 5 else decoded
     pictures = (decoded * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
     return np.round(pictures * 255).astype(np.uint8)
 

@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffvis_widget.traces import Layer, Record, Step, Trace
+from diffvis_widget.traces import Layer, Record, Step, Trace, Word
+from diffvis_widget.traces.maps import StepMaps
 from diffvis_widget.traces.model import Decoder, Keep
 from diffvis_widget.traces.resize import mean_maps
 
+from .attention import Branch
 from .families import Family
 from .prediction import NoiseLevels
 from .request import Request
@@ -36,7 +38,7 @@ class Captured:
     output: Tensor
     result: Tensor
     halves: tuple[Tensor, Tensor] | None
-    maps: dict[str, Tensor]
+    maps: dict[Branch, dict[str, Tensor]]
     prompt_matches: Tensor | None
     arrived: torch.cuda.Event | None = None
 
@@ -68,7 +70,6 @@ class Run:
         self,
         family: Family,
         request: Request,
-        matrix: Tensor,
         levels: NoiseLevels,
         heads: Mapping[str, int],
         keep: Keep,
@@ -78,7 +79,6 @@ class Run:
     ) -> None:
         self.family = family
         self.request = request
-        self.matrix = matrix
         self.levels = levels
         self.heads = heads
         self.keep: Keep = keep
@@ -88,6 +88,7 @@ class Run:
         self.traces: list[Trace] = []
         self.steps = 0
         self.last_result: Tensor | None = None
+        self._ran: dict[Branch, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._waiting: deque[Captured] = deque()
 
     def add(self, captured: Captured, device: torch.device) -> None:
@@ -121,7 +122,9 @@ class Run:
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:
             self._open(captured, size)
+        ran = captured.maps.get("prompt", {})
         for image, trace in enumerate(self.traces):
+            reused = tuple(index for index, layer in enumerate(trace.layers) if layer.name not in ran)
             trace.append(
                 Record(
                     step=step,
@@ -130,27 +133,32 @@ class Run:
                     prediction=clean[image],
                     guidance=None if guidance is None else guidance[image],
                     visible=level.visible,
-                    maps=self._maps(captured, trace, image),
+                    maps=self._maps(ran, trace, trace.words, image),
+                    negative=self._negative(captured, trace, image),
+                    reused=reused,
                 )
             )
+        self._ran.update({branch: {**self._ran.get(branch, {}), **maps} for branch, maps in captured.maps.items()})
         self.steps += 1
         return step
 
     def _open(self, captured: Captured, size: tuple[int, int]) -> None:
         """Make the traces: only now is it known on which grids the layers work."""
         layers: list[Layer] = []
-        for name, maps in captured.maps.items():
+        for name, maps in captured.maps.get("prompt", {}).items():
             grid = self.family.grid(int(maps.shape[2]), size)
             if grid is None:
                 raise RuntimeError(f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents")
             layers.append(Layer(name, self.family.kind, self.heads[name], grid, False))
         layers = [Layer(one.name, one.kind, one.heads, one.grid, self.family.default(one, layers)) for one in layers]
+        negative = self.request.negative
         for image in range(self.request.images):
             self.traces.append(
                 Trace(
-                    prompt=self.request.prompts[image],
-                    negative_prompt=self.request.negatives[image],
-                    words=self.request.words[image],
+                    prompt=self.request.prompt.typed[image] or "",
+                    negative_prompt=None if negative is None else negative.typed[image],
+                    words=self.request.prompt.words[image],
+                    negative_words=negative.words[image] if negative is not None and negative.typed[image] else None,
                     layers=layers,
                     keep=self.keep,
                     meta={
@@ -163,18 +171,30 @@ class Run:
                 )
             )
 
-    def _maps(self, captured: Captured, trace: Trace, image: int) -> tuple[NDArray[np.float16], ...]:
-        words = trace.words
+    def _negative(self, captured: Captured, trace: Trace, image: int) -> StepMaps | None:
+        """None at steps that were made without guidance."""
+        if trace.negative_words is None or "negative" not in captured.maps:
+            return None
+        return self._maps(captured.maps["negative"], trace, trace.negative_words, image, "negative")
+
+    def _maps(
+        self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, branch: Branch = "prompt"
+    ) -> StepMaps:
         maps: list[NDArray[np.float16]] = []
+        unread = [index for index, word in enumerate(words) if word.kind == "padding"]
         for layer in trace.layers:
             heads = layer.heads if self.keep == "heads" else 1
-            if layer.name not in captured.maps:  # skipped at this step, by a cache for example
+            source = ran.get(layer.name, self._ran.get(branch, {}).get(layer.name))
+            if source is None:
                 maps.append(np.full((heads, len(words), *layer.grid), np.nan, dtype=np.float16))
                 continue
-            taken = captured.maps[layer.name][image, :, :, : len(words)].numpy()
+            taken = source[image, :, :, : len(words)].numpy()
             laid = np.moveaxis(taken, -1, 1).reshape(taken.shape[0], len(words), *layer.grid)
-            maps.append(np.ascontiguousarray(laid))
-        if self.keep != "words":
+            laid = np.array(laid, dtype=np.float16, order="C")
+            if layer.kind == "joint":
+                laid[:, unread] = np.nan
+            maps.append(laid)
+        if self.keep != "words" or not maps:
             return tuple(maps)
         chosen = [maps[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
         return (mean_maps(chosen)[None].astype(np.float16),)

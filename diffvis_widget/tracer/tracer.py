@@ -22,13 +22,14 @@ from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.model import Keep
 
 from . import families
-from .attention import AttentionReader
+from .attention import AttentionReader, Branch, Layout, Reading
 from .hooks import watch
+from .layouts import unpacked
 from .locks import is_own_decoding, lock_of
 from .meta import describe
 from .prediction import NoiseLevels, is_second_order, kind_of
-from .preview import decoder, to_pixels, to_vae
-from .request import Request, read_request
+from .preview import autoencoder, decoder, to_pixels, to_vae
+from .request import Encoded, Request, encode, own_calls, read_request, unread
 from .run import Captured, Run, fetch
 
 _KEEPS = ("words", "layers", "heads")
@@ -71,14 +72,22 @@ class Tracer:
 
     def _forget(self) -> None:
         self._run: Run | None = None
-        self._request: Request | None = None
+        self._encoded: list[Encoded] = []
         self._levels: NoiseLevels | None = None
         self._seeds: list[int | None] = [None]
-        self._raw: Tensor | None = None
-        self._rows = slice(0, 0)
-        self._matches: Tensor | None = None
+        self._images: int | None = None
+        self._cells: int | None = None
+        self._size: tuple[int, int] | None = None
+        self._forget_step()
         self._scheduler: Any = None
         self._scheduler_off: list[Callable[[], None]] = []
+
+    def _forget_step(self) -> None:
+        """What was seen of the evaluations since the last step of the scheduler."""
+        self._now: dict[Branch, slice] = {}
+        self._raw: dict[Branch, Tensor] = {}
+        self._maps: dict[Branch, dict[str, Tensor]] = {}
+        self._matches: Tensor | None = None
 
     # -- the block -------------------------------------------------------------------------------------------------
 
@@ -98,6 +107,12 @@ class Tracer:
                 "the denoiser is compiled by torch.compile, which hides its attention; "
                 'pass compiled="eager" to run it uncompiled while it is traced'
             )
+        if not sites:
+            warnings.warn(
+                f"{type(self.pipe).__name__} is traced without word maps: its denoiser, a {self._family.name}, has no "
+                "attention to words that is known here. To add it, write an entry in diffvis_widget/tracer/families.py",
+                stacklevel=2,
+            )
         with ExitStack() as stack:
             lock = lock_of(denoiser)
             lock.acquire()
@@ -116,8 +131,8 @@ class Tracer:
             for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
                 if hasattr(self.pipe, name):
                     stack.callback(watch(self.pipe, name, watcher))
-            if getattr(self.pipe, "vae", None) is not None:
-                stack.callback(watch(self.pipe.vae, "decode", self._decode))
+            if (vae := autoencoder(self.pipe)) is not None:
+                stack.callback(watch(vae, "decode", self._decode))
             stack.callback(self._leave_scheduler)
             self._watch_scheduler()
             self._active = stack.pop_all()
@@ -163,20 +178,38 @@ class Tracer:
         return threading.get_ident() != self._thread or self._active is None
 
     def _encode_prompt(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not self._elsewhere():
-            self._close_run()
-        result = original(*args, **kwargs)
-        if not self._elsewhere():
-            self._watch_scheduler()
-            self._request = read_request(self.pipe, original, result, args, kwargs)
-        return result
+        if self._elsewhere():
+            return original(*args, **kwargs)
+        self._close_run()
+        encoded = encode(original, args, kwargs)
+        self._watch_scheduler()
+        self._encoded.append(encoded)
+        return encoded.result
 
     def _prepare_latents(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
         if not self._elsewhere():
-            generator = inspect.signature(original).bind(*args, **kwargs).arguments.get("generator")
+            asked = inspect.signature(original).bind(*args, **kwargs).arguments
+            generator = asked.get("generator")
             generators = generator if isinstance(generator, list) else [generator]
             self._seeds = [None if one is None else int(one.initial_seed()) for one in generators] or [None]
-        return original(*args, **kwargs)
+            self._note_latents(result if isinstance(result, Tensor) else result[0], asked)
+        return result
+
+    def _note_latents(self, latents: Tensor, asked: dict[str, Any]) -> None:
+        """How many images are made, and on how many positions: before the denoiser has seen the first."""
+        self._images = len(latents)
+        side = self._family.packing
+        if latents.ndim == 3 and side is not None:
+            # a pipeline rounds to whole squares of two latent pixels
+            half = [int(asked[name]) // (2 * self.pipe.vae_scale_factor) for name in ("height", "width")]
+            self._size = (half[0] * side, half[1] * side)
+            self._cells = latents.shape[1]
+            if half[0] * half[1] != self._cells:
+                raise RuntimeError(f"{self._cells} rows of latents do not make a picture of {half[0]} x {half[1]}")
+        else:
+            self._size = (latents.shape[-2], latents.shape[-1])
+            self._cells = (self._size[0] // self._family.patch) * (self._size[1] // self._family.patch)
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
@@ -186,42 +219,88 @@ class Tracer:
         return result
 
     def _denoiser_begins(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if self._elsewhere() or (self._request is None and self._run is None):
+        if self._elsewhere() or not self._reader.sites or not (self._encoded or self._run):
             return
         text = kwargs.get(self._family.text)
         if text is None:
             names = list(inspect.signature(module.forward).parameters)
             text = args[names.index(self._family.text)]
-        batch = int(text.shape[0])
         if self._run is None:
             self._open_run(text)
         run = self._run
         assert run is not None
-        rows = self._family.conditional(self.pipe, batch, run.request.images)
-        if rows.start >= 0 and text.shape[1] == run.matrix.shape[1]:
-            self._rows = rows
-            self._reader.begin(batch, rows, run.matrix)
+        # one evaluation of each branch counts for a step: some guidance methods make more
+        self._now = {
+            branch: rows for branch, rows in self._branches(run.request, text).items() if branch not in self._raw
+        }
+        readings = [
+            Reading(branch, rows, side.targets(text[0].device, padding=self._family.kind == "cross"))
+            for branch, rows in self._now.items()
+            for side in [run.request.prompt if branch == "prompt" else run.request.negative]
+            if side is not None and (branch == "prompt" or side.written) and side.fits(text)
+        ]
+        self._reader.begin(len(text), readings, self._layout())
+
+    def _layout(self) -> Layout | None:
+        place, cells = self._family.layout, self._cells
+        if place is None or cells is None:
+            return None
+        return lambda keys, text: place(keys, text, cells)
+
+    def _branches(self, request: Request, text: Any) -> dict[Branch, slice]:
+        """Which rows of this evaluation's batch carry which prompt."""
+        images, rows = request.images, len(text)
+        if rows == images:
+            return {self._branch_of(request, text): slice(0, rows)}
+        # rows with perturbed self-attention repeat the prompt behind the others
+        last = rows - images if getattr(self.pipe, "do_perturbed_attention_guidance", False) else rows
+        if last == images:
+            return {"prompt": slice(0, images)}
+        first, second = slice(0, images), slice(last - images, last)
+        return (
+            {"prompt": second, "negative": first}
+            if self._family.negative_first
+            else {"prompt": first, "negative": second}
+        )
+
+    def _branch_of(self, request: Request, text: Any) -> Branch:
+        """Which prompt a batch of one branch carries. Pipelines hand on what they encoded: the same tensors."""
+        if request.negative is None or request.prompt.holds(text):
+            return "prompt"
+        if request.negative.holds(text) or "prompt" in self._raw:
+            return "negative"
+        return "negative" if not request.prompt.recognises(text) and request.negative.recognises(text) else "prompt"
 
     def _denoiser_ends(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._elsewhere() or self._run is None:
+        if self._elsewhere() or self._run is None or not self._reader.sites:
             return
         self._reader.end()
+        for branch, maps in self._reader.taken.items():
+            self._maps.setdefault(branch, maps)
+        self._reader.taken = {}
         if output is not None:
-            self._raw = output[0]
+            raw = output[0]
+            for branch, rows in self._now.items():
+                self._raw[branch] = raw[rows] if isinstance(raw, Tensor) else torch.stack(list(raw[rows]))
+        self._now = {}
 
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        run = None if self._elsewhere() else self._run
-        if run is None:
+        if self._elsewhere():
             return original(*args, **kwargs)
         asked = inspect.signature(original).bind(*args, **kwargs).arguments
+        if self._run is None and not self._reader.sites and self._levels is not None:
+            self._start(unread(self._encoded, len(asked["sample"])))
+        run = self._run
+        if run is None:
+            return original(*args, **kwargs)
         device = asked["sample"].device
         second = is_second_order(self._scheduler)
-        sample, output = fetch(asked["sample"]), fetch(asked["model_output"])
+        sample, output = fetch(self._square(asked["sample"])), fetch(self._square(asked["model_output"]))
         timestep = asked["timestep"]
         result = original(*args, **kwargs)
         index = getattr(self._scheduler, "step_index", None)
         self._check_seen(run)
-        run.last_result = result[0].detach()
+        run.last_result = self._square(result[0].detach())
         run.add(
             Captured(
                 index=None if index is None else index - 1,
@@ -229,15 +308,17 @@ class Tracer:
                 second_order=second,
                 sample=sample,
                 output=output,
-                result=fetch(result[0]),
-                halves=self._halves(run.request.images),
-                maps={name: fetch(maps, own=True) for name, maps in self._reader.taken.items()},
+                result=fetch(run.last_result),
+                halves=self._halves(),
+                maps={
+                    branch: {name: fetch(map_, own=True) for name, map_ in maps.items()}
+                    for branch, maps in self._maps.items()
+                },
                 prompt_matches=self._matches,
             ),
             device,
         )
-        self._raw, self._matches = None, None
-        self._reader.taken = {}
+        self._forget_step()
         self._announce(run.settle(wait=self._on_step is not None))
         return result
 
@@ -248,12 +329,14 @@ class Tracer:
             return result
         latents: Tensor = args[0] if args else kwargs["z"]
         last = run.last_result
-        if len(latents) == len(last) and latents.shape[1:] == last.shape[1:]:
+        if len(latents) == len(last) and latents.numel() == last.numel():
             run.settle(wait=True)
-            expected = to_vae(self.pipe.vae, last.to(latents.dtype))
+            vae = autoencoder(self.pipe)
+            expected = to_vae(vae, last.to(latents.dtype))
             # inpainting, or a callback, may change the latents after the last step
             same = torch.allclose(latents.float(), expected.float(), rtol=1e-2, atol=1e-3)
-            run.finish(None if same else _from_vae(self.pipe.vae, latents), to_pixels(result[0].detach()))
+            changed = None if same or latents.shape != last.shape else _from_vae(vae, latents)
+            run.finish(changed, to_pixels(result[0].detach()))
         return result
 
     # -- runs ------------------------------------------------------------------------------------------------------
@@ -275,25 +358,27 @@ class Tracer:
             self._scheduler_off.pop()()
         self._scheduler = None
 
-    def _open_run(self, text: Tensor) -> None:
+    def _open_run(self, text: Any) -> None:
         """The first evaluation of a call: `text` is what the denoiser was given, all rows of the batch."""
-        request, self._request = self._request, None
-        assert request is not None
-        rows = self._family.conditional(self.pipe, len(text), request.images)
-        prompt = request.embeddings.to(text.device, text.dtype)
-        if text.shape[1:] != prompt.shape[1:] or rows.start < 0:
+        encoded, self._encoded = self._encoded, []
+        request = read_request(self.pipe, self._family, own_calls(self._family, encoded, text), self._images)
+        rows = self._branches(request, text).get("prompt")
+        if rows is None or rows.stop > len(text) or not request.prompt.fits(text):
             raise RuntimeError(
-                f"the denoiser was given text of shape {tuple(text.shape)} for a prompt encoded to "
-                f"{tuple(prompt.shape)}: {type(self.pipe).__name__} feeds it in a way that cannot be traced"
+                f"the denoiser was given text of shape {_shape(text)} for a prompt encoded to "
+                f"{_shape(request.prompt.embeddings)}: {type(self.pipe).__name__} feeds it in a way that cannot be "
+                "traced"
             )
+        self._start(request)
         # compared on the device, read after the step
-        self._matches = fetch((text[rows] == prompt).all())
+        self._matches = fetch(request.prompt.equals(text[rows]))
+
+    def _start(self, request: Request) -> None:
         levels = self._levels or NoiseLevels(self._scheduler)
         planned = getattr(self.pipe, "_num_timesteps", None) or len(levels.timesteps)
         self._run = Run(
             family=self._family,
             request=request,
-            matrix=request.matrix(text.device),
             levels=levels,
             heads={name: int(getattr(module, "heads")) for name, module in self._reader.sites.items()},  # noqa: B009
             keep=self.keep,
@@ -311,17 +396,28 @@ class Tracer:
         if run is not None:
             run.settle(wait=True)
             self._finished += run.traces
-        self._raw, self._matches = None, None
+            self._encoded = []
+        self._forget_step()
         self._reader.end()
 
-    def _halves(self, images: int) -> tuple[Tensor, Tensor] | None:
-        """The denoiser's conditional and unconditional output, where the batch held both."""
-        if self._raw is None or self._rows.start < images:
+    def _halves(self) -> tuple[Tensor, Tensor] | None:
+        """The denoiser's conditional and unconditional output, where it was asked for both."""
+        if len(self._raw) < 2:
             return None
-        return fetch(self._raw[self._rows]), fetch(self._raw[:images])
+        return fetch(self._square(self._raw["prompt"])), fetch(self._square(self._raw["negative"]))
+
+    def _square(self, latents: Tensor) -> Tensor:
+        """Latents (n, C, h, w), however the pipeline's loop keeps them."""
+        if latents.ndim == 5:
+            return latents[:, :, 0]  # a video of one frame
+        side = self._family.packing
+        if latents.ndim == 3 and side is not None and self._size is not None:
+            # an editing model's output goes on with the picture it looks at
+            return unpacked(latents[:, : self._cells], self._size, side)
+        return latents
 
     def _check_seen(self, run: Run) -> None:
-        if run.last_result is None and not self._reader.taken:
+        if run.last_result is None and self._reader.sites and not self._maps:
             raise RuntimeError(
                 "no attention was seen while the denoiser ran: its processors compute it in a way that cannot be read; "
                 "call set_default_attn_processor() on the denoiser to trace it"
@@ -331,6 +427,10 @@ class Tracer:
         if self._on_step is not None:
             for step in steps:
                 self._on_step(step)
+
+
+def _shape(embeddings: Any) -> Any:
+    return tuple(embeddings.shape) if isinstance(embeddings, Tensor) else [tuple(row.shape) for row in embeddings]
 
 
 def _number(value: Any) -> float | None:

@@ -7,58 +7,104 @@ tokens that touch it. This serves every tokenizer with offsets (CLIP's BPE, Sent
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diffvis_widget.traces import Word
 from diffvis_widget.traces.text import split_words
 
 
+@dataclass(frozen=True)
+class Token:
+    """One token of a text encoder's input: the characters it covers, and whether it is special or read at all."""
+
+    text: str
+    start: int
+    end: int
+    special: bool
+    attended: bool
+
+
 @dataclass
 class _Group:
     start: int
     end: int
-    tokens: list[int]
+    tokens: list[int] = field(default_factory=list[int])
 
 
-def words_of(tokenizer: Any, text: str, length: int) -> list[Word] | None:
-    """The words of `text` along `length` text positions, padding last; None if they cannot be told.
-
-    They cannot where the tokenizer reports no offsets, or gives another number of positions than the denoiser sees.
-    """
-    if not getattr(tokenizer, "is_fast", False):
-        return None
-    options: dict[str, Any] = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
-    seen = tokenizer(text, padding="max_length", max_length=length, truncation=True, **options)
-    if len(seen["input_ids"]) != length:
-        return None
-    names: list[str] = tokenizer.convert_ids_to_tokens(seen["input_ids"])
-    groups = [_Group(start, end, []) for start, end in split_words(text)]
-    pieces: dict[int, str] = {}
-    others: list[Word] = []
-    padding: list[int] = []
-    for position, (start, end) in enumerate(seen["offset_mapping"]):
-        if not seen["attention_mask"][position]:
-            padding.append(position)
-        elif seen["special_tokens_mask"][position] or start == end or not groups:
-            others.append(Word(names[position], (position,), "special"))
-        else:
-            pieces[position] = text[start:end]
-            _assign(groups, position, start, end)
-    words = [
-        Word(
-            text[group.start : group.end],
-            tuple(group.tokens),
-            "word" if group.tokens else "truncated",
-            tuple(pieces[token] for token in group.tokens),
+def tokens_of(encoding: Any) -> list[Token]:
+    """The tokens of one text, from what a fast tokenizer (a `tokenizers.Encoding`) says of it."""
+    return [
+        Token(text, start, end, bool(special), bool(attended))
+        for text, (start, end), special, attended in zip(
+            encoding.tokens, encoding.offsets, encoding.special_tokens_mask, encoding.attention_mask, strict=True
         )
-        for group in groups
     ]
-    before = [word for word in others if not pieces or word.tokens[0] < min(pieces)]
-    after = [word for word in others if word not in before]
+
+
+def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = "") -> list[Word]:
+    """The words of `typed` along the positions of `tokens`, in order of position, padding last.
+
+    encoded: what the tokenizer was given, which may wrap the prompt in a template or have cleaned it.
+    """
+    first, last, shown = _find(encoded, typed, tokens)
+    zones = [(0, first, "template"), (first, last, "word"), (last, len(encoded), "template")]
+    groups: dict[int, list[_Group]] = {
+        zone: [_Group(start + a, start + b) for a, b in split_words(encoded[start:end])]
+        for zone, (start, end, _) in enumerate(zones)
+    }
+    # a template's own words are known by their tokens alone: those that the denoiser never sees are no words of it
+    others: list[tuple[int, Word]] = []
+    padding: list[int] = []
+    for position, token in enumerate(tokens):
+        if not token.attended:
+            padding.append(position)
+            continue
+        zone = 1 if first < token.end and token.start < last else 0 if token.start < first else 2
+        if token.special or token.start == token.end or not groups[zone]:
+            kind = "template" if not token.special and zones[zone][2] == "template" and first < last else "special"
+            others.append((position, Word(token.text, (position,), kind, stream=stream)))
+        else:
+            _assign(groups[zone], position, token.start, token.end)
+    words: list[tuple[int, Word]] = []
+    latest = -1
+    for zone, (_, _, kind) in enumerate(zones):
+        for group in groups[zone]:
+            if not group.tokens and kind == "template":
+                continue
+            latest = group.tokens[0] if group.tokens else latest
+            text = encoded[group.start : group.end]
+            if kind == "word":
+                text = shown[group.start - first : group.end - first]
+            pieces = tuple(encoded[max(tokens[one].start, 0) : tokens[one].end] for one in group.tokens)
+            made = Word(text, tuple(group.tokens), kind if group.tokens else "truncated", pieces, stream)
+            words.append((latest, made))
+    ordered = [word for _, word in sorted([*words, *others], key=lambda item: item[0])]
     if padding:
-        after.append(Word("padding", tuple(padding), "padding"))
-    return [*before, *words, *after]
+        ordered.append(Word("padding", tuple(padding), "padding", stream=stream))
+    return ordered
+
+
+def _find(encoded: str, typed: str, tokens: Sequence[Token]) -> tuple[int, int, str]:
+    """Where the prompt lies in what was encoded, and its text there as typed.
+
+    A pipeline may strip and lower-case it, and wrap it in a template; the whole text where it cannot be found.
+    """
+    for wanted in (typed, typed.strip()):
+        if wanted and encoded.strip() == wanted.strip():
+            start = encoded.index(wanted) if wanted in encoded else 0
+            return start, start + len(wanted), wanted
+    ends = {token.start for token in tokens if token.special and token.end > token.start} | {len(encoded)}
+    for wanted, place in ((typed, encoded), (typed.strip(), encoded), (typed.strip().lower(), encoded.lower())):
+        if not wanted or len(place) != len(encoded):
+            continue
+        starts = [at for at in range(len(place)) if place.startswith(wanted, at)]
+        # a short prompt may occur in the template too: its own place ends where a special token or nothing follows
+        own = [at for at in starts if at + len(wanted) in ends] or starts
+        if own:
+            shown = typed.strip()
+            return own[-1], own[-1] + len(wanted), shown if len(shown) == len(wanted) else typed
+    return (0, len(encoded), encoded) if typed.strip() else (len(encoded), len(encoded), "")
 
 
 def _assign(groups: list[_Group], position: int, start: int, end: int) -> None:
@@ -77,6 +123,13 @@ def _assign(groups: list[_Group], position: int, start: int, end: int) -> None:
 def positions(length: int) -> list[Word]:
     """Words for embeddings that came without text: one per position, named by its number."""
     return [Word(str(position), (position,), "word") for position in range(length)]
+
+
+def shifted(words: Sequence[Word], *offsets: int) -> list[Word]:
+    """The same words where their stream begins in the keys; at each of several places it is repeated."""
+    return [
+        replace(word, tokens=tuple(offset + token for offset in offsets for token in word.tokens)) for word in words
+    ]
 
 
 def second_words(words: Sequence[Word], second: Sequence[Word]) -> list[Word]:

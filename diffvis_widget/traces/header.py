@@ -45,7 +45,14 @@ def write_header(trace: Trace) -> str:
         "negative_prompt": trace.negative_prompt,
         "keep": trace.keep,
         "words": [
-            {"text": word.text, "tokens": word.tokens, "kind": word.kind, "pieces": word.pieces} for word in trace.words
+            {
+                "text": word.text,
+                "tokens": word.tokens,
+                "kind": word.kind,
+                "pieces": word.pieces,
+                "stream": word.stream,
+            }
+            for word in trace.words
         ],
         "layers": [
             {
@@ -112,7 +119,8 @@ def _word(item: Any) -> Word:
         raise TraceFileError(f"a word is of kind {kind!r}")
     tokens = _items("tokens", fields.get("tokens"), lambda value: _integer("tokens", value, 0, 1_000_000), least=0)
     pieces = _items("pieces", fields.get("pieces"), lambda value: _text("pieces", value), least=0)
-    return Word(_text("text", fields.get("text")), tuple(tokens), kind, tuple(pieces))
+    stream = _text("stream", fields.get("stream", ""))
+    return Word(_text("text", fields.get("text")), tuple(tokens), kind, tuple(pieces), stream)
 
 
 def _layer(item: Any) -> Layer:

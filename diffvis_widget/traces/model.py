@@ -6,18 +6,17 @@ numpy and nothing of torch: decoding latents is a function that the tracer gives
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .lookup import pick_layers, pick_words
-from .resize import Floats, Size, mean_maps, resize
+from .maps import StepMaps, WordMaps
+from .resize import Floats, Size
 
 WordKind = Literal["word", "special", "template", "padding", "truncated"]
 Keep = Literal["words", "layers", "heads"]
@@ -35,12 +34,14 @@ class Word:
     kind: "word", "special" (start and end tokens), "template" (words that the pipeline adds), "padding" (one for
     all) or "truncated" (beyond what the text encoder reads).
     pieces: the text of each token, for words that were split.
+    stream: the text encoder that read it, where a model sees the prompt through several ("CLIP" and "T5" in SD3).
     """
 
     text: str
     tokens: tuple[int, ...]
     kind: WordKind
     pieces: tuple[str, ...] = ()
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class Record:
 
     latents: (C, h, w) that entered the denoiser. result: (C, h, w) after the scheduler's step.
     visible: the factor that brings the latents to the scale the denoiser and the VAE know (1 unless the scheduler
-    keeps its noise unscaled). maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean.
+    keeps its noise unscaled). maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean;
+    negative: the same of the negative prompt's words. reused: indices of layers that did not run at this step.
     """
 
     step: Step
@@ -87,14 +89,17 @@ class Record:
     prediction: NDArray[Any]
     guidance: Floats | None
     visible: float
-    maps: tuple[NDArray[np.float16], ...]
+    maps: StepMaps
+    negative: StepMaps | None = None
+    reused: tuple[int, ...] = ()
 
 
 class Trace:
     """One generation. T is the number of steps finished so far; a running trace only grows.
 
-    Attributes: prompt, negative_prompt, words, layers, keep ("words", "layers" or "heads": what of the maps was
-    kept) and meta (seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values).
+    Attributes: prompt, negative_prompt, words, layers (empty where the pipeline's attention to words cannot be read),
+    keep ("words", "layers" or "heads": what of the maps was kept), negative_words (None without a negative prompt) and
+    meta (seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values).
     """
 
     def __init__(
@@ -106,6 +111,7 @@ class Trace:
         layers: Sequence[Layer],
         keep: Keep,
         meta: Mapping[str, Any],
+        negative_words: Sequence[Word] | None = None,
         records: Sequence[Record] = (),
         image: Images | None = None,
         frames: Mapping[str, Images] | None = None,
@@ -117,6 +123,8 @@ class Trace:
         self.layers = list(layers)
         self.keep: Keep = keep
         self.meta = dict(meta)
+        self.negative_words = None if negative_words is None else list(negative_words)
+        self._maps = WordMaps(self.words, self.layers, keep, self._prompt_maps)
         self._records = list(records)
         self._image = image
         self._decoder = decoder
@@ -139,10 +147,7 @@ class Trace:
         if image is not None:
             self._image = image
         if latents is not None and self._records:
-            last = self._records[-1]
-            self._records[-1] = Record(
-                last.step, last.latents, latents, last.prediction, last.guidance, last.visible, last.maps
-            )
+            self._records[-1] = replace(self._records[-1], result=latents)
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -272,17 +277,8 @@ class Trace:
         head: int | None = None,
         size: Size | None = None,
     ) -> Floats:
-        """Attention probability of a word, float32 (h, w), values 0..1: no display scaling.
-
-        word: a text of the prompt in any case (all its occurrences summed), an index into `words` (one occurrence), or
-        a list of these (their sum). step: an index; None is the mean over steps. layer: a name, an index, a list,
-        "all", or None for the mean over the default layers. head: an index (needs keep="heads"); None is the mean.
-        size: (h, w) to resize to; a single layer comes on its own grid, several on the finest of them.
-        Raises KeyError for a word or layer that is not there (naming those that are), IndexError for a step or head out
-        of range, ValueError for a layer or head that was not kept, TypeError for arguments of other types.
-        """
-        chosen = pick_words(self.words, word)
-        return self.heat_maps(step=step, layer=layer, head=head, size=size)[chosen].sum(axis=0)
+        """Attention probability of a word, float32 (h, w), values 0..1; see `WordMaps.heat_map`."""
+        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size)
 
     def heat_maps(
         self,
@@ -291,51 +287,35 @@ class Trace:
         head: int | None = None,
         size: Size | None = None,
     ) -> Floats:
-        """Maps of all words, float32 (len(words), h, w); of truncated words NaN. Arguments as for `heat_map`."""
-        records = self._pick_step(step)
-        target = _check_size(size)
-        if self.keep == "words":
-            if layer is not None or head is not None:
-                raise ValueError(
-                    'layer and head need a trace kept with keep="layers" or keep="heads"; this has "words"'
-                )
-            indices = [0]
-        else:
-            indices = pick_layers(self.layers, layer)
-        if head is not None:
-            head = self._check_head(head, indices)
-        maps: list[Floats] = []
-        for index in indices:
-            per_step = [_over_heads(record.maps[index], head) for record in records]
-            known = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
-            maps.append(np.asarray(np.mean(known, axis=0, dtype=np.float32)))
-        single = len(maps) == 1
-        result = maps[0] if single else mean_maps(maps, target)
-        if single and target is not None:
-            result = resize(result, target)
-        result = np.array(result, dtype=np.float32)
-        result[[index for index, word in enumerate(self.words) if not word.tokens]] = np.nan
-        return result
+        """Maps of all words, float32 (len(words), h, w); see `WordMaps.heat_maps`."""
+        return self._maps.heat_maps(step=step, layer=layer, head=head, size=size)
 
-    def _pick_step(self, step: int | None) -> list[Record]:
-        records = list(self._records)
-        if not records:
-            raise ValueError("heat maps: no step of this trace is finished yet")
-        if step is None:
-            return records
-        index = _index("step", step)
-        if not -len(records) <= index < len(records):
-            raise IndexError(f"step {index} is out of range: this trace has steps 0 to {len(records) - 1}")
-        return [records[index]]
+    @property
+    def negative(self) -> WordMaps | None:
+        """The negative prompt's words and where they looked in its own branch; None where there was none."""
+        if self.negative_words is None:
+            return None
+        return WordMaps(self.negative_words, self.layers, self.keep, self._negative_maps)
 
-    def _check_head(self, head: int, layers: list[int]) -> int:
-        if self.keep != "heads":
-            raise ValueError(f'head needs a trace kept with keep="heads"; this one has keep="{self.keep}"')
-        index = _index("head", head)
-        fewest = min(self.layers[layer].heads for layer in layers)
-        if not 0 <= index < fewest:
-            raise IndexError(f"head {index} is out of range: the chosen layers have heads 0 to {fewest - 1}")
-        return index
+    def _prompt_maps(self) -> list[StepMaps]:
+        return [record.maps for record in list(self._records)]
+
+    def _negative_maps(self) -> list[StepMaps]:
+        blank = [np.full_like(maps[:, :1], np.nan) for maps in self._records[0].maps] if self._records else []
+        count = len(self.negative_words or ())
+        missing = tuple(np.repeat(maps, count, axis=1) for maps in blank)
+        return [missing if record.negative is None else record.negative for record in list(self._records)]
+
+    @property
+    def reused(self) -> NDArray[np.bool_]:
+        """bool (T, len(layers)): where a layer did not run and a cache's older result stood in for it.
+
+        Its map at such a step is that of the step in which it last ran.
+        """
+        found = np.zeros((len(self._records), len(self.layers)), dtype=bool)
+        for index, record in enumerate(list(self._records)):
+            found[index, list(record.reused)] = True
+        return found
 
     # -- file --------------------------------------------------------------------------------------------------------
 
@@ -348,31 +328,3 @@ class Trace:
         from .file import save
 
         return save(self, path, frames=frames)
-
-
-def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
-    if head is not None:
-        return maps[head].astype(np.float32)
-    return maps[0].astype(np.float32) if len(maps) == 1 else maps.mean(axis=0, dtype=np.float32)
-
-
-def _index(name: str, value: Any) -> int:
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    try:
-        return operator.index(cast(SupportsIndex, value))
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from None
-
-
-def _check_size(size: Any) -> Size | None:
-    if size is None:
-        return None
-    try:
-        height, width = size
-    except (TypeError, ValueError):
-        raise TypeError(f"size must be (height, width), not {size!r}") from None
-    height, width = _index("size", height), _index("size", width)
-    if not (1 <= height <= 8192 and 1 <= width <= 8192):
-        raise ValueError(f"size must be between 1 and 8192 in each direction, not {(height, width)}")
-    return height, width

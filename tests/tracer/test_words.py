@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.words import words_of
+from diffvis_widget.tracer.words import tokens_of, words_of
 from diffvis_widget.traces import Word
 from tests import pipelines
 
@@ -16,10 +18,9 @@ TOKENIZER = pipelines.clip_tokenizer()
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 
 
-def words(text: str, length: int = 77) -> list[Word]:
-    found = words_of(TOKENIZER, text, length)
-    assert found is not None
-    return found
+def words(text: str, length: int = 77, tokenizer: Any = TOKENIZER) -> list[Word]:
+    seen = tokenizer(text, padding="max_length", max_length=length, truncation=True)
+    return words_of(tokens_of(seen.encodings[0]), text, text)
 
 
 def typed(text: str) -> list[str]:
@@ -142,7 +143,7 @@ def sentence_piece() -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("make", [byte_level, sentence_piece])
 def test_other_tokenizers_go_through_the_same_merger(make: object) -> None:
     assert callable(make)
-    found = words_of(make(), "A red circle, above 👍 !", 40)
+    found = words("A red circle, above 👍 !", 40, make())
     assert found is not None
     assert [word.text for word in found if word.kind == "word"] == ["A", "red", "circle", ",", "above", "👍", "!"]
     assert sorted(position for word in found for position in word.tokens) == list(range(40))

@@ -1,0 +1,143 @@
+"""Heat maps of one text's words over a run: what is asked of a Trace and of its negative prompt alike."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lookup import pick_layers, pick_words
+from .resize import Floats, Size, mean_maps, resize
+
+if TYPE_CHECKING:
+    from .model import Keep, Layer, Word
+
+# one step's maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean
+StepMaps = tuple[NDArray[np.float16], ...]
+
+
+class WordMaps:
+    """The words of one text, where it looked, at which step, layer and head.
+
+    Attributes: words, layers, keep ("words", "layers" or "heads": what of the maps was kept).
+    """
+
+    def __init__(
+        self, words: Sequence[Word], layers: Sequence[Layer], keep: Keep, per_step: Callable[[], Sequence[StepMaps]]
+    ) -> None:
+        self.words = list(words)
+        self.layers = list(layers)
+        self.keep: Keep = keep
+        self._per_step = per_step
+
+    def __repr__(self) -> str:
+        return f"WordMaps({len(self.words)} words, {len(self.layers)} layers)"
+
+    def heat_map(
+        self,
+        word: str | int | Sequence[str | int],
+        step: int | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+    ) -> Floats:
+        """Attention probability of a word, float32 (h, w), values 0..1: no display scaling.
+
+        word: a text of the prompt in any case (all its occurrences summed), an index into `words` (one occurrence), or
+        a list of these (their sum). step: an index; None is the mean over steps. layer: a name, an index, a list,
+        "all", or None for the mean over the default layers. head: an index (needs keep="heads"); None is the mean.
+        size: (h, w) to resize to; a single layer comes on its own grid, several on the finest of them.
+        Raises KeyError for a word or layer that is not there (naming those that are), IndexError for a step or head out
+        of range, ValueError for a layer or head that was not kept, TypeError for arguments of other types.
+        """
+        chosen = pick_words(self.words, word)
+        return self.heat_maps(step=step, layer=layer, head=head, size=size)[chosen].sum(axis=0)
+
+    def heat_maps(
+        self,
+        step: int | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+    ) -> Floats:
+        """Maps of all words, float32 (len(words), h, w). Arguments as for `heat_map`.
+
+        NaN: truncated words, and in joint attention padding, which is not read.
+        """
+        steps = self._pick_step(step)
+        target = _check_size(size)
+        if not self.layers:
+            raise ValueError("heat maps: this pipeline has no attention to words that can be read; `layers` is empty")
+        if self.keep == "words":
+            if layer is not None or head is not None:
+                raise ValueError(
+                    'layer and head need a trace kept with keep="layers" or keep="heads"; this has "words"'
+                )
+            indices = [0]
+        else:
+            indices = pick_layers(self.layers, layer)
+        if head is not None:
+            head = self._check_head(head, indices)
+        maps: list[Floats] = []
+        for index in indices:
+            per_step = [_over_heads(maps[index], head) for maps in steps]
+            known = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
+            maps.append(np.asarray(np.mean(known, axis=0, dtype=np.float32)))
+        single = len(maps) == 1
+        result = maps[0] if single else mean_maps(maps, target)
+        if single and target is not None:
+            result = resize(result, target)
+        result = np.array(result, dtype=np.float32)
+        result[[index for index, word in enumerate(self.words) if not word.tokens]] = np.nan
+        return result
+
+    def _pick_step(self, step: int | None) -> Sequence[StepMaps]:
+        steps = self._per_step()
+        if not steps:
+            raise ValueError("heat maps: no step of this trace is finished yet")
+        if step is None:
+            return steps
+        index = _index("step", step)
+        if not -len(steps) <= index < len(steps):
+            raise IndexError(f"step {index} is out of range: this trace has steps 0 to {len(steps) - 1}")
+        return [steps[index]]
+
+    def _check_head(self, head: int, layers: list[int]) -> int:
+        if self.keep != "heads":
+            raise ValueError(f'head needs a trace kept with keep="heads"; this one has keep="{self.keep}"')
+        index = _index("head", head)
+        fewest = min(self.layers[layer].heads for layer in layers)
+        if not 0 <= index < fewest:
+            raise IndexError(f"head {index} is out of range: the chosen layers have heads 0 to {fewest - 1}")
+        return index
+
+
+def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
+    if head is not None:
+        return maps[head].astype(np.float32)
+    return maps[0].astype(np.float32) if len(maps) == 1 else maps.mean(axis=0, dtype=np.float32)
+
+
+def _index(name: str, value: Any) -> int:
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    try:
+        return operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+
+
+def _check_size(size: Any) -> Size | None:
+    if size is None:
+        return None
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise TypeError(f"size must be (height, width), not {size!r}") from None
+    height, width = _index("size", height), _index("size", width)
+    if not (1 <= height <= 8192 and 1 <= width <= 8192):
+        raise ValueError(f"size must be between 1 and 8192 in each direction, not {(height, width)}")
+    return height, width
