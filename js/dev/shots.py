@@ -28,6 +28,14 @@ def special(page: Page) -> None:
     page.locator(".dv-pieces").first.click() if page.locator(".dv-pieces").count() else None
 
 
+def contours(page: Page) -> None:
+    page.get_by_label("Contour lines").click()
+
+
+def change(page: Page) -> None:
+    page.get_by_role("button", name="Change", exact=True).click()
+
+
 def share(page: Page) -> None:
     page.get_by_role("button", name="Share", exact=True).click()
     page.get_by_role("button", name="Guidance").click()
@@ -53,6 +61,9 @@ VIEWS = {
     "word": ("state=done&step=12&selected=3", hover),
     "words": ("state=done&step=16&selected=3,7", None),
     "words3": ("state=done&step=16&selected=3,7,4", None),
+    "contours": ("state=done&step=16&selected=2", contours),
+    "contours2": ("state=done&step=20&selected=2,6", contours),
+    "change": ("state=done&step=8", change),
     "edit": ("state=done", edit),
     "failed": ("state=failed&until=5", None),
     "stopped": ("state=stopped&until=9", None),

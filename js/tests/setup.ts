@@ -32,5 +32,5 @@ class Picture {
 Object.assign(globalThis, {
   OffscreenCanvas: Canvas,
   ImageData: Picture,
-  createImageBitmap: async () => new Canvas(8, 8),
+  createImageBitmap: async () => Object.assign(new Canvas(8, 8), { close() {} }),
 });

@@ -325,6 +325,31 @@ describe("states", () => {
   });
 });
 
+describe("the stage", () => {
+  const choose = (name: string) =>
+    [...cell.querySelectorAll<HTMLButtonElement>(".dv-stage-bar button")].find((b) => b.textContent === name)?.click();
+
+  it("shows what the last step changed, and says that the first has none before it", async () => {
+    await open();
+    choose("Change");
+    await settled();
+    await vi.waitFor(() => expect(one(".dv-bar").textContent).toMatch(/^change of 255/));
+    expect(one('[role="img"]').getAttribute("aria-label")).toContain("Change at step 4 of 4");
+    press(byId("slider"), "Home");
+    await settled();
+    expect(one(".dv-bars").textContent).toBe("The first step has none before it");
+  });
+
+  it("has contour lines when asked for", async () => {
+    await open();
+    const contours = one('[aria-label="Contour lines"]');
+    expect(contours.getAttribute("aria-pressed")).toBe("false");
+    contours.click();
+    await settled();
+    expect(contours.getAttribute("aria-pressed")).toBe("true");
+  });
+});
+
 describe("models of other kinds", () => {
   it("say in one sentence that there are no word maps, and show the rest", async () => {
     await open({}, 0);

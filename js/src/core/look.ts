@@ -4,6 +4,8 @@ import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { View } from "./protocol";
 import type { Run } from "./store";
 
+/** What the stage shows: a picture that the kernel sent, or what the last step changed. */
+export type StageView = View | "change";
 export type MeterScale = "cosine" | "share";
 
 /** A place in the picture, 0..1 from its left and its top. */
@@ -19,9 +21,11 @@ export class Look {
   /** Words kept on the stage, in the order in which they were chosen. */
   readonly pinned = signal<readonly number[]>([]);
   readonly hovered = signal<number | null>(null);
-  readonly stage = signal<View>("prediction");
+  readonly stage = signal<StageView>("prediction");
   readonly opacity = signal(0.65);
   readonly shared = signal(false);
+  /** Lines at quantiles around the places where the chosen words look most. */
+  readonly contours = signal(false);
   readonly special = signal(false);
   readonly meterScale = signal<MeterScale>("cosine");
   readonly probe = signal<Point | null>(null);
@@ -59,6 +63,7 @@ export class Look {
     }
     this.pinned.value = pinned;
     this.hovered.value = null;
-    if (!to.info.views.includes(this.stage.value)) this.stage.value = "prediction";
+    const stage = this.stage.value;
+    if (stage !== "change" && !to.info.views.includes(stage)) this.stage.value = "prediction";
   }
 }

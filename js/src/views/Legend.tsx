@@ -6,6 +6,7 @@ import type { Range } from "../core/protocol";
 import { fullNameOf } from "./Chips";
 import type { Context } from "./context";
 import { rangeOf } from "./overlay";
+import type { StagePicture } from "./picture";
 
 interface Entry {
   readonly name: string;
@@ -13,7 +14,7 @@ interface Entry {
   readonly paint: string;
 }
 
-function entriesOf({ session }: Context): readonly Entry[] {
+function entriesOf({ session }: Context, picture: StagePicture): readonly Entry[] {
   const { look, store } = session;
   const run = store.shown.value;
   const step = run?.nearest(look.step.value);
@@ -22,23 +23,38 @@ function entriesOf({ session }: Context): readonly Entry[] {
   if (words.length === 0 && look.stage.value === "guidance") {
     return [{ name: "guidance", range: step.guidanceRange, paint: gradient("magma") }];
   }
+  if (words.length === 0 && look.stage.value === "change") {
+    const change = picture.change(step, run.steps[step.index - 1]);
+    return change ? [{ name: "change of 255", range: [0, change.most], paint: gradient("magma") }] : [];
+  }
   return words.map((index, position) => {
     const paint = words.length === 1 ? gradient("viridis") : `linear-gradient(90deg,transparent,${css(hue(position))})`;
     return { name: fullNameOf(run.info.words[index]), range: rangeOf(run, step, index, look.shared.value), paint };
   });
 }
 
-export function Legend({ context }: { readonly context: Context }) {
-  const entries = entriesOf(context);
-  const words = context.session.store.shown.value?.mapped !== false;
+interface Props {
+  readonly context: Context;
+  readonly picture: StagePicture;
+}
+
+export function Legend({ context, picture }: Props) {
+  const entries = entriesOf(context, picture);
+  const { look, store } = context.session;
+  const hint =
+    look.stage.value === "change" && look.step.value === 0
+      ? "The first step has none before it"
+      : store.shown.value?.mapped === false
+        ? ""
+        : "Point at a word to see where it looks";
   return (
     <div class="dv-bars" data-many={entries.length > 2 || undefined}>
-      {entries.length === 0 && words ? <span class="dv-soft">Point at a word to see where it looks</span> : null}
+      {entries.length === 0 ? <span class="dv-soft">{hint}</span> : null}
       {entries.map(({ name, range, paint }, i) => (
         <span
           class="dv-bar"
           key={`${i} ${name}`}
-          title={`Attention of “${name}”: ${range ? `${value(range[0])} to ${value(range[1])}` : NOT_KEPT}`}
+          title={range ? `${name}: ${value(range[0])} to ${value(range[1])}` : `${name}: ${NOT_KEPT}`}
         >
           <span class="dv-bar-name">{name}</span>
           {range ? (

@@ -4,18 +4,18 @@ import { useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { valueAt } from "../core/field";
 import { NOT_KEPT, value } from "../core/format";
-import type { Look } from "../core/look";
-import type { View } from "../core/protocol";
+import type { Look, StageView } from "../core/look";
 import { fullNameOf } from "./Chips";
 import { Choice } from "./Choice";
 import { useCanvas } from "./canvas";
 import type { Context } from "./context";
+import { ContourIcon } from "./icons";
 import { Legend } from "./Legend";
 import { Overlay } from "./overlay";
 import { pointIn } from "./Probe";
 import { place, StagePicture } from "./picture";
 
-const VIEWS: readonly { readonly value: View; readonly label: string; readonly title: string }[] = [
+const VIEWS: readonly { readonly value: StageView; readonly label: string; readonly title: string }[] = [
   { value: "prediction", label: "Prediction", title: "The clean picture that the model expects at this step" },
   { value: "latents", label: "Noisy", title: "The noisy latents that the model sees at this step" },
   {
@@ -23,6 +23,7 @@ const VIEWS: readonly { readonly value: View; readonly label: string; readonly t
     label: "Guidance",
     title: "How far the prompt pulls, and where: conditional minus unconditional",
   },
+  { value: "change", label: "Change", title: "What this step changed in the prediction of the step before" },
 ];
 
 export function Stage({ context }: { readonly context: Context }) {
@@ -38,7 +39,9 @@ export function Stage({ context }: { readonly context: Context }) {
     if (!run || !step) return;
     const box = place(run.info.image, size);
     const words = look.words.value;
-    picture.draw(c, step, look.stage.value, box, size, words.length > 0);
+    const before = run.steps[step.index - 1];
+    if (look.stage.value === "change") picture.drawChange(c, step, before, box, size, words.length > 0);
+    else picture.draw(c, step, look.stage.value, box, size, words.length > 0);
     if (words.length > 0) overlay.draw(c, run, step, words, look, box);
   });
 
@@ -64,7 +67,7 @@ export function Stage({ context }: { readonly context: Context }) {
       });
       return `${read.join(" · ")}  at ${at}`;
     }
-    return `${picture.read(probe, step, look.stage.value)}  at ${at}`;
+    return `${picture.read(probe, step, look.stage.value, shown.steps[step.index - 1])}  at ${at}`;
   });
 
   const below = useComputed(() => (look.probe.value?.v ?? 0) > 0.5 || status.value === "failed");
@@ -109,7 +112,7 @@ export function Stage({ context }: { readonly context: Context }) {
         <Choice
           label="What the stage shows"
           options={VIEWS.map((entry) => {
-            const there = available.includes(entry.value);
+            const there = available.includes(entry.value === "change" ? "prediction" : entry.value);
             const title = there ? entry.title : `${entry.label} was not recorded for this run`;
             return { ...entry, title, disabled: !there };
           })}
@@ -118,9 +121,25 @@ export function Stage({ context }: { readonly context: Context }) {
             look.stage.value = view;
           }}
         />
-        {run?.mapped === false ? null : <Opacity look={look} />}
+        {run?.mapped === false ? null : (
+          <>
+            <button
+              type="button"
+              class="dv-quiet dv-contours"
+              aria-label="Contour lines"
+              aria-pressed={look.contours.value}
+              title="Contour lines: a half, a quarter and a tenth of the picture lie inside"
+              onClick={() => {
+                look.contours.value = !look.contours.value;
+              }}
+            >
+              <ContourIcon />
+            </button>
+            <Opacity look={look} />
+          </>
+        )}
       </div>
-      <Legend context={context} />
+      <Legend context={context} picture={picture} />
     </section>
   );
 }

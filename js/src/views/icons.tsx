@@ -39,6 +39,14 @@ export const DiceIcon = icon(
     <circle cx="10.3" cy="10.3" r="1" fill="currentColor" />
   </>,
 );
+export const ContourIcon = icon(
+  <path
+    d="M3 9c-1.5-4 2-7 6-6s6 5 3 8-7.5 2-9-2zm3-1c-.5-1.5 1-3 2.5-2.5s2.5 2 1.5 3.5-3.5 1-4-1z"
+    fill="none"
+    stroke="currentColor"
+    stroke-width="1.2"
+  />,
+);
 export const CrossIcon = icon(
   <path d="m4.5 4.5 7 7m0-7-7 7" fill="none" stroke="currentColor" stroke-width="1.3" stroke-linecap="round" />,
 );

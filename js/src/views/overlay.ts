@@ -1,10 +1,11 @@
 // Heat maps over the picture: one word in the scale's colours, several each in a colour of its own.
 
-import { colourAt, hue, lookup } from "../core/colormap";
+import { colourAt, css, hue, lookup } from "../core/colormap";
 import { Resampler, rescale, sharedRange } from "../core/field";
 import type { Look } from "../core/look";
 import type { Range, StepMessage } from "../core/protocol";
 import type { Run } from "../core/store";
+import { levels, trace } from "./contours";
 import type { Placed } from "./picture";
 
 const RASTER = 128;
@@ -54,6 +55,30 @@ export class Overlay {
     c.imageSmoothingEnabled = true;
     c.imageSmoothingQuality = "high";
     c.drawImage(this.#canvas, box.x, box.y, box.width, box.height);
+    if (look.contours.value) this.#lines(c, step, words, box);
+  }
+
+  #lines(c: CanvasRenderingContext2D, step: StepMessage, words: readonly number[], box: Placed): void {
+    const place = new DOMMatrix([box.width / RASTER, 0, 0, box.height / RASTER, box.x, box.y]);
+    words.forEach((word, position) => {
+      if (!step.maps.scales[word]) return;
+      const field = this.#raster.resample(step.maps, word);
+      for (const level of levels(field)) {
+        const line = new Path2D();
+        trace(line, field, RASTER, level);
+        const placed = new Path2D();
+        placed.addPath(line, place);
+        // A light line on a dark one is seen on every ground.
+        for (const [width, colour] of [
+          [3, "#0008"],
+          [1.25, words.length > 1 ? css(hue(position)) : "#fff"],
+        ] as const) {
+          c.lineWidth = (width * box.width) / 350;
+          c.strokeStyle = colour;
+          c.stroke(placed);
+        }
+      }
+    });
   }
 
   #field(
