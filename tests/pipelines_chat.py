@@ -106,7 +106,7 @@ def aura_flow(seed: int = 0) -> Any:
         pos_embed_max_size=1024,
     )
     pipe = AuraFlowPipeline(
-        transformer=stirred(transformer, seed),
+        transformer=stirred(transformer, seed, {"to_out.0": 3, "add_v_proj": 3, "to_v": 2}),
         scheduler=parts.flow(shift=1.73),
         vae=parts.vae(4, seed),
         text_encoder=parts.umt5(tokenizer, seed=seed),
@@ -145,7 +145,7 @@ def _flux2_transformer(seed: int, text: int, guidance_embeds: bool) -> Any:
         axes_dims_rope=(4, 4, 4, 4),
         guidance_embeds=guidance_embeds,
     )
-    return stirred(transformer, seed)
+    return stirred(transformer, seed, {"norm_q": 2, "norm_added_q": 2})
 
 
 def flux2(seed: int = 0) -> Any:

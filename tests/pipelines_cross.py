@@ -42,7 +42,7 @@ def _pixart_parts(seed: int, sample_size: int, vae: Any) -> dict[str, Any]:
         caption_channels=T5_WIDTH,
     )
     return {
-        "transformer": stirred(transformer, seed, sharp=2.5),
+        "transformer": stirred(transformer, seed, {"attn2.to_q": 2.5}),
         "scheduler": DPMSolverMultistepScheduler(),
         "vae": vae,
         "text_encoder": parts.t5(tokenizer, seed=seed),
@@ -109,7 +109,7 @@ def sana(seed: int = 0) -> Any:
         patch_size=1,
     )
     pipe = SanaPipeline(
-        transformer=stirred(transformer, seed, sharp=2.5),
+        transformer=stirred(transformer, seed, {"attn2.to_q": 2.5}),
         scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
         vae=parts.deep_vae(seed),
         text_encoder=parts.gemma2(tokenizer, seed=seed),

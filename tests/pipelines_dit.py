@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests import pipelines_chat, pipelines_cross, pipelines_joint
+from tests import pipelines_chat, pipelines_cross, pipelines_joint, pipelines_unet
 from tests.tiny_parts import Case
 
-FAMILIES: dict[str, Case] = {**pipelines_joint.CASES, **pipelines_chat.CASES, **pipelines_cross.CASES}
+FAMILIES: dict[str, Case] = {
+    **pipelines_joint.CASES,
+    **pipelines_chat.CASES,
+    **pipelines_cross.CASES,
+    **pipelines_unet.CASES,
+}

@@ -131,7 +131,7 @@ def qwen_image(seed: int = 0) -> Any:
         axes_dims_rope=(4, 4, 4),
     )
     pipe = QwenImagePipeline(
-        transformer=stirred(transformer, seed),
+        transformer=stirred(transformer, seed, {"norm_q": 2, "norm_added_q": 2}),
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=parts.qwen_vae(seed),
         text_encoder=parts.qwen_vision(tokenizer, seed=seed),

@@ -8,7 +8,7 @@ that keep the size of what passes through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,10 +66,11 @@ class Case:
     guided: Literal["batch", "two calls", "embedded", "none"]
 
 
-def stirred(model: Any, seed: int = 0, sharp: float = 1.0) -> Any:
+def stirred(model: Any, seed: int = 0, louder: Mapping[str, float] | None = None) -> Any:
     """The model with new weights: matrices keep the size of their input, norms stay near one.
 
-    `sharp` multiplies the queries of cross-attention, for models that do not normalise them.
+    `louder` multiplies the weights of modules whose names end so: sharper queries, for one, where attention would be
+    so even that the prompt would hardly matter.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -88,8 +89,9 @@ def stirred(model: Any, seed: int = 0, sharp: float = 1.0) -> Any:
                 else:  # tables of learned vectors: modulations, registers, learned tokens
                     weight.copy_(0.5 * noise)
         for name, module in model.named_modules():
-            if name.endswith("attn2.to_q"):
-                module.weight.mul_(sharp)
+            for ending, factor in (louder or {}).items():
+                if name.endswith(ending):
+                    module.weight.mul_(factor)
     return model.eval()
 
 
