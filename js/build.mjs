@@ -11,8 +11,8 @@ const shared = {
   format: "esm",
   target: "es2022",
   charset: "utf8",
-  jsx: "automatic",
-  jsxImportSource: "preact",
+  inject: [here("jsx.mjs")],
+  tsconfigRaw: { compilerOptions: { jsx: "react", jsxFactory: "h", jsxFragmentFactory: "Fragment", strict: true } },
   legalComments: "none",
   logLevel: "warning",
 };

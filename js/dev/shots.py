@@ -36,6 +36,14 @@ def change(page: Page) -> None:
     page.get_by_role("button", name="Change", exact=True).click()
 
 
+def place(page: Page) -> None:
+    box = page.get_by_test_id("stage").locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4, steps=4)
+    page.mouse.up()
+
+
 def share(page: Page) -> None:
     page.get_by_role("button", name="Share", exact=True).click()
     page.get_by_role("button", name="Guidance").click()
@@ -64,6 +72,7 @@ VIEWS = {
     "contours": ("state=done&step=16&selected=2", contours),
     "contours2": ("state=done&step=20&selected=2,6", contours),
     "change": ("state=done&step=8", change),
+    "place": ("state=done&step=14", place),
     "edit": ("state=done", edit),
     "failed": ("state=failed&until=5", None),
     "stopped": ("state=stopped&until=9", None),

@@ -90,14 +90,38 @@ export class Resampler {
   }
 }
 
-/** The value of a word's map in the cell under a point, u and v from 0 to 1; null where there is no map. */
-export function valueAt(maps: Maps, word: number, u: number, v: number): number | null {
+/** A part of the picture, 0..1 from its left and its top. */
+export interface Region {
+  readonly u0: number;
+  readonly v0: number;
+  readonly u1: number;
+  readonly v1: number;
+}
+
+/** The first and the last of `n` cells that a stretch from `a` to `b` touches. */
+export function cells(a: number, b: number, n: number): [first: number, last: number] {
+  const cell = (at: number) => Math.min(n - 1, Math.max(0, Math.floor(at * n)));
+  return [cell(Math.min(a, b)), cell(Math.max(a, b))];
+}
+
+/** The mean of a word's map over the cells that a region touches; null where there is no map. */
+export function meanIn(maps: Maps, word: number, { u0, v0, u1, v1 }: Region): number | null {
   const scale = maps.scales[word];
   if (!scale) return null;
-  const x = Math.min(maps.width - 1, Math.max(0, Math.floor(u * maps.width)));
-  const y = Math.min(maps.height - 1, Math.max(0, Math.floor(v * maps.height)));
-  const byte = maps.data[(word * maps.height + y) * maps.width + x] ?? 0;
-  return scale[0] + (byte / 255) * (scale[1] - scale[0]);
+  const [left, right] = cells(u0, u1, maps.width);
+  const [top, bottom] = cells(v0, v1, maps.height);
+  let sum = 0;
+  for (let y = top; y <= bottom; y++) {
+    const row = (word * maps.height + y) * maps.width;
+    for (let x = left; x <= right; x++) sum += maps.data[row + x] as number;
+  }
+  const mean = sum / ((right - left + 1) * (bottom - top + 1));
+  return scale[0] + (mean / 255) * (scale[1] - scale[0]);
+}
+
+/** The value of a word's map in the cell under a point, u and v from 0 to 1; null where there is no map. */
+export function valueAt(maps: Maps, word: number, u: number, v: number): number | null {
+  return meanIn(maps, word, { u0: u, v0: v, u1: u, v1: v });
 }
 
 /** One range for several words: from the least to the greatest of their values. */

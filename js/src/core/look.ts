@@ -1,6 +1,7 @@
 // What is looked at: the page's own state, one per view. The kernel's data is in store.ts.
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import type { Region } from "./field";
 import type { View } from "./protocol";
 import type { Run } from "./store";
 
@@ -28,6 +29,8 @@ export class Look {
   readonly contours = signal(false);
   readonly special = signal(false);
   readonly meterScale = signal<MeterScale>("cosine");
+  /** The part of the picture whose words are ranked. */
+  readonly region = signal<Region | null>(null);
   readonly probe = signal<Point | null>(null);
 
   /** The words whose heat maps lie on the stage: the one under the pointer, else the chosen ones. */
@@ -46,6 +49,7 @@ export class Look {
   clear(): void {
     this.pinned.value = [];
     this.hovered.value = null;
+    this.region.value = null;
   }
 
   /** Carries the chosen words over to another run, by their text. */

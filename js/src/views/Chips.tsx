@@ -8,6 +8,7 @@ import type { Run } from "../core/store";
 import { byEncoder } from "../core/words";
 import { useArrows } from "./arrows";
 import type { Context } from "./context";
+import { wordEvents } from "./wordEvents";
 
 /** A prompt whose run has not begun yet. */
 export function PlainChips({ words }: { readonly words: readonly string[] }) {
@@ -135,25 +136,7 @@ function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
         aria-pressed={chosen}
         disabled={fixed}
         tabIndex={tabIndex}
-        onPointerEnter={() => {
-          look.hovered.value = index;
-        }}
-        onPointerLeave={() => {
-          look.hovered.value = null;
-        }}
-        onFocus={(event) => {
-          if (event.currentTarget.matches(":focus-visible")) look.hovered.value = index;
-        }}
-        onBlur={() => {
-          look.hovered.value = null;
-        }}
-        onClick={(event) => look.pin(index, event.shiftKey)}
-        onKeyDown={(event) => {
-          if (event.key === "Enter" && event.shiftKey) {
-            look.pin(index, true);
-            event.preventDefault();
-          }
-        }}
+        {...wordEvents(look, index)}
       >
         {divided && open.value ? (
           pieces.map((piece, i) => (

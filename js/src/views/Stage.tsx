@@ -1,10 +1,10 @@
 // The picture at this step, and over it the heat maps of the chosen words.
 
 import { useComputed } from "@preact/signals";
-import { useMemo } from "preact/hooks";
+import { useMemo, useRef } from "preact/hooks";
 import { valueAt } from "../core/field";
 import { NOT_KEPT, value } from "../core/format";
-import type { Look, StageView } from "../core/look";
+import type { Look, Point, StageView } from "../core/look";
 import { fullNameOf } from "./Chips";
 import { Choice } from "./Choice";
 import { useCanvas } from "./canvas";
@@ -14,6 +14,7 @@ import { Legend } from "./Legend";
 import { Overlay } from "./overlay";
 import { pointIn } from "./Probe";
 import { place, StagePicture } from "./picture";
+import { between, moved, outline } from "./region";
 
 const VIEWS: readonly { readonly value: StageView; readonly label: string; readonly title: string }[] = [
   { value: "prediction", label: "Prediction", title: "The clean picture that the model expects at this step" },
@@ -31,6 +32,8 @@ export function Stage({ context }: { readonly context: Context }) {
   const { store, look, status, traits } = session;
   const picture = useMemo(() => new StagePicture(context.images), [context]);
   const overlay = useMemo(() => new Overlay(), []);
+  /** Where the pointer went down that is marking a place. */
+  const begun = useRef<Point | null>(null);
 
   const canvas = useCanvas((_, c, size) => {
     const run = store.shown.value;
@@ -43,6 +46,7 @@ export function Stage({ context }: { readonly context: Context }) {
     if (look.stage.value === "change") picture.drawChange(c, step, before, box, size, words.length > 0);
     else picture.draw(c, step, look.stage.value, box, size, words.length > 0);
     if (words.length > 0) overlay.draw(c, run, step, words, look, box);
+    if (look.region.value) outline(c, look.region.value, run, box);
   });
 
   const run = store.shown.value;
@@ -86,8 +90,31 @@ export function Stage({ context }: { readonly context: Context }) {
       <div
         class="dv-frame"
         data-dim={outdated || undefined}
+        role="application"
+        aria-label="Picture: Enter ranks the words that a place reads, arrows move the place, Shift and arrows grow it"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a place is marked here by keys, as by the pointer
+        tabIndex={0}
+        onPointerDown={(event) => {
+          if (event.button !== 0 || !run?.mapped || !(event.target instanceof HTMLCanvasElement)) return;
+          const point = pointIn(event.currentTarget.getBoundingClientRect(), event, run.info.image);
+          if (!point) return;
+          event.currentTarget.setPointerCapture(event.pointerId);
+          begun.current = point;
+          look.region.value = between(point, point);
+        }}
         onPointerMove={(event) => {
-          look.probe.value = run && pointIn(event.currentTarget.getBoundingClientRect(), event, run.info.image);
+          const point = run && pointIn(event.currentTarget.getBoundingClientRect(), event, run.info.image);
+          look.probe.value = point;
+          if (begun.current && point) look.region.value = between(begun.current, point);
+        }}
+        onLostPointerCapture={() => {
+          begun.current = null;
+        }}
+        onKeyDown={(event) => {
+          const region = run?.mapped ? moved(look.region.value, event, run.info.grid) : null;
+          if (!region) return;
+          look.region.value = region;
+          event.preventDefault();
         }}
         onPointerLeave={() => {
           look.probe.value = null;

@@ -12,8 +12,11 @@ import { useArrows } from "./arrows";
 import { colourOf, fullNameOf, nameOf } from "./Chips";
 import { Choice } from "./Choice";
 import type { Context } from "./context";
+import { CrossIcon } from "./icons";
 import { rangeOf } from "./overlay";
+import { Place } from "./Place";
 import { Probe, pointIn } from "./Probe";
+import { wordEvents } from "./wordEvents";
 
 const SCALES = [
   { value: "own", label: "Own scale", title: "Each map from its own least to its own greatest value" },
@@ -27,15 +30,28 @@ export function WordMaps({ context }: { readonly context: Context }) {
     run?.info.words ?? [],
     ({ kind }) => kind === "word" || (look.special.value && kind !== "truncated"),
   );
+  const region = look.region.value;
   const unread = run !== null && !run.mapped;
   const arrows = useArrows(words.length);
   return (
     <section class="dv-maps" aria-label="Where each word looks">
       <div class="dv-title">
         <h3 title="Attention of each word at this step, 0 to 1. The number is the map's peak, or the value under the pointer.">
-          Where each word looks
+          {region ? "What this place reads" : "Where each word looks"}
         </h3>
-        {unread ? null : (
+        {unread ? null : region ? (
+          <button
+            type="button"
+            class="dv-quiet dv-speed"
+            aria-label="Let the place go"
+            title="Let the place go (Esc)"
+            onClick={() => {
+              look.region.value = null;
+            }}
+          >
+            <CrossIcon />
+          </button>
+        ) : (
           <Choice
             label="Scale of the maps"
             options={SCALES}
@@ -48,6 +64,8 @@ export function WordMaps({ context }: { readonly context: Context }) {
       </div>
       {unread ? (
         <p class="dv-soft">The attention of this pipeline cannot be read, so there are no word maps.</p>
+      ) : run && region ? (
+        <Place context={context} run={run} region={region} />
       ) : (
         <div
           class="dv-tiles"
@@ -147,9 +165,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       title={fullNameOf(word)}
       tabIndex={tabIndex}
       style={colour ? { "--mark": colour } : undefined}
-      onPointerEnter={() => {
-        look.hovered.value = index;
-      }}
+      {...wordEvents(look, index)}
       onPointerLeave={() => {
         look.hovered.value = null;
         look.probe.value = null;
@@ -157,13 +173,6 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       onPointerMove={(event) => {
         look.probe.value = canvas.current && pointIn(canvas.current.getBoundingClientRect(), event, run.info.image);
       }}
-      onFocus={(event) => {
-        if (event.currentTarget.matches(":focus-visible")) look.hovered.value = index;
-      }}
-      onBlur={() => {
-        look.hovered.value = null;
-      }}
-      onClick={(event) => look.pin(index, event.shiftKey)}
     >
       <span class="dv-map" aria-hidden="true">
         <canvas ref={canvas} width={width} height={height} />
