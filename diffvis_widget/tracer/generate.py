@@ -23,13 +23,22 @@ from .tracer import Tracer
 
 def private_copy(pipe: Any) -> Any:
     """A shallow copy of a pipeline with its own scheduler: same weights, nothing of a run shared."""
+    return _copied(pipe, {})
+
+
+def _copied(pipe: Any, schedulers: dict[int, Any]) -> Any:
+    """schedulers: the copies made so far; a pipeline made of pipelines shares them with its parts."""
     clone = copy.copy(pipe)
     for name in [name for name, value in vars(clone).items() if is_watched(value)]:
         del vars(clone)[name]
-    scheduler = copy.deepcopy(pipe.scheduler)
-    for name in [name for name, value in vars(pipe.scheduler).items() if is_watched(value)]:
-        del vars(scheduler)[name]
-    clone.scheduler = scheduler
+    if id(pipe.scheduler) not in schedulers:
+        scheduler = schedulers[id(pipe.scheduler)] = copy.deepcopy(pipe.scheduler)
+        for name in [name for name, value in vars(pipe.scheduler).items() if is_watched(value)]:
+            del vars(scheduler)[name]
+    clone.scheduler = schedulers[id(pipe.scheduler)]
+    for name, part in list(vars(clone).items()):
+        if hasattr(part, "scheduler") and isinstance(getattr(part, "components", None), dict):
+            setattr(clone, name, _copied(part, schedulers))
     return clone
 
 
@@ -80,7 +89,9 @@ def trace(
             arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
         with tracer:
             clone(prompt=prompt, **arguments)
-    return tracer.trace
+    found = tracer.trace
+    found.prompt = found.prompt or prompt or ""  # where words cannot be followed, nobody else saw it
+    return found
 
 
 def _check_seed(seed: Any, has_generator: bool) -> int | None:

@@ -66,8 +66,9 @@ class Side:
                     if padding or word.kind != "padding":
                         whole[image, list(word.tokens), index] = 1.0
             columns: list[Columns] = []
-            for matrix in whole:
-                chosen = matrix.any(dim=1).nonzero()[:, 0]
+            for matrix, length in zip(whole, self.lengths, strict=True):
+                # a denoiser may be told of fewer positions than were encoded
+                chosen = matrix[:length].any(dim=1).nonzero()[:, 0]
                 columns.append(Columns(chosen.to(device), matrix[chosen].to(device)))
             self._targets = Targets(whole.to(device), columns, self.lengths)
         return self._targets

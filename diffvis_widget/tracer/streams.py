@@ -77,7 +77,7 @@ def noting(into: list[Tokenized]) -> Iterator[None]:
         if threading.get_ident() == thread and encodings and isinstance(given, str | list):
             texts = [given] if isinstance(given, str) else list(given)
             if len(texts) == len(encodings) and all(isinstance(text, str) for text in texts):
-                into.append(Tokenized(tokenizer, texts, [tokens_of(encoding) for encoding in encodings]))
+                into.append(Tokenized(tokenizer, texts, [tokens_of(tokenizer, encoding) for encoding in encodings]))
         return result
 
     end = watch(PreTrainedTokenizerBase, "__call__", watcher)

@@ -32,12 +32,20 @@ class _Group:
     tokens: list[int] = field(default_factory=list[int])
 
 
-def tokens_of(encoding: Any) -> list[Token]:
+def tokens_of(tokenizer: Any, encoding: Any) -> list[Token]:
     """The tokens of one text, from what a fast tokenizer (a `tokenizers.Encoding`) says of it."""
+    # those that a template spells out in the text count too; an unknown word is still a word
+    marks = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    marks -= {tokenizer.unk_token_id}
     return [
-        Token(text, start, end, bool(special), bool(attended))
-        for text, (start, end), special, attended in zip(
-            encoding.tokens, encoding.offsets, encoding.special_tokens_mask, encoding.attention_mask, strict=True
+        Token(text, start, end, bool(added) or number in marks, bool(attended))
+        for text, number, (start, end), added, attended in zip(
+            encoding.tokens,
+            encoding.ids,
+            encoding.offsets,
+            encoding.special_tokens_mask,
+            encoding.attention_mask,
+            strict=True,
         )
     ]
 
@@ -61,8 +69,10 @@ def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = ""
             padding.append(position)
             continue
         zone = 1 if first < token.end and token.start < last else 0 if token.start < first else 2
-        if token.special or token.start == token.end or not groups[zone]:
-            kind = "template" if not token.special and zones[zone][2] == "template" and first < last else "special"
+        # whoever types a special token's name means it as text
+        special = token.special and (zone != 1 or token.start == token.end)
+        if special or token.start == token.end or not groups[zone]:
+            kind = "template" if not special and zone != 1 and first < last else "special"
             others.append((position, Word(token.text, (position,), kind, stream=stream)))
         else:
             _assign(groups[zone], position, token.start, token.end)

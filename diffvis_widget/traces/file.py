@@ -75,6 +75,12 @@ def _tensors(trace: Trace, frames: bool) -> dict[str, NDArray[Any]]:
         tensors["guidance"] = guidance
     for index in range(len(records[0].maps)):
         tensors[f"maps.{index}"] = np.stack([record.maps[index] for record in records])
+    if any(record.negative is not None for record in records):
+        for index in range(len(records[0].maps)):
+            # steps without guidance have none
+            blank = next(record.negative[index] for record in records if record.negative is not None)
+            rows = [np.full_like(blank, np.nan) if one.negative is None else one.negative[index] for one in records]
+            tensors[f"negative.{index}"] = np.stack(rows)
     if frames:
         tensors["image"] = trace.image
         tensors["frames.prediction"] = trace.frames("prediction")
@@ -119,6 +125,7 @@ def _shape(part: Any) -> tuple[str, tuple[int, ...]]:
 def _check(header: Header, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
     """Raise TraceFileError unless the tensors are exactly those that the header describes."""
     steps, words = len(header.steps), len(header.words)
+    others = None if header.negative_words is None else len(header.negative_words)
 
     def shape(name: str, dtypes: tuple[str, ...], *expected: int | None) -> tuple[int, ...]:
         if name not in found:
@@ -137,14 +144,17 @@ def _check(header: Header, found: dict[str, tuple[str, tuple[int, ...]]]) -> Non
     if "guidance" in found:
         shape("guidance", ("F32",), steps, height, width)
         known.add("guidance")
-    if header.keep == "words":
-        shape("maps.0", ("F16",), steps, 1, words, None, None)
-        known.add("maps.0")
-    else:
+    counts = {"maps": words} if others is None or "negative.0" not in found else {"maps": words, "negative": others}
+    for part, count in counts.items():
+        if header.keep == "words":
+            if header.layers:
+                shape(f"{part}.0", ("F16",), steps, 1, count, None, None)
+                known.add(f"{part}.0")
+            continue
         for index, layer in enumerate(header.layers):
             heads = layer.heads if header.keep == "heads" else 1
-            shape(f"maps.{index}", ("F16",), steps, heads, words, *layer.grid)
-            known.add(f"maps.{index}")
+            shape(f"{part}.{index}", ("F16",), steps, heads, count, *layer.grid)
+            known.add(f"{part}.{index}")
     if "image" in found:
         rows, columns, _ = shape("image", ("U8",), None, None, 3)
         for name in ("frames.prediction", "frames.latents"):
@@ -158,7 +168,9 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
     from .model import Record, Trace
 
     latents, guidance = tensors["latents"], tensors.get("guidance")
-    maps = [tensors[f"maps.{index}"] for index in range(1 if header.keep == "words" else len(header.layers))]
+    kept = range(min(1, len(header.layers)) if header.keep == "words" else len(header.layers))
+    maps = [tensors[f"maps.{index}"] for index in kept]
+    negative = [tensors[f"negative.{index}"] for index in kept] if "negative.0" in tensors else None
     records = [
         Record(
             step=step,
@@ -168,6 +180,8 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
             guidance=None if guidance is None else guidance[index],
             visible=header.visible[index],
             maps=tuple(layer[index] for layer in maps),
+            negative=None if negative is None else tuple(layer[index] for layer in negative),
+            reused=header.reused[index],
         )
         for index, step in enumerate(header.steps)
     ]
@@ -176,6 +190,7 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
         prompt=header.prompt,
         negative_prompt=header.negative_prompt,
         words=header.words,
+        negative_words=header.negative_words,
         layers=header.layers,
         keep=header.keep,
         meta=header.meta,

@@ -34,6 +34,8 @@ class Header:
     layers: list[Layer]
     steps: list[Step]
     visible: list[float]
+    negative_words: list[Word] | None
+    reused: list[tuple[int, ...]]
     meta: dict[str, Any]
 
 
@@ -44,16 +46,8 @@ def write_header(trace: Trace) -> str:
         "prompt": trace.prompt,
         "negative_prompt": trace.negative_prompt,
         "keep": trace.keep,
-        "words": [
-            {
-                "text": word.text,
-                "tokens": word.tokens,
-                "kind": word.kind,
-                "pieces": word.pieces,
-                "stream": word.stream,
-            }
-            for word in trace.words
-        ],
+        "words": [_written(word) for word in trace.words],
+        "negative_words": None if trace.negative_words is None else [_written(word) for word in trace.negative_words],
         "layers": [
             {
                 "name": layer.name,
@@ -70,6 +64,7 @@ def write_header(trace: Trace) -> str:
                 "sigma": record.step.sigma,
                 "second_order": record.step.second_order,
                 "visible": record.visible,
+                "reused": record.reused,
             }
             for record in trace.records
         ],
@@ -79,6 +74,16 @@ def write_header(trace: Trace) -> str:
         return json.dumps(document)  # escapes everything but ASCII: lone surrogates in a prompt survive
     except (TypeError, ValueError) as error:
         raise ValueError(f"meta holds something that JSON cannot: {error}") from None
+
+
+def _written(word: Word) -> dict[str, Any]:
+    return {
+        "text": word.text,
+        "tokens": word.tokens,
+        "kind": word.kind,
+        "pieces": word.pieces,
+        "stream": word.stream,
+    }
 
 
 def read_header(document: Any) -> Header:
@@ -93,14 +98,17 @@ def read_header(document: Any) -> Header:
     if keep not in _KEEPS:
         raise TraceFileError(f"its field 'keep' is {keep!r}")
     negative = fields.get("negative_prompt")
+    written = fields.get("negative_words")
     header = Header(
         prompt=_text("prompt", fields.get("prompt")),
         negative_prompt=None if negative is None else _text("negative_prompt", negative),
         keep=keep,
-        words=_items("words", fields.get("words"), _word),
-        layers=_items("layers", fields.get("layers"), _layer),
+        words=_items("words", fields.get("words"), _word, least=0),
+        layers=_items("layers", fields.get("layers"), _layer, least=0),
         steps=[],
         visible=[],
+        negative_words=None if written is None else _items("negative_words", written, _word, least=0),
+        reused=[],
         meta=_mapping("meta", fields.get("meta")),
     )
     for index, one in enumerate(_items("steps", fields.get("steps"), lambda item: _mapping("steps", item))):
@@ -109,6 +117,10 @@ def read_header(document: Any) -> Header:
             raise TraceFileError(f"its field 'second_order' is {second!r}")
         header.steps.append(Step(index, _number("timestep", one), _number("sigma", one), second))
         header.visible.append(_number("visible", one))
+        reused = _items("reused", one.get("reused", []), lambda value: _integer("reused", value, 0, 65536), least=0)
+        if any(index >= len(header.layers) for index in reused):
+            raise TraceFileError(f"its field 'reused' holds {reused}, with {len(header.layers)} layers")
+        header.reused.append(tuple(reused))
     return header
 
 

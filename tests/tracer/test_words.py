@@ -20,7 +20,7 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 
 def words(text: str, length: int = 77, tokenizer: Any = TOKENIZER) -> list[Word]:
     seen = tokenizer(text, padding="max_length", max_length=length, truncation=True)
-    return words_of(tokens_of(seen.encodings[0]), text, text)
+    return words_of(tokens_of(tokenizer, seen.encodings[0]), text, text)
 
 
 def typed(text: str) -> list[str]:

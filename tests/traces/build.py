@@ -33,25 +33,34 @@ def fake_decoder(latents: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def make_trace(
-    keep: Any = "layers", steps: int = 3, dtype: Any = np.float32, decoder: Any = fake_decoder, guidance: bool = True
+    keep: Any = "layers",
+    steps: int = 3,
+    dtype: Any = np.float32,
+    decoder: Any = fake_decoder,
+    guidance: bool = True,
+    negative: bool = False,
+    layers: list[Layer] = LAYERS,
 ) -> Trace:
     rng = np.random.default_rng(7)
     trace = Trace(
         prompt="Red circle, red square lost",
-        negative_prompt=None,
+        negative_prompt="red" if negative else None,
+        negative_words=WORDS[:3] if negative else None,
         words=WORDS,
-        layers=LAYERS,
+        layers=layers,
         keep=keep,
         meta={"seed": 7, "scheduler": "DDIMScheduler"},
         decoder=decoder,
     )
     latents = rng.standard_normal((steps + 1, 4, 8, 12)).astype(dtype)
-    for index in range(steps):
+
+    def maps(words: int) -> tuple[NDArray[np.float16], ...]:
         if keep == "words":
-            maps = (rng.random((1, len(WORDS), 8, 12)).astype(np.float16),)
-        else:
-            heads = 2 if keep == "heads" else 1
-            maps = tuple(rng.random((heads, len(WORDS), *layer.grid)).astype(np.float16) for layer in LAYERS)
+            return (rng.random((1, words, 8, 12)).astype(np.float16),) if layers else ()
+        heads = 2 if keep == "heads" else 1
+        return tuple(rng.random((heads, words, *layer.grid)).astype(np.float16) for layer in layers)
+
+    for index in range(steps):
         trace.append(
             Record(
                 step=Step(index, 900.0 - 100 * index, 5.0 - index, index == 1),
@@ -60,7 +69,9 @@ def make_trace(
                 prediction=rng.standard_normal((4, 8, 12)).astype(dtype),
                 guidance=rng.random((8, 12)).astype(np.float32) if guidance else None,
                 visible=1.0 / (1 + index),
-                maps=maps,
+                maps=maps(len(WORDS)),
+                negative=maps(3) if negative and index < 2 else None,  # guidance may be switched off
+                reused=(0, 2) if negative and index == 1 else (),
             )
         )
     return trace

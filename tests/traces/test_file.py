@@ -54,6 +54,27 @@ def test_without_frames_and_guidance(tmp_path: Path) -> None:
         back.frames("prediction")
 
 
+@pytest.mark.parametrize("keep", ["words", "layers", "heads"])
+def test_the_negative_prompts_maps_come_back(tmp_path: Path, keep: str) -> None:
+    trace = make_trace(keep=keep, negative=True)
+    back = open_trace(trace.save(tmp_path / "run", frames=False))
+    assert trace.negative is not None
+    assert back.negative is not None
+    assert back.negative.words == trace.words[:3]
+    np.testing.assert_array_equal(back.negative.heat_maps(step=0), trace.negative.heat_maps(step=0))
+    assert np.isnan(back.negative.heat_map("red", step=2)).all()
+    np.testing.assert_array_equal(back.negative.heat_map("red"), trace.negative.heat_map("red"))
+    np.testing.assert_array_equal(back.reused, [[False] * 3, [True, False, True], [False] * 3])
+
+
+def test_a_run_without_word_maps(tmp_path: Path) -> None:
+    back = open_trace(make_trace(layers=[]).save(tmp_path / "run"))
+    assert back.layers == []
+    assert back.reused.shape == (3, 0)
+    with pytest.raises(ValueError, match="no attention to words"):
+        back.heat_map("red")
+
+
 def test_files_where_nothing_can_be_written(tmp_path: Path) -> None:
     trace = make_trace()
     with pytest.raises(FileNotFoundError, match="does not exist"):
