@@ -6,7 +6,6 @@ by 8, it does, and images are 64 x 96: 4 x 6 image tokens; elsewhere 32 x 48: 8 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -64,8 +63,7 @@ def chroma(seed: int = 0) -> Any:
     """Chroma in small: FLUX without CLIP, with a mask that leaves one padding token in sight."""
     torch.manual_seed(seed)
     tokenizer = tokenizers.t5(512)
-    with warnings.catch_warnings():  # diffusers' Chroma imports its rotary embedding from where diffusers deprecates it
-        warnings.filterwarnings("ignore", ".*FluxPosEmbed.* is deprecated", FutureWarning)
+    with parts.overlooking(".*FluxPosEmbed.* is deprecated"):
         transformer = ChromaTransformer2DModel(
             patch_size=1,
             in_channels=64,

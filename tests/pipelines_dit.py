@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests import pipelines_chat, pipelines_cross, pipelines_joint, pipelines_unet
+from tests import pipelines_chat, pipelines_cross, pipelines_joint, pipelines_more, pipelines_unet
 from tests.tiny_parts import Case
 
 FAMILIES: dict[str, Case] = {
@@ -10,4 +10,5 @@ FAMILIES: dict[str, Case] = {
     **pipelines_chat.CASES,
     **pipelines_cross.CASES,
     **pipelines_unet.CASES,
+    **pipelines_more.CASES,
 }

@@ -23,7 +23,6 @@ from diffusers import (
     StableDiffusionXLPAGPipeline,
     UnCLIPScheduler,
     UNet2DConditionModel,
-    VQModel,
 )
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -227,22 +226,12 @@ def kandinsky_2_2(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     tokenizer = clip_tokenizer()
     width = CLIP_WIDTH
-    movq: dict[str, Any] = {
-        "latent_channels": 4,
-        "down_block_types": ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
-        "up_block_types": ("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
-        "block_out_channels": (32, 32),
-        "norm_num_groups": 4,
-        "norm_type": "spatial",
-        "num_vq_embeddings": 12,
-        "vq_embed_dim": 4,
-    }
     prior = PriorTransformer(num_attention_heads=4, attention_head_dim=8, num_layers=2, embedding_dim=width)
     betas: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
     pipe = KandinskyV22CombinedPipeline(
         unet=_kandinsky_unet(seed, width),
         scheduler=DDIMScheduler(**betas),  # pyright: ignore[reportArgumentType]
-        movq=stirred(VQModel(**movq), seed),
+        movq=parts.movq(seed),
         prior_prior=stirred(prior, seed),
         prior_image_encoder=_image_encoder(seed, width),
         prior_text_encoder=parts.clip(tokenizer, projection=True, seed=seed),

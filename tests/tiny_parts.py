@@ -8,7 +8,9 @@ that keep the size of what passes through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +23,7 @@ from diffusers import (
     AutoencoderKLQwenImage,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
+    VQModel,
 )
 from PIL import Image
 from torch import nn
@@ -32,6 +35,10 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    GemmaConfig,
+    GemmaModel,
+    GlmConfig,
+    GlmModel,
     LlamaConfig,
     LlamaForCausalLM,
     Mistral3Config,
@@ -42,11 +49,15 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLModel,
     T5Config,
     T5EncoderModel,
+    T5GemmaModuleConfig,
     UMT5Config,
     UMT5EncoderModel,
 )
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
 CLIP_WIDTH = 16
 T5_WIDTH = 40  # wider than two CLIPs together, as in SD3, which pads their features
@@ -93,6 +104,14 @@ def stirred(model: Any, seed: int = 0, louder: Mapping[str, float] | None = None
                 if name.endswith(ending):
                     module.weight.mul_(factor)
     return model.eval()
+
+
+@contextmanager
+def overlooking(message: str) -> Iterator[None]:
+    """Some classes of diffusers cannot be made without a warning of diffusers' about itself: pass over just that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message, FutureWarning)
+        yield
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -219,6 +238,30 @@ def qwen_vision(tokenizer: Any, width: int = 32, layers: int = 2, seed: int = 0)
     return stirred(Qwen2_5_VLForConditionalGeneration(config), seed)
 
 
+def qwen3_vision(tokenizer: Any, width: int = 32, layers: int = 3, seed: int = 0) -> Any:
+    """Qwen 3 VL without its head; its eyes are not used to encode a prompt."""
+    rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width}
+    config = Qwen3VLConfig(
+        text_config={**decoder_config(tokenizer, width, layers), "rope_parameters": rotary},
+        vision_config={**vision, "deepstack_visual_indexes": [0]},
+    )
+    return stirred(Qwen3VLModel(config), seed)
+
+
+def glm(tokenizer: Any, width: int = 32, seed: int = 0) -> Any:
+    return stirred(GlmModel(GlmConfig(**decoder_config(tokenizer, width))), seed)
+
+
+def gemma(tokenizer: Any, width: int = GEMMA_WIDTH, seed: int = 0) -> Any:
+    return stirred(GemmaModel(GemmaConfig(**decoder_config(tokenizer, width))), seed)
+
+
+def t5_gemma(tokenizer: Any, width: int = 32, seed: int = 0) -> Any:
+    half = T5GemmaModuleConfig(**decoder_config(tokenizer, width), query_pre_attn_scalar=width // 4, dropout_rate=0.0)
+    return stirred(T5GemmaEncoder(half), seed)
+
+
 def gemma2(tokenizer: Any, width: int = GEMMA_WIDTH, seed: int = 0) -> Any:
     config = Gemma2Config(**decoder_config(tokenizer, width), query_pre_attn_scalar=width // 4)
     return stirred(Gemma2Model(config), seed)
@@ -268,6 +311,21 @@ def flux2_vae(seed: int = 0) -> Any:
     model.bn.running_mean.normal_(0, 0.2, generator=random)
     model.bn.running_var.uniform_(0.5, 2.0, generator=random)
     return model
+
+
+def movq(seed: int = 0, levels: int = 2) -> Any:
+    """The autoencoder of Kandinsky: what it decodes also steers its norms."""
+    config: dict[str, Any] = {
+        "latent_channels": 4,
+        "down_block_types": (*("DownEncoderBlock2D",) * (levels - 1), "AttnDownEncoderBlock2D"),
+        "up_block_types": ("AttnUpDecoderBlock2D", *("UpDecoderBlock2D",) * (levels - 1)),
+        "block_out_channels": (32,) * levels,
+        "norm_num_groups": 4,
+        "norm_type": "spatial",
+        "num_vq_embeddings": 12,
+        "vq_embed_dim": 4,
+    }
+    return stirred(VQModel(**config), seed, {"decoder.conv_out": 0.3})
 
 
 def deep_vae(seed: int = 0) -> Any:
