@@ -16,7 +16,7 @@ from torch import nn
 from diffvis_widget.traces import Layer
 
 from . import layouts
-from .streams import Stream, after_template, attended, first_and_last
+from .streams import Stream, after_beginning, after_template, attended, first_and_last, padded_before
 
 Size = tuple[int, int]
 
@@ -200,6 +200,31 @@ FAMILIES = (
         negative_first=False,
         layout=layouts.padded_image_first,
         patch=2,
+    ),
+    Family(
+        name="CogView3-Plus",
+        models=("CogView3PlusTransformer2DModel",),
+        sites=_sites(".attn1"),
+        streams=(Stream(("tokenizer",)),),
+        layout=layouts.text_first,
+        patch=2,
+    ),
+    Family(
+        name="CogView4",
+        models=("CogView4Transformer2DModel",),
+        sites=_sites(".attn1"),
+        streams=(Stream(("tokenizer",), take=padded_before),),
+        layout=layouts.text_first,
+        patch=2,
+    ),
+    Family(
+        name="Ovis-Image",
+        models=("OvisImageTransformer2DModel",),
+        sites=_sites(".attn"),
+        streams=(Stream(("tokenizer",), take=after_beginning),),
+        layout=layouts.text_first,
+        patch=2,
+        packing=2,
     ),
     Family(
         name="HiDream",

@@ -20,6 +20,7 @@ _KINDS = {
     # x = sqrt(a) clean + sqrt(1 - a) noise, a looked up by time step
     "DDIMScheduler": "timestep",
     "DDIMParallelScheduler": "timestep",
+    "CogVideoXDDIMScheduler": "timestep",
     "DDPMScheduler": "timestep",
     "DDPMParallelScheduler": "timestep",
     "PNDMScheduler": "timestep",
@@ -42,16 +43,24 @@ _KINDS = {
     # x = (1 - sigma) clean + sigma noise
     "FlowMatchEulerDiscreteScheduler": "flow",
     "FlowMatchHeunDiscreteScheduler": "flow",
+    "FlowMatchLCMScheduler": "flow",
+    # x = clean + sigma noise, and the output is preconditioned (arXiv 2206.00364)
+    "EDMEulerScheduler": "preconditioned",
+    "EDMDPMSolverMultistepScheduler": "preconditioned",
 }
 
 
 @dataclass(frozen=True)
 class Level:
-    """Noise level of the sample that entered a step: sample = alpha * clean + sigma * noise."""
+    """Noise level of the sample that entered a step: sample = alpha * clean + sigma * noise.
+
+    data: standard deviation of clean latents that a preconditioned model assumes; 0 for all others.
+    """
 
     alpha: float
     sigma: float
     prediction: str
+    data: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -68,6 +77,10 @@ class Level:
         x: NDArray[Any] = sample.astype(np.float32)
         out: NDArray[Any] = output.astype(np.float32)
         alpha, sigma = np.float32(self.alpha), np.float32(self.sigma)
+        if self.data:  # arXiv 2206.00364, table 1, "EDM"
+            total = self.sigma**2 + self.data**2
+            sign = -1.0 if self.prediction == "v_prediction" else 1.0
+            return np.float32(self.data**2 / total) * x + np.float32(sign * self.sigma * self.data / total**0.5) * out
         if self.prediction == "epsilon":
             return (x - sigma * out) / alpha
         if self.prediction == "v_prediction":
@@ -97,6 +110,7 @@ class NoiseLevels:
                 "known for epsilon, v_prediction, sample and flow_prediction"
             )
         self.timesteps = _numbers(scheduler.timesteps)
+        self.data = float(getattr(config, "sigma_data", 0.0))
         if self.kind == "timestep":
             self.alphas_cumprod = _numbers(scheduler.alphas_cumprod)
         else:
@@ -119,6 +133,8 @@ class NoiseLevels:
             sigma = float(self.between[index])
         if self.flow:
             return Level(1.0 - sigma, sigma, self.prediction)
+        if self.kind == "preconditioned":
+            return Level(1.0, sigma, self.prediction, self.data)
         if self.kind == "exploding":
             return Level(1.0, sigma, self.prediction)
         alpha = (sigma * sigma + 1.0) ** -0.5

@@ -36,6 +36,16 @@ def after_template(pipe: Any, tokens: Sequence[Token], length: int) -> list[Toke
     return attended(pipe, tokens, length)[pipe.prompt_template_encode_start_idx :][:length]
 
 
+def after_beginning(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """Ovis: the beginning of the template is left out, padding is kept."""
+    return list(tokens[pipe.user_prompt_begin_id :])
+
+
+def padded_before(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """CogView4 puts further padding in front, up to a multiple of 16."""
+    return [Token("", 0, 0, True, False)] * (length - len(tokens)) + list(tokens)
+
+
 def first_and_last(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
     """Sana: the start token and the end of the rest, so that a long template drops out."""
     return [*tokens[:1], *tokens[len(tokens) - length + 1 :]]

@@ -20,7 +20,7 @@ from tests.tracer.reference import assert_stored
 
 PROMPT = "A tiny red circle, above a blue square"
 TYPED = ["A", "tiny", "red", "circle", ",", "above", "a", "blue", "square"]
-UNKNOWN = ("kandinsky22", "kandinsky3", "if", "prx", "krea2", "lumina-next", "cogview3", "cogview4", "ovis")
+UNKNOWN = ("kandinsky22", "kandinsky3", "if", "prx", "krea2", "lumina-next")
 TRACED = [name for name in FAMILIES if name not in UNKNOWN]
 JOINT = [
     *("sd3", "flux", "flux-two-calls", "chroma", "qwen", "aura-flow", "lumina2", "z-image", "hidream"),

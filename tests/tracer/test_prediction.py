@@ -83,6 +83,7 @@ def test_an_all_knowing_model_is_read_rightly(name: str, prediction: str) -> Non
     [
         ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
         ("FlowMatchHeunDiscreteScheduler", {}),
+        ("FlowMatchLCMScheduler", {}),
         ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}),
         ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 2.0}),
     ],
@@ -110,6 +111,29 @@ def test_flow_matching(name: str, config: dict[str, Any]) -> None:
         pipe("a red circle", num_inference_steps=5, output_type="latent")
     assert np.abs(tracer.trace.predictions - clean.numpy()).max() < 1e-3
     np.testing.assert_allclose(tracer.trace.sigmas, seen, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_preconditioned_models(name: str, prediction: str) -> None:
+    """Karras et al. 2022: D(x) = c_skip x + c_out F; a model whose D is the clean latents must be read as such."""
+    pipe = pipelines.stable_diffusion()
+    scheduler: Any = getattr(diffusers, name)(prediction_type=prediction, sigma_data=0.7)
+    pipe.scheduler = scheduler
+    clean = clean_latents()
+    forward = pipe.unet.forward
+
+    def known(sample: torch.Tensor, timestep: Any, **kwargs: Any) -> Any:
+        forward(sample, timestep, **kwargs)
+        sigma = float(scheduler.sigmas[scheduler.step_index])
+        x = sample.double() * (sigma**2 + 0.7**2) ** 0.5  # it is given c_in x
+        skip, out = 0.7**2 / (sigma**2 + 0.7**2), sigma * 0.7 / (sigma**2 + 0.7**2) ** 0.5
+        return (((clean - skip * x) / (out if prediction == "epsilon" else -out)).float(),)
+
+    pipe.unet.forward = known
+    with Tracer(pipe) as tracer:
+        pipe("a red circle", num_inference_steps=4, output_type="latent")
+    assert np.abs(tracer.trace.predictions - clean.numpy()).max() < 1e-3
 
 
 def test_sigmas_are_noise_over_signal_everywhere() -> None:
