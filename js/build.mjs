@@ -6,6 +6,12 @@ import * as esbuild from "esbuild";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const LIMITS = { "widget.js": 80_000, "widget.css": 12_000 };
 
+// Properties that only our own code reads: not the host, the DOM, Preact, a message or a string. They get short names.
+const OURS = `session store look player traits hovered pinned following meterScale probe region contours shown coming
+  refused latest revision nearest mapped addStep addFrame addScores unanswered connected playing pingPong nextSpeed goTo
+  follow drilled answer problem staged layered clearRefusal resample drawLens drawChange onConnection onMessage onChange
+  colourOf pin carry busy chosen choose coloured factor picture info shared stage hint feed want forget drill draw inputs take`;
+
 const shared = {
   bundle: true,
   format: "esm",
@@ -33,6 +39,7 @@ if (process.argv.includes("--dev")) {
     entryPoints: { widget: here("src/index.ts") },
     outdir: out,
     minify: true,
+    mangleProps: new RegExp(`^(${OURS.trim().split(/\s+/).join("|")})$`),
   });
   await esbuild.build({
     entryPoints: { widget: here("src/styles/widget.css") },

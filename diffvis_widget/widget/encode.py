@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.widget import pictures, protocol
-from diffvis_widget.widget.protocol import Message, Settings, View
+from diffvis_widget.widget.protocol import LayerMap, Message, Settings, View
 from diffvis_widget.widget.sampling import Request, Shot
 
 if TYPE_CHECKING:
@@ -79,6 +79,24 @@ def run_message(
     _, height, width = maps_of(trace, 0).shape
     size = (height, width)
     return protocol.run_message(run, settings, trace.words, pieces, unknown, size, image, trace.layers, views, meter)
+
+
+def layers_message(run: str, request: int, trace: Trace, step: int, word: int) -> Message:
+    """A word's maps of one step, layer by layer, head by head where the trace has heads.
+
+    Raises:
+        IndexError: there is no such step or word.
+        ValueError: the trace has no layers.
+    """
+    if not trace.layers:
+        raise ValueError("the attention of this pipeline cannot be read, so there are no layers to show")
+    if not 0 <= word < len(trace.words):
+        raise IndexError(f"word {word} is out of range: this run has words 0 to {len(trace.words) - 1}")
+    maps: list[LayerMap] = []
+    for index, layer in enumerate(trace.layers):
+        heads = range(layer.heads) if trace.keep == "heads" else (None,)
+        maps += [LayerMap(layer.name, head, trace.heat_maps(step=step, layer=index, head=head)[word]) for head in heads]
+    return protocol.layers_message(run, request, step, word, maps)
 
 
 def step_message(run: str, trace: Trace, shot: Shot, elapsed: float) -> Message:

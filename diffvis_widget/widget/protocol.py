@@ -235,6 +235,37 @@ def scores_message(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LayerMap:
+    """A word's map (h, w) in one layer: of one head, or the mean over its heads (None)."""
+
+    layer: str
+    head: int | None
+    map: NDArray[np.floating[Any]]
+
+
+def layers_message(run: str, request: int, step: int, word: int, maps: Sequence[LayerMap]) -> Message:
+    """The answer to a page that asked for a word's maps layer by layer. One buffer: all maps, one after the other."""
+    told: list[Json] = []
+    data: list[bytes] = []
+    for one in maps:
+        quantised, (scale,) = quantise(one.map[None])
+        grid = [int(size) for size in one.map.shape]
+        told.append({"layer": one.layer, "head": one.head, "grid": grid, "scale": scale, "focus": focus(one.map)})
+        data.append(quantised.tobytes())
+    content = {"type": "layers", "run": run, "id": request, "step": step, "word": word, "maps": told}
+    return Message(content, (b"".join(data),))
+
+
+def focus(values: NDArray[np.floating[Any]]) -> float | None:
+    """How much a map keeps to few places: 0 if it is flat, 1 if it is one cell; 1 minus its normalised entropy."""
+    total = float(values.sum())
+    if values.size < 2 or not math.isfinite(total) or total <= 0:
+        return None
+    share = values[values > 0].astype(np.float64) / total
+    return round(1 + float((share * np.log(share)).sum()) / math.log(values.size), 4)
+
+
 def end_message(
     run: str, state: State, steps: int, seconds: float, error: str | None = None, image: bytes | None = None
 ) -> Message:
@@ -250,9 +281,9 @@ def end_message(
     return Message(content, () if image is None else (image,))
 
 
-def error_message(run: str | None, message: str) -> Message:
-    """The answer to a page message that could not be carried out."""
-    return Message({"type": "error", "run": run, "message": message})
+def error_message(run: str | None, message: str, request: int | None = None) -> Message:
+    """The answer to a page message that could not be carried out; ``request`` is the id of a question that it was."""
+    return Message({"type": "error", "run": run, "id": request, "message": message})
 
 
 def quantise(maps: NDArray[np.floating[Any]]) -> tuple[NDArray[np.uint8], list[list[float] | None]]:

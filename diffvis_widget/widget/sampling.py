@@ -109,8 +109,11 @@ def sample(
     request: Request,
     arguments: Mapping[str, Any],
     on_step: Callable[[Trace, Shot], None],
+    keep: Literal["layers", "heads"] = "layers",
 ) -> Trace:
     """Run a copy of ``pipe`` as ``request`` says. ``on_step(trace, shot)`` sees every finished step.
+
+    ``keep`` says how finely the trace keeps attention.
 
     What ``on_step`` or the pipeline raises comes out; the trace that ``on_step`` was given keeps the finished steps.
     """
@@ -145,6 +148,6 @@ def sample(
     optional = {"negative_prompt": request.negative_prompt or None, "guidance_scale": request.guidance_scale}
     call |= {name: value for name, value in optional.items() if name in takes}
     # Grad mode does not cross threads, so the worker sets its own.
-    with torch.no_grad(), Tracer(own, on_step=finished) as tracer:
+    with torch.no_grad(), Tracer(own, keep=keep, on_step=finished) as tracer:
         own(prompt=request.prompt, **call)
     return tracer.traces[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -138,6 +139,14 @@ class Session:
             )
         return finished.trace
 
+    def trace_of(self, run: str) -> Trace:
+        """The trace of the run with this id, as far as it has come; ValueError if it is no longer here."""
+        with self._changed:
+            for known in (self._active, self._finished):
+                if known is not None and known.id == run and known.trace is not None:
+                    return known.trace
+        raise ValueError("this run is not in the kernel any more: run it again")
+
     def close(self) -> None:
         """Stop what goes on and end the threads. Returns at once."""
         with self._changed:
@@ -236,7 +245,10 @@ class Session:
         try:
             with self._denoiser(run):
                 run.started = time.perf_counter()
-                sample(self._pipe, request, self._arguments, lambda trace, shot: self._step(run, request, trace, shot))
+                # The built-in model is so small that every head can be kept; of others it would be gigabytes.
+                keep = "heads" if self._is_scenes() else "layers"
+                step = functools.partial(self._step, run, request)
+                sample(self._pipe, request, self._arguments, step, keep)
                 self._decode_quickly(run)
         except Stopped:
             run.state = "stopped"

@@ -122,10 +122,14 @@ class Stream:
                 self._end = message
                 self._want(END)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str, request: int | None = None) -> None:
         """Tell the page that what it asked for could not be done."""
+        self.answer(protocol.error_message(self.run, message, request))
+
+    def answer(self, message: Message) -> None:
+        """Send what the page has asked for; it asks for one thing at a time, so nothing queues up here."""
         with self._lock:
-            self._put(protocol.error_message(self.run, message))
+            self._put(message)
 
     def acknowledge(self, seq: object) -> None:
         """The page has handled message ``seq``."""

@@ -13,7 +13,7 @@ import anywidget
 import traitlets as t
 
 from diffvis_widget.widget import fields, front_end, kernel
-from diffvis_widget.widget.encode import recorded_settings
+from diffvis_widget.widget.encode import layers_message, recorded_settings
 from diffvis_widget.widget.sampling import Request, check_call
 from diffvis_widget.widget.session import Session
 from diffvis_widget.widget.stream import Scores, Stream
@@ -219,10 +219,18 @@ class DiffVis(anywidget.AnyWidget):
                     self._run_from_page(content)
                 case {"type": "stop"}:
                     self.stop()
+                case {"type": "layers", "id": int(request), "run": str(run), "step": int(step), "word": int(word)}:
+                    self._tell_layers(request, run, step, word)
                 case _:
                     self._stream.error(f"the kernel does not know this message: {fields.shorten(content)}")
         except (t.TraitError, TypeError, ValueError, RuntimeError) as error:
             self._stream.error(str(error))
+
+    def _tell_layers(self, request: int, run: str, step: int, word: int) -> None:
+        try:
+            self._stream.answer(layers_message(run, request, self._session.trace_of(run), step, word))
+        except (IndexError, ValueError) as error:
+            self._stream.error(str(error), request)
 
     def _run_from_page(self, content: dict[str, Any]) -> None:
         wanted = {name: content[name] for name in SETTINGS if name in content}

@@ -91,6 +91,33 @@ export const ENCODERS: Fixture = {
 /** Few steps. */
 export const SHORT: Fixture = { ...SCENE, steps: 12 };
 
+const BLOCKS = ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.1", "up_blocks.2"];
+const LAYERS = BLOCKS.map((block) => `${block}.attentions.0.transformer_blocks.0.attn2`);
+
+/** The maps of one word layer by layer, 4 heads in each, as the kernel tells them. */
+export function layersOf(fixture: Fixture, question: { run: string; step: number; word: number }): Message {
+  const word = fixture.words[question.word - 1] ?? { text: "", spot: [0.5, 0.5, 0.9, 0.6] as const };
+  const grids = [fixture.grid, fixture.grid / 2, fixture.grid / 4, fixture.grid / 2, fixture.grid];
+  const parts: Uint8Array[] = [];
+  const maps = LAYERS.flatMap((layer, i) =>
+    [0, 1, 2, 3].map((head) => {
+      const grid = grids[i] ?? 1;
+      const [x, y, spread, peak] = word.spot;
+      const own = { ...word, text: word.text + head, spot: [x, y, spread * (0.6 + 0.5 * head), peak] as const };
+      const { values, scale } = heat(own, question.step, { ...fixture, grid });
+      parts.push(Uint8Array.from(values, (v) => Math.round(((v - scale[0]) / (scale[1] - scale[0])) * 255)));
+      return { layer, head, grid: [grid, grid], scale, focus: 0.5 - 0.1 * head - 0.05 * i };
+    }),
+  );
+  const data = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    data.set(part, offset);
+    offset += part.length;
+  }
+  return { content: { type: "layers", ...question, maps }, buffers: [data] };
+}
+
 function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -210,7 +237,7 @@ export async function record(fixture: Fixture, run: string, seed = 7): Promise<M
       })),
       grid: [fixture.grid, fixture.grid],
       image: [fixture.size, fixture.size],
-      layers: [],
+      layers: fixture.grid > 0 ? LAYERS : [],
       views: ["prediction", "latents", "guidance"],
       meter: "scenes CLIP",
     },

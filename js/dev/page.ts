@@ -4,7 +4,7 @@
 import type { Host, TraitName, Traits } from "../src/core/host";
 import type { Message, PageMessage } from "../src/core/protocol";
 import { mount } from "../src/views/mount";
-import { ENCODERS, type Fixture, LARGE, LONG, record, SCENE, SHORT, UNMAPPED } from "./fixture";
+import { ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, SHORT, UNMAPPED } from "./fixture";
 
 class MadeUpKernel implements Host {
   readonly signal = new AbortController().signal;
@@ -55,6 +55,7 @@ class MadeUpKernel implements Host {
       this.write(values);
       void this.play(60);
     }
+    if (message.type === "layers") this.deliver(layersOf(this.#fixture, message));
     if (message.type === "stop") {
       this.#run++;
       setTimeout(() => this.write({ status: "stopped" }), 60);

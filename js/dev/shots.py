@@ -36,6 +36,16 @@ def change(page: Page) -> None:
     page.get_by_role("button", name="Change", exact=True).click()
 
 
+def layers(page: Page) -> None:
+    page.get_by_test_id("layers").click()
+    page.locator(".dv-tile[title^=up_blocks]").nth(5).click()
+
+
+def focused(page: Page) -> None:
+    layers(page)
+    page.get_by_role("button", name="By focus").click()
+
+
 def place(page: Page) -> None:
     box = page.get_by_test_id("stage").locator("canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.2)
@@ -73,6 +83,8 @@ VIEWS = {
     "contours2": ("state=done&step=20&selected=2,6", contours),
     "change": ("state=done&step=8", change),
     "place": ("state=done&step=14", place),
+    "layers": ("state=done&step=20&selected=3", layers),
+    "focused": ("state=done&step=20&selected=3", focused),
     "edit": ("state=done", edit),
     "failed": ("state=failed&until=5", None),
     "stopped": ("state=stopped&until=9", None),

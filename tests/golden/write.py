@@ -93,6 +93,18 @@ def a_run() -> list[Message]:
             np.array([2, nan], dtype=np.float32),
             "scenes CLIP",
         ),
+        protocol.layers_message(
+            "r1",
+            5,
+            1,
+            2,
+            [
+                protocol.LayerMap("down.0", 0, ramp(1, 2, 3, 4)[0]),
+                protocol.LayerMap("down.0", 1, np.full((2, 3), nan, dtype=np.float32)),
+                protocol.LayerMap("mid", None, ramp(1, 4, 6, 1)[0]),
+            ],
+        ),
+        protocol.error_message("r1", "word 99 is out of range", 6),
         protocol.end_message("r1", "done", 3, 0.75, image=picture(50, 64)),
     ]
 

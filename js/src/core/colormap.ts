@@ -32,9 +32,12 @@ export type MapName = "viridis" | "magma";
 
 const HEX: Readonly<Record<MapName, string>> = { viridis: VIRIDIS, magma: MAGMA };
 
+const LOOKUPS: Partial<Record<MapName, Uint32Array>> = {};
+
 /** 256 colours as little-endian RGBA words with full alpha, ready to be written into image data. */
 export function lookup(name: MapName): Uint32Array {
-  return Uint32Array.from(table(HEX[name]), ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
+  LOOKUPS[name] ??= Uint32Array.from(table(HEX[name]), ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
+  return LOOKUPS[name];
 }
 
 /** The colour of a level from 0 to 255; levels beyond have the colour of the end. */

@@ -13,7 +13,6 @@ export interface Message {
 
 export interface Word {
   readonly text: string;
-  readonly tokens: readonly number[];
   readonly pieces: readonly string[];
   readonly kind: WordKind;
   readonly unknown: boolean;
@@ -26,14 +25,11 @@ export interface RunMessage {
   readonly run: string;
   readonly seq: number;
   readonly prompt: string;
-  readonly negativePrompt: string | null;
-  readonly seed: number | null;
   readonly steps: number;
-  readonly guidanceScale: number | null;
-  readonly scheduler: string;
-  readonly pipeline: string;
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
+  /** How many layers can be asked for. */
+  readonly layers: number;
   readonly image: readonly [h: number, w: number];
   readonly views: readonly View[];
   readonly meter: string | null;
@@ -54,11 +50,10 @@ export interface StepMessage {
   readonly index: number;
   readonly timestep: number | null;
   readonly sigma: number | null;
-  readonly secondOrder: boolean;
   readonly maps: Maps;
   readonly exact: boolean;
   readonly images: Readonly<Partial<Record<View, Uint8Array>>>;
-  readonly guidanceRange: Range | null;
+  readonly guidance_range: Range | null;
   readonly elapsed: number;
 }
 
@@ -97,14 +92,42 @@ export interface EndMessage {
   readonly image: Uint8Array | null;
 }
 
+/** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this one map. */
+export interface LayerMap {
+  readonly layer: string;
+  readonly head: number | null;
+  /** 0 for a flat map, 1 for a single cell: 1 minus the normalised entropy. */
+  readonly focus: number | null;
+  readonly maps: Maps;
+}
+
+export interface LayersMessage {
+  readonly type: "layers";
+  readonly run: string;
+  readonly seq: number;
+  readonly id: number;
+  readonly step: number;
+  readonly word: number;
+  readonly maps: readonly LayerMap[];
+}
+
 export interface ErrorMessage {
   readonly type: "error";
   readonly run: string | null;
   readonly seq: number;
+  /** The question that this answers, if it was one. */
+  readonly id: number | null;
   readonly message: string;
 }
 
-export type KernelMessage = RunMessage | StepMessage | FrameMessage | ScoresMessage | EndMessage | ErrorMessage;
+export type KernelMessage =
+  | RunMessage
+  | StepMessage
+  | FrameMessage
+  | ScoresMessage
+  | EndMessage
+  | LayersMessage
+  | ErrorMessage;
 
 export type PageMessage =
   | { readonly type: "hello"; readonly view: string; readonly run: string | null; readonly have: readonly number[] }
@@ -116,187 +139,175 @@ export type PageMessage =
       readonly steps?: number;
       readonly guidance_scale?: number;
     }
+  | { readonly type: "layers"; readonly id: number; readonly run: string; readonly step: number; readonly word: number }
   | { readonly type: "stop" };
 
 /** A message that does not keep to the protocol. */
 export class ProtocolError extends Error {}
 
-type Fields = Record<string, unknown>;
+/** Reads a value that must be of one kind; `what` names it in the error. */
+type Reader<T> = (value: unknown, what: string) => T;
+type Read<Shape> = { readonly [Name in keyof Shape]: Shape[Name] extends Reader<infer T> ? T : never };
 
-function fields(value: unknown, what: string): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new ProtocolError(`${what}: no object`);
-  return value as Fields;
+function fail(what: string, problem: unknown): never {
+  throw new ProtocolError(`${what}: ${problem}`);
 }
 
-function list(value: unknown, what: string): unknown[] {
-  if (!Array.isArray(value)) throw new ProtocolError(`${what}: no list`);
-  return value;
+const list: Reader<unknown[]> = (value, what) => (Array.isArray(value) ? value : fail(what, "no list"));
+const text: Reader<string> = (value, what) => (typeof value === "string" ? value : fail(what, "no string"));
+const flag: Reader<boolean> = (value) => value === true;
+const number: Reader<number> = (value, what) =>
+  typeof value === "number" && Number.isFinite(value) ? value : fail(what, "no number");
+const whole: Reader<number> = (value, what) =>
+  Number.isInteger(value) && (value as number) >= 0 ? (value as number) : fail(what, "no index");
+
+function or<T, Other>(read: Reader<T>, other: Other): Reader<T | Other> {
+  return (value, what) => (value === null || value === undefined ? other : read(value, what));
 }
 
-function text(value: unknown, what: string): string {
-  if (typeof value !== "string") throw new ProtocolError(`${what}: no string`);
-  return value;
+function maybe<T>(read: Reader<T>): Reader<T | null> {
+  return or(read, null);
 }
 
-function number(value: unknown, what: string): number {
-  if (typeof value !== "number" || !Number.isFinite(value)) throw new ProtocolError(`${what}: no number`);
-  return value;
+function listOf<T>(read: Reader<T>): Reader<T[]> {
+  return (value, what) => list(value, what).map((entry) => read(entry, what));
 }
 
-function whole(value: unknown, what: string): number {
-  const n = number(value, what);
-  if (!Number.isInteger(n) || n < 0) throw new ProtocolError(`${what}: no index`);
-  return n;
+function oneOf<T extends string>(...allowed: readonly T[]): Reader<T> {
+  return (value, what) => allowed.find((entry) => entry === value) ?? fail(what, value);
 }
 
-function maybe<T>(value: unknown, read: (value: unknown, what: string) => T, what: string): T | null {
-  return value === null || value === undefined ? null : read(value, what);
+/** An object with these fields; others it may have are left alone. */
+function object<Shape extends Record<string, Reader<unknown>>>(shape: Shape): Reader<Read<Shape>> {
+  return (value, what) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) fail(what, "no object");
+    const found = value as Record<string, unknown>;
+    const read = Object.entries(shape).map(([name, reader]) => [name, reader(found[name], name)]);
+    return Object.fromEntries(read) as Read<Shape>;
+  };
 }
 
-function range(value: unknown, what: string): Range {
-  const [lo, hi] = list(value, what);
-  return [number(lo, what), number(hi, what)];
+function pair<T>(read: Reader<T>): Reader<[T, T]> {
+  return (value, what) => {
+    const [a, b] = list(value, what);
+    return [read(a, what), read(b, what)];
+  };
 }
 
+const range = pair(number);
+const size = pair(whole);
+const row = listOf(maybe(number));
 // A null band of which one end could not be computed ([null, null] on the wire) is no band.
-function band(value: unknown, what: string): Range | null {
-  const ends = maybe(value, list, what);
-  return ends === null || ends.some((end) => end === null) ? null : range(ends, what);
-}
-
-function size(value: unknown, what: string): [number, number] {
-  const [h, w] = list(value, what);
-  return [whole(h, what), whole(w, what)];
-}
-
-function row(value: unknown, what: string): (number | null)[] {
-  return list(value, what).map((entry) => maybe(entry, number, what));
-}
-
-function oneOf<T extends string>(value: unknown, allowed: readonly T[], what: string): T {
-  const found = allowed.find((entry) => entry === value);
-  if (found === undefined) throw new ProtocolError(`${what}: ${String(value)}`);
-  return found;
-}
-
-const VIEWS: readonly View[] = ["prediction", "latents", "guidance"];
-const KINDS: readonly WordKind[] = ["word", "special", "template", "padding", "truncated"];
+const band: Reader<Range | null> = (value, what) => {
+  const [lo, hi] = or(pair(maybe(number)), [null, null] as const)(value, what);
+  return lo === null || hi === null ? null : [lo, hi];
+};
+const view = oneOf<View>("prediction", "latents", "guidance");
 
 /** The bytes of a buffer, which may be a view into a larger message. */
 export function bytes(buffer: ArrayBufferView | undefined, what: string): Uint8Array {
-  if (buffer === undefined) throw new ProtocolError(`${what}: buffer missing`);
+  if (buffer === undefined) fail(what, "buffer missing");
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
+// Messages in the packed form need no sequence number: nothing can get lost there.
+const HEAD = { run: text, seq: or(whole, -1) };
+const META = object({ type: oneOf("run", "step", "frame", "scores", "end", "layers", "error") });
+const SHAPES = {
+  run: object({
+    ...HEAD,
+    prompt: text,
+    steps: whole,
+    words: listOf(
+      object({
+        text,
+        pieces: listOf(text),
+        kind: oneOf<WordKind>("word", "special", "template", "padding", "truncated"),
+        unknown: flag,
+        stream: or(text, ""),
+      }),
+    ),
+    grid: size,
+    layers: (value: unknown, what: string) => list(value, what).length,
+    image: size,
+    views: listOf(view),
+    meter: maybe(text),
+  }),
+  step: object({
+    ...HEAD,
+    index: whole,
+    timestep: maybe(number),
+    sigma: maybe(number),
+    maps: object({ shape: listOf(whole), scales: listOf(maybe(range)) }),
+    exact: flag,
+    views: listOf(view),
+    guidance_range: band,
+    elapsed: or(number, 0),
+  }),
+  frame: object({ ...HEAD, index: whole, exact: flag }),
+  scores: object({
+    ...HEAD,
+    start: whole,
+    concepts: listOf(text),
+    cosine: listOf(row),
+    null: listOf(band),
+    share: maybe(listOf(row)),
+    emergence: row,
+    meter: maybe(text),
+  }),
+  end: object({
+    ...HEAD,
+    state: oneOf("done", "stopped", "failed"),
+    steps: whole,
+    error: maybe(text),
+    seconds: or(number, 0),
+  }),
+  layers: object({
+    ...HEAD,
+    id: whole,
+    step: whole,
+    word: whole,
+    maps: listOf(object({ layer: text, head: maybe(whole), grid: size, scale: maybe(range), focus: maybe(number) })),
+  }),
+  error: object({ ...HEAD, run: maybe(text), id: maybe(whole), message: text }),
+};
+
 /** Checks a message and gives it its type; throws ProtocolError, naming the field, if it does not fit. */
 export function decode({ content, buffers }: Message): KernelMessage {
-  const f = fields(content, "message");
-  const type = oneOf(f.type, ["run", "step", "frame", "scores", "end", "error"] as const, "type");
-  // Messages in the packed form need no sequence number: nothing can get lost there.
-  const seq = maybe(f.seq, whole, "seq") ?? -1;
-  if (type === "error") return { type, seq, run: maybe(f.run, text, "run"), message: text(f.message, "message") };
-  const run = text(f.run, "run");
+  const { type } = META(content, "message");
+  const data = buffers[0];
   switch (type) {
     case "run":
-      return {
-        type,
-        run,
-        seq,
-        prompt: text(f.prompt, "prompt"),
-        negativePrompt: maybe(f.negative_prompt, text, "negative_prompt"),
-        seed: maybe(f.seed, number, "seed"),
-        steps: whole(f.steps, "steps"),
-        guidanceScale: maybe(f.guidance_scale, number, "guidance_scale"),
-        scheduler: text(f.scheduler, "scheduler"),
-        pipeline: text(f.pipeline, "pipeline"),
-        words: list(f.words, "words").map(decodeWord),
-        grid: size(f.grid, "grid"),
-        image: size(f.image, "image"),
-        views: list(f.views, "views").map((view) => oneOf(view, VIEWS, "views")),
-        meter: maybe(f.meter, text, "meter"),
-      };
-    case "step":
-      return decodeStep(f, run, seq, buffers);
-    case "frame":
-      return {
-        type,
-        run,
-        seq,
-        index: whole(f.index, "index"),
-        exact: f.exact === true,
-        image: bytes(buffers[0], "image"),
-      };
     case "scores":
-      return {
-        type,
-        run,
-        seq,
-        start: whole(f.start, "start"),
-        concepts: list(f.concepts, "concepts").map((concept) => text(concept, "concepts")),
-        cosine: list(f.cosine, "cosine").map((entry) => row(entry, "cosine")),
-        null: list(f.null, "null").map((entry) => band(entry, "null")),
-        share: maybe(f.share, list, "share")?.map((entry) => row(entry, "share")) ?? null,
-        emergence: row(f.emergence, "emergence"),
-        meter: maybe(f.meter, text, "meter"),
-      };
+    case "error":
+      return { type, ...SHAPES[type](content, type) } as KernelMessage;
+    case "frame":
+      return { type, ...SHAPES.frame(content, type), image: bytes(data, "image") };
     case "end":
-      return {
-        type,
-        run,
-        seq,
-        state: oneOf(f.state, ["done", "stopped", "failed"] as const, "state"),
-        steps: whole(f.steps, "steps"),
-        error: maybe(f.error, text, "error"),
-        seconds: maybe(f.seconds, number, "seconds") ?? 0,
-        image: buffers[0] === undefined ? null : bytes(buffers[0], "image"),
-      };
+      return { type, ...SHAPES.end(content, type), image: data === undefined ? null : bytes(data, "image") };
+    case "step": {
+      const { maps, views, ...rest } = SHAPES.step(content, type);
+      const { shape, scales } = maps;
+      const [words = -1, height = 0, width = 0] = shape;
+      const values = bytes(buffers[views.length], "maps");
+      if (values.length !== words * height * width || scales.length !== words)
+        fail("maps", `${values.length} bytes and ${scales.length} scales for ${shape}`);
+      const images = Object.fromEntries(views.map((name, i) => [name, bytes(buffers[i], name)]));
+      return { type, ...rest, images, maps: { height, width, scales, data: values } };
+    }
+    case "layers": {
+      const { maps, ...rest } = SHAPES.layers(content, type);
+      const values = bytes(data, "maps");
+      let end = 0;
+      const cut = maps.map(({ grid: [height, width], scale, ...one }) => {
+        const start = end;
+        end += height * width;
+        return { ...one, maps: { height, width, scales: [scale], data: values.subarray(start, end) } };
+      });
+      if (end !== values.length) fail("maps", `${values.length} bytes for ${end} cells`);
+      return { type, ...rest, maps: cut };
+    }
   }
-}
-
-function decodeWord(value: unknown): Word {
-  const f = fields(value, "word");
-  return {
-    text: text(f.text, "text"),
-    tokens: list(f.tokens, "tokens").map((token) => whole(token, "tokens")),
-    pieces: list(f.pieces, "pieces").map((piece) => text(piece, "pieces")),
-    kind: oneOf(f.kind, KINDS, "kind"),
-    unknown: f.unknown === true,
-    stream: maybe(f.stream, text, "stream") ?? "",
-  };
-}
-
-function decodeStep(f: Fields, run: string, seq: number, buffers: readonly ArrayBufferView[]): StepMessage {
-  const views = list(f.views, "views").map((view) => oneOf(view, VIEWS, "views"));
-  const maps = fields(f.maps, "maps");
-  const [words, height, width] = list(maps.shape, "shape").map((n) => whole(n, "shape"));
-  if (words === undefined || height === undefined || width === undefined)
-    throw new ProtocolError("shape: not (words, h, w)");
-  const scales = list(maps.scales, "scales").map((scale) => maybe(scale, range, "scales"));
-  const data = bytes(buffers[views.length], "maps");
-  if (data.length !== words * height * width || scales.length !== words) {
-    throw new ProtocolError(
-      `maps: ${data.length} bytes and ${scales.length} scales for ${words} x ${height} x ${width}`,
-    );
-  }
-  const images: Partial<Record<View, Uint8Array>> = {};
-  views.forEach((view, i) => {
-    images[view] = bytes(buffers[i], view);
-  });
-  return {
-    type: "step",
-    run,
-    seq,
-    index: whole(f.index, "index"),
-    timestep: maybe(f.timestep, number, "timestep"),
-    sigma: maybe(f.sigma, number, "sigma"),
-    secondOrder: f.second_order === true,
-    maps: { height, width, scales, data },
-    exact: f.exact === true,
-    images,
-    guidanceRange: band(f.guidance_range, "guidance_range"),
-    elapsed: maybe(f.elapsed, number, "elapsed") ?? 0,
-  };
 }
 
 const MAGIC = [0x44, 0x56, 0x52, 0x31]; // "DVR1"
@@ -318,30 +329,31 @@ export function pack(messages: readonly Message[]): Uint8Array {
   return packed;
 }
 
+const PACKED = object({ messages: listOf(object({ content: (value: unknown) => value, buffers: listOf(whole) })) });
+
 /** The messages in a packed run; throws ProtocolError if it is cut short or something else. */
 export function unpack(packed: ArrayBufferView): Message[] {
-  const data = bytes(packed, "packed run");
-  if (data.length < 8 || MAGIC.some((byte, i) => data[i] !== byte)) throw new ProtocolError("not a packed run");
+  const what = "packed run";
+  const data = bytes(packed, what);
+  if (data.length < 8 || MAGIC.some((byte, i) => data[i] !== byte)) fail(what, "something else");
   const length = new DataView(data.buffer, data.byteOffset, 8).getUint32(4, true);
-  if (8 + length > data.length) throw new ProtocolError("packed run is cut short");
+  let offset = 8 + length;
+  if (offset > data.length) fail(what, "cut short");
   let header: unknown;
   try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data.subarray(8, 8 + length)));
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data.subarray(8, offset)));
   } catch {
-    throw new ProtocolError("packed run has no readable header");
+    fail(what, "no readable header");
   }
-  let offset = 8 + length;
-  const messages = list(fields(header, "header").messages, "messages").map((entry) => {
-    const f = fields(entry, "message");
-    const buffers = list(f.buffers, "buffers").map((length) => {
-      const end = offset + whole(length, "buffers");
-      if (end > data.length) throw new ProtocolError("packed run is cut short");
-      const buffer = data.subarray(offset, end);
-      offset = end;
-      return buffer;
-    });
-    return { content: f.content, buffers };
-  });
-  if (offset !== data.length) throw new ProtocolError("packed run carries bytes of no message");
+  const messages = PACKED(header, "header").messages.map(({ content, buffers }) => ({
+    content,
+    buffers: buffers.map((length) => {
+      const start = offset;
+      offset += length;
+      if (offset > data.length) fail(what, "cut short");
+      return data.subarray(start, offset);
+    }),
+  }));
+  if (offset !== data.length) fail(what, "bytes of no message");
   return messages;
 }

@@ -4,8 +4,9 @@
 
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import type { Host, Status, TraitName, Traits } from "./host";
+import { Layers } from "./layers";
 import { Look } from "./look";
-import { decode, unpack } from "./protocol";
+import { decode, type StepMessage, unpack } from "./protocol";
 import { type Run, RunStore } from "./store";
 
 const DEFAULTS: Traits = {
@@ -43,6 +44,7 @@ type TraitSignals = { readonly [K in TraitName]: Signal<Traits[K]> };
 export class Session {
   readonly store = new RunStore();
   readonly look = new Look();
+  readonly layers = new Layers();
   readonly traits: TraitSignals;
   readonly connected = signal(true);
   /** True while a request has been waiting for its answer for suspiciously long. */
@@ -79,10 +81,16 @@ export class Session {
     this.#unpackSnapshot();
     host.onConnection((connected) => {
       this.connected.value = connected;
+      this.layers.forget();
       if (connected) this.#hello();
     });
 
-    const stops = [effect(() => this.#follow()), effect(() => this.#carryPins()), effect(() => this.#tellSoon())];
+    const stops = [
+      effect(() => this.#follow()),
+      effect(() => this.#carryPins()),
+      effect(() => this.#wantLayers()),
+      effect(() => this.#tellSoon()),
+    ];
     host.signal.addEventListener("abort", () => {
       for (const stop of stops) stop();
       clearTimeout(this.#settle);
@@ -159,9 +167,13 @@ export class Session {
         // A number was skipped: something was dropped on the way.
         const gap = this.#seq >= 0 && message.seq > this.#seq + 1;
         this.#seq = Math.max(this.#seq, message.seq);
-        if (!this.store.feed(message) || gap) this.#helloSoon();
-        if (message.type === "error") this.#asked.value = null;
-        this.#answered();
+        if (message.type === "layers") this.layers.take(message.id, message, "");
+        else if (message.type === "error" && message.id !== null) this.layers.take(message.id, null, message.message);
+        else {
+          if (!this.store.feed(message) || gap) this.#helloSoon();
+          if (message.type === "error") this.#asked.value = null;
+          this.#answered();
+        }
       } catch (error) {
         // A message that cannot be read must not stop the ones after it; the acknowledgement keeps them coming.
         console.warn("diffvis_widget:", error);
@@ -215,6 +227,25 @@ export class Session {
       if (run && end && run.count.value >= end.steps) return;
       this.#hello();
     }, SETTLE_MS);
+  }
+
+  /** The word whose layers are looked at: the one chosen last. */
+  get layered(): number | undefined {
+    return this.look.pinned.value.at(-1);
+  }
+
+  /** The step as the stage shows it. */
+  get staged(): StepMessage | undefined {
+    const run = this.store.shown.value;
+    return run ? this.layers.drill(run, run.nearest(this.look.step.value), this.look.words.value) : undefined;
+  }
+
+  #wantLayers(): void {
+    const run = this.store.shown.value;
+    const step = run?.nearest(this.look.step.value);
+    const word = this.layered;
+    if (!this.layers.open.value || !run || !step || word === undefined || !this.connected.value) return;
+    this.layers.want(run, step.index, word, (message) => this.#host.send(message));
   }
 
   #follow(): void {

@@ -132,6 +132,8 @@ export class RunStore {
       this.#refused.value = message.message;
       return true;
     }
+    // Answers to questions are no part of a run.
+    if (message.type === "layers") return true;
     const run = this.#find(message.run);
     if (!run) return false;
     switch (message.type) {

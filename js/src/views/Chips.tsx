@@ -7,6 +7,7 @@ import type { Word } from "../core/protocol";
 import type { Run } from "../core/store";
 import { byEncoder } from "../core/words";
 import { useArrows } from "./arrows";
+import { Button } from "./Button";
 import type { Context } from "./context";
 import { wordEvents } from "./wordEvents";
 
@@ -55,8 +56,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
         </Fragment>
       ))}
       {extra > 0 ? (
-        <button
-          type="button"
+        <Button
           class="dv-quiet dv-special"
           aria-pressed={look.special.value}
           title="Tokens that the tokenizer adds around the prompt"
@@ -66,7 +66,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
         >
           {look.special.value ? `−${extra}` : `+${extra}`}
           <span class="dv-sr"> special tokens</span>
-        </button>
+        </Button>
       ) : null}
     </div>
   );
@@ -128,8 +128,7 @@ function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
       style={colour ? { "--mark": colour } : undefined}
       title={explain(word)}
     >
-      <button
-        type="button"
+      <Button
         class="dv-chip-text"
         data-stop={fixed ? undefined : true}
         data-testid={`chip-${index}`}
@@ -151,10 +150,9 @@ function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
         )}
         {cut ? <span class="dv-sr"> (cut off, no effect)</span> : null}
         {word.unknown ? <span class="dv-sr"> (unknown to the model)</span> : null}
-      </button>
+      </Button>
       {divided ? (
-        <button
-          type="button"
+        <Button
           class="dv-pieces"
           aria-expanded={open.value}
           aria-label={`The ${pieces.length} tokens of ${word.text}`}
@@ -164,7 +162,7 @@ function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
           }}
         >
           {pieces.length}
-        </button>
+        </Button>
       ) : null}
     </span>
   );

@@ -1,5 +1,7 @@
 // A few words of which one holds.
 
+import { Button } from "./Button";
+
 interface Option<T extends string> {
   readonly value: T;
   readonly label: string;
@@ -18,8 +20,7 @@ export function Choice<T extends string>({ label, options, chosen, choose }: Pro
   return (
     <div class="dv-choice" role="group" aria-label={label}>
       {options.map(({ value, label, title, disabled }) => (
-        <button
-          type="button"
+        <Button
           key={value}
           title={title}
           aria-pressed={value === chosen}
@@ -27,7 +28,7 @@ export function Choice<T extends string>({ label, options, chosen, choose }: Pro
           onClick={() => choose(value)}
         >
           {label}
-        </button>
+        </Button>
       ))}
     </div>
   );

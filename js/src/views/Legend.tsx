@@ -17,11 +17,13 @@ interface Entry {
 function entriesOf({ session }: Context, picture: StagePicture): readonly Entry[] {
   const { look, store } = session;
   const run = store.shown.value;
-  const step = run?.nearest(look.step.value);
+  const step = session.staged;
   if (!run || !step) return [];
   const words = look.words.value;
+  // What the matrix lays on the stage is told apart from the mean.
+  const drilled = step === run.nearest(look.step.value) ? "" : session.layers.title;
   if (words.length === 0 && look.stage.value === "guidance") {
-    return [{ name: "guidance", range: step.guidanceRange, paint: gradient("magma") }];
+    return [{ name: "guidance", range: step.guidance_range, paint: gradient("magma") }];
   }
   if (words.length === 0 && look.stage.value === "change") {
     const change = picture.change(step, run.steps[step.index - 1]);
@@ -29,7 +31,8 @@ function entriesOf({ session }: Context, picture: StagePicture): readonly Entry[
   }
   return words.map((index, position) => {
     const paint = words.length === 1 ? gradient("viridis") : `linear-gradient(90deg,transparent,${css(hue(position))})`;
-    return { name: fullNameOf(run.info.words[index]), range: rangeOf(run, step, index, look.shared.value), paint };
+    const name = fullNameOf(run.info.words[index]);
+    return { name: drilled ? `${name}, ${drilled}` : name, range: rangeOf(run, step, index, look.shared.value), paint };
   });
 }
 

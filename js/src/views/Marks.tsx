@@ -2,6 +2,7 @@
 
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
+import { Button } from "./Button";
 import type { Context } from "./context";
 
 interface Mark {
@@ -48,8 +49,7 @@ export function Marks({ context }: { readonly context: Context }) {
         <Fragment key={name}>
           <i style={{ left: `${at * 100}%` }} />
           {lane >= 0 ? (
-            <button
-              type="button"
+            <Button
               data-lane={lane}
               style={{ left: `${at * 100}%`, "--shift": at < 0.06 ? "-6px" : at > 0.94 ? "calc(6px - 100%)" : "-50%" }}
               title={`“${name}” emerges at step ${step + 1}`}
@@ -60,7 +60,7 @@ export function Marks({ context }: { readonly context: Context }) {
               }}
             >
               {name}
-            </button>
+            </Button>
           ) : null}
         </Fragment>
       ))}

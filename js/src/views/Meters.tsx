@@ -4,6 +4,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { score } from "../core/format";
 import type { Run, Scores } from "../core/store";
+import { Button } from "./Button";
 import { Choice } from "./Choice";
 import { useReaction } from "./canvas";
 import type { Context } from "./context";
@@ -156,8 +157,7 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
           <b class="dv-dot" />
         </i>
       </span>
-      <button
-        type="button"
+      <Button
         class="dv-quiet dv-remove"
         aria-label={`Remove ${concept}`}
         title={`Remove “${concept}”`}
@@ -167,7 +167,7 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
         }}
       >
         <CrossIcon />
-      </button>
+      </Button>
     </li>
   );
 }

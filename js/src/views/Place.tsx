@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { meanIn, type Region } from "../core/field";
 import { value } from "../core/format";
 import type { Run } from "../core/store";
+import { Button } from "./Button";
 import { colourOf, fullNameOf } from "./Chips";
 import type { Context } from "./context";
 import { linePath, SPARK } from "./spark";
@@ -46,8 +47,7 @@ export function Place({ context, run, region }: Props) {
         const colour = colourOf(look.pinned.value, index);
         return (
           <li class="dv-meter" key={index} style={colour ? { "--data": colour } : undefined}>
-            <button
-              type="button"
+            <Button
               class="dv-meter-name"
               data-testid={`place-${index}`}
               aria-pressed={colour !== undefined}
@@ -55,7 +55,7 @@ export function Place({ context, run, region }: Props) {
               {...wordEvents(look, index)}
             >
               {fullNameOf(word)}
-            </button>
+            </Button>
             <span class="dv-track" aria-hidden="true">
               <i class="dv-fill" style={{ transform: `scaleX(${place(now)})` }} />
             </span>

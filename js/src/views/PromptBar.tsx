@@ -3,6 +3,7 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { split } from "../core/words";
+import { Button } from "./Button";
 import { Chips, PlainChips } from "./Chips";
 import { useReaction } from "./canvas";
 import type { Context } from "./context";
@@ -141,8 +142,7 @@ function Settings({ context, start }: SettingsProps) {
         fixed={fixed}
         start={start}
       />
-      <button
-        type="button"
+      <Button
         class="dv-quiet dv-dice"
         title="Another seed, and run"
         aria-label="Another seed, and run"
@@ -154,7 +154,7 @@ function Settings({ context, start }: SettingsProps) {
         }}
       >
         <DiceIcon />
-      </button>
+      </Button>
       <NumberField context={context} trait="steps" after="steps" whole min={1} max={1000} fixed={fixed} start={start} />
       <NumberField
         context={context}
@@ -166,8 +166,7 @@ function Settings({ context, start }: SettingsProps) {
         start={start}
       />
       {traits._can_run.value ? (
-        <button
-          type="button"
+        <Button
           class="dv-run"
           data-stop-run={stoppable || undefined}
           data-testid={stoppable ? "stop" : "run"}
@@ -175,7 +174,7 @@ function Settings({ context, start }: SettingsProps) {
           onClick={() => (stoppable ? session.stop() : start())}
         >
           {stoppable ? "Stop" : "Run"}
-        </button>
+        </Button>
       ) : null}
     </div>
   );

@@ -5,6 +5,7 @@ import { useMemo, useRef } from "preact/hooks";
 import { valueAt } from "../core/field";
 import { NOT_KEPT, value } from "../core/format";
 import type { Look, Point, StageView } from "../core/look";
+import { Button } from "./Button";
 import { fullNameOf } from "./Chips";
 import { Choice } from "./Choice";
 import { useCanvas } from "./canvas";
@@ -37,7 +38,7 @@ export function Stage({ context }: { readonly context: Context }) {
 
   const canvas = useCanvas((_, c, size) => {
     const run = store.shown.value;
-    const step = run?.nearest(look.step.value);
+    const step = session.staged;
     c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
     if (!run || !step) return;
     const box = place(run.info.image, size);
@@ -59,7 +60,7 @@ export function Stage({ context }: { readonly context: Context }) {
   const readout = useComputed(() => {
     const probe = look.probe.value;
     const shown = store.shown.value;
-    const step = shown?.nearest(look.step.value);
+    const step = session.staged;
     if (!probe || !shown || !step) return "";
     const [h, w] = shown.info.image;
     const at = `${Math.floor(probe.u * w)}, ${Math.floor(probe.v * h)}`;
@@ -150,8 +151,7 @@ export function Stage({ context }: { readonly context: Context }) {
         />
         {run?.mapped === false ? null : (
           <>
-            <button
-              type="button"
+            <Button
               class="dv-quiet dv-contours"
               aria-label="Contour lines"
               aria-pressed={look.contours.value}
@@ -161,7 +161,7 @@ export function Stage({ context }: { readonly context: Context }) {
               }}
             >
               <ContourIcon />
-            </button>
+            </Button>
             <Opacity look={look} />
           </>
         )}

@@ -3,6 +3,7 @@
 import { useComputed } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import { plain, value } from "../core/format";
+import { Button } from "./Button";
 import { useCanvas, useReaction } from "./canvas";
 import type { Context } from "./context";
 import { Filmstrip } from "./filmstrip";
@@ -31,8 +32,7 @@ export function Timeline({ context }: { readonly context: Context }) {
   return (
     <section class="dv-time" aria-label="Steps">
       <div class="dv-transport">
-        <button
-          type="button"
+        <Button
           class="dv-play"
           disabled={!playable}
           aria-label={player.playing.value ? "Pause" : "Play the steps"}
@@ -40,9 +40,8 @@ export function Timeline({ context }: { readonly context: Context }) {
           onClick={() => player.toggle()}
         >
           {player.playing.value ? <PauseIcon /> : <PlayIcon />}
-        </button>
-        <button
-          type="button"
+        </Button>
+        <Button
           class="dv-quiet dv-speed"
           disabled={!playable}
           aria-label={`Speed ${player.speed.value} times`}
@@ -50,9 +49,8 @@ export function Timeline({ context }: { readonly context: Context }) {
           onClick={() => player.nextSpeed()}
         >
           {player.speed.value === 0.5 ? "½" : player.speed.value}×
-        </button>
-        <button
-          type="button"
+        </Button>
+        <Button
           class="dv-quiet dv-pingpong"
           disabled={!playable}
           aria-label="Play to and fro"
@@ -63,12 +61,11 @@ export function Timeline({ context }: { readonly context: Context }) {
           }}
         >
           <PingPongIcon />
-        </button>
+        </Button>
         <p class="dv-step" title="t: the time that the model is told; σ: noise over signal in what it sees">
           {readout}
         </p>
-        <button
-          type="button"
+        <Button
           class="dv-quiet dv-live"
           aria-pressed={live}
           hidden={!session.busy.value}
@@ -77,7 +74,7 @@ export function Timeline({ context }: { readonly context: Context }) {
         >
           <i aria-hidden="true" />
           {live ? "Live" : "Follow live"}
-        </button>
+        </Button>
       </div>
       <Slider context={context} />
       <Marks context={context} />

@@ -1,18 +1,19 @@
 // Small multiples: one heat map per word at this step, on a scale of its own or on one for all.
 
-import { effect, useComputed } from "@preact/signals";
+import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
-import { useLayoutEffect, useRef } from "preact/hooks";
-import { colourAt, lookup } from "../core/colormap";
-import { Resampler, rescale, valueAt } from "../core/field";
+import { useRef } from "preact/hooks";
+import { valueAt } from "../core/field";
 import { NOT_KEPT, value } from "../core/format";
 import type { Run } from "../core/store";
 import { byEncoder, split } from "../core/words";
 import { useArrows } from "./arrows";
+import { Button } from "./Button";
 import { colourOf, fullNameOf, nameOf } from "./Chips";
 import { Choice } from "./Choice";
 import type { Context } from "./context";
 import { CrossIcon } from "./icons";
+import { MapCanvas } from "./MapCanvas";
 import { rangeOf } from "./overlay";
 import { Place } from "./Place";
 import { Probe, pointIn } from "./Probe";
@@ -40,8 +41,7 @@ export function WordMaps({ context }: { readonly context: Context }) {
           {region ? "What this place reads" : "Where each word looks"}
         </h3>
         {unread ? null : region ? (
-          <button
-            type="button"
+          <Button
             class="dv-quiet dv-speed"
             aria-label="Let the place go"
             title="Let the place go (Esc)"
@@ -50,7 +50,7 @@ export function WordMaps({ context }: { readonly context: Context }) {
             }}
           >
             <CrossIcon />
-          </button>
+          </Button>
         ) : (
           <Choice
             label="Scale of the maps"
@@ -95,16 +95,6 @@ export function WordMaps({ context }: { readonly context: Context }) {
   );
 }
 
-/** Maps finer than this are drawn cell by cell; coarser ones are resampled. */
-const RASTER = 64;
-
-/** [h, w] of a tile's canvas: the grid itself, or a multiple of it that is fine enough. */
-function rasterOf({ info }: Run): readonly [number, number] {
-  const [h, w] = info.grid;
-  const times = Math.max(1, Math.ceil(RASTER / Math.max(1, h, w)));
-  return [Math.max(1, h * times), Math.max(1, w * times)];
-}
-
 interface TileProps {
   readonly context: Context;
   readonly run: Run;
@@ -114,33 +104,14 @@ interface TileProps {
 
 function Tile({ context, run, index, tabIndex }: TileProps) {
   const { look } = context.session;
-  const canvas = useRef<HTMLCanvasElement>(null);
+  const frame = useRef<HTMLSpanElement>(null);
   const word = run.info.words[index];
   const name = word ? nameOf(word) : "";
-  const [height, width] = rasterOf(run);
-  useLayoutEffect(() => {
-    const c = canvas.current?.getContext("2d");
-    if (!c) return;
-    const raster = new Resampler(width, height);
-    const colours = lookup("viridis");
-    const image = new ImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    return effect(() => {
-      const step = run.nearest(look.step.value);
-      const own = step?.maps.scales[index];
-      const range = step && rangeOf(run, step, index, look.shared.value);
-      if (!step || !own || !range) {
-        c.clearRect(0, 0, width, height);
-        return;
-      }
-      const [factor, offset] = rescale(own, range);
-      const field = raster.resample(step.maps, index);
-      for (let i = 0; i < pixels.length; i++) {
-        pixels[i] = colourAt(colours, (field[i] as number) * factor + offset);
-      }
-      c.putImageData(image, 0, 0);
-    });
-  }, [run, index, width, height]);
+  const draw = () => {
+    const step = run.nearest(look.step.value);
+    const range = step && rangeOf(run, step, index, look.shared.value);
+    return step && range ? { maps: step.maps, index, range } : null;
+  };
 
   const reading = useComputed(() => {
     const step = run.nearest(look.step.value);
@@ -155,8 +126,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
   const chosen = look.pinned.value.includes(index);
   const colour = colourOf(look.pinned.value, index);
   return (
-    <button
-      type="button"
+    <Button
       class="dv-tile"
       data-stop
       data-testid={`map-${index}`}
@@ -171,15 +141,15 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
         look.probe.value = null;
       }}
       onPointerMove={(event) => {
-        look.probe.value = canvas.current && pointIn(canvas.current.getBoundingClientRect(), event, run.info.image);
+        look.probe.value = frame.current && pointIn(frame.current.getBoundingClientRect(), event, run.info.image);
       }}
     >
-      <span class="dv-map" aria-hidden="true">
-        <canvas ref={canvas} width={width} height={height} />
+      <span class="dv-map" aria-hidden="true" ref={frame}>
+        <MapCanvas grid={run.info.grid} draw={draw} inputs={[run, index]} />
         <Probe look={look} image={run.info.image} />
       </span>
       <span class="dv-tile-name">{name}</span>
       <span class="dv-num">{reading}</span>
-    </button>
+    </Button>
   );
 }

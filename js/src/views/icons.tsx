@@ -30,14 +30,13 @@ export const PingPongIcon = icon(
   />,
 );
 export const DiceIcon = icon(
-  <>
-    <rect x="2.6" y="2.6" width="10.8" height="10.8" rx="2.6" fill="none" stroke="currentColor" stroke-width="1.2" />
-    <circle cx="5.7" cy="5.7" r="1" fill="currentColor" />
-    <circle cx="10.3" cy="5.7" r="1" fill="currentColor" />
-    <circle cx="8" cy="8" r="1" fill="currentColor" />
-    <circle cx="5.7" cy="10.3" r="1" fill="currentColor" />
-    <circle cx="10.3" cy="10.3" r="1" fill="currentColor" />
-  </>,
+  <path
+    d="M5.2 2.6h5.6a2.6 2.6 0 0 1 2.6 2.6v5.6a2.6 2.6 0 0 1-2.6 2.6H5.2a2.6 2.6 0 0 1-2.6-2.6V5.2a2.6 2.6 0 0 1 2.6-2.6zM5.5 5.5h.01m4.99 0h.01M8 8h.01M5.5 10.5h.01m4.99 0h.01"
+    fill="none"
+    stroke="currentColor"
+    stroke-width="1.4"
+    stroke-linecap="round"
+  />,
 );
 export const ContourIcon = icon(
   <path
@@ -49,13 +48,4 @@ export const ContourIcon = icon(
 );
 export const CrossIcon = icon(
   <path d="m4.5 4.5 7 7m0-7-7 7" fill="none" stroke="currentColor" stroke-width="1.3" stroke-linecap="round" />,
-);
-export const PenIcon = icon(
-  <path
-    d="m3 13 .6-2.6 7-7a1.2 1.2 0 0 1 1.7 0l.3.3a1.2 1.2 0 0 1 0 1.7l-7 7z"
-    fill="none"
-    stroke="currentColor"
-    stroke-width="1.2"
-    stroke-linejoin="round"
-  />,
 );

@@ -141,8 +141,8 @@ export class StagePicture {
     const bitmap = bytes && this.images.get(bytes);
     if (!bitmap) return "";
     const [r, g, b] = this.#at(bitmap, point);
-    if (view === "guidance" && step.guidanceRange) {
-      const [lo, hi] = step.guidanceRange;
+    if (view === "guidance" && step.guidance_range) {
+      const [lo, hi] = step.guidance_range;
       return `guidance ${value(lo + (r / 255) * (hi - lo))}`;
     }
     return `rgb ${r} ${g} ${b}`;
