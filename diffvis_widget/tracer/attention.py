@@ -23,7 +23,7 @@ from .normaliser import Call, answer
 from .shares import Seen, Targets, cross, joint
 
 Remove = Callable[[], None]
-_BUILT_IN: Any = getattr(torch._C._nn, "scaled_dot_product_attention")  # noqa: B009 - what F offers by default
+_BUILT_IN: Any = F.scaled_dot_product_attention  # whoever replaces it later must see every call
 Branch = Literal["prompt", "negative"]
 # (keys, text positions) -> where text and image lie in the sequence; None for attention of another kind
 Layout = Callable[[int, int], tuple[slice, slice] | None]

@@ -77,8 +77,9 @@ class Side:
         """Whether the denoiser was given these very embeddings: the same memory, or what was found equal before."""
         if self._known is text or self.embeddings is text:
             return True
-        both = isinstance(text, Tensor) and isinstance(self.embeddings, Tensor)
-        return both and text.shape == self.embeddings.shape and text.data_ptr() == self.embeddings.data_ptr()
+        if not (isinstance(text, Tensor) and isinstance(self.embeddings, Tensor)):
+            return False
+        return text.shape == self.embeddings.shape and text.data_ptr() == self.embeddings.data_ptr()
 
     def recognises(self, text: Any) -> bool:
         """The same by value, which waits for the device."""

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,9 @@ from .prediction import NoiseLevels, is_second_order, kind_of
 from .preview import autoencoder, decoder, to_pixels, to_vae
 from .request import Encoded, Request, encode, own_calls, read_request, unread
 from .run import Captured, Run, fetch
+
+if TYPE_CHECKING:
+    from .estimate import Estimate
 
 _KEEPS = ("words", "layers", "heads")
 
@@ -88,6 +91,17 @@ class Tracer:
         self._raw: dict[Branch, Tensor] = {}
         self._maps: dict[Branch, dict[str, Tensor]] = {}
         self._matches: Tensor | None = None
+
+    @staticmethod
+    def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep = "layers", **pipe_kwargs: Any) -> Estimate:
+        """What a traced run of so many steps takes, in time and memory, from a run of three.
+
+        pipe_kwargs go to the pipeline's call (height=, width=, guidance_scale=, ...). Raises TypeError and ValueError
+        as `trace` does.
+        """
+        from .estimate import estimate
+
+        return estimate(pipe, prompt, steps, keep, pipe_kwargs)
 
     # -- the block -------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diffvis_widget.traces import Word
+from diffvis_widget.traces.model import WordKind
 from diffvis_widget.traces.text import split_words
 
 
@@ -56,6 +57,7 @@ def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = ""
     encoded: what the tokenizer was given, which may wrap the prompt in a template or have cleaned it.
     """
     first, last, shown = _find(encoded, typed, tokens)
+    zones: list[tuple[int, int, WordKind]]
     zones = [(0, first, "template"), (first, last, "word"), (last, len(encoded), "template")]
     groups: dict[int, list[_Group]] = {
         zone: [_Group(start + a, start + b) for a, b in split_words(encoded[start:end])]
