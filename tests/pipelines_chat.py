@@ -184,6 +184,7 @@ def hidream(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     first, second = clip_tokenizer(max_length=248), clip_tokenizer(max_length=248, pad_token="!")
     third, fourth = tokenizers.t5(512), tokenizers.llama3()
+    axes: dict[str, Any] = {"axes_dims_rope": (8, 4, 4)}
     transformer = HiDreamImageTransformer2DModel(
         patch_size=2,
         in_channels=16,
@@ -195,9 +196,9 @@ def hidream(seed: int = 0) -> Any:
         text_emb_dim=2 * CLIP_WIDTH,
         num_routed_experts=2,
         num_activated_experts=1,
-        axes_dims_rope=(8, 4, 4),
         max_resolution=(24, 24),
         llama_layers=[0, 1, 1, 1],
+        **axes,
     )
     pipe = HiDreamImagePipeline(
         transformer=stirred(transformer, seed),

@@ -228,9 +228,10 @@ def kandinsky_2_2(seed: int = 0) -> Any:
     width = CLIP_WIDTH
     prior = PriorTransformer(num_attention_heads=4, attention_head_dim=8, num_layers=2, embedding_dim=width)
     betas: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
+    scheduler: Any = DDIMScheduler(**betas)  # as the checkpoints come with, whatever the pipeline's annotation says
     pipe = KandinskyV22CombinedPipeline(
         unet=_kandinsky_unet(seed, width),
-        scheduler=DDIMScheduler(**betas),  # pyright: ignore[reportArgumentType]
+        scheduler=scheduler,
         movq=parts.movq(seed),
         prior_prior=stirred(prior, seed),
         prior_image_encoder=_image_encoder(seed, width),

@@ -134,7 +134,8 @@ def quiet(pipe: DiffusionPipeline) -> Any:
 
 def flow(**config: Any) -> Any:
     """Flow matching as the DiT pipelines ship it; those that shift by image size say use_dynamic_shifting."""
-    return FlowMatchEulerDiscreteScheduler(**({"shift": 3.0} | config))
+    given: dict[str, Any] = {"shift": 3.0, **config}
+    return FlowMatchEulerDiscreteScheduler(**given)
 
 
 def clip(tokenizer: Any, projection: bool = False, width: int = CLIP_WIDTH, seed: int = 0) -> Any:
@@ -214,9 +215,8 @@ def llama(tokenizer: Any, width: int = 32, seed: int = 0) -> Any:
 
 def mistral3(processor: Any, width: int = 16, layers: int = 30, seed: int = 0) -> Any:
     """Mistral Small with eyes, as many layers as FLUX.2 reads from: it takes the 10th, 20th and 30th."""
-    vision = PixtralVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8, image_size=56
-    )
+    eyes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "image_size": 56}
+    vision = PixtralVisionConfig(**eyes, num_attention_heads=2)
     text = MistralConfig(**decoder_config(processor.tokenizer, width, layers))
     config = Mistral3Config(vision_config=vision, text_config=text, image_token_index=processor.image_token_id)
     return stirred(Mistral3ForConditionalGeneration(config), seed)
@@ -258,7 +258,9 @@ def gemma(tokenizer: Any, width: int = GEMMA_WIDTH, seed: int = 0) -> Any:
 
 
 def t5_gemma(tokenizer: Any, width: int = 32, seed: int = 0) -> Any:
-    half = T5GemmaModuleConfig(**decoder_config(tokenizer, width), query_pre_attn_scalar=width // 4, dropout_rate=0.0)
+    config = decoder_config(tokenizer, width)
+    config |= {"query_pre_attn_scalar": width // 4, "dropout_rate": 0.0}
+    half: Any = T5GemmaModuleConfig(**config)
     return stirred(T5GemmaEncoder(half), seed)
 
 
