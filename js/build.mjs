@@ -18,7 +18,9 @@ const shared = {
   target: "es2022",
   charset: "utf8",
   inject: [here("jsx.mjs")],
-  tsconfigRaw: { compilerOptions: { jsx: "react", jsxFactory: "h", jsxFragmentFactory: "Fragment", strict: true } },
+  tsconfigRaw: {
+    compilerOptions: { jsx: "react", jsxFactory: "createElement", jsxFragmentFactory: "Fragment", strict: true },
+  },
   legalComments: "none",
   logLevel: "warning",
 };

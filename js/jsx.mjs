@@ -1,2 +1,2 @@
-// What JSX becomes in the bundle: h(tag, props, ...children) takes fewer bytes than the automatic runtime's calls.
-export { Fragment, h } from "preact";
+// What JSX becomes in the bundle: createElement(tag, props, ...children) takes fewer bytes than the automatic runtime's calls.
+export { createElement, Fragment } from "preact";
