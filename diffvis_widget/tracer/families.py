@@ -51,6 +51,8 @@ class Family:
     """Latent pixels along one side of an image position. U-Nets have several grids: see `grid`."""
     packing: int | None = None
     """The loop keeps latents as rows, one per square of this many pixels along one side; None: (C, h, w)."""
+    other: tuple[str, ...] = ()
+    """Pipelines whose denoiser is of this class but works in another way; they are traced without word maps."""
     default: Callable[[Layer, Sequence[Layer]], bool] = layouts.every_layer
     """Whether a layer, among all of them, belongs to the mean that heat_map shows when no layer is asked for."""
 
@@ -199,6 +201,7 @@ FAMILIES = (
         streams=(Stream(("tokenizer",), take=attended),),
         negative_first=False,
         layout=layouts.padded_image_first,
+        other=("ZImageOmniPipeline",),  # text first, and pictures to look at
         patch=2,
     ),
     Family(
@@ -260,8 +263,10 @@ def find(pipe: Any) -> tuple[Family, nn.Module]:
         denoiser = getattr(pipe, name, None)
         if isinstance(denoiser, nn.Module):
             classes = {base.__name__ for base in type(plain(denoiser)).__mro__}
+            kinds = {base.__name__ for base in type(pipe).__mro__}
             for family in FAMILIES:
-                if family.denoiser == name and classes & set(family.models) and family.sites(plain(denoiser)):
+                known = family.denoiser == name and classes & set(family.models) and not kinds & set(family.other)
+                if known and family.sites(plain(denoiser)):
                     return family, denoiser
             return replace(_UNKNOWN, name=type(plain(denoiser)).__name__, denoiser=name), denoiser
     looked = ", ".join(f"`{name}`" for name in _DENOISERS)

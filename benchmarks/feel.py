@@ -1,0 +1,146 @@
+"""How the widget feels, measured in a real Chromium: every figure beside its bar.
+
+    python -m benchmarks.feel
+
+The run is made by hand: 30 steps, 512 px, maps of 64 x 64, six words chosen. What needs the scenes model is measured too,
+in this process and without a notebook around it: the widget is asked, and the time to its first step is taken.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+
+from diffvis_widget.widget.front_end import STATIC
+from diffvis_widget.widget.snapshot import snapshot
+from tests import chromium
+from tests.browser.bare import a_run, open_bare
+
+STEPS, SIZE, GRID = 30, 512, 64
+PROMPT = "a red circle above a square"
+
+# One pointer move a frame for two seconds, to and fro over the slider. The handler and all drawing that it causes run
+# inside the dispatch: signals draw at once. What Preact renders comes in a microtask, so the clock stops after those.
+SCRUB = """async () => {
+    const slider = document.querySelector('[data-testid=slider]');
+    const box = slider.getBoundingClientRect();
+    const at = (type, x) => new PointerEvent(type, { clientX: x, clientY: box.top + 5, button: 0, pointerId: 1, bubbles: true });
+    slider.setPointerCapture = () => {};
+    slider.hasPointerCapture = () => true;
+    slider.dispatchEvent(at('pointerdown', box.left + 1));
+    const spent = [], frames = [];
+    const began = performance.now();
+    let last = began;
+    while (performance.now() - began < 2000) {
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        frames.push(now - last);
+        last = now;
+        const turn = ((now - began) / 1000) % 2;
+        const x = box.left + 1 + (box.width - 2) * (turn < 1 ? turn : 2 - turn);
+        const before = performance.now();
+        slider.dispatchEvent(at('pointermove', x));
+        await new Promise((done) => { const { port1, port2 } = new MessageChannel(); port1.onmessage = done; port2.postMessage(0); });
+        spent.push(performance.now() - before);
+    }
+    return { spent, frames };
+}"""
+
+
+@dataclass
+class Figure:
+    what: str
+    value: float
+    bar: float
+    unit: str
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.value <= self.bar else "MISSED"
+        return f"{self.what:<62} {self.value:>9.1f} {self.unit:<4} bar {self.bar:>7.1f}  {verdict}"
+
+
+def scrub(browser: Browser) -> list[Figure]:
+    messages = a_run(PROMPT, steps=STEPS, size=SIZE, grid=GRID, concepts=["circle", "square", "red", "blue"])
+    shown = {"selected": list(range(6)), "concepts": ["circle", "square", "red", "blue"]}
+    with open_bare(browser, messages, motion=True, **shown) as bare:
+        bare.page.evaluate(SCRUB)  # decodes every frame once
+        found = bare.page.evaluate(SCRUB)
+    spent = sorted(found["spent"])
+    # A frame is dropped where two paints lie more than one and a half usual ones apart.
+    usual = statistics.median(found["frames"])
+    dropped = sum(gap > 1.5 * usual for gap in found["frames"][1:])
+    return [
+        Figure("slider move to end of drawing, 95th percentile", spent[int(len(spent) * 0.95)], 8, "ms"),
+        Figure("slider move to end of drawing, median", statistics.median(spent), 8, "ms"),
+        Figure(f"dropped frames in a scrub of 2 s ({len(spent)} frames)", dropped, 0, ""),
+    ]
+
+
+def sizes() -> list[Figure]:
+    saved = snapshot(a_run(PROMPT, steps=STEPS, size=SIZE, grid=GRID))
+    return [
+        Figure("bundle, JavaScript", (STATIC / "widget.js").stat().st_size / 1000, 80, "kB"),
+        Figure("bundle, style sheet", (STATIC / "widget.css").stat().st_size / 1000, 12, "kB"),
+        Figure("saved state of a finished 30-step run of 512 px", len(saved) / 1000, 1000, "kB"),
+    ]
+
+
+def runs() -> list[Figure]:
+    """From asking for a run to its first step on the wire, on the built-in model."""
+    from diffvis_widget.widget.widget import DiffVis
+
+    arrived = threading.Event()
+
+    class Timed(DiffVis):
+        def send(self, content: Any, buffers: Any = None) -> None:
+            if content.get("type") == "step":
+                arrived.set()
+
+    def first_step(ask: Any) -> float:
+        arrived.clear()
+        began = time.perf_counter()
+        ask()
+        assert arrived.wait(120)
+        return time.perf_counter() - began
+
+    began = time.perf_counter()
+    widget = Timed(seed=7, steps=30, concepts=["circle", "square"])
+    there = time.perf_counter() - began
+    widget.wait(120)
+    widget.prompt = PROMPT
+    cold = first_step(widget.run)
+    widget.wait(120)
+    again: list[float] = []
+    for prompt in ("a blue circle", "a green star", "a red square", "a yellow circle", "a blue star"):
+        edit = {"type": "run", "prompt": prompt}
+        again.append(first_step(lambda edit=edit: widget._handle_custom_msg(edit, [])))
+        widget.wait(120)
+    widget.close()
+    return [
+        Figure("widget made, model still loading", there * 1000, 1000, "ms"),
+        Figure("first frame once the model is loaded", cold * 1000, 1000, "ms"),
+        Figure(
+            "Enter on an edited prompt to the first new frame, median of 5", statistics.median(again) * 1000, 300, "ms"
+        ),
+    ]
+
+
+def main() -> int:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=chromium.FLAGS)
+        figures = scrub(browser)
+        browser.close()
+    figures += sizes() + runs()
+    for figure in figures:
+        print(figure)
+    return int(any(figure.value > figure.bar for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
