@@ -45,10 +45,14 @@ class Lab:
 
     def theme(self, name: str) -> None:
         """The theme of the pages that are opened from now on: "JupyterLab Light" or "JupyterLab Dark"."""
-        self._set("apputils-extension/themes", {"theme": name})
+        self._set("@jupyterlab/apputils-extension/themes", {"theme": name})
+
+    def save_widget_state(self) -> None:
+        """From now on notebooks are saved with the state of their widgets, which is off by default."""
+        self._set("@jupyter-widgets/jupyterlab-manager/plugin", {"saveState": True})
 
     def _set(self, plugin: str, values: dict[str, Any]) -> None:
-        path = self.settings / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        path = self.settings / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
 
@@ -88,7 +92,7 @@ def serve(folder: Path) -> Iterator[Lab]:
     try:
         address = reader.address()
         lab = Lab(address, token, work, state / "settings")
-        lab._set("apputils-extension/notification", {"fetchNews": "false"})
+        lab._set("@jupyterlab/apputils-extension/notification", {"fetchNews": "false"})
         yield lab
     finally:
         server.terminate()
