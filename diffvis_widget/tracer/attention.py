@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .hooks import watch
 from .normaliser import Call, answer
-from .shares import Seen, Targets, cross, joint
+from .shares import Maps, Seen, Targets, cross, joint, together
 
 Remove = Callable[[], None]
 _BUILT_IN: Any = F.scaled_dot_product_attention  # whoever replaces it later must see every call
@@ -41,15 +41,14 @@ class Reading:
 class AttentionReader:
     """Reads one denoiser's word attention in one thread.
 
-    sites: the word-attention modules by dotted path. heads: whether heads are kept apart. From `begin` to the next,
-    `taken` has, by branch and site, float16 (images, heads or 1, image positions, words) of that evaluation; complete
-    after `end`.
+    sites: the word-attention modules by dotted path. heads: whether heads are kept apart. After `end`, `taken` has the
+    maps of that evaluation by branch.
     """
 
     def __init__(self, sites: dict[str, nn.Module], heads: bool) -> None:
         self.sites = sites
         self.heads = heads
-        self.taken: dict[Branch, dict[str, Tensor]] = {}
+        self.taken: dict[Branch, Maps] = {}
         self._thread = threading.get_ident()
         self._readings: Sequence[Reading] = ()
         self._layout: Layout | None = None
@@ -57,6 +56,7 @@ class AttentionReader:
         self._site: str | None = None
         self._read: set[str] = set()
         self._seen: dict[Branch, list[Seen]] = {}
+        self._done: dict[Branch, dict[str, Tensor]] = {}
         self._parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._removers: list[Remove] = []
         self._end_watch: Remove | None = None
@@ -82,19 +82,20 @@ class AttentionReader:
         """
         self._stop()
         self._batch, self._readings, self._layout = batch, readings, layout
-        self.taken, self._seen, self._read = {}, {}, set()
+        self.taken, self._seen, self._done, self._read = {}, {}, {}, set()
         if readings:
             self._end_watch = watch(F, "scaled_dot_product_attention", self._attention)
 
     def end(self) -> None:
         """The evaluation is over: compute what was left for its end."""
         self._stop()
-        seen, self._seen = self._seen, {}
+        seen, self._seen, done, self._done = self._seen, {}, self._done, {}
         with torch.no_grad():
             for reading in self._readings:
                 if parts := seen.get(reading.branch):
                     with _exact(parts[0].query.device):
-                        self.taken[reading.branch] = cross(parts, reading.targets.whole, self.heads)
+                        done[reading.branch] = cross(parts, reading.targets.whole, self.heads)
+            self.taken = {branch: together(maps) for branch, maps in done.items()}
         self._readings = ()
 
     def _stop(self) -> None:
@@ -182,7 +183,7 @@ class AttentionReader:
                     )
                     if place is not None
                 ]
-                self.taken.setdefault(reading.branch, {})[self._site] = torch.stack(maps)
+                self._done.setdefault(reading.branch, {})[self._site] = torch.stack(maps)
         return output
 
 

@@ -25,6 +25,7 @@ from .attention import Branch
 from .families import Family
 from .prediction import NoiseLevels
 from .request import Request
+from .shares import Maps
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Captured:
     sample: Tensor
     output: Tensor
     result: Tensor
-    halves: tuple[Tensor, Tensor] | None
-    maps: dict[Branch, dict[str, Tensor]]
+    halves: Tensor | None
+    maps: dict[Branch, Maps]
     prompt_matches: Tensor | None
     arrived: torch.cuda.Event | None = None
 
@@ -89,7 +90,19 @@ class Run:
         self.steps = 0
         self.last_result: Tensor | None = None
         self._ran: dict[Branch, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
+        self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[Captured] = deque()
+
+    def remember(self, result: Tensor, fetched: Tensor) -> None:
+        """A step's result is the next one's sample: it need not be copied twice."""
+        self._result = result, result._version, fetched
+
+    def known(self, sample: Tensor) -> Tensor | None:
+        """The copy of this very tensor, if it was the last step's result and nobody has written into it since."""
+        if self._result is None:
+            return None
+        result, version, fetched = self._result
+        return fetched if result is sample and result._version == version else None
 
     def add(self, captured: Captured, device: torch.device) -> None:
         """Queue a step whose tensors are on their way."""
@@ -122,7 +135,7 @@ class Run:
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:
             self._open(captured, size)
-        ran = captured.maps.get("prompt", {})
+        ran = _by_site(captured, "prompt")
         for image, trace in enumerate(self.traces):
             reused = tuple(index for index, layer in enumerate(trace.layers) if layer.name not in ran)
             trace.append(
@@ -138,14 +151,15 @@ class Run:
                     reused=reused,
                 )
             )
-        self._ran.update({branch: {**self._ran.get(branch, {}), **maps} for branch, maps in captured.maps.items()})
+        for branch in captured.maps:
+            self._ran[branch] = {**self._ran.get(branch, {}), **_by_site(captured, branch)}
         self.steps += 1
         return step
 
     def _open(self, captured: Captured, size: tuple[int, int]) -> None:
         """Make the traces: only now is it known on which grids the layers work."""
         layers: list[Layer] = []
-        for name, maps in captured.maps.get("prompt", {}).items():
+        for name, maps in _by_site(captured, "prompt").items():
             grid = self.family.grid(int(maps.shape[2]), size)
             if grid is None:
                 raise RuntimeError(f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents")
@@ -175,7 +189,7 @@ class Run:
         """None at steps that were made without guidance."""
         if trace.negative_words is None or "negative" not in captured.maps:
             return None
-        return self._maps(captured.maps["negative"], trace, trace.negative_words, image, "negative")
+        return self._maps(_by_site(captured, "negative"), trace, trace.negative_words, image, "negative")
 
     def _maps(
         self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, branch: Branch = "prompt"
@@ -208,9 +222,14 @@ class Run:
             )
 
 
-def _guidance(halves: tuple[Tensor, Tensor] | None, channels: int) -> NDArray[np.float32] | None:
+def _by_site(captured: Captured, branch: Branch) -> dict[str, Tensor]:
+    maps = captured.maps.get(branch)
+    return {} if maps is None else {site: maps.of(site) for site in maps.places}
+
+
+def _guidance(halves: Tensor | None, channels: int) -> NDArray[np.float32] | None:
     """Root mean square over channels of conditional minus unconditional output, (images, h, w)."""
     if halves is None:
         return None
-    conditional, unconditional = (half.numpy().astype(np.float32)[:, :channels] for half in halves)
+    conditional, unconditional = halves.numpy().astype(np.float32)[:, :, :channels]
     return np.sqrt(np.mean((conditional - unconditional) ** 2, axis=1))

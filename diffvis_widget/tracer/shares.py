@@ -38,6 +38,31 @@ class Targets:
     lengths: list[int]
 
 
+@dataclass(frozen=True)
+class Maps:
+    """The maps of all sites in one float16 tensor, so that they leave the device in one copy.
+
+    places: by site, where its part begins, and its shape: (images, heads or 1, image positions, words).
+    """
+
+    flat: Tensor
+    places: dict[str, tuple[int, torch.Size]]
+
+    def of(self, site: str) -> Tensor:
+        start, shape = self.places[site]
+        return self.flat[start : start + shape.numel()].view(shape)
+
+
+def together(parts: dict[str, Tensor]) -> Maps:
+    """Lay the sites' maps, of any floating type, into one tensor."""
+    places: dict[str, tuple[int, torch.Size]] = {}
+    start = 0
+    for site, part in parts.items():
+        places[site] = start, part.shape
+        start += part.numel()
+    return Maps(torch.cat([part.flatten() for part in parts.values()]).to(torch.float16), places)
+
+
 @dataclass
 class Seen:
     """Queries and keys of one cross-attention site, (images, heads, positions, width) each, before any upcast."""
@@ -58,7 +83,7 @@ class Seen:
 
 
 def cross(seen: Sequence[Seen], words: Tensor, heads: bool) -> dict[str, Tensor]:
-    """By site, float16 (images, heads or 1, image positions, words) of all that was seen in one evaluation.
+    """By site, float32 (images, heads or 1, image positions, words) of all that was seen in one evaluation.
 
     words: float32 (images, text positions, words), 1 where a position belongs to a word.
     """
@@ -67,9 +92,9 @@ def cross(seen: Sequence[Seen], words: Tensor, heads: bool) -> dict[str, Tensor]
         groups.setdefault(one.alike(), []).append(one)
     found: dict[str, Tensor] = {}
     for group in groups.values():
-        together = max(1, _MOST // group[0].scores)
-        for start in range(0, len(group), together):
-            part = group[start : start + together]
+        most = max(1, _MOST // group[0].scores)
+        for start in range(0, len(group), most):
+            part = group[start : start + most]
             found |= zip((one.site for one in part), _softmax(part, words, heads), strict=True)
     return {one.site: found[one.site] for one in seen}
 
@@ -88,11 +113,11 @@ def _softmax(group: Sequence[Seen], words: Tensor, heads: bool) -> Sequence[Tens
     if first.mask is not None:
         shares = shares.nan_to_num(0.0)  # a row that may look at nothing looks at nothing
     shares = shares if heads else shares.mean(dim=2, keepdim=True)
-    return torch.matmul(shares, words[:, None]).to(torch.float16).unbind(0)
+    return torch.matmul(shares, words[:, None]).unbind(0)
 
 
 def joint(call: Call, lse: Tensor | None, row: int, text: slice, image: slice, words: Columns, heads: bool) -> Tensor:
-    """float16 (heads or 1, image positions, words) of one row of the batch, of all the keys that it attends to.
+    """float32 (heads or 1, image positions, words) of one row of the batch, of all the keys that it attends to.
 
     text, image: where both lie in the sequence. lse: the call's normaliser if a kernel told it.
     """
@@ -113,4 +138,4 @@ def joint(call: Call, lse: Tensor | None, row: int, text: slice, image: slice, w
     if mask is not None:
         shares = shares.nan_to_num(0.0)  # a row that may look at nothing looks at nothing
     shares = shares if heads else shares.mean(dim=1, keepdim=True)
-    return torch.matmul(shares, words.weights)[0].to(torch.float16)
+    return torch.matmul(shares, words.weights)[0]

@@ -31,6 +31,7 @@ from .prediction import NoiseLevels, is_second_order, kind_of
 from .preview import autoencoder, decoder, to_pixels, to_vae
 from .request import Encoded, Request, encode, own_calls, read_request, unread
 from .run import Captured, Run, fetch
+from .shares import Maps
 
 if TYPE_CHECKING:
     from .estimate import Estimate
@@ -89,7 +90,7 @@ class Tracer:
         """What was seen of the evaluations since the last step of the scheduler."""
         self._now: dict[Branch, slice] = {}
         self._raw: dict[Branch, Tensor] = {}
-        self._maps: dict[Branch, dict[str, Tensor]] = {}
+        self._maps: dict[Branch, Maps] = {}
         self._matches: Tensor | None = None
 
     @staticmethod
@@ -309,25 +310,27 @@ class Tracer:
             return original(*args, **kwargs)
         device = asked["sample"].device
         second = is_second_order(self._scheduler)
-        sample, output = fetch(self._square(asked["sample"])), fetch(self._square(asked["model_output"]))
+        sample = run.known(asked["sample"])
+        if sample is None:
+            sample = fetch(self._square(asked["sample"]))
+        output = fetch(self._square(asked["model_output"]))
         timestep = asked["timestep"]
         result = original(*args, **kwargs)
         index = getattr(self._scheduler, "step_index", None)
         self._check_seen(run)
         run.last_result = self._square(result[0].detach())
+        fetched = fetch(run.last_result)
+        run.remember(result[0], fetched)
         run.add(
             Captured(
                 index=None if index is None else index - 1,
-                timestep=fetch(timestep) if isinstance(timestep, Tensor) else float(timestep),
+                timestep=fetch(timestep) if isinstance(timestep, Tensor) and timestep.is_cuda else float(timestep),
                 second_order=second,
                 sample=sample,
                 output=output,
-                result=fetch(run.last_result),
+                result=fetched,
                 halves=self._halves(),
-                maps={
-                    branch: {name: fetch(map_, own=True) for name, map_ in maps.items()}
-                    for branch, maps in self._maps.items()
-                },
+                maps={branch: Maps(fetch(maps.flat, own=True), maps.places) for branch, maps in self._maps.items()},
                 prompt_matches=self._matches,
             ),
             device,
@@ -414,11 +417,12 @@ class Tracer:
         self._forget_step()
         self._reader.end()
 
-    def _halves(self) -> tuple[Tensor, Tensor] | None:
-        """The denoiser's conditional and unconditional output, where it was asked for both."""
+    def _halves(self) -> Tensor | None:
+        """(2, images, C, h, w): the denoiser's conditional and unconditional output, where it was asked for both."""
         if len(self._raw) < 2:
             return None
-        return fetch(self._square(self._raw["prompt"])), fetch(self._square(self._raw["negative"]))
+        pair = torch.stack([self._square(self._raw[branch]) for branch in ("prompt", "negative")])
+        return fetch(pair, own=True)
 
     def _square(self, latents: Tensor) -> Tensor:
         """Latents (n, C, h, w), however the pipeline's loop keeps them."""

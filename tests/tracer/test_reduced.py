@@ -46,7 +46,7 @@ def test_pictures_and_predictions_are_traced(name: str) -> None:
     assert len(trace.latents) == len(trace.steps) + 1
     frames = trace.frames("prediction")
     assert frames.shape[1:] == trace.image.shape
-    assert np.array_equal(decode(pipe, trace.latents[-1:])[0], trace.image)
+    assert np.abs(decode(pipe, trace.latents[-1:])[0].astype(int) - trace.image).max() <= 1
     assert np.abs(trace.image - np.round(images[0] * 255)).max() <= 1
     with pytest.raises(ValueError, match="no attention to words"):
         trace.heat_maps()
