@@ -1,6 +1,7 @@
 # setup   makes .venv, installs everything that the lower targets need, builds the front end
 # demo    opens JupyterLab on the quickstart notebook
 # test    all checks and all tests, in a real browser too
+# bench   how the widget feels, every figure beside its bar
 # Python 3.11 or newer and make are enough: uv is used where it is there, Node comes from PyPI. PYTHON=... picks another Python.
 
 SHELL := /bin/sh
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 NPM := cd js && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: setup demo test browser
+.PHONY: setup demo test bench browser
 
 setup: .venv/installed
 	@$(BIN)/python hatch_build.py
@@ -25,6 +26,9 @@ test: setup browser js/node_modules/.package-lock.json
 	$(NPM) run check
 	$(NPM) run test
 	$(BIN)/pytest
+
+bench: setup browser
+	$(BIN)/python -m benchmarks.feel
 
 browser: .venv/installed
 	@$(BIN)/python -m tests.chromium
