@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +36,28 @@ from .shares import Maps
 if TYPE_CHECKING:
     from .estimate import Estimate
 
+
+class Follower(Protocol):
+    """Is told of one call: of each finished step, from inside the call, and of its end, with what it raised."""
+
+    def step(self, trace: Trace, step: Step) -> None: ...
+
+    def end(self, error: BaseException | None) -> None: ...
+
+
+class View(Protocol):
+    """What can show a call while it runs. The tracer knows no more of the widget."""
+
+    def follow(self, pipe: Any) -> Follower: ...
+
+
 _KEEPS = ("words", "layers", "heads")
 
 
 class Tracer:
     """Records every generation that the pipeline makes inside the `with` block, in this thread.
 
+    view: a DiffVis that shows the call while it runs (of a batch, the first image).
     keep: "words" (the mean over the default layers), "layers" (each layer, mean over heads) or "heads" (all).
     on_step: called with each finished Step; `traces` then hold everything up to and including it. An exception it
     raises ends the pipeline's call; the finished steps stay in `traces`.
@@ -56,6 +72,7 @@ class Tracer:
         self,
         pipe: Any,
         keep: Keep = "layers",
+        view: View | None = None,
         on_step: Callable[[Step], object] | None = None,
         compiled: Literal["eager"] | None = None,
     ) -> None:
@@ -63,10 +80,14 @@ class Tracer:
             raise ValueError(f'keep must be "words", "layers" or "heads", not {keep!r}')
         if on_step is not None and not callable(on_step):
             raise TypeError(f"on_step must be a function of a Step, not {on_step!r}")
+        if view is not None and not callable(getattr(view, "follow", None)):
+            raise TypeError(f"view must be a DiffVis, not {view!r}")
         if compiled not in (None, "eager"):
             raise ValueError(f'compiled must be None or "eager", not {compiled!r}')
         self.pipe = pipe
         self.keep: Keep = keep
+        self._view = view
+        self._follower: Follower | None = None
         self._on_step = on_step
         self._compiled = compiled
         self._family, self._denoiser = families.find(pipe)
@@ -164,7 +185,7 @@ class Tracer:
                 steps = run.settle(wait=True)
                 if error is None:
                     self._announce(steps)
-            self._close_run()
+            self._close_run(error)
         if error is None and not self._finished:
             warnings.warn(
                 "nothing was traced: the pipeline was not called inside the with block, or in another thread",
@@ -408,12 +429,15 @@ class Tracer:
             decoder=decoder(self.pipe),
         )
 
-    def _close_run(self) -> None:
+    def _close_run(self, error: BaseException | None = None) -> None:
         run, self._run = self._run, None
         if run is not None:
             run.settle(wait=True)
             self._finished += run.traces
             self._encoded = []
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.end(error)
         self._forget_step()
         self._reader.end()
 
@@ -442,8 +466,13 @@ class Tracer:
             )
 
     def _announce(self, steps: list[Step]) -> None:
-        if self._on_step is not None:
-            for step in steps:
+        run = self._run
+        for step in steps:
+            if self._view is not None and run is not None:
+                if self._follower is None:
+                    self._follower = self._view.follow(self.pipe)
+                self._follower.step(run.traces[0], step)
+            if self._on_step is not None:
                 self._on_step(step)
 
 

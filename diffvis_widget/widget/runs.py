@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.widget.sampling import Request
 
@@ -35,6 +35,7 @@ class Run:
     """A run from the moment it is asked for."""
 
     request: Request | None
+    pipe: Any = None  # of a run that was made elsewhere and only followed: its pipeline
     id: str = field(default_factory=lambda: f"{_PROCESS}-{next(_numbers)}")
     stop: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.perf_counter)

@@ -80,8 +80,30 @@ class Budget:
         self.spent += seconds
 
 
+class Camera:
+    """Takes the pictures of each step of a run: exactly decoded as far as the budget allows, else by a linear map."""
+
+    def __init__(self, pipe: Any) -> None:
+        from diffvis_widget.tracer import Preview
+
+        self._preview, self._budget = Preview(pipe), Budget()
+
+    def shot(self, trace: Trace, step: Step) -> Shot:
+        """The pictures of a step that was just finished."""
+        record = trace.records[step.index]
+        exact = self._budget.allows()
+        if exact:
+            before = time.perf_counter()
+            picture = self._preview.fit(record.prediction)
+            self._budget.pay(time.perf_counter() - before)
+        else:
+            picture = self._preview.image(record.prediction)
+        noisy = self._preview.image(record.latents.astype(np.float32) * np.float32(record.visible))
+        return Shot(step, picture, noisy, exact, self._budget.longest)
+
+
 def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse pipeline arguments that the widget sets itself or that the pipeline does not take.
+    """Refuse pipeline arguments that the widget sets itself or that the pipeline does not take, and one without prompt.
 
     Raises:
         TypeError: naming the argument and what to use instead.
@@ -94,6 +116,8 @@ def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
     takes = inspect.signature(type(pipe).__call__).parameters
     # diffusers' own pipelines take **kwargs for retired arguments only
     free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    if "prompt" not in takes and not free:
+        raise TypeError(f"{type(pipe).__name__} takes no prompt: DiffVis shows pipelines that paint from a text")
     if free and not type(pipe).__module__.startswith("diffusers."):
         return
     unknown = [name for name in arguments if name not in takes]
@@ -120,24 +144,15 @@ def sample(
     import torch
 
     from diffvis_widget.schedule import pipeline_arguments
-    from diffvis_widget.tracer import Preview, Tracer, private_copy
+    from diffvis_widget.tracer import Tracer, private_copy
 
     own = private_copy(pipe)
     own.set_progress_bar_config(disable=True)
-    preview, budget = Preview(own), Budget()
+    camera = Camera(own)
 
     def finished(step: Step) -> None:
         trace = tracer.traces[0]
-        record = trace.records[step.index]
-        exact = budget.allows()
-        if exact:
-            before = time.perf_counter()
-            picture = preview.fit(record.prediction)
-            budget.pay(time.perf_counter() - before)
-        else:
-            picture = preview.image(record.prediction)
-        noisy = preview.image(record.latents.astype(np.float32) * np.float32(record.visible))
-        on_step(trace, Shot(step, picture, noisy, exact, budget.longest))
+        on_step(trace, camera.shot(trace, step))
 
     takes = inspect.signature(type(own).__call__).parameters
     call: dict[str, Any] = {

@@ -92,7 +92,9 @@ class Session:
                 raise RuntimeError("this widget shows a recorded run and has no pipeline: DiffVis(pipe) can run")
             self._wanted = Run(request)
             self._load = self._load or self._pipe is None
-            if self._active is not None:
+            if self._active is not None and self._active.pipe is not None:
+                self._show(_notice="Queued: a run of the notebook's own is going on")
+            elif self._active is not None:
                 self._active.stop.set()
                 self._show(status="stopping", error="")
             elif self._load:
@@ -189,11 +191,11 @@ class Session:
                 if self._recorded is not None and self._finished is None:
                     trace = self._recorded
                     return lambda: self._show_recorded(trace)
-                if self._wanted is not None:
+                if self._wanted is not None and self._active is None:
                     run, self._wanted = self._wanted, None
                     self._active = run
                     return lambda: self._perform(run)
-                if self._finished is not None and self._finished.inexact:
+                if self._finished is not None and self._finished.inexact and self._active is None:
                     run = self._finished
                     return lambda: self._decode_in_idle_time(run)
                 self._changed.wait()
@@ -247,7 +249,7 @@ class Session:
                 run.started = time.perf_counter()
                 # The built-in model is so small that every head can be kept; of others it would be gigabytes.
                 keep = "heads" if self._is_scenes() else "layers"
-                step = functools.partial(self._step, run, request)
+                step = functools.partial(self.step, run, request)
                 sample(self._pipe, request, self._arguments, step, keep)
                 self._decode_quickly(run)
         except Stopped:
@@ -255,7 +257,26 @@ class Session:
         except Exception as cause:  # noqa: BLE001 - whatever a pipeline raises is told, not lost
             planned = None if run.trace is None else run.trace.meta.get("planned_steps")
             run.state, run.error, run.cause = "failed", explain(cause, run.steps, planned), cause
-        self._end(run)
+        self.end(run)
+
+    def begin(self, run: Run) -> None:
+        """A run that the notebook's own code makes, to be followed; one of the widget's own is over when it begins.
+
+        Raises:
+            RuntimeError: the widget is closed.
+            ValueError: the widget has another model: its words, its meter and its Run button would be wrong.
+        """
+        from diffvis_widget.tracer import denoiser_lock
+
+        if self._pipe is None or denoiser_lock(self._pipe) is not denoiser_lock(run.pipe):
+            raise ValueError("view shows runs of the model it was made for: make it with dv.DiffVis(pipe)")
+        self.stop()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("this widget is closed: make a new DiffVis")
+            self._changed.wait_for(lambda: self._active is None)
+            self._active, run.state = run, "done"
+        self._show_going(run, status="running", progress=0.0, error="", _notice="")
 
     @contextlib.contextmanager
     def _denoiser(self, run: Run) -> Iterator[None]:
@@ -279,7 +300,7 @@ class Session:
             run.check()
             self._show(**traits)
 
-    def _step(self, run: Run, request: Request, trace: Trace, shot: Shot) -> None:
+    def step(self, run: Run, request: Request, trace: Trace, shot: Shot) -> None:
         """In the middle of the pipeline's call: hand the step over, and end the call if the run is to stop."""
         index = shot.step.index
         elapsed, planned = run.elapsed, max(int(trace.meta["planned_steps"]), index + 1)
@@ -302,7 +323,7 @@ class Session:
 
         return set(scenes.unknown_words(prompt)) if self._is_scenes() else set()
 
-    def _end(self, run: Run) -> None:
+    def end(self, run: Run) -> None:
         """Send what is left of a run, keep it for a saved notebook, and call it ended."""
         seconds = run.elapsed
         if self._wanted is None:
@@ -332,7 +353,7 @@ class Session:
     def _decode_in_idle_time(self, run: Run) -> None:
         from diffvis_widget.tracer import denoiser_lock
 
-        lock = denoiser_lock(self._pipe)
+        lock = denoiser_lock(run.pipe or self._pipe)
         if not lock.acquire(timeout=LOCK_POLL):
             return
         try:
@@ -353,7 +374,7 @@ class Session:
 
         assert run.trace is not None  # a run without steps has no inexact ones
         index = min(run.inexact, key=lambda step: (abs(step - self.focus), step))
-        image = decode(self._pipe, run.trace.records[index].prediction[None])[0]
+        image = decode(run.pipe or self._pipe, run.trace.records[index].prediction[None])[0]
         run.trace.keep_frame("prediction", index, image)
         run.inexact.discard(index)
         self.teller.frame(run, index, image)

@@ -14,6 +14,7 @@ import traitlets as t
 
 from diffvis_widget.widget import fields, front_end, kernel
 from diffvis_widget.widget.encode import layers_message, recorded_settings
+from diffvis_widget.widget.follow import Follower
 from diffvis_widget.widget.sampling import Request, check_call
 from diffvis_widget.widget.session import Session
 from diffvis_widget.widget.stream import Scores, Stream
@@ -176,6 +177,17 @@ class DiffVis(anywidget.AnyWidget):
             self.stop()
             raise
         return self._session.trace()
+
+    def follow(self, pipe: Any) -> Follower:
+        """Show one call of ``pipe`` that the notebook's own code makes: what ``dv.Tracer(pipe, view=widget)`` uses.
+
+        A run of the widget's own is stopped for it. Stop in the page ends the call at its next step.
+
+        Raises:
+            RuntimeError: the widget is closed.
+            ValueError: it was made for another model.
+        """
+        return Follower(self._session, pipe)
 
     def observe_scores(self, callback: Callable[[Scores], None]) -> None:
         """Call ``callback`` with the concept scores of the run that is shown, now and whenever there are more.
