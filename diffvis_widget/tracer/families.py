@@ -7,6 +7,7 @@ carries the text, the tokenizers whose words that text is, and (joint attention)
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -263,7 +264,7 @@ def find(pipe: Any) -> tuple[Family, nn.Module]:
         denoiser = getattr(pipe, name, None)
         if isinstance(denoiser, nn.Module):
             classes = {base.__name__ for base in type(plain(denoiser)).__mro__}
-            kinds = {base.__name__ for base in type(pipe).__mro__}
+            kinds = {base.__name__ for base in inspect.getmro(type(pipe))}
             for family in FAMILIES:
                 known = family.denoiser == name and classes & set(family.models) and not kinds & set(family.other)
                 if known and family.sites(plain(denoiser)):

@@ -96,11 +96,14 @@ class Scorer:
             self._tell("")
         self._later(again=True)
 
-    def drain(self, timeout: float) -> None:
-        """Wait until what is here is scored, or for ``timeout`` seconds."""
+    def drain(self, timeout: float) -> bool:
+        """Wait until what is here is scored; False if that took longer than ``timeout`` seconds."""
         done = threading.Event()
-        if self._submit(done.set):
-            done.wait(timeout)
+        return self._submit(done.set) and done.wait(timeout)
+
+    def afterwards(self, job: Callable[[], None]) -> None:
+        """Call ``job``, in the scorer's thread, when what is here is scored."""
+        self._submit(job)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

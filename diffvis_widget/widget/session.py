@@ -326,8 +326,7 @@ class Session:
     def end(self, run: Run) -> None:
         """Send what is left of a run, keep it for a saved notebook, and call it ended."""
         seconds = run.elapsed
-        if self._wanted is None:
-            self.teller.settle(run)
+        complete = self._wanted is not None or self.teller.settle(run)
         self.teller.end(run, seconds)
         notice = self.teller.scorer.problem
         shown: dict[str, Any] = {"status": run.state, "error": run.error, "_notice": notice}
@@ -341,6 +340,15 @@ class Session:
                 self._finished = run
             self._show(**({"status": "queued"} if self._wanted is not None else shown))
             self._changed.notify_all()
+        if not complete:
+            self.teller.scorer.afterwards(lambda: self._save_again(run))
+
+    def _save_again(self, run: Run) -> None:
+        """Scores that came late belong into a saved notebook too."""
+        with self._changed:
+            if self._latest is not run or self._active is not None or self._closed:
+                return
+        self._show(_snapshot=self.teller.snapshot())
 
     # -- in idle time ------------------------------------------------------------------------------------------------
 
@@ -380,9 +388,9 @@ class Session:
         self.teller.frame(run, index, image)
 
     def _show_recorded(self, trace: Trace) -> None:
-        run = Run(None, trace=trace, state="done")
+        run, complete = Run(None, trace=trace, state="done"), True
         try:
-            self.teller.recorded(run, trace, self._unknown(trace.prompt))
+            complete = self.teller.recorded(run, trace, self._unknown(trace.prompt))
         except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost
             run.state, run.error, run.cause = "failed", explain(cause, 0, None), cause
         with self._changed:
@@ -390,6 +398,8 @@ class Session:
             snapshot = self.teller.snapshot()
             self._show(status=run.state, error=run.error, _notice="", progress=1.0, _snapshot=snapshot)
             self._changed.notify_all()
+        if not complete:
+            self.teller.scorer.afterwards(lambda: self._save_again(run))
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

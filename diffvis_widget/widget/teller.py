@@ -58,12 +58,16 @@ class Teller:
         self._later(lambda: self._stream.frame(run.id, index, pictures.webp(image)))
         self._score(run, index, image)
 
-    def settle(self, run: Run) -> None:
-        """Wait until all that was told is encoded and, for a run with exact pictures throughout, scored."""
+    def settle(self, run: Run) -> bool:
+        """Wait until all that was told is encoded and, for a run with exact pictures throughout, scored.
+
+        False if scores are still to come: a meter that has to be loaded first takes longer than a run should wait.
+        """
         self._flush()
-        if run.steps and not run.inexact:
-            self.scorer.finish(run.id, run.steps)
-            self.scorer.drain(PATIENCE)
+        if not run.steps or run.inexact:
+            return True
+        self.scorer.finish(run.id, run.steps)
+        return self.scorer.drain(PATIENCE)
 
     def end(self, run: Run, seconds: float) -> None:
         """The run is over, in its ``state``."""
@@ -78,8 +82,8 @@ class Teller:
         self._flush()
         return snapshot(self._stream.messages())
 
-    def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> None:
-        """A whole run that was recorded elsewhere."""
+    def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> bool:
+        """A whole run that was recorded elsewhere. False if scores are still to come."""
         kinds = encode.views_of(trace)
         predictions = trace.frames("prediction") if "prediction" in kinds else None
         noisy = trace.frames("latents") if "latents" in kinds else None
@@ -92,8 +96,9 @@ class Teller:
             self.step(run, trace, shot, 0.0)
         if predictions is None:
             run.inexact.clear()
-        self.settle(run)
+        complete = self.settle(run)
         self.end(run, 0.0)
+        return complete
 
     def close(self) -> None:
         self.scorer.close()
