@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,10 @@ from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.model import Keep
 
 from . import families
-from .attention import AttentionReader, Branch, Layout, Reading
+from .attention import AttentionReader, Branch, Reading
+from .branches import branches
+from .geometry import Geometry
 from .hooks import watch
-from .layouts import unpacked
 from .locks import is_own_decoding, lock_of
 from .meta import describe
 from .prediction import NoiseLevels, is_second_order, kind_of
@@ -32,23 +33,10 @@ from .preview import autoencoder, decoder, to_pixels, to_vae
 from .request import Encoded, Request, encode, own_calls, read_request, unread
 from .run import Captured, Run, fetch
 from .shares import Maps
+from .view import Follower, View
 
 if TYPE_CHECKING:
     from .estimate import Estimate
-
-
-class Follower(Protocol):
-    """Is told of one call: of each finished step, from inside the call, and of its end, with what it raised."""
-
-    def step(self, trace: Trace, step: Step) -> None: ...
-
-    def end(self, error: BaseException | None) -> None: ...
-
-
-class View(Protocol):
-    """What can show a call while it runs. The tracer knows no more of the widget."""
-
-    def follow(self, pipe: Any) -> Follower: ...
 
 
 _KEEPS = ("words", "layers", "heads")
@@ -100,9 +88,7 @@ class Tracer:
         self._encoded: list[Encoded] = []
         self._levels: NoiseLevels | None = None
         self._seeds: list[int | None] = [None]
-        self._images: int | None = None
-        self._cells: int | None = None
-        self._size: tuple[int, int] | None = None
+        self._geometry = Geometry(self._family)
         self._forget_step()
         self._scheduler: Any = None
         self._scheduler_off: list[Callable[[], None]] = []
@@ -229,23 +215,8 @@ class Tracer:
             generator = asked.get("generator")
             generators = generator if isinstance(generator, list) else [generator]
             self._seeds = [None if one is None else int(one.initial_seed()) for one in generators] or [None]
-            self._note_latents(result if isinstance(result, Tensor) else result[0], asked)
+            self._geometry.note(result if isinstance(result, Tensor) else result[0], asked, self.pipe)
         return result
-
-    def _note_latents(self, latents: Tensor, asked: dict[str, Any]) -> None:
-        """How many images are made, and on how many positions: before the denoiser has seen the first."""
-        self._images = len(latents)
-        side = self._family.packing
-        if latents.ndim == 3 and side is not None:
-            # a pipeline rounds to whole squares of two latent pixels
-            half = [int(asked[name]) // (2 * self.pipe.vae_scale_factor) for name in ("height", "width")]
-            self._size = (half[0] * side, half[1] * side)
-            self._cells = latents.shape[1]
-            if half[0] * half[1] != self._cells:
-                raise RuntimeError(f"{self._cells} rows of latents do not make a picture of {half[0]} x {half[1]}")
-        else:
-            self._size = (latents.shape[-2], latents.shape[-1])
-            self._cells = (self._size[0] // self._family.patch) * (self._size[1] // self._family.patch)
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
@@ -266,46 +237,15 @@ class Tracer:
         run = self._run
         assert run is not None
         # one evaluation of each branch counts for a step: some guidance methods make more
-        self._now = {
-            branch: rows for branch, rows in self._branches(run.request, text).items() if branch not in self._raw
-        }
+        carried = branches(self.pipe, self._family, run.request, text, "prompt" in self._raw)
+        self._now = {branch: rows for branch, rows in carried.items() if branch not in self._raw}
         readings = [
             Reading(branch, rows, side.targets(text[0].device, padding=self._family.kind == "cross"))
             for branch, rows in self._now.items()
             for side in [run.request.prompt if branch == "prompt" else run.request.negative]
             if side is not None and (branch == "prompt" or side.written) and side.fits(text)
         ]
-        self._reader.begin(len(text), readings, self._layout())
-
-    def _layout(self) -> Layout | None:
-        place, cells = self._family.layout, self._cells
-        if place is None or cells is None:
-            return None
-        return lambda keys, text: place(keys, text, cells)
-
-    def _branches(self, request: Request, text: Any) -> dict[Branch, slice]:
-        """Which rows of this evaluation's batch carry which prompt."""
-        images, rows = request.images, len(text)
-        if rows == images:
-            return {self._branch_of(request, text): slice(0, rows)}
-        # rows with perturbed self-attention repeat the prompt behind the others
-        last = rows - images if getattr(self.pipe, "do_perturbed_attention_guidance", False) else rows
-        if last == images:
-            return {"prompt": slice(0, images)}
-        first, second = slice(0, images), slice(last - images, last)
-        return (
-            {"prompt": second, "negative": first}
-            if self._family.negative_first
-            else {"prompt": first, "negative": second}
-        )
-
-    def _branch_of(self, request: Request, text: Any) -> Branch:
-        """Which prompt a batch of one branch carries. Pipelines hand on what they encoded: the same tensors."""
-        if request.negative is None or request.prompt.holds(text):
-            return "prompt"
-        if request.negative.holds(text) or "prompt" in self._raw:
-            return "negative"
-        return "negative" if not request.prompt.recognises(text) and request.negative.recognises(text) else "prompt"
+        self._reader.begin(len(text), readings, self._geometry.layout())
 
     def _denoiser_ends(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._elsewhere() or self._run is None or not self._reader.sites:
@@ -333,13 +273,13 @@ class Tracer:
         second = is_second_order(self._scheduler)
         sample = run.known(asked["sample"])
         if sample is None:
-            sample = fetch(self._square(asked["sample"]))
-        output = fetch(self._square(asked["model_output"]))
+            sample = fetch(self._geometry.square(asked["sample"]))
+        output = fetch(self._geometry.square(asked["model_output"]))
         timestep = asked["timestep"]
         result = original(*args, **kwargs)
         index = getattr(self._scheduler, "step_index", None)
         self._check_seen(run)
-        run.last_result = self._square(result[0].detach())
+        run.last_result = self._geometry.square(result[0].detach())
         fetched = fetch(run.last_result)
         run.remember(result[0], fetched)
         run.add(
@@ -399,8 +339,8 @@ class Tracer:
     def _open_run(self, text: Any) -> None:
         """The first evaluation of a call: `text` is what the denoiser was given, all rows of the batch."""
         encoded, self._encoded = self._encoded, []
-        request = read_request(self.pipe, self._family, own_calls(self._family, encoded, text), self._images)
-        rows = self._branches(request, text).get("prompt")
+        request = read_request(self.pipe, self._family, own_calls(self._family, encoded, text), self._geometry.images)
+        rows = branches(self.pipe, self._family, request, text, again=False).get("prompt")
         if rows is None or rows.stop > len(text) or not request.prompt.fits(text):
             raise RuntimeError(
                 f"the denoiser was given text of shape {_shape(text)} for a prompt encoded to "
@@ -445,18 +385,8 @@ class Tracer:
         """(2, images, C, h, w): the denoiser's conditional and unconditional output, where it was asked for both."""
         if len(self._raw) < 2:
             return None
-        pair = torch.stack([self._square(self._raw[branch]) for branch in ("prompt", "negative")])
+        pair = torch.stack([self._geometry.square(self._raw[branch]) for branch in ("prompt", "negative")])
         return fetch(pair, own=True)
-
-    def _square(self, latents: Tensor) -> Tensor:
-        """Latents (n, C, h, w), however the pipeline's loop keeps them."""
-        if latents.ndim == 5:
-            return latents[:, :, 0]  # a video of one frame
-        side = self._family.packing
-        if latents.ndim == 3 and side is not None and self._size is not None:
-            # an editing model's output goes on with the picture it looks at
-            return unpacked(latents[:, : self._cells], self._size, side)
-        return latents
 
     def _check_seen(self, run: Run) -> None:
         if run.last_result is None and self._reader.sites and not self._maps:
