@@ -30,15 +30,15 @@ def lock_of(denoiser: nn.Module) -> Lock:
 
 
 @contextlib.contextmanager
-def own_decoding() -> Iterator[None]:
-    """While in it, this thread's decodes are previews, not the end of a traced run."""
-    before = is_own_decoding()
-    _state.decoding = True
+def own_work() -> Iterator[None]:
+    """While in it, what this thread asks of the models is ours (a preview, a probe), not part of a traced run."""
+    before = is_own_work()
+    _state.own = True
     try:
         yield
     finally:
-        _state.decoding = before
+        _state.own = before
 
 
-def is_own_decoding() -> bool:
-    return getattr(_state, "decoding", False)
+def is_own_work() -> bool:
+    return getattr(_state, "own", False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .layouts import unpacked
-from .locks import denoiser_lock, own_decoding
+from .locks import denoiser_lock, own_work
 
 Images = NDArray[np.uint8]
 Latents = NDArray[Any] | Tensor
@@ -28,7 +28,7 @@ def decode(pipe: Any, latents: Latents) -> Images:
     tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
     if vae is None:  # a model that paints pixels
         return to_pixels(tensor.float())
-    with torch.no_grad(), own_decoding():
+    with torch.no_grad(), own_work():
         # SDXL's VAE overflows in half precision: its pipeline decodes in float32, and says so in the VAE's config
         upcast = vae.dtype == torch.float16 and bool(getattr(vae.config, "force_upcast", False))
         if upcast:

@@ -23,6 +23,7 @@ from diffvis_widget.traces.resize import mean_maps
 
 from .attention import Branch
 from .families import Family
+from .live import LiveCall, remember
 from .prediction import NoiseLevels
 from .request import Request
 from .shares import Maps
@@ -89,13 +90,15 @@ class Run:
         self.traces: list[Trace] = []
         self.steps = 0
         self.last_result: Tensor | None = None
+        self.live = LiveCall(family)
         self._ran: dict[Branch, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[Captured] = deque()
 
     def remember(self, result: Tensor, fetched: Tensor) -> None:
         """A step's result is the next one's sample: it need not be copied twice."""
-        self._result = result, result._version, fetched
+        # tensors of inference mode do not tell whether somebody wrote into them
+        self._result = None if result.is_inference() else (result, result._version, fetched)
 
     def known(self, sample: Tensor) -> Tensor | None:
         """The copy of this very tensor, if it was the last step's result and nobody has written into it since."""
@@ -127,6 +130,7 @@ class Run:
         timestep = float(captured.timestep)
         second = captured.second_order or self.levels.corrects(captured.index)
         level = self.levels.at(captured.index, timestep, second)
+        self.live.levels.append(level)
         step = Step(self.steps, timestep, float(np.float32(level.ratio)), second)
         sample, output, result = (part.numpy() for part in (captured.sample, captured.output, captured.result))
         output = output[:, : sample.shape[1]]  # a learned variance follows the prediction
@@ -184,6 +188,7 @@ class Run:
                     decoder=self.decoder,
                 )
             )
+            remember(self.traces[-1], self.live, image)
 
     def _negative(self, captured: Captured, trace: Trace, image: int) -> StepMaps | None:
         """None at steps that were made without guidance."""

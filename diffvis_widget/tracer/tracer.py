@@ -26,7 +26,7 @@ from .attention import AttentionReader, Branch, Reading
 from .branches import branches
 from .geometry import Geometry
 from .hooks import watch
-from .locks import is_own_decoding, lock_of
+from .locks import is_own_work, lock_of
 from .meta import describe
 from .prediction import NoiseLevels, is_second_order, kind_of
 from .preview import autoencoder, decoder, to_pixels, to_vae
@@ -197,7 +197,7 @@ class Tracer:
     # -- what the pipeline calls -----------------------------------------------------------------------------------
 
     def _elsewhere(self) -> bool:
-        return threading.get_ident() != self._thread or self._active is None
+        return threading.get_ident() != self._thread or self._active is None or is_own_work()
 
     def _encode_prompt(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._elsewhere():
@@ -239,6 +239,7 @@ class Tracer:
         # one evaluation of each branch counts for a step: some guidance methods make more
         carried = branches(self.pipe, self._family, run.request, text, "prompt" in self._raw)
         self._now = {branch: rows for branch, rows in carried.items() if branch not in self._raw}
+        run.live.evaluated(module, args, kwargs, len(text), self._now)
         readings = [
             Reading(branch, rows, side.targets(text[0].device, padding=self._family.kind == "cross"))
             for branch, rows in self._now.items()
@@ -282,6 +283,7 @@ class Tracer:
         run.last_result = self._geometry.square(result[0].detach())
         fetched = fetch(run.last_result)
         run.remember(result[0], fetched)
+        run.live.stepped(self.pipe, sample, output)
         run.add(
             Captured(
                 index=None if index is None else index - 1,
@@ -303,7 +305,7 @@ class Tracer:
     def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         run = self._run
-        if self._elsewhere() or run is None or is_own_decoding() or run.last_result is None:
+        if self._elsewhere() or run is None or run.last_result is None:
             return result
         latents: Tensor = args[0] if args else kwargs["z"]
         last = run.last_result

@@ -205,7 +205,7 @@ class Trace:
     def image(self) -> Images:
         """uint8 (H, W, 3): the picture the pipeline made; of an unfinished run, its latest latents decoded."""
         if self._image is None:
-            self._image = self._decode(self.latents[-1:])[0]
+            self._image = self.decode(self.latents[-1:])[0]
         return self._image
 
     def frames(self, kind: FrameKind) -> Images:
@@ -227,7 +227,7 @@ class Trace:
         source = self.predictions if kind == "prediction" else self.visible_latents
         for start in range(0, len(missing), 4):  # few at a time: a VAE needs much memory
             part = missing[start : start + 4]
-            known.update(zip(part, self._decode(source[part]), strict=True))
+            known.update(zip(part, self.decode(source[part]), strict=True))
         return np.stack([known[index] for index in range(len(records))])
 
     def keep_frame(self, kind: Literal["prediction", "latents"], index: int, image: Images) -> None:
@@ -242,7 +242,11 @@ class Trace:
         grey = np.round(shown * (255.0 / max(float(shown.max()), 1e-12))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)
 
-    def _decode(self, latents: NDArray[Any]) -> Images:
+    def decode(self, latents: NDArray[Any]) -> Images:
+        """Latents (n, C, h, w), on the scale of `visible_latents`, to pictures uint8 (n, H, W, 3), by the run's VAE.
+
+        Raises ValueError for a trace that was opened from a file: it has no pipeline.
+        """
         if self._decoder is None:
             raise ValueError(
                 "this trace was opened from a file that holds no decoded frames, and has no pipeline to decode them: "

@@ -1,0 +1,73 @@
+"""Which guidance a pipeline used, found from its answers and its output alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffvis_widget.tracer.guidance import Guidance, find
+
+
+def answers(closeness: float = 0.1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(1, 4, 8, 6, generator=generator)
+    return first, first + closeness * torch.randn(1, 4, 8, 6, generator=generator)
+
+
+def by_hand(c: Tensor, u: Tensor, scale: float, way: str) -> Tensor:
+    guided = u + scale * (c - u)
+    if way == "rescaled":
+        return 0.7 * guided * (c.std() / guided.std()) + 0.3 * guided
+    if way == "negative":
+        return -guided
+    if way == "rows":  # each row of pixels as long as the prompt's
+        for channel in range(4):
+            for y in range(8):
+                guided[0, channel, y] *= c[0, channel, y].norm() / guided[0, channel, y].norm()
+    elif way == "squares":  # each square of two by two pixels, over the channels
+        for y in range(0, 8, 2):
+            for x in range(0, 6, 2):
+                part = (0, slice(None), slice(y, y + 2), slice(x, x + 2))
+                guided[part] *= c[part].norm() / guided[part].norm()
+    return guided
+
+
+WAYS = ["plain", "negative", "rows", "squares"]
+
+
+@pytest.mark.parametrize(
+    ("way", "said"), [("rescaled", True), *((way, said) for way in WAYS for said in (True, False))]
+)
+def test_the_way_is_found(way: str, said: bool) -> None:
+    c, u = answers()
+    output = by_hand(c, u, 4.5, way)
+    found, off = find(c, u, output, 4.5 if said else None, 0.7 if way == "rescaled" else 0.0, 2)
+    assert off < 1e-5
+    assert found.scale == pytest.approx(4.5, rel=1e-4)
+    assert found.sign == (-1 if way == "negative" else 1)
+    assert found.lengths == {"rows": 0, "squares": 2}.get(way)
+    # and it holds for other answers too
+    other, against = answers(0.5)
+    torch.testing.assert_close(found(other, against), by_hand(other, against, 4.5, way), atol=2e-4, rtol=2e-4)
+
+
+def test_what_the_pipeline_says_is_not_believed_blindly() -> None:
+    c, u = answers()
+    found, off = find(c, u, by_hand(c, u, 3.0, "plain"), 7.5, 0.0, None)
+    assert found.scale == pytest.approx(3.0, rel=1e-4)
+    assert off < 1e-5
+
+
+def test_without_a_negative_prompt() -> None:
+    c, u = answers()
+    assert find(c, None, c, 7.5, 0.0, None) == (Guidance(None), 0.0)
+    assert find(c, None, -c, None, 0.0, None) == (Guidance(None, sign=-1.0), 0.0)
+    _, off = find(c, None, u, None, 0.0, None)
+    assert off > 0.05
+
+
+def test_another_way_is_far_off() -> None:
+    c, u = answers()
+    _, off = find(c, u, (c * u).sin(), 7.5, 0.0, 2)
+    assert off > 0.1
