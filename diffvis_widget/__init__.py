@@ -13,10 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffvis_widget import concepts, scenes, schedule, tracer, traces, widget
+    from diffvis_widget import concepts, explain, scenes, schedule, tracer, traces, widget
     from diffvis_widget.concepts import ConceptMeter, ConceptScores, concept_scores
     from diffvis_widget.schedule import timesteps
-    from diffvis_widget.tracer import Tracer, trace
+    from diffvis_widget.tracer import Tracer, denoiser, trace
     from diffvis_widget.traces import Layer, Step, Trace, TraceFileError, Word, open_trace
     from diffvis_widget.widget.loading import load
     from diffvis_widget.widget.runs import RunFailed
@@ -36,12 +36,13 @@ _HOMES = {
     "Tracer": "tracer",
     "Word": "traces",
     "concept_scores": "concepts",
+    "denoiser": "tracer",
     "load": "widget.loading",
     "open_trace": "traces",
     "timesteps": "schedule",
     "trace": "tracer",
 }
-_ROOMS = ("concepts", "scenes", "schedule", "tracer", "traces", "widget")
+_ROOMS = ("concepts", "explain", "scenes", "schedule", "tracer", "traces", "widget")
 
 __all__ = [
     "ConceptMeter",
@@ -56,6 +57,8 @@ __all__ = [
     "Word",
     "concept_scores",
     "concepts",
+    "denoiser",
+    "explain",
     "load",
     "open_trace",
     "scenes",

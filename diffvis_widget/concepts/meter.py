@@ -103,9 +103,9 @@ class ConceptMeter:
             raise ValueError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
         words = check_concepts(concepts)
         if len(frames) == 0 or not words:
-            null_only = self._null(self._image_features(frames)) if len(frames) else np.zeros((0, 2), np.float32)
+            null_only = self._null(self.image_features(frames)) if len(frames) else np.zeros((0, 2), np.float32)
             return np.zeros((len(frames), len(words)), np.float32), null_only
-        pictures = self._image_features(frames)
+        pictures = self.image_features(frames)
         cosine = pictures @ self._text_features(words).T
         return cosine.astype(np.float32), self._null(pictures)
 
@@ -118,7 +118,8 @@ class ConceptMeter:
         weights = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    def _image_features(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def image_features(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the model sees in pictures uint8 (T, H, W, 3): float32 (T, D), each of length 1."""
         import torch
         from PIL import Image
 

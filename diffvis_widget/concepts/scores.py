@@ -45,15 +45,21 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
         ValueError: concepts that are not a list of words; no meter for a run of another model.
     """
     words = check_concepts(concepts)
-    if meter is None:
-        if trace.meta.get("fingerprint") != builtin.fingerprint():
-            raise ValueError(
-                "meter=None is for runs of the built-in scenes model; for this run choose one, such as "
-                'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'
-            )
-        meter = ConceptMeter()
+    meter = meter_for(trace, meter)
     cosine, null = meter.scores(trace.frames("prediction"), words)
     return ConceptScores(words, cosine, meter.share(cosine), null, emergence(cosine, null))
+
+
+def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
+    """The given meter; None is the scenes CLIP, for a run of the scenes model. Raises ValueError for another run."""
+    if meter is not None:
+        return meter
+    if trace.meta.get("fingerprint") != builtin.fingerprint():
+        raise ValueError(
+            "meter=None is for runs of the built-in scenes model; for this run choose one, such as "
+            'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'
+        )
+    return ConceptMeter()
 
 
 def emergence(cosine: NDArray[np.float32], null: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,30 @@
+"""Why a step came out as it did: saliency maps of the latents, relevance of the words, and games that judge maps.
+
+The methods of J.-H. Park, Y.-J. Ju, S.-W. Lee, "Explaining generative diffusion models via visual analysis for
+interpretable decision-making process", Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404.
+"""
+
+from .cam import df_cam
+from .correlation import Correlation, correlation
+from .distances import frechet
+from .games import GameResult, games
+from .lime import df_lime
+from .relevance import Relevance, relevance
+from .rise import df_rise
+from .saliency import Saliency
+from .similarity import similarity
+
+__all__ = [
+    "Correlation",
+    "GameResult",
+    "Relevance",
+    "Saliency",
+    "correlation",
+    "df_cam",
+    "df_lime",
+    "df_rise",
+    "frechet",
+    "games",
+    "relevance",
+    "similarity",
+]

@@ -1,0 +1,102 @@
+"""DF-CAM: which image positions of each layer a step's output rests on, from one backward pass.
+
+J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404, Eq. 10-11; after
+R. R. Selvaraju et al., "Grad-CAM", ICCV 2017, arXiv 1610.02391.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget.tracer import Denoiser, denoiser
+from diffvis_widget.traces import Trace
+from diffvis_widget.traces.resize import Size, resize
+
+from .layers import cam_layers, image_stream, lay
+from .saliency import Floats, Saliency, scale
+
+
+def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -> Saliency:
+    """DF-CAM of one step: for each layer ReLU(sum_k alpha_k A_k), alpha_k the mean over positions of dy / dA_k.
+
+    y is the sum of all elements of the denoiser's raw output; A the layer's output (K, u, v). With guidance there are
+    two of each, combined as the output is, A = A_uncond + g (A_text - A_uncond) and likewise the gradients, before the
+    product.
+
+    trace: made in this process; step: index into trace.steps. layers: a name or several, as in the result's `layers`;
+    None is all: every attention, resnet, down- and upsampler block of a U-Net, every block of a transformer.
+
+    Returns Saliency: layers, name -> float32 (h, w) >= 0, resized bilinearly to the latent grid, raw; map, the mean of
+    the layers' maps after each was scaled to 0..1.
+    Raises KeyError for a layer that is not there, naming those that are, and what `denoiser` raises.
+    """
+    probe = denoiser(trace, step)
+    known = cam_layers(probe.module)
+    chosen = known if layers is None else _chosen(layers, known)
+    height, width = int(probe.latents.shape[2]), int(probe.latents.shape[3])
+    maps: dict[str, Floats] = {}
+    for name, (activations, gradients) in _activations(probe, chosen, (height, width)).items():
+        alpha = gradients.mean(dim=(1, 2), keepdim=True)
+        heat: Floats = (alpha * activations).sum(dim=0).clamp_min(0).cpu().numpy()
+        maps[name] = resize(heat, (height, width))
+    summary = np.stack([scale(one) for one in maps.values()]).mean(axis=0).astype(np.float32)
+    return Saliency("df_cam", probe.index, summary, layers=maps)
+
+
+def _chosen(layers: str | Sequence[str], known: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    if not wanted:
+        raise ValueError("layers: the list is empty; name at least one layer, or None for all")
+    for name in wanted:
+        if name not in known:
+            raise KeyError(f"layers: {name!r} is not there; the layers are: {', '.join(known)}")
+    return {name: known[name] for name in wanted}
+
+
+def _activations(probe: Denoiser, layers: dict[str, nn.Module], size: Size) -> dict[str, tuple[Tensor, Tensor]]:
+    """Per layer its activations and their gradients, float32 (K, u, v), the parts of the guidance combined."""
+    with torch.inference_mode(False), torch.enable_grad(), probe.held(), _watching(layers) as seen:
+        # so that there is a graph where the parameters are frozen
+        answers = probe.answers(probe.latents.clone().requires_grad_())
+        total = torch.stack([answer.float().sum() for answer in answers.values()]).sum()
+        images = {name: [image_stream(output, size) for output in outputs] for name, outputs in seen.items()}
+        flat = [tensor for streams in images.values() for tensor in streams]
+        gradients = iter(torch.autograd.grad(total, flat))
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, streams in images.items():
+        pairs = [(lay(tensor.detach(), size), lay(next(gradients), size)) for tensor in streams]
+        activations, slopes = (_guided(torch.cat(parts), probe) for parts in zip(*pairs, strict=True))
+        found[name] = activations, slopes
+    return found
+
+
+def _guided(rows: Tensor, probe: Denoiser) -> Tensor:
+    """(1 or 2, K, u, v), in the order in which the denoiser was asked, to (K, u, v)."""
+    parts = dict(zip(probe.branches, rows, strict=True))
+    if probe.guidance_scale is None or "negative" not in parts:
+        return parts["prompt"]
+    return parts["negative"] + probe.guidance_scale * (parts["prompt"] - parts["negative"])
+
+
+@contextmanager
+def _watching(layers: dict[str, nn.Module]) -> Iterator[dict[str, list[Any]]]:
+    """What each layer returns, call by call. The hooks come off, whatever happens."""
+    seen: dict[str, list[Any]] = {name: [] for name in layers}
+    handles: list[Any] = []
+
+    def keep(name: str) -> Any:
+        return lambda module, args, output: seen[name].append(output)
+
+    try:
+        for name, module in layers.items():
+            handles.append(module.register_forward_hook(keep(name)))
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,105 @@
+"""DF-LIME: a linear model of a step's output over switched superpixels, the baseline of arXiv 2402.10404.
+
+After M. T. Ribeiro, S. Singh, C. Guestrin, "Why should I trust you?", KDD 2016, arXiv 1602.04938.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffvis_widget.tracer import denoiser
+from diffvis_widget.traces import Trace
+
+from .arguments import count
+from .progress import Progress, batch_size, tracking
+from .saliency import Saliency
+
+_RIDGE = 1.0
+_WIDTH = 0.25
+
+
+def df_lime(
+    trace: Trace,
+    step: int,
+    samples: int = 1000,
+    *,
+    seed: int = 0,
+    batch: int | None = None,
+    progress: Progress = True,
+) -> Saliency:
+    """DF-LIME of one step: how much the output changes with each superpixel, in a weighted linear model.
+
+    Superpixels of the predicted picture of that step (quickshift: kernel size 4, max distance 200, ratio 0.2) are laid
+    on the latent grid. Each sample switches each of them on or off at random (off: zero latents; the first sample has
+    all on). The output f, element by element, is regressed on the switches by ridge regression (alpha 1, intercept
+    free), each sample weighted sqrt(exp(-d^2 / 0.25^2)), d the cosine distance of its switches from all on.
+    A superpixel's saliency is the root mean square, over the elements of f, of its coefficients.
+
+    trace: made in this process; step: index into trace.steps. samples: 2 or more (the paper: 1000). seed: of the
+    samples. batch: latents at once. progress: True, False, or a function of (done, total) that may raise to stop.
+
+    Returns Saliency: map float32 (h, w) >= 0, in the unit of f, constant on each superpixel; masks_used = samples.
+    Raises ImportError without scikit-image (`pip install "diffvis-widget[explain]"`), TypeError, ValueError and
+    IndexError for arguments that cannot be used, and what `denoiser` raises.
+    """
+    total = count("samples", samples, least=2)
+    size = None if batch is None else count("batch", batch)
+    rng = np.random.default_rng(count("seed", seed, least=0))
+    probe = denoiser(trace, step)
+    height, width = int(probe.latents.shape[2]), int(probe.latents.shape[3])
+    segments = superpixels(trace.frames("prediction")[probe.index], (height, width))
+    parts = int(segments.max()) + 1
+    switches = rng.integers(0, 2, (total, parts)).astype(np.float64)
+    switches[0] = 1
+    size = batch_size(size, probe.latents.shape)
+    model = _WeightedRidge(parts, probe.latents[0].numel())
+    with tracking(progress, total, "DF-LIME") as tell:
+        for start in range(0, total, size):
+            on = switches[start : start + size]
+            shown = probe.latents * torch.from_numpy(on[:, None, segments]).to(probe.latents)
+            model.add(on, probe(shown).flatten(1).double().cpu().numpy())
+            tell(len(on))
+    strengths = np.sqrt(np.mean(np.square(model.coefficients()), axis=1))
+    return Saliency("df_lime", probe.index, strengths[segments].astype(np.float32), masks_used=total)
+
+
+def superpixels(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.intp]:
+    """Labels 0, 1, ... (h, w) on a grid of `size` from a picture uint8 (H, W, 3): each cell's most frequent one."""
+    try:
+        from skimage.segmentation import quickshift
+    except ImportError as error:
+        raise ImportError(
+            'DF-LIME needs scikit-image for its superpixels: pip install "diffvis-widget[explain]"'
+        ) from error
+    labels: NDArray[Any] = quickshift(picture, kernel_size=4, max_dist=200, ratio=0.2)
+    rows, columns = (np.arange(full) * cells // full for full, cells in zip(picture.shape[:2], size, strict=True))
+    cells = rows[:, None] * size[1] + columns[None, :]
+    votes = np.zeros((size[0] * size[1], int(labels.max()) + 1), dtype=np.int64)
+    np.add.at(votes, (cells.ravel(), labels.ravel()), 1)
+    _, present = np.unique(votes.argmax(axis=1), return_inverse=True)
+    return present.reshape(size)
+
+
+class _WeightedRidge:
+    """Ridge regression of many targets on the switches, by its normal equations, batch by batch."""
+
+    def __init__(self, parts: int, targets: int) -> None:
+        self._gram = np.zeros((parts + 1, parts + 1))
+        self._moment = np.zeros((parts + 1, targets))
+
+    def add(self, switches: NDArray[np.float64], outputs: NDArray[np.float64]) -> None:
+        # cosine of switches and all ones; of no switches at all it is 0
+        distance = 1 - np.sqrt(switches.mean(axis=1))
+        weights = np.sqrt(np.exp(-((distance / _WIDTH) ** 2)))
+        design = np.concatenate([switches, np.ones((len(switches), 1))], axis=1)
+        self._gram += design.T @ (design * weights[:, None])
+        self._moment += (design * weights[:, None]).T @ outputs
+
+    def coefficients(self) -> NDArray[np.float64]:
+        """(parts, targets), the intercept left out."""
+        penalty = np.diag([*np.full(len(self._gram) - 1, _RIDGE), 0.0])
+        return np.linalg.solve(self._gram + penalty, self._moment)[:-1].astype(np.float64)

@@ -1,0 +1,143 @@
+"""DF-RISE: which latent pixels a step depends on, by hiding random halves of them.
+
+J.-H. Park, Y.-J. Ju, S.-W. Lee, "Explaining generative diffusion models via visual analysis for interpretable
+decision-making process", Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404, Eq. 1-9, Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffvis_widget.concepts import ConceptMeter, meter_for
+from diffvis_widget.tracer import Denoiser, denoiser
+from diffvis_widget.traces import Trace
+
+from .arguments import choice, count, real
+from .pictures import pictures
+from .progress import Progress, batch_size, tracking
+from .saliency import Saliency
+from .similarity import KINDS, Kind, similarity
+
+Similarity = Kind | Literal["features"]
+Target = Literal["output", "previous_sample"]
+Coverage = Literal["expected", "actual"]
+Sums = NDArray[np.float64]
+Compare = Callable[[Tensor], NDArray[np.float64]]
+"""Masked latents (n, C, h, w) to their similarity with the unmasked: (n, h, w) or (n, 1, 1)."""
+_FEWEST = 100  # masks before a map may count as converged
+
+
+def df_rise(
+    trace: Trace,
+    step: int,
+    masks: int = 500,
+    similarity: Similarity = "structure",
+    *,
+    keep: float = 0.5,
+    target: Target = "output",
+    coverage: Coverage = "expected",
+    tolerance: float = 0.05,
+    seed: int = 0,
+    batch: int | None = None,
+    meter: ConceptMeter | None = None,
+    progress: Progress = True,
+) -> Saliency:
+    """DF-RISE of one step: the sum over N masks M_n of M_n * S_n, divided by the expected coverage N * keep (Eq. 9).
+
+    S_n is the local similarity of f(R) and f(R * M_n): R are the latents that entered the step, f the guided denoiser,
+    M_n a random mask (h, w), shared by the channels, that keeps each latent pixel with probability `keep`.
+
+    trace: made in this process; step: index into trace.steps.
+    masks: at most that many (the paper: 500).
+    similarity: "structure" (the paper's), "contrast", "luminance", "ssim", "cosine" (see `explain.similarity`), or
+    "features": the cosine of the meter's features of the two decoded pictures of the predicted clean latents, one
+    number per mask (the paper uses features of the network behind FID).
+    target: "output" compares f; "previous_sample" the latents one denoising step later, as the paper's published code.
+    coverage: "expected" divides by N * keep, as the paper does; "actual" each pixel by the number of masks that kept
+    it: the same limit with far less noise (what is left is how much S varies, not how often a pixel was drawn).
+    tolerance: stops when the masks' noise is that share of the variance of the map over its pixels, so that the map's
+    expected correlation with the one of infinitely many masks is (1 - tolerance)^(1/2); 0 never stops early.
+    seed: of the masks; the same seed gives the same map, up to rounding for another `batch` (latents at once).
+    meter: for "features"; None is the scenes CLIP for runs of the scenes model.
+    progress: True, False, or a function of (done, total) that may raise to stop.
+
+    Returns Saliency: map float32 (h, w), about 0..1 (its mean is the mean similarity); stderr, the standard error per
+    pixel; masks_used.
+    Raises TypeError, ValueError and IndexError for arguments that cannot be used, and what `denoiser` raises.
+    """
+    total = count("masks", masks, least=2)
+    probability = real("keep", keep, 0, 1, open_ends=True)
+    choice("similarity", similarity, (*KINDS, "features"))
+    choice("coverage", coverage, ("expected", "actual"))
+    choice("target", target, ("output", "previous_sample"))
+    limit = real("tolerance", tolerance, 0, 1)
+    size = None if batch is None else count("batch", batch)
+    rng = np.random.default_rng(count("seed", seed, least=0))
+    probe = denoiser(trace, step)
+    if similarity == "features":
+        compare = _by_features(probe, trace, meter_for(trace, meter))
+    else:
+        compare = _local(probe, similarity, target)
+    height, width = probe.latents.shape[2:]
+    size = batch_size(size, probe.latents.shape)
+    sums: Sums = np.zeros((3, height, width))
+    divisor = probability if coverage == "expected" else None
+    used = 0
+    with tracking(progress, total, "DF-RISE") as tell:
+        while used < total:
+            kept = rng.random((min(size, total - used), height, width)) < probability
+            alike = kept * compare(probe.latents * torch.from_numpy(kept[:, None]).to(probe.latents))
+            sums += kept.sum(axis=0), alike.sum(axis=0), np.square(alike).sum(axis=0)
+            used += len(kept)
+            tell(len(kept))
+            mean, error = estimate(sums, used, divisor)
+            if used >= _FEWEST and float(np.mean(error * error)) <= limit * float(mean.var()):
+                break
+    mean, error = estimate(sums, used, divisor)
+    return Saliency("df_rise", probe.index, mean.astype(np.float32), error.astype(np.float32), used)
+
+
+def _local(probe: Denoiser, kind: Kind, target: Target) -> Compare:
+    def result(latents: Tensor, output: Tensor) -> Tensor:
+        return probe.advance(latents, output) if target == "previous_sample" else output
+
+    whole = result(probe.latents, probe.output)
+
+    def compare(latents: Tensor) -> NDArray[np.float64]:
+        return similarity(whole, result(latents, probe(latents)), kind).double().cpu().numpy()
+
+    return compare
+
+
+def _by_features(probe: Denoiser, trace: Trace, meter: ConceptMeter) -> Compare:
+    def features(latents: Tensor, output: Tensor) -> NDArray[np.float32]:
+        return meter.image_features(pictures(trace, probe.clean(latents, output)))
+
+    whole = features(probe.latents, probe.output)[0]
+
+    def compare(latents: Tensor) -> NDArray[np.float64]:
+        return (features(latents, probe(latents)) @ whole)[:, None, None].astype(np.float64)
+
+    return compare
+
+
+def estimate(sums: Sums, masks: int, keep: float | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The map and its standard error (h, w) from sums over the masks of M, M S and M S^2; keep None: actual coverage.
+
+    The error of actual coverage is that of a ratio of two sums (delta method); NaN where no mask kept the pixel.
+    """
+    drawn, alike, squared = sums
+    if keep is not None:
+        mean = alike / (masks * keep)
+        variance = (squared / (masks * keep**2) - mean * mean) / (masks - 1)
+    else:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = alike / drawn
+            variance = (squared - drawn * mean * mean) / drawn**2
+    return mean, np.sqrt(np.maximum(variance, 0))

@@ -1,0 +1,68 @@
+"""The rules by which relevance is carried through attention layers.
+
+H. Chefer, S. Gur, L. Wolf, "Generic attention-model explainability for interpreting bi-modal and encoder-decoder
+transformers", ICCV 2021, arXiv 2103.15679, Eq. 5-11; on diffusion models: arXiv 2402.10404. Matrices are float32
+tensors; n image positions, L text positions.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+def normalised(relevance: Tensor) -> Tensor:
+    """R - I with rows that sum to 1, plus I; a row of zeros stays zero (Eq. 8-9). (n, n) to (n, n)."""
+    identity = torch.eye(len(relevance), dtype=relevance.dtype, device=relevance.device)
+    added = relevance - identity
+    sums = added.sum(dim=1, keepdim=True)
+    return torch.where(sums > 0, added / sums.clamp_min(1e-30), 0.0) + identity
+
+
+def self_attention(cams: list[Tensor]) -> Tensor:
+    """R of a stack of one or more self-attention layers, from I: R += cam R for each (Eq. 6)."""
+    relevance = torch.eye(len(cams[0]), device=cams[0].device)
+    for cam in cams:
+        relevance = relevance + cam @ relevance
+    return relevance
+
+
+class ImageText:
+    """R_ii (n, n) of image on image, from I, and R_iq (n, L) of image on text, from 0."""
+
+    def __init__(self, grid: Size, text: Tensor) -> None:
+        self.grid = grid
+        self._text = normalised(text)
+        cells = grid[0] * grid[1]
+        self.on_image = torch.eye(cells, dtype=torch.float32, device=text.device)
+        self.on_text = torch.zeros(cells, len(text), dtype=torch.float32, device=text.device)
+
+    def self_layer(self, cam: Tensor) -> None:
+        """cam (n, n): R_iq += cam R_iq, R_ii += cam R_ii (Eq. 6-7)."""
+        self.on_text = self.on_text + cam @ self.on_text
+        self.on_image = self.on_image + cam @ self.on_image
+
+    def cross_layer(self, cam: Tensor) -> None:
+        """cam (n, L): R_iq += norm(R_ii)^T (cam norm(R_qq)) (Eq. 10)."""
+        self.on_text = self.on_text + normalised(self.on_image).T @ (cam @ self._text)
+
+
+def resized(values: Tensor, source: Size, target: Size) -> Tensor:
+    """Values (h * w, k) per image position, on another grid (h' * w', k): means over its cells, or bilinear."""
+    if source == target:
+        return values
+    maps = values.T.reshape(1, -1, *source)
+    if target[0] * target[1] < source[0] * source[1]:
+        maps = F.interpolate(maps, target, mode="area")
+    else:
+        maps = F.interpolate(maps, target, mode="bilinear", align_corners=False)
+    return maps.flatten(2)[0].T
+
+
+def resized_keys(values: Tensor, source: Size, target: Size) -> Tensor:
+    """Values (k, h * w) of image positions, on another grid (k, h' * w'), such that rows keep their sum."""
+    factor = (target[0] * target[1]) / (source[0] * source[1])
+    return resized(values.T, source, target).T / factor

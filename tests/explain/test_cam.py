@@ -1,0 +1,165 @@
+"""DF-CAM against finite differences in float64, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget import explain
+from diffvis_widget.explain.layers import cam_layers
+from diffvis_widget.tracer import Tracer, trace
+from diffvis_widget.tracer.live import recall
+from diffvis_widget.traces.resize import resize
+from tests import pipelines
+
+PROMPT = "a red circle above a blue square"
+LAYERS = {  # one of each kind; channels, grid
+    "down_blocks.0.attentions.0": (16, (16, 16)),
+    "down_blocks.0.downsamplers.0": (16, (8, 8)),
+    "mid_block.resnets.1": (32, (4, 4)),
+    "up_blocks.0.upsamplers.0": (32, (8, 8)),
+}
+
+
+class Probe:
+    """The denoiser of a step in float64, from the arguments that the pipeline gave it, for one image."""
+
+    def __init__(self, one: Any, step: int) -> None:
+        call, _ = recall(one)
+        assert call.denoiser is not None
+        self.model = copy.deepcopy(call.denoiser).double()
+        (evaluation,) = call.steps[step].evaluations
+        given = evaluation.arguments
+        self.arguments = {"timestep": given["timestep"], "encoder_hidden_states": given["encoder_hidden_states"]}
+        self.arguments["encoder_hidden_states"] = self.arguments["encoder_hidden_states"].double()
+        self.rows = evaluation.batch
+        self.latents = torch.from_numpy(one.latents[step][None]).double()
+
+    def run(self, rows: list[int]) -> Tensor:
+        text = self.arguments["encoder_hidden_states"][rows]
+        latents = self.latents.repeat(len(rows), 1, 1, 1)
+        with torch.no_grad():
+            return self.model(latents, self.arguments["timestep"], text, return_dict=False)[0]
+
+    def totals(self, name: str, row: int, change: Tensor) -> Tensor:
+        """y of one row, (n,), with constants (n, K) added to every position of the layer's activations."""
+        layer = self.model.get_submodule(name)
+        handle = layer.register_forward_hook(lambda module, args, output: _added(output, change))
+        result = self.run([row] * len(change)).sum(dim=(1, 2, 3))
+        handle.remove()
+        return result
+
+    def activations(self, name: str) -> Tensor:
+        seen: list[Tensor] = []
+        layer = self.model.get_submodule(name)
+        handle = layer.register_forward_hook(
+            lambda module, args, output: seen.append(output if isinstance(output, Tensor) else output[0])
+        )
+        self.run(list(range(self.rows)))
+        handle.remove()
+        return seen[0]
+
+
+def _added(output: Any, change: Tensor) -> Any:
+    if isinstance(output, Tensor):
+        return output + change[..., None, None]
+    return (output[0] + change[..., None, None], *output[1:])
+
+
+def reference(one: Any, step: int, name: str, guidance: float) -> np.ndarray:
+    """ReLU(sum_k alpha_k A_k); adding e to all of channel k changes y by e * positions * alpha_k."""
+    probe = Probe(one, step)
+    activations = probe.activations(name)
+    rows, channels, height, width = activations.shape
+    step_size = 1e-4
+    change = step_size * torch.eye(channels, dtype=torch.float64)
+    slopes = [probe.totals(name, row, change) - probe.totals(name, row, -change) for row in range(rows)]
+    alpha = torch.stack(slopes) / (2 * step_size * height * width)
+    if rows == 2:
+        activations = activations[0] + guidance * (activations[1] - activations[0])
+        alpha = alpha[0] + guidance * (alpha[1] - alpha[0])
+    else:
+        activations, alpha = activations[0], alpha[0]
+    return np.maximum((alpha[:, None, None] * activations).sum(dim=0).numpy(), 0)
+
+
+@pytest.mark.parametrize("guidance", [4.0, 1.0])
+def test_against_finite_differences(guidance: float) -> None:
+    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2, guidance_scale=guidance)
+    found = explain.df_cam(one, 1, list(LAYERS))
+    assert list(found.layers) == list(LAYERS)
+    for name, (_, grid) in LAYERS.items():
+        expected = reference(one, 1, name, guidance)
+        assert expected.shape == grid
+        shown = resize(expected.astype(np.float32), (16, 16))
+        np.testing.assert_allclose(found.layers[name], shown, atol=1e-3 * max(shown.max(), 1e-6))
+    scaled = [(heat - heat.min()) / np.ptp(heat) if np.ptp(heat) else heat * 0 for heat in found.layers.values()]
+    np.testing.assert_allclose(found.map, np.mean(scaled, axis=0), atol=1e-6)
+
+
+def test_all_layers_of_a_unet() -> None:
+    pipe = pipelines.stable_diffusion()
+    names = list(cam_layers(pipe.unet))
+    for kind in ("attentions", "resnets", "downsamplers", "upsamplers"):
+        lists = [module for name, module in pipe.unet.named_modules() if name.endswith(kind) and module]
+        assert sum(kind in name for name in names) == sum(len(module) for module in lists)
+    assert [name.split(".")[0] for name in names] == sorted(
+        (name.split(".")[0] for name in names), key=["down_blocks", "mid_block", "up_blocks"].index
+    )
+    found = explain.df_cam(trace(pipe, PROMPT, seed=1, num_inference_steps=1), 0)
+    assert list(found.layers) == names
+    assert all(one.shape == (16, 16) and one.min() >= 0 for one in found.layers.values())
+    assert (found.stderr, found.masks_used) == (None, 0)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_it_leaves_nothing_behind(frozen: bool) -> None:
+    pipe = pipelines.stable_diffusion()
+    pipe.unet.requires_grad_(not frozen)
+    with torch.inference_mode(), Tracer(pipe) as tracer:
+        pipe(PROMPT, num_inference_steps=1, generator=torch.Generator().manual_seed(1))
+    hooks = _hooks(pipe.unet)
+    with torch.inference_mode():  # as some notebooks run all of their cells
+        found = explain.df_cam(tracer.trace, 0)
+    assert np.isfinite(found.map).all()
+    assert found.map.max() > 0
+    assert _hooks(pipe.unet) == hooks
+    assert all(parameter.grad is None for parameter in pipe.unet.parameters())
+    assert {parameter.requires_grad for parameter in pipe.unet.parameters()} == {not frozen}
+
+
+def test_hooks_come_off_after_an_error() -> None:
+    pipe = pipelines.stable_diffusion()
+    one = trace(pipe, PROMPT, seed=1, num_inference_steps=1)
+    calls = 0
+
+    def fail(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first call is the denoiser's own check
+            raise KeyboardInterrupt
+
+    handle = pipe.unet.mid_block.register_forward_pre_hook(fail)
+    before = _hooks(pipe.unet)
+    with pytest.raises(KeyboardInterrupt):
+        explain.df_cam(one, 0)
+    assert _hooks(pipe.unet) == before
+    handle.remove()
+
+
+def _hooks(module: nn.Module) -> int:
+    return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in module.modules())
+
+
+def test_bad_input() -> None:
+    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=1)
+    with pytest.raises(KeyError, match=r"'mid' is not there; the layers are: down_blocks\.0\.attentions\.0, "):
+        explain.df_cam(one, 0, ["mid"])
+    with pytest.raises(ValueError, match="the list is empty"):
+        explain.df_cam(one, 0, [])
+    assert list(explain.df_cam(one, 0, "mid_block.resnets.0").layers) == ["mid_block.resnets.0"]

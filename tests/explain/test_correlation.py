@@ -1,0 +1,69 @@
+"""Relevance by word role under sampling schemes: the sums behind it, its interval, and bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import DPMSolverMultistepScheduler
+
+from diffvis_widget import explain
+from diffvis_widget.explain import Correlation, correlation
+from tests import pipelines
+
+PROMPTS = ["a red circle", "blue water"]
+ROLES = [{"red": "colour", "circle": "object"}, {"water": "object"}]
+
+
+def test_scores_are_sums_of_curves_by_role() -> None:
+    pipe = pipelines.stable_diffusion()
+    pipe.scheduler = DPMSolverMultistepScheduler(**pipelines.TRAIN_BETAS)
+    told: list[tuple[int, int]] = []
+    found = correlation(
+        pipe, PROMPTS, ROLES, ("uniform", "late"), seed=3, num_inference_steps=4, progress=lambda *at: told.append(at)
+    )
+    assert (found.schedules, found.roles) == (["uniform", "late"], ["colour", "object"])
+    assert found.scores.shape == (2, 2, 2)
+    for row, schedule in enumerate(("uniform", "late")):
+        one = explain.relevance(pipe, PROMPTS[0], seed=3, num_inference_steps=4, schedule=schedule, progress=False)
+        texts = [word.text for word in one.trace.words]
+        expected = [one.scores[texts.index("red")], one.scores[texts.index("circle")]]
+        np.testing.assert_allclose(found.scores[row, 0], expected, rtol=1e-5)
+        assert np.isnan(found.scores[row, 1, 0])
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_mean_and_interval() -> None:
+    scores = np.array([[[1.0, 5.0], [3.0, np.nan], [5.0, np.nan]]], dtype=np.float32)
+    found = Correlation(["uniform"], ["a", "b"], scores)
+    np.testing.assert_allclose(found.mean, [[3, 5]])
+    half = 1.96 * np.std([1, 3, 5], ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose(found.interval[0, 0], [3 - half, 3 + half], rtol=1e-6)
+    assert np.isnan(found.interval[0, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompts": "a red circle"}, "prompts must be a list"),
+        ({"prompts": []}, "prompts must be a list"),
+        ({"roles": ROLES[:1]}, "2 prompts, 1 given"),
+        ({"schedules": ["linear"]}, "schedules must be one of 'uniform', 'early', 'late', not 'linear'"),
+    ],
+)
+def test_bad_input(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        correlation(pipelines.stable_diffusion(), **({"prompts": PROMPTS, "roles": ROLES} | arguments))
+
+
+def test_a_word_that_is_not_in_its_prompt() -> None:
+    with pytest.raises(KeyError, match="'square' is not in the prompt; its words are"):
+        correlation(
+            pipelines.stable_diffusion(),
+            ["a red circle"],
+            [{"square": "object"}],
+            ["uniform"],
+            num_inference_steps=1,
+            progress=False,
+        )
