@@ -295,10 +295,20 @@ def unreadable(sites: dict[str, nn.Module]) -> str | None:
                     "switch to the default processor (pipe.disable_xformers_memory_efficient_attention() or "
                     "denoiser.set_default_attn_processor()) to trace it"
                 )
-        backend = getattr(getattr(module, "processor", None), "_attention_backend", None)
-        if backend is not None and "native" not in str(getattr(backend, "value", backend)):
+        backend = _backend(getattr(module, "processor", None))
+        if "native" not in backend:
             return (
-                f"{name} uses the attention backend {getattr(backend, 'value', backend)!r}, which shows no attention "
-                'weights; call set_attention_backend("native") on the denoiser to trace it'
+                f"{name} uses the attention backend {backend!r}, which shows no attention weights; call "
+                'set_attention_backend("native") on the denoiser to trace it'
             )
     return None
+
+
+def _backend(processor: Any) -> str:
+    """The name of what computes this processor's attention: its own choice, or the one that holds for all."""
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+    if not hasattr(processor, "_attention_backend"):
+        return "native"  # one that calls torch itself
+    chosen = processor._attention_backend or _AttentionBackendRegistry.get_active_backend()[0]
+    return str(getattr(chosen, "value", chosen))

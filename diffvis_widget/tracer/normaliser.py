@@ -51,30 +51,38 @@ def answer(call: Call, original: Callable[[], Tensor]) -> tuple[Tensor, Tensor |
     wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (call.query, call.key, call.value))
     if wants_gradient or call.dropout_p or call.is_causal:
         return original(), None
-    signature = call.signature()
-    if _trusted.get(signature):
-        result = _fused(call)
-        assert result is not None  # the choice of a kernel depends on nothing but the signature
+    choice = _choice(call)
+    signature = choice, *call.signature()
+    if _trusted.get(signature) and (result := _fused(call, choice)) is not None:
         return result
     output = original()
     if signature in _trusted:
         return output, None
-    result = _fused(call)
+    result = _fused(call, choice)
     trusted = result is not None and torch.equal(result[0], output) and _is_normaliser(result[1], call)
     _trusted[signature] = trusted
     return output, result[1] if result is not None and trusted else None
 
 
-def _fused(call: Call) -> tuple[Tensor, Tensor] | None:
-    """The operator that scaled_dot_product_attention would choose, if it returns its log-sum-exp."""
+def _choice(call: Call) -> int:
+    """The kind of kernel that scaled_dot_product_attention would choose now: users may switch kinds off."""
+    return torch._fused_sdp_choice(
+        *(call.query, call.key, call.value),
+        attn_mask=call.attn_mask,
+        dropout_p=0.0,
+        is_causal=False,
+        scale=call.scale,
+        enable_gqa=call.enable_gqa,
+    )
+
+
+def _fused(call: Call, choice: int) -> tuple[Tensor, Tensor] | None:
+    """The operator of the chosen kind, if it returns its log-sum-exp."""
     aten = torch.ops.aten
     q, k, v = call.query, call.key, call.value
     if call.enable_gqa and q.shape[1] != k.shape[1]:
         return None
     mask = call.attn_mask
-    choice = torch._fused_sdp_choice(
-        q, k, v, attn_mask=mask, dropout_p=0.0, is_causal=False, scale=call.scale, enable_gqa=call.enable_gqa
-    )
     if q.device.type == "cpu" and choice == SDPBackend.FLASH_ATTENTION.value:
         if mask is not None and mask.dtype == torch.bool:
             mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -torch.inf)

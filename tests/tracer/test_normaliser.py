@@ -75,13 +75,13 @@ def test_a_kernel_that_answers_otherwise_is_never_used(monkeypatch: pytest.Monke
     query, key, value = tensors()
     honest = normaliser._fused
 
-    def nearly(call: Call) -> Any:
-        result = honest(call)
+    def nearly(call: Call, choice: int) -> Any:
+        result = honest(call, choice)
         assert result is not None
         return torch.nextafter(result[0], result[0] + 1), result[1]
 
-    def lying(call: Call) -> Any:
-        result = honest(call)
+    def lying(call: Call, choice: int) -> Any:
+        result = honest(call, choice)
         assert result is not None
         return result[0], result[1] / 0.6931  # as if it were to base 2
 
