@@ -9,8 +9,7 @@ model: modules get hooks, processors stay.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .hooks import watch
-from .normaliser import Call, answer
+from .normaliser import Call, answer, exact
 from .shares import Maps, Seen, Targets, cross, joint, together
 
 Remove = Callable[[], None]
@@ -93,7 +92,7 @@ class AttentionReader:
         with torch.no_grad():
             for reading in self._readings:
                 if parts := seen.get(reading.branch):
-                    with _exact(parts[0].query.device):
+                    with exact(parts[0].query.device):
                         done[reading.branch] = cross(parts, reading.targets.whole, self.heads)
             self.taken = {branch: together(maps) for branch, maps in done.items()}
         self._readings = ()
@@ -174,7 +173,7 @@ class AttentionReader:
             return original()
         self._read.add(self._site)
         output, lse = answer(call, original) if built_in else (original(), None)
-        with torch.no_grad(), _exact(call.query.device):
+        with torch.no_grad(), exact(call.query.device):
             for reading, places in zip(self._readings, found, strict=True):
                 maps = [
                     joint(call, lse, row, *place, columns, self.heads)
@@ -185,21 +184,3 @@ class AttentionReader:
                 ]
                 self._done.setdefault(reading.branch, {})[self._site] = torch.stack(maps)
         return output
-
-
-@contextmanager
-def _exact(device: torch.device) -> Iterator[None]:
-    """float32 products stay float32: no autocast, no TF32."""
-    tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
-    casting = torch.is_autocast_enabled(device.type)
-    if not (tf32 or casting):
-        yield
-        return
-    with torch.autocast(device.type, enabled=False):
-        if tf32:
-            torch.backends.cuda.matmul.allow_tf32 = False
-        try:
-            yield
-        finally:
-            if tf32:
-                torch.backends.cuda.matmul.allow_tf32 = True

@@ -7,7 +7,8 @@ layout and mask, and its log-sum-exp was seen to be right. Elsewhere the normali
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,14 +53,17 @@ def answer(call: Call, original: Callable[[], Tensor]) -> tuple[Tensor, Tensor |
     if wants_gradient or call.dropout_p or call.is_causal:
         return original(), None
     choice = _choice(call)
-    signature = choice, *call.signature()
+    kind = call.query.device.type
+    casting = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    signature = choice, casting, *call.signature()
     if _trusted.get(signature) and (result := _fused(call, choice)) is not None:
         return result
     output = original()
     if signature in _trusted:
         return output, None
     result = _fused(call, choice)
-    trusted = result is not None and torch.equal(result[0], output) and _is_normaliser(result[1], call)
+    with exact(call.query.device):
+        trusted = result is not None and torch.equal(result[0], output) and _is_normaliser(result[1], call)
     _trusted[signature] = trusted
     return output, result[1] if result is not None and trusted else None
 
@@ -133,3 +137,21 @@ def masked(scores: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return scores
     return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.float()
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """float32 products stay float32: no autocast, no TF32."""
+    tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    casting = torch.is_autocast_enabled(device.type)
+    if not (tf32 or casting):
+        yield
+        return
+    with torch.autocast(device.type, enabled=False):
+        if tf32:
+            torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            yield
+        finally:
+            if tf32:
+                torch.backends.cuda.matmul.allow_tf32 = True
