@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.resize import Size, resize
+from diffvis_widget.traces.resize import resize
 
-from .layers import cam_layers, image_stream, lay
+from .layers import ImageStream, cam_layers
 from .saliency import Floats, Saliency, scale
 
 
@@ -41,7 +41,7 @@ def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -
     chosen = known if layers is None else _chosen(layers, known)
     height, width = int(probe.latents.shape[2]), int(probe.latents.shape[3])
     maps: dict[str, Floats] = {}
-    for name, (activations, gradients) in _activations(probe, chosen, (height, width)).items():
+    for name, (activations, gradients) in _activations(probe, chosen).items():
         alpha = gradients.mean(dim=(1, 2), keepdim=True)
         heat: Floats = (alpha * activations).sum(dim=0).clamp_min(0).cpu().numpy()
         maps[name] = resize(heat, (height, width))
@@ -59,18 +59,20 @@ def _chosen(layers: str | Sequence[str], known: dict[str, nn.Module]) -> dict[st
     return {name: known[name] for name in wanted}
 
 
-def _activations(probe: Denoiser, layers: dict[str, nn.Module], size: Size) -> dict[str, tuple[Tensor, Tensor]]:
+def _activations(probe: Denoiser, layers: dict[str, nn.Module]) -> dict[str, tuple[Tensor, Tensor]]:
     """Per layer its activations and their gradients, float32 (K, u, v), the parts of the guidance combined."""
+    size = (int(probe.latents.shape[2]), int(probe.latents.shape[3]))
+    image = ImageStream(probe.family, size, probe.joined)
     with torch.inference_mode(False), torch.enable_grad(), probe.held(), _watching(layers) as seen:
         # so that there is a graph where the parameters are frozen
         answers = probe.answers(probe.latents.clone().requires_grad_())
         total = torch.stack([answer.float().sum() for answer in answers.values()]).sum()
-        images = {name: [image_stream(output, size) for output in outputs] for name, outputs in seen.items()}
+        images = {name: [image.pick(output) for output in outputs] for name, outputs in seen.items()}
         flat = [tensor for streams in images.values() for tensor in streams]
         gradients = iter(torch.autograd.grad(total, flat))
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for name, streams in images.items():
-        pairs = [(lay(tensor.detach(), size), lay(next(gradients), size)) for tensor in streams]
+        pairs = [(image.lay(tensor.detach()), image.lay(next(gradients))) for tensor in streams]
         activations, slopes = (_guided(torch.cat(parts), probe) for parts in zip(*pairs, strict=True))
         found[name] = activations, slopes
     return found

@@ -136,6 +136,12 @@ class Denoiser:
         """What the rows of `answers` mean to a hook in the denoiser: the branches in the order of evaluation."""
         return [branch for _, branches in self._parts for branch in branches]
 
+    @property
+    def joined(self) -> int:
+        """Positions of another picture that follow the image's own in the denoiser's sequence (editing models)."""
+        first = self._step.evaluations[0]
+        return first.extra.shape[1] if first.extra is not None and first.extra.ndim == 3 else 0
+
     def prompt(self) -> tuple[Evaluation, list[int]]:
         """The evaluation that carries the prompt, and the row in it that belongs to this trace's image."""
         evaluation = next(evaluation for evaluation, branches in self._parts if "prompt" in branches)

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget import explain
-from diffvis_widget.explain.layers import cam_layers
-from diffvis_widget.tracer import Tracer, trace
+from diffvis_widget.explain.layers import ImageStream, cam_layers
+from diffvis_widget.tracer import Tracer, denoiser, trace
 from diffvis_widget.tracer.live import recall
 from diffvis_widget.traces.resize import resize
 from tests import pipelines
+from tests.tracer.test_families import trace_of
 
 PROMPT = "a red circle above a blue square"
 LAYERS = {  # one of each kind; channels, grid
@@ -115,6 +116,36 @@ def test_all_layers_of_a_unet() -> None:
     assert list(found.layers) == names
     assert all(one.shape == (16, 16) and one.min() >= 0 for one in found.layers.values())
     assert (found.stderr, found.masks_used) == (None, 0)
+
+
+TRANSFORMERS = [
+    *("sd3", "flux", "flux-two-calls", "flux-kontext", "qwen", "chroma", "aura-flow", "lumina2", "z-image", "flux2"),
+    *("hidream", "pixart-alpha", "sana", "hunyuan-dit", "cogview4"),
+]
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_transformers_image_is_where_its_blocks_have_it(name: str) -> None:
+    """A change of one square of the latents shows most at its own position of the first block's image."""
+    one = trace_of(name)[1].trace
+    found = explain.df_cam(one, -1)
+    assert all(layer.shape == one.latents.shape[2:] and layer.max() > 0 for layer in found.layers.values())
+    probe = denoiser(one, -1)
+    height, width = one.latents.shape[2:]
+    image = ImageStream(probe.family, (height, width), probe.joined)
+    first = next(iter(cam_layers(probe.module).values()))
+    seen: list[Tensor] = []
+    handle = first.register_forward_hook(lambda module, args, output: seen.append(image.lay(image.pick(output))))
+    changed = probe.latents.clone()
+    changed[:, :, height // 2 : height // 2 + 2, width - 2 :] += 10.0
+    for latents in (probe.latents, changed):
+        probe(latents)
+    handle.remove()
+    before, after = (torch.cat(part)[0] for part in (seen[: len(seen) // 2], seen[len(seen) // 2 :]))
+    y, x = divmod(int((after - before).norm(dim=0).argmax()), before.shape[2])
+    side = probe.family.patch
+    assert y in range(height // 2 // side, (height // 2 + 1) // side + 1)
+    assert x in range((width - 2) // side, width // side)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
