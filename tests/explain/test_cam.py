@@ -19,11 +19,11 @@ from tests import pipelines
 from tests.tracer.test_families import trace_of
 
 PROMPT = "a red circle above a blue square"
-LAYERS = {  # one of each kind; channels, grid
-    "down_blocks.0.attentions.0": (16, (16, 16)),
-    "down_blocks.0.downsamplers.0": (16, (8, 8)),
-    "mid_block.resnets.1": (32, (4, 4)),
-    "up_blocks.0.upsamplers.0": (32, (8, 8)),
+LAYERS = {  # one of each kind, with its grid
+    "down_blocks.0.attentions.0": (16, 16),
+    "down_blocks.0.downsamplers.0": (8, 8),
+    "mid_block.resnets.1": (4, 4),
+    "up_blocks.0.upsamplers.0": (8, 8),
 }
 
 
@@ -89,14 +89,14 @@ def reference(one: Any, step: int, name: str, guidance: float) -> np.ndarray:
     return np.maximum((alpha[:, None, None] * activations).sum(dim=0).numpy(), 0)
 
 
-@pytest.mark.parametrize("guidance", [4.0, 1.0])
-def test_against_finite_differences(guidance: float) -> None:
+@pytest.mark.parametrize(("guidance", "layers"), [(4.0, list(LAYERS)), (1.0, ["mid_block.resnets.1"])])
+def test_against_finite_differences(guidance: float, layers: list[str]) -> None:
     one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2, guidance_scale=guidance)
-    found = explain.df_cam(one, 1, list(LAYERS))
-    assert list(found.layers) == list(LAYERS)
-    for name, (_, grid) in LAYERS.items():
+    found = explain.df_cam(one, 1, layers)
+    assert list(found.layers) == layers
+    for name in layers:
         expected = reference(one, 1, name, guidance)
-        assert expected.shape == grid
+        assert expected.shape == LAYERS[name]
         shown = resize(expected.astype(np.float32), (16, 16))
         np.testing.assert_allclose(found.layers[name], shown, atol=1e-3 * max(shown.max(), 1e-6))
     scaled = [(heat - heat.min()) / np.ptp(heat) if np.ptp(heat) else heat * 0 for heat in found.layers.values()]
@@ -118,10 +118,8 @@ def test_all_layers_of_a_unet() -> None:
     assert (found.stderr, found.masks_used) == (None, 0)
 
 
-TRANSFORMERS = [
-    *("sd3", "flux", "flux-two-calls", "flux-kontext", "qwen", "chroma", "aura-flow", "lumina2", "z-image", "flux2"),
-    *("hidream", "pixart-alpha", "sana", "hunyuan-dit", "cogview4"),
-]
+# one of each way in which blocks hold the image
+TRANSFORMERS = ["sd3", "flux-two-calls", "flux-kontext", "aura-flow", "lumina2", "z-image", "hidream", "pixart-alpha"]
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)

@@ -21,12 +21,12 @@ def test_scores_are_sums_of_curves_by_role() -> None:
     pipe.scheduler = DPMSolverMultistepScheduler(**pipelines.TRAIN_BETAS)
     told: list[tuple[int, int]] = []
     found = correlation(
-        pipe, PROMPTS, ROLES, ("uniform", "late"), seed=3, num_inference_steps=4, progress=lambda *at: told.append(at)
+        pipe, PROMPTS, ROLES, ("uniform", "late"), seed=3, num_inference_steps=2, progress=lambda *at: told.append(at)
     )
     assert (found.schedules, found.roles) == (["uniform", "late"], ["colour", "object"])
     assert found.scores.shape == (2, 2, 2)
     for row, schedule in enumerate(("uniform", "late")):
-        one = explain.relevance(pipe, PROMPTS[0], seed=3, num_inference_steps=4, schedule=schedule, progress=False)
+        one = explain.relevance(pipe, PROMPTS[0], seed=3, num_inference_steps=2, schedule=schedule, progress=False)
         texts = [word.text for word in one.trace.words]
         expected = [one.scores[texts.index("red")], one.scores[texts.index("circle")]]
         np.testing.assert_allclose(found.scores[row, 0], expected, rtol=1e-5)
