@@ -15,7 +15,7 @@ from diffvis_widget.scenes.training.clip import train_clip
 from diffvis_widget.scenes.training.judge import train_judge
 
 # Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
-STEPS = {"data": 60_000, "vae": 4_400, "text": 1_400, "unet": 4_900, "clip": 3_000, "judge": 2_400}
+STEPS = {"data": 60_000, "vae": 4_400, "text": 1_400, "unet": 10_000, "clip": 3_000, "judge": 2_400}
 
 
 def main() -> None:
