@@ -72,6 +72,20 @@ def test_the_autoencoder_gives_renderings_back(pipe: StableDiffusionPipeline):
     assert psnr.mean() > 30
 
 
+def test_few_steps_at_full_guidance_still_paint_what_is_asked(pipe: StableDiffusionPipeline):
+    meter = ConceptMeter()
+    colours = ["green", "blue", "red", "yellow", "orange", "purple", "pink", "brown"]
+    for steps in (12, 20):
+        traces = [dv.trace(pipe, "a green square", seed=seed, num_inference_steps=steps) for seed in range(4)]
+        images = np.stack([trace.image for trace in traces])
+        found = meter.scores(images, colours)[0].argmax(axis=1)
+        assert (found == 0).all()
+        # no jump at the end: the last two predictions show the same
+        for trace in traces:
+            before, after = trace.frames("prediction")[-2:].astype(int)
+            assert np.abs(before - after).mean() < 8
+
+
 def test_pictures_follow_held_out_captions():
     sample = held_out_scenes(24)
     judge = load_judge(scenes.WEIGHTS / "judge.safetensors")
