@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from diffvis_widget.concepts.builtin import WEIGHTS, clip_folder, fingerprint
 from diffvis_widget.scenes.render import Scene, draw
 from diffvis_widget.scenes.world import unknown_words
+from diffvis_widget.whole_imports import whole_imports
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -20,6 +22,7 @@ __all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "fingerprint", "is
 
 # Written into the text encoder's config, so that the pipeline can be told from any other of its class.
 MARK = "diffvis-scenes"
+_one_at_a_time = threading.Lock()  # the libraries' progress bars are switched for all threads
 
 
 def load() -> StableDiffusionPipeline:
@@ -30,17 +33,18 @@ def load() -> StableDiffusionPipeline:
     Raises:
         FileNotFoundError: the weights are not where the package keeps them.
     """
-    import torch
-    from diffusers import StableDiffusionPipeline
-
     folder = WEIGHTS / "pipeline"
     if not (folder / "model_index.json").exists():
         raise FileNotFoundError(
             f"the scenes model's weights are missing from {folder}: reinstall diffvis-widget, "
             "or make them with `python -m diffvis_widget.scenes.training`"
         )
-    with no_progress_bars():
-        pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
+    with _one_at_a_time, whole_imports():
+        import torch
+        from diffusers import StableDiffusionPipeline
+
+        with no_progress_bars():
+            pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
     # transformers keeps the half precision of the file, diffusers does not
     pipe.text_encoder.float()
     pipe.unet.to(memory_format=torch.channels_last)  # convolutions this small are quicker so, by a tenth

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.whole_imports import whole_imports
+
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
@@ -26,6 +28,7 @@ def load(name: str | None = None, **arguments: Any) -> DiffusionPipeline:
         from diffvis_widget import scenes
 
         return scenes.load()
-    from diffusers import DiffusionPipeline
+    with whole_imports():
+        from diffusers import DiffusionPipeline
 
     return DiffusionPipeline.from_pretrained(name, **arguments)
