@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from .hooks import watch
 from .normaliser import Call, answer, exact
-from .shares import Maps, Seen, Targets, cross, joint, together
+from .shares import Maps, Seen, Targets, cross, in_output_space, joint, together
 
 Remove = Callable[[], None]
 _BUILT_IN: Any = F.scaled_dot_product_attention  # whoever replaces it later must see every call
 Branch = Literal["prompt", "negative"]
+Taken = Literal["prompt", "negative", "output"]  # of a branch its probabilities; the prompt's scores in output space
 # (keys, text positions) -> where text and image lie in the sequence; None for attention of another kind
 Layout = Callable[[int, int], tuple[slice, slice] | None]
 
@@ -40,14 +41,15 @@ class Reading:
 class AttentionReader:
     """Reads one denoiser's word attention in one thread.
 
-    sites: the word-attention modules by dotted path. heads: whether heads are kept apart. After `end`, `taken` has the
-    maps of that evaluation by branch.
+    sites: the word-attention modules by dotted path. heads: whether heads are kept apart. output: whether joint
+    attention is read in output space too. After `end`, `taken` has the maps of that evaluation.
     """
 
-    def __init__(self, sites: dict[str, nn.Module], heads: bool) -> None:
+    def __init__(self, sites: dict[str, nn.Module], heads: bool, output: bool = False) -> None:
         self.sites = sites
         self.heads = heads
-        self.taken: dict[Branch, Maps] = {}
+        self.output = output
+        self.taken: dict[Taken, Maps] = {}
         self._thread = threading.get_ident()
         self._readings: Sequence[Reading] = ()
         self._layout: Layout | None = None
@@ -55,7 +57,7 @@ class AttentionReader:
         self._site: str | None = None
         self._read: set[str] = set()
         self._seen: dict[Branch, list[Seen]] = {}
-        self._done: dict[Branch, dict[str, Tensor]] = {}
+        self._done: dict[Taken, dict[str, Tensor]] = {}
         self._parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._removers: list[Remove] = []
         self._end_watch: Remove | None = None
@@ -175,12 +177,15 @@ class AttentionReader:
         output, lse = answer(call, original) if built_in else (original(), None)
         with torch.no_grad(), exact(call.query.device):
             for reading, places in zip(self._readings, found, strict=True):
-                maps = [
-                    joint(call, lse, row, *place, columns, self.heads)
-                    for row, place, columns in zip(
-                        range(reading.rows.start, reading.rows.stop), places, reading.targets.columns, strict=True
-                    )
+                rows = range(reading.rows.start, reading.rows.stop)
+                images = [
+                    (row, place, columns)
+                    for row, place, columns in zip(rows, places, reading.targets.columns, strict=True)
                     if place is not None
                 ]
+                maps = [joint(call, lse, row, *place, columns, self.heads) for row, place, columns in images]
                 self._done.setdefault(reading.branch, {})[self._site] = torch.stack(maps)
+                if self.output and reading.branch == "prompt":
+                    maps = [in_output_space(output[row], *place, columns, self.heads) for row, place, columns in images]
+                    self._done.setdefault("output", {})[self._site] = torch.stack(maps)
         return output

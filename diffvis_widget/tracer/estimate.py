@@ -65,4 +65,5 @@ def _evaluations(pipe: Any, steps: int) -> int:
 
 def _size(record: Record) -> int:
     arrays = [record.latents, record.prediction, record.guidance, *record.maps, *(record.negative or ())]
+    arrays += record.outputs or ()
     return sum(array.nbytes for array in arrays if array is not None)

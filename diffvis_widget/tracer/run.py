@@ -21,7 +21,7 @@ from diffvis_widget.traces.maps import StepMaps
 from diffvis_widget.traces.model import Decoder, Keep
 from diffvis_widget.traces.resize import mean_maps
 
-from .attention import Branch
+from .attention import Taken
 from .families import Family
 from .live import LiveCall, remember
 from .prediction import NoiseLevels
@@ -40,7 +40,7 @@ class Captured:
     output: Tensor
     result: Tensor
     halves: Tensor | None
-    maps: dict[Branch, Maps]
+    maps: dict[Taken, Maps]
     prompt_matches: Tensor | None
     arrived: torch.cuda.Event | None = None
 
@@ -75,6 +75,7 @@ class Run:
         levels: NoiseLevels,
         heads: Mapping[str, int],
         keep: Keep,
+        output: bool,
         meta: Mapping[str, Any],
         seeds: Sequence[int | None],
         decoder: Decoder,
@@ -84,6 +85,7 @@ class Run:
         self.levels = levels
         self.heads = heads
         self.keep: Keep = keep
+        self.output = output
         self.meta = dict(meta)
         self.seeds = seeds
         self.decoder = decoder
@@ -91,7 +93,7 @@ class Run:
         self.steps = 0
         self.last_result: Tensor | None = None
         self.live = LiveCall(family)
-        self._ran: dict[Branch, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
+        self._ran: dict[Taken, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[Captured] = deque()
 
@@ -139,7 +141,7 @@ class Run:
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:
             self._open(captured, size)
-        ran = _by_site(captured, "prompt")
+        ran, scored = _by_site(captured, "prompt"), _by_site(captured, "output")
         for image, trace in enumerate(self.traces):
             reused = tuple(index for index, layer in enumerate(trace.layers) if layer.name not in ran)
             trace.append(
@@ -153,10 +155,11 @@ class Run:
                     maps=self._maps(ran, trace, trace.words, image),
                     negative=self._negative(captured, trace, image),
                     reused=reused,
+                    outputs=self._maps(scored, trace, trace.words, image, "output") if self.output else None,
                 )
             )
-        for branch in captured.maps:
-            self._ran[branch] = {**self._ran.get(branch, {}), **_by_site(captured, branch)}
+        for part in captured.maps:
+            self._ran[part] = {**self._ran.get(part, {}), **_by_site(captured, part)}
         self.steps += 1
         return step
 
@@ -197,13 +200,13 @@ class Run:
         return self._maps(_by_site(captured, "negative"), trace, trace.negative_words, image, "negative")
 
     def _maps(
-        self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, branch: Branch = "prompt"
+        self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, part: Taken = "prompt"
     ) -> StepMaps:
         maps: list[NDArray[np.float16]] = []
         unread = [index for index, word in enumerate(words) if word.kind == "padding"]
         for layer in trace.layers:
             heads = layer.heads if self.keep == "heads" else 1
-            source = ran.get(layer.name, self._ran.get(branch, {}).get(layer.name))
+            source = ran.get(layer.name, self._ran.get(part, {}).get(layer.name))
             if source is None:
                 maps.append(np.full((heads, len(words), *layer.grid), np.nan, dtype=np.float16))
                 continue
@@ -227,8 +230,8 @@ class Run:
             )
 
 
-def _by_site(captured: Captured, branch: Branch) -> dict[str, Tensor]:
-    maps = captured.maps.get(branch)
+def _by_site(captured: Captured, part: Taken) -> dict[str, Tensor]:
+    maps = captured.maps.get(part)
     return {} if maps is None else {site: maps.of(site) for site in maps.places}
 
 

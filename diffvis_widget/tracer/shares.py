@@ -1,7 +1,8 @@
 """Attention probabilities of words from queries and keys: float32 throughout, softmax over every key.
 
 Cross-attention is a plain softmax over the text; sites of one shape are computed together, so that a step adds few
-kernel launches. In joint attention the words are a few columns of a row whose normaliser is known.
+kernel launches. In joint attention the words are a few columns of a row whose normaliser is known; there they have an
+output too, which can be compared with the image's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .normaliser import Call, log_sum_exp, masked
 
 # float32 scores held at a time: 64 MB
 _MOST = 2**24
+_LARGEST = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True)
@@ -139,3 +141,17 @@ def joint(call: Call, lse: Tensor | None, row: int, text: slice, image: slice, w
         shares = shares.nan_to_num(0.0)  # a row that may look at nothing looks at nothing
     shares = shares if heads else shares.mean(dim=1, keepdim=True)
     return torch.matmul(shares, words.weights)[0]
+
+
+def in_output_space(output: Tensor, text: slice, image: slice, words: Columns, heads: bool) -> Tensor:
+    """float32 (heads or 1, image positions, words): how alike the attention outputs of positions and words are.
+
+    The dot product of both output vectors before the output projection, as ConceptAttention has it (arXiv 2502.04320),
+    over the width: a mean over channels. A word of several tokens has the mean of their vectors.
+    output: (heads, positions, width) of one row of the batch; text, image: where both lie in it.
+    """
+    tokens = output[:, text].index_select(1, words.positions).float()
+    vectors = torch.matmul((words.weights / words.weights.sum(dim=0).clamp_min(1)).T, tokens)
+    scores = torch.matmul(output[:, image].float(), vectors.transpose(-1, -2)) / output.shape[-1]
+    scores = scores if heads else scores.mean(dim=0, keepdim=True)
+    return scores.clamp(-_LARGEST, _LARGEST)

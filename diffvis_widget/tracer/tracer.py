@@ -22,7 +22,7 @@ from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.model import Keep
 
 from . import families
-from .attention import AttentionReader, Branch, Reading
+from .attention import AttentionReader, Branch, Reading, Taken
 from .branches import branches
 from .geometry import Geometry
 from .hooks import watch
@@ -47,6 +47,9 @@ class Tracer:
 
     view: a DiffVis that shows the call while it runs (of a batch, the first image).
     keep: "words" (the mean over the default layers), "layers" (each layer, mean over heads) or "heads" (all).
+    output: also record how alike the attention outputs of image positions and words are, for `heat_map(kind="output")`.
+    Only models in which text and image attend together (SD3, FLUX and their like) have an output for a word: with the
+    cross-attention of U-Nets, PixArt, Sana and HunyuanDiT it is refused.
     on_step: called with each finished Step; `traces` then hold everything up to and including it. An exception it
     raises ends the pipeline's call; the finished steps stay in `traces`.
     compiled: a denoiser under torch.compile cannot be read and is refused, unless this is "eager": it then runs
@@ -63,6 +66,7 @@ class Tracer:
         view: View | None = None,
         on_step: Callable[[Step], object] | None = None,
         compiled: Literal["eager"] | None = None,
+        output: bool = False,
     ) -> None:
         if keep not in _KEEPS:
             raise ValueError(f'keep must be "words", "layers" or "heads", not {keep!r}')
@@ -78,7 +82,14 @@ class Tracer:
         self._follower: Follower | None = None
         self._on_step = on_step
         self._compiled = compiled
+        self.output = output
         self._family, self._denoiser = families.find(pipe)
+        if output and self._family.layout is None:
+            raise ValueError(
+                f"output=True: in the {self._family.name} of {type(pipe).__name__} words have no attention output to "
+                "compare with the image's; it works where text and image attend together (SD3, FLUX and their like). "
+                "Leave it out: heat_map() then gives attention probabilities"
+            )
         self._finished: list[Trace] = []
         self._active: ExitStack | None = None
         self._forget()
@@ -97,7 +108,7 @@ class Tracer:
         """What was seen of the evaluations since the last step of the scheduler."""
         self._now: dict[Branch, slice] = {}
         self._raw: dict[Branch, Tensor] = {}
-        self._maps: dict[Branch, Maps] = {}
+        self._maps: dict[Taken, Maps] = {}
         self._matches: Tensor | None = None
 
     @staticmethod
@@ -143,7 +154,7 @@ class Tracer:
                 warnings.warn("the compiled denoiser runs uncompiled while it is traced", stacklevel=2)
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             self._thread = threading.get_ident()
-            self._reader = AttentionReader(sites, heads=self.keep == "heads")
+            self._reader = AttentionReader(sites, heads=self.keep == "heads", output=self.output)
             stack.callback(self._reader.detach)
             self._reader.attach()
             before = denoiser.register_forward_pre_hook(self._denoiser_begins, with_kwargs=True)
@@ -252,8 +263,8 @@ class Tracer:
         if self._elsewhere() or self._run is None or not self._reader.sites:
             return
         self._reader.end()
-        for branch, maps in self._reader.taken.items():
-            self._maps.setdefault(branch, maps)
+        for part, maps in self._reader.taken.items():
+            self._maps.setdefault(part, maps)
         self._reader.taken = {}
         if output is not None:
             raw = output[0]
@@ -293,7 +304,7 @@ class Tracer:
                 output=output,
                 result=fetched,
                 halves=self._halves(),
-                maps={branch: Maps(fetch(maps.flat, own=True), maps.places) for branch, maps in self._maps.items()},
+                maps={part: Maps(fetch(maps.flat, own=True), maps.places) for part, maps in self._maps.items()},
                 prompt_matches=self._matches,
             ),
             device,
@@ -362,6 +373,7 @@ class Tracer:
             levels=levels,
             heads={name: int(getattr(module, "heads")) for name, module in self._reader.sites.items()},  # noqa: B009
             keep=self.keep,
+            output=self.output,
             meta={
                 **describe(self.pipe, families.plain(self._denoiser)),
                 "guidance_scale": _number(getattr(self.pipe, "guidance_scale", None)),

@@ -81,6 +81,9 @@ def _tensors(trace: Trace, frames: bool) -> dict[str, NDArray[Any]]:
             blank = next(record.negative[index] for record in records if record.negative is not None)
             rows = [np.full_like(blank, np.nan) if one.negative is None else one.negative[index] for one in records]
             tensors[f"negative.{index}"] = np.stack(rows)
+    if (outputs := records[0].outputs) is not None:
+        for index in range(len(outputs)):
+            tensors[f"outputs.{index}"] = np.stack([one.outputs[index] for one in records if one.outputs is not None])
     if frames:
         tensors["image"] = trace.image
         tensors["frames.prediction"] = trace.frames("prediction")
@@ -144,7 +147,11 @@ def _check(header: Header, found: dict[str, tuple[str, tuple[int, ...]]]) -> Non
     if "guidance" in found:
         shape("guidance", ("F32",), steps, height, width)
         known.add("guidance")
-    counts = {"maps": words} if others is None or "negative.0" not in found else {"maps": words, "negative": others}
+    counts = {"maps": words}
+    if others is not None and "negative.0" in found:
+        counts["negative"] = others
+    if "outputs.0" in found:
+        counts["outputs"] = words
     for part, count in counts.items():
         if header.keep == "words":
             if header.layers:
@@ -171,6 +178,7 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
     kept = range(min(1, len(header.layers)) if header.keep == "words" else len(header.layers))
     maps = [tensors[f"maps.{index}"] for index in kept]
     negative = [tensors[f"negative.{index}"] for index in kept] if "negative.0" in tensors else None
+    outputs = [tensors[f"outputs.{index}"] for index in kept] if "outputs.0" in tensors else None
     records = [
         Record(
             step=step,
@@ -182,6 +190,7 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
             maps=tuple(layer[index] for layer in maps),
             negative=None if negative is None else tuple(layer[index] for layer in negative),
             reused=header.reused[index],
+            outputs=None if outputs is None else tuple(layer[index] for layer in outputs),
         )
         for index, step in enumerate(header.steps)
     ]

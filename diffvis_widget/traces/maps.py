@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # one step's maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean
 StepMaps = tuple[NDArray[np.float16], ...]
+Kind = Literal["probability", "output"]
 
 
 class WordMaps:
@@ -26,12 +27,18 @@ class WordMaps:
     """
 
     def __init__(
-        self, words: Sequence[Word], layers: Sequence[Layer], keep: Keep, per_step: Callable[[], Sequence[StepMaps]]
+        self,
+        words: Sequence[Word],
+        layers: Sequence[Layer],
+        keep: Keep,
+        per_step: Callable[[], Sequence[StepMaps]],
+        outputs: Callable[[], Sequence[StepMaps]] | None = None,
     ) -> None:
         self.words = list(words)
         self.layers = list(layers)
         self.keep: Keep = keep
         self._per_step = per_step
+        self._outputs = outputs
 
     def __repr__(self) -> str:
         return f"WordMaps({len(self.words)} words, {len(self.layers)} layers)"
@@ -43,6 +50,7 @@ class WordMaps:
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
+        kind: Kind = "probability",
     ) -> Floats:
         """Attention probability of a word, float32 (h, w), values 0..1: no display scaling.
 
@@ -50,11 +58,16 @@ class WordMaps:
         a list of these (their sum). step: an index; None is the mean over steps. layer: a name, an index, a list,
         "all", or None for the mean over the default layers. head: an index (needs keep="heads"); None is the mean.
         size: (h, w) to resize to; a single layer comes on its own grid, several on the finest of them.
+        kind: "probability", or "output" where it was traced (`Tracer(pipe, output=True)`): how alike the attention
+        outputs of image position and word are, a mean of products over channels, of either sign (ConceptAttention,
+        arXiv 2502.04320, takes the softmax over a set of words of these times the number of channels). Several words,
+        or occurrences, are then averaged and not summed.
         Raises KeyError for a word or layer that is not there (naming those that are), IndexError for a step or head out
-        of range, ValueError for a layer or head that was not kept, TypeError for arguments of other types.
+        of range, ValueError for a layer, head or kind that was not kept, TypeError for arguments of other types.
         """
         chosen = pick_words(self.words, word)
-        return self.heat_maps(step=step, layer=layer, head=head, size=size)[chosen].sum(axis=0)
+        maps = self.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)[chosen]
+        return maps.mean(axis=0) if kind == "output" else maps.sum(axis=0)
 
     def heat_maps(
         self,
@@ -62,12 +75,14 @@ class WordMaps:
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
+        kind: Kind = "probability",
     ) -> Floats:
         """Maps of all words, float32 (len(words), h, w). Arguments as for `heat_map`.
 
         NaN: truncated words, and in joint attention padding, which is not read.
         """
-        steps = self._pick_step(step)
+        self._check_kind(kind)
+        steps = self._pick_step(step, kind)
         target = _check_size(size)
         if not self.layers:
             raise ValueError("heat maps: this pipeline has no attention to words that can be read; `layers` is empty")
@@ -94,8 +109,26 @@ class WordMaps:
         result[[index for index, word in enumerate(self.words) if not word.tokens]] = np.nan
         return result
 
-    def _pick_step(self, step: int | None) -> Sequence[StepMaps]:
-        steps = self._per_step()
+    def _check_kind(self, kind: Any) -> None:
+        if kind not in get_args(Kind):
+            raise ValueError(f'kind must be "probability" or "output", not {kind!r}')
+        if kind == "probability":
+            return
+        if self._outputs is None:
+            raise ValueError(
+                'kind="output" is traced for the words of the prompt, not for those of the negative prompt'
+            )
+        if any(layer.kind == "cross" for layer in self.layers):
+            raise ValueError(
+                'kind="output" is not there: in cross-attention words have no attention output; use kind="probability"'
+            )
+        if self._per_step() and not self._outputs():
+            raise ValueError(
+                'kind="output" was not traced: trace again with output=True, as in Tracer(pipe, output=True)'
+            )
+
+    def _pick_step(self, step: int | None, kind: Kind) -> Sequence[StepMaps]:
+        steps = self._outputs() if kind == "output" and self._outputs is not None else self._per_step()
         if not steps:
             raise ValueError("heat maps: no step of this trace is finished yet")
         if step is None:

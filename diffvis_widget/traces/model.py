@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .maps import StepMaps, WordMaps
+from .maps import Kind, StepMaps, WordMaps
 from .resize import Floats, Size
 
 WordKind = Literal["word", "special", "template", "padding", "truncated"]
@@ -81,6 +81,7 @@ class Record:
     visible: the factor that brings the latents to the scale the denoiser and the VAE know (1 unless the scheduler
     keeps its noise unscaled). maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean;
     negative: the same of the negative prompt's words. reused: indices of layers that did not run at this step.
+    outputs: as maps, in output space, where that was traced.
     """
 
     step: Step
@@ -92,6 +93,7 @@ class Record:
     maps: StepMaps
     negative: StepMaps | None = None
     reused: tuple[int, ...] = ()
+    outputs: StepMaps | None = None
 
 
 class Trace:
@@ -124,7 +126,7 @@ class Trace:
         self.keep: Keep = keep
         self.meta = dict(meta)
         self.negative_words = None if negative_words is None else list(negative_words)
-        self._maps = WordMaps(self.words, self.layers, keep, self._prompt_maps)
+        self._maps = WordMaps(self.words, self.layers, keep, self._prompt_maps, self._output_maps)
         self._records = list(records)
         self._image = image
         self._decoder = decoder
@@ -280,9 +282,10 @@ class Trace:
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
+        kind: Kind = "probability",
     ) -> Floats:
-        """Attention probability of a word, float32 (h, w), values 0..1; see `WordMaps.heat_map`."""
-        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size)
+        """Attention probability (0..1) or output score of a word, float32 (h, w); see `WordMaps.heat_map`."""
+        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size, kind=kind)
 
     def heat_maps(
         self,
@@ -290,9 +293,10 @@ class Trace:
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
+        kind: Kind = "probability",
     ) -> Floats:
         """Maps of all words, float32 (len(words), h, w); see `WordMaps.heat_maps`."""
-        return self._maps.heat_maps(step=step, layer=layer, head=head, size=size)
+        return self._maps.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)
 
     @property
     def negative(self) -> WordMaps | None:
@@ -303,6 +307,10 @@ class Trace:
 
     def _prompt_maps(self) -> list[StepMaps]:
         return [record.maps for record in list(self._records)]
+
+    def _output_maps(self) -> list[StepMaps]:
+        records = list(self._records)
+        return [record.outputs for record in records if record.outputs is not None]
 
     def _negative_maps(self) -> list[StepMaps]:
         blank = [np.full_like(maps[:, :1], np.nan) for maps in self._records[0].maps] if self._records else []

@@ -18,6 +18,7 @@ class Attention:
 
     query: torch.Tensor
     key: torch.Tensor
+    value: torch.Tensor
     mask: torch.Tensor | None
     scale: float
 
@@ -33,6 +34,12 @@ class Attention:
         with np.errstate(invalid="ignore"):  # a row that may look at nothing: its highest score is minus infinity
             shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
             return np.nan_to_num(shares / shares.sum(axis=-1, keepdims=True))
+
+    def outputs(self, row: int) -> np.ndarray:
+        """float64 (heads, queries, width) of one row of the batch: the values, weighted by the probabilities."""
+        value = self.value[row].double().numpy()
+        shares = self.probabilities(row)
+        return np.einsum("hqk,hkc->hqc", shares, np.repeat(value, len(shares) // len(value), axis=0))
 
 
 @contextmanager
@@ -55,7 +62,7 @@ def recording(denoiser: Any) -> Iterator[dict[str, list[Attention]]]:
         if inside:
             scale = named.get("scale") or query.shape[-1] ** -0.5
             mask = None if attn_mask is None else attn_mask.clone()
-            calls.setdefault(inside[-1], []).append(Attention(query.clone(), key.clone(), mask, scale))
+            calls.setdefault(inside[-1], []).append(Attention(query.clone(), key.clone(), value.clone(), mask, scale))
         return original(query, key, value, attn_mask, *rest, **named)
 
     F.scaled_dot_product_attention = note
