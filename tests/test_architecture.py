@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "diffvis_widget"
 
 # From the ground up: a room may import itself and the rooms before it.
-ROOMS = ["traces", "schedule", "whole_imports", "tracer", "concepts", "explain", "intervene", "scenes", "widget", "cli"]
+ROOMS = ["traces", "schedule", "whole_imports", "tracer", "concepts", "scenes", "explain", "intervene", "widget", "cli"]
 # A generation as data, and the timestep schedules, are for any program: these rooms need very little.
 LIGHT = {"traces": {"numpy", "safetensors", "PIL"}, "schedule": {"numpy"}}
 HEAVY = ["torch", "torchvision", "diffusers", "transformers", "open_clip", "pandas", "bqplot", "anywidget", "numpy"]

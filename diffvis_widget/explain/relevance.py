@@ -31,12 +31,13 @@ class Relevance:
 
     raw: float32 (T, W), W = len(trace.words): the sum over image positions of the relevance of the word's tokens,
     >= 0; NaN for words that were cut off. scaled: float32 (T, W), 0..1: `raw` min-max scaled over the typed words of
-    each step, the curves that the paper plots; NaN for special tokens, padding and words that were cut off. trace: of
-    the run.
+    each step, the curves that the paper plots; NaN for special tokens, padding and words that were cut off. maps:
+    float32 (T, W, h, w), where that relevance lies: their sums over positions are `raw`. trace: of the run.
     """
 
     raw: Floats
     scaled: Floats
+    maps: Floats
     trace: Trace
 
     @property
@@ -99,16 +100,17 @@ def relevance(
         for step in range(len(trace.steps)):
             rows.append(_words(_of_step(Denoiser(trace, step), text, family, limit), trace.words))
             tell(1)
-    raw = np.stack(rows)
+    maps = np.stack(rows)
+    raw = maps.sum(axis=(2, 3))
     typed = [index for index, word in enumerate(trace.words) if word.kind == "word" and word.tokens]
     scaled = np.full_like(raw, np.nan)
     for index in range(len(raw)):
         scaled[index, typed] = scale(raw[index, typed])
-    return Relevance(raw, scaled, trace)
+    return Relevance(raw, scaled, maps, trace)
 
 
 def _of_step(probe: Denoiser, text: TextSide, family: families.Family, limit: int) -> Floats:
-    """float32 (L,): relevance of each text position at one step."""
+    """float32 (L, h, w): relevance of each text position at one step, where it lies."""
     evaluation, rows = probe.prompt()
     arguments = probe.arguments(evaluation, rows)
     leaves = text.put_into(arguments, family.text)
@@ -134,7 +136,7 @@ def _of_step(probe: Denoiser, text: TextSide, family: families.Family, limit: in
             state.cross_layer(resized(seen[one].cam(gradients[one]), source, state.grid))
         else:
             state.self_layer(_self_cam(seen[one], gradients[one], source, state.grid))
-    return state.on_text.sum(dim=0).cpu().numpy()
+    return state.on_text.T.unflatten(1, state.grid).cpu().numpy()
 
 
 def _own_calls(seen: list[Attended], words: dict[str, Any], length: int) -> list[int]:
@@ -160,5 +162,6 @@ def _limited(grid: Size, limit: int) -> Size:
 
 
 def _words(tokens: Floats, words: list[Word]) -> Floats:
-    """Relevance of tokens (L,), summed over the tokens of each word (W,)."""
-    return np.array([tokens[list(word.tokens)].sum() if word.tokens else np.nan for word in words], dtype=np.float32)
+    """Relevance of tokens (L, h, w), summed over the tokens of each word (W, h, w)."""
+    nothing = np.full(tokens.shape[1:], np.nan, dtype=np.float32)
+    return np.stack([tokens[list(word.tokens)].sum(axis=0) if word.tokens else nothing for word in words])

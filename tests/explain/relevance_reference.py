@@ -15,7 +15,7 @@ from diffvis_widget.traces.resize import resize
 
 
 def relevance(pipe: Any, trace: Any, step: int) -> np.ndarray:
-    """float64 (text positions,): the column sums of R_iq at one step, on the finest attention grid."""
+    """R_iq at one step, float64 (image positions of the finest attention grid, text positions)."""
     embeddings, pooled, text_maps = _text(pipe, trace.prompt)
     call, _ = recall(trace)
     (evaluation,) = call.steps[step].evaluations
@@ -40,7 +40,7 @@ def relevance(pipe: Any, trace: Any, step: int) -> np.ndarray:
     on_text = np.mean([_stack(cams[sum(layers[:i]) : sum(layers[: i + 1])]) for i in range(len(layers))], axis=0)
     image = cams[sum(layers) :]
     finest = round(max(len(cam) for cam in image) ** 0.5)
-    return _walk(on_text, [cross for cross, _ in kept], image, (finest, finest)).sum(axis=0)
+    return _walk(on_text, [cross for cross, _ in kept], image, (finest, finest))
 
 
 def _text(pipe: Any, prompt: str) -> tuple[Tensor, Tensor | None, list[list[Tensor]]]:
