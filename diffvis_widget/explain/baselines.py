@@ -22,13 +22,13 @@ def baselines(picture: NDArray[np.uint8], size: Size, rng: np.random.Generator) 
     found = {
         "random": rng.random(size),
         "centre": -np.hypot(rows[:, None], columns[None, :]),
-        "edge": _averaged(edges, size),
+        "edge": averaged(edges, size),
     }
     return {name: values.astype(np.float32) for name, values in found.items()}
 
 
-def _averaged(values: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
-    """Mean of (H, W) over the cells of a grid (h, w)."""
+def averaged(values: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
+    """Mean of values (H, W) over the cells of a grid (h, w)."""
     starts = [np.arange(cells) * full // cells for full, cells in zip(values.shape, size, strict=True)]
     sums = np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
     counts = [np.diff([*start, full]) for start, full in zip(starts, values.shape, strict=True)]

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diffvis_widget.schedule import Kind
-from diffvis_widget.traces import Trace
 from diffvis_widget.traces.lookup import pick_words
 
 from .arguments import choice, count
 from .progress import Progress, tracking
-from .relevance import relevance
+from .relevance import Relevance, relevance
 from .saliency import Floats
 
 Roles = Mapping[str, str] | Mapping[int, str]
@@ -29,13 +27,18 @@ Roles = Mapping[str, str] | Mapping[int, str]
 class Correlation:
     """Relevance per role and sampling scheme.
 
-    schedules, roles: what the axes stand for. scores: float32 (schedules, prompts, roles), of each prompt the mean
-    score of its words in a role; NaN where it has none. A word's score is the sum over steps of its scaled relevance.
+    schedules, roles: what the axes stand for. curves: float32 (schedules, prompts, roles, T), of each prompt the mean
+    scaled relevance of its words in a role, step by step; NaN where it has none.
     """
 
     schedules: list[str]
     roles: list[str]
-    scores: Floats
+    curves: Floats
+
+    @property
+    def scores(self) -> Floats:
+        """float32 (schedules, prompts, roles): the sums of the curves over the steps."""
+        return self.curves.sum(axis=3)
 
     @property
     def mean(self) -> Floats:
@@ -81,7 +84,7 @@ def correlation(
         choice("schedules", schedule, ("uniform", "early", "late"))
     first = count("seed", seed, least=0)
     names = list(dict.fromkeys(role for given in roles for role in given.values()))
-    scores = np.full((len(schedules), len(prompts), len(names)), np.nan, dtype=np.float32)
+    curves: list[list[Floats]] = [[] for _ in schedules]
     with tracking(progress, len(schedules) * len(prompts), "correlation") as tell:
         for index, (prompt, given) in enumerate(zip(prompts, roles, strict=True)):
             for row, schedule in enumerate(schedules):
@@ -95,15 +98,15 @@ def correlation(
                     progress=False,
                     **arguments,
                 )
-                scores[row, index] = _by_role(found.trace, found.scores, given, names)
+                curves[row].append(by_role(found, given, names))
                 tell(1)
-    return Correlation(list(schedules), names, scores)
+    return Correlation(list(schedules), names, np.array(curves, dtype=np.float32))
 
 
-def _by_role(trace: Trace, scores: Floats, roles: Roles, names: Sequence[str]) -> NDArray[np.float32]:
-    """Mean score of the words of each role; NaN where there is none."""
-    of_role: dict[str, list[float]] = {name: [] for name in names}
+def by_role(found: Relevance, roles: Roles, names: Sequence[str]) -> Floats:
+    """Mean scaled curve of the words of each role, float32 (len(names), T); NaN where there is none."""
+    of_role: dict[str, list[Floats]] = {name: [] for name in names}
     for word, role in roles.items():
-        of_role[role] += [float(scores[index]) for index in pick_words(trace.words, word)]
-    means = [np.mean(values) if values else np.nan for values in of_role.values()]
-    return np.array(means, dtype=np.float32)
+        of_role[role] += [found.scaled[:, index] for index in pick_words(found.trace.words, word)]
+    nothing = np.full(len(found.scaled), np.nan, dtype=np.float32)
+    return np.stack([np.mean(curves, axis=0) if curves else nothing for curves in of_role.values()])

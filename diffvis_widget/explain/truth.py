@@ -1,9 +1,9 @@
-"""Runs whose ground truth is known at every step: a rendered scene, noised to each step's level, is what the step sees.
+"""Runs whose ground truth is known at every step: what a step sees is a rendered scene, noised to the step's level.
 
-In a run of its own the model decides where things go, and nobody has drawn the mask. Here each step is given the latents
-of a held-out rendering with fresh noise of that step's level instead, whatever the step before made of them, so that the
-rendering's masks hold at every level. The first step sees noise alone (the model's schedule ends without signal): there
-nothing can be found, which shows that the test can be failed.
+In a run of its own the model decides where things go, and nobody has drawn the mask. Here each step is given the
+latents of a held-out rendering with fresh noise of that step's level instead, whatever the step before made of them, so
+that the rendering's masks hold at every level. The first step sees noise alone (the model's schedule ends without
+signal): there nothing can be found, which shows that the test can be failed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Region:
 class Rendering:
     """A rendered scene as the latents of a pipeline.
 
-    arguments(steps) or arguments(timesteps=...) is what to call the pipeline, `dv.trace` or `relevance` with, so that
-    every step sees this scene. The noise of each step is drawn from `seed`.
+    arguments(pipe, steps), or arguments(pipe, timesteps=...), is what to call the pipeline, `dv.trace` or `relevance`
+    with, so that every step sees this scene. The noise of each step is drawn from `seed`.
     """
 
     def __init__(self, pipe: Any, scene: Scene, seed: int) -> None:

@@ -25,18 +25,20 @@ def test_scores_are_sums_of_curves_by_role() -> None:
     )
     assert (found.schedules, found.roles) == (["uniform", "late"], ["colour", "object"])
     assert found.scores.shape == (2, 2, 2)
+    assert found.curves.shape == (2, 2, 2, 2)
     for row, schedule in enumerate(("uniform", "late")):
         one = explain.relevance(pipe, PROMPTS[0], seed=3, num_inference_steps=2, schedule=schedule, progress=False)
         texts = [word.text for word in one.trace.words]
         expected = [one.scores[texts.index("red")], one.scores[texts.index("circle")]]
         np.testing.assert_allclose(found.scores[row, 0], expected, rtol=1e-5)
+        np.testing.assert_allclose(found.curves[row, 0, 1], one.scaled[:, texts.index("circle")], rtol=1e-5)
         assert np.isnan(found.scores[row, 1, 0])
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_mean_and_interval() -> None:
     scores = np.array([[[1.0, 5.0], [3.0, np.nan], [5.0, np.nan]]], dtype=np.float32)
-    found = Correlation(["uniform"], ["a", "b"], scores)
+    found = Correlation(["uniform"], ["a", "b"], np.stack([0.25 * scores, 0.75 * scores], axis=-1))
     np.testing.assert_allclose(found.mean, [[3, 5]])
     half = 1.96 * np.std([1, 3, 5], ddof=1) / np.sqrt(3)
     np.testing.assert_allclose(found.interval[0, 0], [3 - half, 3 + half], rtol=1e-6)
