@@ -50,6 +50,29 @@ class ImageText:
         self.on_text = self.on_text + normalised(self.on_image).T @ (cam @ self._text)
 
 
+class Joined:
+    """R (L + n, L) of text and image, in this order, on text: the columns of one R over both, from I, that are read."""
+
+    def __init__(self, grid: Size, length: int, device: torch.device) -> None:
+        self.grid = grid
+        self._length = length
+        self._both = torch.eye(length + grid[0] * grid[1], length, device=device)
+
+    @property
+    def on_text(self) -> Tensor:
+        """The image's rows: (n, L)."""
+        return self._both[self._length :]
+
+    def layer(self, cam: Tensor) -> None:
+        """cam (L + n, L + n): R += cam R."""
+        self._both = self._both + cam @ self._both
+
+    def image_layer(self, cam: Tensor) -> None:
+        """cam (n, n) of the image on itself: the same for the image's rows."""
+        added = cam @ self.on_text
+        self._both = torch.cat([self._both[: self._length], self.on_text + added])
+
+
 def resized(values: Tensor, source: Size, target: Size) -> Tensor:
     """Values (h * w, k) per image position, on another grid (h' * w', k): means over its cells, or bilinear."""
     if source == target:
