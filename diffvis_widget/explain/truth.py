@@ -3,7 +3,7 @@
 In a run of its own the model decides where things go, and nobody has drawn the mask. Here each step is given the
 latents of a held-out rendering with fresh noise of that step's level instead, whatever the step before made of them, so
 that the rendering's masks hold at every level. The first step sees noise alone (the model's schedule ends without
-signal): there nothing can be found, which shows that the test can be failed.
+signal): what a map finds there follows from the caption.
 """
 
 from __future__ import annotations
