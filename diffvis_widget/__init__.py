@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffvis_widget import concepts, explain, scenes, schedule, tracer, traces, widget
+    from diffvis_widget import concepts, explain, intervene, scenes, schedule, tracer, traces, widget
     from diffvis_widget.concepts import ConceptMeter, ConceptScores, concept_scores
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.tracer import Tracer, denoiser, trace
@@ -42,7 +42,7 @@ _HOMES = {
     "timesteps": "schedule",
     "trace": "tracer",
 }
-_ROOMS = ("concepts", "explain", "scenes", "schedule", "tracer", "traces", "widget")
+_ROOMS = ("concepts", "explain", "intervene", "scenes", "schedule", "tracer", "traces", "widget")
 
 __all__ = [
     "ConceptMeter",
@@ -59,6 +59,7 @@ __all__ = [
     "concepts",
     "denoiser",
     "explain",
+    "intervene",
     "load",
     "open_trace",
     "scenes",

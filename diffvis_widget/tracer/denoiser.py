@@ -63,6 +63,7 @@ class Denoiser:
         call, self._image = recall(trace)
         records = trace.records
         self.index = _step(step, len(records))
+        _check_plain(trace, self.index)
         self.family = call.family
         self._step = call.steps[self.index]
         self._level = call.levels[self.index]
@@ -252,6 +253,17 @@ def _step(step: Any, count: int) -> int:
     if not -count <= index < count:
         raise IndexError(f"step {index} is out of range: this trace has steps 0 to {count - 1}")
     return index % count
+
+
+def _check_plain(trace: Trace, step: int) -> None:
+    """Raise ValueError for a step whose attention was intervened on: asked again, the model would answer otherwise."""
+    for one in trace.meta.get("interventions", ()):
+        begin, end = one.get("steps", (0, 0))
+        if begin <= step and (end is None or step < end) and one.get("factor") != 1:
+            raise ValueError(
+                f"step {step} of this trace was made with an intervention ({one['kind']}), so its denoiser cannot be "
+                "asked again as it was; take a step without, or a trace without interventions"
+            )
 
 
 def _parts(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:

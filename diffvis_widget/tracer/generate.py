@@ -7,7 +7,7 @@ import difflib
 import inspect
 import operator
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from diffvis_widget import schedule as schedules
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.model import Keep
 
+from .changes import Intervention
 from .hooks import is_watched
 from .locks import denoiser_lock
 from .tracer import Tracer
@@ -55,14 +56,16 @@ def trace(
     on_step: Callable[[Step], object] | None = None,
     compiled: Literal["eager"] | None = None,
     output: bool = False,
+    interventions: Sequence[Intervention] = (),
     **pipe_kwargs: Any,
 ) -> Trace:
     """Generate one picture and return its Trace.
 
     prompt: the text; None with prompt_embeds= in pipe_kwargs. seed: of the noise; None draws one, and `trace.meta`
     tells which. schedule, schedule_strength: where the steps are spent, see `diffvis_widget.timesteps`. keep, on_step,
-    compiled, output: see `Tracer`. All else goes to the pipeline's own call. Runs on a shallow copy with its own
-    scheduler, so the pipeline stays as it was, and waits while another thread uses the same denoiser.
+    compiled, output: see `Tracer`. interventions: what to change in the run, see diffvis_widget.intervene. All else
+    goes to the pipeline's own call. Runs on a shallow copy with its own scheduler, so the pipeline stays as it was, and
+    waits while another thread uses the same denoiser.
     Raises TypeError and ValueError, before anything runs, for a prompt, seed, number of steps or schedule that cannot
     be used.
     """
@@ -78,7 +81,9 @@ def trace(
     seed = _check_seed(seed, "generator" in pipe_kwargs)
     with denoiser_lock(pipe):
         clone = private_copy(pipe)
-        tracer = Tracer(clone, keep=keep, on_step=on_step, compiled=compiled, output=output)
+        tracer = Tracer(
+            clone, keep=keep, on_step=on_step, compiled=compiled, output=output, interventions=interventions
+        )
         arguments = dict(pipe_kwargs)
         if schedule != "uniform" or num_inference_steps is not None:
             wanted = _default_steps(clone) if num_inference_steps is None else num_inference_steps

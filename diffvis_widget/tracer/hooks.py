@@ -1,6 +1,7 @@
 """Replacing an attribute of a live object for a while, so that any number of watchers see its calls.
 
-Watchers come and go in any order; the attribute is put back when the last one has gone.
+Watchers come and go in any order; the attribute is put back when the last one has gone. Those that change a call are
+outside of those that only look on, whoever came first: what is seen is what is computed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class _Interception:
         self.own = name in vars(owner)
         self.original = getattr(owner, name)
         self.watchers: tuple[Watcher, ...] = ()
+        self.outer: tuple[Watcher, ...] = ()
         # `inspect.signature` follows __wrapped__: diffusers asks schedulers which arguments they take
         self.__wrapped__ = self.original
         self.__name__ = name
@@ -31,7 +33,7 @@ class _Interception:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = self.original
-        for watcher in self.watchers:
+        for watcher in (*self.watchers, *self.outer):
             call = functools.partial(watcher, call)
             vars(call)["__wrapped__"] = self.original
         return call(*args, **kwargs)
@@ -46,20 +48,28 @@ class _Interception:
         return self.original if copied is None else types.MethodType(getattr(type(self.owner), self.name), copied)
 
 
-def watch(owner: Any, name: str, watcher: Watcher) -> Callable[[], None]:
-    """Let `watcher(original, *args, **kwargs)` answer calls of `owner.name`. Returns the function that ends it."""
+def watch(owner: Any, name: str, watcher: Watcher, outer: bool = False) -> Callable[[], None]:
+    """Let `watcher(original, *args, **kwargs)` answer calls of `owner.name`. Returns the function that ends it.
+
+    outer: it changes calls, so it is asked before all watchers that do not.
+    """
     with _guard:
         present = vars(owner).get(name)
         interception = present if isinstance(present, _Interception) else _Interception(owner, name)
-        interception.watchers = (*interception.watchers, watcher)
+        if outer:
+            interception.outer = (*interception.outer, watcher)
+        else:
+            interception.watchers = (*interception.watchers, watcher)
         if present is not interception:
             _put(owner, name, interception)
 
     def remove() -> None:
         with _guard:
             interception.watchers = tuple(one for one in interception.watchers if one is not watcher)
+            interception.outer = tuple(one for one in interception.outer if one is not watcher)
             # somebody who replaced the attribute meanwhile keeps their replacement; ours then only passes calls on
-            if not interception.watchers and vars(owner).get(name) is interception:
+            unused = not interception.watchers and not interception.outer
+            if unused and vars(owner).get(name) is interception:
                 if interception.own:
                     _put(owner, name, interception.original)
                 else:

@@ -22,6 +22,7 @@ from diffvis_widget.traces.model import Decoder, Keep
 from diffvis_widget.traces.resize import mean_maps
 
 from .attention import Taken
+from .changes import Prompts
 from .families import Family
 from .live import LiveCall, remember
 from .prediction import NoiseLevels
@@ -72,6 +73,7 @@ class Run:
         self,
         family: Family,
         request: Request,
+        prompts: Prompts,
         levels: NoiseLevels,
         heads: Mapping[str, int],
         keep: Keep,
@@ -82,6 +84,7 @@ class Run:
     ) -> None:
         self.family = family
         self.request = request
+        self.prompts = prompts
         self.levels = levels
         self.heads = heads
         self.keep: Keep = keep
@@ -108,6 +111,11 @@ class Run:
             return None
         result, version, fetched = self._result
         return fetched if result is sample and result._version == version else None
+
+    @property
+    def queued(self) -> int:
+        """How many steps were made so far, those that have not arrived yet included."""
+        return self.steps + len(self._waiting)
 
     def add(self, captured: Captured, device: torch.device) -> None:
         """Queue a step whose tensors are on their way."""
@@ -141,7 +149,10 @@ class Run:
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:
             self._open(captured, size)
-        ran, scored = _by_site(captured, "prompt"), _by_site(captured, "output")
+        ran, scored = (
+            {site: self.prompts.spread(maps, self.steps) for site, maps in _by_site(captured, part).items()}
+            for part in ("prompt", "output")
+        )
         for image, trace in enumerate(self.traces):
             reused = tuple(index for index, layer in enumerate(trace.layers) if layer.name not in ran)
             trace.append(
@@ -159,7 +170,8 @@ class Run:
                 )
             )
         for part in captured.maps:
-            self._ran[part] = {**self._ran.get(part, {}), **_by_site(captured, part)}
+            latest = {"prompt": ran, "output": scored}.get(part) or _by_site(captured, part)
+            self._ran[part] = {**self._ran.get(part, {}), **latest}
         self.steps += 1
         return step
 
@@ -178,7 +190,7 @@ class Run:
                 Trace(
                     prompt=self.request.prompt.typed[image] or "",
                     negative_prompt=None if negative is None else negative.typed[image],
-                    words=self.request.prompt.words[image],
+                    words=self.prompts.words[image],
                     negative_words=negative.words[image] if negative is not None and negative.typed[image] else None,
                     layers=layers,
                     keep=self.keep,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -24,6 +25,7 @@ from diffvis_widget.traces.model import Keep
 from . import families
 from .attention import AttentionReader, Branch, Reading, Taken
 from .branches import branches
+from .changes import Intervention, Prompts, changes_of
 from .geometry import Geometry
 from .hooks import watch
 from .locks import is_own_work, lock_of
@@ -54,6 +56,8 @@ class Tracer:
     raises ends the pipeline's call; the finished steps stay in `traces`.
     compiled: a denoiser under torch.compile cannot be read and is refused, unless this is "eager": it then runs
     uncompiled inside the block, and a warning says so.
+    interventions: of diffvis_widget.intervene; they change what the model computes, and that is what is recorded.
+    `trace.meta["interventions"]` says which they were.
 
     `traces` has one Trace per generated image, of all calls made in the block; `trace` is the only one.
     Raises TypeError or ValueError at once for a pipeline that cannot be read, naming why.
@@ -67,6 +71,7 @@ class Tracer:
         on_step: Callable[[Step], object] | None = None,
         compiled: Literal["eager"] | None = None,
         output: bool = False,
+        interventions: Sequence[Intervention] = (),
     ) -> None:
         if keep not in _KEEPS:
             raise ValueError(f'keep must be "words", "layers" or "heads", not {keep!r}')
@@ -76,6 +81,10 @@ class Tracer:
             raise TypeError(f"view must be a DiffVis, not {view!r}")
         if compiled not in (None, "eager"):
             raise ValueError(f'compiled must be None or "eager", not {compiled!r}')
+        for one in interventions:
+            if not callable(getattr(one, "on", None)):
+                raise TypeError(f"interventions must be made by diffvis_widget.intervene, not {one!r}")
+        self._interventions = tuple(interventions)
         self.pipe = pipe
         self.keep: Keep = keep
         self._view = view
@@ -153,6 +162,10 @@ class Tracer:
             if compiled:
                 warnings.warn("the compiled denoiser runs uncompiled while it is traced", stacklevel=2)
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if (present := changes_of(denoiser)) is not None:
+                stack.enter_context(present.watching(self.pipe))
+            for one in self._interventions:
+                stack.enter_context(one.on(self.pipe))
             self._thread = threading.get_ident()
             self._reader = AttentionReader(sites, heads=self.keep == "heads", output=self.output)
             stack.callback(self._reader.detach)
@@ -247,14 +260,16 @@ class Tracer:
             self._open_run(text)
         run = self._run
         assert run is not None
+        prompt = run.prompts.at(run.queued)
+        request = replace(run.request, prompt=prompt)
         # one evaluation of each branch counts for a step: some guidance methods make more
-        carried = branches(self.pipe, self._family, run.request, text, "prompt" in self._raw)
+        carried = branches(self.pipe, self._family, request, text, "prompt" in self._raw)
         self._now = {branch: rows for branch, rows in carried.items() if branch not in self._raw}
         run.live.evaluated(module, args, kwargs, len(text), self._now)
         readings = [
             Reading(branch, rows, side.targets(text[0].device, padding=self._family.kind == "cross"))
             for branch, rows in self._now.items()
-            for side in [run.request.prompt if branch == "prompt" else run.request.negative]
+            for side in [prompt if branch == "prompt" else run.request.negative]
             if side is not None and (branch == "prompt" or side.written) and side.fits(text)
         ]
         self._reader.begin(len(text), readings, self._geometry.layout())
@@ -352,24 +367,31 @@ class Tracer:
     def _open_run(self, text: Any) -> None:
         """The first evaluation of a call: `text` is what the denoiser was given, all rows of the batch."""
         encoded, self._encoded = self._encoded, []
-        request = read_request(self.pipe, self._family, own_calls(self._family, encoded, text), self._geometry.images)
-        rows = branches(self.pipe, self._family, request, text, again=False).get("prompt")
-        if rows is None or rows.stop > len(text) or not request.prompt.fits(text):
+        changes = changes_of(families.plain(self._denoiser))
+        given = text if changes is None or changes.given is None else changes.given
+        request = read_request(self.pipe, self._family, own_calls(self._family, encoded, given), self._geometry.images)
+        prompts = Prompts(request.prompt, () if changes is None else changes.later())
+        first = prompts.at(0)
+        rows = branches(self.pipe, self._family, replace(request, prompt=first), text, again=False).get("prompt")
+        if rows is None or rows.stop > len(text) or not first.fits(text):
             raise RuntimeError(
                 f"the denoiser was given text of shape {_shape(text)} for a prompt encoded to "
-                f"{_shape(request.prompt.embeddings)}: {type(self.pipe).__name__} feeds it in a way that cannot be "
+                f"{_shape(first.embeddings)}: {type(self.pipe).__name__} feeds it in a way that cannot be "
                 "traced"
             )
-        self._start(request)
+        self._start(request, prompts)
         # compared on the device, read after the step
-        self._matches = fetch(request.prompt.equals(text[rows]))
+        self._matches = fetch(first.equals(text[rows]))
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: Request, prompts: Prompts | None = None) -> None:
         levels = self._levels or NoiseLevels(self._scheduler)
         planned = getattr(self.pipe, "_num_timesteps", None) or len(levels.timesteps)
+        changes = changes_of(families.plain(self._denoiser))
+        described = [] if changes is None else changes.describe()
         self._run = Run(
             family=self._family,
             request=request,
+            prompts=prompts or Prompts(request.prompt, ()),
             levels=levels,
             heads={name: int(getattr(module, "heads")) for name, module in self._reader.sites.items()},  # noqa: B009
             keep=self.keep,
@@ -378,6 +400,7 @@ class Tracer:
                 **describe(self.pipe, families.plain(self._denoiser)),
                 "guidance_scale": _number(getattr(self.pipe, "guidance_scale", None)),
                 "planned_steps": int(planned),
+                **({"interventions": described} if described else {}),
             },
             seeds=self._seeds,
             decoder=decoder(self.pipe),

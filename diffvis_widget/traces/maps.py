@@ -100,7 +100,7 @@ class WordMaps:
         for index in indices:
             per_step = [_over_heads(maps[index], head) for maps in steps]
             known = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
-            maps.append(np.asarray(np.mean(known, axis=0, dtype=np.float32)))
+            maps.append(_over_steps(known))
         single = len(maps) == 1
         result = maps[0] if single else mean_maps(maps, target)
         if single and target is not None:
@@ -146,6 +146,16 @@ class WordMaps:
         if not 0 <= index < fewest:
             raise IndexError(f"head {index} is out of range: the chosen layers have heads 0 to {fewest - 1}")
         return index
+
+
+def _over_steps(parts: Sequence[Floats]) -> Floats:
+    """Mean over steps, of each word over those at which it was in force: another prompt may have come with others."""
+    mean = np.asarray(np.mean(parts, axis=0, dtype=np.float32))
+    if len(parts) > 1 and np.isnan(mean).any():
+        known = ~np.isnan(parts)
+        sums = np.where(known, parts, 0).sum(axis=0, dtype=np.float32)
+        mean = np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan).astype(np.float32)
+    return mean
 
 
 def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
