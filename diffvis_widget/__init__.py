@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffvis_widget import concepts, explain, intervene, scenes, schedule, tracer, traces, widget
     from diffvis_widget.concepts import ConceptMeter, ConceptScores, concept_scores
+    from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.tracer import Tracer, denoiser, trace
     from diffvis_widget.traces import Layer, Step, Trace, TraceFileError, Word, open_trace
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ConceptMeter": "concepts",
     "ConceptScores": "concepts",
+    "DecisionCurve": "intervene",
     "DiffVis": "widget.widget",
     "Layer": "traces",
     "RunFailed": "widget.runs",
@@ -36,6 +38,7 @@ _HOMES = {
     "Tracer": "tracer",
     "Word": "traces",
     "concept_scores": "concepts",
+    "decision_curve": "intervene",
     "denoiser": "tracer",
     "load": "widget.loading",
     "open_trace": "traces",
@@ -47,6 +50,7 @@ _ROOMS = ("concepts", "explain", "intervene", "scenes", "schedule", "tracer", "t
 __all__ = [
     "ConceptMeter",
     "ConceptScores",
+    "DecisionCurve",
     "DiffVis",
     "Layer",
     "RunFailed",
@@ -57,6 +61,7 @@ __all__ = [
     "Word",
     "concept_scores",
     "concepts",
+    "decision_curve",
     "denoiser",
     "explain",
     "intervene",

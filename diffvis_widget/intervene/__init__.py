@@ -9,7 +9,21 @@ Weights and freezing follow A. Hertz et al., "Prompt-to-Prompt Image Editing wit
 arXiv 2208.01626; exchanging the prompt at a step is its Fig. 4 turned into a measurement (`decision_curve`).
 """
 
+from .decisions import DecisionCurve, decision_curve
 from .engine import on
 from .kinds import Drop, Freeze, Intervention, Switch, Weight, drop, freeze, switch, weight
 
-__all__ = ["Drop", "Freeze", "Intervention", "Switch", "Weight", "drop", "freeze", "on", "switch", "weight"]
+__all__ = [
+    "DecisionCurve",
+    "Drop",
+    "Freeze",
+    "Intervention",
+    "Switch",
+    "Weight",
+    "decision_curve",
+    "drop",
+    "freeze",
+    "on",
+    "switch",
+    "weight",
+]

@@ -29,6 +29,7 @@ from diffvis_widget.tracer.request import Encoded, Request, Side, encode, own_ca
 from diffvis_widget.traces.lookup import pick_words
 
 from .attention import Rows, TextAttention, Work
+from .forks import Fork, Narrowing, narrowing
 from .kinds import Drop, Freeze, Intervention, Switch, Wanted, Weight
 from .source import attention_at, check
 from .texts import Later, Substitution, encoded_anew, is_same
@@ -119,6 +120,7 @@ class Engine:
         self._run: _Run | None = None
         self._encoded: list[tuple[Encoded, dict[Switch, Encoded]]] = []
         self._seen_prompt = False
+        self._narrow: Narrowing | None = None
         self._attention = TextAttention(family.sites(denoiser))
         before = denoiser.register_forward_pre_hook(self._begins, prepend=True, with_kwargs=True)
         after = denoiser.register_forward_hook(self._ends, always_call=True)
@@ -259,15 +261,27 @@ class Engine:
             for later in run.later:
                 run.substitution.check(later, len(text), rows)
             if number:
-                bound.arguments.update(run.substitution.put(bound.arguments, run.later[number - 1], len(text), rows))
-                changed = bound.args, bound.kwargs
+                later = run.later[number - 1]
+                now = rows if later.points is None else [one for one in rows if later.points[one[1]] <= run.step]
+                bound.arguments.update(run.substitution.put(bound.arguments, later, len(text), now))
+            changed = self._narrowed(bound, run, len(text))
         if (work := self._work(run, number, side, len(text), rows)) is not None:
             self._attention.begin(work)
         return changed
 
-    def _ends(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _narrowed(self, bound: inspect.BoundArguments, run: _Run, batch: int) -> tuple[Any, Any]:
+        """The denoiser's arguments, without the rows whose answers others have."""
+        points = run.later[0].points
+        if points is not None:
+            latents = next(iter(bound.arguments.values()))
+            self._narrow = narrowing(latents, batch, points, run.step)
+            if self._narrow is not None:
+                bound.arguments.update(self._narrow.narrow(bound.arguments))
+        return bound.args, bound.kwargs
+
+    def _ends(self, module: nn.Module, args: Any, output: Any) -> Any:
         if self._elsewhere():
-            return
+            return None
         run, acting = self._run, self._attention.is_on
         if run is not None and acting:
             run.acted = run.acted or self._attention.has_acted
@@ -277,6 +291,8 @@ class Engine:
                 "no attention to the words was seen while the denoiser ran, so the interventions could not act: call "
                 "set_default_attn_processor() on the denoiser"
             )
+        narrow, self._narrow = self._narrow, None
+        return None if narrow is None or output is None else narrow.widen(output)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -287,6 +303,8 @@ class Engine:
         own = own_calls(self._family, encoded, text)
         images = self._geometry.images
         request = read_request(self._pipe, self._family, own, images)
+        if len(self._held) > 1 and any(isinstance(one, Fork) for one in self._held):
+            raise ValueError("a decision curve cannot be made inside a block of other interventions")
         planned = int(getattr(self._pipe, "_num_timesteps", None) or len(self._scheduler.timesteps))
         for one in self._held:
             _check_range(one, planned)
@@ -301,7 +319,7 @@ class Engine:
             found = [call for call in anew if call is not None]
             results = [call.result for call in found] if found else [call.result for call in first]
             side = read_request(self._pipe, self._family, found or first, images).prompt if found else request.prompt
-            later.append(Later(one.step, side, results))
+            later.append(Later(one.step, side, results, one.points if isinstance(one, Fork) else None))
         if all(one.side is request.prompt for one in later):
             later = []  # to the same prompt: nothing is touched
         sides = [(0, request.prompt), *((one.step, one.side) for one in later)]

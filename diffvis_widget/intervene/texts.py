@@ -25,11 +25,15 @@ Rows = Sequence[tuple[int, int]]
 
 @dataclass
 class Later:
-    """A prompt that comes into force at a step. results: what `encode_prompt` gave for it, call by call."""
+    """A prompt that comes into force at a step. results: what `encode_prompt` gave for it, call by call.
+
+    points: of each image, its own step; None where all have the same.
+    """
 
     step: int
     side: Side
     results: Sequence[Any]
+    points: Sequence[int] | None = None
 
 
 def encoded_anew(original: Callable[..., Any], call: Encoded, args: Any, kwargs: Any, prompt: str) -> Encoded:
@@ -67,14 +71,15 @@ class Substitution:
     def __init__(self, family: Family, first: Sequence[Any]) -> None:
         self._family = family
         self._first = [leaf for result in first for leaf in _leaves(result)]
-        self._plans: dict[int, list[tuple[Path, int, str]]] = {}
+        # by size of batch: where, which of the encodings, how it lies there, and the row of the batch if it is of one
+        self._plans: dict[int, list[tuple[Path, int, str, int | None]]] = {}
 
     def learn(self, arguments: Mapping[str, Any], batch: int, rows: Rows) -> None:
         """Find the places, once for each size of batch. Raises ValueError where the text itself is not found."""
         if batch in self._plans:
             return
         plan = list(self._places(arguments, (), batch, rows))
-        if not any(path[0] == self._family.text for path, _, _ in plan):
+        if not any(path[0] == self._family.text for path, *_ in plan):
             raise ValueError(
                 "switch: the denoiser is given something else than what encode_prompt returned (a callback or an "
                 "adapter changed the embeddings), so another prompt cannot be put in its place"
@@ -85,7 +90,10 @@ class Substitution:
         """The arguments with the later prompt's encodings; nothing that was given is written into."""
         found = [leaf for result in later.results for leaf in _leaves(result)]
         changed = dict(arguments)
-        for path, source, mode in self._plans[batch]:
+        chosen = {row for row, _ in rows}
+        for path, source, mode, row in self._plans[batch]:
+            if row is not None and row not in chosen:
+                continue
             if (leaf := found[source]) is not None:
                 changed = _with(changed, path, lambda old, new=leaf, how=mode: _put(old, new, how, rows))
         return changed
@@ -93,7 +101,7 @@ class Substitution:
     def check(self, later: Later, batch: int, rows: Rows) -> None:
         """Raise ValueError where the later prompt's encodings have another length than a shared batch can hold."""
         found = [leaf for result in later.results for leaf in _leaves(result)]
-        for path, source, mode in self._plans[batch]:
+        for path, source, mode, _ in self._plans[batch]:
             old, new = self._first[source], found[source]
             shared = mode == "rows" and len(rows) < batch and path[0] == self._family.text
             if shared and old is not None and new is not None and old.shape[1:] != new.shape[1:]:
@@ -103,21 +111,21 @@ class Substitution:
                     "tokens, or run without a negative half (guidance_scale=1)"
                 )
 
-    def _places(self, value: Any, path: Path, batch: int, rows: Rows) -> Any:
+    def _places(self, value: Any, path: Path, batch: int, rows: Rows, row: int | None = None) -> Any:
         if isinstance(value, Tensor):
             for index, leaf in enumerate(self._first):
                 if leaf is not None and (mode := _mode(value, leaf, batch, rows)) is not None:
-                    yield path, index, mode
+                    yield path, index, mode, row
                     return
         elif isinstance(value, Mapping):
             for name, one in value.items():  # pyright: ignore[reportUnknownVariableType]
-                yield from self._places(one, (*path, name), batch, rows)
+                yield from self._places(one, (*path, name), batch, rows, row)
         elif isinstance(value, list | tuple):
             # a list with an entry for each row of the batch: only the prompt's own rows are looked at
             own = {row for row, _ in rows} if len(value) == batch else None  # pyright: ignore[reportUnknownArgumentType]
             for index, one in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
                 if own is None or index in own:
-                    yield from self._places(one, (*path, index), batch, rows)
+                    yield from self._places(one, (*path, index), batch, rows, row if own is None else index)
 
 
 def _leaves(result: Any) -> list[Tensor | None]:
@@ -130,8 +138,6 @@ def _leaves(result: Any) -> list[Tensor | None]:
 def _mode(value: Tensor, leaf: Tensor, batch: int, rows: Rows) -> str | None:
     """How an argument holds what `encode_prompt` returned: as it is, in rows, along the second axis, or at the
     beginning of rows."""
-    if _same(value, leaf):
-        return "whole"
     chosen = [row for row, _ in rows]
     images = [image for _, image in rows]
     if value.ndim == leaf.ndim and value.ndim:
@@ -145,7 +151,7 @@ def _mode(value: Tensor, leaf: Tensor, batch: int, rows: Rows) -> str | None:
                 return "beginnings"
         if value.ndim > 2 and value.shape[1] == batch and leaf.shape[1] > max(images):
             return "columns" if _same(value[:, chosen], leaf[:, images]) else None
-    return None
+    return "whole" if _same(value, leaf) else None
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -159,7 +165,8 @@ def _put(value: Tensor, leaf: Tensor, mode: str, rows: Rows) -> Tensor:
     if mode == "whole":
         return leaf
     if mode == "rows" and len(chosen) == len(value):
-        return leaf[images]  # of any length: nothing else is in the batch
+        # of any length: nothing else is in the batch
+        return leaf if images == list(range(len(leaf))) else leaf[images]
     changed = value.clone()
     if mode == "rows":
         changed[chosen] = leaf[images]

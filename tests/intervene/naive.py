@@ -1,0 +1,84 @@
+"""Attention with weighted and hidden words the long way: the tests' independent reference.
+
+In place of torch's own function, while it is on: a float64 softmax, all of it at once, for the word-attention modules
+of a denoiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from diffvis_widget.tracer import families
+
+
+@dataclass
+class Naive:
+    """row: of the batch that carries the prompt. text: the text's place in the keys; image: the image's in the queries.
+
+    factors: by text position. hidden: text positions. steps: evaluations in which all this holds.
+    """
+
+    row: int
+    text: slice
+    image: slice
+    factors: dict[int, float]
+    hidden: list[int]
+    steps: range
+
+    def __call__(self, query: Any, key: Any, value: Any, mask: Any, scale: float) -> torch.Tensor:
+        scores = query.double() @ key.double().transpose(-1, -2) * scale
+        if mask is not None:
+            added = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
+            scores = scores + added.double()
+        for position in self.hidden:
+            scores[self.row, :, :, self.text.start + position] = -torch.inf
+        shares = scores.softmax(dim=-1)
+        output = shares @ value.double()
+        for position, factor in self.factors.items():
+            column = self.text.start + position
+            for head in range(query.shape[1]):
+                said = shares[self.row, head, self.image, column, None] * value[self.row, head, column].double()
+                output[self.row, head, self.image] += (factor - 1) * said
+        return output.to(query.dtype)
+
+
+@contextmanager
+def computed(pipe: Any, naive: Naive) -> Iterator[None]:
+    """Word attention of the pipeline's denoiser is computed by `naive`."""
+    family, denoiser = families.find(pipe)
+    inside: list[str] = []
+    evaluations = -1
+    handles: list[Any] = []
+    original = F.scaled_dot_product_attention
+
+    def begin(*_: Any) -> None:
+        nonlocal evaluations
+        evaluations += 1
+
+    def leave(*_: Any) -> None:
+        inside.pop()
+
+    def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, *rest: Any, **named: Any) -> torch.Tensor:
+        joint = family.kind == "joint"
+        own = key.shape[2] == query.shape[2] if joint else key.shape[2] == naive.text.stop
+        if not inside or not own or evaluations not in naive.steps:
+            return original(query, key, value, attn_mask, *rest, **named)
+        return naive(query, key, value, attn_mask, named.get("scale") or query.shape[-1] ** -0.5)
+
+    handles.append(denoiser.register_forward_pre_hook(begin))
+    for name, module in family.sites(denoiser).items():
+        handles.append(module.register_forward_pre_hook(lambda module, args, name=name: inside.append(name)))
+        handles.append(module.register_forward_hook(leave))
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = original
+        for handle in handles:
+            handle.remove()
