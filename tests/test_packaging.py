@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 STATIC = "diffvis_widget/widget/static"
+BUNDLE = ("widget.js", "widget.css", "more.js", "more.css")
 WEIGHTS = "diffvis_widget/scenes/weights/"
 
 
@@ -93,6 +94,8 @@ def test_wheel_holds_the_bundle_and_the_weights_within_their_bars(wheel: Path) -
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
     assert 1_000 < sizes[f"{STATIC}/widget.js"] < 80_000
     assert 500 < sizes[f"{STATIC}/widget.css"] < 12_000
+    assert 1_000 < sizes[f"{STATIC}/more.js"] < 48_000
+    assert 10 < sizes[f"{STATIC}/more.css"] < 8_000
     weights = {name: size for name, size in sizes.items() if name.startswith(WEIGHTS)}
     assert any(name.endswith(".safetensors") for name in weights)
     assert sum(weights.values()) < 20_000_000
@@ -120,6 +123,8 @@ def test_sdist_holds_sources_bundle_and_tests(sources: Path) -> None:
         "tests/test_packaging.py",
         f"{STATIC}/widget.js",
         f"{STATIC}/widget.css",
+        f"{STATIC}/more.js",
+        f"{STATIC}/more.css",
     ]:
         assert (sources / name).is_file(), name
     assert not (sources / "js" / "node_modules").exists()
@@ -182,14 +187,14 @@ def test_bundle_builds_with_the_node_from_pypi(checkout: Path, tmp_path: Path) -
     command = [sys.executable, "hatch_build.py"]
     result = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    for name in ("widget.js", "widget.css"):
+    for name in BUNDLE:
         assert (checkout / STATIC / name).read_bytes() == (ROOT / STATIC / name).read_bytes()
     again = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
     assert "npm" not in again.stderr
 
 
 def test_stale_bundle_is_built_again(checkout: Path, tmp_path: Path) -> None:
-    for name in ("widget.js", "widget.css"):
+    for name in BUNDLE:
         (checkout / STATIC / name).write_text("/* old */")
         os.utime(checkout / STATIC / name, (0, 0))
     path = folder_of_programs(tmp_path / "bin", node="echo v20.0.0", npm='echo "npm was asked to $1" >&2; exit 7')

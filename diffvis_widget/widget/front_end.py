@@ -30,6 +30,15 @@ def style() -> str | Path:
     return _asset(path) if path.is_file() else ""
 
 
+def more() -> tuple[bytes, str]:
+    """The script and the style sheet of the views that open on request, which a page asks for when it needs them.
+
+    Raises:
+        FileNotFoundError: the front end is not built.
+    """
+    return (STATIC / "more.js").read_bytes(), (STATIC / "more.css").read_text(encoding="utf-8")
+
+
 def _asset(path: Path) -> str | Path:
     # anywidget watches a Path for changes, and keeps every widget alive that was made from it: only to work on js/.
     return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")

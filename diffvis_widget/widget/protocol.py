@@ -281,6 +281,11 @@ def end_message(
     return Message(content, () if image is None else (image,))
 
 
+def more_message(request: int, script: bytes, style: str) -> Message:
+    """The answer to a page that opens the first of the views which are no part of its bundle."""
+    return Message({"type": "more", "id": request, "style": style}, (script,))
+
+
 def error_message(run: str | None, message: str, request: int | None = None) -> Message:
     """The answer to a page message that could not be carried out; ``request`` is the id of a question that it was."""
     return Message({"type": "error", "run": run, "id": request, "message": message})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
-from diffvis_widget.widget import fields, front_end, kernel
+from diffvis_widget.widget import fields, front_end, kernel, protocol
 from diffvis_widget.widget.encode import layers_message, recorded_settings
 from diffvis_widget.widget.follow import Follower
 from diffvis_widget.widget.sampling import Request, check_call
@@ -231,12 +231,20 @@ class DiffVis(anywidget.AnyWidget):
                     self._run_from_page(content)
                 case {"type": "stop"}:
                     self.stop()
+                case {"type": "more", "id": int(request)}:
+                    self._tell_more(request)
                 case {"type": "layers", "id": int(request), "run": str(run), "step": int(step), "word": int(word)}:
                     self._tell_layers(request, run, step, word)
                 case _:
                     self._stream.error(f"the kernel does not know this message: {fields.shorten(content)}")
         except (t.TraitError, TypeError, ValueError, RuntimeError) as error:
             self._stream.error(str(error))
+
+    def _tell_more(self, request: int) -> None:
+        try:
+            self._stream.answer(protocol.more_message(request, *front_end.more()))
+        except OSError as error:
+            self._stream.error(f"The front end is not built completely: {error}", request)
 
     def _tell_layers(self, request: int, run: str, step: int, word: int) -> None:
         try:

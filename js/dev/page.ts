@@ -3,6 +3,7 @@
 
 import type { Host, TraitName, Traits } from "../src/core/host";
 import type { Message, PageMessage } from "../src/core/protocol";
+import { views } from "../src/more";
 import { mount } from "../src/views/mount";
 import { ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, SHORT, UNMAPPED } from "./fixture";
 
@@ -123,11 +124,11 @@ let place = cell;
 if (query.has("shadow")) {
   // As marimo does it.
   const shadow = cell.attachShadow({ mode: "open" });
-  const style = Object.assign(document.createElement("link"), { rel: "stylesheet", href: "out/widget.css" });
+  const styles = [...document.head.querySelectorAll("link")].map((link) => link.cloneNode());
   place = document.createElement("div");
-  shadow.append(style, place);
+  shadow.append(...styles, place);
 }
-mount(kernel, place);
+mount(kernel, place, views);
 if (state === "done" || state === "gone") await kernel.play(0);
 if (state === "live") await kernel.play(80);
 if (state === "running" || state === "failed" || state === "stopped") await kernel.play(0, until);

@@ -1,7 +1,9 @@
 // The anywidget adapter: an anywidget model as a Host, and the life of a view. Nothing else knows the notebook.
 
 import type { Host, TraitName, Traits } from "./core/host";
+import type { Views } from "./core/more";
 import type { PageMessage } from "./core/protocol";
+import * as shared from "./shared";
 import { mount } from "./views/mount";
 
 interface Model {
@@ -71,11 +73,22 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   };
 }
 
+/** The views in a script that was built apart: a module whose default export takes the core and gives them. */
+async function load(script: Uint8Array): Promise<Views> {
+  const url = URL.createObjectURL(new Blob([script as Uint8Array<ArrayBuffer>], { type: "text/javascript" }));
+  try {
+    const { default: make } = await import(/* @vite-ignore */ url);
+    return make(shared).views;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
 export default () => ({
   render({ model, el, signal }: RenderProps): () => void {
     const life = new AbortController();
     signal?.addEventListener("abort", () => life.abort());
-    mount(hostOf(model, el, life.signal), el);
+    mount(hostOf(model, el, life.signal), el, load);
     return () => life.abort();
   },
 });

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { decode, type Message, ProtocolError, pack, unpack } from "../src/core/protocol";
+import { readLayers } from "../src/more/layers";
 import { runContent, stepBuffers, stepContent } from "./host";
 
 interface Golden {
@@ -37,6 +38,7 @@ describe("golden files", () => {
       wanted.messages?.map((message) => message.buffers),
     );
     messages.map(decode).forEach((message, i) => {
+      if (message.type === "answer") expect(readLayers(message).maps.length).toBeGreaterThan(0);
       if (message.type !== "step") return;
       const { data: bytes, scales, height, width } = message.maps;
       const values = scales.map((scale, w) =>

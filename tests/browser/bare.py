@@ -21,7 +21,7 @@ PAGE = """<!doctype html>
 </head><body data-theme="%(theme)s"><main style="width:%(width)dpx"></main></body></html>"""
 
 # What anywidget gives a widget, and no more: get, set, save_changes, send, on, off.
-HOST = """async ([source, traits, snapshot, alive]) => {
+HOST = """async ([source, traits, snapshot, alive, more]) => {
     const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
     const listeners = [];
     const emit = (name, ...args) => {
@@ -31,7 +31,12 @@ HOST = """async ([source, traits, snapshot, alive]) => {
         get: (name) => traits[name],
         set(name, value) { traits[name] = value; emit(`change:${name}`); },
         save_changes() {},
-        send(content) { if (!window.alive) throw new Error('no kernel'); window.sent.push(content); },
+        send(content) {
+            if (!window.alive) throw new Error('no kernel');
+            window.sent.push(content);
+            const { type, id } = content;
+            if (type === 'more') setTimeout(() => window.deliver({ type, id, seq: 70, style: more[1] }, [more[0]]));
+        },
         on: (name, call) => listeners.push([name, call]),
         off: (name, call) => listeners.splice(listeners.findIndex(([n, c]) => n === name && c === call), 1),
     };
@@ -116,7 +121,9 @@ def open_bare(
     snapshot = base64.b64encode(protocol.pack(messages)).decode() if messages else None
     try:
         page.set_content(PAGE % {"style": front_end.style(), "theme": theme, "width": width})
-        page.evaluate(HOST, [front_end.script(), {**shown, **traits}, snapshot, alive])
+        script, style = front_end.more()
+        more = [base64.b64encode(script).decode(), style]
+        page.evaluate(HOST, [front_end.script(), {**shown, **traits}, snapshot, alive, more])
         bare.frames()
         yield bare
         assert not bare.errors, bare.errors

@@ -200,6 +200,36 @@ def test_keys_alone_reach_and_work_everything(browser: Browser) -> None:
         assert run["prompt"] == "a red circle at night"
 
 
+def test_views_that_open_on_request_come_once_and_work_in_two_widgets(browser: Browser) -> None:
+    def asked(kind: str) -> list[dict[str, Any]]:
+        return bare.page.evaluate("(kind) => window.sent.filter((message) => message.type === kind)", kind)
+
+    with open_bare(browser, a_run()) as bare:
+        until_drawn(bare)
+        before = bare.page.evaluate("() => [Object.keys(window).length, document.head.children.length]")
+        bare.page.evaluate("() => { window.closeSecond = window.show(); }")
+        first, second = bare.page.locator(".dv").all()
+        for number, (widget, word) in enumerate([(first, "red"), (second, "circle")]):
+            widget.get_by_test_id(f"chip-{number + 1}").click()
+            widget.get_by_test_id("layers").click()
+            expect(widget.get_by_role("heading", name=f"Layers of {word}")).to_be_visible()
+            assert [len(asked("more")), len(asked("layers"))] == [number + 1, number + 1]
+        first.get_by_test_id("layers").click()
+        expect(first.locator(".dv-layers")).to_have_count(0)
+        expect(second.locator(".dv-layers")).to_have_count(1)
+        first.get_by_test_id("layers").click()
+        expect(first.locator(".dv-layers")).to_have_count(1)
+        assert len(asked("more")) == 2
+        bare.page.evaluate("() => { window.closeSecond(); delete window.closeSecond; }")
+        assert bare.page.evaluate("() => [Object.keys(window).length, document.head.children.length]") == before
+
+
+def test_a_saved_run_offers_nothing_that_needs_a_kernel(browser: Browser) -> None:
+    with open_bare(browser, a_run(), alive=False) as bare:
+        until_drawn(bare)
+        expect(bare.widget.get_by_test_id("layers")).to_have_count(0)
+
+
 @pytest.mark.parametrize("motion", [False, True])
 def test_motion_only_for_those_who_want_it(browser: Browser, motion: bool) -> None:
     with open_bare(browser, motion=motion, status="queued", progress=0) as bare:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from diffvis_widget.widget import encode, protocol
+from diffvis_widget.widget import encode, front_end, protocol
 from diffvis_widget.widget.protocol import Message
 from tests.traces.build import LAYERS, make_trace
 from tests.widget.conftest import PROMPT, SECONDS, page
@@ -42,6 +43,22 @@ def test_the_page_gets_every_layer_on_its_own_grid(make: Make, shared_pipe: Stab
         expected = trace.heat_map(3, step=1, layer=index)
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() <= (expected.max() - expected.min()) / 510 + 1e-6
+
+
+def test_the_page_gets_the_views_that_open_on_request(
+    make: Make, shared_pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    widget = make(shared_pipe)
+    page(widget, {"type": "more", "id": 3})
+    (answer,) = widget.wire.of("more")
+    assert answer.content["id"] == 3
+    assert answer.content["style"] == (front_end.STATIC / "more.css").read_text(encoding="utf-8")
+    assert answer.buffers == ((front_end.STATIC / "more.js").read_bytes(),)
+    assert answer.buffers[0] not in widget._esm.encode()
+    monkeypatch.setattr(front_end, "STATIC", tmp_path)
+    page(widget, {"type": "more", "id": 4})
+    error = widget.wire.of("error")[-1].content
+    assert (error["id"], "not built" in error["message"]) == (4, True)
 
 
 def test_a_trace_with_heads_is_told_head_by_head() -> None:

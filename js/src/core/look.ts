@@ -2,7 +2,7 @@
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { Region } from "./field";
-import type { View } from "./protocol";
+import type { StepMessage, View } from "./protocol";
 import type { Run } from "./store";
 
 /** What the stage shows: a picture that the kernel sent, or what the last step changed. */
@@ -13,6 +13,14 @@ export type MeterScale = "cosine" | "share";
 export interface Point {
   readonly u: number;
   readonly v: number;
+}
+
+/** What lies on the stage in the place of a word's own map. */
+export interface Lens {
+  /** Its name, for the legend. */
+  readonly name: string;
+  /** The step with that map in it; the step itself where there is nothing to lay on it. */
+  apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage;
 }
 
 export class Look {
@@ -32,6 +40,7 @@ export class Look {
   /** The part of the picture whose words are ranked. */
   readonly region = signal<Region | null>(null);
   readonly probe = signal<Point | null>(null);
+  readonly lens = signal<Lens | null>(null);
 
   /** The words whose heat maps lie on the stage: the one under the pointer, else the chosen ones. */
   readonly words: ReadonlySignal<readonly number[]> = computed(() =>

@@ -92,25 +92,6 @@ export interface EndMessage {
   readonly image: Uint8Array | null;
 }
 
-/** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this one map. */
-export interface LayerMap {
-  readonly layer: string;
-  readonly head: number | null;
-  /** 0 for a flat map, 1 for a single cell: 1 minus the normalised entropy. */
-  readonly focus: number | null;
-  readonly maps: Maps;
-}
-
-export interface LayersMessage {
-  readonly type: "layers";
-  readonly run: string;
-  readonly seq: number;
-  readonly id: number;
-  readonly step: number;
-  readonly word: number;
-  readonly maps: readonly LayerMap[];
-}
-
 export interface ErrorMessage {
   readonly type: "error";
   readonly run: string | null;
@@ -120,14 +101,26 @@ export interface ErrorMessage {
   readonly message: string;
 }
 
+/** The answer to a question: handed on unread, for only who asked knows what it holds. */
+export interface AnswerMessage extends Message {
+  readonly type: "answer";
+  readonly seq: number;
+  readonly id: number;
+}
+
 export type KernelMessage =
   | RunMessage
   | StepMessage
   | FrameMessage
   | ScoresMessage
   | EndMessage
-  | LayersMessage
+  | AnswerMessage
   | ErrorMessage;
+
+/** What the page asks, and gets one answer to. */
+export type Question =
+  | { readonly type: "more" }
+  | { readonly type: "layers"; readonly run: string; readonly step: number; readonly word: number };
 
 export type PageMessage =
   | { readonly type: "hello"; readonly view: string; readonly run: string | null; readonly have: readonly number[] }
@@ -139,7 +132,7 @@ export type PageMessage =
       readonly steps?: number;
       readonly guidance_scale?: number;
     }
-  | { readonly type: "layers"; readonly id: number; readonly run: string; readonly step: number; readonly word: number }
+  | (Question & { readonly id: number })
   | { readonly type: "stop" };
 
 /** A message that does not keep to the protocol. */
@@ -154,22 +147,22 @@ function fail(what: string, problem: unknown): never {
 }
 
 const list: Reader<unknown[]> = (value, what) => (Array.isArray(value) ? value : fail(what, "no list"));
-const text: Reader<string> = (value, what) => (typeof value === "string" ? value : fail(what, "no string"));
+export const text: Reader<string> = (value, what) => (typeof value === "string" ? value : fail(what, "no string"));
 const flag: Reader<boolean> = (value) => value === true;
-const number: Reader<number> = (value, what) =>
+export const number: Reader<number> = (value, what) =>
   typeof value === "number" && Number.isFinite(value) ? value : fail(what, "no number");
-const whole: Reader<number> = (value, what) =>
+export const whole: Reader<number> = (value, what) =>
   Number.isInteger(value) && (value as number) >= 0 ? (value as number) : fail(what, "no index");
 
 function or<T, Other>(read: Reader<T>, other: Other): Reader<T | Other> {
   return (value, what) => (value === null || value === undefined ? other : read(value, what));
 }
 
-function maybe<T>(read: Reader<T>): Reader<T | null> {
+export function maybe<T>(read: Reader<T>): Reader<T | null> {
   return or(read, null);
 }
 
-function listOf<T>(read: Reader<T>): Reader<T[]> {
+export function listOf<T>(read: Reader<T>): Reader<T[]> {
   return (value, what) => list(value, what).map((entry) => read(entry, what));
 }
 
@@ -178,7 +171,7 @@ function oneOf<T extends string>(...allowed: readonly T[]): Reader<T> {
 }
 
 /** An object with these fields; others it may have are left alone. */
-function object<Shape extends Record<string, Reader<unknown>>>(shape: Shape): Reader<Read<Shape>> {
+export function object<Shape extends Record<string, Reader<unknown>>>(shape: Shape): Reader<Read<Shape>> {
   return (value, what) => {
     if (typeof value !== "object" || value === null || Array.isArray(value)) fail(what, "no object");
     const found = value as Record<string, unknown>;
@@ -187,7 +180,7 @@ function object<Shape extends Record<string, Reader<unknown>>>(shape: Shape): Re
   };
 }
 
-function pair<T>(read: Reader<T>): Reader<[T, T]> {
+export function pair<T>(read: Reader<T>): Reader<[T, T]> {
   return (value, what) => {
     const [a, b] = list(value, what);
     return [read(a, what), read(b, what)];
@@ -212,7 +205,8 @@ export function bytes(buffer: ArrayBufferView | undefined, what: string): Uint8A
 
 // Messages in the packed form need no sequence number: nothing can get lost there.
 const HEAD = { run: text, seq: or(whole, -1) };
-const META = object({ type: oneOf("run", "step", "frame", "scores", "end", "layers", "error") });
+const META = object({ type: oneOf("run", "step", "frame", "scores", "end", "error") });
+const ANSWER = object({ id: whole, seq: or(whole, -1) });
 const SHAPES = {
   run: object({
     ...HEAD,
@@ -262,18 +256,14 @@ const SHAPES = {
     error: maybe(text),
     seconds: or(number, 0),
   }),
-  layers: object({
-    ...HEAD,
-    id: whole,
-    step: whole,
-    word: whole,
-    maps: listOf(object({ layer: text, head: maybe(whole), grid: size, scale: maybe(range), focus: maybe(number) })),
-  }),
   error: object({ ...HEAD, run: maybe(text), id: maybe(whole), message: text }),
 };
 
 /** Checks a message and gives it its type; throws ProtocolError, naming the field, if it does not fit. */
 export function decode({ content, buffers }: Message): KernelMessage {
+  const { id, type: kind } = (content ?? {}) as { id?: unknown; type?: unknown };
+  if (typeof id === "number" && kind !== "error")
+    return { type: "answer", ...ANSWER(content, "answer"), content, buffers };
   const { type } = META(content, "message");
   const data = buffers[0];
   switch (type) {
@@ -294,18 +284,6 @@ export function decode({ content, buffers }: Message): KernelMessage {
         fail("maps", `${values.length} bytes and ${scales.length} scales for ${shape}`);
       const images = Object.fromEntries(views.map((name, i) => [name, bytes(buffers[i], name)]));
       return { type, ...rest, images, maps: { height, width, scales, data: values } };
-    }
-    case "layers": {
-      const { maps, ...rest } = SHAPES.layers(content, type);
-      const values = bytes(data, "maps");
-      let end = 0;
-      const cut = maps.map(({ grid: [height, width], scale, ...one }) => {
-        const start = end;
-        end += height * width;
-        return { ...one, maps: { height, width, scales: [scale], data: values.subarray(start, end) } };
-      });
-      if (end !== values.length) fail("maps", `${values.length} bytes for ${end} cells`);
-      return { type, ...rest, maps: cut };
     }
   }
 }

@@ -4,9 +4,9 @@
 
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import type { Host, Status, TraitName, Traits } from "./host";
-import { Layers } from "./layers";
 import { Look } from "./look";
-import { decode, type StepMessage, unpack } from "./protocol";
+import { decode, type Message, type Question, type StepMessage, unpack } from "./protocol";
+import { Questions } from "./questions";
 import { type Run, RunStore } from "./store";
 
 const DEFAULTS: Traits = {
@@ -44,7 +44,6 @@ type TraitSignals = { readonly [K in TraitName]: Signal<Traits[K]> };
 export class Session {
   readonly store = new RunStore();
   readonly look = new Look();
-  readonly layers = new Layers();
   readonly traits: TraitSignals;
   readonly connected = signal(true);
   /** True while a request has been waiting for its answer for suspiciously long. */
@@ -54,6 +53,7 @@ export class Session {
   readonly busy: ReadonlySignal<boolean>;
 
   readonly #host: Host;
+  readonly #questions: Questions;
   readonly #view: string;
   readonly #asked = signal<Status | null>(null);
   #last: Run | null = null;
@@ -65,6 +65,7 @@ export class Session {
 
   constructor(host: Host) {
     this.#host = host;
+    this.#questions = new Questions((question) => host.send(question));
     this.#view = Math.random().toString(36).slice(2, 10);
     const names = Object.keys(DEFAULTS) as TraitName[];
     this.traits = Object.fromEntries(names.map((name) => [name, signal(this.#read(name))])) as unknown as TraitSignals;
@@ -81,16 +82,11 @@ export class Session {
     this.#unpackSnapshot();
     host.onConnection((connected) => {
       this.connected.value = connected;
-      this.layers.forget();
+      this.#questions.forget();
       if (connected) this.#hello();
     });
 
-    const stops = [
-      effect(() => this.#follow()),
-      effect(() => this.#carryPins()),
-      effect(() => this.#wantLayers()),
-      effect(() => this.#tellSoon()),
-    ];
+    const stops = [effect(() => this.#follow()), effect(() => this.#carryPins()), effect(() => this.#tellSoon())];
     host.signal.addEventListener("abort", () => {
       for (const stop of stops) stop();
       clearTimeout(this.#settle);
@@ -113,6 +109,11 @@ export class Session {
   stop(): void {
     this.#asked.value = "stopping";
     this.#ask({ type: "stop" });
+  }
+
+  /** The kernel's answer to a question; an Error with its words if it refuses. */
+  ask(question: Question): Promise<Message> {
+    return this.#questions.ask(question);
   }
 
   /** Settings that take effect with the next run. */
@@ -167,8 +168,8 @@ export class Session {
         // A number was skipped: something was dropped on the way.
         const gap = this.#seq >= 0 && message.seq > this.#seq + 1;
         this.#seq = Math.max(this.#seq, message.seq);
-        if (message.type === "layers") this.layers.take(message.id, message, "");
-        else if (message.type === "error" && message.id !== null) this.layers.take(message.id, null, message.message);
+        if (message.type === "answer") this.#questions.settle(message.id, message);
+        else if (message.type === "error" && message.id !== null) this.#questions.settle(message.id, message.message);
         else {
           if (!this.store.feed(message) || gap) this.#helloSoon();
           if (message.type === "error") this.#asked.value = null;
@@ -229,23 +230,12 @@ export class Session {
     }, SETTLE_MS);
   }
 
-  /** The word whose layers are looked at: the one chosen last. */
-  get layered(): number | undefined {
-    return this.look.pinned.value.at(-1);
-  }
-
   /** The step as the stage shows it. */
   get staged(): StepMessage | undefined {
     const run = this.store.shown.value;
-    return run ? this.layers.drill(run, run.nearest(this.look.step.value), this.look.words.value) : undefined;
-  }
-
-  #wantLayers(): void {
-    const run = this.store.shown.value;
     const step = run?.nearest(this.look.step.value);
-    const word = this.layered;
-    if (!this.layers.open.value || !run || !step || word === undefined || !this.connected.value) return;
-    this.layers.want(run, step.index, word, (message) => this.#host.send(message));
+    const lens = this.look.lens.value;
+    return run && step && lens ? lens.apply(run, step, this.look.words.value) : step;
   }
 
   #follow(): void {

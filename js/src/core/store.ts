@@ -133,7 +133,7 @@ export class RunStore {
       return true;
     }
     // Answers to questions are no part of a run.
-    if (message.type === "layers") return true;
+    if (message.type === "answer") return true;
     const run = this.#find(message.run);
     if (!run) return false;
     switch (message.type) {

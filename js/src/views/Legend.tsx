@@ -20,8 +20,8 @@ function entriesOf({ session }: Context, picture: StagePicture): readonly Entry[
   const step = session.staged;
   if (!run || !step) return [];
   const words = look.words.value;
-  // What the matrix lays on the stage is told apart from the mean.
-  const drilled = step === run.nearest(look.step.value) ? "" : session.layers.title;
+  // What is laid on the stage in the place of a word's own map is told apart from it.
+  const drilled = step === run.nearest(look.step.value) ? "" : look.lens.value?.name;
   if (words.length === 0 && look.stage.value === "guidance") {
     return [{ name: "guidance", range: step.guidance_range, paint: gradient("magma") }];
   }

@@ -1,7 +1,7 @@
 // The whole widget: where each view has its place is said in the style sheet.
 
 import type { Context } from "./context";
-import { LayerGrid } from "./LayerGrid";
+import { Drawers } from "./Drawers";
 import { Meters } from "./Meters";
 import { PromptBar } from "./PromptBar";
 import { Stage } from "./Stage";
@@ -18,7 +18,7 @@ export function Viewer({ context }: { readonly context: Context }) {
       <Timeline context={context} />
       <Meters context={context} />
       <WordMaps context={context} />
-      <LayerGrid context={context} />
+      <Drawers context={context} />
     </div>
   );
 }

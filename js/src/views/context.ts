@@ -3,6 +3,7 @@
 import { type Signal, signal } from "@preact/signals";
 import type { Host } from "../core/host";
 import { ImageCache } from "../core/images";
+import { type Load, More, type Views } from "../core/more";
 import { Player } from "../core/player";
 import { Session } from "../core/session";
 
@@ -10,15 +11,17 @@ export interface Context {
   readonly session: Session;
   readonly player: Player;
   readonly images: ImageCache;
+  readonly more: More;
   /** What is wrong with what was typed into a field; empty when nothing is. */
   readonly problem: Signal<string>;
   /** What the keys do where the reader is typing. */
   readonly hint: Signal<string>;
 }
 
-export function createContext(host: Host): Context {
+export function createContext(host: Host, more: Views | Load | undefined): Context {
   const session = new Session(host);
   const images = new ImageCache();
   host.signal.addEventListener("abort", () => images.close());
-  return { session, images, player: new Player(session, host.signal), problem: signal(""), hint: signal("") };
+  const player = new Player(session, host.signal);
+  return { session, images, more: new More(more), player, problem: signal(""), hint: signal("") };
 }

@@ -2,13 +2,15 @@
 
 import { render } from "preact";
 import type { Host } from "../core/host";
+import type { Load, Views } from "../core/more";
 import { watchTheme } from "../core/theme";
 import { createContext } from "./context";
 import { handleKey } from "./keys";
 import { Viewer } from "./Viewer";
 
-export function mount(host: Host, el: HTMLElement): void {
-  const context = createContext(host);
+/** `more`: the views that open on request, or what makes them of the script that the kernel sends; without, there are none. */
+export function mount(host: Host, el: HTMLElement, more?: Views | Load): void {
+  const context = createContext(host, more);
   const root = document.createElement("div");
   root.className = "dv";
   root.tabIndex = -1;

@@ -1,17 +1,20 @@
 // The layer x head matrix: a word's map in every layer, and in every head where they were kept. Fetched when opened.
 
-import { useSignal } from "@preact/signals";
-import { Fragment } from "preact";
-import { value } from "../core/format";
-import { keyOf, shortName, titleOf } from "../core/layers";
-import type { LayerMap } from "../core/protocol";
-import type { Run } from "../core/store";
-import { useArrows } from "./arrows";
-import { Button } from "./Button";
-import { fullNameOf } from "./Chips";
-import { Choice } from "./Choice";
-import type { Context } from "./context";
-import { MapCanvas } from "./MapCanvas";
+import {
+  Button,
+  Choice,
+  type Context,
+  Fragment,
+  fullNameOf,
+  MapCanvas,
+  useArrows,
+  useLayoutEffect,
+  useMemo,
+  useReaction,
+  useSignal,
+  value,
+} from "../shared";
+import { keyOf, type LayerMap, Layers, shortName, titleOf } from "./layers";
 
 const ORDERS = [
   { value: "network", label: "In order", title: "As they follow one another in the network" },
@@ -19,23 +22,20 @@ const ORDERS = [
 ] as const;
 
 export function LayerGrid({ context }: { readonly context: Context }) {
-  const run = context.session.store.shown.value;
-  return run && run.info.layers > 0 && run.mapped ? <Matrix context={context} run={run} /> : null;
-}
-
-interface Props {
-  readonly context: Context;
-  readonly run: Run;
-}
-
-function Matrix({ context, run }: Props) {
   const { session } = context;
-  const { layers } = session;
+  const layers = useMemo(() => new Layers(session), [session]);
   const order = useSignal<"network" | "focus">("network");
-  const word = session.layered;
-  const open = layers.open.value;
+  const run = session.store.shown.value;
+  const { word } = layers;
   const answer = layers.answer.value;
-  const maps = open && answer && answer.run === run.info.run && answer.word === word ? answer.maps : [];
+  useReaction(() => layers.want(), [layers]);
+  useLayoutEffect(() => {
+    session.look.lens.value = layers;
+    return () => {
+      session.look.lens.value = null;
+    };
+  }, [layers]);
+  const maps = run && answer && answer.run === run.info.run && answer.word === word ? answer.maps : [];
   const sorted = order.value === "focus";
   const shown = sorted ? maps.toSorted((a, b) => (b.focus ?? -1) - (a.focus ?? -1)) : maps;
   const heads = Math.max(0, ...maps.map(({ head }) => (head ?? -1) + 1));
@@ -49,16 +49,7 @@ function Matrix({ context, run }: Props) {
   return (
     <section class="dv-layers" aria-label="Layers">
       <div class="dv-title">
-        <Button
-          class="dv-open"
-          aria-expanded={open}
-          data-testid="layers"
-          onClick={() => {
-            layers.open.value = !open;
-          }}
-        >
-          {open ? "−" : "+"} {word === undefined ? "Layers" : `Layers of ${fullNameOf(run.info.words[word])}`}
-        </Button>
+        <h3>{word === undefined ? "Layers" : `Layers of ${fullNameOf(run?.info.words[word])}`}</h3>
         {maps.length > 0 ? (
           <Choice
             label="Order of the layers"
@@ -70,7 +61,7 @@ function Matrix({ context, run }: Props) {
           />
         ) : null}
       </div>
-      {open && hint ? <p class="dv-foot">{hint}</p> : null}
+      {hint ? <p class="dv-foot">{hint}</p> : null}
       <div
         class="dv-tiles"
         role="toolbar"
@@ -84,7 +75,7 @@ function Matrix({ context, run }: Props) {
           <Fragment key={keyOf(one)}>
             {one.head === 0 && !sorted ? <span class="dv-num">{shortName(one.layer)}</span> : null}
             <LayerTile
-              context={context}
+              layers={layers}
               one={one}
               name={one.head === null || sorted ? titleOf(one) : String(one.head + 1)}
               tabIndex={arrows.tabIndex(position)}
@@ -97,14 +88,14 @@ function Matrix({ context, run }: Props) {
 }
 
 interface TileProps {
-  readonly context: Context;
+  readonly layers: Layers;
   readonly one: LayerMap;
   readonly name: string;
   readonly tabIndex: 0 | -1;
 }
 
-function LayerTile({ context, one, name, tabIndex }: TileProps) {
-  const { drilled } = context.session.layers;
+function LayerTile({ layers, one, name, tabIndex }: TileProps) {
+  const { drilled } = layers;
   const { maps, focus } = one;
   const key = keyOf(one);
   const range = maps.scales[0];

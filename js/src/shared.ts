@@ -1,0 +1,28 @@
+// What the views that open on request take from the core. They are built apart, so they import it from here and nowhere
+// else: in their script this module is what the core hands them, so that both share one Preact and one set of signals.
+
+export {
+  batch,
+  computed,
+  effect,
+  type ReadonlySignal,
+  type Signal,
+  signal,
+  useComputed,
+  useSignal,
+} from "@preact/signals";
+export { createElement, Fragment } from "preact";
+export { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+export { NOT_KEPT, plain, value } from "./core/format";
+export type { Lens } from "./core/look";
+export type { Maps, Message, StepMessage } from "./core/protocol";
+export { bytes, listOf, maybe, number, object, pair, text, whole } from "./core/protocol";
+export type { Session } from "./core/session";
+export type { Run } from "./core/store";
+export { useArrows } from "./views/arrows";
+export { Button } from "./views/Button";
+export { fullNameOf } from "./views/Chips";
+export { Choice } from "./views/Choice";
+export { useReaction } from "./views/canvas";
+export type { Context } from "./views/context";
+export { MapCanvas } from "./views/MapCanvas";

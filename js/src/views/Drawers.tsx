@@ -1,0 +1,63 @@
+// What opens on request, in place: a row of names, and under it the views that are open.
+
+import type { Run } from "../core/store";
+import { Button } from "./Button";
+import type { Context } from "./context";
+
+interface Drawer {
+  readonly name: string;
+  readonly label: string;
+  readonly title: string;
+  /** Whether it shows what only the kernel has. */
+  readonly asks?: boolean;
+  /** Whether there is anything behind it. */
+  readonly fits: (run: Run) => boolean;
+}
+
+const DRAWERS: readonly Drawer[] = [
+  {
+    name: "layers",
+    label: "Layers",
+    title: "A word's map in every layer and head",
+    asks: true,
+    fits: (run) => run.info.layers > 0 && run.mapped,
+  },
+];
+
+export function Drawers({ context }: { readonly context: Context }) {
+  const { session, more } = context;
+  const run = session.store.shown.value;
+  const views = more.views.value;
+  const connected = session.connected.value;
+  const isOpen = (name: string) => more.open.value.includes(name);
+  // Without a kernel there is only what has been sent.
+  const there = DRAWERS.filter(
+    ({ name, asks, fits }) =>
+      run && fits(run) && (views ? views[name] : connected) && (!asks || connected || isOpen(name)),
+  );
+  const open = there.filter(({ name }) => isOpen(name));
+  if (there.length === 0) return null;
+  return (
+    <section class="dv-more" aria-label="More">
+      <style>{more.style}</style>
+      <div class="dv-choice">
+        {there.map(({ name, label, title }) => (
+          <Button
+            key={name}
+            data-testid={name}
+            title={title}
+            aria-expanded={isOpen(name)}
+            onClick={() => more.toggle(name, session)}
+          >
+            {label}
+          </Button>
+        ))}
+      </div>
+      {open.length > 0 && !views ? <p class="dv-foot">{more.problem.value || "Opening"}</p> : null}
+      {open.map(({ name }) => {
+        const View = views?.[name];
+        return View ? <View key={name} context={context} /> : null;
+      })}
+    </section>
+  );
+}
