@@ -10,6 +10,7 @@ from typing import Any, cast
 import traitlets as t
 
 MAX_TEXT = 10_000
+MAX_SEED = 2**53 - 1  # the largest whole number that a page keeps exactly
 MAX_CONCEPTS = 256
 MAX_CONCEPT = 80
 

@@ -36,7 +36,10 @@ def more() -> tuple[bytes, str]:
     Raises:
         FileNotFoundError: the front end is not built.
     """
-    return (STATIC / "more.js").read_bytes(), (STATIC / "more.css").read_text(encoding="utf-8")
+    try:
+        return (STATIC / "more.js").read_bytes(), (STATIC / "more.css").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the front end is not built completely: {error.filename} is missing") from None
 
 
 def _asset(path: Path) -> str | Path:

@@ -13,6 +13,7 @@ from diffvis_widget.widget.sampling import Request
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
+    from diffvis_widget.widget.stream import Told
 
 _numbers = itertools.count(1)
 _PROCESS = uuid.uuid4().hex[:8]  # ids must differ from those in a notebook saved by an earlier kernel
@@ -40,6 +41,7 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.perf_counter)
     trace: Trace | None = None
+    told: Told | None = None  # what the page was told of it, to tell it again
     inexact: set[int] = field(default_factory=set)  # steps whose picture is a linear preview so far
     decode_seconds: float = 0.0  # what one exact picture costs
     has_pictures: bool = True

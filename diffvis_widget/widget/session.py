@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diffvis_widget.widget import encode
+from diffvis_widget.widget.history import History
 from diffvis_widget.widget.loading import load
 from diffvis_widget.widget.runs import Run, RunFailed, Stopped, explain
 from diffvis_widget.widget.sampling import Request, Shot, check_call, sample
@@ -67,7 +68,9 @@ class Session:
         self._wanted: Run | None = None
         self._active: Run | None = None
         self._latest: Run | None = None  # the last run that ended, whatever way
-        self._finished: Run | None = None  # the last run that has something to show
+        self._finished: Run | None = None  # the run that is shown
+        self._again: Run | None = None  # a kept run that is to be shown again
+        self.history = History()
         self._load = self._recorded is None and self._pipe is None
         self._closed = False
         self.focus = 0
@@ -144,10 +147,25 @@ class Session:
     def trace_of(self, run: str) -> Trace:
         """The trace of the run with this id, as far as it has come; ValueError if it is no longer here."""
         with self._changed:
-            for known in (self._active, self._finished):
-                if known is not None and known.id == run and known.trace is not None:
-                    return known.trace
-        raise ValueError("this run is not in the kernel any more: run it again")
+            active = self._active
+        known = active if active is not None and active.id == run else self.history.find(run)
+        if known.trace is None:
+            raise ValueError("this run has no finished step yet")
+        return known.trace
+
+    def show(self, run: Run) -> None:
+        """Show a run of the history again. Returns at once.
+
+        Raises:
+            RuntimeError: the widget is closed, or a run is going on.
+        """
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("this widget is closed: make a new DiffVis")
+            if self._busy:
+                raise RuntimeError("a run is going on: stop it, or wait until it is done, to see an earlier one")
+            self._again = run
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Stop what goes on and end the threads. Returns at once."""
@@ -172,7 +190,8 @@ class Session:
         if self._closed:
             return False
         showing = self._recorded is not None and self._finished is None
-        return self._load or showing or self._wanted is not None or self._active is not None
+        asked = self._wanted is not None or self._again is not None
+        return self._load or showing or asked or self._active is not None
 
     # -- the worker --------------------------------------------------------------------------------------------------
 
@@ -195,6 +214,9 @@ class Session:
                     run, self._wanted = self._wanted, None
                     self._active = run
                     return lambda: self._perform(run)
+                if self._again is not None and self._active is None:
+                    run = self._again
+                    return lambda: self._show_again(run)
                 if self._finished is not None and self._finished.inexact and self._active is None:
                     run = self._finished
                     return lambda: self._decode_in_idle_time(run)
@@ -338,6 +360,7 @@ class Session:
             self._latest, self._active = run, None
             if run.steps:
                 self._finished = run
+                self.history.add(run)
             self._show(**({"status": "queued"} if self._wanted is not None else shown))
             self._changed.notify_all()
         if not complete:
@@ -348,6 +371,7 @@ class Session:
         with self._changed:
             if self._latest is not run or self._active is not None or self._closed:
                 return
+        self.teller.keep(run)
         self._show(_snapshot=self.teller.snapshot())
 
     # -- in idle time ------------------------------------------------------------------------------------------------
@@ -373,7 +397,9 @@ class Session:
         finally:
             lock.release()
         if not run.inexact:
+            self.teller.score(run)
             self.teller.settle(run)
+            self.teller.keep(run)
             self._show(_snapshot=self.teller.snapshot())
 
     def _decode_one(self, run: Run) -> None:
@@ -387,6 +413,17 @@ class Session:
         run.inexact.discard(index)
         self.teller.frame(run, index, image)
 
+    def _show_again(self, run: Run) -> None:
+        self.teller.show(run)
+        complete = self.teller.settle(run)
+        with self._changed:
+            self._again = None
+            self._latest = self._finished = run
+            self._show(status=run.state, error=run.error, _notice="", _snapshot=self.teller.snapshot())
+            self._changed.notify_all()
+        if not complete:
+            self.teller.scorer.afterwards(lambda: self._save_again(run))
+
     def _show_recorded(self, trace: Trace) -> None:
         run, complete = Run(None, trace=trace, state="done"), True
         try:
@@ -395,6 +432,8 @@ class Session:
             run.state, run.error, run.cause = "failed", explain(cause, 0, None), cause
         with self._changed:
             self._latest = self._finished = run
+            if run.steps:
+                self.history.add(run)
             snapshot = self.teller.snapshot()
             self._show(status=run.state, error=run.error, _notice="", progress=1.0, _snapshot=snapshot)
             self._changed.notify_all()

@@ -45,6 +45,25 @@ class Scores:
         )
 
 
+@dataclass(frozen=True)
+class Told:
+    """All that there is to tell of a run, as it stands."""
+
+    run: Message
+    steps: dict[int, Message]
+    scores: Scores | None
+    end: Message | None
+
+    def messages(self) -> list[Message]:
+        """In order, numbered from 0, for the packed form."""
+        found = [self.run, *(self.steps[index] for index in sorted(self.steps))]
+        if self.scores is not None:
+            found.append(self.scores.message(self.run.content["run"], 0))
+        if self.end is not None:
+            found.append(self.end)
+        return [message.stamped(seq) for seq, message in enumerate(found)]
+
+
 class Stream:
     """Holds the current run for the page and sends it, in order of use, within the cap.
 
@@ -161,17 +180,20 @@ class Stream:
                 self._pending[END] = None
             self._pump()
 
-    def messages(self) -> list[Message]:
-        """The whole run as it stands, numbered from 0, for the packed form."""
+    def told(self) -> Told | None:
+        """The whole run as it stands."""
         with self._lock:
-            if self._run is None:
-                return []
-            found = [self._run, *(self._steps[index] for index in sorted(self._steps))]
-            if self._scores is not None:
-                found.append(self._scores.message(self._run.content["run"], 0))
-            if self._end is not None:
-                found.append(self._end)
-            return [message.stamped(seq) for seq, message in enumerate(found)]
+            return None if self._run is None else Told(self._run, dict(self._steps), self._scores, self._end)
+
+    def show(self, told: Told) -> None:
+        """Another run, whole, in the place of the one before."""
+        with self._lock:
+            self.begin(told.run)
+            self._steps.update(told.steps)
+            self._scores, self._end = told.scores, told.end
+            self._pending |= {("step", index): None for index in sorted(told.steps)}
+            self._pending |= {key: None for key, there in ((SCORES, told.scores), (END, told.end)) if there}
+            self._pump()
 
     def _current(self, message: Message) -> bool:
         return self._run is not None and message.content["run"] == self._run.content["run"]

@@ -75,12 +75,47 @@ class Teller:
         picture = None if image is None else pictures.png(image)
         state: protocol.State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
         message = protocol.end_message(run.id, state, run.steps, seconds, run.error or None, picture)
-        self._later(lambda: self._stream.end(message))
+
+        def send() -> None:
+            self._stream.end(message)
+            self._note(run)
+
+        self._later(send)
+
+    def keep(self, run: Run) -> None:
+        """Note down what is told of ``run`` so far, so that it can be shown again."""
+        self._later(lambda: self._note(run))
+
+    def _note(self, run: Run) -> None:
+        told = self._stream.told()
+        if told is not None and told.run.content["run"] == run.id:
+            run.told = told
+
+    def show(self, run: Run) -> None:
+        """A run that was kept, again; its concepts are scored anew where others are measured by now."""
+        told = run.told
+        assert told is not None  # only such runs are kept
+
+        def send() -> None:
+            self.scorer.begin(run.id)
+            self._stream.show(told)
+
+        self._later(send)
+        if run.has_pictures and not run.inexact:
+            self.score(run)
+
+    def score(self, run: Run) -> None:
+        """Score all pictures of a run whose pictures are all decoded exactly."""
+        assert run.trace is not None
+        for index, image in enumerate(run.trace.frames("prediction")):
+            self._score(run, index, image)
+        self._later(lambda: self.scorer.finish(run.id, run.steps))
 
     def snapshot(self) -> bytes:
         """What is told so far, packed for a saved notebook."""
         self._flush()
-        return snapshot(self._stream.messages())
+        told = self._stream.told()
+        return b"" if told is None else snapshot(told.messages())
 
     def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> bool:
         """A whole run that was recorded elsewhere. False if scores are still to come."""

@@ -7,16 +7,19 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets as t
 
-from diffvis_widget.widget import fields, front_end, kernel, protocol
-from diffvis_widget.widget.encode import layers_message, recorded_settings
+from diffvis_widget.widget import fields, front_end, kernel
+from diffvis_widget.widget.answers import answer
 from diffvis_widget.widget.follow import Follower
-from diffvis_widget.widget.sampling import Request, check_call
+from diffvis_widget.widget.runs import Run
+from diffvis_widget.widget.sampling import Request
 from diffvis_widget.widget.session import Session
+from diffvis_widget.widget.sources import check_source, traits_of
 from diffvis_widget.widget.stream import Scores, Stream
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength")
 FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
 STATES = ("idle", "loading", "queued", "running", "stopping", "stopped", "done", "failed")
-MAX_SEED = 2**53 - 1  # the largest whole number that a page keeps exactly
 
 
 class _Open:
@@ -74,7 +76,7 @@ class DiffVis(anywidget.AnyWidget):
 
     prompt = fields.Text().tag(sync=True)
     negative_prompt = fields.Text().tag(sync=True)
-    seed = fields.Whole(0, 0, MAX_SEED, "7").tag(sync=True)
+    seed = fields.Whole(0, 0, fields.MAX_SEED, "7").tag(sync=True)
     steps = fields.Whole(30, 1, 1000, "30").tag(sync=True)
     guidance_scale = fields.Real(7.5, 0, 1000, "7.5").tag(sync=True)
     schedule = fields.Choice(["uniform", "early", "late"]).tag(sync=True)
@@ -103,11 +105,11 @@ class DiffVis(anywidget.AnyWidget):
         traits = {name: arguments.pop(name) for name in FROM_PAGE if name in arguments}
         if prompt is not None:
             traits["prompt"] = prompt
-        recorded = _check_source(pipe, arguments)
+        recorded = check_source(pipe, arguments)
         if recorded is not None:
             if prompt is not None:
                 raise TypeError("prompt= starts a run, and a recorded run has no pipeline: give DiffVis a pipeline too")
-            traits |= _recorded_traits(recorded)
+            traits |= traits_of(recorded)
         if recorded is None:
             traits["seed"] = seed
         self._page_lock = threading.RLock()
@@ -178,6 +180,23 @@ class DiffVis(anywidget.AnyWidget):
             raise
         return self._session.trace()
 
+    @property
+    def history(self) -> list[Trace]:
+        """The runs that are kept, oldest first: the last 8 with a finished step, fewer where they are above 2 GiB."""
+        return [run.trace for run in self._session.history.runs if run.trace is not None]
+
+    def show(self, trace: Trace) -> None:
+        """Show a run of ``history`` again, and set the traits to what it was asked for. Returns at once.
+
+        Raises:
+            ValueError: ``trace`` is not kept here.
+            RuntimeError: the widget is closed, or a run is going on.
+        """
+        run = next((run for run in self._session.history.runs if run.trace is trace), None)
+        if run is None:
+            raise ValueError("show takes a trace of widget.history; DiffVis(trace) shows any other")
+        self._show_run(run)
+
     def follow(self, pipe: Any) -> Follower:
         """Show one call of ``pipe`` that the notebook's own code makes: what ``dv.Tracer(pipe, view=widget)`` uses.
 
@@ -231,26 +250,29 @@ class DiffVis(anywidget.AnyWidget):
                     self._run_from_page(content)
                 case {"type": "stop"}:
                     self.stop()
-                case {"type": "more", "id": int(request)}:
-                    self._tell_more(request)
-                case {"type": "layers", "id": int(request), "run": str(run), "step": int(step), "word": int(word)}:
-                    self._tell_layers(request, run, step, word)
+                case {"type": "show", "run": str(run)}:
+                    self._show_run(self._session.history.find(run))
                 case _:
-                    self._stream.error(f"the kernel does not know this message: {fields.shorten(content)}")
+                    self._answer(content)
         except (t.TraitError, TypeError, ValueError, RuntimeError) as error:
             self._stream.error(str(error))
 
-    def _tell_more(self, request: int) -> None:
+    def _answer(self, asked: Any) -> None:
         try:
-            self._stream.answer(protocol.more_message(request, *front_end.more()))
-        except OSError as error:
-            self._stream.error(f"The front end is not built completely: {error}", request)
+            told = answer(self._session, asked)
+        except (LookupError, ValueError, OSError) as error:
+            self._stream.error(str(error), asked["id"])
+            return
+        if told is None:
+            self._stream.error(f"the kernel does not know this message: {fields.shorten(asked)}")
+        else:
+            self._stream.answer(told)
 
-    def _tell_layers(self, request: int, run: str, step: int, word: int) -> None:
-        try:
-            self._stream.answer(layers_message(run, request, self._session.trace_of(run), step, word))
-        except (IndexError, ValueError) as error:
-            self._stream.error(str(error), request)
+    def _show_run(self, run: Run) -> None:
+        self._session.show(run)
+        assert run.trace is not None  # only such runs are kept
+        for name, value in (asdict(run.request) if run.request else traits_of(run.trace)).items():
+            self.set_trait(name, value)
 
     def _run_from_page(self, content: dict[str, Any]) -> None:
         wanted = {name: content[name] for name in SETTINGS if name in content}
@@ -287,43 +309,6 @@ class DiffVis(anywidget.AnyWidget):
     def _on_step(self, change: Any) -> None:
         if hasattr(self, "_session"):
             self._session.focus = change["new"]
-
-
-def _check_source(pipe: Any, arguments: dict[str, Any]) -> Trace | None:
-    """The trace, if ``pipe`` is one; TypeError or ValueError for what can be neither run nor shown."""
-    from diffvis_widget.traces import Trace
-
-    if pipe is None or (isinstance(pipe, str) and pipe):
-        check_call(None, arguments)
-        return None
-    if isinstance(pipe, Trace):
-        if arguments:
-            raise TypeError(
-                f"a recorded run takes no argument {', '.join(arguments)}: there is no pipeline to give it to"
-            )
-        return pipe
-    if not callable(pipe) or not hasattr(pipe, "scheduler"):
-        raise TypeError(
-            "pipe must be a diffusers pipeline, the name of one, None for the built-in scenes model, or a Trace; "
-            f"got {fields.shorten(pipe)}"
-        )
-    from diffvis_widget.tracer import Tracer
-
-    check_call(pipe, arguments)
-    Tracer(pipe)
-    return None
-
-
-def _recorded_traits(trace: Trace) -> dict[str, Any]:
-    settings = recorded_settings(trace)
-    found: dict[str, Any] = {"prompt": settings.prompt[: fields.MAX_TEXT], "steps": min(max(settings.steps, 1), 1000)}
-    if settings.negative_prompt:
-        found["negative_prompt"] = settings.negative_prompt[: fields.MAX_TEXT]
-    if settings.seed is not None and 0 <= settings.seed <= MAX_SEED:
-        found["seed"] = settings.seed
-    if settings.guidance_scale is not None and 0 <= settings.guidance_scale <= 1000:
-        found["guidance_scale"] = settings.guidance_scale
-    return found
 
 
 def _sender(widget: DiffVis) -> Callable[[dict[str, Any], Sequence[bytes]], None]:

@@ -1,0 +1,60 @@
+"""Answers to what the page asks the kernel: each question has an id, and exactly one answer or refusal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from diffvis_widget.widget import front_end, pictures, protocol
+from diffvis_widget.widget.encode import layers_message
+from diffvis_widget.widget.history import RUNS
+from diffvis_widget.widget.protocol import Message
+
+if TYPE_CHECKING:
+    from diffvis_widget.widget.runs import Run
+    from diffvis_widget.widget.session import Session
+
+THUMB = 96
+
+
+def answer(session: Session, asked: Any) -> Message | None:
+    """The answer to ``asked``; None if it is no question.
+
+    Raises:
+        ValueError, LookupError, OSError: it cannot be answered; the message says why.
+    """
+    match asked:
+        case {"type": "more", "id": int(request)}:
+            return protocol.more_message(request, *front_end.more())
+        case {"type": "layers", "id": int(request), "run": str(run), "step": int(step), "word": int(word)}:
+            return layers_message(run, request, session.trace_of(run), step, word)
+        case {"type": "runs", "id": int(request)}:
+            return runs_message(request, session.history.runs)
+        case {"type": "packed", "id": int(request), "run": str(run)}:
+            return packed_message(request, session.history.find(run))
+        case _:
+            return None
+
+
+def runs_message(request: int, runs: list[Run]) -> Message:
+    """The runs that are kept, oldest first, each with a small picture of its last step."""
+    entries: list[dict[str, Any]] = []
+    images: list[bytes] = []
+    for run in runs:
+        if run.told is None:
+            continue
+        begun = run.told.run.content
+        last = run.told.steps[max(run.told.steps)] if run.told.steps else None
+        shows = last is not None and "prediction" in last.content["views"]
+        if shows and last is not None:
+            images.append(pictures.again(last.buffers[last.content["views"].index("prediction")], THUMB, 80))
+        names = ("prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength")
+        entry = {name: begun[name] for name in names}
+        entries.append({**entry, "run": run.id, "state": run.state, "finished": run.steps, "picture": shows})
+    return Message({"type": "runs", "id": request, "most": RUNS, "runs": entries}, tuple(images))
+
+
+def packed_message(request: int, run: Run) -> Message:
+    """A kept run as a whole, in the packed form."""
+    if run.told is None:
+        raise ValueError("this run has nothing to show yet")
+    return Message({"type": "packed", "id": request, "run": run.id}, (protocol.pack(run.told.messages()),))
