@@ -10,9 +10,9 @@ const LIMITS = { "widget.js": 80_000, "widget.css": 12_000, "more.js": 48_000, "
 // Properties that only our own code reads: not the host, the DOM, Preact, a message or a string. They get short names.
 const OURS = `session store look player traits hovered pinned following meterScale probe region contours shown coming
   refused latest revision nearest mapped addStep addFrame addScores unanswered connected playing pingPong nextSpeed goTo
-  follow drilled answer problem staged layered clearRefusal resample drawLens drawChange onConnection onMessage onChange
+  follow drilled answer problem staged layered clearRefusal resample drawLens drawChange onConnection onMessage
     colourOf pin carry busy chosen choose coloured factor picture info shared stage hint feed want forget draw inputs
-  settle ask lens context special tone`;
+  settle ask lens context special tone images label range current want bundle against marks weighed`;
 
 const SHARED = { path: "shared", external: true };
 

@@ -47,7 +47,7 @@ def runs_message(request: int, runs: list[Run]) -> Message:
         shows = last is not None and "prediction" in last.content["views"]
         if shows and last is not None:
             images.append(pictures.again(last.buffers[last.content["views"].index("prediction")], THUMB, 80))
-        names = ("prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength")
+        names = ("prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
         entry = {name: begun[name] for name in names}
         entries.append({**entry, "run": run.id, "state": run.state, "finished": run.steps, "picture": shows})
     return Message({"type": "runs", "id": request, "most": RUNS, "runs": entries}, tuple(images))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from diffvis_widget.widget import pictures, protocol
 from diffvis_widget.widget.protocol import LayerMap, Message, Settings, View
 from diffvis_widget.widget.sampling import Request, Shot
+from diffvis_widget.widget.stream import Told
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -29,6 +30,7 @@ def settings_of(request: Request, planned: int, trace: Trace) -> Settings:
         schedule_strength=request.schedule_strength,
         scheduler=_name(meta, "scheduler"),
         pipeline=_name(meta, "pipeline"),
+        weights=request.present_weights,
     )
 
 
@@ -46,12 +48,23 @@ def recorded_settings(trace: Trace) -> Settings:
         schedule_strength=float(meta.get("schedule_strength", 60.0)),
         scheduler=_name(meta, "scheduler"),
         pipeline=_name(meta, "pipeline"),
+        weights=_weights(meta),
     )
 
 
 def _name(meta: dict[str, Any], key: str) -> str:
     value = meta.get(key, "")
     return str(value.get("class", "")) if isinstance(value, dict) else str(value)
+
+
+def _weights(meta: dict[str, Any]) -> dict[str, float | None]:
+    """What of a trace's interventions can be said as the weights of words: those in force over the whole run."""
+    found: dict[str, float | None] = {}
+    for told in meta.get("interventions") or []:
+        word, steps = told.get("word"), told.get("steps")
+        if told.get("kind") in ("weight", "drop") and isinstance(word, str) and steps in (None, [0, None]):
+            found[word.lower()] = told.get("factor")
+    return found
 
 
 def views_of(trace: Trace) -> list[View]:
@@ -64,6 +77,21 @@ def maps_of(trace: Trace, step: int) -> NDArray[np.float32]:
     if not trace.layers:
         return np.empty((len(trace.words), 0, 0), dtype=np.float32)
     return trace.heat_maps(step=step)
+
+
+def told_of(run: str, trace: Trace, unknown: Collection[str], meter: str | None) -> Told:
+    """A whole recorded run; decodes the pictures that ``trace`` does not hold yet."""
+    views = views_of(trace)
+    predictions = trace.frames("prediction") if "prediction" in views else None
+    noisy = trace.frames("latents") if "latents" in views else None
+    size = (0, 0) if predictions is None else (predictions.shape[1], predictions.shape[2])
+    steps: dict[int, Message] = {}
+    for index, step in enumerate(trace.steps):
+        prediction = None if predictions is None else predictions[index]
+        shot = Shot(step, prediction, None if noisy is None else noisy[index], exact=True)
+        steps[index] = step_message(run, trace, shot, 0.0)
+    begun = run_message(run, trace, recorded_settings(trace), unknown, size, views, meter)
+    return Told(begun, steps, None, protocol.end_message(run, "done", len(steps), 0.0))
 
 
 def run_message(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import traitlets as t
@@ -13,6 +13,7 @@ MAX_TEXT = 10_000
 MAX_SEED = 2**53 - 1  # the largest whole number that a page keeps exactly
 MAX_CONCEPTS = 256
 MAX_CONCEPT = 80
+MAX_WEIGHT = 100
 
 
 def _refuse(trait: t.TraitType[Any, Any], value: object, works: str) -> t.TraitError:
@@ -110,6 +111,30 @@ class Concepts(t.TraitType[list[str], Any]):
         if len(found) > MAX_CONCEPTS:
             raise t.TraitError(f"{self.name} must be at most {MAX_CONCEPTS} texts; got {len(found)}")
         return list(found)
+
+
+class Weights(t.TraitType[dict[str, float | None], Any]):
+    """Factors of words by their text, kept in lower case; None leaves a word out."""
+
+    def make_dynamic_default(self) -> dict[str, float | None]:
+        return {}
+
+    def validate(self, obj: Any, value: Any) -> dict[str, float | None]:
+        works = f'a dict of words and factors from -{MAX_WEIGHT} to {MAX_WEIGHT}, such as {{"red": 1.5, "blue": None}}'
+        if not isinstance(value, Mapping):
+            raise _refuse(self, value, works)
+        found: dict[str, float | None] = {}
+        for word, factor in cast(Mapping[object, Any], value).items():
+            if not isinstance(word, str) or not word.strip() or len(word) > MAX_CONCEPT:
+                raise _refuse(self, value, works)
+            try:
+                number = math.nan if isinstance(factor, bool | str | bytes) else float(0 if factor is None else factor)
+            except (TypeError, ValueError, OverflowError):
+                number = math.nan
+            if not abs(number) <= MAX_WEIGHT:
+                raise _refuse(self, value, works)
+            found[" ".join(word.lower().split())] = None if factor is None else number
+        return found
 
 
 class Indices(t.TraitType[list[int], Any]):

@@ -13,7 +13,7 @@ import json
 import math
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -114,6 +114,7 @@ class Settings:
     schedule_strength: float
     scheduler: str
     pipeline: str
+    weights: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
 
 
 def run_message(
@@ -146,6 +147,7 @@ def run_message(
             "scheduler": settings.scheduler,
             "schedule": settings.schedule,
             "schedule_strength": settings.schedule_strength,
+            "weights": dict(settings.weights),
             "pipeline": settings.pipeline,
             "words": [
                 {

@@ -6,6 +6,7 @@ The only part of the widget that touches torch. It runs in the session's worker 
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,15 @@ class Request:
     guidance_scale: float = 7.5
     schedule: Literal["uniform", "early", "late"] = "uniform"
     schedule_strength: float = 60.0
+    weights: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def present_weights(self) -> dict[str, float | None]:
+        """The weights of words that the prompt has; others wait for a prompt that has them."""
+        found = {
+            word: re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self.prompt, re.IGNORECASE) for word in self.weights
+        }
+        return {word: self.weights[word] for word, match in found.items() if match}
 
 
 @dataclass
@@ -143,6 +153,7 @@ def sample(
     """
     import torch
 
+    from diffvis_widget import intervene
     from diffvis_widget.schedule import pipeline_arguments
     from diffvis_widget.tracer import Tracer, private_copy
 
@@ -163,6 +174,10 @@ def sample(
     optional = {"negative_prompt": request.negative_prompt or None, "guidance_scale": request.guidance_scale}
     call |= {name: value for name, value in optional.items() if name in takes}
     # Grad mode does not cross threads, so the worker sets its own.
-    with torch.no_grad(), Tracer(own, keep=keep, on_step=finished) as tracer:
+    interventions = [
+        intervene.drop(word) if factor is None else intervene.weight(word, factor)
+        for word, factor in request.present_weights.items()
+    ]
+    with torch.no_grad(), Tracer(own, keep=keep, on_step=finished, interventions=interventions) as tracer:
         own(prompt=request.prompt, **call)
     return tracer.traces[0]

@@ -70,6 +70,7 @@ class Session:
         self._latest: Run | None = None  # the last run that ended, whatever way
         self._finished: Run | None = None  # the run that is shown
         self._again: Run | None = None  # a kept run that is to be shown again
+        self._to_compare: Trace | None = None  # a recorded run that is to be laid beside
         self.history = History()
         self._load = self._recorded is None and self._pipe is None
         self._closed = False
@@ -167,6 +168,21 @@ class Session:
             self._again = run
             self._changed.notify_all()
 
+    def compare(self, trace: Trace | None) -> None:
+        """Lay a recorded run beside the one that is shown; None takes it away. Returns at once.
+
+        Raises:
+            RuntimeError: the widget is closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("this widget is closed: make a new DiffVis")
+            self._to_compare = trace
+            if trace is None:
+                self.history.put_beside(None)
+                self._show(_beside="")
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Stop what goes on and end the threads. Returns at once."""
         with self._changed:
@@ -190,7 +206,7 @@ class Session:
         if self._closed:
             return False
         showing = self._recorded is not None and self._finished is None
-        asked = self._wanted is not None or self._again is not None
+        asked = self._wanted is not None or self._again is not None or self._to_compare is not None
         return self._load or showing or asked or self._active is not None
 
     # -- the worker --------------------------------------------------------------------------------------------------
@@ -217,6 +233,9 @@ class Session:
                 if self._again is not None and self._active is None:
                     run = self._again
                     return lambda: self._show_again(run)
+                if self._to_compare is not None and self._active is None:
+                    trace = self._to_compare
+                    return lambda: self._lay_beside(trace)
                 if self._finished is not None and self._finished.inexact and self._active is None:
                     run = self._finished
                     return lambda: self._decode_in_idle_time(run)
@@ -423,6 +442,20 @@ class Session:
             self._changed.notify_all()
         if not complete:
             self.teller.scorer.afterwards(lambda: self._save_again(run))
+
+    def _lay_beside(self, trace: Trace) -> None:
+        run = Run(None, trace=trace, state="done")
+        shown: dict[str, Any] = {"_beside": run.id}
+        try:
+            run.told = encode.told_of(run.id, trace, self._unknown(trace.prompt), self.teller.scorer.label)
+            self.history.put_beside(run)
+        except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost
+            shown = {"_notice": f"The run to compare with cannot be shown: {cause}"}
+        with self._changed:
+            if self._to_compare is trace:
+                self._to_compare = None
+                self._show(**shown)
+            self._changed.notify_all()
 
     def _show_recorded(self, trace: Trace) -> None:
         run, complete = Run(None, trace=trace, state="done"), True

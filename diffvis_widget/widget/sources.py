@@ -41,6 +41,8 @@ def traits_of(trace: Trace) -> dict[str, Any]:
     """The traits that a widget has which shows ``trace``."""
     settings = recorded_settings(trace)
     found: dict[str, Any] = {"prompt": settings.prompt[: fields.MAX_TEXT], "steps": min(max(settings.steps, 1), 1000)}
+    if settings.weights:
+        found["weights"] = settings.weights
     if settings.negative_prompt:
         found["negative_prompt"] = settings.negative_prompt[: fields.MAX_TEXT]
     if settings.seed is not None and 0 <= settings.seed <= fields.MAX_SEED:

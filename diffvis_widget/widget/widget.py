@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
 # What the page may set; the other traits tell it how things stand.
-SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength")
+SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
 FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
 STATES = ("idle", "loading", "queued", "running", "stopping", "stopped", "done", "failed")
 
@@ -58,6 +58,7 @@ class DiffVis(anywidget.AnyWidget):
         prompt: the text to paint. A prompt given here, the empty one too, starts the run.
         concepts: words for the concept meters.
         seed: of the initial noise, 0 to 2**53 - 1.
+        compare: a Trace, laid beside the run that is shown, as ``compare()`` does.
         meter: the ConceptMeter that scores; by default the scenes CLIP for the scenes model and none for others.
         **arguments: any other trait (steps=, guidance_scale=, schedule=, ...); the rest goes to the pipeline's call
             (height=, image=, ...).
@@ -81,6 +82,7 @@ class DiffVis(anywidget.AnyWidget):
     guidance_scale = fields.Real(7.5, 0, 1000, "7.5").tag(sync=True)
     schedule = fields.Choice(["uniform", "early", "late"]).tag(sync=True)
     schedule_strength = fields.Real(60.0, 0, 100_000, "60").tag(sync=True)
+    weights = fields.Weights().tag(sync=True)
     concepts = fields.Concepts().tag(sync=True)
     step = fields.Whole(0, 0, 100_000, "0").tag(sync=True)
     selected = fields.Indices().tag(sync=True)
@@ -89,6 +91,7 @@ class DiffVis(anywidget.AnyWidget):
     progress = fields.Real(0.0, 0, 1, "0.5").tag(sync=True)
     error = t.Unicode("").tag(sync=True)
     _notice = t.Unicode("").tag(sync=True)
+    _beside = t.Unicode("").tag(sync=True)
     _can_run = t.Bool(True).tag(sync=True)
     _snapshot = t.Bytes(b"").tag(sync=True)
 
@@ -99,12 +102,14 @@ class DiffVis(anywidget.AnyWidget):
         concepts: Sequence[str] = (),
         seed: int = 0,
         *,
+        compare: Trace | None = None,
         meter: ConceptMeter | None = None,
         **arguments: Any,
     ) -> None:
         traits = {name: arguments.pop(name) for name in FROM_PAGE if name in arguments}
         if prompt is not None:
             traits["prompt"] = prompt
+        _check_compare(compare)
         recorded = check_source(pipe, arguments)
         if recorded is not None:
             if prompt is not None:
@@ -120,6 +125,8 @@ class DiffVis(anywidget.AnyWidget):
         self.on_msg(self._on_page)
         kernel.let_page_choose_thread(self.comm)
         kernel.stop_earlier_runs_of_this_cell(self, self._session.stop)
+        if compare is not None:
+            self.compare(compare)
         if prompt is not None:
             self.run()
 
@@ -196,6 +203,18 @@ class DiffVis(anywidget.AnyWidget):
         if run is None:
             raise ValueError("show takes a trace of widget.history; DiffVis(trace) shows any other")
         self._show_run(run)
+
+    def compare(self, trace: Trace | None) -> None:
+        """Lay a recorded run beside the one that is shown, as A beside B; None takes it away again. Returns at once.
+
+        ``dv.compare(a, b)`` gives the numbers that the page shows of the two.
+
+        Raises:
+            TypeError: ``trace`` is no Trace.
+            RuntimeError: the widget is closed.
+        """
+        _check_compare(trace)
+        self._session.compare(trace)
 
     def follow(self, pipe: Any) -> Follower:
         """Show one call of ``pipe`` that the notebook's own code makes: what ``dv.Tracer(pipe, view=widget)`` uses.
@@ -309,6 +328,13 @@ class DiffVis(anywidget.AnyWidget):
     def _on_step(self, change: Any) -> None:
         if hasattr(self, "_session"):
             self._session.focus = change["new"]
+
+
+def _check_compare(trace: Any) -> None:
+    from diffvis_widget.traces import Trace
+
+    if trace is not None and not isinstance(trace, Trace):
+        raise TypeError(f"compare takes a Trace, as dv.trace and dv.open_trace give it; got {fields.shorten(trace)}")
 
 
 def _sender(widget: DiffVis) -> Callable[[dict[str, Any], Sequence[bytes]], None]:

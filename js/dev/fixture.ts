@@ -21,6 +21,8 @@ export interface Fixture {
   readonly steps: number;
   readonly size: number;
   readonly grid: number;
+  /** The colour of the square. */
+  readonly square?: string;
 }
 
 const CIRCLE = [0.5, 0.3] as const;
@@ -41,6 +43,19 @@ export const SCENE: Fixture = {
   steps: 30,
   size: 96,
   grid: 12,
+};
+
+/** The same scene with another word in the prompt. */
+export const EDITED: Fixture = {
+  ...SCENE,
+  prompt: "a red circle above a small green square",
+  words: [
+    ...SCENE.words.slice(0, 5),
+    { text: "small", spot: [...SQUARE, 0.2, 0.05] },
+    { text: "green", spot: [...SQUARE, 0.15, 0.12] },
+    ...SCENE.words.slice(6),
+  ],
+  square: "#3a9b57",
 };
 
 export const LONG: Fixture = {
@@ -126,13 +141,13 @@ function random(seed: number): () => number {
   };
 }
 
-const clean = (size: number, blur: number): OffscreenCanvas => {
+const clean = (size: number, blur: number, square = "#3d6fd1"): OffscreenCanvas => {
   const canvas = new OffscreenCanvas(size, size);
   const c = canvas.getContext("2d") as OffscreenCanvasRenderingContext2D;
   c.fillStyle = "#f2ece1";
   c.fillRect(0, 0, size, size);
   c.filter = blur > 0.2 ? `blur(${blur}px)` : "none";
-  c.fillStyle = "#3d6fd1";
+  c.fillStyle = square;
   c.beginPath();
   c.roundRect(size * 0.34, size * 0.56, size * 0.32, size * 0.32, size * 0.02);
   c.fill();
@@ -146,7 +161,7 @@ const clean = (size: number, blur: number): OffscreenCanvas => {
 async function frame(fixture: Fixture, step: number, noisy: boolean): Promise<Uint8Array> {
   const { size, steps } = fixture;
   const t = (step + 1) / steps;
-  const canvas = clean(size, noisy ? 0 : (1 - t) ** 1.6 * size * 0.22);
+  const canvas = clean(size, noisy ? 0 : (1 - t) ** 1.6 * size * 0.22, fixture.square);
   const c = canvas.getContext("2d") as OffscreenCanvasRenderingContext2D;
   const next = random(7);
   const strength = noisy ? Math.sqrt(1 - t * t) : 0.12 * (1 - t) ** 2;

@@ -2,10 +2,10 @@
 // ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large|short|unmapped|encoders &step=12 &shadow
 
 import type { Host, TraitName, Traits } from "../src/core/host";
-import type { Message, PageMessage } from "../src/core/protocol";
-import { views } from "../src/more";
+import { type Message, type PageMessage, pack } from "../src/core/protocol";
+import { more } from "../src/more";
 import { mount } from "../src/views/mount";
-import { ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, SHORT, UNMAPPED } from "./fixture";
+import { EDITED, ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, SHORT, UNMAPPED } from "./fixture";
 
 class MadeUpKernel implements Host {
   readonly signal = new AbortController().signal;
@@ -17,6 +17,7 @@ class MadeUpKernel implements Host {
   #messages: ((content: unknown, buffers: readonly ArrayBufferView[]) => void)[] = [];
   #connections: ((connected: boolean) => void)[] = [];
   #fixture: Fixture;
+  readonly #played: { readonly id: string; readonly fixture: Fixture; readonly messages: Message[] }[] = [];
 
   constructor(fixture: Fixture) {
     this.#fixture = fixture;
@@ -57,10 +58,64 @@ class MadeUpKernel implements Host {
       void this.play(60);
     }
     if (message.type === "layers") this.deliver(layersOf(this.#fixture, message));
+    if (message.type === "runs") this.#tellRuns(message.id);
+    if (message.type === "packed") {
+      const found = this.#played.find(({ id }) => id === message.run);
+      this.deliver({ content: { type: "packed", id: message.id }, buffers: [pack(found?.messages ?? [])] });
+    }
+    if (message.type === "compare") this.#tellNumbers(message.id);
     if (message.type === "stop") {
       this.#run++;
       setTimeout(() => this.write({ status: "stopped" }), 60);
     }
+  }
+
+  #tellRuns(id: number): void {
+    const runs = this.#played.map(({ id: run, fixture }, i) => ({
+      run,
+      prompt: fixture.prompt,
+      seed: 7,
+      steps: fixture.steps,
+      guidance_scale: 7.5,
+      schedule: i ? "early" : "uniform",
+      schedule_strength: 60,
+      weights: i ? { red: 1.5, above: null } : {},
+      state: "done",
+      finished: fixture.steps,
+      picture: true,
+    }));
+    const last = ({ messages, fixture }: { messages: Message[]; fixture: Fixture }) =>
+      messages.findLast(({ content }) => (content as { index?: number }).index === fixture.steps - 1);
+    const buffers = this.#played.map((played) => last(played)?.buffers[0] as Uint8Array);
+    this.deliver({ content: { type: "runs", id, most: 8, runs }, buffers });
+  }
+
+  #tellNumbers(id: number): void {
+    const steps = SCENE.steps;
+    const words = EDITED.words.map((_, i) => {
+      const change = i === 5 ? "added" : i === 6 ? "replaced" : "same";
+      return { a: i === 5 ? null : i < 5 ? i + 1 : i, b: i + 1, change };
+    });
+    const distance = Array.from({ length: steps }, (_, i) => 0.9 / (1 + Math.exp((14 - i) / 2)) + 0.03);
+    const maps = distance.map((far) =>
+      words.map(({ change }, i) => (change === "added" ? null : far * (0.1 + 0.1 * i))),
+    );
+    const parted = distance.findIndex((far) => far > 0.2);
+    this.deliver({
+      content: {
+        type: "compare",
+        id,
+        align: "index",
+        steps: distance.map((_, i) => [i, i]),
+        words,
+        distance,
+        threshold: 0.2,
+        parted,
+        maps,
+        image_difference: 0.1,
+      },
+      buffers: [],
+    });
   }
 
   onChange(name: TraitName, callback: () => void): void {
@@ -76,6 +131,12 @@ class MadeUpKernel implements Host {
     callback(true);
   }
 
+  /** Another prompt for the next run. */
+  edit(fixture: Fixture): void {
+    this.#fixture = fixture;
+    this.write({ prompt: fixture.prompt });
+  }
+
   connect(connected: boolean): void {
     for (const tell of this.#connections) tell(connected);
   }
@@ -89,6 +150,7 @@ class MadeUpKernel implements Host {
     const run = ++this.#run;
     this.write({ status: "running" });
     const messages = await record(this.#fixture, `run-${run}`);
+    this.#played.push({ id: `run-${run}`, fixture: this.#fixture, messages });
     for (const message of messages) {
       const { type, index } = message.content as { type: string; index?: number };
       if (run !== this.#run) return;
@@ -128,10 +190,15 @@ if (query.has("shadow")) {
   place = document.createElement("div");
   shadow.append(...styles, place);
 }
-mount(kernel, place, views);
+mount(kernel, place, more);
 if (state === "done" || state === "gone") await kernel.play(0);
 if (state === "live") await kernel.play(80);
 if (state === "running" || state === "failed" || state === "stopped") await kernel.play(0, until);
+if (state === "edited") {
+  await kernel.play(0);
+  kernel.edit(EDITED);
+  await kernel.play(0);
+}
 if (state === "queued") kernel.write({ status: "queued", _notice: "Queued: another run is using this model" });
 if (state === "stopped") kernel.write({ status: "stopped" });
 if (state === "gone") kernel.connect(false);

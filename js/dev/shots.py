@@ -46,6 +46,30 @@ def focused(page: Page) -> None:
     page.get_by_role("button", name="By focus").click()
 
 
+def opened(name: str):
+    return lambda page: page.get_by_test_id(name).click()
+
+
+def swiped(page: Page) -> None:
+    page.get_by_test_id("compare").click()
+    page.get_by_role("button", name="Swipe").click()
+
+
+def differing(page: Page) -> None:
+    page.get_by_test_id("compare").click()
+    page.get_by_role("button", name="Difference").click()
+
+
+def pinned(page: Page) -> None:
+    page.get_by_test_id("layers").click()
+    page.locator(".dv-layers .dv-tile").nth(5).click(modifiers=["Shift"])
+    page.locator(".dv-layers .dv-tile").nth(2).click(modifiers=["Shift"])
+
+
+def weighed(page: Page) -> None:
+    page.evaluate("kernel.write({weights: {red: 1.5, above: null, circle: 0.4}})")
+
+
 def place(page: Page) -> None:
     box = page.get_by_test_id("stage").locator("canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.2)
@@ -85,6 +109,14 @@ VIEWS = {
     "place": ("state=done&step=14", place),
     "layers": ("state=done&step=20&selected=3", layers),
     "focused": ("state=done&step=20&selected=3", focused),
+    "pinned": ("state=done&step=20&selected=3", pinned),
+    "weighed": ("state=edited&step=20", weighed),
+    "compare": ("state=edited&step=20", opened("compare")),
+    "compared": ("state=edited&step=16&selected=3", opened("compare")),
+    "swiped": ("state=edited&step=20", swiped),
+    "differing": ("state=edited&step=20", differing),
+    "runs": ("state=edited", opened("runs")),
+    "tables": ("state=done&step=12", opened("tables")),
     "edit": ("state=done", edit),
     "failed": ("state=failed&until=5", None),
     "stopped": ("state=stopped&until=9", None),

@@ -1,7 +1,7 @@
 // The anywidget adapter: an anywidget model as a Host, and the life of a view. Nothing else knows the notebook.
 
 import type { Host, TraitName, Traits } from "./core/host";
-import type { Views } from "./core/more";
+import type { Bundle } from "./core/more";
 import type { PageMessage } from "./core/protocol";
 import * as shared from "./shared";
 import { mount } from "./views/mount";
@@ -73,12 +73,12 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   };
 }
 
-/** The views in a script that was built apart: a module whose default export takes the core and gives them. */
-async function load(script: Uint8Array): Promise<Views> {
+/** What is in a script that was built apart: a module whose default export takes the core and gives a bundle. */
+async function load(script: Uint8Array): Promise<Bundle> {
   const url = URL.createObjectURL(new Blob([script as Uint8Array<ArrayBuffer>], { type: "text/javascript" }));
   try {
     const { default: make } = await import(/* @vite-ignore */ url);
-    return make(shared).views;
+    return make(shared).more;
   } finally {
     URL.revokeObjectURL(url);
   }

@@ -3,7 +3,7 @@
 
 import "./setup";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { views } from "../src/more";
+import { more } from "../src/more";
 import { shortName } from "../src/more/layers";
 import { mount } from "../src/views/mount";
 import { runContent, stepBuffers, stepContent, TestHost } from "./host";
@@ -36,7 +36,7 @@ beforeEach(async () => {
   host = new TestHost({ prompt: "a red weathervane lost", status: "done", _can_run: true, steps: 4 });
   cell = document.createElement("div");
   document.body.append(cell);
-  mount(host, cell, views);
+  mount(host, cell, more);
   host.deliver(runContent("r1", 0, { layers: [{}, {}] }));
   for (let i = 0; i < 4; i++) host.deliver(stepContent(i), stepBuffers());
   await settled();

@@ -4,7 +4,7 @@
 import "./setup";
 import { afterEach, expect, it, vi } from "vitest";
 import type { Load } from "../src/core/more";
-import { views } from "../src/more";
+import { more } from "../src/more";
 import { mount } from "../src/views/mount";
 import { PROMPT, runContent, stepBuffers, stepContent, TestHost } from "./host";
 
@@ -13,13 +13,14 @@ let cell: HTMLElement;
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 const button = () => cell.querySelector<HTMLElement>('[data-testid="layers"]');
-const load = vi.fn<Load>(async () => views);
+const asked = () => host.sent.filter((message) => message.type === "more") as { id?: number }[];
+const load = vi.fn<Load>(async () => more);
 
-async function open(more?: Load | typeof views): Promise<void> {
+async function open(given?: Load | typeof more): Promise<void> {
   host = new TestHost({ prompt: PROMPT, status: "done", _can_run: true, steps: 4 });
   cell = document.createElement("div");
   document.body.append(cell);
-  mount(host, cell, more);
+  mount(host, cell, given);
   host.deliver(runContent("r1", 0, { layers: [{}] }));
   host.deliver(stepContent(0), stepBuffers());
   await settled();
@@ -38,13 +39,13 @@ afterEach(() => {
 
 it("are asked for once, when the first of them is opened", async () => {
   await open(load);
-  expect(host.of("more")).toEqual([]);
+  expect(asked()).toEqual([]);
   await toggle();
   await toggle();
   await toggle();
-  expect(host.of("more")).toHaveLength(1);
+  expect(asked()).toHaveLength(1);
   expect(cell.querySelector(".dv-more")?.textContent).toContain("Opening");
-  host.deliver({ type: "more", seq: 9, id: host.of("more")[0]?.id, style: ".dv b{}" }, [new Uint8Array([1, 2])]);
+  host.deliver({ type: "more", seq: 9, id: asked()[0]?.id, style: ".dv b{}" }, [new Uint8Array([1, 2])]);
   await settled();
   expect(load).toHaveBeenCalledExactlyOnceWith(new Uint8Array([1, 2]));
   expect(cell.querySelector(".dv-layers")).not.toBeNull();
@@ -53,16 +54,24 @@ it("are asked for once, when the first of them is opened", async () => {
   expect(cell.querySelector(".dv-layers")).toBeNull();
 });
 
+it("are asked for when somebody first points at the widget", async () => {
+  await open(load);
+  expect(asked()).toEqual([]);
+  for (let i = 0; i < 3; i++)
+    cell.querySelector(".dv-time")?.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+  expect(asked()).toHaveLength(1);
+});
+
 it("say why they cannot be opened, and are asked for again", async () => {
   await open(load);
   await toggle();
-  host.deliver({ type: "error", run: null, seq: 9, id: host.of("more")[0]?.id, message: "it is not built" });
+  host.deliver({ type: "error", run: null, seq: 9, id: asked()[0]?.id, message: "it is not built" });
   await settled();
   expect(cell.querySelector(".dv-more")?.textContent).toContain("it is not built");
   load.mockRejectedValueOnce(new Error("the page forbids scripts"));
   await toggle();
   await toggle();
-  host.deliver({ type: "more", seq: 10, id: host.of("more").at(-1)?.id, style: "" }, [new Uint8Array(1)]);
+  host.deliver({ type: "more", seq: 10, id: asked().at(-1)?.id, style: "" }, [new Uint8Array(1)]);
   await settled();
   expect(cell.querySelector(".dv-more")?.textContent).toContain("the page forbids scripts");
 });
@@ -77,7 +86,7 @@ it("are asked for again by a page whose kernel went away before it answered", as
   await settled();
   await toggle();
   await toggle();
-  expect(host.of("more")).toHaveLength(2);
+  expect(asked()).toHaveLength(2);
 });
 
 it("have no button where they cannot be had: no kernel to ask, or nothing given", async () => {
@@ -92,7 +101,7 @@ it("have no button where they cannot be had: no kernel to ask, or nothing given"
 });
 
 it("stay open when the kernel goes, and say what is missing", async () => {
-  await open(views);
+  await open(more);
   await toggle();
   host.connect(false);
   await settled();

@@ -34,14 +34,15 @@ HOST = """async ([source, traits, snapshot, alive, more]) => {
         send(content) {
             if (!window.alive) throw new Error('no kernel');
             window.sent.push(content);
-            const { type, id } = content;
-            if (type === 'more') setTimeout(() => window.deliver({ type, id, seq: 70, style: more[1] }, [more[0]]));
+            const answer = window.answers[content.type];
+            if (answer) setTimeout(() => window.deliver({ ...content, seq: 70, ...answer[0] }, answer[1]));
         },
         on: (name, call) => listeners.push([name, call]),
         off: (name, call) => listeners.splice(listeners.findIndex(([n, c]) => n === name && c === call), 1),
     };
     if (snapshot) traits._snapshot = new DataView(bytes(snapshot).buffer);
-    Object.assign(window, { alive, model, traits, listeners, sent: [] });
+    const answers = { more: [{ style: more[1] }, [more[0]]] };
+    Object.assign(window, { alive, model, traits, listeners, sent: [], answers });
     window.deliver = (content, buffers) =>
         emit('msg:custom', content, buffers.map((b) => new DataView(bytes(b).buffer)));
     const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
@@ -76,6 +77,15 @@ class Bare:
         """Send messages as a kernel does, one after the other."""
         sent = [(m.content, [base64.b64encode(buffer).decode() for buffer in m.buffers]) for m in messages]
         self.page.evaluate("(all) => { for (const [content, buffers] of all) window.deliver(content, buffers); }", sent)
+
+    def answer(self, message: Message) -> None:
+        """From now on answer questions of this message's type with it."""
+        told = [message.content, [base64.b64encode(buffer).decode() for buffer in message.buffers]]
+        self.page.evaluate("([type, told]) => { window.answers[type] = told; }", [message.content["type"], told])
+
+    def sent(self, kind: str) -> list[dict[str, Any]]:
+        """The messages of one type that the page sent."""
+        return self.page.evaluate("(kind) => window.sent.filter((message) => message.type === kind)", kind)
 
     def set(self, **traits: Any) -> None:
         """Change traits as a kernel does."""
@@ -143,6 +153,7 @@ def a_run(
     finished: int | None = None,
     error: str | None = None,
     nan: bool = False,
+    run: str = "r1",
 ) -> list[Message]:
     """A whole run in the protocol's messages. A disc grows out of noise; each word looks at a spot of its own."""
     if words is None:
@@ -153,7 +164,7 @@ def a_run(
     pieces = [(word.text,) for word in words]
     messages = [
         protocol.run_message(
-            "r1", settings, words, pieces, (), (grid, grid), (size, size), layers, protocol.VIEWS, "a meter"
+            run, settings, words, pieces, (), (grid, grid), (size, size), layers, protocol.VIEWS, "a meter"
         )
     ]
     for index in range(finished):
@@ -170,15 +181,15 @@ def a_run(
         if nan:
             maps[:] = np.nan
         step = Step(index, float("nan") if nan else 999.0 * (1 - part), 1.0)
-        messages.append(protocol.step_message("r1", step, maps, images, (0, 1), True, 0.1 * index))
+        messages.append(protocol.step_message(run, step, maps, images, (0, 1), True, 0.1 * index))
     if concepts and finished:
         rise = np.linspace(0.1, 0.3, finished, dtype=np.float32)[:, None] * np.ones(len(concepts), dtype=np.float32)
         cosine = np.full_like(rise, np.nan) if nan else rise
         null = np.tile(np.array([0.1, 0.2], dtype=np.float32), (finished, 1))
         share = np.full_like(cosine, 1 / len(concepts)) if len(concepts) > 1 else None
         emergence = np.full(len(concepts), finished // 2, dtype=np.float32)
-        messages.append(Scores(list(concepts), cosine, null, share, emergence, "a meter").message("r1", 0))
-    messages.append(protocol.end_message("r1", state, finished, 1.0, error))
+        messages.append(Scores(list(concepts), cosine, null, share, emergence, "a meter").message(run, 0))
+    messages.append(protocol.end_message(run, state, finished, 1.0, error))
     return [message.stamped(seq) for seq, message in enumerate(messages)]
 
 

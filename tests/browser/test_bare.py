@@ -201,9 +201,6 @@ def test_keys_alone_reach_and_work_everything(browser: Browser) -> None:
 
 
 def test_views_that_open_on_request_come_once_and_work_in_two_widgets(browser: Browser) -> None:
-    def asked(kind: str) -> list[dict[str, Any]]:
-        return bare.page.evaluate("(kind) => window.sent.filter((message) => message.type === kind)", kind)
-
     with open_bare(browser, a_run()) as bare:
         until_drawn(bare)
         before = bare.page.evaluate("() => [Object.keys(window).length, document.head.children.length]")
@@ -213,13 +210,13 @@ def test_views_that_open_on_request_come_once_and_work_in_two_widgets(browser: B
             widget.get_by_test_id(f"chip-{number + 1}").click()
             widget.get_by_test_id("layers").click()
             expect(widget.get_by_role("heading", name=f"Layers of {word}")).to_be_visible()
-            assert [len(asked("more")), len(asked("layers"))] == [number + 1, number + 1]
+            assert [len(bare.sent("more")), len(bare.sent("layers"))] == [number + 1, number + 1]
         first.get_by_test_id("layers").click()
         expect(first.locator(".dv-layers")).to_have_count(0)
         expect(second.locator(".dv-layers")).to_have_count(1)
         first.get_by_test_id("layers").click()
         expect(first.locator(".dv-layers")).to_have_count(1)
-        assert len(asked("more")) == 2
+        assert len(bare.sent("more")) == 2
         bare.page.evaluate("() => { window.closeSecond(); delete window.closeSecond; }")
         assert bare.page.evaluate("() => [Object.keys(window).length, document.head.children.length]") == before
 

@@ -5,6 +5,9 @@ import type { PageMessage } from "./protocol";
 
 export type Status = "loading" | "idle" | "queued" | "running" | "stopping" | "stopped" | "done" | "failed";
 
+export type Schedule = "uniform" | "early" | "late";
+export type Weights = Readonly<Record<string, number | null>>;
+
 /** The traits of DiffVis that the page reads; the kernel owns them. */
 export interface Traits {
   prompt: string;
@@ -12,6 +15,10 @@ export interface Traits {
   seed: number;
   steps: number;
   guidance_scale: number;
+  schedule: Schedule;
+  schedule_strength: number;
+  /** Factors of words, by their text in lower case; null leaves a word out. */
+  weights: Weights;
   concepts: readonly string[];
   step: number;
   selected: readonly number[];
@@ -20,6 +27,8 @@ export interface Traits {
   error: string;
   _notice: string;
   _can_run: boolean;
+  /** The run that was given to be compared with. */
+  _beside: string;
   _snapshot: ArrayBufferView | null;
 }
 

@@ -23,6 +23,13 @@ export interface Lens {
   apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage;
 }
 
+export interface Mark {
+  readonly name: string;
+  readonly step: number;
+  /** What happens there: "... at step 3". */
+  readonly what: string;
+}
+
 export class Look {
   readonly step = signal(0);
   /** Live: the page moves to each new step as it arrives. */
@@ -41,6 +48,12 @@ export class Look {
   readonly region = signal<Region | null>(null);
   readonly probe = signal<Point | null>(null);
   readonly lens = signal<Lens | null>(null);
+  /** The word, in lower case, whose weight is being dragged. */
+  readonly weighed = signal<{ readonly word: string; readonly factor: number } | null>(null);
+  /** The run to compare with: its id. */
+  readonly against = signal("");
+  /** Marks under the film beside those of the concepts. */
+  readonly marks = signal<readonly Mark[]>([]);
 
   /** The words whose heat maps lie on the stage: the one under the pointer, else the chosen ones. */
   readonly words: ReadonlySignal<readonly number[]> = computed(() =>

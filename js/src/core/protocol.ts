@@ -119,7 +119,9 @@ export type KernelMessage =
 
 /** What the page asks, and gets one answer to. */
 export type Question =
-  | { readonly type: "more" }
+  | { readonly type: "more" | "runs" }
+  | { readonly type: "packed"; readonly run: string }
+  | { readonly type: "compare"; readonly a: string; readonly b: string }
   | { readonly type: "layers"; readonly run: string; readonly step: number; readonly word: number };
 
 export type PageMessage =
@@ -133,6 +135,7 @@ export type PageMessage =
       readonly guidance_scale?: number;
     }
   | (Question & { readonly id: number })
+  | { readonly type: "show"; readonly run: string }
   | { readonly type: "stop" };
 
 /** A message that does not keep to the protocol. */

@@ -15,6 +15,9 @@ const DEFAULTS: Traits = {
   seed: 0,
   steps: 30,
   guidance_scale: 7.5,
+  schedule: "uniform",
+  schedule_strength: 60,
+  weights: {},
   concepts: [],
   step: 0,
   selected: [],
@@ -23,6 +26,7 @@ const DEFAULTS: Traits = {
   error: "",
   _notice: "",
   _can_run: false,
+  _beside: "",
   _snapshot: null,
 };
 
@@ -104,6 +108,11 @@ export class Session {
       if (!this.busy.value) this.#asked.value = "queued";
     });
     this.#ask({ type: "run", ...settings });
+  }
+
+  /** Shows a run that the kernel keeps. */
+  show(run: string): void {
+    this.#ask({ type: "show", run });
   }
 
   stop(): void {

@@ -110,6 +110,8 @@ export class RunStore {
   readonly shown: ReadonlySignal<Run | null> = this.#shown;
   /** A run that has begun but has no step yet; until then the previous one stays, dimmed. */
   readonly coming: ReadonlySignal<Run | null> = this.#coming;
+  /** The run that was looked at before it. */
+  before: Run | null = null;
   /** The kernel's answer to a request that it could not carry out. */
   readonly refused: ReadonlySignal<string> = this.#refused;
 
@@ -166,6 +168,7 @@ export class RunStore {
 
   #show(run: Run): void {
     this.#coming.value = null;
+    this.before = this.#shown.value;
     this.#shown.value = run;
   }
 

@@ -40,6 +40,8 @@ export function LayerGrid({ context }: { readonly context: Context }) {
   const shown = sorted ? maps.toSorted((a, b) => (b.focus ?? -1) - (a.focus ?? -1)) : maps;
   const heads = Math.max(0, ...maps.map(({ head }) => (head ?? -1) + 1));
   const arrows = useArrows(shown.length);
+  const kept = layers.pinned.value.flatMap((key) => maps.find((one) => keyOf(one) === key) ?? []);
+  const keptArrows = useArrows(kept.length);
   const hint =
     word === undefined
       ? "Choose a word to see it layer by layer."
@@ -62,6 +64,26 @@ export function LayerGrid({ context }: { readonly context: Context }) {
         ) : null}
       </div>
       {hint ? <p class="dv-foot">{hint}</p> : null}
+      {kept.length > 0 ? (
+        <div
+          class="dv-tiles dv-pins"
+          role="toolbar"
+          aria-label="Maps kept on top"
+          data-arrows
+          onFocusIn={keptArrows.onFocusIn}
+          onKeyDown={keptArrows.onKeyDown}
+        >
+          {kept.map((one, position) => (
+            <LayerTile
+              key={keyOf(one)}
+              layers={layers}
+              one={one}
+              name={titleOf(one)}
+              tabIndex={keptArrows.tabIndex(position)}
+            />
+          ))}
+        </div>
+      ) : null}
       <div
         class="dv-tiles"
         role="toolbar"
@@ -106,9 +128,16 @@ function LayerTile({ layers, one, name, tabIndex }: TileProps) {
       aria-pressed={drilled.value === key}
       style={{ "--mark": "var(--data)" }}
       tabIndex={tabIndex}
-      title={`${one.layer}, ${maps.height} x ${maps.width}, ${one.head === null ? "mean over heads" : `head ${one.head + 1}`}`}
-      onClick={() => {
-        drilled.value = drilled.value === key ? null : key;
+      title={`${one.layer}, ${maps.height} x ${maps.width}, ${one.head === null ? "mean over heads" : `head ${one.head + 1}`} (Shift-click keeps it on top)`}
+      onKeyDown={(event) => {
+        // Browsers make a click of Enter, but one without Shift.
+        if (event.key !== "Enter" || !event.shiftKey) return;
+        layers.pin(key);
+        event.preventDefault();
+      }}
+      onClick={(event) => {
+        if (event.shiftKey) layers.pin(key);
+        else drilled.value = drilled.value === key ? null : key;
       }}
     >
       <span class="dv-map" aria-hidden="true">

@@ -1,6 +1,17 @@
-// The views that open on request, by the names of their buttons.
+// What the kernel sends when somebody turns to the widget: views by the names of their buttons, and what needs no view.
 
-import type { Views } from "../core/more";
+import type { Bundle } from "../core/more";
+import { Compare } from "./Compare";
 import { LayerGrid } from "./LayerGrid";
+import { orderMeters } from "./order";
+import { RunList } from "./RunList";
+import { Tables } from "./Tables";
+import { weighChips } from "./weigh";
 
-export const views: Views = { layers: LayerGrid };
+export const more: Bundle = {
+  views: { layers: LayerGrid, compare: Compare, runs: RunList, tables: Tables },
+  install(context, root, signal) {
+    weighChips(context, root, signal);
+    orderMeters(context, root, signal);
+  },
+};

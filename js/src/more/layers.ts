@@ -64,6 +64,8 @@ const LOST_MS = 4000;
 export class Layers implements Lens {
   /** The map of the matrix that lies on the stage in place of the mean: its layer and head. */
   readonly drilled = signal<string | null>(null);
+  /** The maps that are kept on top, whatever word and step they are of. */
+  readonly pinned = signal<readonly string[]>([]);
   readonly answer = signal<LayerMaps | null>(null);
   /** Why there is no answer. */
   readonly problem = signal("");
@@ -106,6 +108,11 @@ export class Layers implements Lens {
     this.problem.value = problem;
     this.#known = key;
     if (this.#asked.peek()?.key === key) this.#asked.value = null;
+  }
+
+  pin(key: string): void {
+    const pinned = this.pinned.value;
+    this.pinned.value = pinned.includes(key) ? pinned.filter((other) => other !== key) : [...pinned, key];
   }
 
   /** The name of the drilled map. */

@@ -5,7 +5,7 @@ import { Fragment } from "preact";
 import { css, hue } from "../core/colormap";
 import type { Word } from "../core/protocol";
 import type { Run } from "../core/store";
-import { byEncoder } from "../core/words";
+import { align, byEncoder } from "../core/words";
 import { useArrows } from "./arrows";
 import { Button } from "./Button";
 import type { Context } from "./context";
@@ -25,7 +25,15 @@ export function PlainChips({ words }: { readonly words: readonly string[] }) {
 }
 
 export function Chips({ context, run }: { readonly context: Context; readonly run: Run }) {
-  const { look } = context.session;
+  const { look, store } = context.session;
+  const before = store.before?.info.words.map(({ text }) => text);
+  const stayed = new Set(
+    before &&
+      align(
+        before,
+        run.info.words.map(({ text }) => text),
+      ).map(([, index]) => index),
+  );
   const isExtra = (word: Word) => word.kind !== "word" && word.kind !== "truncated";
   const extra = run.info.words.filter(isExtra).length;
   const shown = byEncoder(run.info.words, (word) => look.special.value || !isExtra(word));
@@ -51,6 +59,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
             word={word}
             index={index}
             fixed={isFixed(word)}
+            changed={before !== undefined && word.kind === "word" && !stayed.has(index)}
             tabIndex={isFixed(word) ? -1 : arrows.tabIndex(stop++)}
           />
         </Fragment>
@@ -92,11 +101,15 @@ export function colourOf(pinned: readonly number[], index: number): string | und
   return pinned.length === 1 ? "var(--data)" : css(hue(position));
 }
 
+const WEIGH = "Drag up or down to strengthen or weaken it (Alt+Up, Alt+Down); Alt-click leaves it out";
+
 interface ChipProps {
   readonly context: Context;
   readonly word: Word;
   readonly index: number;
   readonly fixed: boolean;
+  /** The run before did not have it. */
+  readonly changed: boolean;
   readonly tabIndex: 0 | -1;
 }
 
@@ -109,8 +122,13 @@ function explain(word: Word): string | undefined {
   return undefined;
 }
 
-function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
-  const { look } = context.session;
+function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
+  const { session } = context;
+  const { look } = session;
+  const key = word.text.toLowerCase();
+  const dragged = look.weighed.value;
+  const weights = session.traits.weights.value;
+  const factor = dragged?.word === key ? dragged.factor : key in weights ? (weights[key] ?? null) : 1;
   const open = useSignal(false);
   const pinned = look.pinned.value;
   const chosen = pinned.includes(index);
@@ -118,15 +136,17 @@ function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
   const pieces = word.pieces.map((piece) => piece.replace(/<\/w>$/, "")).filter((piece) => piece !== "");
   const divided = word.kind === "word" && pieces.length > 1;
   const colour = colourOf(pinned, index);
+  const weighed = word.kind === "word" && factor !== 1;
   return (
     <span
       class="dv-chip"
+      data-changed={changed || undefined}
       data-kind={word.kind}
       data-unknown={word.unknown || undefined}
       data-chosen={chosen || undefined}
       data-hovered={look.hovered.value === index || undefined}
       style={colour ? { "--mark": colour } : undefined}
-      title={explain(word)}
+      title={explain(word) ?? (fixed || word.kind !== "word" ? undefined : WEIGH)}
     >
       <Button
         class="dv-chip-text"
@@ -143,13 +163,17 @@ function Chip({ context, word, index, fixed, tabIndex }: ChipProps) {
               {piece}
             </span>
           ))
-        ) : cut ? (
+        ) : cut || factor === null ? (
           <s>{word.text}</s>
         ) : (
           nameOf(word)
         )}
         {cut ? <span class="dv-sr"> (cut off, no effect)</span> : null}
         {word.unknown ? <span class="dv-sr"> (unknown to the model)</span> : null}
+        {changed ? <span class="dv-sr"> (changed)</span> : null}
+        {weighed ? (
+          <span class="dv-weight">{factor === null ? <span class="dv-sr"> (left out)</span> : `×${factor}`}</span>
+        ) : null}
       </Button>
       {divided ? (
         <Button

@@ -2,52 +2,56 @@
 
 import type { Run } from "../core/store";
 import { Button } from "./Button";
+import { useReaction } from "./canvas";
 import type { Context } from "./context";
 
 interface Drawer {
   readonly name: string;
   readonly label: string;
-  readonly title: string;
   /** Whether it shows what only the kernel has. */
   readonly asks?: boolean;
   /** Whether there is anything behind it. */
   readonly fits: (run: Run) => boolean;
 }
 
+const always = () => true;
 const DRAWERS: readonly Drawer[] = [
-  {
-    name: "layers",
-    label: "Layers",
-    title: "A word's map in every layer and head",
-    asks: true,
-    fits: (run) => run.info.layers > 0 && run.mapped,
-  },
+  { name: "layers", label: "Layers", asks: true, fits: (run) => run.info.layers > 0 && run.mapped },
+  { name: "compare", label: "Compare", asks: true, fits: always },
+  { name: "runs", label: "Runs", asks: true, fits: always },
+  { name: "tables", label: "Tables", fits: always },
 ];
 
 export function Drawers({ context }: { readonly context: Context }) {
   const { session, more } = context;
   const run = session.store.shown.value;
-  const views = more.views.value;
+  const views = more.bundle.value?.views;
   const connected = session.connected.value;
   const isOpen = (name: string) => more.open.value.includes(name);
   // Without a kernel there is only what has been sent.
   const there = DRAWERS.filter(
     ({ name, asks, fits }) =>
-      run && fits(run) && (views ? views[name] : connected) && (!asks || connected || isOpen(name)),
+      run && fits(run) && (views ? views[name] : connected && more.possible) && (!asks || connected || isOpen(name)),
   );
+  // What Python lays beside this run is there to be seen.
+  useReaction(() => {
+    if (session.traits._beside.value && connected) more.show("compare", session);
+  }, [connected]);
   const open = there.filter(({ name }) => isOpen(name));
   if (there.length === 0) return null;
   return (
     <section class="dv-more" aria-label="More">
       <style>{more.style}</style>
       <div class="dv-choice">
-        {there.map(({ name, label, title }) => (
+        {there.map(({ name, label }) => (
           <Button
             key={name}
             data-testid={name}
-            title={title}
             aria-expanded={isOpen(name)}
-            onClick={() => more.toggle(name, session)}
+            onClick={() => {
+              more.toggle(name);
+              void more.want(session);
+            }}
           >
             {label}
           </Button>

@@ -2,12 +2,11 @@
 
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
+import type { Mark } from "../core/look";
 import { Button } from "./Button";
 import type { Context } from "./context";
 
-interface Mark {
-  readonly name: string;
-  readonly step: number;
+interface Placed extends Mark {
   /** Place on the strip, 0..1. */
   readonly at: number;
   readonly lane: number;
@@ -17,17 +16,18 @@ const LANES = 2;
 /** Room that a letter takes, as a part of a strip of usual width. */
 const LETTER = 0.0105;
 
-function layOut(marks: readonly { readonly name: string; readonly step: number }[], length: number): Mark[] {
+function layOut(marks: readonly Mark[], length: number): Placed[] {
   const ends = new Array<number>(LANES).fill(-1);
   return marks
     .toSorted((a, b) => a.step - b.step)
-    .map(({ name, step }) => {
+    .map((mark) => {
+      const { name, step } = mark;
       const at = (step + 0.5) / length;
       const half = ((name.length + 2) * LETTER) / 2;
       const from = Math.min(1 - 2 * half, Math.max(0, at - half));
       const lane = ends.findIndex((end) => end <= from);
       if (lane >= 0) ends[lane] = from + 2 * half;
-      return { name, step, at, lane };
+      return { ...mark, at, lane };
     });
 }
 
@@ -36,24 +36,24 @@ export function Marks({ context }: { readonly context: Context }) {
   const marks = useComputed(() => {
     const run = session.store.shown.value;
     const scores = run?.scores.value;
-    if (!run || !scores) return [];
-    const found = scores.concepts.flatMap((name, i) => {
-      const step = scores.emergence[i];
-      return typeof step === "number" ? [{ name, step }] : [];
+    if (!run) return [];
+    const found = (scores?.concepts ?? []).flatMap((name, i) => {
+      const step = scores?.emergence[i];
+      return typeof step === "number" ? [{ name, step, what: `${name} emerges` }] : [];
     });
-    return layOut(found, run.length);
+    return layOut([...session.look.marks.value, ...found], run.length);
   });
   return (
     <div class="dv-marks">
-      {marks.value.map(({ name, step, at, lane }) => (
+      {marks.value.map(({ name, what, step, at, lane }) => (
         <Fragment key={name}>
           <i style={{ left: `${at * 100}%` }} />
           {lane >= 0 ? (
             <Button
               data-lane={lane}
               style={{ left: `${at * 100}%`, "--shift": at < 0.06 ? "-6px" : at > 0.94 ? "calc(6px - 100%)" : "-50%" }}
-              title={`“${name}” emerges at step ${step + 1}`}
-              aria-label={`${name} emerges at step ${step + 1}: go there`}
+              title={`${what} at step ${step + 1}`}
+              aria-label={`${what} at step ${step + 1}: go there`}
               onClick={() => {
                 player.pause();
                 session.goTo(step);

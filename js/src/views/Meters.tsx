@@ -135,7 +135,7 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
   const above = emergence === null ? "does not emerge" : `emerges at step ${emergence + 1}`;
   return (
     <li class="dv-meter" data-testid={`meter-${concept}`} ref={row} data-weak>
-      <span class="dv-meter-name" title={concept}>
+      <span class="dv-meter-name" title={`${concept} (drag, or Alt and arrows, to order)`}>
         {concept}
       </span>
       <span class="dv-track" aria-hidden="true">

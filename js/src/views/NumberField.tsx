@@ -6,7 +6,7 @@ import type { Context } from "./context";
 
 interface Props {
   readonly context: Context;
-  readonly trait: "seed" | "steps" | "guidance_scale";
+  readonly trait: "seed" | "steps" | "guidance_scale" | "schedule_strength";
   readonly before?: string;
   readonly after?: string;
   readonly whole?: boolean;

@@ -3,7 +3,7 @@
 import { type Signal, signal } from "@preact/signals";
 import type { Host } from "../core/host";
 import { ImageCache } from "../core/images";
-import { type Load, More, type Views } from "../core/more";
+import { type Bundle, type Load, More } from "../core/more";
 import { Player } from "../core/player";
 import { Session } from "../core/session";
 
@@ -18,7 +18,7 @@ export interface Context {
   readonly hint: Signal<string>;
 }
 
-export function createContext(host: Host, more: Views | Load | undefined): Context {
+export function createContext(host: Host, more: Bundle | Load | undefined): Context {
   const session = new Session(host);
   const images = new ImageCache();
   host.signal.addEventListener("abort", () => images.close());

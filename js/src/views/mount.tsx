@@ -1,15 +1,16 @@
 // Puts a viewer into an element of any host, and takes it out again without a trace.
 
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import type { Host } from "../core/host";
-import type { Load, Views } from "../core/more";
+import type { Bundle, Load } from "../core/more";
 import { watchTheme } from "../core/theme";
 import { createContext } from "./context";
 import { handleKey } from "./keys";
 import { Viewer } from "./Viewer";
 
-/** `more`: the views that open on request, or what makes them of the script that the kernel sends; without, there are none. */
-export function mount(host: Host, el: HTMLElement, more?: Views | Load): void {
+/** `more`: what opens on request, or what makes it of the script that the kernel sends; without, there is nothing of it. */
+export function mount(host: Host, el: HTMLElement, more?: Bundle | Load): void {
   const context = createContext(host, more);
   const root = document.createElement("div");
   root.className = "dv";
@@ -21,12 +22,16 @@ export function mount(host: Host, el: HTMLElement, more?: Views | Load): void {
     // Other hosts listen further out: a key typed here is never a shortcut of theirs.
     event.stopPropagation();
   });
+  for (const name of ["pointerover", "focusin"])
+    root.addEventListener(name, () => void context.more.want(context.session), { passive: true });
+  const stop = effect(() => context.more.bundle.value?.install(context, root, host.signal));
   watchTheme(el, host.signal, (theme) => {
     root.dataset.theme = theme;
   });
   render(<Viewer context={context} />, root);
   el.append(root);
   host.signal.addEventListener("abort", () => {
+    stop();
     render(null, root);
     root.remove();
   });

@@ -1,0 +1,106 @@
+"""Words made stronger, weaker or left out in the widget's own runs, and a recorded run laid beside the one shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import StableDiffusionPipeline
+from traitlets import TraitError
+
+import diffvis_widget as dv
+from diffvis_widget.widget import protocol
+from diffvis_widget.widget.widget import DiffVis
+from tests.traces.build import make_trace
+from tests.widget.conftest import PROMPT, SECONDS, page, seen
+
+Make = Callable[..., Any]
+
+
+def test_weights_are_the_interventions_of_the_run(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=3, weights={"Red": 2, "square": None, "boat": 3})
+    assert widget.weights == {"red": 2.0, "square": None, "boat": 3.0}
+    weighed = dv.trace(
+        shared_pipe,
+        PROMPT,
+        seed=7,
+        num_inference_steps=3,
+        interventions=[dv.intervene.weight("red", 2), dv.intervene.drop("square")],
+    )
+    assert np.array_equal(widget.trace.latents, weighed.latents)
+    assert widget.wire.of("run")[0].content["weights"] == {"red": 2.0, "square": None}
+    page(widget, {"type": "run", "weights": {}})
+    plain = dv.trace(shared_pipe, PROMPT, seed=7, num_inference_steps=3)
+    assert np.array_equal(widget.trace.latents, plain.latents)
+    assert not np.array_equal(plain.latents, weighed.latents)
+
+
+def test_a_shown_run_brings_its_weights_back(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=1, weights={"red": 0})
+    first = widget.trace
+    widget.weights = {}
+    widget.run()
+    assert widget.wait(SECONDS)
+    widget.show(first)
+    assert widget.wait(SECONDS)
+    assert widget.weights == {"red": 0.0}
+    recorded = make(first)
+    assert recorded.wait(SECONDS)
+    assert recorded.weights == {"red": 0.0}
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"red": float("nan")},
+        {"red": "2"},
+        {"red": True},
+        {"red": 1e9},
+        {"": 1},
+        {3: 1},
+        [("red", 2)],
+        "red",
+        {"red": []},
+    ],
+)
+def test_weights_that_are_none_are_refused(make: Make, shared_pipe: StableDiffusionPipeline, weights: Any) -> None:
+    widget = make(shared_pipe)
+    with pytest.raises(TraitError, match=r'weights must be a dict of words and factors .* such as \{"red": 1\.5'):
+        widget.weights = weights
+    page(widget, {"type": "run", "prompt": PROMPT, "weights": weights})
+    assert (widget.weights, widget.prompt, widget.status) == ({}, "", "idle")
+
+
+def test_a_recorded_run_is_laid_beside(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    old = dv.trace(shared_pipe, PROMPT, seed=5, num_inference_steps=2)
+    widget = make(shared_pipe, prompt="a blue star", steps=2, compare=old)
+    assert widget.wait(SECONDS)
+    assert widget._beside
+    page(widget, {"type": "runs", "id": 1})
+    (answer,) = widget.wire.of("runs")
+    assert [(e["run"] == widget._beside, e["prompt"], e["seed"]) for e in answer.content["runs"]] == [
+        (True, PROMPT, 5),
+        (False, "a blue star", 0),
+    ]
+    page(widget, {"type": "packed", "id": 2, "run": widget._beside})
+    packed = protocol.unpack(widget.wire.of("packed")[0].buffers[0])
+    assert [message.content["type"] for message in packed] == ["run", "step", "step", "end"]
+    widget.compare(None)
+    assert (widget._beside, len(widget.history)) == ("", 1)
+
+
+def test_two_recorded_runs_and_a_run_without_pictures(make: Make) -> None:
+    widget = make(make_trace(), compare=make_trace())
+    assert widget.wait(SECONDS)
+    assert seen(widget, "_beside", bool).is_set()
+    assert len(widget.history) == 2
+
+
+def test_what_is_no_trace_cannot_be_compared(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    with pytest.raises(TypeError, match=r"compare takes a Trace, .* got 'run\.safetensors'"):
+        DiffVis(shared_pipe, compare="run.safetensors")  # pyright: ignore[reportArgumentType]
+    widget = make(shared_pipe)
+    with pytest.raises(TypeError, match="compare takes a Trace"):
+        widget.compare(3)
