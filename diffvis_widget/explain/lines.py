@@ -35,12 +35,13 @@ def kept(path: Path, model: str) -> list[Line]:
     for line in lines:
         if line["model"] != model:
             raise ValueError(f"{path} was measured on other weights ({line['model']}, now {model}): move it away first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8")
+    if path.exists():
+        path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8")
     return lines
 
 
 def append(path: Path, line: Line) -> None:
-    """Add a line."""
+    """Add a line; the folder is made where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
