@@ -9,22 +9,28 @@ from .correlation import Correlation, correlation
 from .distances import frechet
 from .games import GameResult, games
 from .lime import df_lime
-from .relevance import Relevance, relevance
+from .overlays import OVERLAYS, Stopped, estimate, overlay
+from .relevance import Relevance, relevance, relevance_of
 from .rise import df_rise
 from .saliency import Saliency
 from .similarity import similarity
 
 __all__ = [
+    "OVERLAYS",
     "Correlation",
     "GameResult",
     "Relevance",
     "Saliency",
+    "Stopped",
     "correlation",
     "df_cam",
     "df_lime",
     "df_rise",
+    "estimate",
     "frechet",
     "games",
+    "overlay",
     "relevance",
+    "relevance_of",
     "similarity",
 ]

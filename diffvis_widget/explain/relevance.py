@@ -79,12 +79,10 @@ def relevance(
     Raises TypeError and ValueError for arguments that cannot be used, for a U-Net without a text encoder, for pipelines
     whose words are not known, and where attention is computed in a way that cannot be seen.
     """
-    limit = count("grid", grid)
+    count("grid", grid)
     if not isinstance(prompt, str):
         raise TypeError(f"prompt must be one text, not {type(prompt).__name__}: relevance follows it through its words")
-    family, _ = families.find(pipe)
-    if not family.streams:
-        raise ValueError(f"relevance needs attention to words, and none is known in the {family.name} of this pipeline")
+    _known(pipe)
     trace = run(
         pipe,
         prompt,
@@ -94,12 +92,28 @@ def relevance(
         schedule_strength=schedule_strength,
         **pipe_kwargs,
     )
-    _ = denoiser(trace, 0)  # the model still answers as it did in the run
+    return relevance_of(pipe, trace, grid=grid, progress=progress, **pipe_kwargs)
+
+
+def relevance_of(
+    pipe: Any, trace: Trace, *, grid: int = 32, progress: Progress = True, **pipe_kwargs: Any
+) -> Relevance:
+    """`relevance` of a run that is there already: one gradient per step, nothing is generated again.
+
+    pipe: the pipeline of the run. trace: made in this process, with a prompt that the pipeline encoded itself.
+    pipe_kwargs: what the run was called with, as far as it concerns its text (clip_skip, say). All else as there.
+    Raises ValueError for another pipeline than the run's, what `denoiser` raises, and what `relevance` does.
+    """
+    limit = count("grid", grid)
+    family = _known(pipe)
+    # the model still answers as it did in the run
+    if denoiser(trace, 0).module is not families.plain(getattr(pipe, family.denoiser)):
+        raise ValueError("pipe: this trace was made with another pipeline")
     length = 1 + max(token for word in trace.words for token in word.tokens)
     rows: list[Floats] = []
     with (
         denoiser_lock(pipe),
-        TextSide(pipe, prompt, pipe_kwargs) if family.denoiser == "unet" else nullcontext() as text,
+        TextSide(pipe, trace.prompt, pipe_kwargs) if family.denoiser == "unet" else nullcontext() as text,
         tracking(progress, len(trace.steps), "relevance") as tell,
     ):
         for step in range(len(trace.steps)):
@@ -112,6 +126,13 @@ def relevance(
     for index in range(len(raw)):
         scaled[index, typed] = scale(raw[index, typed])
     return Relevance(raw, scaled, maps, trace)
+
+
+def _known(pipe: Any) -> families.Family:
+    family, _ = families.find(pipe)
+    if not family.streams:
+        raise ValueError(f"relevance needs attention to words, and none is known in the {family.name} of this pipeline")
+    return family
 
 
 def _words(tokens: Floats, words: list[Word]) -> Floats:

@@ -1,0 +1,102 @@
+"""Maps as a view asks for them: the methods' own, with progress, an estimate, and an end when it is asked for."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffvis_widget import explain, open_trace
+from diffvis_widget.tracer import trace
+from diffvis_widget.traces import Trace
+from tests import pipelines
+from tests.explain.toy import SHAPE, Toy, regional, toy_trace
+
+REGION = np.zeros((8, 8), dtype=bool)
+REGION[2:5, 4:7] = True
+
+
+@pytest.fixture
+def toy() -> tuple[Trace, Toy]:
+    return toy_trace(regional(REGION))
+
+
+def test_a_map_is_the_methods_own(toy: tuple[Trace, Toy]) -> None:
+    found = explain.overlay(toy[0], 0, "df_rise")
+    expected = explain.df_rise(toy[0], 0, coverage="actual", batch=7, progress=False).map
+    assert (found.shape, found.dtype) == (SHAPE[1:], np.float32)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+    assert found[REGION].mean() > found[~REGION].mean()
+
+
+def test_progress_rises_from_nothing_to_all(toy: tuple[Trace, Toy]) -> None:
+    told: list[float] = []
+    explain.overlay(toy[0], 0, "df_rise", progress=told.append)
+    assert (told[0], told[-1]) == (0, 1)
+    assert told == sorted(told)
+    assert len(told) > 3
+
+
+def test_it_stops_when_asked_and_leaves_nothing(toy: tuple[Trace, Toy]) -> None:
+    one, module = toy
+    stop = threading.Event()
+    told: list[float] = []
+
+    def progress(share: float) -> None:
+        told.append(share)
+        if share > 0:
+            stop.set()
+
+    with pytest.raises(explain.Stopped, match="df_rise of step 0 was stopped"):
+        explain.overlay(one, 0, "df_rise", progress=progress, stop=stop.is_set)
+    assert 0 < told[-1] < 1
+    rows = sum(module.rows)
+    with pytest.raises(explain.Stopped):
+        explain.overlay(one, 0, "df_cam", stop=stop.is_set)
+    assert sum(module.rows) == rows  # not begun
+    assert explain.overlay(one, 0, "df_rise").shape == SHAPE[1:]
+
+
+def test_an_estimate_covers_what_is_evaluated(toy: tuple[Trace, Toy], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(np.arange(0, 1000, 2.0))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    # four evaluations at once took two seconds
+    assert explain.estimate(toy[0], 0, "df_rise") == 500 * 2.0 / 4
+    assert explain.estimate(toy[0], 0, "df_cam") == 3 * 2.0 / 4
+    assert explain.estimate(toy[0], 0, "df_lime") == 300 * 2.0 / 4
+
+
+def test_all_methods_on_a_pipeline() -> None:
+    one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=1)
+    for method in explain.OVERLAYS:
+        if method != "df_rise":  # of 500 masks: see above
+            assert explain.overlay(one, 0, method).shape == one.latents.shape[2:]
+
+
+def test_bad_input(toy: tuple[Trace, Toy], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="method must be one of 'df_rise', 'df_cam', 'df_lime', not 'lrp'"):
+        explain.overlay(toy[0], 0, "lrp")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="method must be one of"):
+        explain.estimate(toy[0], 0, "lrp")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(IndexError, match="step 3 is out of range"):
+        explain.overlay(toy[0], 3, "df_cam")
+    toy[0].save(tmp_path / "run.safetensors")
+    with pytest.raises(ValueError, match="opened from a file"):
+        explain.overlay(open_trace(tmp_path / "run.safetensors"), 0, "df_cam")
+
+
+def test_relevance_of_a_run_that_is_there() -> None:
+    pipe: Any = pipelines.stable_diffusion()
+    made = explain.relevance(pipe, "a red circle", seed=1, num_inference_steps=1, progress=False)
+    calls: list[int] = []
+    handle = pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    again = explain.relevance_of(pipe, made.trace, progress=False)
+    handle.remove()
+    np.testing.assert_allclose(again.maps, made.maps, rtol=1e-5, atol=1e-9)
+    assert again.trace is made.trace
+    assert len(calls) == 2  # one check, one look back
+    with pytest.raises(ValueError, match="made with another pipeline"):
+        explain.relevance_of(pipelines.stable_diffusion(), made.trace)
