@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.concepts import builtin
 from diffvis_widget.concepts.meter import ConceptMeter, check_concepts
-from diffvis_widget.traces import Trace
-
-
-@dataclass(frozen=True)
-class ConceptScores:
-    """Scores of K concepts over T steps.
-
-    concepts: the K words.
-    cosine: float32 (T, K), -1..1, raw.
-    share: float32 (T, K), softmax over the K concepts with the model's logit scale; says which of these words fits
-        best, never whether any fits.
-    null: float32 (T, 2), 5th and 95th percentile of the cosines of unrelated words: what any word scores.
-    emergence: float32 (K,), the first step from which the concept stays above the midpoint of its first and last
-        cosine; NaN where it never rises above the null band.
-    """
-
-    concepts: list[str]
-    cosine: NDArray[np.float32]
-    share: NDArray[np.float32]
-    null: NDArray[np.float32]
-    emergence: NDArray[np.float32]
+from diffvis_widget.traces import ConceptScores, Trace
 
 
 def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | None = None) -> ConceptScores:
@@ -47,7 +26,7 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
     words = check_concepts(concepts)
     meter = meter_for(trace, meter)
     cosine, null = meter.scores(trace.frames("prediction"), words)
-    return ConceptScores(words, cosine, meter.share(cosine), null, emergence(cosine, null))
+    return ConceptScores(words, cosine, meter.share(cosine), null, emergence(cosine, null), meter.label)
 
 
 def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
@@ -84,3 +63,6 @@ def emergence(cosine: NDArray[np.float32], null: NDArray[np.float32]) -> NDArray
         below = np.flatnonzero(curve <= (curve[0] + curve[-1]) / 2)
         result[k] = below[-1] + 1 if len(below) else 0
     return result
+
+
+__all__ = ["ConceptScores", "concept_scores", "emergence", "meter_for"]

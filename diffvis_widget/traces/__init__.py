@@ -1,6 +1,22 @@
-"""One generation, as data: Trace and its parts, and the file that keeps it. Needs numpy and safetensors only."""
+"""One generation, as data: Trace and its parts, and the file that keeps it. Needs numpy, safetensors and Pillow."""
 
-from .file import TraceFileError, open_trace, save
+from .container import TraceFileError
+from .file import open_trace, save
 from .model import Layer, Record, Step, Trace, Word
+from .notes import Note
+from .saliency import Saliency
+from .scores import ConceptScores
 
-__all__ = ["Layer", "Record", "Step", "Trace", "TraceFileError", "Word", "open_trace", "save"]
+__all__ = [
+    "ConceptScores",
+    "Layer",
+    "Note",
+    "Record",
+    "Saliency",
+    "Step",
+    "Trace",
+    "TraceFileError",
+    "Word",
+    "open_trace",
+    "save",
+]

@@ -1,62 +1,128 @@
 """One file per trace: a safetensors file whose metadata carries one JSON text.
 
-A file is data, never code, and is not believed: sizes, shapes, types and names are checked before anything is used,
-and pictures are stored as plain pixels, so that opening a file runs no image decoder.
+A file is data, never code, and is not believed: sizes, shapes, types and names are checked before anything is used.
+Opening maps the file and reads its header; everything else is read, and its pictures are decoded, when asked for. So
+opening takes little time and at most 128 MB, and a picture, once asked for, 12 bytes for each of at most 4096 x 4096
+pixels, whatever is in the file. A file must not be changed while a trace that was opened from it is in use; `save`
+never does so, it puts a new file into the place of the old one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import importlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from .header import FORMAT, Header, TraceFileError, read_header, write_header
+from .container import TraceFileError, read_container, strict_json
+from .header import FORMAT, Header, read_header, write_header
+from .lookup import pick_words
+from .pictures import MAX_PIXELS, MAX_TOTAL, Pictures, encode_all
+from .saliency import Saliency
+from .scores import ConceptScores
 
 if TYPE_CHECKING:
     from .model import Trace
 
 KEY = "diffvis_trace"
 # partly untyped in the library
-_open = cast("Callable[..., Any]", safetensors.safe_open)  # pyright: ignore[reportUnknownMemberType]
 _write = cast("Callable[..., None]", safetensors.numpy.save_file)  # pyright: ignore[reportUnknownMemberType]
-_MAX_HEADER = 16 * 2**20
+_KINDS = ("prediction", "latents")
+
+# The compact form is the widget's packed run. That room lies above this one, so nothing of it is imported here: it is
+# looked up by name, and only for a file of that form.
+_COMPACT = "diffvis_widget.widget.compact"
+_COMPACT_MAGIC = b"DVR1"
 
 
-def save(trace: Trace, path: str | os.PathLike[str], *, frames: bool = True) -> Path:
+class _Form(Protocol):
+    def write(self, trace: Trace) -> bytes: ...
+    def read(self, path: Path) -> Trace: ...
+
+
+def save(trace: Trace, path: str | os.PathLike[str], *, frames: bool = True, compact: bool = False) -> Path:
     """Write a trace, whole or not at all; see `Trace.save`."""
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {target}: it is a folder; name a file in it")
-    tensors = _tensors(trace, frames)
-    header = write_header(trace)
-    # a neighbour of the target, so that the last act is one rename: readers see the old file or the whole new one
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
+    if not trace.records:
+        raise ValueError("cannot save a trace without a finished step")
+    if trace.is_compact and not compact:
+        raise ValueError(
+            "this trace was opened from a compact file, which has no latents: save it with compact=True, or trace again"
+        )
+    check_additions(trace)
+    if compact:
+        data = _compact().write(trace)
+        return write_whole(target, len(data), lambda name: _write_bytes(name, data))
+    pictures = _pictures(trace) if frames else {}
+    tensors = _tensors(trace, pictures)
+    header = write_header(trace, pictures)
+    size = sum(array.nbytes for array in tensors.values())
+    return write_whole(target, size, lambda name: _write(tensors, name, metadata={KEY: header}))
+
+
+def write_whole(target: Path, size: int, write: Callable[[str], None]) -> Path:
+    """Write a file of about ``size`` bytes by way of a neighbour and one rename: readers see the old or the new one."""
     try:
-        _write(tensors, name, metadata={KEY: header})
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise type(error)(f"cannot write {target}: {error}") from error
+    try:
+        write(name)
         with open(name, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, target)
     except (OSError, SafetensorError) as error:
-        needed = sum(array.nbytes for array in tensors.values()) / 2**20
-        raise OSError(f"cannot write {target} ({needed:.1f} MB): {error}") from error
+        raise OSError(f"cannot write {target} ({size / 2**20:.1f} MB): {error}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
     return target
+
+
+def _write_bytes(name: str, data: bytes) -> None:
+    with open(name, "wb") as file:
+        file.write(data)
+
+
+def check_additions(trace: Trace) -> None:
+    """Raise ValueError, or KeyError for a word, unless notes, scores and saliency belong to the trace's steps."""
+    steps = len(trace.records)
+    for note in trace.notes:
+        if note.step is not None and note.step >= steps:
+            raise ValueError(f"notes: {note.text[:40]!r} is about step {note.step}, and the steps are 0 to {steps - 1}")
+        pick_words(trace.words, list(note.words)) if note.words else None
+    for one in trace.saliency:
+        if one.step >= steps or one.map.ndim != 2:
+            raise ValueError(
+                f"saliency: a map of {one.method} is of step {one.step} and shape {one.map.shape}; it must be (h, w) "
+                f"of a step from 0 to {steps - 1}"
+            )
+    scores = trace.scores
+    if scores is None:
+        return
+    count = len(scores.concepts)
+    expected = {"cosine": (steps, count), "share": (steps, count), "null": (steps, 2), "emergence": (count,)}
+    for name, shape in expected.items():
+        if (found := getattr(scores, name).shape) != shape or not count:
+            raise ValueError(f"scores: {name} is {found}, and this trace of {steps} steps needs {shape}")
+
+
+def _compact() -> _Form:
+    return cast(_Form, importlib.import_module(_COMPACT))
 
 
 def _umask() -> int:
@@ -65,10 +131,28 @@ def _umask() -> int:
     return mask
 
 
-def _tensors(trace: Trace, frames: bool) -> dict[str, NDArray[Any]]:
+def _pictures(trace: Trace) -> dict[str, Pictures]:
+    """The pictures of every step, encoded; those that came from a file as they are."""
+    found: dict[str, Pictures] = {}
+    for kind in _KINDS:
+        stored = trace.stored_pictures(kind)
+        if stored is None:
+            images = trace.frames(kind)
+            if images.nbytes > MAX_TOTAL or images[0].size > 3 * MAX_PIXELS:
+                raise ValueError(
+                    f"the pictures of {len(images)} steps, {images.shape[2]} x {images.shape[1]} pixels, are more than "
+                    "a file may hold: save it with frames=False"
+                )
+            height, width = images.shape[1:3]
+            stored = Pictures(encode_all(images, exact=kind == "prediction"), (height, width))
+        found[kind] = stored
+    if found["prediction"].size != found["latents"].size:
+        raise ValueError("the frames of predictions and of latents differ in size: save it with frames=False")
+    return found
+
+
+def _tensors(trace: Trace, pictures: Mapping[str, Pictures]) -> dict[str, NDArray[Any]]:
     records = trace.records
-    if not records:
-        raise ValueError("cannot save a trace without a finished step")
     tensors: dict[str, NDArray[Any]] = {"latents": trace.latents, "predictions": trace.predictions}
     guidance = trace.guidance
     if guidance is not None:
@@ -84,45 +168,56 @@ def _tensors(trace: Trace, frames: bool) -> dict[str, NDArray[Any]]:
     if (outputs := records[0].outputs) is not None:
         for index in range(len(outputs)):
             tensors[f"outputs.{index}"] = np.stack([one.outputs[index] for one in records if one.outputs is not None])
-    if frames:
+    if pictures:
         tensors["image"] = trace.image
-        tensors["frames.prediction"] = trace.frames("prediction")
-        tensors["frames.latents"] = trace.frames("latents")
+    for kind, found in pictures.items():
+        tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(found.encoded), dtype=np.uint8)
+    if (scores := trace.scores) is not None:
+        tensors |= {f"scores.{name}": _floats(getattr(scores, name)) for name in _SCORES}
+    for index, one in enumerate(trace.saliency):
+        tensors[f"saliency.{index}"] = _floats(one.map)
+        if one.stderr is not None:
+            tensors[f"saliency.{index}.stderr"] = _floats(one.stderr)
+        for number, layer in enumerate(one.layers.values()):
+            tensors[f"saliency.{index}.{number}"] = _floats(layer)
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
+_SCORES = ("cosine", "share", "null", "emergence")
+
+
+def _floats(values: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(values, dtype=np.float32)
+
+
 def open_trace(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace written by `Trace.save`.
+    """Read a trace written by `Trace.save`, compact or not.
 
     Raises FileNotFoundError, and TraceFileError (a ValueError) for a file that is no trace, is damaged, contradicts
-    itself, or was written by a newer version.
+    itself, or was written by a newer version; a damaged picture is found when it is asked for.
     """
     source = Path(path)
     if not source.is_file():
         raise FileNotFoundError(f"there is no trace file {source}")
-    with open(source, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > _MAX_HEADER:
-        raise TraceFileError(f"{source} is no trace file: its header claims {length} bytes")
     try:
-        with _open(source, framework="numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            text = metadata.get(KEY)
-            if text is None:
-                raise TraceFileError(f"{source} is a safetensors file but holds no trace")
-            header = read_header(json.loads(text))
-            names: list[str] = list(file.keys())
-            _check(header, {name: _shape(file.get_slice(name)) for name in names})
-            tensors: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in names}
-    except TraceFileError as error:
-        raise TraceFileError(f"cannot open {source}: {error}") from None
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise TraceFileError(f"{source} is no trace file, or it is damaged: {error}") from error
-    return _assemble(header, tensors)
+        with open(source, "rb") as file:
+            compact = file.read(len(_COMPACT_MAGIC)) == _COMPACT_MAGIC
+        if compact:
+            return _compact().read(source)
+        metadata, tensors = read_container(source)
+        if KEY not in metadata:
+            raise TraceFileError("it is a safetensors file but holds no trace")
+        header = read_header(strict_json(metadata[KEY]))
+        _check(header, {name: (array.dtype.name, array.shape) for name, array in tensors.items()})
+        trace = _assemble(header, tensors)
+        check_additions(trace)
+    except (ValueError, KeyError) as error:  # KeyError: a note about a word that is not there
+        raise TraceFileError(f"{source} is no trace file, or it is damaged: {_said(error)}") from None
+    return trace
 
 
-def _shape(part: Any) -> tuple[str, tuple[int, ...]]:
-    return str(part.get_dtype()), tuple(int(size) for size in part.get_shape())
+def _said(error: Exception) -> str:
+    return str(error.args[0] if error.args else error)
 
 
 def _check(header: Header, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
@@ -141,11 +236,11 @@ def _check(header: Header, found: dict[str, tuple[str, tuple[int, ...]]]) -> Non
             raise TraceFileError(f"its part {name!r} is {dtype} {actual}, which contradicts its header")
         return actual
 
-    _, channels, height, width = shape("latents", ("F16", "F32"), steps + 1, None, None, None)
+    _, channels, height, width = shape("latents", ("float16", "float32"), steps + 1, None, None, None)
     shape("predictions", (found["latents"][0],), steps, channels, height, width)
     known = {"latents", "predictions"}
     if "guidance" in found:
-        shape("guidance", ("F32",), steps, height, width)
+        shape("guidance", ("float32",), steps, height, width)
         known.add("guidance")
     counts = {"maps": words}
     if others is not None and "negative.0" in found:
@@ -155,18 +250,41 @@ def _check(header: Header, found: dict[str, tuple[str, tuple[int, ...]]]) -> Non
     for part, count in counts.items():
         if header.keep == "words":
             if header.layers:
-                shape(f"{part}.0", ("F16",), steps, 1, count, None, None)
+                shape(f"{part}.0", ("float16",), steps, 1, count, None, None)
                 known.add(f"{part}.0")
             continue
         for index, layer in enumerate(header.layers):
             heads = layer.heads if header.keep == "heads" else 1
-            shape(f"{part}.{index}", ("F16",), steps, heads, count, *layer.grid)
+            shape(f"{part}.{index}", ("float16",), steps, heads, count, *layer.grid)
             known.add(f"{part}.{index}")
     if "image" in found:
-        rows, columns, _ = shape("image", ("U8",), None, None, 3)
-        for name in ("frames.prediction", "frames.latents"):
-            shape(name, ("U8",), steps, rows, columns, 3)
-        known |= {"image", "frames.prediction", "frames.latents"}
+        rows, columns, _ = shape("image", ("uint8",), None, None, 3)
+        if rows * columns > MAX_PIXELS:
+            raise TraceFileError(f"its picture is {columns} x {rows} pixels, more than a trace may have")
+        known.add("image")
+    if (pictures := header.pictures) is not None:
+        height, width = pictures.size
+        if height * width > MAX_PIXELS or steps * height * width * 3 > MAX_TOTAL:
+            raise TraceFileError(f"its {steps} pictures are {width} x {height} pixels, more than a trace may have")
+        if sorted(pictures.lengths) != sorted(_KINDS):
+            raise TraceFileError(f"its pictures are of {', '.join(pictures.lengths)[:80]}")
+        for kind, lengths in pictures.lengths.items():
+            if len(lengths) != steps:
+                raise TraceFileError(f"it has {len(lengths)} pictures and {steps} steps")
+            shape(f"pictures.{kind}", ("uint8",), sum(lengths))
+            known.add(f"pictures.{kind}")
+    if header.scores is not None:
+        count = len(header.scores.concepts)
+        expected = {"cosine": (steps, count), "share": (steps, count), "null": (steps, 2), "emergence": (count,)}
+        for name, sizes in expected.items():
+            shape(f"scores.{name}", ("float32",), *sizes)
+            known.add(f"scores.{name}")
+    for index, one in enumerate(header.saliency):
+        parts = [f"saliency.{index}", *(f"saliency.{index}.{number}" for number in range(len(one.layers)))]
+        for name in [*parts, f"saliency.{index}.stderr"]:
+            if name in parts or name in found:
+                shape(name, ("float32",), None, None)
+                known.add(name)
     if extra := found.keys() - known:
         raise TraceFileError(f"it holds parts that no trace has: {', '.join(sorted(extra)[:5])}")
 
@@ -194,7 +312,6 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
         )
         for index, step in enumerate(header.steps)
     ]
-    frames = {kind: tensors[f"frames.{kind}"] for kind in ("prediction", "latents") if f"frames.{kind}" in tensors}
     return Trace(
         prompt=header.prompt,
         negative_prompt=header.negative_prompt,
@@ -204,8 +321,44 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
         keep=header.keep,
         meta=header.meta,
         records=records,
-        image=tensors.get("image"),
-        frames=frames,
+        image=None if "image" not in tensors else tensors["image"].copy(),
+        pictures=_stored(header, tensors),
+        notes=header.notes,
+        scores=_scores(header, tensors),
+        saliency=[_saliency(header, index, tensors) for index in range(len(header.saliency))],
+    )
+
+
+def _stored(header: Header, tensors: Mapping[str, NDArray[Any]]) -> dict[str, Pictures]:
+    if header.pictures is None:
+        return {}
+    size, lengths = header.pictures.size, header.pictures.lengths
+    return {kind: Pictures(list(_cut(tensors[f"pictures.{kind}"], lengths[kind])), size) for kind in _KINDS}
+
+
+def _cut(data: NDArray[Any], lengths: Sequence[int]) -> Iterator[memoryview]:
+    at, view = 0, data.data
+    for length in lengths:
+        yield view[at : at + length]
+        at += length
+
+
+def _scores(header: Header, tensors: Mapping[str, NDArray[Any]]) -> ConceptScores | None:
+    if header.scores is None:
+        return None
+    cosine, share, null, emergence = (tensors[f"scores.{name}"] for name in _SCORES)
+    return ConceptScores(header.scores.concepts, cosine, share, null, emergence, header.scores.meter)
+
+
+def _saliency(header: Header, index: int, tensors: Mapping[str, NDArray[Any]]) -> Saliency:
+    one = header.saliency[index]
+    return Saliency(
+        one.method,
+        one.step,
+        tensors[f"saliency.{index}"],
+        tensors.get(f"saliency.{index}.stderr"),
+        one.masks_used,
+        {name: tensors[f"saliency.{index}.{number}"] for number, name in enumerate(one.layers)},
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .container import TraceFileError
 from .model import Keep, Layer, Step, Word
+from .notes import Note
+from .resize import Size
 
 if TYPE_CHECKING:
     from .model import Trace
+    from .pictures import Pictures
 
 FORMAT = 1
 _Item = TypeVar("_Item")
@@ -19,8 +24,30 @@ _KEEPS = ("words", "layers", "heads")
 _WORD_KINDS = ("word", "special", "template", "padding", "truncated")
 
 
-class TraceFileError(ValueError):
-    """A file that is no trace, is damaged, contradicts itself or is of a newer format."""
+@dataclass(frozen=True)
+class PicturesHeader:
+    """Sizes of the encoded pictures: (height, width) of all, and the bytes of each by kind."""
+
+    size: Size
+    lengths: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class ScoresHeader:
+    """Concepts and meter of the scores that the file holds."""
+
+    concepts: list[str]
+    meter: str
+
+
+@dataclass(frozen=True)
+class SaliencyHeader:
+    """What a method's map is; its numbers are parts of the file."""
+
+    method: str
+    step: int
+    masks_used: int
+    layers: list[str]
 
 
 @dataclass(frozen=True)
@@ -37,11 +64,15 @@ class Header:
     negative_words: list[Word] | None
     reused: list[tuple[int, ...]]
     meta: dict[str, Any]
+    notes: list[Note]
+    pictures: PicturesHeader | None
+    scores: ScoresHeader | None
+    saliency: list[SaliencyHeader]
 
 
-def write_header(trace: Trace) -> str:
+def write_header(trace: Trace, pictures: Mapping[str, Pictures]) -> str:
     """The header of a trace as JSON text. Raises ValueError for a `meta` that is not plain JSON."""
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "prompt": trace.prompt,
         "negative_prompt": trace.negative_prompt,
@@ -68,10 +99,24 @@ def write_header(trace: Trace) -> str:
             }
             for record in trace.records
         ],
+        "notes": [written_note(note) for note in trace.notes],
+        "pictures": None,
+        "scores": None,
+        "saliency": [
+            {"method": one.method, "step": one.step, "masks_used": one.masks_used, "layers": list(one.layers)}
+            for one in trace.saliency
+        ],
         "meta": trace.meta,
     }
+    if pictures:
+        lengths = {kind: [len(one) for one in found.encoded] for kind, found in pictures.items()}
+        document["pictures"] = {"size": next(iter(pictures.values())).size, "lengths": lengths}
+    if trace.scores is not None:
+        document["scores"] = {"concepts": trace.scores.concepts, "meter": trace.scores.meter}
     try:
-        return json.dumps(document)  # escapes everything but ASCII: lone surrogates in a prompt survive
+        return json.dumps(
+            document, allow_nan=False
+        )  # escapes everything but ASCII: lone surrogates in a prompt survive
     except (TypeError, ValueError) as error:
         raise ValueError(f"meta holds something that JSON cannot: {error}") from None
 
@@ -84,6 +129,11 @@ def _written(word: Word) -> dict[str, Any]:
         "pieces": word.pieces,
         "stream": word.stream,
     }
+
+
+def written_note(note: Note) -> dict[str, Any]:
+    """A note as JSON; `read_note` reads it."""
+    return {"text": note.text, "step": note.step, "words": note.words, "region": note.region}
 
 
 def read_header(document: Any) -> Header:
@@ -110,6 +160,10 @@ def read_header(document: Any) -> Header:
         negative_words=None if written is None else _items("negative_words", written, _word, least=0),
         reused=[],
         meta=_mapping("meta", fields.get("meta")),
+        notes=_items("notes", fields.get("notes", []), read_note, least=0),
+        pictures=_optional(fields.get("pictures"), _pictures),
+        scores=_optional(fields.get("scores"), _scores),
+        saliency=_items("saliency", fields.get("saliency", []), _saliency, least=0),
     )
     for index, one in enumerate(_items("steps", fields.get("steps"), lambda item: _mapping("steps", item))):
         second = one.get("second_order")
@@ -122,6 +176,45 @@ def read_header(document: Any) -> Header:
             raise TraceFileError(f"its field 'reused' holds {reused}, with {len(header.layers)} layers")
         header.reused.append(tuple(reused))
     return header
+
+
+def read_note(item: Any) -> Note:
+    """A note from JSON. Raises TraceFileError."""
+    fields = _mapping("notes", item)
+    words = _items("words", fields.get("words"), lambda word: word, least=0)
+    try:
+        return Note(_text("text", fields.get("text")), fields.get("step"), tuple(words), fields.get("region"))
+    except (TypeError, ValueError) as error:
+        raise TraceFileError(f"one of its notes cannot be: {error}") from None
+
+
+def _optional(value: Any, read: Callable[[Any], _Item]) -> _Item | None:
+    return None if value is None else read(value)
+
+
+def _pictures(item: Any) -> PicturesHeader:
+    fields = _mapping("pictures", item)
+    lengths = {
+        kind: _items(kind, one, lambda value: _integer("lengths", value, 1, 2**31))
+        for kind, one in _mapping("lengths", fields.get("lengths")).items()
+    }
+    return PicturesHeader(_size("size", fields.get("size")), lengths)
+
+
+def _scores(item: Any) -> ScoresHeader:
+    fields = _mapping("scores", item)
+    concepts = _items("concepts", fields.get("concepts"), lambda value: _text("concepts", value))
+    return ScoresHeader(concepts, _text("meter", fields.get("meter")))
+
+
+def _saliency(item: Any) -> SaliencyHeader:
+    fields = _mapping("saliency", item)
+    return SaliencyHeader(
+        _text("method", fields.get("method")),
+        _integer("step", fields.get("step"), 0, 100_000),
+        _integer("masks_used", fields.get("masks_used"), 0, 2**31),
+        _items("layers", fields.get("layers"), lambda value: _text("layers", value), least=0),
+    )
 
 
 def _word(item: Any) -> Word:
@@ -140,11 +233,15 @@ def _layer(item: Any) -> Layer:
     kind, default = fields.get("kind"), fields.get("default")
     if kind not in ("cross", "joint") or not isinstance(default, bool):
         raise TraceFileError(f"a layer is of kind {kind!r} with default {default!r}")
-    grid = _items("grid", fields.get("grid"), lambda value: _integer("grid", value, 1, 65536))
-    if len(grid) != 2:
-        raise TraceFileError(f"a layer has the grid {grid}")
     heads = _integer("heads", fields.get("heads"), 1, 65536)
-    return Layer(_text("name", fields.get("name")), kind, heads, (grid[0], grid[1]), default)
+    return Layer(_text("name", fields.get("name")), kind, heads, _size("grid", fields.get("grid")), default)
+
+
+def _size(name: str, value: Any) -> Size:
+    sides = _items(name, value, lambda side: _integer(name, side, 1, 65536))
+    if len(sides) != 2:
+        raise TraceFileError(f"its field {name!r} is {sides}, not a height and a width")
+    return sides[0], sides[1]
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:
@@ -167,12 +264,14 @@ def _text(name: str, value: Any) -> str:
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise TraceFileError(f"its field {name!r} holds {value!r}")
+        raise TraceFileError(f"its field {name!r} holds no whole number from {low} to {high}")
     return value
 
 
 def _number(name: str, fields: dict[str, Any]) -> float:
     value = fields.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise TraceFileError(f"its field {name!r} holds {value!r}")
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # a whole number may have thousands of digits
+            if math.isfinite(number := float(value)):
+                return number
+    raise TraceFileError(f"its field {name!r} holds no number of a sensible size")

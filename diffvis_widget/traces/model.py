@@ -15,8 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .lookup import pick_words
 from .maps import Kind, StepMaps, WordMaps
+from .notes import Note, Region
+from .pictures import Pictures
 from .resize import Floats, Size
+from .saliency import Saliency
+from .scores import ConceptScores
 
 WordKind = Literal["word", "special", "template", "padding", "truncated"]
 Keep = Literal["words", "layers", "heads"]
@@ -102,6 +107,9 @@ class Trace:
     Attributes: prompt, negative_prompt, words, layers (empty where the pipeline's attention to words cannot be read),
     keep ("words", "layers" or "heads": what of the maps was kept), negative_words (None without a negative prompt) and
     meta (seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values).
+
+    What was found out about the run afterwards goes into its file and its page too: scores (what `dv.concept_scores`
+    gave, or None), saliency (a list of what the methods of `dv.explain` gave) and notes (a list of Note).
     """
 
     def __init__(
@@ -116,8 +124,11 @@ class Trace:
         negative_words: Sequence[Word] | None = None,
         records: Sequence[Record] = (),
         image: Images | None = None,
-        frames: Mapping[str, Images] | None = None,
+        pictures: Mapping[str, Pictures] | None = None,
         decoder: Decoder | None = None,
+        notes: Sequence[Note] = (),
+        scores: ConceptScores | None = None,
+        saliency: Sequence[Saliency] = (),
     ) -> None:
         self.prompt = prompt
         self.negative_prompt = negative_prompt
@@ -130,10 +141,11 @@ class Trace:
         self._records = list(records)
         self._image = image
         self._decoder = decoder
-        given = frames or {}
-        self._frames: dict[str, dict[int, Images]] = {
-            kind: dict(enumerate(given[kind])) if kind in given else {} for kind in ("prediction", "latents")
-        }
+        self._pictures = dict(pictures or {})  # as a file has them
+        self._frames: dict[str, dict[int, Images]] = {"prediction": {}, "latents": {}}
+        self.notes = list(notes)
+        self.scores = scores
+        self.saliency = list(saliency)
 
     def __repr__(self) -> str:
         return f"Trace({self.prompt!r}, {len(self._records)} steps, {len(self.words)} words, {len(self.layers)} layers)"
@@ -176,18 +188,35 @@ class Trace:
     @property
     def latents(self) -> NDArray[Any]:
         """(T + 1, C, h, w), float16 or float32: [0] the initial noise, [k] what entered step k, [T] the newest."""
-        records = list(self._records)
-        if not records:
-            raise ValueError("latents: no step of this trace is finished yet")
+        records = self._with_latents("latents")
         return np.stack([*(record.latents for record in records), records[-1].result])
 
     @property
     def predictions(self) -> NDArray[Any]:
         """(T, C, h, w): the clean latents predicted at each step, guidance applied, before any clipping."""
+        records = self._with_latents("predictions")
+        return np.stack([record.prediction for record in records])
+
+    def _with_latents(self, name: str) -> list[Record]:
         records = list(self._records)
         if not records:
-            raise ValueError("predictions: no step of this trace is finished yet")
-        return np.stack([record.prediction for record in records])
+            raise ValueError(f"{name}: no step of this trace is finished yet")
+        if self.is_compact:
+            raise ValueError(
+                f"{name}: this trace was opened from a compact file, which has none: open one that was saved whole"
+            )
+        return records
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether it was opened from a compact file: pictures and word maps for looking at, and no latents."""
+        return bool(self._records) and self._records[0].latents.size == 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run got to the last step that was planned; False of one that was stopped, or failed."""
+        planned = self.meta.get("planned_steps")
+        return not isinstance(planned, int) or len(self._records) >= planned
 
     @property
     def guidance(self) -> Floats | None:
@@ -211,7 +240,7 @@ class Trace:
         return self._image
 
     def frames(self, kind: FrameKind) -> Images:
-        """uint8 (T, H, W, 3), decoded when first asked for and then kept.
+        """uint8 (T, H, W, 3), decoded by the run's VAE when first asked for and then kept.
 
         kind: "prediction" (the predicted picture), "latents" (the noisy picture that entered the step) or
         "guidance" (grey on the latent grid, white is the largest value of the run).
@@ -225,6 +254,8 @@ class Trace:
         if not records:
             raise ValueError("frames: no step of this trace is finished yet")
         known = self._frames[kind]
+        if (stored := self._pictures.get(kind)) is not None:
+            return np.stack([stored[index] for index in range(len(records))])
         missing = [index for index in range(len(records)) if index not in known]
         source = self.predictions if kind == "prediction" else self.visible_latents
         for start in range(0, len(missing), 4):  # few at a time: a VAE needs much memory
@@ -234,7 +265,13 @@ class Trace:
 
     def keep_frame(self, kind: Literal["prediction", "latents"], index: int, image: Images) -> None:
         """Keep a picture that was decoded elsewhere, uint8 (H, W, 3), so that `frames` need not decode it again."""
+        if (stored := self._pictures.pop(kind, None)) is not None:
+            self._frames[kind] = dict(enumerate(stored))
         self._frames[kind][index] = image
+
+    def stored_pictures(self, kind: str) -> Pictures | None:
+        """The encoded pictures of the file that this trace was opened from; None where there are none."""
+        return self._pictures.get(kind)
 
     def _guidance_frames(self) -> Images:
         guidance = self.guidance
@@ -260,7 +297,7 @@ class Trace:
         """Whether `frames(kind)` can answer: it is decoded already, or there is something to decode it with."""
         if kind == "guidance":
             return self.guidance is not None
-        return self._decoder is not None or len(self._frames[kind]) >= len(self._records) > 0
+        return self._decoder is not None or kind in self._pictures or len(self._frames[kind]) >= len(self._records) > 0
 
     @property
     def visible_latents(self) -> Floats:
@@ -268,9 +305,7 @@ class Trace:
 
         Schedulers of the Euler kind keep latents whose noise grows to many times the picture; these are scaled down.
         """
-        records = list(self._records)
-        if not records:
-            raise ValueError("latents: no step of this trace is finished yet")
+        records = self._with_latents("latents")
         return np.stack([record.latents.astype(np.float32) * np.float32(record.visible) for record in records])
 
     # -- words -------------------------------------------------------------------------------------------------------
@@ -329,14 +364,34 @@ class Trace:
             found[index, list(record.reused)] = True
         return found
 
+    def note(
+        self,
+        text: str,
+        step: int | None = None,
+        words: Sequence[str | int] = (),
+        region: Region | None = None,
+    ) -> Note:
+        """Add a note and return it; see `Note`. Raises its errors, IndexError for a step and KeyError for a word."""
+        note = Note(text, step, tuple(words), region)
+        if note.step is not None and note.step >= len(self._records):
+            raise IndexError(f"step {note.step} is out of range: this trace has steps 0 to {len(self._records) - 1}")
+        if note.words:
+            pick_words(self.words, list(note.words))
+        self.notes.append(note)
+        return note
+
     # -- file --------------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], *, frames: bool = True) -> Path:
+    def save(self, path: str | os.PathLike[str], *, frames: bool = True, compact: bool = False) -> Path:
         """Write the trace to one file (see `open_trace`), whole or not at all. Returns the path.
 
-        frames: also keep the decoded pictures of every step, so that the file can be viewed without the model.
+        frames: also keep the decoded pictures of every step, so that the file can be viewed without the model: the
+        predictions lossless, the noisy latents at WebP quality 90 where they are larger than 128 pixels.
+        compact: a file for looking at, under 3 MB: the pictures as the widget shows them, one map for each word and
+        step in 256 levels, no latents, no layers; the final picture, scores, saliency and notes are whole.
         Raises OSError where the file cannot be written (no such folder, disk full); nothing is left half-written.
+        ValueError or KeyError where notes, scores or saliency are not of this trace.
         """
         from .file import save
 
-        return save(self, path, frames=frames)
+        return save(self, path, frames=frames, compact=compact)

@@ -213,7 +213,7 @@ def put(name: str, array: np.ndarray) -> Any:
         drop("latents"),
         drop("predictions"),
         drop("maps.1"),
-        drop("frames.prediction"),
+        drop("pictures.prediction"),
         put("latents", np.zeros((4, 4, 8, 12), dtype=np.float64)),
         put("latents", np.zeros((4, 4), dtype=np.float32)),
         put("predictions", np.zeros((3, 4, 8, 12), dtype=np.float16)),

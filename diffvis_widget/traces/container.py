@@ -1,0 +1,101 @@
+"""The container of a trace file: safetensors, read here without copying and without believing a byte of it.
+
+Tensors are views of the mapped file, so opening reads the header alone, however large the file is, and what is never
+looked at is never read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A header of this size unpacks to 128 MB of Python objects at the worst: what opening a hostile file can cost.
+MAX_HEADER = 4 * 2**20
+MAX_PARTS = 20_000
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "U8": np.dtype("u1")
+}  # fmt: skip
+
+
+class TraceFileError(ValueError):
+    """A file that is no trace, is damaged, contradicts itself or is of a newer format."""
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Parsed JSON without NaN and infinity. Raises TraceFileError."""
+
+    def refuse(name: str) -> NoReturn:
+        raise TraceFileError(f"its header holds {name}, which JSON does not have")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except TraceFileError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise TraceFileError(f"its header cannot be read: {error}") from None
+
+
+def read_container(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Metadata and tensors of a safetensors file; the tensors are read-only views of the mapped file.
+
+    Raises TraceFileError unless the header describes exactly the bytes that follow it.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(MAX_HEADER, size - 8):
+            raise TraceFileError(f"its header claims {length} bytes, and the file has {size}")
+        header = strict_json(file.read(length))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if not isinstance(header, dict):
+        raise TraceFileError("its header is no mapping")
+    entries = cast("dict[str, Any]", header)
+    metadata = entries.pop("__metadata__", {})
+    texts = cast("dict[str, Any]", metadata).values() if isinstance(metadata, dict) else [None]
+    if not all(isinstance(one, str) for one in texts):
+        raise TraceFileError("its metadata is no mapping of texts")
+    if len(entries) > MAX_PARTS:
+        raise TraceFileError(f"it claims {len(entries)} parts")
+    begin = 8 + length
+    found = {name: _entry(name, entry) for name, entry in entries.items()}
+    at = 0
+    for name, (_, _, start, end) in sorted(found.items(), key=lambda item: item[1][2:]):
+        if start != at:
+            raise TraceFileError(f"its part {name!r} begins at byte {start}, not {at}")
+        at = end
+    if begin + at != size:
+        raise TraceFileError(f"its parts take {at} bytes, and {size - begin} are there")
+    tensors = {
+        name: np.frombuffer(mapped, dtype, count=math.prod(shape), offset=begin + start).reshape(shape)
+        for name, (dtype, shape, start, _) in found.items()
+    }
+    return cast("dict[str, str]", metadata), tensors
+
+
+def _entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+    fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+    dtype = _DTYPES.get(str(fields.get("dtype")))
+    shape, offsets = _sizes(fields.get("shape")), _sizes(fields.get("data_offsets"))
+    if dtype is None or shape is None or offsets is None or not 1 <= len(shape) <= 8 or 0 in shape or len(offsets) != 2:
+        raise TraceFileError(f"its part {name!r} is described in a way that cannot be")
+    start, end = offsets
+    if end - start != math.prod(shape) * dtype.itemsize:
+        raise TraceFileError(f"its part {name!r} has {end - start} bytes for the shape {shape}")
+    return dtype, shape, start, end
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    if not isinstance(value, list):
+        return None
+    found = cast("list[Any]", value)
+    if not all(type(one) is int and 0 <= one < 2**48 for one in found):
+        return None
+    return tuple(found)
