@@ -235,6 +235,8 @@ class Trace:
     @property
     def image(self) -> Images:
         """uint8 (H, W, 3): the picture the pipeline made; of an unfinished run, its latest latents decoded."""
+        if self._image is None and (stored := self._pictures.get("prediction")) is not None:
+            self._image = stored[-1]
         if self._image is None:
             self._image = self.decode(self.latents[-1:])[0]
         return self._image

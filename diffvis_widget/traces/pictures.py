@@ -52,7 +52,7 @@ def encode_all(images: Images, exact: bool) -> list[bytes]:
 
 def decode(data: bytes, size: Size) -> Images:
     """A still WebP without extras, uint8 (H, W, 3). Raises TraceFileError unless it is one, of that size."""
-    found = _size(data)
+    found = stated_size(data)
     if found is None or found != size or found[0] * found[1] > MAX_PIXELS:
         raise TraceFileError(f"a picture in it is {found}, not {size}, its height and width")
     try:
@@ -62,7 +62,20 @@ def decode(data: bytes, size: Size) -> Images:
         raise TraceFileError(f"a picture in it is damaged: {error}") from None
 
 
-def _size(data: bytes) -> Size | None:
+def decode_png(data: bytes) -> Images:
+    """A PNG, uint8 (H, W, 3). Raises TraceFileError unless it is one, of at most MAX_PIXELS pixels."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise TraceFileError(f"its picture is {image.width} x {image.height}, more than a trace may have")
+            return np.array(image.convert("RGB"))
+    except TraceFileError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise TraceFileError(f"its picture is damaged: {error}") from None
+
+
+def stated_size(data: bytes) -> Size | None:
     """(height, width) that the first bytes state, read here because the decoder makes room before it can be asked."""
     if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         return None

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.lookup import pick_words
 from diffvis_widget.widget import pictures, protocol
-from diffvis_widget.widget.protocol import LayerMap, Message, Settings, View
+from diffvis_widget.widget.protocol import LayerMap, Message, Settings, State, View
 from diffvis_widget.widget.sampling import Request, Shot
-from diffvis_widget.widget.stream import Told
+from diffvis_widget.widget.stream import Scores, Told
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -37,15 +38,16 @@ def settings_of(request: Request, planned: int, trace: Trace) -> Settings:
 def recorded_settings(trace: Trace) -> Settings:
     """The settings of a run that was recorded elsewhere, as far as its trace tells them."""
     meta = trace.meta
-    seed, guidance = meta.get("seed"), meta.get("guidance_scale")
+    strength = meta.get("schedule_strength")
+    seed, guidance, planned = meta.get("seed"), meta.get("guidance_scale"), meta.get("planned_steps")
     return Settings(
         prompt=trace.prompt,
         negative_prompt=trace.negative_prompt,
         seed=seed if isinstance(seed, int) else None,
-        steps=len(trace.steps),
+        steps=max(planned, len(trace.steps)) if isinstance(planned, int) else len(trace.steps),
         guidance_scale=float(guidance) if isinstance(guidance, int | float) else None,
         schedule=str(meta.get("schedule", "uniform")),
-        schedule_strength=float(meta.get("schedule_strength", 60.0)),
+        schedule_strength=float(strength) if isinstance(strength, int | float) else 60.0,
         scheduler=_name(meta, "scheduler"),
         pipeline=_name(meta, "pipeline"),
         weights=_weights(meta),
@@ -60,11 +62,41 @@ def _name(meta: dict[str, Any], key: str) -> str:
 def _weights(meta: dict[str, Any]) -> dict[str, float | None]:
     """What of a trace's interventions can be said as the weights of words: those in force over the whole run."""
     found: dict[str, float | None] = {}
-    for told in meta.get("interventions") or []:
+    listed = meta.get("interventions")
+    for told in listed if isinstance(listed, list) else []:
+        if not isinstance(told, dict):
+            continue
         word, steps = told.get("word"), told.get("steps")
         if told.get("kind") in ("weight", "drop") and isinstance(word, str) and steps in (None, [0, None]):
             found[word.lower()] = told.get("factor")
     return found
+
+
+def state_of(trace: Trace) -> State:
+    """How a recorded run ended, as far as its trace tells."""
+    return "done" if trace.is_complete else "stopped"
+
+
+def stored_scores(trace: Trace) -> Scores | None:
+    """The concept scores that the trace holds, as the page gets them."""
+    found = trace.scores
+    if found is None:
+        return None
+    share = found.share if len(found.concepts) > 1 else None
+    return Scores(found.concepts, found.cosine, found.null, share, found.emergence, found.meter or None)
+
+
+def notes_of(trace: Trace) -> list[dict[str, Any]]:
+    """The trace's notes for the page, their words as indices."""
+    return [
+        {
+            "text": note.text,
+            "step": note.step,
+            "words": pick_words(trace.words, list(note.words)) if note.words else [],
+            "region": note.region,
+        }
+        for note in trace.notes
+    ]
 
 
 def views_of(trace: Trace) -> list[View]:
@@ -106,11 +138,12 @@ def run_message(
     pieces = [word.pieces if word.kind == "word" else () for word in trace.words]
     _, height, width = maps_of(trace, 0).shape
     size = (height, width)
-    return protocol.run_message(run, settings, trace.words, pieces, unknown, size, image, trace.layers, views, meter)
+    told = protocol.run_message(run, settings, trace.words, pieces, unknown, size, image, trace.layers, views, meter)
+    return Message({**told.content, "notes": notes_of(trace)}, told.buffers)
 
 
-def layers_message(run: str, request: int, trace: Trace, step: int, word: int) -> Message:
-    """A word's maps of one step, layer by layer, head by head where the trace has heads.
+def layers_message(run: str, request: int, trace: Trace, step: int, word: int, heads: bool = True) -> Message:
+    """A word's maps of one step, layer by layer, head by head where the trace has heads and they are wanted.
 
     Raises:
         IndexError: there is no such step or word.
@@ -122,8 +155,8 @@ def layers_message(run: str, request: int, trace: Trace, step: int, word: int) -
         raise IndexError(f"word {word} is out of range: this run has words 0 to {len(trace.words) - 1}")
     maps: list[LayerMap] = []
     for index, layer in enumerate(trace.layers):
-        heads = range(layer.heads) if trace.keep == "heads" else (None,)
-        maps += [LayerMap(layer.name, head, trace.heat_maps(step=step, layer=index, head=head)[word]) for head in heads]
+        parts = range(layer.heads) if trace.keep == "heads" and heads else (None,)
+        maps += [LayerMap(layer.name, head, trace.heat_maps(step=step, layer=index, head=head)[word]) for head in parts]
     return protocol.layers_message(run, request, step, word, maps)
 
 

@@ -13,15 +13,18 @@ LIMIT = 1_000_000
 
 
 def snapshot(messages: Sequence[Message], limit: int = LIMIT) -> bytes:
-    """The packed form of a run in less than ``limit`` bytes, giving up the least useful first.
+    """The packed form of a run in less than ``limit`` bytes. Returns no bytes at all if it cannot be made so small."""
+    found = fit(messages, lambda tried: len(protocol.pack(tried)) < limit)
+    return b"" if found is None else protocol.pack(found)
+
+
+def fit(messages: Sequence[Message], small: Callable[[Sequence[Message]], bool]) -> list[Message] | None:
+    """The messages, made smaller until they are ``small``, giving up the least useful first; None if they never are.
 
     In order: the noisy latents, the guidance view, the full-size final picture, every second row and column of the
-    maps, the size of the pictures. Returns no bytes at all if even that is too much.
+    maps, the size of the pictures.
     """
-    for tried in _ladder(list(messages)):
-        if sum(message.size for message in tried) < 2 * limit and len(packed := protocol.pack(tried)) < limit:
-            return packed
-    return b""
+    return next((tried for tried in _ladder(list(messages)) if small(tried)), None)
 
 
 def _ladder(messages: list[Message]) -> Iterator[list[Message]]:
