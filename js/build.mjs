@@ -4,8 +4,15 @@ import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-// Every saved notebook carries widget.*; more.* is sent when the first of its views is opened.
-const LIMITS = { "widget.js": 80_000, "widget.css": 12_000, "more.js": 48_000, "more.css": 8_000 };
+// Every saved notebook carries widget.*; more.* is sent when the first of its views is opened; an offline page carries
+// standalone.js, which is all of them, and both style sheets.
+const LIMITS = {
+  "widget.js": 80_000,
+  "widget.css": 12_000,
+  "more.js": 48_000,
+  "more.css": 8_000,
+  "standalone.js": 128_000,
+};
 
 // Properties that only our own code reads: not the host, the DOM, Preact, a message or a string. They get short names.
 const OURS = `session store look player traits hovered pinned following meterScale probe region contours shown coming
@@ -71,6 +78,14 @@ if (process.argv.includes("--dev")) {
   });
   const twice = Object.keys(more.metafile.inputs).filter((name) => name in core.metafile.inputs);
   if (twice.length > 0) throw new Error(`more.js holds a second copy of ${twice}: take it from src/shared.ts`);
+  await esbuild.build({
+    ...shared,
+    entryPoints: { standalone: here("src/standalone.ts") },
+    outdir: out,
+    minify: true,
+    mangleProps,
+    format: "iife",
+  });
   await esbuild.build({
     entryPoints: { widget: here("src/styles/widget.css"), more: here("src/styles/more.css") },
     outdir: out,

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 STATIC = "diffvis_widget/widget/static"
-BUNDLE = ("widget.js", "widget.css", "more.js", "more.css")
+BUNDLE = ("widget.js", "widget.css", "more.js", "more.css", "standalone.js")
 WEIGHTS = "diffvis_widget/scenes/weights/"
 
 
@@ -96,6 +96,7 @@ def test_wheel_holds_the_bundle_and_the_weights_within_their_bars(wheel: Path) -
     assert 500 < sizes[f"{STATIC}/widget.css"] < 12_000
     assert 1_000 < sizes[f"{STATIC}/more.js"] < 48_000
     assert 10 < sizes[f"{STATIC}/more.css"] < 8_000
+    assert 1_000 < sizes[f"{STATIC}/standalone.js"] < 128_000
     weights = {name: size for name, size in sizes.items() if name.startswith(WEIGHTS)}
     assert any(name.endswith(".safetensors") for name in weights)
     assert sum(weights.values()) < 20_000_000
@@ -121,10 +122,7 @@ def test_sdist_holds_sources_bundle_and_tests(sources: Path) -> None:
         "js/src/index.ts",
         "notebooks/01_quickstart.ipynb",
         "tests/test_packaging.py",
-        f"{STATIC}/widget.js",
-        f"{STATIC}/widget.css",
-        f"{STATIC}/more.js",
-        f"{STATIC}/more.css",
+        *(f"{STATIC}/{name}" for name in BUNDLE),
     ]:
         assert (sources / name).is_file(), name
     assert not (sources / "js" / "node_modules").exists()

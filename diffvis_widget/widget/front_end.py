@@ -42,6 +42,16 @@ def more() -> tuple[bytes, str]:
         raise FileNotFoundError(f"the front end is not built completely: {error.filename} is missing") from None
 
 
+def standalone() -> tuple[str, str]:
+    """The script and the style sheet of the offline page, which has all views.
+
+    Raises:
+        FileNotFoundError: the front end is not built.
+    """
+    style = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("widget.css", "more.css"))
+    return (STATIC / "standalone.js").read_text(encoding="utf-8"), style
+
+
 def _asset(path: Path) -> str | Path:
     # anywidget watches a Path for changes, and keeps every widget alive that was made from it: only to work on js/.
     return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")

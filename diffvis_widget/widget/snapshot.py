@@ -27,6 +27,11 @@ def fit(messages: Sequence[Message], small: Callable[[Sequence[Message]], bool])
     return next((tried for tried in _ladder(list(messages)) if small(tried)), None)
 
 
+def smallest(messages: Sequence[Message]) -> list[Message]:
+    """The messages with all given up that `fit` may give up."""
+    return list(_ladder(list(messages)))[-1]
+
+
 def _ladder(messages: list[Message]) -> Iterator[list[Message]]:
     rungs: list[Callable[[Message], Message]] = [
         lambda message: message,

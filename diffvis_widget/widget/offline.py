@@ -1,0 +1,131 @@
+"""One HTML file that shows a run anywhere: no kernel, no network, everything but new runs.
+
+The page holds the run in the packed form, compressed, and all of the front end. It asks nobody for anything, and a
+Content-Security-Policy keeps it so, whatever a prompt tries to bring in.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffvis_widget.traces import Trace
+from diffvis_widget.traces.file import check_additions, write_whole
+from diffvis_widget.widget import encode, front_end, protocol
+from diffvis_widget.widget.protocol import Message
+from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of
+from diffvis_widget.widget.snapshot import fit, smallest
+
+if TYPE_CHECKING:
+    from diffvis_widget.widget.widget import DiffVis
+
+LIMIT = 3_000_000  # bytes of a page without layers
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main></main>
+<noscript>This page shows its run with JavaScript, which is switched off here.</noscript>
+<script type="application/json" id="dv-traits">{traits}</script>
+<script type="application/octet-stream" id="dv-run">{run}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+_STYLE = "body{margin:16px;background:light-dark(#fff,#141518);color:light-dark(#1d1f23,#ecedef)}.dv{margin:0 auto}"
+
+
+def to_html(source: Trace | DiffVis, path: str | os.PathLike[str], *, layers: Layers = False) -> Path:
+    """Write a run as one HTML file that works without a kernel and without a network, and return its path.
+
+    source: a trace, or a DiffVis, whose run is waited for. layers: also put every layer's maps in (True), or every
+    head's ("heads", where they were kept); without them the file of a 30-step run of 512 px stays under 3 MB, for
+    which pictures and maps of long runs are made smaller. The trace's notes and scores are in the page.
+
+    Raises:
+        ValueError: no step is finished, or what was added to the trace (notes, scores) is not of it.
+        FileNotFoundError: the folder does not exist, or the front end is not built.
+        OSError: the file cannot be written; nothing is left half-written.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    data = page(source if isinstance(source, Trace) else source.trace, layers).encode()
+
+    def write(name: str) -> None:
+        Path(name).write_bytes(data)
+
+    return write_whole(target, len(data), write)
+
+
+def page(trace: Trace, layers: Layers = False) -> str:
+    """The page as text; see `to_html`."""
+    if not trace.records:
+        raise ValueError("this trace has no finished step to show")
+    check_additions(trace)
+    script, style = front_end.standalone()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    traits = json.dumps(_traits(trace)).replace("<", "\\u003c")
+    title = html.escape(trace.prompt.encode("utf-8", "replace").decode() or "A recorded run")
+
+    def filled(run: str) -> str:
+        return _PAGE.format(policy=policy, title=title, style=_STYLE + style, traits=traits, run=run, script=script)
+
+    empty = len(filled("").encode())
+    answers = list(layer_messages(trace, layers))
+    messages = [_without_layers(message) for message in messages_of(trace)] if not answers else messages_of(trace)
+    shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
+    return filled(_text([*shown, *answers]))
+
+
+def frame(document: str, height: int) -> str:
+    """A page as the output of a cell: it can run its own script and hand out downloads, and reach nothing around it."""
+    return (
+        f'<iframe sandbox="allow-scripts allow-downloads" srcdoc="{html.escape(document)}" title="diffvis_widget" '
+        f'style="width:100%;height:{height}px;border:0"></iframe>'
+    )
+
+
+def _text(messages: Sequence[Message]) -> str:
+    # no time in it, so that the same run gives the same file
+    return base64.b64encode(gzip.compress(protocol.pack(messages), 6, mtime=0)).decode()
+
+
+def _without_layers(message: Message) -> Message:
+    """A run whose layers cannot be asked for shows no button that asks for them."""
+    if message.content["type"] != "run":
+        return message
+    return Message({**message.content, "layers": []}, message.buffers)
+
+
+def _traits(trace: Trace) -> dict[str, Any]:
+    settings = encode.recorded_settings(trace)
+    return {
+        "prompt": settings.prompt,
+        "negative_prompt": settings.negative_prompt,
+        "seed": settings.seed or 0,
+        "steps": settings.steps,
+        "guidance_scale": settings.guidance_scale or 0,
+        "concepts": [] if trace.scores is None else trace.scores.concepts,
+        "status": encode.state_of(trace),
+        "progress": len(trace.steps) / max(settings.steps, 1),
+    }

@@ -1,0 +1,31 @@
+// The offline page: the views of the widget, all of them, over what the page itself holds. It asks the network nothing.
+
+import { offline } from "./core/offline";
+import { unpack } from "./core/protocol";
+import { views } from "./more";
+import { mount } from "./views/mount";
+
+/** The text of one of the page's data blocks. */
+function block(id: string): string {
+  return document.getElementById(id)?.textContent ?? "";
+}
+
+/** A packed run: base64 of gzip. */
+async function packed(): Promise<Uint8Array> {
+  const bytes = Uint8Array.from(atob(block("dv-run")), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+async function show(): Promise<void> {
+  const main = document.querySelector("main");
+  if (!main) return;
+  try {
+    const host = offline(unpack(await packed()), JSON.parse(block("dv-traits")), new AbortController().signal);
+    mount(host, main, views);
+  } catch (error) {
+    main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;
+  }
+}
+
+void show();
