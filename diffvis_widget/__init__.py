@@ -14,12 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffvis_widget import concepts, explain, intervene, scenes, schedule, tracer, traces, widget
-    from diffvis_widget.concepts import ConceptMeter, ConceptScores, concept_scores
+    from diffvis_widget.concepts import ConceptMeter, concept_scores
     from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.tracer import Tracer, denoiser, trace
-    from diffvis_widget.traces import Layer, Step, Trace, TraceFileError, Word, open_trace
+    from diffvis_widget.traces import (
+        ConceptScores,
+        Layer,
+        Note,
+        Saliency,
+        Step,
+        Trace,
+        TraceFileError,
+        Word,
+        open_trace,
+    )
+    from diffvis_widget.widget import export
     from diffvis_widget.widget.loading import load
+    from diffvis_widget.widget.offline import to_html
     from diffvis_widget.widget.runs import RunFailed
     from diffvis_widget.widget.widget import DiffVis
 
@@ -27,11 +39,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ConceptMeter": "concepts",
-    "ConceptScores": "concepts",
+    "ConceptScores": "traces",
     "DecisionCurve": "intervene",
     "DiffVis": "widget.widget",
     "Layer": "traces",
+    "Note": "traces",
     "RunFailed": "widget.runs",
+    "Saliency": "traces",
     "Step": "traces",
     "Trace": "traces",
     "TraceFileError": "traces",
@@ -40,9 +54,11 @@ _HOMES = {
     "concept_scores": "concepts",
     "decision_curve": "intervene",
     "denoiser": "tracer",
+    "export": "widget",
     "load": "widget.loading",
     "open_trace": "traces",
     "timesteps": "schedule",
+    "to_html": "widget.offline",
     "trace": "tracer",
 }
 _ROOMS = ("concepts", "explain", "intervene", "scenes", "schedule", "tracer", "traces", "widget")
@@ -53,7 +69,9 @@ __all__ = [
     "DecisionCurve",
     "DiffVis",
     "Layer",
+    "Note",
     "RunFailed",
+    "Saliency",
     "Step",
     "Trace",
     "TraceFileError",
@@ -64,12 +82,14 @@ __all__ = [
     "decision_curve",
     "denoiser",
     "explain",
+    "export",
     "intervene",
     "load",
     "open_trace",
     "scenes",
     "schedule",
     "timesteps",
+    "to_html",
     "trace",
     "tracer",
     "traces",
@@ -82,7 +102,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    value = getattr(home, name, None) or importlib.import_module(f"{home.__name__}.{name}")  # a module has its own name
     globals()[name] = value
     return value
 

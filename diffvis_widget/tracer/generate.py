@@ -97,6 +97,8 @@ def trace(
             clone(prompt=prompt, **arguments)
     found = tracer.trace
     found.prompt = found.prompt or prompt or ""  # where words cannot be followed, nobody else saw it
+    if schedule != "uniform":
+        found.meta |= {"schedule": schedule, "schedule_strength": float(schedule_strength)}
     return found
 
 

@@ -38,6 +38,13 @@ def stop_earlier_runs_of_this_cell(owner: object, stop: Callable[[], None]) -> N
     _by_cell[cell] = [*here, (execution, weakref.ref(owner), stop)]
 
 
+def is_unattended() -> bool:
+    """Whether the running cell is executed by a program (nbconvert, papermill): nobody watches."""
+    ipython = sys.modules.get("IPython")
+    kernel = None if ipython is None else getattr(ipython.get_ipython(), "kernel", None)
+    return getattr(kernel, "_allow_stdin", True) is False
+
+
 def _running_cell() -> tuple[str | None, str]:
     """The id of the cell that is being executed, where the host tells it, and of this execution."""
     ipython = sys.modules.get("IPython")  # where nobody imported it, this is no kernel

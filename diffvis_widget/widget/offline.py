@@ -22,6 +22,7 @@ from diffvis_widget.widget import encode, front_end, protocol
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of
 from diffvis_widget.widget.snapshot import fit, smallest
+from diffvis_widget.widget.still import mime_bundle
 
 if TYPE_CHECKING:
     from diffvis_widget.widget.widget import DiffVis
@@ -103,6 +104,21 @@ def frame(document: str, height: int) -> str:
         f'<iframe sandbox="allow-scripts allow-downloads" srcdoc="{html.escape(document)}" title="diffvis_widget" '
         f'style="width:100%;height:{height}px;border:0"></iframe>'
     )
+
+
+class Static:
+    """A run as the output of a cell, for hosts with and without HTML."""
+
+    def __init__(self, trace: Trace, layers: Layers, height: int) -> None:
+        if not 100 <= height <= 10_000:
+            raise ValueError(f"height must be between 100 and 10000 pixels, not {height!r}")
+        self._bundle = {"text/html": frame(page(trace, layers), height), **mime_bundle(messages_of(trace))}
+
+    def __repr__(self) -> str:
+        return self._bundle["text/plain"]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return dict(self._bundle)
 
 
 def _text(messages: Sequence[Message]) -> str:

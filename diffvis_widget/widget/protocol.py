@@ -51,7 +51,8 @@ class Message:
 def pack(messages: Sequence[Message]) -> bytes:
     """Messages as bytes: magic, length of the header (uint32, little endian), JSON header, all buffers in order."""
     entries = [{"content": m.content, "buffers": [len(b) for b in m.buffers]} for m in messages]
-    header = json.dumps({"messages": entries}, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps({"messages": entries}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    header = text.encode("utf-8", "replace")  # half an emoji in a recorded prompt cannot be sent
     return b"".join([MAGIC, struct.pack("<I", len(header)), header, *(b for m in messages for b in m.buffers)])
 
 

@@ -163,6 +163,8 @@ def sample(
 
     def finished(step: Step) -> None:
         trace = tracer.traces[0]
+        if request.schedule != "uniform":
+            trace.meta |= {"schedule": request.schedule, "schedule_strength": request.schedule_strength}
         on_step(trace, camera.shot(trace, step))
 
     takes = inspect.signature(type(own).__call__).parameters

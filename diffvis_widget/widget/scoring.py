@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffvis_widget.traces import ConceptScores
+from diffvis_widget.widget.encode import stored_scores
 from diffvis_widget.widget.stream import Scores, Stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from diffvis_widget.concepts import ConceptMeter
+    from diffvis_widget.traces import Trace
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Scorer:
         self.label: str | None = None
         self.problem = ""  # why nothing is scored; until the next run, or other concepts
         self._run = ""
+        self._trace: Trace | None = None
         self._total: int | None = None
         self._frames: dict[int, NDArray[np.uint8]] = {}
         self._concepts: list[str] = []
@@ -67,9 +71,10 @@ class Scorer:
             self._make, self._meter, self.label = make, None, label
             self._table = _Table()
 
-    def begin(self, run: str) -> None:
+    def begin(self, run: str, trace: Trace | None = None) -> None:
+        """A run; the scores of all its steps, once they are there, are kept in its ``trace``, and taken from there."""
         with self._lock:
-            self._run, self._total, self.problem = run, None, ""
+            self._run, self._trace, self._total, self.problem = run, trace, None, ""
             self._frames, self._table = {}, _Table()
 
     def add(self, run: str, index: int, frame: NDArray[np.uint8]) -> None:
@@ -130,13 +135,18 @@ class Scorer:
     def _score_new(self, again: bool) -> None:
         """Score the frames that are here without a gap from the first; ``again`` sends even if nothing is new."""
         with self._lock:
-            run, total, concepts, table = self._run, self._total, self._concepts, self._table
+            run, trace, total = self._run, self._trace, self._total
+            concepts, table = self._concepts, self._table
             if table.concepts != concepts:
                 table = self._table = _Table(concepts)
             ready: list[NDArray[np.uint8]] = []
             while (index := len(table.cosine) + len(ready)) in self._frames:
                 ready.append(self._frames[index])
             make = None if self.problem else self._make
+        if total is not None and trace is not None and trace.scores is not None and trace.scores.concepts == concepts:
+            if kept := stored_scores(trace):
+                self._tell_scores(run, kept)
+            return
         if make is None or not (ready or (again and table.cosine)):
             return
         if self._meter is None:
@@ -146,7 +156,17 @@ class Scorer:
             cosine, null = self._meter.scores(np.stack(ready), concepts)
             table.cosine.extend(cosine)
             table.null.extend(null)
-        self._last = scores = self._scores(self._meter, table, complete=len(table.cosine) == total)
+        complete = len(table.cosine) == total
+        scores = self._scores(self._meter, table, complete)
+        if complete and trace is not None and concepts:
+            share = self._meter.share(scores.cosine)
+            trace.scores = ConceptScores(
+                concepts, scores.cosine, share, scores.null, scores.emergence, self._meter.label
+            )
+        self._tell_scores(run, scores)
+
+    def _tell_scores(self, run: str, scores: Scores) -> None:
+        self._last = scores
         self._stream.scores(run, scores)
         for listener in list(self._listeners):
             try:

@@ -458,7 +458,7 @@ class Session:
             self._changed.notify_all()
 
     def _show_recorded(self, trace: Trace) -> None:
-        run, complete = Run(None, trace=trace, state="done"), True
+        run, complete = Run(None, trace=trace, state=encode.state_of(trace)), True
         try:
             complete = self.teller.recorded(run, trace, self._unknown(trace.prompt))
         except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost

@@ -43,7 +43,7 @@ class Teller:
         views, meter = encode.views_of(trace), self.scorer.label
 
         def send() -> None:
-            self.scorer.begin(run.id)
+            self.scorer.begin(run.id, trace)
             self._stream.begin(encode.run_message(run.id, trace, settings, unknown, size, views, meter))
 
         self._later(send)

@@ -8,18 +8,20 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anywidget
 import traitlets as t
 
-from diffvis_widget.widget import fields, front_end, kernel
+from diffvis_widget.widget import fields, front_end, kernel, protocol
 from diffvis_widget.widget.answers import answer
 from diffvis_widget.widget.follow import Follower
+from diffvis_widget.widget.offline import Static
 from diffvis_widget.widget.runs import Run
 from diffvis_widget.widget.sampling import Request
 from diffvis_widget.widget.session import Session
 from diffvis_widget.widget.sources import check_source, traits_of
+from diffvis_widget.widget.still import mime_bundle
 from diffvis_widget.widget.stream import Scores, Stream
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
 FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
 STATES = ("idle", "loading", "queued", "running", "stopping", "stopped", "done", "failed")
+MOMENT, PATIENCE = 10, 3600  # seconds that a display waits for a recorded run, and for one when nobody watches
 
 
 class _Open:
@@ -117,6 +120,8 @@ class DiffVis(anywidget.AnyWidget):
             traits |= traits_of(recorded)
         if recorded is None:
             traits["seed"] = seed
+        if recorded is not None and recorded.scores is not None:
+            concepts = concepts or recorded.scores.concepts
         self._page_lock = threading.RLock()
         super().__init__(concepts=concepts, _can_run=recorded is None, **traits)
         self._stream = Stream(_sender(self))
@@ -233,6 +238,27 @@ class DiffVis(anywidget.AnyWidget):
         It is called in a thread of the widget's own.
         """
         self._session.teller.scorer.listen(callback)
+
+    def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> Static:
+        """The run as an output that needs no kernel: the page of `dv.to_html` in a frame. Waits for a run that goes on.
+
+        As last line of a cell it is stored in the notebook, works when that is opened again, and in nbconvert's HTML.
+        layers: as for `dv.to_html`. height: of the frame, in pixels. Raises what ``trace`` and `dv.to_html` raise.
+        """
+        return Static(self.trace, layers, height)
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """For hosts without widgets there is a filmstrip and a sentence too, once there is a run to show.
+
+        A recorded run is there in a moment; for a run that goes on a program that executes the notebook can wait, and a
+        reader does not want to.
+        """
+        if not self._can_run or kernel.is_unattended():
+            self.wait(MOMENT if not self._can_run else PATIENCE)
+        shown = super()._repr_mimebundle_(**options)
+        if shown is not None and self._snapshot:
+            shown[0].update(mime_bundle(protocol.unpack(self._snapshot)))
+        return shown
 
     def close(self) -> None:
         """Stop what goes on, end the threads and take the widget off the page."""

@@ -1,0 +1,104 @@
+"""What was found out about a run after it: notes, concept scores, saliency maps, in its file and out of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, open_trace
+from tests.traces.build import make_trace
+
+
+def with_additions(**options: Any) -> Trace:
+    trace = make_trace(**options)
+    rng = np.random.default_rng(3)
+    steps = len(trace.steps)
+
+    def floats(*shape: int) -> np.ndarray:
+        return rng.random(shape).astype(np.float32)
+
+    trace.scores = ConceptScores(
+        ["circle", "<b>"], floats(steps, 2), floats(steps, 2), floats(steps, 2), np.array([1, np.nan], "f4"), "a meter"
+    )
+    trace.saliency.append(Saliency("df_rise", 2, floats(8, 12), floats(8, 12), 500))
+    trace.saliency.append(Saliency("df_cam", 0, floats(8, 12), layers={"mid": floats(2, 3), "up": floats(8, 12)}))
+    trace.note("Look: the circle appears before its colour", step=1, words=["circle", 1], region=(0, 0.25, 0.5, 1))
+    trace.note("The whole run \ud800")
+    return trace
+
+
+def check_additions(back: Trace, trace: Trace) -> None:
+    assert back.notes == trace.notes
+    assert back.scores is not None
+    assert trace.scores is not None
+    assert (back.scores.concepts, back.scores.meter) == (trace.scores.concepts, trace.scores.meter)
+    for name in ("cosine", "share", "null", "emergence"):
+        np.testing.assert_array_equal(getattr(back.scores, name), getattr(trace.scores, name))
+    assert len(back.saliency) == 2
+    for one, other in zip(back.saliency, trace.saliency, strict=True):
+        assert (one.method, one.step, one.masks_used) == (other.method, other.step, other.masks_used)
+        np.testing.assert_array_equal(one.map, other.map)
+        assert list(one.layers) == list(other.layers)
+        for name in one.layers:
+            np.testing.assert_array_equal(one.layers[name], other.layers[name])
+    np.testing.assert_array_equal(back.saliency[0].stderr, trace.saliency[0].stderr)
+    assert back.saliency[1].stderr is None
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_they_come_back_whole(tmp_path: Path, compact: bool) -> None:
+    trace = with_additions()
+    check_additions(open_trace(trace.save(tmp_path / "run", compact=compact)), trace)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"text": ""}, "text must be"),
+        ({"text": 3}, "text must be"),
+        ({"text": "x" * 4001}, "text must be"),
+        ({"text": "a", "step": -1}, "step must be a whole number"),
+        ({"text": "a", "step": 1.5}, "step must be a whole number"),
+        ({"text": "a", "step": True}, "step must be a whole number"),
+        ({"text": "a", "words": "circle"}, "words must be a list"),
+        ({"text": "a", "words": [None]}, "words must be a whole number"),
+        ({"text": "a", "region": (0, 0, 0, 1)}, "region must be"),
+        ({"text": "a", "region": (0, 0, 1)}, "region must be"),
+        ({"text": "a", "region": (0, 0, float("nan"), 1)}, "region must be"),
+        ({"text": "a", "region": "all"}, "region must be"),
+    ],
+)
+def test_notes_that_cannot_be(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        Note(**arguments)
+
+
+def test_a_note_is_about_what_is_there() -> None:
+    trace = make_trace()
+    with pytest.raises(IndexError, match="steps 0 to 2"):
+        trace.note("late", step=3)
+    with pytest.raises(KeyError, match="'dog' is not in the prompt"):
+        trace.note("bark", words=["dog"])
+    assert trace.notes == []
+    assert trace.note("see", words=["RED"]) in trace.notes
+
+
+def test_additions_of_another_run_are_not_written(tmp_path: Path) -> None:
+    trace = with_additions()
+    assert trace.scores is not None
+    trace.scores = replace(trace.scores, cosine=trace.scores.cosine[:2])
+    with pytest.raises(ValueError, match=r"scores: cosine is \(2, 2\), and this trace of 3 steps needs \(3, 2\)"):
+        trace.save(tmp_path / "run")
+    trace.scores = None
+    trace.saliency.append(Saliency("df_rise", 9, np.zeros((8, 12), "f4")))
+    with pytest.raises(ValueError, match="a map of df_rise is of step 9"):
+        trace.save(tmp_path / "run")
+    trace.saliency.clear()
+    trace.notes.append(Note("late", step=7))
+    with pytest.raises(ValueError, match="is about step 7"):
+        trace.save(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
