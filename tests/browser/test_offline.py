@@ -1,0 +1,161 @@
+"""The offline page from file://, with the network off: everything but new runs, and no markup from a prompt."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Frame, Page, expect
+
+import diffvis_widget as dv
+from diffvis_widget.traces import ConceptScores, Trace, Word
+from diffvis_widget.widget.offline import Static
+from tests.traces.build import LAYERS, make_trace
+
+EVIL = '</script><img src=x onerror="window.hacked=1"><b>bold</b>'
+POLICY = re.compile(
+    r"default-src 'none'; script-src 'sha256-[A-Za-z0-9+/]{43}='; style-src 'unsafe-inline'; img-src data: blob:; "
+    r"base-uri 'none'; form-action 'none'"
+)
+PIXELS = "(canvas) => canvas.toDataURL()"
+
+
+def a_trace() -> Trace:
+    trace = make_trace(steps=4)
+    trace.prompt = f"Red circle, red square {EVIL}"
+    trace.words[-2] = Word(EVIL, (7,), "word", (EVIL,))
+    rise = np.linspace(0.1, 0.3, 4, dtype=np.float32)[:, None] * np.ones(2, dtype=np.float32)
+    null = np.tile(np.array([0.1, 0.2], dtype=np.float32), (4, 1))
+    trace.scores = ConceptScores(["circle", EVIL], rise, rise, null, np.array([2, np.nan], "f4"), EVIL)
+    trace.note(EVIL, step=1)
+    trace.meta |= {"seed": 7, "guidance_scale": 7.5}
+    return trace
+
+
+@dataclass
+class Opened:
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, path: Path) -> Iterator[Opened]:
+    """The page without a network; anything in its console, and any request but for itself, fails the test."""
+    context = browser.new_context(offline=True, reduced_motion="reduce", viewport={"width": 760, "height": 900})
+    page = context.new_page()
+    shown = Opened(page)
+    page.on("console", lambda message: shown.said.append(message.text))
+    page.on("pageerror", lambda error: shown.said.append(str(error)))
+    page.on("request", lambda request: shown.asked.append(request.url))
+    try:
+        page.goto(path.as_uri())
+        yield shown
+        assert not shown.said, shown.said
+        assert [url for url in shown.asked if not url.startswith(("blob:", "data:"))] == [path.as_uri()]
+        assert page.evaluate("() => window.hacked") is None
+    finally:
+        context.close()
+
+
+def scrub(place: Page | Frame) -> None:
+    """To the first step and back, with the picture following."""
+    slider = place.locator(".dv").get_by_test_id("slider")
+    expect(slider).to_have_attribute("aria-valuemax", "4")
+    stage = place.locator(".dv").get_by_test_id("stage").locator("canvas")
+    place.wait_for_function("() => window.document.querySelector('[data-testid=stage] canvas').width > 0")
+    last = stage.evaluate(PIXELS)
+    slider.focus()
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuenow", "1")
+    place.wait_for_function(
+        "(last) => document.querySelector('[data-testid=stage] canvas').toDataURL() !== last", arg=last
+    )
+    slider.press("End")
+    expect(slider).to_have_attribute("aria-valuenow", "4")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return dv.to_html(a_trace(), tmp_path / "run.html", layers=True)
+
+
+def test_everything_but_new_runs_works_from_a_file(browser: Browser, path: Path) -> None:
+    with opened(browser, path) as shown:
+        widget = shown.page.locator(".dv")
+        scrub(shown.page)
+        widget.get_by_test_id("chip-2").click()
+        expect(widget.locator(".dv-bar-name")).to_have_text("circle")
+        expect(widget.locator(".dv-meters li")).to_have_count(2)
+        expect(widget.get_by_test_id("run")).to_have_count(0)
+        widget.get_by_test_id("layers").click()
+        expect(widget.locator(".dv-layers .dv-tile")).to_have_count(len(LAYERS))
+        slider = widget.get_by_test_id("slider")
+        slider.focus()
+        slider.press("ArrowLeft")
+        expect(widget.locator(".dv-layers .dv-tile")).to_have_count(len(LAYERS))
+        add = widget.get_by_test_id("add-concept")
+        add.fill("dog")
+        add.press("Enter")
+        expect(widget).to_contain_text("the scores of its own concepts only")
+        expect(widget.locator(".dv-meters li")).to_have_count(2)
+
+
+def test_a_prompt_stays_text_and_the_policy_holds(browser: Browser, path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert EVIL not in source
+    with opened(browser, path) as shown:
+        expect(shown.page.locator(".dv").get_by_test_id("slider")).to_be_visible()
+        policy = shown.page.locator("meta[http-equiv]").get_attribute("content")
+        assert policy
+        assert POLICY.fullmatch(policy)
+        assert shown.page.locator("img, b:not(.dv-dot)").count() == 0
+        expect(shown.page.locator(".dv")).to_contain_text("<b>bold</b>")
+        assert EVIL in shown.page.title()
+    with opened(browser, path) as shown:  # a script that got in all the same would not run
+        shown.page.evaluate(
+            """() => {
+                const script = document.createElement('script');
+                script.textContent = 'window.hacked = 1';
+                document.body.append(script);
+            }"""
+        )
+        assert shown.said, "the policy refuses it, and says so"
+        shown.said.clear()
+
+
+def test_without_layers_there_is_no_button_for_them(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, dv.to_html(a_trace(), tmp_path / "run.html")) as shown:
+        expect(shown.page.locator(".dv").get_by_test_id("slider")).to_be_visible()
+        expect(shown.page.locator(".dv").get_by_test_id("layers")).to_have_count(0)
+
+
+def test_a_static_output_shows_the_same_in_its_frame(browser: Browser, tmp_path: Path) -> None:
+    bundle = Static(a_trace(), layers=False, height=700)._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "text/plain", "image/png"}
+    holder = tmp_path / "notebook.html"
+    holder.write_text(f"<!doctype html><meta charset=utf-8><body>{bundle['text/html']}</body>", encoding="utf-8")
+    with opened(browser, holder) as shown:
+        frame = shown.page.locator("iframe")
+        assert frame.get_attribute("sandbox") == "allow-scripts allow-downloads"
+        handle = frame.element_handle()
+        assert handle is not None
+        inside = handle.content_frame()
+        assert inside is not None
+        inside.wait_for_selector(".dv [data-testid=slider]")
+        scrub(inside)
+        assert inside.evaluate("() => { try { return !!parent.document; } catch { return false; } }") is False
+        shown.asked[:] = [url for url in shown.asked if url != "about:srcdoc"]
+
+
+def test_a_damaged_page_says_so(browser: Browser, path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    start = source.index('id="dv-run">') + len('id="dv-run">')
+    path.write_text(source[: start + 4000] + source[start + 4400 :], encoding="utf-8")
+    with opened(browser, path) as shown:
+        expect(shown.page.locator("main")).to_contain_text("This page is damaged")
