@@ -2,6 +2,7 @@
 # demo    opens JupyterLab on the quickstart notebook
 # test    all checks and all tests, in a real browser too
 # bench   how the widget feels, every figure beside its bar
+# docs    the documentation as a website, in build/site
 # Python 3.11 or newer and make are enough: uv is used where it is there, Node comes from PyPI. PYTHON=... picks another Python.
 
 SHELL := /bin/sh
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 NPM := cd js && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: setup demo test bench browser
+.PHONY: setup demo test bench browser docs
 
 setup: .venv/installed
 	@$(BIN)/python hatch_build.py
@@ -30,6 +31,9 @@ test: setup browser js/node_modules/.package-lock.json
 bench: setup browser
 	$(BIN)/python -m benchmarks.feel
 
+docs: setup .venv/documenting
+	$(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
+
 browser: .venv/installed
 	@$(BIN)/python -m tests.chromium
 
@@ -43,6 +47,11 @@ browser: .venv/installed
 		echo "This Python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; fi
 	@if uv --version >/dev/null 2>&1; then uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	else $(BIN)/python -m pip install -c constraints.txt -e '.[dev]'; fi
+	@touch $@
+
+.venv/documenting: .venv/installed
+	@if uv --version >/dev/null 2>&1; then uv pip install --python $(BIN)/python -c constraints.txt -e '.[docs]'; \
+	else $(BIN)/python -m pip install -c constraints.txt -e '.[docs]'; fi
 	@touch $@
 
 js/node_modules/.package-lock.json: js/package-lock.json

@@ -1,0 +1,32 @@
+"""Runs of the scenes model for the pages, made anew with every build by the code that the pages describe."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.structure.files import File, Files
+
+import diffvis_widget as dv
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+
+RUNS = {
+    "circle": ("a red circle above a blue square", ["circle", "square", "red", "blue"], 7),
+    "tree": ("a large tree and a small house in the snow", ["tree", "house", "snow", "water"], 3),
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add an offline page for each run, as `runs/NAME.html`."""
+    pipe = dv.load()
+    for name, (prompt, concepts, seed) in RUNS.items():
+        trace = dv.trace(pipe, prompt, seed=seed, num_inference_steps=30, guidance_scale=7.5)
+        trace.scores = dv.concept_scores(trace, concepts)
+        with tempfile.TemporaryDirectory() as folder:
+            page = Path(folder, "run.html")
+            dv.to_html(trace, page)
+            files.append(File.generated(config, f"runs/{name}.html", content=page.read_bytes()))
+    return files
