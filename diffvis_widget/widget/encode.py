@@ -123,7 +123,9 @@ def told_of(run: str, trace: Trace, unknown: Collection[str], meter: str | None)
         shot = Shot(step, prediction, None if noisy is None else noisy[index], exact=True)
         steps[index] = step_message(run, trace, shot, 0.0)
     begun = run_message(run, trace, recorded_settings(trace), unknown, size, views, meter)
-    return Told(begun, steps, None, protocol.end_message(run, "done", len(steps), 0.0))
+    image = pictures.png(trace.image) if predictions is not None and trace.is_complete else None
+    end = protocol.end_message(run, state_of(trace), len(steps), 0.0, None, image)
+    return Told(begun, steps, stored_scores(trace), end)
 
 
 def run_message(

@@ -14,13 +14,14 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file import check_additions, write_whole
 from diffvis_widget.widget import encode, front_end, protocol
+from diffvis_widget.widget.answers import runs_message
 from diffvis_widget.widget.protocol import Message
-from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of
+from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of, run_of
 from diffvis_widget.widget.snapshot import fit, smallest
 from diffvis_widget.widget.still import mime_bundle
 
@@ -51,10 +52,11 @@ _PAGE = """<!doctype html>
 _STYLE = "body{margin:16px;background:light-dark(#fff,#141518);color:light-dark(#1d1f23,#ecedef)}.dv{margin:0 auto}"
 
 
-def to_html(source: Trace | DiffVis, path: str | os.PathLike[str], *, layers: Layers = False) -> Path:
+def to_html(source: Trace | DiffVis | Sequence[Trace], path: str | os.PathLike[str], *, layers: Layers = False) -> Path:
     """Write a run as one HTML file that works without a kernel and without a network, and return its path.
 
-    source: a trace, or a DiffVis, whose run is waited for. layers: also put every layer's maps in (True), or every
+    source: a trace, or a DiffVis, whose run is waited for; of several traces the last one is shown, with the one before
+    it beside for comparison. layers: also put every layer's maps in (True), or every
     head's ("heads", where they were kept); without them the file of a 30-step run of 512 px stays under 3 MB, for
     which pictures and maps of long runs are made smaller. The trace's notes and scores are in the page.
 
@@ -66,7 +68,7 @@ def to_html(source: Trace | DiffVis, path: str | os.PathLike[str], *, layers: La
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
-    data = page(source if isinstance(source, Trace) else source.trace, layers).encode()
+    data = page(_traces(source), layers).encode()
 
     def write(name: str) -> None:
         Path(name).write_bytes(data)
@@ -74,26 +76,41 @@ def to_html(source: Trace | DiffVis, path: str | os.PathLike[str], *, layers: La
     return write_whole(target, len(data), write)
 
 
-def page(trace: Trace, layers: Layers = False) -> str:
+def _traces(source: Trace | DiffVis | Sequence[Trace]) -> list[Trace]:
+    if isinstance(source, Trace):
+        return [source]
+    return list(source) if isinstance(source, list | tuple) else [cast("DiffVis", source).trace]
+
+
+def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     """The page as text; see `to_html`."""
-    if not trace.records:
-        raise ValueError("this trace has no finished step to show")
-    check_additions(trace)
+    if not traces:
+        raise ValueError("there is no trace to show")
+    for trace in traces:
+        if not trace.records:
+            raise ValueError("this trace has no finished step to show")
+        check_additions(trace)
+    runs = [run_of(trace, f"recorded-{number}") for number, trace in enumerate(traces, start=1)]
+    trace = traces[-1]
     script, style = front_end.standalone()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
-    traits = json.dumps(_traits(trace)).replace("<", "\\u003c")
+    beside = runs[-2].id if len(runs) > 1 else ""
+    traits = json.dumps({**_traits(trace), "_beside": beside}).replace("<", "\\u003c")
     title = html.escape(trace.prompt.encode("utf-8", "replace").decode() or "A recorded run")
 
     def filled(run: str) -> str:
         return _PAGE.format(policy=policy, title=title, style=_STYLE + style, traits=traits, run=run, script=script)
 
     empty = len(filled("").encode())
-    answers = list(layer_messages(trace, layers))
-    messages = [_without_layers(message) for message in messages_of(trace)] if not answers else messages_of(trace)
+    answers = [message for run in runs for message in layer_messages(run, layers)]
+    messages = [message for run in runs if run.told is not None for message in run.told.messages()]
+    if not answers:
+        messages = [_without_layers(message) for message in messages]
+    answers.append(runs_message(0, runs))
     shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
     return filled(_text([*shown, *answers]))
 
@@ -112,7 +129,7 @@ class Static:
     def __init__(self, trace: Trace, layers: Layers, height: int) -> None:
         if not 100 <= height <= 10_000:
             raise ValueError(f"height must be between 100 and 10000 pixels, not {height!r}")
-        self._bundle = {"text/html": frame(page(trace, layers), height), **mime_bundle(messages_of(trace))}
+        self._bundle = {"text/html": frame(page([trace], layers), height), **mime_bundle(messages_of(trace))}
 
     def __repr__(self) -> str:
         return self._bundle["text/plain"]
@@ -141,6 +158,9 @@ def _traits(trace: Trace) -> dict[str, Any]:
         "seed": settings.seed or 0,
         "steps": settings.steps,
         "guidance_scale": settings.guidance_scale or 0,
+        "schedule": settings.schedule,
+        "schedule_strength": settings.schedule_strength,
+        "weights": settings.weights,
         "concepts": [] if trace.scores is None else trace.scores.concepts,
         "status": encode.state_of(trace),
         "progress": len(trace.steps) / max(settings.steps, 1),

@@ -2,7 +2,7 @@
 
 import { offline } from "./core/offline";
 import { unpack } from "./core/protocol";
-import { views } from "./more";
+import { more } from "./more";
 import { mount } from "./views/mount";
 
 /** The text of one of the page's data blocks. */
@@ -22,7 +22,7 @@ async function show(): Promise<void> {
   if (!main) return;
   try {
     const host = offline(unpack(await packed()), JSON.parse(block("dv-traits")), new AbortController().signal);
-    mount(host, main, views);
+    mount(host, main, more);
   } catch (error) {
     main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;
   }
