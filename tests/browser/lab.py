@@ -78,6 +78,7 @@ def serve(folder: Path) -> Iterator[Lab]:
         "--no-browser",
         "--allow-root",
         "--expose-app-in-browser",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         "--ServerApp.port=0",
         f"--ServerApp.root_dir={work}",
         f"--IdentityProvider.token={token}",
