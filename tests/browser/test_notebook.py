@@ -55,7 +55,8 @@ def test_a_run_live_and_its_static_output_without_a_kernel(browser: Browser, lab
         pick(widget, 3, "circle")
         page.keyboard.press("d")  # twice would delete the cell, were it the notebook's
         page.keyboard.press("d")
-        assert page.locator(".jp-CodeCell").count() == len(CELLS)
+        cells = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.model.cells.length")
+        assert cells == len(CELLS)
         expect(page.locator("iframe[title=diffvis_widget]")).to_be_visible()
         command(page, "docmanager:save")
     with opened(browser, lab, name) as page:
