@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.widget import front_end, pictures, protocol
+from diffvis_widget.widget import annotate, front_end, pictures, protocol
 from diffvis_widget.widget.encode import layers_message
 from diffvis_widget.widget.history import RUNS
 from diffvis_widget.widget.protocol import Message
@@ -31,6 +31,9 @@ def answer(session: Session, asked: Any) -> Message | None:
             return runs_message(request, session.history.runs)
         case {"type": "packed", "id": int(request), "run": str(run)}:
             return packed_message(request, session.history.find(run))
+        case {"type": "notes", "id": int(request), "run": str(run), "notes": list(notes)}:
+            annotate.rewrite(session, run, notes)
+            return Message({"type": "notes", "id": request})
         case _:
             return None
 

@@ -99,6 +99,11 @@ def notes_of(trace: Trace) -> list[dict[str, Any]]:
     ]
 
 
+def with_notes(run: Message, trace: Trace) -> Message:
+    """The message that begins a run, with the notes that its trace has by now."""
+    return Message({**run.content, "notes": notes_of(trace)}, run.buffers)
+
+
 def views_of(trace: Trace) -> list[View]:
     """The pictures that every step of ``trace`` can show."""
     return [view for view in protocol.VIEWS if trace.has_frames(view)]
@@ -141,7 +146,7 @@ def run_message(
     _, height, width = maps_of(trace, 0).shape
     size = (height, width)
     told = protocol.run_message(run, settings, trace.words, pieces, unknown, size, image, trace.layers, views, meter)
-    return Message({**told.content, "notes": notes_of(trace)}, told.buffers)
+    return with_notes(told, trace)
 
 
 def layers_message(run: str, request: int, trace: Trace, step: int, word: int, heads: bool = True) -> Message:

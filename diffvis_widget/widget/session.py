@@ -183,6 +183,13 @@ class Session:
                 self._show(_beside="")
             self._changed.notify_all()
 
+    def noted(self, trace: Trace) -> None:
+        """Tell the page, and what a saved notebook carries, of the notes that a trace has by now."""
+        for run in self.history.runs:
+            if run.trace is trace:
+                self.teller.noted(run)
+                self._save_again(run)
+
     def close(self) -> None:
         """Stop what goes on and end the threads. Returns at once."""
         with self._changed:
@@ -386,7 +393,7 @@ class Session:
             self.teller.scorer.afterwards(lambda: self._save_again(run))
 
     def _save_again(self, run: Run) -> None:
-        """Scores that came late belong into a saved notebook too."""
+        """What came late, scores and notes, belongs into a saved notebook too."""
         with self._changed:
             if self._latest is not run or self._active is not None or self._closed:
                 return

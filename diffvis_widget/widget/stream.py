@@ -112,6 +112,13 @@ class Stream:
             self._pending = {RUN: None}
             self._pump()
 
+    def again(self, message: Message) -> None:
+        """The beginning of the run that is here, as it is by now."""
+        with self._lock:
+            if self._current(message):
+                self._run = message
+                self._want(RUN)
+
     def step(self, message: Message) -> None:
         with self._lock:
             if self._current(message):

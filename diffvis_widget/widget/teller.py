@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +80,17 @@ class Teller:
         def send() -> None:
             self._stream.end(message)
             self._note(run)
+
+        self._later(send)
+
+    def noted(self, run: Run) -> None:
+        """The notes of a run that was told are others now."""
+
+        def send() -> None:
+            if run.told is not None and run.trace is not None:
+                begun = encode.with_notes(run.told.run, run.trace)
+                run.told = replace(run.told, run=begun)
+                self._stream.again(begun)
 
         self._later(send)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
     from diffvis_widget.concepts import ConceptMeter
-    from diffvis_widget.traces import Trace
+    from diffvis_widget.traces import Note, Trace
 
 # What the page may set; the other traits tell it how things stand.
 SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
@@ -238,6 +238,27 @@ class DiffVis(anywidget.AnyWidget):
         It is called in a thread of the widget's own.
         """
         self._session.teller.scorer.listen(callback)
+
+    def note(
+        self,
+        text: str,
+        step: int | None = None,
+        words: Sequence[str | int] = (),
+        region: tuple[float, float, float, float] | None = None,
+    ) -> Note:
+        """Pin a note to the latest run, for a tour of it. Waits for a run that goes on.
+
+        It is kept in ``widget.trace.notes``, in its file and in its page. text: what to look at. step: its index, or
+        None for the whole run. words: as for `Trace.heat_map`. region: (left, top, right, bottom) of a part of the
+        picture, 0..1 from its left and its top.
+
+        Raises what ``trace`` raises, TypeError or ValueError for a note that cannot be, IndexError for a step and
+        KeyError for a word that the run does not have.
+        """
+        trace = self.trace
+        note = trace.note(text, step, words, region)
+        self._session.noted(trace)
+        return note
 
     def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> Static:
         """The run as an output that needs no kernel: the page of `dv.to_html` in a frame. Waits for a run that goes on.

@@ -9,6 +9,7 @@ import { EDITED, ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, S
 
 class MadeUpKernel implements Host {
   readonly signal = new AbortController().signal;
+  readonly keeps = true;
   readonly sent: PageMessage[] = [];
   seq = 0;
   #run = 0;

@@ -52,6 +52,7 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   };
   return {
     signal,
+    keeps: true,
     get: <K extends TraitName>(name: K) => model.get(name) as Traits[K] | undefined,
     set(values) {
       for (const [name, value] of Object.entries(values)) model.set(name, value);

@@ -15,7 +15,7 @@ export { createElement, Fragment } from "preact";
 export { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 export { NOT_KEPT, plain, score, value } from "./core/format";
 export type { Lens } from "./core/look";
-export type { Maps, Message, StepMessage } from "./core/protocol";
+export type { Maps, Message, Note, StepMessage } from "./core/protocol";
 export { bytes, decode, listOf, maybe, number, object, pair, text, unpack, whole } from "./core/protocol";
 export type { Session } from "./core/session";
 export { type Run, RunStore } from "./core/store";

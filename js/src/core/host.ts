@@ -43,6 +43,8 @@ export interface Host {
   onMessage(callback: (content: unknown, buffers: readonly ArrayBufferView[]) => void): void;
   /** Calls back at once, and whenever the kernel goes or comes back. */
   onConnection(callback: (connected: boolean) => void): void;
+  /** Whether what it shows can be written on: not where nobody keeps it. */
+  readonly keeps: boolean;
   /** Aborts when the view is gone. */
   readonly signal: AbortSignal;
 }

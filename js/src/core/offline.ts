@@ -67,6 +67,7 @@ export function offline(messages: readonly Message[], given: Partial<Traits>, si
 
   return {
     signal,
+    keeps: false,
     get: <K extends TraitName>(name: K) => traits[name] as Traits[K] | undefined,
     set({ concepts, ...values }) {
       if (concepts === undefined) return set(values);

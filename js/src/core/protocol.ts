@@ -20,6 +20,14 @@ export interface Word {
   readonly stream: string;
 }
 
+/** What a teacher pinned to a run: to a step, to words by their index, to a part of the picture (left, top, right, bottom). */
+export interface Note {
+  readonly text: string;
+  readonly step: number | null;
+  readonly words: readonly number[];
+  readonly region: readonly number[] | null;
+}
+
 export interface RunMessage {
   readonly type: "run";
   readonly run: string;
@@ -33,6 +41,7 @@ export interface RunMessage {
   readonly image: readonly [h: number, w: number];
   readonly views: readonly View[];
   readonly meter: string | null;
+  readonly notes: readonly Note[];
 }
 
 /** One heat map per word as bytes: value = lo + byte / 255 * (hi - lo); no scale means no map was kept of the word. */
@@ -121,6 +130,7 @@ export type KernelMessage =
 export type Question =
   | { readonly type: "more" | "runs" }
   | { readonly type: "packed"; readonly run: string }
+  | { readonly type: "notes"; readonly run: string; readonly notes: readonly Note[] }
   | { readonly type: "compare"; readonly a: string; readonly b: string }
   | { readonly type: "layers"; readonly run: string; readonly step: number; readonly word: number };
 
@@ -229,6 +239,7 @@ const SHAPES = {
     image: size,
     views: listOf(view),
     meter: maybe(text),
+    notes: or(listOf(object({ text, step: maybe(whole), words: listOf(whole), region: maybe(listOf(number)) })), []),
   }),
   step: object({
     ...HEAD,

@@ -56,6 +56,9 @@ export class Session {
   readonly status: ReadonlySignal<Status>;
   readonly busy: ReadonlySignal<boolean>;
 
+  /** Whether notes can be written: somebody keeps them. */
+  readonly keeps: boolean;
+
   readonly #host: Host;
   readonly #questions: Questions;
   readonly #view: string;
@@ -69,6 +72,7 @@ export class Session {
 
   constructor(host: Host) {
     this.#host = host;
+    this.keeps = host.keeps;
     this.#questions = new Questions((question) => host.send(question));
     this.#view = Math.random().toString(36).slice(2, 10);
     const names = Object.keys(DEFAULTS) as TraitName[];

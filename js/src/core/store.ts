@@ -1,8 +1,8 @@
 // What has arrived of the runs. The kernel owns the data: this is the page's copy, fed message by message.
 // Every message may come twice, late or not at all; feeding is idempotent and says when something is missing.
 
-import { type ReadonlySignal, signal } from "@preact/signals";
-import type { EndMessage, KernelMessage, Range, RunMessage, ScoresMessage, StepMessage } from "./protocol";
+import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import type { EndMessage, KernelMessage, Note, Range, RunMessage, ScoresMessage, StepMessage } from "./protocol";
 
 export interface Scores {
   readonly concepts: readonly string[];
@@ -24,10 +24,13 @@ export class Run {
   readonly revision = signal(0);
   readonly scores = signal<Scores | null>(null);
   readonly end = signal<EndMessage | null>(null);
+  readonly notes: Signal<readonly Note[]>;
   /** Seconds since the run began, at the latest step. */
   elapsed = 0;
 
-  constructor(readonly info: RunMessage) {}
+  constructor(readonly info: RunMessage) {
+    this.notes = signal(info.notes);
+  }
 
   /** Whether words have heat maps: the attention of some pipelines cannot be read. */
   get mapped(): boolean {
@@ -158,8 +161,11 @@ export class RunStore {
 
   #begin(message: RunMessage): void {
     const known = this.#find(message.run);
-    // A replayed beginning of a run that is here changes nothing.
-    if (known) return;
+    // A replayed beginning of a run that is here changes nothing but what is written on it.
+    if (known) {
+      known.notes.value = message.notes;
+      return;
+    }
     this.#refused.value = "";
     const run = new Run(message);
     if (this.#shown.value === null) this.#show(run);

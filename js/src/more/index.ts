@@ -3,13 +3,14 @@
 import type { Bundle } from "../core/more";
 import { Compare } from "./Compare";
 import { LayerGrid } from "./LayerGrid";
+import { Notes } from "./Notes";
 import { orderMeters } from "./order";
 import { RunList } from "./RunList";
 import { Tables } from "./Tables";
 import { weighChips } from "./weigh";
 
 export const more: Bundle = {
-  views: { layers: LayerGrid, compare: Compare, runs: RunList, tables: Tables },
+  views: { layers: LayerGrid, compare: Compare, runs: RunList, tables: Tables, notes: Notes },
   install(context, root, signal) {
     weighChips(context, root, signal);
     orderMeters(context, root, signal);

@@ -1,5 +1,6 @@
 // What opens on request, in place: a row of names, and under it the views that are open.
 
+import type { Session } from "../core/session";
 import type { Run } from "../core/store";
 import { Button } from "./Button";
 import { useReaction } from "./canvas";
@@ -11,7 +12,7 @@ interface Drawer {
   /** Whether it shows what only the kernel has. */
   readonly asks?: boolean;
   /** Whether there is anything behind it. */
-  readonly fits: (run: Run) => boolean;
+  readonly fits: (run: Run, session: Session) => boolean;
 }
 
 const always = () => true;
@@ -20,6 +21,7 @@ const DRAWERS: readonly Drawer[] = [
   { name: "compare", label: "Compare", asks: true, fits: always },
   { name: "runs", label: "Runs", asks: true, fits: always },
   { name: "tables", label: "Tables", fits: always },
+  { name: "notes", label: "Notes", fits: (run, { keeps }) => keeps || run.notes.value.length > 0 },
 ];
 
 export function Drawers({ context }: { readonly context: Context }) {
@@ -31,12 +33,19 @@ export function Drawers({ context }: { readonly context: Context }) {
   // Without a kernel there is only what has been sent.
   const there = DRAWERS.filter(
     ({ name, asks, fits }) =>
-      run && fits(run) && (views ? views[name] : connected && more.possible) && (!asks || connected || isOpen(name)),
+      run &&
+      fits(run, session) &&
+      (views ? views[name] : connected && more.possible) &&
+      (!asks || connected || isOpen(name)),
   );
   // What Python lays beside this run is there to be seen.
   useReaction(() => {
     if (session.traits._beside.value && connected) more.show("compare", session);
   }, [connected]);
+  // Notes are there to be read.
+  useReaction(() => {
+    if (run && run.notes.value.length > 0) more.show("notes", session);
+  }, [run]);
   const open = there.filter(({ name }) => isOpen(name));
   if (there.length === 0) return null;
   return (
