@@ -36,6 +36,7 @@ docs: setup .venv/documenting
 
 browser: .venv/installed
 	@$(BIN)/python -m tests.chromium
+	@$(BIN)/python -m tests.html_manager
 
 # The environment is made anew only when it is gone, and completed when what it is made from has changed.
 .venv/installed: pyproject.toml constraints.txt hatch_build.py

@@ -15,8 +15,12 @@ export function mount(host: Host, el: HTMLElement, more?: Bundle | Load): void {
   const root = document.createElement("div");
   root.className = "dv";
   root.tabIndex = -1;
-  // JupyterLab and Notebook leave keys alone inside an element with this mark.
+  // JupyterLab and Notebook leave keys alone inside an element with this mark. They ask the element with the focus first,
+  // and take it for the notebook's unless it has the mark itself: else two d on a button would delete the cell.
   root.dataset.lmSuppressShortcuts = "true";
+  root.addEventListener("focusin", ({ target }) => {
+    (target as HTMLElement).dataset.lmSuppressShortcuts = "true";
+  });
   root.addEventListener("keydown", (event) => {
     handleKey(event, context);
     // Other hosts listen further out: a key typed here is never a shortcut of theirs.
