@@ -18,7 +18,7 @@ const LIMITS = {
 const OURS = `session store look player traits hovered pinned following meterScale probe region contours shown coming
   refused latest revision nearest mapped addStep addFrame addScores unanswered connected playing pingPong nextSpeed goTo
   follow drilled answer problem staged layered clearRefusal resample drawLens drawChange onConnection onMessage
-    colourOf pin carry busy chosen choose coloured factor picture info shared stage hint feed want forget draw inputs
+    colourOf pin carry busy chosen choose coloured factor info shared stage hint feed want forget draw inputs
   settle ask lens context special tone images label range current want bundle against marks weighed`;
 
 const SHARED = { path: "shared", external: true };

@@ -159,3 +159,19 @@ def test_a_damaged_page_says_so(browser: Browser, path: Path) -> None:
     path.write_text(source[: start + 4000] + source[start + 4400 :], encoding="utf-8")
     with opened(browser, path) as shown:
         expect(shown.page.locator("main")).to_contain_text("This page is damaged")
+
+
+def test_two_runs_are_compared_and_shown_in_turn(browser: Browser, tmp_path: Path) -> None:
+    other = a_trace()
+    other.prompt = "Another prompt"
+    with opened(browser, dv.to_html([other, a_trace()], tmp_path / "two.html")) as shown:
+        widget = shown.page.locator(".dv")
+        expect(widget.get_by_test_id("compare")).to_have_attribute("aria-expanded", "true")
+        scrub(shown.page)
+        widget.get_by_test_id("runs").click()
+        expect(widget.locator(".dv-more img")).to_have_count(2)
+        shown.page.wait_for_function(
+            "() => [...document.querySelectorAll('.dv-more img')].every((image) => image.naturalWidth > 0)"
+        )
+        widget.get_by_role("button", name="Show", exact=True).click()
+        expect(widget.get_by_test_id("prompt-input")).to_have_value("Another prompt")
