@@ -24,16 +24,17 @@ def let_page_choose_thread(comm: Any) -> None:
 def stop_earlier_runs_of_this_cell(owner: object, stop: Callable[[], None]) -> None:
     """Call what earlier executions of the running cell registered here, and register ``stop`` for later ones.
 
-    Somebody who runs a cell again wants the new run, not to wait for the old one that nobody can see any more.
-    ``stop`` must not hold ``owner``.
+    Somebody who runs a cell again wants the new run, not to wait for the old one that nobody can see any more. The
+    widget of the old one lives on only if the notebook's own names still hold it. ``stop`` must not hold ``owner``.
     """
     cell, execution = _running_cell()
     if cell is None:
         return
     known = [(run, ref, call) for run, ref, call in _by_cell.get(cell, []) if ref() is not None]
-    for run, _, call in known:
+    for run, ref, call in known:
         if run != execution:
             call()
+            let_go(ref())
     here = [entry for entry in known if entry[0] == execution]
     _by_cell[cell] = [*here, (execution, weakref.ref(owner), stop)]
 
@@ -43,6 +44,25 @@ def is_unattended() -> bool:
     ipython = sys.modules.get("IPython")
     kernel = None if ipython is None else getattr(ipython.get_ipython(), "kernel", None)
     return getattr(kernel, "_allow_stdin", True) is False
+
+
+def let_go(widget: Any) -> None:
+    """Undo what ipywidgets holds a widget with: its list of all widgets, and the comm that delivers messages to it.
+
+    It goes on working for whoever has it; when nobody has, it is collected, and closes itself then.
+    """
+    from ipywidgets.widgets import widget as ipywidgets
+
+    if widget is None or widget.comm is None:
+        return
+    ipywidgets._instances.pop(widget.model_id, None)
+    reference = weakref.ref(widget)
+
+    def deliver(message: Any) -> None:
+        if (alive := reference()) is not None:
+            alive._handle_msg(message)
+
+    widget.comm.on_msg(deliver)
 
 
 def _running_cell() -> tuple[str | None, str]:

@@ -155,6 +155,24 @@ describe("runs", () => {
     expect(session.status.value).toBe("running");
   });
 
+  it("that falls silent is asked after, and said to be unanswered if the kernel is gone", () => {
+    const { host, session } = live();
+    host.deliver(stepContent(0), stepBuffers());
+    vi.advanceTimersByTime(9000);
+    host.deliver(stepContent(1), stepBuffers());
+    vi.advanceTimersByTime(9000);
+    expect(host.of("runs")).toEqual([]);
+    vi.advanceTimersByTime(1001);
+    expect(host.of("runs")).toEqual([{ type: "runs", id: 0 }]);
+    host.deliver({ type: "runs", id: 0, seq: 9, runs: [] });
+    vi.advanceTimersByTime(6000);
+    expect(session.unanswered.value).toBe(false);
+    vi.advanceTimersByTime(9001);
+    expect(session.unanswered.value).toBe(true);
+    host.fromKernel({ status: "done" });
+    expect(session.unanswered.value).toBe(false);
+  });
+
   it("that a kernel does not answer are said to be unanswered", () => {
     const { host, session } = live({ status: "done" });
     session.run({});

@@ -217,6 +217,25 @@ class Notebook:
             code,
         )
 
+    def set_source(self, index: int, source: str) -> None:
+        """Write other code into a cell."""
+        self.page.evaluate(
+            """([index, source]) => {
+                const { content } = window.jupyterapp.shell.currentWidget;
+                content.widgets[index].model.sharedModel.setSource(source);
+            }""",
+            [index, source],
+        )
+
+    def kill_kernel(self) -> None:
+        """End the kernel's process, as a lack of memory does."""
+        self.page.evaluate(
+            """() => {
+                const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+                kernel.requestExecute({ code: 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)' });
+            }"""
+        )
+
     def run_in_subshell(self, code: str) -> None:
         """Run code in a second shell of the kernel, which does not wait for the cell that is running."""
         self.page.evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -75,6 +76,53 @@ def test_a_cell_that_is_run_again_stops_its_old_run(live: Notebook) -> None:
     live.run_python("gate.set(); widget.wait(60)")
     expect(live.widget.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=60_000)
     assert live.run_python("print(first.status, len(widget.trace.steps))") == "stopped 8"
+
+
+def test_a_reload_in_the_middle_of_a_run_heals(live: Notebook) -> None:
+    live.run_cell(0)
+    live.run_cell(1)
+    slider = live.widget.get_by_test_id("slider")
+    expect(slider).to_have_attribute("aria-valuemax", "3", timeout=PATIENT)
+    live.command("docmanager:save")
+    live.reload()
+    expect(slider).to_have_attribute("aria-valuemax", "3", timeout=60_000)
+    expect(live.widget.get_by_test_id("status")).to_have_attribute("data-status", "running")
+    slider.focus()
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuenow", "1")
+    live.run_python("gate.set()")
+    expect(live.widget.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=60_000)
+    expect(slider).to_have_attribute("aria-valuemax", "8")
+
+
+def test_a_cell_that_is_run_fifty_times_leaves_nothing(live: Notebook) -> None:
+    live.run_cell(0)
+    live.run_python("gate.set()")
+    show = "from IPython.display import display\ndisplay(dv.DiffVis(pipe, prompt='a red circle', steps=2))"
+    live.set_source(1, show)
+    count = (
+        "import gc, threading\ngc.collect()\n"
+        "print(sum(type(o) is dv.DiffVis for o in gc.get_objects()),"
+        " sum(t.name.startswith('diffvis') for t in threading.enumerate()) <= 9)"
+    )
+    for _ in range(50):
+        live.run_cell(1)
+    status = live.widget.get_by_test_id("status")
+    expect(status).to_have_attribute("data-status", "done", timeout=PATIENT)
+    assert live.run_python(count).split()[1] == "True"
+    assert int(live.run_python(count).split()[0]) <= 2
+    assert live.page.locator(".dv").count() == 1
+
+
+def test_a_kernel_that_dies_in_the_middle_leaves_what_has_arrived(live: Notebook) -> None:
+    live.run_cell(0)
+    live.run_cell(1)
+    slider = live.widget.get_by_test_id("slider")
+    expect(slider).to_have_attribute("aria-valuemax", "3", timeout=PATIENT)
+    live.kill_kernel()
+    expect(live.widget.get_by_test_id("status")).to_contain_text(re.compile("No kernel|busy, or gone"), timeout=90_000)
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuenow", "1")
 
 
 def test_a_failure_says_what_happened_and_keeps_the_steps(live: Notebook) -> None:

@@ -134,6 +134,24 @@ def test_meters_are_put_in_order_by_hand_and_by_keys(two: Bare) -> None:
     assert two.page.evaluate("() => window.traits.concepts") == ["green", "red", "circle"]
 
 
+def test_the_curves_and_the_film_say_what_is_under_the_pointer(two: Bare) -> None:
+    until_more(two)
+    note = two.widget.locator(".dv-note")
+    curve = two.widget.get_by_test_id("meter-circle").locator(".dv-spark")
+    box = curve.bounding_box()
+    assert box is not None
+    curve.hover(position={"x": box["width"] * 2.5 / 6, "y": 10})
+    expect(note).to_have_text("circle at step 3: 0.18")
+    film = two.slider.bounding_box()
+    assert film is not None
+    two.slider.hover(position={"x": film["width"] * 1.5 / 6, "y": 20})
+    expect(note).to_have_text("step 2 · t = 666 · σ = 1.00")
+    two.widget.get_by_test_id("status").hover()
+    expect(note).not_to_contain_text("step 2")
+    curve.click(position={"x": box["width"] * 2.5 / 6, "y": 10})
+    expect(two.slider).to_have_attribute("aria-valuenow", "3")
+
+
 def test_the_run_before_lies_beside_the_new_one_on_one_slider(two: Bare) -> None:
     two.widget.get_by_test_id("compare").click()
     view = two.widget.locator(".dv-compare")

@@ -16,7 +16,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.widget import pictures, protocol
+from diffvis_widget.widget import kernel, pictures, protocol
 from diffvis_widget.widget.runs import RunFailed
 from diffvis_widget.widget.widget import DiffVis
 from tests import pipelines
@@ -245,6 +245,22 @@ def test_a_widget_that_is_closed_is_collected(shared_pipe: StableDiffusionPipeli
     del widget
     gc.collect()
     assert gone() is None
+    assert not session.alive
+
+
+def test_a_widget_that_ipywidgets_let_go_works_until_nobody_has_it(shared_pipe: StableDiffusionPipeline) -> None:
+    widget = DiffVis(shared_pipe, prompt=PROMPT, steps=2)
+    assert widget.wait(SECONDS)
+    kernel.let_go(widget)
+    asked = {"type": "run", "prompt": "a star"}
+    message = {"content": {"data": {"method": "custom", "content": asked}}, "buffers": []}
+    widget.comm.handle_msg(message)
+    assert widget.trace.prompt == "a star"
+    session, gone = widget._session, weakref.ref(widget)
+    del widget
+    gc.collect()
+    assert gone() is None
+    session.join(SECONDS)
     assert not session.alive
 
 

@@ -35,6 +35,9 @@ const SETTLE_MS = 400;
 const TELL_MS = 120;
 /** A request without any answer for this long: the kernel is busy or gone, and the page says so. */
 const PATIENCE_MS = 5000;
+/** A run that is silent for this long, and for several times its pace, is asked after: a host may restart a kernel that
+ *  died and say nothing. */
+const SILENCE_MS = 10_000;
 
 export interface Settings {
   readonly prompt: string;
@@ -68,6 +71,7 @@ export class Session {
   #settle: ReturnType<typeof setTimeout> | undefined;
   #patience: ReturnType<typeof setTimeout> | undefined;
   #tell: ReturnType<typeof setTimeout> | undefined;
+  #silence: ReturnType<typeof setTimeout> | undefined;
   #told: { step: number; selected: string };
 
   constructor(host: Host) {
@@ -94,12 +98,18 @@ export class Session {
       if (connected) this.#hello();
     });
 
-    const stops = [effect(() => this.#follow()), effect(() => this.#carryPins()), effect(() => this.#tellSoon())];
+    const stops = [
+      effect(() => this.#follow()),
+      effect(() => this.#carryPins()),
+      effect(() => this.#tellSoon()),
+      effect(() => this.#watch()),
+    ];
     host.signal.addEventListener("abort", () => {
       for (const stop of stops) stop();
       clearTimeout(this.#settle);
       clearTimeout(this.#patience);
       clearTimeout(this.#tell);
+      clearTimeout(this.#silence);
     });
   }
 
@@ -181,8 +191,13 @@ export class Session {
         // A number was skipped: something was dropped on the way.
         const gap = this.#seq >= 0 && message.seq > this.#seq + 1;
         this.#seq = Math.max(this.#seq, message.seq);
-        if (message.type === "answer") this.#questions.settle(message.id, message);
-        else if (message.type === "error" && message.id !== null) this.#questions.settle(message.id, message.message);
+        if (message.type === "answer") {
+          this.#questions.settle(message.id, message);
+          if (message.id === 0) {
+            this.#answered();
+            this.#watch();
+          }
+        } else if (message.type === "error" && message.id !== null) this.#questions.settle(message.id, message.message);
         else {
           if (!this.store.feed(message) || gap) this.#helloSoon();
           if (message.type === "error") this.#asked.value = null;
@@ -249,6 +264,15 @@ export class Session {
     const step = run?.nearest(this.look.step.value);
     const lens = this.look.lens.value;
     return run && step && lens ? lens.apply(run, step, this.look.words.value) : step;
+  }
+
+  #watch(): void {
+    const run = this.store.current;
+    const steps = run?.count.value ?? 0;
+    clearTimeout(this.#silence);
+    if (!this.busy.value || !this.connected.value) return;
+    const pace = run && steps > 0 ? (1000 * run.elapsed) / steps : 0;
+    this.#silence = setTimeout(() => this.#ask({ type: "runs", id: 0 }), Math.max(SILENCE_MS, 4 * pace));
   }
 
   #follow(): void {

@@ -6,6 +6,7 @@ import { LayerGrid } from "./LayerGrid";
 import { Notes } from "./Notes";
 import { orderMeters } from "./order";
 import { RunList } from "./RunList";
+import { readOut } from "./readouts";
 import { Tables } from "./Tables";
 import { weighChips } from "./weigh";
 
@@ -14,5 +15,6 @@ export const more: Bundle = {
   install(context, root, signal) {
     weighChips(context, root, signal);
     orderMeters(context, root, signal);
+    readOut(context, root, signal);
   },
 };
