@@ -20,10 +20,10 @@ import torch
 
 import diffvis_widget as dv
 from diffvis_widget.explain import df_rise, relevance, report, similarity
-from diffvis_widget.explain.carry import carried
+from diffvis_widget.explain.carry import Sites, carried
 from diffvis_widget.explain.lines import FOLDER, Line, append
 from diffvis_widget.explain.text import TextSide
-from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock
+from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock, families
 from diffvis_widget.traces import Trace
 
 PROMPT = "a red circle above a blue square in the snow"
@@ -51,11 +51,13 @@ def masks_one_by_one(trace: Trace, masks: int) -> Maps:
 def one_generation_per_step(pipe: Any, trace: Trace, steps: int) -> Maps:
     """Relevance (T, words) with a generation (plain, unwatched) before each look back."""
     length = 1 + max(token for word in trace.words for token in word.tokens)
+    family, module = families.find(pipe)
+    sites = Sites.of(module, family)
     rows: list[Maps] = []
     for step in range(steps):
         pipe(PROMPT, num_inference_steps=steps, generator=torch.Generator().manual_seed(SEED), output_type="latent")
         with denoiser_lock(pipe), TextSide(pipe, PROMPT, {}) as text:
-            tokens = carried(Denoiser(trace, step), text, length, 32).sum(axis=(1, 2))
+            tokens = carried(Denoiser(trace, step), sites, text, length, 32).sum(axis=(1, 2))
         rows.append(np.array([tokens[list(word.tokens)].sum() for word in trace.words]))
     return np.stack(rows)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffvis_widget.tracer import Denoiser
+from diffvis_widget.tracer.families import Family
 
 from .attention import Attended, attention_seen
 from .saliency import Floats
@@ -18,39 +20,50 @@ Seen = list[tuple[Attended, Tensor | None]]
 """Calls of attention in order, each with the gradient of its output."""
 
 
-def carried(probe: Denoiser, text: TextSide | None, length: int, limit: int) -> Floats:
+@dataclass(frozen=True)
+class Sites:
+    """The attention modules of a denoiser by dotted path: all of them, and those that look at words."""
+
+    all: dict[str, nn.Module]
+    words: dict[str, nn.Module]
+
+    @classmethod
+    def of(cls, denoiser: nn.Module, family: Family) -> Self:
+        attending = {name: module for name, module in denoiser.named_modules() if hasattr(module, "processor")}
+        return cls(attending, family.sites(denoiser))
+
+
+def carried(probe: Denoiser, sites: Sites, text: TextSide | None, length: int, limit: int) -> Floats:
     """float32 (L, h, w): relevance of each of `length` text positions at one step, where it lies.
 
-    text: what R_qq comes from; None is I. limit: positions along a side of the image, at most.
+    sites: of the denoiser. text: what R_qq comes from; None is I. limit: positions along a side of the image, at most.
     Raises ValueError where no attention to words was seen.
     """
     evaluation, rows = probe.prompt()
     arguments = probe.arguments(evaluation, rows)
     leaves = text.put_into(arguments, probe.family.text) if text is not None else []
-    sites = {name: module for name, module in probe.module.named_modules() if hasattr(module, "processor")}
-    with torch.inference_mode(False), torch.enable_grad(), probe.held(), attention_seen(sites) as seen:
+    with torch.inference_mode(False), torch.enable_grad(), probe.held(), attention_seen(sites.all) as seen:
         # a leaf, so that there is a graph where the parameters are frozen
         total = probe.run(evaluation, probe.latents.clone().requires_grad_(), rows, arguments).float().sum()
         found = torch.autograd.grad(total, [*(one.output for one in seen), *leaves], allow_unused=True)
     calls: Seen = list(zip(seen, found[: len(seen)], strict=True))
     if probe.family.kind == "joint":
-        state = _joint(probe, calls, length, limit)
+        state = _joint(probe, sites, calls, length, limit)
     else:
         on_text = torch.eye(length, device=probe.device) if text is None else text.relevance(found[len(seen) :])
-        state = _cross(probe, calls, on_text, limit)
+        state = _cross(probe, sites, calls, on_text, limit)
     return state.on_text.T.unflatten(1, state.grid).cpu().numpy()
 
 
-def _cross(probe: Denoiser, calls: Seen, on_text: Tensor, limit: int) -> ImageText:
-    words = probe.family.sites(probe.module)
-    own = _own_calls(calls, words, len(on_text))
+def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: int) -> ImageText:
+    own = _own_calls(calls, sites.words, len(on_text))
     grids = [probe.family.grid(one.query.shape[2], _size(probe)) for one, _ in own]
     known = [grid for grid in grids if grid is not None]
-    if not any(one.site in words for one, _ in own) or len(known) < len(grids):
+    if not any(one.site in sites.words for one, _ in own) or len(known) < len(grids):
         raise _unseen()
     state = ImageText(_limited(max(known, key=lambda one: one[0] * one[1]), limit), on_text)
     for (one, gradient), source in zip(own, known, strict=True):
-        if one.site in words:
+        if one.site in sites.words:
             state.cross_layer(resized(one.cam(gradient), source, state.grid))
         else:
             cam = one.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid))
@@ -70,8 +83,8 @@ def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
     return chosen
 
 
-def _joint(probe: Denoiser, calls: Seen, length: int, limit: int) -> Joined:
-    words, place = probe.family.sites(probe.module), probe.family.layout
+def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) -> Joined:
+    place = probe.family.layout
     height, width = (side // probe.family.patch for side in _size(probe))
     source, cells = (height, width), height * width
     state = Joined(_limited(source, limit), length, probe.device)
@@ -80,7 +93,7 @@ def _joint(probe: Denoiser, calls: Seen, length: int, limit: int) -> Joined:
         positions = one.query.shape[2]
         if one.key.shape[2] != positions:
             continue  # attention to something beside the sequence
-        where = place(positions, length, cells) if place is not None and one.site in words else None
+        where = place(positions, length, cells) if place is not None and one.site in sites.words else None
         if where is not None:
             met = True
             state.layer(_on_both(one, gradient, where, source, state.grid))

@@ -17,7 +17,7 @@ from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace, Word
 
 from .arguments import count
-from .carry import carried
+from .carry import Sites, carried
 from .progress import Progress, tracking
 from .saliency import Floats, scale
 from .text import TextSide
@@ -107,8 +107,10 @@ def relevance_of(
     limit = count("grid", grid)
     family = _known(pipe)
     # the model still answers as it did in the run
-    if denoiser(trace, 0).module is not families.plain(getattr(pipe, family.denoiser)):
+    module = denoiser(trace, 0).module
+    if module is not families.plain(getattr(pipe, family.denoiser)):
         raise ValueError("pipe: this trace was made with another pipeline")
+    sites = Sites.of(module, family)
     length = 1 + max(token for word in trace.words for token in word.tokens)
     rows: list[Floats] = []
     with (
@@ -117,7 +119,7 @@ def relevance_of(
         tracking(progress, len(trace.steps), "relevance") as tell,
     ):
         for step in range(len(trace.steps)):
-            rows.append(_words(carried(Denoiser(trace, step), text, length, limit), trace.words))
+            rows.append(_words(carried(Denoiser(trace, step), sites, text, length, limit), trace.words))
             tell(1)
     maps = np.stack(rows)
     raw = maps.sum(axis=(2, 3))

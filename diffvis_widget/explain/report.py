@@ -209,7 +209,23 @@ def roles(folder: Path) -> list[str]:
         for role in names
     ]
     text += table(["role", *schedules, "early minus late"], rows)
-    return [*text, *_order(lines, names)]
+    claims = [
+        (
+            "Nouns carry more than relations (object minus relation, uniform)",
+            ("uniform", "object"),
+            ("uniform", "relation"),
+        ),
+        (
+            "Early sampling strengthens composition (relation, early minus late)",
+            ("early", "relation"),
+            ("late", "relation"),
+        ),
+        ("Late sampling strengthens texture (texture, late minus early)", ("late", "texture"), ("early", "texture")),
+    ]
+    text += ["What the paper found in Stable Diffusion, asked here:", ""]
+    known = [(name, one, other) for name, one, other in claims if {one[1], other[1]} <= set(names)]
+    text += [_claim(lines, name, _minus(_score(*one), _score(*other)), 1) for name, one, other in known]
+    return [*text, "", *_order(lines, names)]
 
 
 def _score(schedule: str, role: str) -> Value:
@@ -268,11 +284,24 @@ def _order(lines: list[Line], names: Sequence[str]) -> list[str]:
         ("Picture (fine minus coarse)", halves),
     ]
     text += ["Semantics first, detail later? Differences in when, of the same captions:", ""]
-    for name, value in claims:
-        mean, low, high = _ends(lines, value)
-        verdict = "yes" if low > 0 else "the reverse" if high < 0 else "not decided"
-        text.append(f"- {name}: {mean:+.3f} ({low:+.3f} to {high:+.3f}): {verdict}.")
-    return [*text, ""]
+    return [*text, *(_claim(lines, name, value, 3) for name, value in claims), ""]
+
+
+def _claim(lines: Sequence[Line], name: str, value: Value, digits: int) -> str:
+    """A difference with its interval, and whether it holds that it is positive."""
+    mean, low, high = _ends(lines, value)
+    verdict = "yes" if low > 0 else "the reverse" if high < 0 else "not decided"
+    return f"- {name}: {mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}): {verdict}."
+
+
+def _minus(one: Value, other: Value) -> Value:
+    """The difference, in the lines that have both."""
+
+    def value(line: Line) -> tuple[float, float] | None:
+        pairs = one(line), other(line)
+        return None if pairs[0] is None or pairs[1] is None else (pairs[0][0] - pairs[1][0], 1)
+
+    return value
 
 
 # -- speed -------------------------------------------------------------------------------------------------------------

@@ -104,6 +104,32 @@ def test_words_are_measured_and_told(
     assert f"{precision:.2f} ({precision:.2f} to {precision:.2f})" in page
 
 
+def test_steps_are_measured_beside_the_truth(pipe: Any, rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"STEPS": 2, "MASKS": 32, "SAMPLES": 4}.items():
+        monkeypatch.setattr(evaluations, name, value)
+    found = evaluations.steps(pipe, rendering, 1)
+    assert found["masks"] == 32
+    truth, random = (found["methods"][name] for name in ("the truth", "random"))
+    assert truth[0] == 1  # its maximum is inside
+    assert truth[2] > 0.9 > random[2]  # average precision
+    assert all(0 < area < 2 for values in found["methods"].values() for area in values[3:])
+    assert found["share"] == pytest.approx(rendering.objects.mean(), abs=1e-3)
+
+
+def test_sanity_breaks_a_copy_of_the_model(pipe: Any, rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SANITY_MASKS": 4, "SANITY_SAMPLES": 4}.items():
+        monkeypatch.setattr(evaluations, name, value)
+    monkeypatch.setattr(evaluations, "blocks", lambda unet: iter([("output", [unet.conv_out]), ("all", [unet])]))
+    before = pipe.unet.conv_out.weight.detach().clone()
+    found = evaluations.sanity(pipe, rendering)
+    assert found["stages"] == ["nothing", "output", "all"]
+    assert torch.equal(pipe.unet.conv_out.weight, before)
+    # what draws nothing is the same again; attention lies before the output's weights, relevance looks through them
+    assert found["methods"]["DF-CAM"][0] == found["methods"][evaluations.DEFAULT][1] == 1
+    assert found["methods"][evaluations.RELEVANCE][0] == 1 > found["methods"][evaluations.RELEVANCE][1]
+    assert all(values[2] < 0.7 for values in found["methods"].values())
+
+
 def test_lines_go_on_after_an_interruption(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "words.jsonl"
     assert lines.kept(path, "m") == []
@@ -125,7 +151,7 @@ def test_lines_go_on_after_an_interruption(tmp_path: Path) -> None:
 # -- roles -------------------------------------------------------------------------------------------------------------
 
 
-def test_roles_of_a_caption(pipe: Any) -> None:
+def test_roles_of_a_caption() -> None:
     for scene in roles.captions(12):
         words = ["<start>", *scene.caption.split()]
         of_role: dict[str, list[str]] = {}
@@ -170,4 +196,6 @@ def test_a_page_of_roles(tmp_path: Path) -> None:
     assert "3 held-out captions" in page
     # colour's middle is 1, the others' mean is (0.5 + 0 + 0.5) / 3
     assert "setting): +0.667 (+0.667 to +0.667): yes." in page
+    assert "(object minus relation, uniform): +2.0 (+2.0 to +2.0): yes." in page
+    assert "(relation, early minus late): +0.0 (+0.0 to +0.0): not decided." in page
     assert "Picture (fine minus coarse): +0.500 (+0.500 to +0.500): yes." in page
