@@ -16,7 +16,7 @@ from .cam import df_cam
 from .lime import df_lime
 from .progress import batch_size
 from .rise import df_rise
-from .saliency import Floats
+from .saliency import Saliency
 
 Method = Literal["df_rise", "df_cam", "df_lime"]
 OVERLAYS: tuple[Method, ...] = ("df_rise", "df_cam", "df_lime")
@@ -35,8 +35,8 @@ def overlay(
     *,
     progress: Callable[[float], object] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> Floats:
-    """The map of a step by one of `OVERLAYS`: float32 (h, w) on the latent grid, in the method's own unit, raw.
+) -> Saliency:
+    """The Saliency of a step by one of `OVERLAYS`, to be shown, and kept in `trace.saliency`.
 
     "df_rise": at most 500 masks, actual coverage, stopping at convergence, which is looked for batch by batch: on a
     machine of another speed some masks earlier or later. "df_cam": all layers. "df_lime": 300 samples. Seeds are 0.
@@ -67,7 +67,7 @@ def overlay(
         else:
             found = df_lime(trace, step, limit, batch=batch, progress=tell)
     tell(1, 1)
-    return found.map
+    return found
 
 
 def estimate(trace: Trace, step: int, method: Method) -> float:

@@ -25,7 +25,9 @@ def toy() -> tuple[Trace, Toy]:
 
 
 def test_a_map_is_the_methods_own(toy: tuple[Trace, Toy]) -> None:
-    found = explain.overlay(toy[0], 0, "df_rise")
+    made = explain.overlay(toy[0], 0, "df_rise")
+    assert (made.method, made.step) == ("df_rise", 0)
+    found = made.map
     expected = explain.df_rise(toy[0], 0, coverage="actual", batch=7, progress=False).map
     assert (found.shape, found.dtype) == (SHAPE[1:], np.float32)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
@@ -57,7 +59,7 @@ def test_it_stops_when_asked_and_leaves_nothing(toy: tuple[Trace, Toy]) -> None:
     with pytest.raises(explain.Stopped):
         explain.overlay(one, 0, "df_cam", stop=stop.is_set)
     assert sum(module.rows) == rows  # not begun
-    assert explain.overlay(one, 0, "df_rise").shape == SHAPE[1:]
+    assert explain.overlay(one, 0, "df_rise").map.shape == SHAPE[1:]
 
 
 def test_an_estimate_covers_what_is_evaluated(toy: tuple[Trace, Toy], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +75,7 @@ def test_all_methods_on_a_pipeline() -> None:
     one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=1)
     for method in explain.OVERLAYS:
         if method != "df_rise":  # of 500 masks: see above
-            assert explain.overlay(one, 0, method).shape == one.latents.shape[2:]
+            assert explain.overlay(one, 0, method).map.shape == one.latents.shape[2:]
 
 
 def test_bad_input(toy: tuple[Trace, Toy], tmp_path: Path) -> None:
