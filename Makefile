@@ -1,7 +1,8 @@
 # setup   makes .venv, installs everything that the lower targets need, builds the front end
 # demo    opens JupyterLab on the quickstart notebook
 # test    all checks and all tests, in a real browser too
-# bench   how the widget feels, every figure beside its bar
+# bench   how the widget feels, every figure beside its bar; what tracing costs, beside its peers (network, an hour)
+# bench-gpu  what tracing costs on a GPU, where there is one
 # docs    the documentation as a website, in build/site
 # Python 3.11 or newer and make are enough: uv is used where it is there, Node comes from PyPI. PYTHON=... picks another Python.
 
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 NPM := cd js && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: setup demo test bench browser docs
+.PHONY: setup demo test bench bench-gpu browser docs
 
 setup: .venv/installed
 	@$(BIN)/python hatch_build.py
@@ -30,6 +31,12 @@ test: setup browser js/node_modules/.package-lock.json
 
 bench: setup browser
 	$(BIN)/python -m benchmarks.feel
+	$(BIN)/python -m benchmarks.tracer.peers
+	$(BIN)/python -m benchmarks.tracer.cost
+	$(BIN)/python -m benchmarks.tracer.plots
+
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.tracer.gpu
 
 docs: setup .venv/documenting
 	$(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml

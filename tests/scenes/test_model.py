@@ -11,8 +11,9 @@ from diffvis_widget import scenes
 from diffvis_widget.concepts import ConceptMeter, builtin
 from diffvis_widget.scenes.evaluate import generate, held_out_scenes, interval, score
 from diffvis_widget.scenes.judge import load_judge
-from diffvis_widget.scenes.localize import ratio, ratios, traces_of
+from diffvis_widget.scenes.localize import daam, overlap, points, ratio, ratios, refined, runs_of
 from diffvis_widget.scenes.reading import answers, half_finished, single_scenes
+from diffvis_widget.scenes.render import SIZE
 from diffvis_widget.scenes.training.export import LIMIT, check_size
 from diffvis_widget.scenes.world import SHAPES
 
@@ -98,18 +99,25 @@ def test_pictures_follow_held_out_captions():
 
 
 def test_words_look_where_their_things_are():
-    sample = held_out_scenes(10)
-    found = [
-        value
-        for scene, trace in zip(sample, traces_of(sample), strict=True)
-        for _, value in ratios(scene, trace, layer=None)
-    ]
-    assert np.mean(found) > 1.2
+    found: dict[str, list[float]] = {"default": [], "refined": [], "daam": []}
+    for scene, trace, attention in runs_of(held_out_scenes(10)):
+        np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-4)
+        maps = {"default": trace.heat_maps(size=(SIZE, SIZE))}
+        maps |= {"refined": refined(trace, attention), "daam": daam(trace, attention)}
+        for name, one in maps.items():
+            assert one.shape == (len(trace.words), SIZE, SIZE)
+            found[name] += [value for _, value in ratios(scene, one, trace)]
+    assert min(np.mean(values) for values in found.values()) > 1.2
 
 
 def test_the_ratio_is_inside_over_outside():
     heat = np.array([[4, 2], [1, 1]], dtype=np.float32)
-    assert ratio(heat, np.array([[True, True], [False, False]])) == 3
+    mask = np.array([[True, True], [False, False]])
+    assert ratio(heat, mask) == 3
+    assert points(heat, mask)
+    assert not points(heat, ~mask)
+    assert overlap(heat, mask) == 0.5  # of 1 to 4, the middle is 2.5: one of the two pixels
+    assert overlap(heat, ~mask) == 0
 
 
 def test_the_concept_model_reads_renderings_and_half_finished_pictures(pipe: StableDiffusionPipeline):

@@ -1,0 +1,114 @@
+"""How the cost grows: `python -m benchmarks.tracer.plots` writes `benchmarks/tracer/cost.svg`, four small plots.
+
+Against steps, words, layers and resolution, on a guided U-Net of Stable Diffusion 1.5's shape with a tenth of its
+width, so that it takes minutes: there the tracer's share is greater than in the full one, whose own work grows faster.
+Solid: milliseconds of CPU time that tracing adds (to the run, against steps; to a step elsewhere), the median over
+interleaved pairs. Dashed: what is kept, in MB (of the run; of a step).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tracer import models
+from benchmarks.tracer.timing import timed
+from diffvis_widget.tracer import Tracer
+
+WORDS = " ".join(["a red circle above a small blue square in the snow and"] * 6).split()
+Point = tuple[float, float, float]  # at, milliseconds, megabytes
+WIDTH, HEIGHT, LEFT, TOP = 300, 190, 46, 34
+WIDTH_OF_MODEL = 32  # and norms in groups of 32
+
+
+def point(at: float, model: models.Model, pairs: int, steps: int = 3, whole: bool = False, **more: Any) -> Point:
+    """whole: of all steps of the run, not of one."""
+    pipe, arguments = model
+    arguments = {**arguments, **more}
+    tracer = timed(pipe, arguments, lambda: Tracer(pipe), steps).inside
+    added: list[float] = []
+    for pair in range(pairs):
+        seconds: dict[bool, float] = {}
+        for traced in (True, False) if pair % 2 else (False, True):
+            around = (lambda: Tracer(pipe)) if traced else nullcontext
+            seconds[traced] = timed(pipe, arguments, around, steps).seconds
+        added.append(seconds[True] - seconds[False])
+    times = steps if whole else 1
+    kept = sum(part.nbytes for part in tracer.trace.records[-1].maps) / 2**20
+    return at, 1000 * times * statistics.median(added), times * kept
+
+
+def measure(pairs: int) -> dict[str, list[Point]]:
+    model = models.stable_diffusion(width=WIDTH_OF_MODEL)
+
+    def layers(levels: int) -> Point:
+        found = models.stable_diffusion(width=WIDTH_OF_MODEL, levels=levels)
+        return point(5 * levels + 1, found, pairs)
+
+    plots: dict[str, Callable[[], list[Point]]] = {
+        "steps": lambda: [point(n, model, pairs, n, whole=True) for n in (2, 5, 10, 20)],
+        "words": lambda: [point(n, model, pairs, prompt=" ".join(WORDS[:n])) for n in (1, 10, 30, 60)],
+        "word-attention layers": lambda: [layers(levels) for levels in (1, 2, 3)],
+        "side of the picture in px": lambda: [
+            point(8 * side, models.stable_diffusion(side, WIDTH_OF_MODEL), pairs) for side in (16, 32, 48, 64)
+        ],
+    }
+    found: dict[str, list[Point]] = {}
+    for name, make in plots.items():
+        found[name] = make()
+        print(name, [tuple(round(value, 3) for value in one) for one in found[name]], flush=True)
+    return found
+
+
+def drawn(plots: Mapping[str, Sequence[Point]]) -> str:
+    """An SVG of one plot beside another, in two rows."""
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {2 * HEIGHT}" width="{2 * WIDTH}" '
+        f'height="{2 * HEIGHT}" font-family="sans-serif" font-size="11">',
+        f'<rect width="{2 * WIDTH}" height="{2 * HEIGHT}" fill="white"/>',
+    ]
+    for index, (name, points) in enumerate(plots.items()):
+        parts.append(f'<g transform="translate({index % 2 * WIDTH} {index // 2 * HEIGHT})">{_panel(name, points)}</g>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _panel(name: str, points: Sequence[Point]) -> str:
+    right, bottom = WIDTH - LEFT, HEIGHT - 38
+    most = max(at for at, _, _ in points)
+    parts = [f'<path d="M{LEFT} {TOP}V{bottom}H{right}V{TOP}" fill="none" stroke="#999"/>']
+    for column, (colour, dashes, unit) in enumerate((("#0b62a4", "", "ms"), ("#b34700", "5 3", "MB")), start=1):
+        top = max(max(one[column] for one in points), 1e-9)
+        places = [
+            (LEFT + (right - LEFT) * one[0] / most, bottom - (bottom - TOP) * max(one[column], 0) / top)
+            for one in points
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dashes}"/>'
+        )
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{colour}"/>' for x, y in places]
+        edge, anchor = (LEFT - 4, "end") if column == 1 else (right + 4, "start")
+        parts.append(f'<text x="{edge}" y="{TOP + 4}" fill="{colour}" text-anchor="{anchor}">{top:.3g}</text>')
+        parts.append(f'<text x="{edge}" y="{bottom}" fill="{colour}" text-anchor="{anchor}">0 {unit}</text>')
+    for at, _, _ in points:
+        x = LEFT + (right - LEFT) * at / most
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle" fill="#333">{at:g}</text>')
+    parts.append(f'<text x="{WIDTH / 2}" y="{bottom + 29}" text-anchor="middle" fill="#111">{name}</text>')
+    return "".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/tracer/cost.svg"))
+    chosen = parser.parse_args()
+    chosen.out.write_text(drawn(measure(chosen.pairs)))
+    print(chosen.out)
+
+
+if __name__ == "__main__":
+    main()
