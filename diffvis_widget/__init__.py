@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffvis_widget import concepts, explain, intervene, scenes, schedule, tracer, traces, widget
+    from diffvis_widget.comparison import Comparison, compare
     from diffvis_widget.concepts import ConceptMeter, concept_scores
     from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.schedule import timesteps
@@ -51,6 +52,8 @@ _HOMES = {
     "TraceFileError": "traces",
     "Tracer": "tracer",
     "Word": "traces",
+    "Comparison": "comparison",
+    "compare": "comparison",
     "concept_scores": "concepts",
     "decision_curve": "intervene",
     "denoiser": "tracer",
@@ -64,6 +67,7 @@ _HOMES = {
 _ROOMS = ("concepts", "explain", "intervene", "scenes", "schedule", "tracer", "traces", "widget")
 
 __all__ = [
+    "Comparison",
     "ConceptMeter",
     "ConceptScores",
     "DecisionCurve",
@@ -77,6 +81,7 @@ __all__ = [
     "TraceFileError",
     "Tracer",
     "Word",
+    "compare",
     "concept_scores",
     "concepts",
     "decision_curve",
@@ -110,3 +115,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext diffvis_widget``: gives the notebook ``%%diffvis``."""
+    importlib.import_module(f"{__name__}.widget.magic").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext diffvis_widget``: takes it away again."""
+    importlib.import_module(f"{__name__}.widget.magic").unload(shell)

@@ -18,9 +18,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "diffvis_widget"
 
 # From the ground up: a room may import itself and the rooms before it.
-ROOMS = ["traces", "schedule", "whole_imports", "tracer", "concepts", "scenes", "explain", "intervene", "widget", "cli"]
-# A generation as data, and the timestep schedules, are for any program: these rooms need very little.
-LIGHT = {"traces": {"numpy", "safetensors", "PIL"}, "schedule": {"numpy"}}
+ROOMS = [
+    *("traces", "schedule", "comparison", "whole_imports", "tracer", "concepts"),
+    *("scenes", "explain", "intervene", "widget", "cli"),
+]
+# A generation as data, two of them side by side, and the timestep schedules are for any program: they need very little.
+LIGHT = {"traces": {"numpy", "safetensors", "PIL"}, "schedule": {"numpy"}, "comparison": {"numpy"}}
 HEAVY = ["torch", "torchvision", "diffusers", "transformers", "open_clip", "pandas", "bqplot", "anywidget", "numpy"]
 
 FILES = sorted(PACKAGE.rglob("*.py"))
