@@ -19,7 +19,8 @@ const OURS = `session store look player traits hovered pinned following meterSca
   refused latest revision nearest mapped addStep addFrame addScores unanswered connected playing pingPong nextSpeed goTo
   follow drilled answer problem staged layered clearRefusal resample drawLens drawChange onConnection onMessage
     colourOf pin carry busy chosen choose coloured factor info shared stage hint feed want forget draw inputs
-  settle ask lens context special tone images label range current want bundle against marks weighed`;
+  settle ask lens context special tone images label range current want bundle against marks weighed
+  pause speed ratio keeps count fits asks`;
 
 const SHARED = { path: "shared", external: true };
 
@@ -32,6 +33,7 @@ const shared = {
   tsconfigRaw: {
     compilerOptions: { jsx: "react", jsxFactory: "createElement", jsxFragmentFactory: "Fragment", strict: true },
   },
+  define: { "Number.POSITIVE_INFINITY": "Infinity" }, // which is written 1 / 0
   legalComments: "none",
   logLevel: "warning",
 };

@@ -127,7 +127,7 @@ export function valueAt(maps: Maps, word: number, u: number, v: number): number 
 /** One range for several words: from the least to the greatest of their values. */
 export function sharedRange(scales: readonly (Range | null | undefined)[]): Range | null {
   let lo = Number.POSITIVE_INFINITY;
-  let hi = Number.NEGATIVE_INFINITY;
+  let hi = -Number.POSITIVE_INFINITY;
   for (const scale of scales) {
     if (!scale) continue;
     lo = Math.min(lo, scale[0]);

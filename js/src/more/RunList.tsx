@@ -91,7 +91,7 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
         disabled={shown || !session.connected.value}
         onClick={() => {
           look.against.value = entry.run;
-          more.show("compare", session);
+          more.show("Compare", session);
         }}
       >
         Compare

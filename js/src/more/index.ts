@@ -11,7 +11,7 @@ import { Tables } from "./Tables";
 import { weighChips } from "./weigh";
 
 export const more: Bundle = {
-  views: { layers: LayerGrid, compare: Compare, runs: RunList, tables: Tables, notes: Notes },
+  views: { Layers: LayerGrid, Compare, Runs: RunList, Tables, Notes },
   install(context, root, signal) {
     weighChips(context, root, signal);
     orderMeters(context, root, signal);

@@ -8,20 +8,18 @@ import type { Context } from "./context";
 
 interface Drawer {
   readonly name: string;
-  readonly label: string;
   /** Whether it shows what only the kernel has. */
   readonly asks?: boolean;
-  /** Whether there is anything behind it. */
-  readonly fits: (run: Run, session: Session) => boolean;
+  /** Whether there is anything behind it; without, there always is. */
+  readonly fits?: (run: Run, session: Session) => boolean;
 }
 
-const always = () => true;
 const DRAWERS: readonly Drawer[] = [
-  { name: "layers", label: "Layers", asks: true, fits: (run) => run.info.layers > 0 && run.mapped },
-  { name: "compare", label: "Compare", asks: true, fits: always },
-  { name: "runs", label: "Runs", asks: true, fits: always },
-  { name: "tables", label: "Tables", fits: always },
-  { name: "notes", label: "Notes", fits: (run, { keeps }) => keeps || run.notes.value.length > 0 },
+  { name: "Layers", asks: true, fits: (run) => run.info.layers > 0 && run.mapped },
+  { name: "Compare", asks: true },
+  { name: "Runs", asks: true },
+  { name: "Tables" },
+  { name: "Notes", fits: (run, { keeps }) => keeps || run.notes.value.length > 0 },
 ];
 
 export function Drawers({ context }: { readonly context: Context }) {
@@ -34,17 +32,17 @@ export function Drawers({ context }: { readonly context: Context }) {
   const there = DRAWERS.filter(
     ({ name, asks, fits }) =>
       run &&
-      fits(run, session) &&
+      fits?.(run, session) !== false &&
       (views ? views[name] : connected && more.possible) &&
       (!asks || connected || isOpen(name)),
   );
   // What Python lays beside this run is there to be seen.
   useReaction(() => {
-    if (session.traits._beside.value && connected) more.show("compare", session);
+    if (session.traits._beside.value && connected) more.show("Compare", session);
   }, [connected]);
   // Notes are there to be read.
   useReaction(() => {
-    if (run && run.notes.value.length > 0) more.show("notes", session);
+    if (run?.notes.value.length) more.show("Notes", session);
   }, [run]);
   const open = there.filter(({ name }) => isOpen(name));
   if (there.length === 0) return null;
@@ -52,17 +50,17 @@ export function Drawers({ context }: { readonly context: Context }) {
     <section class="dv-more" aria-label="More">
       <style>{more.style}</style>
       <div class="dv-choice">
-        {there.map(({ name, label }) => (
+        {there.map(({ name }) => (
           <Button
             key={name}
-            data-testid={name}
+            data-testid={name.toLowerCase()}
             aria-expanded={isOpen(name)}
             onClick={() => {
               more.toggle(name);
               void more.want(session);
             }}
           >
-            {label}
+            {name}
           </Button>
         ))}
       </div>

@@ -138,7 +138,7 @@ function Settings({ context, start }: SettingsProps) {
         before="seed"
         whole
         min={0}
-        max={Number.MAX_SAFE_INTEGER}
+        max={2 ** 53 - 1}
         fixed={fixed}
         start={start}
       />

@@ -6,7 +6,7 @@ const STEPS: Readonly<Record<string, (step: number, shift: boolean) => number>> 
   ArrowLeft: (step, shift) => step - (shift ? 5 : 1),
   ArrowRight: (step, shift) => step + (shift ? 5 : 1),
   Home: () => 0,
-  End: () => Number.MAX_SAFE_INTEGER,
+  End: () => 1e9,
 };
 
 /** Moves along the steps if `event` is one of the keys for it. */

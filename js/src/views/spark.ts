@@ -25,7 +25,7 @@ export interface Axis {
  */
 export function axisOf(scores: Scores | null, scale: "cosine" | "share", zero: boolean): Axis {
   let lo = scale === "share" ? 0 : Number.POSITIVE_INFINITY;
-  let hi = scale === "share" ? 1 : Number.NEGATIVE_INFINITY;
+  let hi = scale === "share" ? 1 : -Number.POSITIVE_INFINITY;
   if (scale === "cosine") {
     for (const row of scores?.cosine ?? []) {
       for (const score of row ?? []) {
