@@ -81,7 +81,8 @@ METHODS: dict[str, Method] = {
     DAAM: Method(
         _daam,
         lambda trace: sum(value.nbytes for _, value in trace.all_heat_maps),
-        lambda trace: trace.compute_global_heat_map().compute_word_heat_map("circle"),
+        # all sizes of maps: it takes the size of the latents from the VAE, which is a small one here
+        lambda trace: trace.compute_global_heat_map(factors=range(65)).compute_word_heat_map("circle"),
     ),
 }
 

@@ -107,7 +107,7 @@ def fine_enough(layer: Layer, layers: Sequence[Layer]) -> bool:
     """The cross-attention layers on grids of 64 positions or more; where there are none, those on the finest grid.
 
     Measured on the scenes model (`python -m diffvis_widget.scenes.localize`): on 12 x 12 a word's attention inside its
-    ground-truth mask is three to nine times that outside; on 6 x 6 and 3 x 3 it is hardly above chance.
+    ground-truth mask is two to nine times that outside; on 6 x 6 and 3 x 3 it is hardly above chance.
     """
     cells = [one.grid[0] * one.grid[1] for one in layers]
     own = layer.grid[0] * layer.grid[1]

@@ -68,11 +68,17 @@ class Viewer:
     """A view: what it is told goes through the faults."""
 
     def __init__(self, faults: Faults) -> None:
-        self.step: Callable[[Trace, Step], None] = faults.around(lambda trace, step: None, "view.step")
-        self.end: Callable[[BaseException | None], None] = faults.around(lambda error: None, "view.end")
+        self._step = faults.around(lambda trace, step: None, "view.step")
+        self._end = faults.around(lambda error: None, "view.end")
 
     def follow(self, pipe: Any) -> Viewer:
         return self
+
+    def step(self, trace: Trace, step: Step) -> None:
+        self._step(trace, step)
+
+    def end(self, error: BaseException | None) -> None:
+        self._end(error)
 
 
 @pytest.fixture
