@@ -67,7 +67,7 @@ def test_a_curve_is_kept_stopped_and_resumed(pipe: Any, meter: ConceptMeter, tmp
     low, high = whole.interval
     assert low <= whole.decision <= high
     assert (whole.band[:, 0] <= whole.mean + 1e-6).all()
-    with pytest.raises(ValueError, match="another curve.*steps"):
+    with pytest.raises(ValueError, match=r"another curve.*steps"):
         curve(pipe, meter, path=path, steps=5)
     path.write_text("[]")
     with pytest.raises(ValueError, match="holds no decision curve"):
