@@ -23,7 +23,7 @@ PAD = 12
 def trace() -> Trace:
     trace = make_trace()
     floats = np.random.default_rng(1).random((3, 2)).astype(np.float32)
-    trace.scores = ConceptScores(["circle", "=1+1"], floats, floats / 2, floats - 1, np.array([1, np.nan], "f4"), "m")
+    trace.scores = ConceptScores(["circle", "=1+1"], floats, floats.copy(), floats, np.array([1, np.nan], "f4"), "m")
     return trace
 
 

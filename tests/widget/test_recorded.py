@@ -27,7 +27,7 @@ def scored() -> Trace:
     trace = make_trace()
     rise = np.array([[0.1, 0.2], [0.2, 0.2], [0.3, 0.1]], dtype=np.float32)
     null = np.tile(np.array([0, 0.15], dtype=np.float32), (3, 1))
-    trace.scores = ConceptScores(["circle", "red"], rise, rise / 2, null, np.array([1, np.nan], "f4"), "a meter")
+    trace.scores = ConceptScores(["circle", "red"], rise, rise.copy(), null, np.array([1, np.nan], "f4"), "a meter")
     trace.note("Look", step=1, words=["red"])
     return trace
 
