@@ -254,6 +254,7 @@ def test_a_widget_that_ipywidgets_let_go_works_until_nobody_has_it(shared_pipe: 
     kernel.let_go(widget)
     asked = {"type": "run", "prompt": "a star"}
     message = {"content": {"data": {"method": "custom", "content": asked}}, "buffers": []}
+    assert widget.comm is not None
     widget.comm.handle_msg(message)
     assert widget.trace.prompt == "a star"
     session, gone = widget._session, weakref.ref(widget)
