@@ -39,7 +39,9 @@ def made(
                 prediction=predictions[step],
                 guidance=None,
                 visible=1.0,
-                maps=(np.ones((1, len(words), 2, 2), np.float16) if maps is None else np.float16(maps[step])[None],),
+                maps=(
+                    np.ones((1, len(words), 2, 2), np.float16) if maps is None else maps[step].astype(np.float16)[None],
+                ),
             )
             for step in range(count)
         ],
@@ -137,7 +139,7 @@ def test_real_runs_part_where_the_prompt_is_switched(tmp_path: Any) -> None:
     change = [intervene.switch("a very old house", 3)]
     second = trace(pipe, "a red circle", seed=1, num_inference_steps=6, interventions=change)
     paths = [one.save(tmp_path / f"{index}.safetensors") for index, one in enumerate((first, second))]
-    found = compare(*(open_trace(path) for path in paths))
+    found = compare(open_trace(paths[0]), open_trace(paths[1]))
     assert (found.distance[:3] == 0).all()
     assert found.parted is None or found.parted >= 3
     assert (found.distance[3:] > 0).all()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from diffvis_widget.widget import annotate, front_end, pictures, protocol
 from diffvis_widget.widget.encode import layers_message
@@ -10,6 +14,7 @@ from diffvis_widget.widget.history import RUNS
 from diffvis_widget.widget.protocol import Message
 
 if TYPE_CHECKING:
+    from diffvis_widget.traces import Trace
     from diffvis_widget.widget.runs import Run
     from diffvis_widget.widget.session import Session
 
@@ -34,6 +39,8 @@ def answer(session: Session, asked: Any) -> Message | None:
         case {"type": "notes", "id": int(request), "run": str(run), "notes": list(notes)}:
             annotate.rewrite(session, run, notes)
             return Message({"type": "notes", "id": request})
+        case {"type": "compare", "id": int(request), "a": str(a), "b": str(b)}:
+            return compare_message(request, session.trace_of(a), session.trace_of(b))
         case _:
             return None
 
@@ -54,6 +61,30 @@ def runs_message(request: int, runs: list[Run]) -> Message:
         entry = {name: begun[name] for name in names}
         entries.append({**entry, "run": run.id, "state": run.state, "finished": run.steps, "picture": shows})
     return Message({"type": "runs", "id": request, "most": RUNS, "runs": entries}, tuple(images))
+
+
+def compare_message(request: int, a: Trace, b: Trace) -> Message:
+    """How two runs differ. Steps are compared one by one where both runs have the same ones, else by their noise."""
+    from diffvis_widget.comparison import compare
+
+    same = len(a.steps) == len(b.steps) and np.allclose(a.sigmas, b.sigmas, rtol=0.01, atol=1e-4)
+    align = "index" if same else "noise"
+    found = compare(a, b, align=align)
+    told = {
+        "align": align,
+        "steps": found.steps.tolist(),
+        "words": [{"a": word.a, "b": word.b, "change": word.change} for word in found.words],
+        "distance": _numbers(found.distance),
+        "threshold": found.threshold,
+        "parted": found.parted,
+        "maps": [_numbers(row) for row in found.maps],
+        "image_difference": found.image_difference,
+    }
+    return Message({"type": "compare", "id": request, **told})
+
+
+def _numbers(values: NDArray[np.float32]) -> list[float | None]:
+    return [None if math.isnan(one) else round(float(one), 4) for one in values]
 
 
 def packed_message(request: int, run: Run) -> Message:

@@ -73,7 +73,7 @@ def computed(pipe: Any, naive: Naive) -> Iterator[None]:
 
     handles.append(denoiser.register_forward_pre_hook(begin))
     for name, module in family.sites(denoiser).items():
-        handles.append(module.register_forward_pre_hook(lambda module, args, name=name: inside.append(name)))
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
         handles.append(module.register_forward_hook(leave))
     F.scaled_dot_product_attention = attention
     try:

@@ -15,7 +15,7 @@ from diffvis_widget.widget.widget import DiffVis
 
 @pytest.fixture
 def shell() -> Iterator[Any]:
-    made = InteractiveShell()
+    made: Any = InteractiveShell()
     made.extension_manager.load_extension("diffvis_widget")
     yield made
     made.extension_manager.unload_extension("diffvis_widget")

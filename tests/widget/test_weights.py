@@ -91,6 +91,31 @@ def test_a_recorded_run_is_laid_beside(make: Make, shared_pipe: StableDiffusionP
     assert (widget._beside, len(widget.history)) == ("", 1)
 
 
+def test_the_page_gets_the_numbers_of_two_runs(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt="a red circle", seed=7, steps=3)
+    old = widget.trace
+    page(widget, {"type": "run", "prompt": "a blue circle"})
+    new = widget.trace
+    first, second = (run.id for run in widget._session.history.runs)
+    page(widget, {"type": "compare", "id": 4, "a": first, "b": second})
+    told = widget.wire.of("compare")[0].content
+    found = dv.compare(old, new)
+    assert (told["id"], told["align"], told["steps"]) == (4, "index", [[0, 0], [1, 1], [2, 2]])
+    assert told["distance"] == pytest.approx(found.distance.tolist(), abs=1e-4)
+    assert (told["parted"], told["threshold"]) == (found.parted, found.threshold)
+    replaced = [word for word in told["words"] if word["change"] == "replaced"]
+    assert [(old.words[word["a"]].text, new.words[word["b"]].text) for word in replaced] == [("red", "blue")]
+    assert np.shape(told["maps"]) == found.maps.shape
+    page(widget, {"type": "run", "steps": 5})
+    assert widget.wait(SECONDS)
+    third = widget._session.history.runs[-1].id
+    page(widget, {"type": "compare", "id": 5, "a": first, "b": third})
+    told = widget.wire.of("compare")[-1].content
+    assert (told["align"], len(told["steps"])) == ("noise", 3)
+    page(widget, {"type": "compare", "id": 6, "a": first, "b": "gone"})
+    assert widget.wire.of("error")[-1].content["id"] == 6
+
+
 def test_two_recorded_runs_and_a_run_without_pictures(make: Make) -> None:
     widget = make(make_trace(), compare=make_trace())
     assert widget.wait(SECONDS)
