@@ -40,7 +40,9 @@ def made(
                 guidance=None,
                 visible=1.0,
                 maps=(
-                    np.ones((1, len(words), 2, 2), np.float16) if maps is None else maps[step].astype(np.float16)[None],
+                    np.ones((1, len(words), 2, 2), np.float16)
+                    if maps is None
+                    else np.asarray(maps[step], np.float16)[None],
                 ),
             )
             for step in range(count)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 
@@ -23,9 +23,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_the_reference_describes_what_is_there(name: str) -> None:
-    module, _, attribute = name.rpartition(".")
-    described = getattr(importlib.import_module(module), attribute)
-    assert (described.__doc__ or "").strip()
+    assert (pkgutil.resolve_name(name).__doc__ or "").strip()
 
 
 def test_the_command_line_of_the_docs_works() -> None:

@@ -27,7 +27,7 @@ def meter() -> ConceptMeter:
 
 
 def curve(pipe: Any, meter: ConceptMeter, **more: Any) -> DecisionCurve:
-    arguments = {"steps": 4, "seeds": 2, "switch": [0, 2, 4], "meter": meter, "progress": False, **more}
+    arguments = {"steps": 12, "seeds": 2, "switch": [0, 6, 12], "meter": meter, "progress": False, **more}
     return intervene.decision_curve(pipe, PROMPT, "red", "blue", **arguments)
 
 
@@ -63,12 +63,12 @@ def test_a_curve_is_kept_stopped_and_resumed(pipe: Any, meter: ConceptMeter, tmp
     assert np.array_equal(whole.cosine[0], part.cosine[0])
     np.testing.assert_allclose(whole.cosine, curve(pipe, meter).cosine, atol=1e-6)
     assert whole.share[:, 0].max() < 0.5 < whole.share[:, -1].min()
-    assert 0 <= whole.decision <= 4
+    assert 0 <= whole.decision <= 12
     low, high = whole.interval
     assert low <= whole.decision <= high
     assert (whole.band[:, 0] <= whole.mean + 1e-6).all()
     with pytest.raises(ValueError, match=r"another curve.*steps"):
-        curve(pipe, meter, path=path, steps=5)
+        curve(pipe, meter, path=path, steps=13)
     path.write_text("[]")
     with pytest.raises(ValueError, match="holds no decision curve"):
         curve(pipe, meter, path=path)
@@ -97,7 +97,7 @@ def test_what_cannot_be_asked(pipe: Any, meter: ConceptMeter) -> None:
         intervene.decision_curve(pipe, PROMPT, "red", "red", meter=meter)
     for wrong in (
         {"switch": [2, 1]},
-        {"switch": [0, 5]},
+        {"switch": [0, 13]},
         {"switch": []},
         {"seeds": [1, 1]},
         {"seeds": 0},

@@ -176,7 +176,7 @@ def snapshot(pipe: Any) -> dict[str, Any]:
             sorted(key for key in vars(module) if not key.startswith("_")),
             id(getattr(module, "processor", None)),
         )
-        for component in (pipe.unet, pipe.vae, pipe.text_encoder)
+        for component in (getattr(pipe, "unet", None) or pipe.transformer, pipe.vae, pipe.text_encoder)
         for name, module in component.named_modules()
     }
     return {

@@ -36,7 +36,7 @@ def test_a_cell_paints_its_text(shell: Any) -> None:
 
 
 def test_help(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert shell.run_cell_magic("diffvis", "--help", "") is None
+    assert shell.run_cell_magic("diffvis", "--help", "\n") is None
     assert shell.run_line_magic("diffvis", "--help") is None
     said = capsys.readouterr().out
     assert "--concepts" in said
