@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from diffvis_widget.widget import encode
+from diffvis_widget.widget import encode, kernel
 from diffvis_widget.widget.history import History
 from diffvis_widget.widget.loading import load
 from diffvis_widget.widget.runs import Run, RunFailed, Stopped, explain
@@ -403,8 +403,8 @@ class Session:
     # -- in idle time ------------------------------------------------------------------------------------------------
 
     def _decode_quickly(self, run: Run) -> None:
-        """The rest of the pictures, if that takes a moment only."""
-        while run.inexact and len(run.inexact) * run.decode_seconds < QUICK:
+        """The rest of the pictures, if that takes a moment only, or nobody watches: idle time may never come then."""
+        while run.inexact and (len(run.inexact) * run.decode_seconds < QUICK or kernel.is_unattended()):
             run.check()
             self._decode_one(run)
 

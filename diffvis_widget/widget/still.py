@@ -50,7 +50,7 @@ def _sentence(messages: Sequence[Message]) -> str:
     said += [f"guidance {run['guidance_scale']:g}"] if run["guidance_scale"] is not None else []
     sentence = ", ".join(said) + "."
     scores = next((message.content for message in messages if message.content["type"] == "scores"), None)
-    if scores and scores["cosine"]:
+    if scores and len(scores["cosine"]) == done:  # late ones would be those of an earlier step
         pairs = zip(scores["concepts"], scores["cosine"][-1], strict=True)
         told = ", ".join(f"{concept} {value:.2f}" for concept, value in pairs if value is not None)
         sentence += f" Cosine at the last step: {told}." if told else ""

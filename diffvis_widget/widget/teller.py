@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.widget import encode, pictures, protocol
+from diffvis_widget.widget import encode, kernel, pictures, protocol
 from diffvis_widget.widget.runs import Run
 from diffvis_widget.widget.sampling import Shot
 from diffvis_widget.widget.scoring import Scorer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 2.0  # at most this long a finished run waits for its last scores
+UNWATCHED = 600.0  # and this long where a program executes the notebook and takes what is there in the end
 
 
 class Teller:
@@ -68,7 +69,7 @@ class Teller:
         if not run.steps or run.inexact:
             return True
         self.scorer.finish(run.id, run.steps)
-        return self.scorer.drain(PATIENCE)
+        return self.scorer.drain(UNWATCHED if kernel.is_unattended() else PATIENCE)
 
     def end(self, run: Run, seconds: float) -> None:
         """The run is over, in its ``state``."""

@@ -16,7 +16,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.widget import kernel, pictures, protocol
+from diffvis_widget.widget import kernel, pictures, protocol, sampling, session
 from diffvis_widget.widget.runs import RunFailed
 from diffvis_widget.widget.widget import DiffVis
 from tests import pipelines
@@ -590,3 +590,22 @@ def test_a_file_without_pictures_still_shows_its_maps(
     assert (widget.status, widget.error) == ("done", "")
     assert "prediction" not in widget.wire.of("run")[0].content["views"]
     assert widget.wire.of("step")[0].content["maps"]["shape"][0] == len(trace.words)
+
+
+def test_a_program_that_executes_the_notebook_gets_every_picture_exact(
+    make: Make, shared_pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "DECODE_SECONDS", 0.0)
+    monkeypatch.setattr(sampling, "DECODE_SHARE", 0.0)
+    monkeypatch.setattr(session, "QUICK", 0.0)
+    monkeypatch.setattr(kernel, "is_unattended", lambda: True)
+    widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=4)
+    live: list[bool] = []
+    widget.observe(lambda change: live.extend(step["exact"] for step in saved_steps(change["new"])), "_snapshot")
+    assert widget.wait(SECONDS)
+    assert live == [True] * 4  # saved once, with nothing left for a time after it
+    assert not all(message.content["exact"] for message in widget.wire.of("step"))  # previews while it ran
+
+
+def saved_steps(packed: bytes) -> list[dict[str, Any]]:
+    return [message.content for message in protocol.unpack(packed) if message.content["type"] == "step"]
