@@ -25,7 +25,7 @@ export interface Note {
   readonly text: string;
   readonly step: number | null;
   readonly words: readonly number[];
-  readonly region: readonly number[] | null;
+  readonly place: readonly number[] | null;
 }
 
 export interface RunMessage {
@@ -239,7 +239,7 @@ const SHAPES = {
     image: size,
     views: listOf(view),
     meter: maybe(text),
-    notes: or(listOf(object({ text, step: maybe(whole), words: listOf(whole), region: maybe(listOf(number)) })), []),
+    notes: or(listOf(object({ text, step: maybe(whole), words: listOf(whole), place: maybe(listOf(number)) })), []),
   }),
   step: object({
     ...HEAD,

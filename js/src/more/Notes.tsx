@@ -39,7 +39,7 @@ export function Notes({ context }: { readonly context: Context }) {
       if (note.step !== null) session.goTo(note.step);
       look.pinned.value = note.words;
       look.hovered.value = null;
-      const [u0, v0, u1, v1] = note.region ?? [];
+      const [u0, v0, u1, v1] = note.place ?? [];
       look.region.value =
         u0 !== undefined && v0 !== undefined && u1 !== undefined && v1 !== undefined ? { u0, v0, u1, v1 } : null;
     });
@@ -55,9 +55,9 @@ export function Notes({ context }: { readonly context: Context }) {
     }
   };
   const seen = (text: string): Note => {
-    const place = look.region.value;
-    const region = place && [place.u0, place.v0, place.u1, place.v1];
-    return { text, step: look.step.value, words: look.pinned.value, region };
+    const region = look.region.value;
+    const place = region && [region.u0, region.v0, region.u1, region.v1];
+    return { text, step: look.step.value, words: look.pinned.value, place };
   };
   const editor = () =>
     draft.value ? (
@@ -198,10 +198,10 @@ function Editor({ run, draft, change, save, drop }: EditorProps) {
 }
 
 /** What a note is about, in words. */
-function whereOf({ step, words, region }: Note, { info }: Run): string {
+function whereOf({ step, words, place }: Note, { info }: Run): string {
   const names = words.flatMap((index) => (info.words[index] ? [fullNameOf(info.words[index])] : []));
   const parts = [step === null ? "The whole run" : `Step ${step + 1}`];
   if (names.length > 0) parts.push(names.join(", "));
-  if (region) parts.push("a part of the picture");
+  if (place) parts.push("a part of the picture");
   return parts.join(" · ");
 }
