@@ -116,3 +116,18 @@ it("stays inside the picture", () => {
   expect(meanIn(maps, 0, { u0: 0, v0: 0, u1: 1, v1: 1 })).toBeCloseTo(0.5);
   expect(moved(null, new KeyboardEvent("keydown", { key: "ArrowRight" }), [4, 4])).toBeNull();
 });
+
+it("draws a chosen word in the colour of all, several in their own", async () => {
+  const colour = (index: number) =>
+    one(`[data-testid="place-${index}"]`).closest("li")?.style.getPropertyValue("--data");
+  point("pointerdown", 0.9, 0.9);
+  await settled();
+  one('[data-testid="place-1"]').click();
+  await settled();
+  // "var(--data)" would be of no colour at all: it asks for itself.
+  expect(colour(1)).toBe("");
+  one('[data-testid="place-0"]').dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true }));
+  await settled();
+  expect(new Set([colour(0), colour(1), colour(2)]).size).toBe(3);
+  expect(colour(2)).toBe("");
+});
