@@ -64,7 +64,7 @@ def stage(notebook: Notebook) -> Locator:
 
 def word(notebook: Notebook, text: str) -> Locator:
     chips = notebook.widget.get_by_role("toolbar", name="Words of the prompt")
-    return chips.get_by_role("button", name=text, exact=True).first
+    return chips.get_by_role("button", name=re.compile(rf"^{re.escape(text)}( \(changed\))?$")).first
 
 
 def test_it_said_what_it_loads_and_frames_came_live(quickstart: Notebook) -> None:
