@@ -254,10 +254,11 @@ def test_tables_say_what_the_meters_and_maps_show_without_a_kernel_too(two: Bare
 def test_axe_finds_nothing_in_what_opens(two: Bare) -> None:
     two.page.add_script_tag(path=AXE)
     two.set(weights={"green": 1.5, "small": None})
-    for name in ("compare", "runs", "tables", "layers"):
+    for name in ("compare", "runs", "tables", "layers", "notes"):
         two.widget.get_by_test_id(name).click()
     expect(two.widget.locator(".dv-past")).to_have_count(3)
     expect(two.widget.locator(".dv-course")).to_contain_text("They part")
+    two.widget.get_by_role("button", name="Add a note").click()
     for mode in ("Side by side", "Swipe", "Difference"):
         two.widget.get_by_role("button", name=mode).click()
         found = two.page.evaluate(
@@ -265,3 +266,20 @@ def test_axe_finds_nothing_in_what_opens(two: Bare) -> None:
                 (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
         )
         assert not found, (mode, found)
+
+
+def test_a_note_is_written_by_keys(two: Bare) -> None:
+    until_more(two)
+    two.slider.press("Home")
+    two.widget.get_by_test_id("notes").press("Enter")
+    two.widget.get_by_role("button", name="Add a note").press("Enter")
+    field = two.widget.locator(".dv-notes textarea")
+    expect(field).to_be_focused()
+    two.page.keyboard.type("Look here")
+    two.page.keyboard.press("ArrowLeft")  # moves in the text, not along the steps
+    two.page.keyboard.press("Control+Enter")
+    two.page.wait_for_function("() => window.sent.some((message) => message.type === 'notes')")
+    written = two.sent("notes")[0]
+    assert written["run"] == "r2"
+    assert written["notes"] == [{"text": "Look here", "step": 0, "words": [], "place": None}]
+    expect(two.slider).to_have_attribute("aria-valuenow", "1")

@@ -129,6 +129,22 @@ def test_a_prompt_stays_text_and_the_policy_holds(browser: Browser, path: Path) 
         shown.said.clear()
 
 
+def test_the_notes_lead_through_the_run_and_are_only_read(browser: Browser, tmp_path: Path) -> None:
+    trace = a_trace()
+    trace.note("Here it is.", step=2, words=["circle"], region=(0, 0, 0.5, 0.5))
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
+        notes = shown.page.locator(".dv-notes")
+        expect(notes.locator("li")).to_have_count(2)  # open from the start
+        expect(notes).to_contain_text("Step 3 · circle · a part of the picture")
+        expect(notes.get_by_role("button", name="Add a note")).to_have_count(0)
+        notes.get_by_role("button", name="Start").press("Enter")
+        expect(shown.page.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "2")
+        notes.get_by_role("button", name="Next").press("Enter")
+        expect(shown.page.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "3")
+        expect(shown.page.locator(".dv")).to_contain_text("What this place reads")
+        expect(notes.locator("[aria-current]")).to_contain_text("Here it is.")
+
+
 def test_without_layers_there_is_no_button_for_them(browser: Browser, tmp_path: Path) -> None:
     with opened(browser, dv.to_html(a_trace(), tmp_path / "run.html")) as shown:
         expect(shown.page.locator(".dv").get_by_test_id("slider")).to_be_visible()
