@@ -7,25 +7,28 @@ Content-Security-Policy keeps it so, whatever a prompt tries to bring in.
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import html
+import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file import check_additions, write_whole
 from diffvis_widget.widget import encode, front_end, protocol
-from diffvis_widget.widget.answers import runs_message
+from diffvis_widget.widget.answers import compare_message, runs_message
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of, run_of
 from diffvis_widget.widget.snapshot import fit, smallest
 from diffvis_widget.widget.still import mime_bundle
 
 if TYPE_CHECKING:
+    from diffvis_widget.widget.runs import Run
     from diffvis_widget.widget.widget import DiffVis
 
 LIMIT = 3_000_000  # bytes of a page without layers
@@ -110,9 +113,19 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     messages = [message for run in runs if run.told is not None for message in run.told.messages()]
     if not answers:
         messages = [_without_layers(message) for message in messages]
-    answers.append(runs_message(0, runs))
+    answers += [runs_message(0, runs), *_comparisons(runs)]
     shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
     return filled(_text([*shown, *answers]))
+
+
+def _comparisons(runs: Sequence[Run]) -> Iterator[Message]:
+    """In numbers how every two runs differ that can be compared."""
+    for a, b in itertools.permutations(runs, 2):
+        assert a.trace is not None
+        assert b.trace is not None
+        with contextlib.suppress(ValueError):  # of other sizes, or a compact one: then there are the pictures
+            message = compare_message(0, a.trace, b.trace)
+            yield Message({**message.content, "a": a.id, "b": b.id}, message.buffers)
 
 
 def frame(document: str, height: int) -> str:

@@ -183,6 +183,7 @@ def test_two_runs_are_compared_and_shown_in_turn(browser: Browser, tmp_path: Pat
     with opened(browser, dv.to_html([other, a_trace()], tmp_path / "two.html")) as shown:
         widget = shown.page.locator(".dv")
         expect(widget.get_by_test_id("compare")).to_have_attribute("aria-expanded", "true")
+        expect(widget.locator(".dv-course")).to_contain_text("They do not part")
         scrub(shown.page)
         widget.get_by_test_id("runs").click()
         expect(widget.locator(".dv-more img")).to_have_count(2)
