@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
@@ -15,7 +16,7 @@ Steps = tuple[int, int | None]
 _WHOLE: Steps = (0, None)
 
 
-class Intervention:
+class Intervention(ABC):
     """What all of them can do. Steps are indices into `trace.steps`; ranges are half open."""
 
     def on(self, pipe: Any) -> AbstractContextManager[None]:
@@ -28,18 +29,18 @@ class Intervention:
         return on(pipe, self)
 
     @property
+    @abstractmethod
     def span(self) -> Steps:
         """The steps that were asked for: (first, one after the last or None for the end)."""
-        raise NotImplementedError
 
     def is_at_work(self, step: int) -> bool:
         """Whether it changes anything at a step."""
         begin, end = self.span
         return begin <= step and (end is None or step < end)
 
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What it is, as plain JSON values: what `trace.meta["interventions"]` holds."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
