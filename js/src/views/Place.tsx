@@ -46,7 +46,11 @@ export function Place({ context, run, region }: Props) {
       {ranked.map(({ word, index, now, course }) => {
         const colour = colourOf(look.pinned.value, index);
         return (
-          <li class="dv-meter" key={index} style={look.pinned.value.length > 1 && colour ? { "--data": colour } : undefined}>
+          <li
+            class="dv-meter"
+            key={index}
+            style={look.pinned.value.length > 1 && colour ? { "--data": colour } : undefined}
+          >
             <Button
               class="dv-meter-name"
               data-testid={`place-${index}`}
