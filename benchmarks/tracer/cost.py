@@ -32,7 +32,7 @@ def peak(name: str, traced: bool) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("models", nargs="*", choices=[*MODELS, []], default=list(MODELS))
+    parser.add_argument("models", nargs="*", metavar="model", default=list(MODELS), help=" or ".join(MODELS))
     parser.add_argument("--pairs", type=int, help="of runs: 12 of sd and 4 of flux if not given")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()

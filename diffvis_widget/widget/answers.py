@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from diffvis_widget.widget import annotate, front_end, pictures, protocol
 from diffvis_widget.widget.encode import layers_message
 from diffvis_widget.widget.history import RUNS
 from diffvis_widget.widget.protocol import Message
+from diffvis_widget.widget.works import Perform, Task, work_message
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from diffvis_widget.widget.session import Session
 
 THUMB = 96
+
+WORKS: dict[str, Callable[[Session, Task], Perform]] = {}
 
 
 def answer(session: Session, asked: Any) -> Message | None:
@@ -41,8 +46,24 @@ def answer(session: Session, asked: Any) -> Message | None:
             return Message({"type": "notes", "id": request})
         case {"type": "compare", "id": int(request), "a": str(a), "b": str(b)}:
             return compare_message(request, session.trace_of(a), session.trace_of(b))
+        case {"type": "work", "id": int(request), "task": dict(task)}:
+            return work_message(request, session.works.ask(task, functools.partial(prepare, session)))
+        case {"type": "drop", "id": int(request), "task": dict(task)}:
+            session.works.drop(task)
+            return Message({"type": "drop", "id": request})
         case _:
             return None
+
+
+def prepare(session: Session, task: Task) -> Perform:
+    """What is to be done for a task, checked as far as that takes no time.
+
+    Raises:
+        LookupError, ValueError: it cannot be done.
+    """
+    if (kind := task.get("kind")) not in WORKS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, WORKS))}, not {kind!r}")
+    return WORKS[kind](session, task)
 
 
 def runs_message(request: int, runs: list[Run]) -> Message:

@@ -25,6 +25,7 @@ from diffvis_widget.widget.sampling import Request, Shot, check_call, sample
 from diffvis_widget.widget.scoring import SCENES_LABEL
 from diffvis_widget.widget.stream import Stream
 from diffvis_widget.widget.teller import Teller
+from diffvis_widget.widget.works import Work, Works
 
 if TYPE_CHECKING:
     from diffvis_widget.concepts import ConceptMeter
@@ -72,6 +73,7 @@ class Session:
         self._again: Run | None = None  # a kept run that is to be shown again
         self._to_compare: Trace | None = None  # a recorded run that is to be laid beside
         self.history = History()
+        self.works = Works(self._wake)
         self._load = self._recorded is None and self._pipe is None
         self._closed = False
         self.focus = 0
@@ -95,6 +97,7 @@ class Session:
             if self._recorded is not None:
                 raise RuntimeError("this widget shows a recorded run and has no pipeline: DiffVis(pipe) can run")
             self._wanted = Run(request)
+            self.works.stop()
             self._load = self._load or self._pipe is None
             if self._active is not None and self._active.pipe is not None:
                 self._show(_notice="Queued: a run of the notebook's own is going on")
@@ -195,10 +198,16 @@ class Session:
         with self._changed:
             self._closed = True
             self._wanted = None
+            self.works.stop()
             if self._active is not None:
                 self._active.stop.set()
             self._changed.notify_all()
         self.teller.close()
+
+    @property
+    def pipe(self) -> Any:
+        """The pipeline; None while there is none, and for a recorded run."""
+        return self._pipe
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
@@ -243,6 +252,8 @@ class Session:
                 if self._to_compare is not None and self._active is None:
                     trace = self._to_compare
                     return lambda: self._lay_beside(trace)
+                if self._active is None and (work := self.works.next()) is not None:
+                    return functools.partial(self._do, work)
                 if self._finished is not None and self._finished.inexact and self._active is None:
                     run = self._finished
                     return lambda: self._decode_in_idle_time(run)
@@ -399,6 +410,30 @@ class Session:
                 return
         self.teller.keep(run)
         self._show(_snapshot=self.teller.snapshot())
+
+    # -- works -------------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _do(self, work: Work) -> None:
+        """Work that needs the model, or might: no run of another widget goes on meanwhile."""
+        from diffvis_widget.tracer import denoiser_lock
+
+        pipe = self.pipe
+        if pipe is None:
+            work.do()
+            return
+        lock = denoiser_lock(pipe)
+        while not lock.acquire(timeout=LOCK_POLL):
+            if work.stop.is_set():
+                break
+        else:
+            try:
+                work.do()
+            finally:
+                lock.release()
 
     # -- in idle time ------------------------------------------------------------------------------------------------
 

@@ -132,6 +132,7 @@ export type Question =
   | { readonly type: "packed"; readonly run: string }
   | { readonly type: "notes"; readonly run: string; readonly notes: readonly Note[] }
   | { readonly type: "compare"; readonly a: string; readonly b: string }
+  | { readonly type: "work" | "drop"; readonly task: Readonly<Record<string, unknown>> }
   | { readonly type: "layers"; readonly run: string; readonly step: number; readonly word: number };
 
 export type PageMessage =

@@ -6,20 +6,18 @@ import { Button } from "./Button";
 import { useReaction } from "./canvas";
 import type { Context } from "./context";
 
-interface Drawer {
-  readonly name: string;
-  /** Whether it shows what only the kernel has. */
-  readonly asks?: boolean;
-  /** Whether there is anything behind it; without, there always is. */
-  readonly fits?: (run: Run, session: Session) => boolean;
-}
+/** `asks`: it shows what only the kernel has. `fits`: whether there is anything behind it; without, there always is. */
+type Drawer = readonly [name: string, asks: boolean, fits?: (run: Run, session: Session) => boolean];
 
 const DRAWERS: readonly Drawer[] = [
-  { name: "Layers", asks: true, fits: (run) => run.info.layers > 0 && run.mapped },
-  { name: "Compare", asks: true },
-  { name: "Runs", asks: true },
-  { name: "Tables" },
-  { name: "Notes", fits: (run, { keeps }) => keeps || run.notes.value.length > 0 },
+  ["Layers", true, (run) => run.info.layers > 0 && run.mapped],
+  ["Methods", true],
+  ["Compare", true],
+  ["Decision", true],
+  ["Runs", true],
+  ["Tables", false],
+  ["Notes", false, (run, { keeps }) => keeps || run.notes.value.length > 0],
+  ["Export", true],
 ];
 
 export function Drawers({ context }: { readonly context: Context }) {
@@ -30,7 +28,7 @@ export function Drawers({ context }: { readonly context: Context }) {
   const isOpen = (name: string) => more.open.value.includes(name);
   // Without a kernel there is only what has been sent.
   const there = DRAWERS.filter(
-    ({ name, asks, fits }) =>
+    ([name, asks, fits]) =>
       run &&
       fits?.(run, session) !== false &&
       (views ? views[name] : connected && more.possible) &&
@@ -44,13 +42,13 @@ export function Drawers({ context }: { readonly context: Context }) {
   useReaction(() => {
     if (run?.notes.value.length) more.show("Notes", session);
   }, [run]);
-  const open = there.filter(({ name }) => isOpen(name));
+  const open = there.filter(([name]) => isOpen(name));
   if (there.length === 0) return null;
   return (
     <section class="dv-more" aria-label="More">
       <style>{more.style}</style>
       <div class="dv-choice">
-        {there.map(({ name }) => (
+        {there.map(([name]) => (
           <Button
             key={name}
             data-testid={name.toLowerCase()}
@@ -65,7 +63,7 @@ export function Drawers({ context }: { readonly context: Context }) {
         ))}
       </div>
       {open.length > 0 && !views ? <p class="dv-foot">{more.problem.value || "Opening"}</p> : null}
-      {open.map(({ name }) => {
+      {open.map(([name]) => {
         const View = views?.[name];
         return View ? <View key={name} context={context} /> : null;
       })}
