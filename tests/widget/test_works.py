@@ -58,7 +58,7 @@ def until_over(widget: Any) -> dict[str, Any]:
 def test_a_work_is_told_while_it_goes_on_and_its_result_comes_once(
     make: Callable[..., DiffVis], shared_pipe: Any, held: Held
 ) -> None:
-    widget = make(shared_pipe)
+    widget: Any = make(shared_pipe)
     assert ask(widget)["state"] in ("waiting", "going")
     assert held.began.wait(30)
     going = ask(widget)
