@@ -83,7 +83,11 @@ def draw(seed: int, held_out: bool | None = None) -> Scene:
 def sketch(seed: int, held_out: bool | None = None) -> Sketch:
     """All that `draw(seed, held_out)` shows, without painting it."""
     rng = np.random.default_rng([seed, 96])
-    spec = sample_spec(rng, held_out)
+    return sketch_of(sample_spec(rng, held_out), rng)
+
+
+def sketch_of(spec: Spec, rng: np.random.Generator) -> Sketch:
+    """A scene of this meaning: its words, weather, open colours and poses drawn from ``rng``."""
     words = caption(spec, rng)
     weather = (float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(50, 58)), float(rng.uniform(-10, 10)))
     things: list[Thing] = []
