@@ -1,9 +1,9 @@
-"""How the cost grows: `python -m benchmarks.tracer.plots` writes `benchmarks/tracer/cost.svg`, four small plots.
+"""How the cost grows: `python -m benchmarks.tracer.plots` writes `docs/pages/cost.svg`, four small plots.
 
 Against steps, words, layers and resolution, on a guided U-Net of Stable Diffusion 1.5's shape with a tenth of its
 width, so that it takes minutes: there the tracer's share is greater than in the full one, whose own work grows faster.
-Solid: milliseconds of CPU time that tracing adds (to the run, against steps; to a step elsewhere), the median over
-interleaved pairs. Dashed: what is kept, in MB (of the run; of a step).
+Solid: milliseconds of CPU time that the tracer's own code takes (of the run, against steps; of a step elsewhere), the
+median of repeated runs. Dashed: what is kept, in MB (of the run; of a step).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from benchmarks.tracer import models
+from benchmarks.tracer.own import own_time
 from benchmarks.tracer.timing import timed
 from diffvis_widget.tracer import Tracer
 
@@ -25,36 +25,40 @@ WIDTH, HEIGHT, LEFT, TOP = 300, 190, 46, 34
 WIDTH_OF_MODEL = 32  # and norms in groups of 32
 
 
-def point(at: float, model: models.Model, pairs: int, steps: int = 3, whole: bool = False, **more: Any) -> Point:
-    """whole: of all steps of the run, not of one."""
+def point(at: float, model: models.Model, repeats: int, steps: int | None = None, **more: Any) -> Point:
+    """steps: of a run that is measured as a whole; without it, a step is measured, as what four more of them take."""
     pipe, arguments = model
     arguments = {**arguments, **more}
-    tracer = timed(pipe, arguments, lambda: Tracer(pipe), steps).inside
-    added: list[float] = []
-    for pair in range(pairs):
-        seconds: dict[bool, float] = {}
-        for traced in (True, False) if pair % 2 else (False, True):
-            around = (lambda: Tracer(pipe)) if traced else nullcontext
-            seconds[traced] = timed(pipe, arguments, around, steps).seconds
-        added.append(seconds[True] - seconds[False])
-    times = steps if whole else 1
+
+    def around() -> Tracer:
+        return Tracer(pipe)
+
+    tracer = timed(pipe, arguments, around).inside  # warm
     kept = sum(part.nbytes for part in tracer.trace.records[-1].maps) / 2**20
-    return at, 1000 * times * statistics.median(added), times * kept
+    with own_time() as own:
+
+        def taken(count: int) -> float:
+            before = own()
+            timed(pipe, arguments, around, count)
+            return own() - before
+
+        found = [taken(steps) if steps else (taken(6) - taken(2)) / 4 for _ in range(repeats)]
+    return at, 1000 * statistics.median(found), (steps or 1) * kept
 
 
-def measure(pairs: int) -> dict[str, list[Point]]:
+def measure(repeats: int) -> dict[str, list[Point]]:
     model = models.stable_diffusion(width=WIDTH_OF_MODEL)
 
     def layers(levels: int) -> Point:
         found = models.stable_diffusion(width=WIDTH_OF_MODEL, levels=levels)
-        return point(5 * levels + 1, found, pairs)
+        return point(5 * levels + 1, found, repeats)
 
     plots: dict[str, Callable[[], list[Point]]] = {
-        "steps": lambda: [point(n, model, pairs, n, whole=True) for n in (2, 5, 10, 20)],
-        "words": lambda: [point(n, model, pairs, prompt=" ".join(WORDS[:n])) for n in (1, 10, 30, 60)],
+        "steps": lambda: [point(n, model, repeats, n) for n in (2, 5, 10, 20)],
+        "words": lambda: [point(n, model, repeats, prompt=" ".join(WORDS[:n])) for n in (1, 10, 30, 60)],
         "word-attention layers": lambda: [layers(levels) for levels in (1, 2, 3)],
         "side of the picture in px": lambda: [
-            point(8 * side, models.stable_diffusion(side, WIDTH_OF_MODEL), pairs) for side in (16, 32, 48, 64)
+            point(8 * side, models.stable_diffusion(side, WIDTH_OF_MODEL), repeats) for side in (16, 32, 48, 64)
         ],
     }
     found: dict[str, list[Point]] = {}
@@ -103,10 +107,10 @@ def _panel(name: str, points: Sequence[Point]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/tracer/cost.svg"))
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("docs/pages/cost.svg"))
     chosen = parser.parse_args()
-    chosen.out.write_text(drawn(measure(chosen.pairs)))
+    chosen.out.write_text(drawn(measure(chosen.repeats)))
     print(chosen.out)
 
 
