@@ -257,7 +257,7 @@ class DiffVis(anywidget.AnyWidget):
         """
         trace = self.trace
         note = trace.note(text, step, words, region)
-        self._session.noted(trace)
+        self._session.kept.noted(trace)
         return note
 
     def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> Static:
@@ -374,7 +374,7 @@ class DiffVis(anywidget.AnyWidget):
     @t.observe("step")
     def _on_step(self, change: Any) -> None:
         if hasattr(self, "_session"):
-            self._session.focus = change["new"]
+            self._session.decoding.focus = change["new"]
 
 
 def _check_compare(trace: Any) -> None:
