@@ -20,7 +20,7 @@ from .saliency import Saliency
 
 Method = Literal["df_rise", "df_cam", "df_lime"]
 OVERLAYS: tuple[Method, ...] = ("df_rise", "df_cam", "df_lime")
-_EVALUATIONS = {"df_rise": 500, "df_cam": 3, "df_lime": 300}  # at most; a gradient counts twice
+_EVALUATIONS: dict[Method, int] = {"df_rise": 500, "df_cam": 3, "df_lime": 300}  # at most; a gradient counts twice
 _PATIENCE = 0.5  # seconds between two looks at `stop`, where a single evaluation takes no longer
 
 
@@ -73,7 +73,13 @@ def overlay(
 def estimate(trace: Trace, step: int, method: Method) -> float:
     """Seconds that `overlay` will take at most, from two evaluations of the denoiser now. Raises as `overlay` does."""
     choice("method", method, OVERLAYS)
-    return _EVALUATIONS[method] * _seconds(trace, step)
+    return estimates(trace, step)[method]
+
+
+def estimates(trace: Trace, step: int) -> dict[Method, float]:
+    """`estimate` of each method, from one and the same two evaluations. Raises as `denoiser` does."""
+    seconds = _seconds(trace, step)
+    return {method: _EVALUATIONS[method] * seconds for method in OVERLAYS}
 
 
 def _seconds(trace: Trace, step: int) -> float:

@@ -135,12 +135,16 @@ class Session:
             )
         return finished.trace
 
-    def trace_of(self, run: str) -> Trace:
-        """The trace of the run with this id, as far as it has come; ValueError if it is no longer here."""
+    def run_of(self, run: str) -> Run:
+        """The run with this id, that goes on or is kept; ValueError if it is no longer here."""
         board = self._board
         with board.changed:
             active = board.active
-        known = active if active is not None and active.id == run else self.history.find(run)
+        return active if active is not None and active.id == run else self.history.find(run)
+
+    def trace_of(self, run: str) -> Trace:
+        """The trace of the run with this id, as far as it has come; ValueError if it is no longer here."""
+        known = self.run_of(run)
         if known.trace is None:
             raise ValueError("this run has no finished step yet")
         return known.trace
@@ -192,6 +196,11 @@ class Session:
     def pipe(self) -> Any:
         """The pipeline; None while there is none, and for a recorded run."""
         return self._model.pipe
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What every pipeline call is given beside what the widget sets."""
+        return dict(self._arguments)
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
