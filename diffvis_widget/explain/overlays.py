@@ -39,7 +39,8 @@ def overlay(
     """The Saliency of a step by one of `OVERLAYS`, to be shown, and kept in `trace.saliency`.
 
     "df_rise": at most 500 masks, actual coverage, stopping at convergence, which is looked for batch by batch: on a
-    machine of another speed some masks earlier or later. "df_cam": all layers. "df_lime": 300 samples. Seeds are 0.
+    machine of another speed some masks earlier or later. "df_cam": all layers. "df_lime": 300 samples, where the paper
+    and `df_lime` by itself take 1000. Seeds are 0.
 
     trace: made in this process; step: index into trace.steps. progress: called with the share that is done, rising from
     0 to 1, between evaluations of the denoiser, in this thread; what it raises ends the computation. stop: asked as
