@@ -20,7 +20,8 @@ const OURS = `session store look player traits hovered pinned following meterSca
   follow drilled answer problem staged layered clearRefusal resample drawLens drawChange onConnection onMessage
     colourOf pin carry busy chosen choose coloured factor info shared stage hint feed want forget draw inputs
   settle ask lens context special tone images label range current want bundle against marks weighed
-  pause speed ratio keeps count fits asks`;
+  pause speed ratio keeps count fits asks fixed trait paint course begins
+  lane spark possible install`;
 
 const SHARED = { path: "shared", external: true };
 
@@ -33,7 +34,10 @@ const shared = {
   tsconfigRaw: {
     compilerOptions: { jsx: "react", jsxFactory: "createElement", jsxFragmentFactory: "Fragment", strict: true },
   },
-  define: { "Number.POSITIVE_INFINITY": "Infinity" }, // which is written 1 / 0
+  define: {
+    "Number.POSITIVE_INFINITY": "Infinity", // which is written 1 / 0
+    "window.__PREACT_SIGNALS_DEVTOOLS__": "false",
+  },
   legalComments: "none",
   logLevel: "warning",
 };

@@ -9,7 +9,7 @@ from .correlation import Correlation, correlation
 from .distances import frechet
 from .games import GameResult, games
 from .lime import df_lime
-from .overlays import OVERLAYS, Stopped, estimate, overlay
+from .overlays import OVERLAYS, Stopped, estimate, estimates, overlay
 from .relevance import Relevance, relevance, relevance_of
 from .rise import df_rise
 from .saliency import Saliency
@@ -27,6 +27,7 @@ __all__ = [
     "df_lime",
     "df_rise",
     "estimate",
+    "estimates",
     "frechet",
     "games",
     "overlay",

@@ -20,7 +20,7 @@ from .saliency import Saliency
 
 Method = Literal["df_rise", "df_cam", "df_lime"]
 OVERLAYS: tuple[Method, ...] = ("df_rise", "df_cam", "df_lime")
-_EVALUATIONS = {"df_rise": 500, "df_cam": 3, "df_lime": 300}  # at most; a gradient counts twice
+_EVALUATIONS: dict[Method, int] = {"df_rise": 500, "df_cam": 3, "df_lime": 300}  # at most; a gradient counts twice
 _PATIENCE = 0.5  # seconds between two looks at `stop`, where a single evaluation takes no longer
 
 
@@ -39,7 +39,8 @@ def overlay(
     """The Saliency of a step by one of `OVERLAYS`, to be shown, and kept in `trace.saliency`.
 
     "df_rise": at most 500 masks, actual coverage, stopping at convergence, which is looked for batch by batch: on a
-    machine of another speed some masks earlier or later. "df_cam": all layers. "df_lime": 300 samples. Seeds are 0.
+    machine of another speed some masks earlier or later. "df_cam": all layers. "df_lime": 300 samples, where the paper
+    and `df_lime` by itself take 1000. Seeds are 0.
 
     trace: made in this process; step: index into trace.steps. progress: called with the share that is done, rising from
     0 to 1, between evaluations of the denoiser, in this thread; what it raises ends the computation. stop: asked as
@@ -73,7 +74,13 @@ def overlay(
 def estimate(trace: Trace, step: int, method: Method) -> float:
     """Seconds that `overlay` will take at most, from two evaluations of the denoiser now. Raises as `overlay` does."""
     choice("method", method, OVERLAYS)
-    return _EVALUATIONS[method] * _seconds(trace, step)
+    return estimates(trace, step)[method]
+
+
+def estimates(trace: Trace, step: int) -> dict[Method, float]:
+    """`estimate` of each method, from one and the same two evaluations. Raises as `denoiser` does."""
+    seconds = _seconds(trace, step)
+    return {method: _EVALUATIONS[method] * seconds for method in OVERLAYS}
 
 
 def _seconds(trace: Trace, step: int) -> float:

@@ -14,6 +14,8 @@ from diffvis_widget.widget import annotate, front_end, pictures, protocol
 from diffvis_widget.widget.encode import layers_message
 from diffvis_widget.widget.history import RUNS
 from diffvis_widget.widget.protocol import Message
+from diffvis_widget.widget.relevance import relevance
+from diffvis_widget.widget.saliency import estimates, saliency, saliency_message
 from diffvis_widget.widget.works import Perform, Task, work_message
 
 if TYPE_CHECKING:
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 THUMB = 96
 
-WORKS: dict[str, Callable[[Session, Task], Perform]] = {}
+WORKS: dict[str, Callable[[Session, Task], Perform]] = {
+    "saliency": saliency,
+    "estimates": estimates,
+    "relevance": relevance,
+}
 
 
 def answer(session: Session, asked: Any) -> Message | None:
@@ -37,6 +43,8 @@ def answer(session: Session, asked: Any) -> Message | None:
             return protocol.more_message(request, *front_end.more())
         case {"type": "layers", "id": int(request), "run": str(run), "step": int(step), "word": int(word)}:
             return layers_message(run, request, session.trace_of(run), step, word)
+        case {"type": "saliency", "id": int(request), "run": str(run)}:
+            return saliency_message(request, run, session.trace_of(run))
         case {"type": "runs", "id": int(request)}:
             return runs_message(request, session.history.runs)
         case {"type": "packed", "id": int(request), "run": str(run)}:

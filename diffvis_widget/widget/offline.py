@@ -24,6 +24,7 @@ from diffvis_widget.widget import encode, front_end, protocol
 from diffvis_widget.widget.answers import compare_message, runs_message
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of, run_of
+from diffvis_widget.widget.saliency import saliency_message
 from diffvis_widget.widget.snapshot import fit, smallest
 from diffvis_widget.widget.still import mime_bundle
 
@@ -114,6 +115,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     if not answers:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
+    answers += [saliency_message(0, run.id, run.trace) for run in runs if run.trace is not None]
     shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
     return filled(_text([*shown, *answers]))
 

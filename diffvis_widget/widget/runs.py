@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
     from diffvis_widget.widget.stream import Told
 
+LOCK_POLL = 0.05  # whoever waits for a model looks this often whether it is still wanted
+
 _numbers = itertools.count(1)
 _PROCESS = uuid.uuid4().hex[:8]  # ids must differ from those in a notebook saved by an earlier kernel
 
@@ -48,6 +50,7 @@ class Run:
     state: str = "queued"
     error: str = ""
     cause: BaseException | None = None
+    relevance: dict[str, dict[str, Any]] = field(default_factory=dict)  # of its words, by schedule, once asked for
 
     @property
     def steps(self) -> int:

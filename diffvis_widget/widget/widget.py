@@ -18,6 +18,7 @@ from diffvis_widget.widget.answers import answer
 from diffvis_widget.widget.follow import Follower
 from diffvis_widget.widget.offline import Static
 from diffvis_widget.widget.runs import Run
+from diffvis_widget.widget.saliency import METHODS
 from diffvis_widget.widget.sampling import Request
 from diffvis_widget.widget.session import Session
 from diffvis_widget.widget.sources import check_source, traits_of
@@ -89,7 +90,7 @@ class DiffVis(anywidget.AnyWidget):
     concepts = fields.Concepts().tag(sync=True)
     step = fields.Whole(0, 0, 100_000, "0").tag(sync=True)
     selected = fields.Indices().tag(sync=True)
-    overlay = fields.Choice(["attention"]).tag(sync=True)
+    overlay = fields.Choice(["attention", *METHODS]).tag(sync=True)
     status = fields.Choice(STATES).tag(sync=True)
     progress = fields.Real(0.0, 0, 1, "0.5").tag(sync=True)
     error = t.Unicode("").tag(sync=True)
@@ -257,7 +258,7 @@ class DiffVis(anywidget.AnyWidget):
         """
         trace = self.trace
         note = trace.note(text, step, words, region)
-        self._session.noted(trace)
+        self._session.kept.noted(trace)
         return note
 
     def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> Static:
@@ -374,7 +375,7 @@ class DiffVis(anywidget.AnyWidget):
     @t.observe("step")
     def _on_step(self, change: Any) -> None:
         if hasattr(self, "_session"):
-            self._session.focus = change["new"]
+            self._session.decoding.focus = change["new"]
 
 
 def _check_compare(trace: Any) -> None:

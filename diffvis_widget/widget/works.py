@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from diffvis_widget.widget.protocol import Message
+from diffvis_widget.widget.runs import LOCK_POLL
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,26 @@ class Works:
         """The oldest work that waits."""
         with self._lock:
             return next((work for work in self._works.values() if work.state == "waiting"), None)
+
+
+def do_alone(work: Work, pipe: Any) -> None:
+    """Perform it while no run of another widget, nor of the notebook's own, has the model of ``pipe`` (None: no model).
+
+    It is left alone if it is stopped before its turn has come.
+    """
+    from diffvis_widget.tracer import denoiser_lock
+
+    if pipe is None:
+        work.do()
+        return
+    lock = denoiser_lock(pipe)
+    while not lock.acquire(timeout=LOCK_POLL):
+        if work.stop.is_set():
+            return
+    try:
+        work.do()
+    finally:
+        lock.release()
 
 
 def _stop(work: Work) -> None:

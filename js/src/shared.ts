@@ -22,7 +22,7 @@ export { type Run, RunStore } from "./core/store";
 export { align } from "./core/words";
 export { useArrows } from "./views/arrows";
 export { Button } from "./views/Button";
-export { fullNameOf } from "./views/Chips";
+export { colourOf, fullNameOf } from "./views/Chips";
 export { Choice } from "./views/Choice";
 export { useCanvas, useReaction } from "./views/canvas";
 export type { Context } from "./views/context";

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
 import diffvis_widget as dv
-from diffvis_widget.traces import ConceptScores, Trace, Word
+from diffvis_widget.traces import ConceptScores, Saliency, Trace, Word
 from diffvis_widget.widget.offline import Static
 from tests.traces.build import LAYERS, make_trace
 
@@ -104,6 +104,25 @@ def test_everything_but_new_runs_works_from_a_file(browser: Browser, path: Path)
         add.press("Enter")
         expect(widget).to_contain_text("the scores of its own concepts only")
         expect(widget.locator(".dv-meters li")).to_have_count(2)
+
+
+def test_the_maps_of_the_explaining_methods_come_along(browser: Browser, tmp_path: Path) -> None:
+    trace = a_trace()
+    values = np.zeros(trace.latents.shape[2:], dtype=np.float32)
+    values[0] = 2
+    trace.saliency += [Saliency("df_cam", 3, values), Saliency("df_rise", 1, values)]
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
+        widget = shown.page.locator(".dv")
+        widget.get_by_test_id("methods").click()
+        tile = widget.get_by_role("button", name="DF-CAM on the stage")
+        tile.click()
+        expect(tile).to_have_attribute("aria-pressed", "true")
+        expect(widget.locator(".dv-bar")).to_have_attribute("title", "DF-CAM: 0 to 2.00")
+        widget.get_by_role("toolbar", name="Maps of other steps").get_by_role("button").click()
+        expect(widget.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "2")
+        expect(widget.locator(".dv-bar")).to_have_attribute("title", "DF-RISE: 0 to 2.00")
+        expect(widget.locator(".dv-methods")).to_contain_text("New maps are computed in the notebook.")
+        expect(widget.locator(".dv-do")).to_have_count(0)
 
 
 def test_a_prompt_stays_text_and_the_policy_holds(browser: Browser, path: Path) -> None:

@@ -16,7 +16,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.widget import kernel, pictures, protocol, sampling, session
+from diffvis_widget.widget import idle, kernel, pictures, protocol, sampling
 from diffvis_widget.widget.runs import RunFailed
 from diffvis_widget.widget.widget import DiffVis
 from tests import pipelines
@@ -597,7 +597,7 @@ def test_a_program_that_executes_the_notebook_gets_every_picture_exact(
 ) -> None:
     monkeypatch.setattr(sampling, "DECODE_SECONDS", 0.0)
     monkeypatch.setattr(sampling, "DECODE_SHARE", 0.0)
-    monkeypatch.setattr(session, "QUICK", 0.0)
+    monkeypatch.setattr(idle, "QUICK", 0.0)
     monkeypatch.setattr(kernel, "is_unattended", lambda: True)
     widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=4)
     live: list[bool] = []

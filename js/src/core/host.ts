@@ -22,6 +22,8 @@ export interface Traits {
   concepts: readonly string[];
   step: number;
   selected: readonly number[];
+  /** What lies on the stage: "attention", the heat maps of the chosen words, or the name of an explaining method. */
+  overlay: string;
   status: Status;
   progress: number;
   error: string;

@@ -19,6 +19,8 @@ export interface Point {
 export interface Lens {
   /** Its name, for the legend. */
   readonly name: string;
+  /** What lies on the stage in the place of the chosen words: the word after the last one is a map that is of no word. */
+  readonly words?: readonly number[] | undefined;
   /** The step with that map in it; the step itself where there is nothing to lay on it. */
   apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage;
 }
@@ -55,9 +57,9 @@ export class Look {
   /** Marks under the film beside those of the concepts. */
   readonly marks = signal<readonly Mark[]>([]);
 
-  /** The words whose heat maps lie on the stage: the one under the pointer, else the chosen ones. */
+  /** The words whose heat maps lie on the stage: the one under the pointer, else the lens's, else the chosen ones. */
   readonly words: ReadonlySignal<readonly number[]> = computed(() =>
-    this.hovered.value === null ? this.pinned.value : [this.hovered.value],
+    this.hovered.value === null ? (this.lens.value?.words ?? this.pinned.value) : [this.hovered.value],
   );
 
   /** Chooses one word, or lets it go; `add` keeps the others. */

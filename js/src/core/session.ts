@@ -21,6 +21,7 @@ const DEFAULTS: Traits = {
   concepts: [],
   step: 0,
   selected: [],
+  overlay: "attention",
   status: "idle",
   progress: 0,
   error: "",

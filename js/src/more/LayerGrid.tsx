@@ -15,6 +15,7 @@ import {
   value,
 } from "../shared";
 import { keyOf, type LayerMap, Layers, shortName, titleOf } from "./layers";
+import { ATTENTION } from "./saliency";
 
 const ORDERS = [
   { value: "network", label: "In order", title: "As they follow one another in the network" },
@@ -29,12 +30,15 @@ export function LayerGrid({ context }: { readonly context: Context }) {
   const { word } = layers;
   const answer = layers.answer.value;
   useReaction(() => layers.want(), [layers]);
-  useLayoutEffect(() => {
-    session.look.lens.value = layers;
-    return () => {
-      session.look.lens.value = null;
-    };
+  useReaction(() => {
+    if (session.traits.overlay.value === ATTENTION) session.look.lens.value = layers;
   }, [layers]);
+  useLayoutEffect(
+    () => () => {
+      if (session.look.lens.value === layers) session.look.lens.value = null;
+    },
+    [layers],
+  );
   const maps = run && answer && answer.run === run.info.run && answer.word === word ? answer.maps : [];
   const sorted = order.value === "focus";
   const shown = sorted ? maps.toSorted((a, b) => (b.focus ?? -1) - (a.focus ?? -1)) : maps;
@@ -137,7 +141,10 @@ function LayerTile({ layers, one, name, tabIndex }: TileProps) {
       }}
       onClick={(event) => {
         if (event.shiftKey) layers.pin(key);
-        else drilled.value = drilled.value === key ? null : key;
+        else {
+          drilled.value = drilled.value === key ? null : key;
+          layers.lay();
+        }
       }}
     >
       <span class="dv-map" aria-hidden="true">

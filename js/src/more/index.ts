@@ -3,18 +3,21 @@
 import type { Bundle } from "../core/more";
 import { Compare } from "./Compare";
 import { LayerGrid } from "./LayerGrid";
+import { Methods } from "./Methods";
 import { Notes } from "./Notes";
 import { orderMeters } from "./order";
 import { RunList } from "./RunList";
 import { readOut } from "./readouts";
+import { layMaps } from "./saliency";
 import { Tables } from "./Tables";
 import { weighChips } from "./weigh";
 
 export const more: Bundle = {
-  views: { Layers: LayerGrid, Compare, Runs: RunList, Tables, Notes },
+  views: { Layers: LayerGrid, Methods, Compare, Runs: RunList, Tables, Notes },
   install(context, root, signal) {
     weighChips(context, root, signal);
     orderMeters(context, root, signal);
     readOut(context, root, signal);
+    layMaps(context, root, signal);
   },
 };

@@ -19,6 +19,8 @@ import {
   whole,
 } from "../shared";
 
+import { ATTENTION } from "./saliency";
+
 /** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this one map. */
 export interface LayerMap {
   readonly layer: string;
@@ -113,6 +115,11 @@ export class Layers implements Lens {
   pin(key: string): void {
     const pinned = this.pinned.value;
     this.pinned.value = pinned.includes(key) ? pinned.filter((other) => other !== key) : [...pinned, key];
+  }
+
+  /** Takes off the stage what another method has laid there. */
+  lay(): void {
+    if (this.session.traits.overlay.value !== ATTENTION) this.session.set({ overlay: ATTENTION });
   }
 
   /** The name of the drilled map. */

@@ -23,6 +23,8 @@ const LOST_MS = 4000;
 /** One work at a time, and how it stands. `done` takes the answer of one that came to its end. */
 export class Working {
   readonly standing = signal<Standing | null>(null);
+  /** What was begun last. */
+  readonly task = signal<Task | null>(null);
   #task: Task | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -39,7 +41,7 @@ export class Working {
   /** Begins a work; one that goes on is stopped. */
   begin(task: Task): void {
     this.drop();
-    this.#task = task;
+    this.task.value = this.#task = task;
     this.standing.value = ASKED;
     this.#ask(task);
   }

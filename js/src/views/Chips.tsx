@@ -114,8 +114,7 @@ interface ChipProps {
 }
 
 function explain(word: Word): string | undefined {
-  if (word.kind === "truncated")
-    return "Cut off: the text encoder reads only so many tokens, and this word is past them. It has no effect.";
+  if (word.kind === "truncated") return "Cut off, and without effect: the text encoder reads only so many tokens.";
   if (word.unknown) return "The model never saw this word while it learned.";
   if (word.kind === "padding") return "Empty places after the prompt, all together";
   if (word.kind === "template") return "Added around the prompt by the model's template";

@@ -34,9 +34,12 @@ export function Drawers({ context }: { readonly context: Context }) {
       (views ? views[name] : connected && more.possible) &&
       (!asks || connected || isOpen(name)),
   );
-  // What Python lays beside this run is there to be seen.
+  // What Python lays beside this run, or on its stage, is there to be seen.
   useReaction(() => {
     if (session.traits._beside.value && connected) more.show("Compare", session);
+  }, [connected]);
+  useReaction(() => {
+    if (session.traits.overlay.value !== "attention" && connected) more.show("Methods", session);
   }, [connected]);
   // Notes are there to be read.
   useReaction(() => {

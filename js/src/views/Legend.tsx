@@ -32,7 +32,11 @@ function entriesOf({ session }: Context, picture: StagePicture): readonly Entry[
   return words.map((index, position) => {
     const paint = words.length === 1 ? gradient("viridis") : `linear-gradient(90deg,transparent,${css(hue(position))})`;
     const name = fullNameOf(run.info.words[index]);
-    return { name: drilled ? `${name}, ${drilled}` : name, range: rangeOf(run, step, index, look.shared.value), paint };
+    return {
+      name: name && drilled ? `${name}, ${drilled}` : name || drilled || "",
+      range: rangeOf(run, step, index, look.shared.value),
+      paint,
+    };
   });
 }
 

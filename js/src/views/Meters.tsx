@@ -16,12 +16,12 @@ const SCALES = [
     value: "cosine",
     label: "Cosine",
     title:
-      "Cosine of the picture and the word, as the meter's CLIP model sees them. The grey band is what unrelated words score (5th to 95th percentile).",
+      "Cosine of the picture and the word, as the meter's CLIP sees them. Grey band: what unrelated words score (5th to 95th percentile).",
   },
   {
     value: "share",
     label: "Share",
-    title: "Softmax over the concepts shown here: it says which of these fits best, not whether any does.",
+    title: "Softmax over the concepts shown: which of these fits best, not whether any does.",
   },
 ] as const;
 

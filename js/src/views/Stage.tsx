@@ -25,7 +25,7 @@ const VIEWS: readonly { readonly value: StageView; readonly label: string; reado
     label: "Guidance",
     title: "How far the prompt pulls, and where: conditional minus unconditional",
   },
-  { value: "change", label: "Change", title: "What this step changed in the prediction of the step before" },
+  { value: "change", label: "Change", title: "What this step changed in the prediction" },
 ];
 
 export function Stage({ context }: { readonly context: Context }) {
@@ -81,7 +81,7 @@ export function Stage({ context }: { readonly context: Context }) {
     const shown = store.shown.value;
     if (!shown || shown.count.value === 0) return "No picture yet";
     const label = VIEWS.find((entry) => entry.value === look.stage.value)?.label ?? "";
-    const words = look.words.value.map((index) => shown.info.words[index]?.text ?? "");
+    const words = look.words.value.map((index) => shown.info.words[index]?.text ?? look.lens.value?.name);
     const over = words.length > 0 ? `, with the heat map of ${words.join(" and ")}` : "";
     return `${label} at step ${look.step.value + 1} of ${shown.length}: ${shown.info.prompt}${over}`;
   });
@@ -92,7 +92,7 @@ export function Stage({ context }: { readonly context: Context }) {
         class="dv-frame"
         data-dim={outdated || undefined}
         role="application"
-        aria-label="Picture: Enter ranks the words that a place reads, arrows move the place, Shift and arrows grow it"
+        aria-label="Picture: Enter ranks the words that a place reads, arrows move it, Shift and arrows grow it"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a place is marked here by keys, as by the pointer
         tabIndex={0}
         onPointerDown={(event) => {

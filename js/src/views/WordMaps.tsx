@@ -20,7 +20,7 @@ import { Probe, pointIn } from "./Probe";
 import { wordEvents } from "./wordEvents";
 
 const SCALES = [
-  { value: "own", label: "Own scale", title: "Each map from its own least to its own greatest value" },
+  { value: "own", label: "Own scale", title: "Each map from its least to its greatest value" },
   { value: "shared", label: "Shared", title: "One scale for all words and all steps" },
 ] as const;
 
@@ -37,7 +37,7 @@ export function WordMaps({ context }: { readonly context: Context }) {
   return (
     <section class="dv-maps" aria-label="Where each word looks">
       <div class="dv-title">
-        <h3 title="Attention of each word at this step, 0 to 1. The number is the map's peak, or the value under the pointer.">
+        <h3 title="Attention of each word, 0 to 1. The number is the map's peak, or the value under the pointer.">
           {region ? "What this place reads" : "Where each word looks"}
         </h3>
         {unread ? null : region ? (

@@ -12,7 +12,7 @@ const RASTER = 128;
 
 /** The range of values that a word's colours span: its own at this step, or one for all words and steps. */
 export function rangeOf(run: Run, step: StepMessage, word: number, shared: boolean): Range | null {
-  return shared ? runRange(run) : (step.maps.scales[word] ?? null);
+  return shared && run.info.words[word] ? runRange(run) : (step.maps.scales[word] ?? null);
 }
 
 const RANGES = Symbol("ranges");
