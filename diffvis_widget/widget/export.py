@@ -15,9 +15,9 @@ from __future__ import annotations
 import csv as _csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from PIL import Image
 
@@ -33,6 +33,7 @@ __all__ = ["Motion", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
 
 PathLike = str | os.PathLike[str]
 Words = str | int | Sequence[str | int]
+Animated = Literal["webp", "gif", "mp4"]
 MAX_SIZE = 4096
 
 
@@ -72,6 +73,9 @@ def filmstrip(
     *,
     words: Words = (),
     view: View = "prediction",
+    layer: str | int | None = None,
+    head: int | None = None,
+    opacity: float = 0.65,
     steps: Sequence[int] | None = None,
     columns: int | None = None,
     size: int = 96,
@@ -85,19 +89,22 @@ def filmstrip(
         raise ValueError("steps must name at least one step, and columns be at least 1")
     rows = -(-len(chosen) // 10)
     columns = columns or -(-len(chosen) // rows)
-    images = list(_painted(trace, chosen, words, view, size))
+    images = list(_painted(trace, chosen, size, words, view, layer, head, opacity))
     labels = [str(step % len(trace.steps) + 1) for step in chosen]
     return _written(_png(tiles(images, labels, columns)), path)
 
 
 class Motion(TypedDict, total=False):
-    """How an animation is made; words, view and size are as for `png`.
+    """How an animation is made; all but fps and hold are as for `png`.
 
     fps: steps a second, 0.1 to 60, by default 8. hold: seconds that the last step stays, 0 to 60, by default 1.
     """
 
     words: Words
     view: View
+    layer: str | int | None
+    head: int | None
+    opacity: float
     fps: float
     hold: float
     size: int
@@ -108,12 +115,12 @@ def webp(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -
 
     Raises what `png` raises.
     """
-    return _written(_animation(trace, "WEBP", {"quality": 85, "method": 2}, **motion), path)
+    return _written(animate(trace, "webp", **motion), path)
 
 
 def gif(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
     """As `webp`, for readers that show nothing newer: 256 colours, and 256 pixels large unless ``size`` says more."""
-    return _written(_animation(trace, "GIF", {"disposal": 1}, **{"size": 256, **motion}), path)
+    return _written(animate(trace, "gif", **motion), path)
 
 
 def mp4(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
@@ -122,7 +129,7 @@ def mp4(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) ->
     Needs ffmpeg: that of the machine, or the one that ``pip install imageio-ffmpeg`` brings. Raises RuntimeError where
     there is none, and what `png` raises.
     """
-    return _written(_animation(trace, "MP4", {}, **motion), path)
+    return _written(animate(trace, "mp4", **motion), path)
 
 
 def csv(trace: Trace, path: PathLike | None = None) -> bytes:
@@ -292,34 +299,50 @@ def _caption(trace: Trace, looked: Looked) -> str:
     return f"“{trace.prompt}”\n{', '.join(parts)}"
 
 
-def _painted(trace: Trace, steps: Sequence[int], words: Words, view: View, size: int) -> Iterator[Image.Image]:
-    side = _size(size)
-    for step in steps:
-        yield paint(trace, _looked(trace, step, words, view, None, None, None, 0.65), side)
-
-
-def _animation(
+def _painted(
     trace: Trace,
-    kind: str,
-    options: dict[str, Any],
-    *,
+    steps: Sequence[int],
+    size: int,
     words: Words = (),
     view: View = "prediction",
+    layer: str | int | None = None,
+    head: int | None = None,
+    opacity: float = 0.65,
+) -> Iterator[Image.Image]:
+    side = _size(size)
+    for step in steps:
+        yield paint(trace, _looked(trace, step, words, view, layer, head, None, opacity), side)
+
+
+def animate(
+    trace: Trace,
+    kind: Animated,
+    tell: Callable[[float], object] = lambda share: None,
+    *,
     fps: float = 8,
     hold: float = 1.0,
-    size: int = 512,
+    size: int | None = None,
+    **looked: Any,
 ) -> bytes:
-    """``kind`` and ``options`` are Pillow's, or "MP4"; the rest is a `Motion`."""
+    """What `webp`, `gif` and `mp4` make. tell: called with the share of the pictures that are painted, 0..1."""
     if not 0.1 <= fps <= 60 or not 0 <= hold <= 60:
         raise ValueError(f"fps must be between 0.1 and 60 and hold between 0 and 60 seconds, not {fps!r} and {hold!r}")
-    frames = _painted(trace, range(len(trace.steps)), words, view, size)
-    if kind == "MP4":
-        return film(frames, fps, round(hold * fps))
-    first, *others = frames
+    options: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[kind]
+    side = size or (256 if kind == "gif" else 512)
+
+    def painted() -> Iterator[Image.Image]:
+        count = len(trace.steps)
+        for step, image in enumerate(_painted(trace, range(count), side, **looked)):
+            tell((step + 1) / count)
+            yield image
+
+    if kind == "mp4":
+        return film(painted(), fps, round(hold * fps))
+    first, *others = painted()
     pace = round(1000 / fps)
     durations = [pace] * len(others) + [pace + round(1000 * hold)]
     buffer = io.BytesIO()
-    first.save(buffer, kind, save_all=True, append_images=others, duration=durations, loop=0, **options)
+    first.save(buffer, kind.upper(), save_all=True, append_images=others, duration=durations, loop=0, **options)
     return buffer.getvalue()
 
 
