@@ -265,6 +265,20 @@ class Trace:
             known.update(zip(part, self.decode(source[part]), strict=True))
         return np.stack([known[index] for index in range(len(records))])
 
+    def frame(self, kind: Literal["prediction", "latents"], index: int) -> Images:
+        """uint8 (H, W, 3): one picture of `frames(kind)`, decoding no other. Raises what it raises, and IndexError."""
+        index = range(len(self._records))[index]
+        if (stored := self._pictures.get(kind)) is not None:
+            return stored[index]
+        known = self._frames[kind]
+        if index not in known:
+            one = self._with_latents("frame")[index]
+            source = (
+                one.prediction if kind == "prediction" else one.latents.astype(np.float32) * np.float32(one.visible)
+            )
+            known[index] = self.decode(source[None])[0]
+        return known[index]
+
     def keep_frame(self, kind: Literal["prediction", "latents"], index: int, image: Images) -> None:
         """Keep a picture that was decoded elsewhere, uint8 (H, W, 3), so that `frames` need not decode it again."""
         if (stored := self._pictures.pop(kind, None)) is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.widget import annotate, front_end, pictures, protocol
+from diffvis_widget.widget import annotate, exporting, front_end, pictures, protocol
 from diffvis_widget.widget.encode import layers_message
 from diffvis_widget.widget.history import RUNS
 from diffvis_widget.widget.protocol import Message
@@ -29,6 +29,7 @@ WORKS: dict[str, Callable[[Session, Task], Perform]] = {
     "saliency": saliency,
     "estimates": estimates,
     "relevance": relevance,
+    "export": exporting.prepare,
 }
 
 
@@ -54,6 +55,8 @@ def answer(session: Session, asked: Any) -> Message | None:
             return Message({"type": "notes", "id": request})
         case {"type": "compare", "id": int(request), "a": str(a), "b": str(b)}:
             return compare_message(request, session.trace_of(a), session.trace_of(b))
+        case {"type": "exports", "id": int(request), "run": str(run)}:
+            return exporting.exports_message(request, run, session.trace_of(run))
         case {"type": "work", "id": int(request), "task": dict(task)}:
             return work_message(request, session.works.ask(task, functools.partial(prepare, session)))
         case {"type": "drop", "id": int(request), "task": dict(task)}:

@@ -1,7 +1,7 @@
 """What is seen, as files: figures, filmstrips, animations, tables, and the Python that makes the same again.
 
 Every function takes a trace first and gives the bytes of a file; with a path it also writes them there, whole or not at
-all. `dv.to_html` writes the page with everything in it.
+all. `dv.to_html` writes the page with everything in it. The drawer Export of the widget offers all of it too.
 
     dv.export.png(trace, "circle.png", step=12, words=["circle"])
     dv.export.filmstrip(trace, "steps.png", words=["circle"])
@@ -15,23 +15,25 @@ from __future__ import annotations
 import csv as _csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from PIL import Image
 
 from diffvis_widget.traces.file import write_whole
 from diffvis_widget.traces.lookup import pick_words
 from diffvis_widget.widget.figure import VIEWS, Looked, View, figure, number, paint, tiles
+from diffvis_widget.widget.film import film
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Saliency, Trace
 
-__all__ = ["code", "csv", "filmstrip", "gif", "png", "webp"]
+__all__ = ["Motion", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
 
 PathLike = str | os.PathLike[str]
 Words = str | int | Sequence[str | int]
+Animated = Literal["webp", "gif", "mp4"]
 MAX_SIZE = 4096
 
 
@@ -71,6 +73,9 @@ def filmstrip(
     *,
     words: Words = (),
     view: View = "prediction",
+    layer: str | int | None = None,
+    head: int | None = None,
+    opacity: float = 0.65,
     steps: Sequence[int] | None = None,
     columns: int | None = None,
     size: int = 96,
@@ -84,40 +89,47 @@ def filmstrip(
         raise ValueError("steps must name at least one step, and columns be at least 1")
     rows = -(-len(chosen) // 10)
     columns = columns or -(-len(chosen) // rows)
-    images = list(_painted(trace, chosen, words, view, size))
+    images = list(_painted(trace, chosen, size, words, view, layer, head, opacity))
     labels = [str(step % len(trace.steps) + 1) for step in chosen]
     return _written(_png(tiles(images, labels, columns)), path)
 
 
-def webp(
-    trace: Trace,
-    path: PathLike | None = None,
-    *,
-    words: Words = (),
-    view: View = "prediction",
-    fps: float = 8,
-    hold: float = 1.0,
-    size: int = 512,
-) -> bytes:
-    """All steps as an animated WebP that repeats. Arguments as for `png`.
+class Motion(TypedDict, total=False):
+    """How an animation is made; all but fps and hold are as for `png`.
 
-    fps: steps a second, 0.1 to 60. hold: seconds that the last step stays.
+    fps: steps a second, 0.1 to 60, by default 8. hold: seconds that the last step stays, 0 to 60, by default 1.
     """
-    return _written(_animated(trace, "WEBP", words, view, fps, hold, size, quality=85, method=2), path)
+
+    words: Words
+    view: View
+    layer: str | int | None
+    head: int | None
+    opacity: float
+    fps: float
+    hold: float
+    size: int
 
 
-def gif(
-    trace: Trace,
-    path: PathLike | None = None,
-    *,
-    words: Words = (),
-    view: View = "prediction",
-    fps: float = 8,
-    hold: float = 1.0,
-    size: int = 256,
-) -> bytes:
-    """As `webp`, for readers that show nothing newer: 256 colours, and larger."""
-    return _written(_animated(trace, "GIF", words, view, fps, hold, size, disposal=1), path)
+def webp(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
+    """All steps as an animated WebP that repeats, 512 pixels large; see `Motion` for the arguments.
+
+    Raises what `png` raises.
+    """
+    return _written(animate(trace, "webp", **motion), path)
+
+
+def gif(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
+    """As `webp`, for readers that show nothing newer: 256 colours, and 256 pixels large unless ``size`` says more."""
+    return _written(animate(trace, "gif", **motion), path)
+
+
+def mp4(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
+    """As `webp`, as a film: H.264 in MP4, for slides and players. It does not repeat by itself.
+
+    Needs ffmpeg: that of the machine, or the one that ``pip install imageio-ffmpeg`` brings. Raises RuntimeError where
+    there is none, and what `png` raises.
+    """
+    return _written(animate(trace, "mp4", **motion), path)
 
 
 def csv(trace: Trace, path: PathLike | None = None) -> bytes:
@@ -154,6 +166,7 @@ def code(
     layer: str | int | None = None,
     head: int | None = None,
     opacity: float = 0.65,
+    size: int = 512,
     file: PathLike | None = None,
     out: str = "view.png",
 ) -> str:
@@ -163,14 +176,10 @@ def code(
     and gives the same picture on the same machine; for a model other than the built-in one a line is left for you to
     fill in. out: the name of the file that the code writes.
 
-    Raises what `png` raises, and ValueError for a run whose seed is not known.
+    Raises what `png` raises, and ValueError for a run that cannot be made again: its seed is not known, or it looked
+    where another run did.
     """
     looked = _looked(trace, step, words, view, layer, head, None, opacity)
-    lines = ["import diffvis_widget as dv", ""]
-    if file is not None:
-        lines.append(f"trace = dv.open_trace({os.fspath(file)!r})")
-    else:
-        lines += _run_again(trace, looked)
     given: dict[str, Any] = {
         "step": looked.step,
         "words": list(looked.words) or None,
@@ -178,13 +187,20 @@ def code(
         "layer": looked.layer,
         "head": looked.head,
         "opacity": None if opacity == 0.65 else opacity,
+        "size": None if _size(size) == 512 else size,
     }
     arguments = [f"{name}={value!r}" for name, value in given.items() if value is not None]
-    lines.append(f"dv.export.png({', '.join(['trace', repr(out), *arguments])})")
+    return f"{source(trace, file)}dv.export.png({', '.join(['trace', repr(out), *arguments])})\n"
+
+
+def source(trace: Trace, file: PathLike | None = None) -> str:
+    """The Python that gives this trace; see `code`, whose beginning it is."""
+    lines = ["import diffvis_widget as dv", ""]
+    lines += _run_again(trace) if file is None else [f"trace = dv.open_trace({os.fspath(file)!r})"]
     return "\n".join(lines) + "\n"
 
 
-def _run_again(trace: Trace, looked: Looked) -> list[str]:
+def _run_again(trace: Trace) -> list[str]:
     from diffvis_widget import scenes
 
     meta = trace.meta
@@ -197,7 +213,6 @@ def _run_again(trace: Trace, looked: Looked) -> list[str]:
         pipe = (
             f"pipe = dv.load(...)  # the {meta.get('pipeline', 'pipeline')} with fingerprint {meta.get('fingerprint')}"
         )
-    keep = trace.keep if looked.layer is not None else "layers"
     given: dict[str, Any] = {
         "seed": meta["seed"],
         "num_inference_steps": _asked_steps(trace),
@@ -207,10 +222,32 @@ def _run_again(trace: Trace, looked: Looked) -> list[str]:
         "schedule_strength": meta.get("schedule_strength"),
         "height": None if is_scenes else trace.image.shape[0],
         "width": None if is_scenes else trace.image.shape[1],
-        "keep": None if keep == "layers" else keep,
+        "keep": None if trace.keep == "layers" else trace.keep,  # what is kept is rounded: another keep, other digits
     }
     arguments = [f"    {name}={value!r}," for name, value in given.items() if value is not None]
+    if changes := _interventions(meta.get("interventions")):
+        arguments.append(f"    interventions=[{', '.join(changes)}],")
     return [pipe, "trace = dv.trace(", "    pipe,", f"    {trace.prompt!r},", *arguments, ")"]
+
+
+def _interventions(told: Any) -> list[str]:
+    found: list[str] = []
+    for one in told or []:
+        match one:
+            case {"kind": "weight", "word": word, "factor": factor}:
+                found.append(f"dv.intervene.weight({word!r}, {factor!r}{_span(one)})")
+            case {"kind": "drop", "word": word}:
+                found.append(f"dv.intervene.drop({word!r}{_span(one)})")
+            case {"kind": "switch", "prompt": prompt, "step": step}:
+                found.append(f"dv.intervene.switch({prompt!r}, {step!r})")
+            case _:
+                raise ValueError("this run looked where another one did: give file=, where it is saved")
+    return found
+
+
+def _span(one: dict[str, Any]) -> str:
+    steps = one.get("steps")
+    return "" if steps in (None, [0, None]) else f", steps={tuple(steps)!r}"
 
 
 def _asked_steps(trace: Trace) -> int:
@@ -262,22 +299,50 @@ def _caption(trace: Trace, looked: Looked) -> str:
     return f"“{trace.prompt}”\n{', '.join(parts)}"
 
 
-def _painted(trace: Trace, steps: Sequence[int], words: Words, view: View, size: int) -> Iterator[Image.Image]:
+def _painted(
+    trace: Trace,
+    steps: Sequence[int],
+    size: int,
+    words: Words = (),
+    view: View = "prediction",
+    layer: str | int | None = None,
+    head: int | None = None,
+    opacity: float = 0.65,
+) -> Iterator[Image.Image]:
     side = _size(size)
     for step in steps:
-        yield paint(trace, _looked(trace, step, words, view, None, None, None, 0.65), side)
+        yield paint(trace, _looked(trace, step, words, view, layer, head, None, opacity), side)
 
 
-def _animated(
-    trace: Trace, kind: str, words: Words, view: View, fps: float, hold: float, size: int, **options: Any
+def animate(
+    trace: Trace,
+    kind: Animated,
+    tell: Callable[[float], object] = lambda share: None,
+    *,
+    fps: float = 8,
+    hold: float = 1.0,
+    size: int | None = None,
+    **looked: Any,
 ) -> bytes:
+    """What `webp`, `gif` and `mp4` make. tell: called with the share of the pictures that are painted, 0..1."""
     if not 0.1 <= fps <= 60 or not 0 <= hold <= 60:
         raise ValueError(f"fps must be between 0.1 and 60 and hold between 0 and 60 seconds, not {fps!r} and {hold!r}")
-    first, *others = _painted(trace, range(len(trace.steps)), words, view, size)
+    options: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[kind]
+    side = size or (256 if kind == "gif" else 512)
+
+    def painted() -> Iterator[Image.Image]:
+        count = len(trace.steps)
+        for step, image in enumerate(_painted(trace, range(count), side, **looked)):
+            tell((step + 1) / count)
+            yield image
+
+    if kind == "mp4":
+        return film(painted(), fps, round(hold * fps))
+    first, *others = painted()
     pace = round(1000 / fps)
     durations = [pace] * len(others) + [pace + round(1000 * hold)]
     buffer = io.BytesIO()
-    first.save(buffer, kind, save_all=True, append_images=others, duration=durations, loop=0, **options)
+    first.save(buffer, kind.upper(), save_all=True, append_images=others, duration=durations, loop=0, **options)
     return buffer.getvalue()
 
 

@@ -60,12 +60,11 @@ def picture(trace: Trace, looked: Looked) -> tuple[Images, Field | None]:
     if view == "change":
         if step is None:
             raise ValueError('view="change" needs a step: it shows what that step changed')
-        frames = trace.frames("prediction").astype(np.float32)
-        before = frames[max(step % len(frames) - 1, 0)]
-        return _valued("change of 255", np.abs(frames[step] - before).mean(axis=-1), looked)
-    if step is None:
-        return (trace.image if view == "prediction" else trace.frames(view)[-1]), None
-    return trace.frames(view)[step], None
+        before, after = (trace.frame("prediction", index).astype(np.float32) for index in (max(step - 1, 0), step))
+        return _valued("change of 255", np.abs(after - before).mean(axis=-1), looked)
+    if step is None and view == "prediction":
+        return trace.image, None
+    return trace.frame(view, -1 if step is None else step), None
 
 
 def _valued(name: str, values: Floats, looked: Looked) -> tuple[Images, Field]:

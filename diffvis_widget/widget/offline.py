@@ -22,6 +22,7 @@ from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file import check_additions, write_whole
 from diffvis_widget.widget import encode, front_end, protocol
 from diffvis_widget.widget.answers import compare_message, runs_message
+from diffvis_widget.widget.exporting import exports_messages
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of, run_of
 from diffvis_widget.widget.saliency import saliency_message
@@ -116,6 +117,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
     answers += [saliency_message(0, run.id, run.trace) for run in runs if run.trace is not None]
+    answers += exports_messages((run.id, trace) for run, trace in zip(runs, traces, strict=True))
     shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
     return filled(_text([*shown, *answers]))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv as reader
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from PIL import Image
 import diffvis_widget as dv
 from diffvis_widget.traces import ConceptScores, Saliency, Trace
 from diffvis_widget.widget import colours
-from tests.traces.build import make_trace
+from diffvis_widget.widget.film import ffmpeg
+from tests.traces.build import fake_decoder, make_trace
 
 PAD = 12
 
@@ -124,6 +127,81 @@ def test_an_animation_has_every_step_in_its_time(trace: Trace, make: Any, kind: 
     assert durations[1] == 250
 
 
+def decoded(film: Path, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (frames, H, W, 3) of a film, by ffmpeg's own decoder."""
+    program = ffmpeg()
+    assert program is not None
+    command = [program, "-loglevel", "error", "-i", str(film), "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
+    raw = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, size[1], size[0], 3)
+
+
+def test_a_film_has_every_step_in_its_colours(trace: Trace, tmp_path: Path) -> None:
+    data = dv.export.mp4(trace, tmp_path / "run.mp4", fps=4, hold=2, size=96, words=["circle"])
+    assert (tmp_path / "run.mp4").read_bytes() == data
+    frames = decoded(tmp_path / "run.mp4", (96, 64))
+    assert len(frames) == 3 + 8
+    with Image.open(io.BytesIO(dv.export.webp(trace, size=96, words=["circle"]))) as moving:
+        for index in range(3):
+            moving.seek(index)
+            wanted = np.asarray(moving.convert("RGB"), dtype=float)
+            assert np.abs(frames[index] - wanted).mean() < 6, "another matrix of colours would be further off"
+    np.testing.assert_allclose(frames[10].astype(int), frames[2].astype(int), atol=12)
+    program = ffmpeg()
+    assert program is not None
+    said = subprocess.run(
+        [program, "-i", str(tmp_path / "run.mp4")], capture_output=True, text=True, check=False
+    ).stderr
+    assert "h264" in said
+    assert "yuv420p" in said
+
+
+def test_a_film_of_odd_size_gets_a_row_more(trace: Trace, tmp_path: Path) -> None:
+    dv.export.mp4(trace, tmp_path / "run.mp4", size=99, hold=0)  # 99 x 66
+    frames = decoded(tmp_path / "run.mp4", (100, 66))
+    np.testing.assert_allclose(frames[:, :, 99].astype(int), frames[:, :, 98].astype(int), atol=12)
+
+
+def test_without_ffmpeg_it_says_what_to_install(trace: Trace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "ffmpeg"
+    broken.write_text("#!/bin/sh\necho no such codec >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="could not make the film: no such codec"):
+        dv.export.mp4(trace, tmp_path / "run.mp4")
+    broken.unlink()
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(RuntimeError, match="pip install imageio-ffmpeg"):
+        dv.export.mp4(trace, tmp_path / "run.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_animation_refuses_what_it_does_not_know(trace: Trace) -> None:
+    for make in (dv.export.webp, dv.export.gif, dv.export.mp4):
+        with pytest.raises(TypeError, match="loops"):
+            make(trace, loops=2)  # pyright: ignore[reportCallIssue]
+        with pytest.raises(ValueError, match="fps must be between"):
+            make(trace, fps=0)
+
+
+def test_a_figure_decodes_no_other_picture() -> None:
+    asked: list[int] = []
+
+    def decoder(latents: np.ndarray) -> np.ndarray:
+        asked.append(len(latents))
+        return fake_decoder(latents)
+
+    trace = make_trace(decoder=decoder)
+    one = trace.frame("prediction", 1)
+    dv.export.png(trace, step=1)
+    dv.export.png(trace, step=-1, view="latents")
+    assert asked == [1, 1]
+    np.testing.assert_array_equal(trace.frames("prediction")[1], one)
+    np.testing.assert_array_equal(trace.frame("latents", -1), trace.frames("latents")[2])
+    with pytest.raises(IndexError):
+        trace.frame("prediction", 3)
+
+
 def test_the_table_has_the_scores(trace: Trace, tmp_path: Path) -> None:
     dv.export.csv(trace, tmp_path / "scores.csv")
     with open(tmp_path / "scores.csv", newline="", encoding="utf-8") as file:
@@ -162,7 +240,7 @@ def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error:
         {"step": 1, "words": "circle"},
         {"words": ["circle", 4], "opacity": 0.4},
         {"step": 2, "words": ["red"], "layer": "mid.attn2"},
-        {"step": 0, "view": "guidance"},
+        {"step": 0, "view": "guidance", "size": 300},
     ],
 )
 def test_the_code_for_a_file_makes_the_same_picture(
@@ -187,8 +265,25 @@ def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **looked)
 
 
+def test_the_code_for_a_changed_run_makes_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = [
+        dv.intervene.weight("circle", 1.5),
+        dv.intervene.drop("a", steps=(1, 3)),
+        dv.intervene.switch("a blue's circle", 2),
+    ]
+    run = dv.trace(dv.load(), "a red circle", seed=3, num_inference_steps=3, keep="heads", interventions=changes)
+    looked: dict[str, Any] = {"step": 2, "words": ["circle"], "layer": 0, "head": 1}
+    exec(compile(dv.export.code(run, **looked), "copied", "exec"), {})
+    assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **looked)
+
+
 def test_the_code_says_what_it_cannot_know(trace: Trace) -> None:
     assert "pipe = dv.load(...)  # the " in dv.export.code(trace)
+    trace.meta["interventions"] = [{"kind": "freeze", "prompt": "", "seed": 1, "steps": [0, 3]}]
+    with pytest.raises(ValueError, match="looked where another one did: give file="):
+        dv.export.code(trace)
+    trace.meta["interventions"] = []
     del trace.meta["seed"]
     with pytest.raises(ValueError, match="the seed of this run is not known"):
         dv.export.code(trace)

@@ -2,6 +2,7 @@
 
 import type { Bundle } from "../core/more";
 import { Compare } from "./Compare";
+import { Export } from "./Export";
 import { LayerGrid } from "./LayerGrid";
 import { Methods } from "./Methods";
 import { Notes } from "./Notes";
@@ -13,7 +14,7 @@ import { Tables } from "./Tables";
 import { weighChips } from "./weigh";
 
 export const more: Bundle = {
-  views: { Layers: LayerGrid, Methods, Compare, Runs: RunList, Tables, Notes },
+  views: { Layers: LayerGrid, Methods, Compare, Runs: RunList, Tables, Notes, Export },
   install(context, root, signal) {
     weighChips(context, root, signal);
     orderMeters(context, root, signal);

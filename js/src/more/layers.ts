@@ -128,6 +128,13 @@ export class Layers implements Lens {
     return found ? titleOf(found) : "";
   }
 
+  /** The drilled map's layer and head, for these words; null where they keep their own maps. */
+  part(run: Run, words: readonly number[]): { readonly layer: string; readonly head: number | null } | null {
+    const answer = this.answer.value;
+    if (answer?.run !== run.info.run || words.length !== 1 || words[0] !== answer.word) return null;
+    return answer.maps.find((one) => keyOf(one) === this.drilled.value) ?? null;
+  }
+
   /** The step with the drilled map in the place of its word's own. */
   apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage {
     const answer = this.answer.value;

@@ -1,0 +1,142 @@
+"""A page of its own for a real widget in this process: its kernel side works as ever, only the notebook is left out.
+
+The page fetches what the widget said, and hands over what is asked of it, by functions that Playwright puts into it;
+they run whenever the test waits for the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page
+
+from diffvis_widget.widget import front_end
+from diffvis_widget.widget.widget import DiffVis
+from tests.browser.bare import PAGE
+
+HERE = "http://localhost/dv"  # nobody serves it; only such an address has a clipboard
+
+HOST = """async ([source, id, given]) => {
+    const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+    const read = (value) => (value?.base64 === undefined ? value : bytes(value.base64));
+    const traits = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, read(value)]));
+    let listeners = [], changed = {}, open = true;
+    const emit = (name, ...args) => {
+        for (const [other, call] of [...listeners]) if (other === name) call(...args);
+    };
+    const model = {
+        get: (name) => traits[name],
+        set(name, value) { traits[name] = changed[name] = value; emit(`change:${name}`); },
+        save_changes() { void window.dvSave(id, changed); changed = {}; },
+        send(content) { void window.dvTell(id, content); },
+        on: (name, call) => listeners.push([name, call]),
+        off: (name, call) => { listeners = listeners.filter(([n, c]) => n !== name || c !== call); },
+    };
+    const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
+    const widget = (await import(url)).default();
+    URL.revokeObjectURL(url);
+    const el = document.createElement('div');
+    el.id = `dv-${id}`;
+    document.querySelector('main').append(el);
+    const stop = widget.render({ model, el });
+    const fetch = async () => {
+        if (!open) return;
+        for (const [kind, content, buffers] of await window.dvFetch(id)) {
+            if (kind === 'message') emit('msg:custom', content, buffers.map(bytes));
+            else for (const [name, value] of Object.entries(content)) {
+                traits[name] = read(value);
+                emit(`change:${name}`);
+            }
+        }
+        setTimeout(fetch, 15);
+    };
+    void fetch();
+    (window.dvClose ??= {})[id] = () => { open = false; stop(); el.remove(); delete window.dvClose[id]; };
+}"""
+
+
+@dataclass
+class LivePage:
+    """A page with any number of widgets on it."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    _widgets: dict[str, DiffVis] = field(default_factory=dict)
+    _said: dict[str, collections.deque[Any]] = field(default_factory=dict)
+
+    def show(self, widget: DiffVis) -> Locator:
+        """The widget as it is, live."""
+        name = widget.model_id
+        queue = self._said[name] = collections.deque()
+        self._widgets[name] = widget
+
+        def send(content: dict[str, Any], buffers: list[bytes]) -> None:
+            queue.append(("message", content, [base64.b64encode(buffer).decode() for buffer in buffers]))
+
+        widget.send = send  # pyright: ignore[reportAttributeAccessIssue]
+        synced = [trait for trait in widget.keys if trait not in ("_esm", "_css", "layout")]
+        widget.observe(lambda change: queue.append(("traits", {change["name"]: _plain(change["new"])}, [])), synced)
+        given = {trait: _plain(getattr(widget, trait)) for trait in synced if not trait.startswith("_view")}
+        self.page.evaluate(HOST, [front_end.script(), name, given])
+        return self.page.locator(f"#dv-{name} .dv")
+
+    def close(self, widget: DiffVis) -> None:
+        """Take it off the page, as a closed output does, and end it."""
+        name = widget.model_id
+        self.page.evaluate("(id) => window.dvClose[id]()", name)
+        del self._widgets[name], self._said[name]
+        widget.unobserve_all()
+        del widget.send
+        widget.close()
+
+    def tell(self, name: str, content: Any) -> None:
+        if widget := self._widgets.get(name):
+            widget._handle_custom_msg(content, [])
+
+    def save(self, name: str, values: dict[str, Any]) -> None:
+        if widget := self._widgets.get(name):
+            widget.set_state(values)
+
+    def fetch(self, name: str) -> list[Any]:
+        queue = self._said.get(name, collections.deque[Any]())
+        return [queue.popleft() for _ in range(len(queue))]
+
+
+def _plain(value: Any) -> Any:
+    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+@contextlib.contextmanager
+def open_live(
+    browser: Browser, width: int = 720, theme: str = "light", height: int = 900, ratio: float = 1
+) -> Iterator[LivePage]:
+    """An empty page; any error in its console, and any request, fails the test at the end."""
+    context = browser.new_context(
+        viewport={"width": width + 48, "height": height}, reduced_motion="reduce", device_scale_factor=ratio
+    )
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    live = LivePage(page)
+    page.on("console", lambda said: live.errors.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: live.errors.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith(("blob:", "data:", HERE)) else live.requests.append(asked.url),
+    )
+    document = PAGE % {"style": front_end.style(), "theme": theme, "width": width}
+    page.route(HERE, lambda route: route.fulfill(body=document, content_type="text/html"))
+    for name, function in (("dvTell", live.tell), ("dvSave", live.save), ("dvFetch", live.fetch)):
+        page.expose_function(name, function)
+    try:
+        page.goto(HERE)
+        yield live
+        assert not live.errors, live.errors
+        assert not live.requests, live.requests
+    finally:
+        context.close()

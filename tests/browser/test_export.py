@@ -1,0 +1,241 @@
+"""The drawer Export, with a real run of the built-in model: every kind of file is saved by the browser and opened."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
+
+import diffvis_widget as dv
+from diffvis_widget.widget import exporting
+from diffvis_widget.widget.widget import DiffVis
+from tests.browser.bare import a_run, open_bare
+from tests.browser.hosts import scrub
+from tests.browser.live_page import LivePage, open_live
+from tests.browser.test_bare import AXE
+from tests.browser.test_offline import opened
+
+PROMPT, STEPS, STEP = "a red circle, above a blue square", 6, 4
+STEM = "a-red-circle-above-a-blue-square"
+
+
+@pytest.fixture(scope="module")
+def widget() -> Iterator[DiffVis]:
+    pipe = dv.load()
+    widget = DiffVis(pipe, prompt=PROMPT, concepts=["circle", "=red"], steps=STEPS, seed=7, weights={"red": 1.5})
+    assert len(widget.trace.steps) == STEPS
+    yield widget
+    widget.close()
+    widget._session.join(60)
+
+
+@pytest.fixture
+def shown(browser: Browser, widget: DiffVis) -> Iterator[tuple[LivePage, Locator]]:
+    """The widget at step 5 with two words chosen, the second of which comes twice, and the drawer open."""
+    widget.step, widget.selected = STEP, [words().index("circle"), words().index("a")]
+    with open_live(browser) as live:
+        view = live.show(widget)
+        view.get_by_test_id("export").click()
+        expect(view.get_by_test_id("export-png")).to_be_visible()
+        expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuenow", str(STEP + 1))
+        yield live, view
+        live._widgets.clear()
+        widget.unobserve_all()
+        del widget.send
+
+
+def words() -> list[str]:
+    return ["<|startoftext|>", *PROMPT.replace(",", " ,").split()]
+
+
+def saved(page: Page, view: Locator, kind: str, folder: Path) -> Path:
+    with page.expect_download() as waiting:
+        view.get_by_test_id(f"export-{kind}").click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    expect(view.get_by_test_id("export-state")).to_contain_text(f"Saved: {path.name}")
+    return path
+
+
+def ran(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    monkeypatch.chdir(folder)
+    exec(compile(code, "copied", "exec"), {})
+    return (folder / "view.png").read_bytes()
+
+
+def python(view: Locator) -> str:
+    return view.get_by_role("textbox", name="The Python for this view").input_value()
+
+
+def test_the_copied_python_makes_the_same_figure(
+    shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, view = shown
+    opacity = view.get_by_role("slider", name="Opacity of the heat maps")
+    opacity.press("ArrowLeft")
+    path = saved(live.page, view, "png", tmp_path)
+    assert path.name == f"{STEM}-step-5.png"
+    view.get_by_test_id("export-python").click()
+    expect(view.get_by_text("Copied", exact=True)).to_be_visible()
+    code = live.page.evaluate("() => navigator.clipboard.readText()")
+    assert code == python(view)
+    assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
+    looked = {"step": STEP, "words": ["circle", words().index("a")], "opacity": 0.6}
+    assert code == dv.export.code(widget.trace, **looked).replace("'circle'", '"circle"').replace(
+        "'view.png'", '"view.png"'
+    )
+    assert "interventions=[dv.intervene.weight('red', 1.5)]" in code
+
+
+def test_the_python_follows_what_is_looked_at(
+    shown: tuple[LivePage, Locator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, view = shown
+    view.get_by_test_id(f"chip-{words().index('square')}").click()
+    view.get_by_test_id("slider").press("ArrowLeft")
+    view.get_by_test_id("layers").click()
+    view.locator(".dv-layers .dv-tile").nth(2).click()
+    view.get_by_role("button", name="Noisy").click()
+    expect(view.get_by_role("textbox", name="The Python for this view")).to_have_value(
+        re.compile(r'step=3, words=\["square"\], view="latents", layer="down_.*", head=2\)')
+    )
+    path = saved(live.page, view, "png", tmp_path)
+    assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
+
+
+def test_pictures_and_animations_open(shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path) -> None:
+    live, view = shown
+    for kind, name, form, frames in (
+        ("filmstrip", "filmstrip.png", "PNG", 1),
+        ("webp", "steps.webp", "WEBP", STEPS),
+        ("gif", "steps.gif", "GIF", STEPS),
+    ):
+        path = saved(live.page, view, kind, tmp_path)
+        assert path.name == f"{STEM}-{name}"
+        with Image.open(path) as image:
+            image.load()
+            assert (image.format, getattr(image, "n_frames", 1)) == (form, frames)
+    assert saved(live.page, view, "mp4", tmp_path).read_bytes()[4:8] == b"ftyp"
+    chosen = ["circle", words().index("a")]
+    assert (tmp_path / f"{STEM}-steps.webp").read_bytes() == dv.export.webp(widget.trace, words=chosen)
+
+
+def test_the_stage_is_saved_as_it_is_on_the_screen(shown: tuple[LivePage, Locator], tmp_path: Path) -> None:
+    live, view = shown
+    path = saved(live.page, view, "stage", tmp_path)
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    canvas = view.get_by_test_id("stage").locator("canvas")
+    seen = canvas.evaluate(
+        """(canvas) => [canvas.width, canvas.height,
+            ...canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data]"""
+    )
+    assert pixels.shape[:2] == (seen[1], seen[0])
+    assert pixels[seen[1] // 2, seen[0] // 2].tolist() == seen[2:5]
+
+
+def test_the_scores_are_those_of_python(shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path) -> None:
+    live, view = shown
+    path = saved(live.page, view, "csv", tmp_path)
+    with open(path, newline="", encoding="utf-8") as file:
+        page = list(csv.reader(file))
+    kernel = list(csv.reader(io.StringIO(dv.export.csv(widget.trace).decode(), newline="")))
+    assert page[0] == kernel[0]
+    assert "'=red cosine" in page[0]
+    np.testing.assert_allclose(np.array(page[1:], dtype=float), np.array(kernel[1:], dtype=float), atol=1e-5)
+
+
+def test_the_run_is_saved_whole_compact_and_as_a_page(
+    browser: Browser, shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path
+) -> None:
+    live, view = shown
+    whole = dv.open_trace(saved(live.page, view, "trace", tmp_path))
+    np.testing.assert_array_equal(whole.latents, widget.trace.latents)
+    np.testing.assert_array_equal(whole.frames("prediction"), widget.trace.frames("prediction"))
+    compact = dv.open_trace(saved(live.page, view, "compact", tmp_path))
+    assert compact.is_compact
+    assert compact.scores is not None
+    page = saved(live.page, view, "html", tmp_path)
+    with opened(browser, page) as offline:
+        drawer = offline.page.locator(".dv")
+        scrub(drawer, STEPS)
+        drawer.get_by_test_id("export").click()
+        expect(drawer.locator(".dv-export .dv-quiet")).to_have_text(
+            ["Stage", "Scores", "Copy the Python for this view"]
+        )
+        assert saved(offline.page, drawer, "stage", tmp_path).name.startswith(STEM)
+        assert saved(offline.page, drawer, "csv", tmp_path).read_bytes().startswith(b"step,timestep")
+        assert "dv.intervene.weight('red', 1.5)" in python(drawer)
+
+
+def test_a_refused_clipboard_leaves_the_text_selected(shown: tuple[LivePage, Locator]) -> None:
+    live, view = shown
+    live.page.evaluate(
+        """() => {
+            navigator.clipboard.writeText = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
+            document.execCommand = () => false;
+        }"""
+    )
+    view.get_by_test_id("export-python").press("Enter")
+    expect(view.get_by_text("Selected: copy it with")).to_be_visible()
+    assert live.page.evaluate("() => document.activeElement.selectionEnd") == len(python(view))
+    live.page.keyboard.press("ArrowLeft")  # moves in the text, not along the steps
+    expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuenow", str(STEP + 1))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: str) -> None:
+    with open_bare(browser, a_run(), theme=theme, concepts=["circle", "red"]) as bare:
+        bare.page.evaluate(
+            """(told) => {
+                window.answers.exports = [told, []];
+                window.answers.work = [{ state: 'going', share: 0.4, left: 3.2, error: '' }, []];
+            }""",
+            {"kinds": list(exporting.KINDS), "name": "run", "python": "trace = ...\n", "file": "run.safetensors"},
+        )
+        bare.page.add_script_tag(path=AXE)
+        bare.widget.get_by_test_id("export").click()
+        state = bare.widget.get_by_test_id("export-state")
+        for kind in ("webp", ""):
+            if kind:
+                bare.widget.get_by_test_id(f"export-{kind}").press("Enter")
+                expect(state).to_contain_text("40 % · 4 s left")
+                expect(bare.widget.get_by_test_id("export-gif")).to_be_disabled()
+            else:
+                failed = {"state": "failed", "share": 0, "left": None, "error": "no <b>room</b>"}
+                bare.page.evaluate("(failed) => { window.answers.work = [failed, []]; }", failed)
+                expect(state).to_have_text("This could not be made. no <b>room</b>")
+            found = bare.page.evaluate(
+                """async () => (await axe.run('.dv')).violations.map(
+                    (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
+            )
+            assert not found, found
+
+
+def test_stop_ends_it(browser: Browser) -> None:
+    with open_bare(browser, a_run()) as bare:
+        bare.page.evaluate(
+            """(told) => {
+                window.answers.exports = [told, []];
+                window.answers.work = [{ state: 'waiting', share: 0, left: null, error: '' }, []];
+            }""",
+            {"kinds": ["gif"], "name": "run", "python": None, "file": None},
+        )
+        bare.widget.get_by_test_id("export").click()
+        bare.widget.get_by_test_id("export-gif").click()
+        expect(bare.widget.get_by_test_id("export-state")).to_contain_text("Waiting until the model is free")
+        bare.widget.get_by_role("button", name="Stop", exact=True).last.click()
+        expect(bare.widget.get_by_test_id("export-state")).to_have_text("Stopped")
+        (asked,) = bare.sent("work")
+        assert bare.sent("drop")[0]["task"] == asked["task"]
+        assert asked["task"]["words"] == []
+        assert math.isclose(asked["task"]["opacity"], 0.65)
+        assert bare.widget.locator(".dv-export textarea").count() == 0
