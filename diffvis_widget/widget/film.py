@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 MISSING = (
-    "mp4 needs ffmpeg, and there is none: pip install imageio-ffmpeg brings one, or install ffmpeg for the whole "
+    'mp4 needs ffmpeg, and there is none: pip install "diffvis-widget[film]" brings one, or install it for the whole '
     "machine (apt-get install ffmpeg, brew install ffmpeg); webp and gif need nothing"
 )
 # Players take untagged colours for one standard or another by the size of the film, so it is converted and tagged.

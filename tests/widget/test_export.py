@@ -171,7 +171,7 @@ def test_without_ffmpeg_it_says_what_to_install(trace: Trace, monkeypatch: pytes
         dv.export.mp4(trace, tmp_path / "run.mp4")
     broken.unlink()
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(RuntimeError, match="pip install imageio-ffmpeg"):
+    with pytest.raises(RuntimeError, match=r"diffvis-widget\[film\]"):
         dv.export.mp4(trace, tmp_path / "run.mp4")
     assert list(tmp_path.iterdir()) == []
 
