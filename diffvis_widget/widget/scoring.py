@@ -73,6 +73,13 @@ class Scorer:
             self._make, self._meter, self.label = make, None, label
             self._table = _Table()
 
+    def meter(self) -> ConceptMeter | None:
+        """What scores, made now if it was not needed yet; None where nothing does. Raises what making it raises."""
+        with self._lock:
+            if self._meter is None and self._make is not None:
+                self._meter = self._make()
+            return self._meter
+
     def begin(self, run: str, trace: Trace | None = None) -> None:
         """A run; the scores of all its steps, once they are there, are kept in its ``trace``, and taken from there."""
         with self._lock:

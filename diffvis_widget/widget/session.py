@@ -61,7 +61,7 @@ class Session:
         from diffvis_widget.traces import Trace
 
         self._show = show
-        self._arguments = dict(pipe_kwargs or {})
+        self.arguments = dict(pipe_kwargs or {})
         self._recorded = source if isinstance(source, Trace) else None
         self._name = source if isinstance(source, str) else None
         self._pipe = None if source is None or self._name or self._recorded else source
@@ -277,7 +277,7 @@ class Session:
         failed = None
         try:
             pipe = load(self._name)
-            check_call(pipe, self._arguments)
+            check_call(pipe, self.arguments)
             self._pipe = pipe
             if self._meter is None and self._is_scenes():
                 self._use_scenes_meter()
@@ -317,7 +317,7 @@ class Session:
                 # The built-in model is so small that every head can be kept; of others it would be gigabytes.
                 keep = "heads" if self._is_scenes() else "layers"
                 step = functools.partial(self.step, run, request)
-                sample(self._pipe, request, self._arguments, step, keep)
+                sample(self._pipe, request, self.arguments, step, keep)
                 self._decode_quickly(run)
         except Stopped:
             run.state = "stopped"
