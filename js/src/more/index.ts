@@ -2,6 +2,7 @@
 
 import type { Bundle } from "../core/more";
 import { Compare } from "./Compare";
+import { Decision } from "./Decision";
 import { LayerGrid } from "./LayerGrid";
 import { Notes } from "./Notes";
 import { orderMeters } from "./order";
@@ -11,7 +12,7 @@ import { Tables } from "./Tables";
 import { weighChips } from "./weigh";
 
 export const more: Bundle = {
-  views: { Layers: LayerGrid, Compare, Runs: RunList, Tables, Notes },
+  views: { Layers: LayerGrid, Compare, Decision, Runs: RunList, Tables, Notes },
   install(context, root, signal) {
     weighChips(context, root, signal);
     orderMeters(context, root, signal);
