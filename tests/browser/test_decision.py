@@ -41,6 +41,7 @@ def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Bare]:
     with open_bare(browser, a_run(PROMPT), theme=theme, concepts=["circle", "red"]) as bare:
         bare.answer(known())
         bare.answer(standing("done", 1, **decision()))
+        expect(bare.slider).to_have_attribute("aria-valuenow", "6")
         bare.widget.get_by_test_id("decision").click()
         expect(drawer(bare)).to_contain_text("Exchanges the word at step after step")
         yield bare
