@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from diffvis_widget import concepts, explain, intervene, scenes, schedule, tracer, traces, widget
     from diffvis_widget.comparison import Comparison, compare
     from diffvis_widget.concepts import ConceptMeter, concept_scores
+    from diffvis_widget.explain.along import StepCorrelation, correlation
     from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.tracer import Tracer, denoiser, trace
@@ -48,6 +49,7 @@ _HOMES = {
     "RunFailed": "widget.runs",
     "Saliency": "traces",
     "Step": "traces",
+    "StepCorrelation": "explain.along",
     "Trace": "traces",
     "TraceFileError": "traces",
     "Tracer": "tracer",
@@ -55,6 +57,7 @@ _HOMES = {
     "Comparison": "comparison",
     "compare": "comparison",
     "concept_scores": "concepts",
+    "correlation": "explain.along",
     "decision_curve": "intervene",
     "denoiser": "tracer",
     "export": "widget",
@@ -77,6 +80,7 @@ __all__ = [
     "RunFailed",
     "Saliency",
     "Step",
+    "StepCorrelation",
     "Trace",
     "TraceFileError",
     "Tracer",
@@ -84,6 +88,7 @@ __all__ = [
     "compare",
     "concept_scores",
     "concepts",
+    "correlation",
     "decision_curve",
     "denoiser",
     "explain",

@@ -189,6 +189,8 @@ def _pictures(
         clone = private_copy(pipe)
         clone.set_progress_bar_config(disable=True)
         generators = [torch.Generator("cpu").manual_seed(seed) for _ in points]
+        if isinstance(negative := pipe_kwargs.get("negative_prompt"), str):
+            pipe_kwargs = {**pipe_kwargs, "negative_prompt": [negative] * len(points)}
         with torch.no_grad(), on(clone, fork(other, points)):
             found = clone(
                 prompt=[prompt] * len(points),
@@ -216,7 +218,7 @@ def _exchanged(prompt: Any, word: Any, to: Any) -> tuple[str, str]:
     after = prompt
     for at in reversed(places):
         after = after[: spans[at][0]] + to.strip() + after[spans[at + len(wanted) - 1][1] :]
-    if after == prompt:
+    if after.casefold() == prompt.casefold():
         raise ValueError(f"to must be another word than word: both are {word!r}")
     return prompt, after
 

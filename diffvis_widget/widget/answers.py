@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from diffvis_widget.widget import annotate, exporting, front_end, pictures, protocol
+from diffvis_widget.widget import annotate, deciding, exporting, front_end, pictures, protocol
 from diffvis_widget.widget.encode import layers_message
 from diffvis_widget.widget.history import RUNS
 from diffvis_widget.widget.protocol import Message
@@ -30,6 +28,7 @@ WORKS: dict[str, Callable[[Session, Task], Perform]] = {
     "estimates": estimates,
     "relevance": relevance,
     "export": exporting.prepare,
+    "decision": deciding.prepare,
 }
 
 
@@ -53,6 +52,8 @@ def answer(session: Session, asked: Any) -> Message | None:
         case {"type": "notes", "id": int(request), "run": str(run), "notes": list(notes)}:
             annotate.rewrite(session, run, notes)
             return Message({"type": "notes", "id": request})
+        case {"type": "decisions", "id": int(request), "run": str(run)}:
+            return Message({"type": "decisions", "id": request, "decisions": session.history.find(run).decisions})
         case {"type": "compare", "id": int(request), "a": str(a), "b": str(b)}:
             return compare_message(request, session.trace_of(a), session.trace_of(b))
         case {"type": "exports", "id": int(request), "run": str(run)}:
@@ -106,17 +107,13 @@ def compare_message(request: int, a: Trace, b: Trace) -> Message:
         "align": align,
         "steps": found.steps.tolist(),
         "words": [{"a": word.a, "b": word.b, "change": word.change} for word in found.words],
-        "distance": _numbers(found.distance),
+        "distance": deciding.numbers(found.distance),
         "threshold": found.threshold,
         "parted": found.parted,
-        "maps": [_numbers(row) for row in found.maps],
+        "maps": [deciding.numbers(row) for row in found.maps],
         "image_difference": found.image_difference,
     }
     return Message({"type": "compare", "id": request, **told})
-
-
-def _numbers(values: NDArray[np.float32]) -> list[float | None]:
-    return [None if math.isnan(one) else round(float(one), 4) for one in values]
 
 
 def packed_message(request: int, run: Run) -> Message:

@@ -126,8 +126,8 @@ def gif(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) ->
 def mp4(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
     """As `webp`, as a film: H.264 in MP4, for slides and players. It does not repeat by itself.
 
-    Needs ffmpeg: that of the machine, or the one that ``pip install "diffvis-widget[film]"`` brings. Raises RuntimeError where
-    there is none, and what `png` raises.
+    Needs ffmpeg: that of the machine, or the one that ``pip install "diffvis-widget[film]"`` brings. Raises
+    RuntimeError where there is none, and what `png` raises.
     """
     return _written(animate(trace, "mp4", **motion), path)
 

@@ -44,6 +44,9 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     trace: Trace | None = None
     told: Told | None = None  # what the page was told of it, to tell it again
+    decisions: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # what was found out about when its words were decided
     inexact: set[int] = field(default_factory=set)  # steps whose picture is a linear preview so far
     decode_seconds: float = 0.0  # what one exact picture costs
     has_pictures: bool = True

@@ -58,18 +58,27 @@ class Scorer:
         self._table = _Table()
         self._last: Scores | None = None
         self._listeners: list[Callable[[Scores], None]] = []
+        self._telling = threading.RLock()  # who begins to listen hears nothing older after something newer
 
     def listen(self, listener: Callable[[Scores], None]) -> None:
         """Call ``listener`` with the scores there are, and again, in the scorer's thread, whenever there are more."""
-        self._listeners.append(listener)
-        if self._last is not None:
-            listener(self._last)
+        with self._telling:
+            self._listeners.append(listener)
+            if self._last is not None:
+                listener(self._last)
 
     def use(self, make: Callable[[], ConceptMeter] | None, label: str | None) -> None:
         """The meter to score with, made when it is first needed; None scores nothing."""
         with self._lock:
             self._make, self._meter, self.label = make, None, label
             self._table = _Table()
+
+    def meter(self) -> ConceptMeter | None:
+        """What scores, made now if it was not needed yet; None where nothing does. Raises what making it raises."""
+        with self._lock:
+            if self._meter is None and self._make is not None:
+                self._meter = self._make()
+            return self._meter
 
     def begin(self, run: str, trace: Trace | None = None) -> None:
         """A run; the scores of all its steps, once they are there, are kept in its ``trace``, and taken from there."""
@@ -166,13 +175,14 @@ class Scorer:
         self._tell_scores(run, scores)
 
     def _tell_scores(self, run: str, scores: Scores) -> None:
-        self._last = scores
         self._stream.scores(run, scores)
-        for listener in list(self._listeners):
-            try:
-                listener(scores)
-            except Exception:
-                log.exception("a function that observes the scores failed")
+        with self._telling:
+            self._last = scores
+            for listener in list(self._listeners):
+                try:
+                    listener(scores)
+                except Exception:
+                    log.exception("a function that observes the scores failed")
 
     def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> Scores:
         from diffvis_widget.concepts import emergence

@@ -149,6 +149,14 @@ class Session:
             raise ValueError("this run has no finished step yet")
         return known.trace
 
+    @property
+    def watched(self) -> Trace | None:
+        """The trace of the run that goes on, as far as it has come; else of the one that is shown."""
+        with self._board.changed:
+            active, finished = self._board.active, self._board.finished
+        run = active if active is not None and active.trace is not None else finished
+        return None if run is None else run.trace
+
     def show(self, run: Run) -> None:
         """Show a run of the history again. Returns at once.
 

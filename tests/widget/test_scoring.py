@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pytest
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from diffvis_widget.concepts import emergence
 from diffvis_widget.widget import protocol
-from diffvis_widget.widget.charts import concept_chart
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page
 
 Make = Callable[..., Any]
@@ -130,52 +128,3 @@ def test_without_a_meter_nothing_is_scored(make: Make, shared_pipe: StableDiffus
     assert widget.wait(SECONDS)
     assert widget.wire.of("run")[0].content["meter"] is None
     assert widget.wire.of("scores") == []
-
-
-# -- the chart ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_chart_draws_the_scores_and_is_linked_both_ways(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
-    widget = make(shared_pipe, prompt=PROMPT, concepts=["red", "blue"], steps=6, meter=ColourMeter())
-    assert widget.wait(SECONDS)
-    figure = concept_chart(widget)
-    band, curves = figure.marks
-    line: Any = figure.interaction
-    _, cosine, _ = table(widget, widget.wire.of("run")[0].content["run"])
-    assert curves.labels == ["red", "blue"]
-    assert np.abs(np.asarray(curves.y).T - cosine).max() < 1e-5
-    assert np.asarray(band.y).shape == (2, 6)
-    widget.step = 4
-    assert list(line.selected) == [4]
-    line.selected = np.array([2.4])
-    assert widget.step == 2
-    assert list(line.selected) == [2.4]  # the line stays under the pointer while it moves
-    line.selected = np.array([99.0])
-    assert widget.step == 5
-    line.selected = None
-    assert widget.step == 5
-
-
-def test_the_chart_follows_new_concepts_and_new_runs(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
-    widget = make(shared_pipe, prompt=PROMPT, concepts=["red"], steps=3, meter=ColourMeter())
-    figure = concept_chart(widget)
-    curves = figure.marks[1]
-    assert widget.wait(SECONDS)
-    assert np.shape(curves.y) == (3,)
-    widget.concepts = ["green", "red"]
-    widget._session.teller.scorer.drain(SECONDS)
-    assert curves.labels == ["green", "red"]
-    assert np.shape(curves.y) == (2, 3)
-    widget.concepts = []
-    widget._session.teller.scorer.drain(SECONDS)
-    assert np.size(curves.y) == 0
-    widget.concepts, widget.steps = ["blue"], 5
-    widget.run()
-    assert widget.wait(SECONDS)
-    assert np.shape(curves.y) == (5,)
-    assert figure.axes[0].scale.max == 4
-
-
-def test_a_chart_needs_a_widget() -> None:
-    with pytest.raises(TypeError, match="needs a DiffVis, got int"):
-        concept_chart(7)  # pyright: ignore[reportArgumentType]

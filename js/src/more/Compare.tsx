@@ -26,6 +26,7 @@ const MODES = [
   { value: "swipe", label: "Swipe", title: "A lies over B up to the line" },
   { value: "difference", label: "Difference", title: "How far each pixel is apart, mean over red, green and blue" },
 ] as const;
+const PARTED = "A and B part";
 type Mode = (typeof MODES)[number]["value"];
 
 export function Compare({ context }: { readonly context: Context }) {
@@ -40,11 +41,12 @@ export function Compare({ context }: { readonly context: Context }) {
   useReaction(() => {
     const row = both.numbers.value?.parted;
     const step = row == null ? undefined : both.numbers.value?.steps[row]?.[1];
-    look.marks.value = step === undefined ? [] : [{ name: "A and B part", step, what: "A and B part" }];
+    const own = step === undefined ? [] : [{ name: PARTED, step, what: PARTED }];
+    look.marks.value = [...own, ...look.marks.peek().filter(({ name }) => name !== PARTED)];
   }, [both]);
   useLayoutEffect(
     () => () => {
-      look.marks.value = [];
+      look.marks.value = look.marks.peek().filter(({ name }) => name !== PARTED);
     },
     [look],
   );

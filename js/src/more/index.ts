@@ -2,6 +2,7 @@
 
 import type { Bundle } from "../core/more";
 import { Compare } from "./Compare";
+import { Decision } from "./Decision";
 import { Export } from "./Export";
 import { LayerGrid } from "./LayerGrid";
 import { Methods } from "./Methods";
@@ -14,7 +15,7 @@ import { Tables } from "./Tables";
 import { weighChips } from "./weigh";
 
 export const more: Bundle = {
-  views: { Layers: LayerGrid, Methods, Compare, Runs: RunList, Tables, Notes, Export },
+  views: { Layers: LayerGrid, Methods, Compare, Decision, Runs: RunList, Tables, Notes, Export },
   install(context, root, signal) {
     weighChips(context, root, signal);
     orderMeters(context, root, signal);

@@ -1,0 +1,191 @@
+"""bqplot charts of a run: what they draw, and that they are linked both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import StableDiffusionPipeline
+
+from diffvis_widget.intervene import DecisionCurve
+from diffvis_widget.widget.charts import attention_chart, concept_chart, decision_chart
+from tests.traces.build import make_trace
+from tests.widget.conftest import PROMPT, SECONDS, Gate, seen
+from tests.widget.test_scoring import ColourMeter, table
+
+Make = Callable[..., Any]
+
+
+# -- concepts ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_chart_draws_the_scores_and_is_linked_both_ways(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, concepts=["red", "blue"], steps=6, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    figure = concept_chart(widget)
+    band, curves = figure.marks
+    line: Any = figure.interaction
+    _, cosine, _ = table(widget, widget.wire.of("run")[0].content["run"])
+    assert curves.labels == ["red", "blue"]
+    assert np.abs(np.asarray(curves.y).T - cosine).max() < 1e-5
+    assert np.asarray(band.y).shape == (2, 6)
+    widget.step = 4
+    assert list(line.selected) == [4]
+    line.selected = np.array([2.4])
+    assert widget.step == 2
+    assert list(line.selected) == [2.4]  # the line stays under the pointer while it moves
+    line.selected = np.array([99.0])
+    assert widget.step == 5
+    line.selected = None
+    assert widget.step == 5
+
+
+def test_the_chart_follows_new_concepts_and_new_runs(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, concepts=["red"], steps=3, meter=ColourMeter())
+    figure = concept_chart(widget)
+    curves = figure.marks[1]
+    assert widget.wait(SECONDS)
+    assert np.shape(curves.y) == (3,)
+    widget.concepts = ["green", "red"]
+    widget._session.teller.scorer.drain(SECONDS)
+    assert curves.labels == ["green", "red"]
+    assert np.shape(curves.y) == (2, 3)
+    widget.concepts = []
+    widget._session.teller.scorer.drain(SECONDS)
+    assert np.size(curves.y) == 0
+    widget.concepts, widget.steps = ["blue"], 5
+    widget.run()
+    assert widget.wait(SECONDS)
+    assert np.shape(curves.y) == (5,)
+    assert figure.axes[0].scale.max == 4
+
+
+# -- attention ---------------------------------------------------------------------------------------------------------
+
+
+def legend(curve: Any) -> None:
+    """A click on a curve's name in the legend, as bqplot tells it."""
+    curve._handle_custom_msgs(curve, {"event": "legend_click", "data": {}}, [])
+
+
+def test_attention_is_the_mean_of_each_words_map(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=4)
+    trace = widget.trace
+    figure = attention_chart(widget)
+    assert [curve.labels for curve in figure.marks] == [[word] for word in PROMPT.split()]
+    for curve, word in zip(figure.marks, (word for word in trace.words if word.kind == "word"), strict=True):
+        index = trace.words.index(word)
+        expected = [trace.heat_map(index, step=step).mean() for step in range(4)]
+        np.testing.assert_allclose(curve.y, expected, rtol=1e-4)
+        assert list(curve.x) == [0, 1, 2, 3]
+
+
+def test_the_attention_chart_is_linked_both_ways(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=4)
+    trace = widget.trace
+    figure = attention_chart(widget)
+    line: Any = figure.interaction
+    widget.step = 2
+    assert list(line.selected) == [2]
+    line.selected = np.array([1.2])
+    assert widget.step == 1
+    line.selected = np.array([50.0])
+    assert widget.step == 3
+    first, second = (next(i for i, word in enumerate(trace.words) if word.text == text) for text in ("red", "blue"))
+    curves = {curve.labels[0]: curve for curve in figure.marks}
+    legend(curves["red"])
+    legend(curves["blue"])
+    assert widget.selected == [first, second]
+    assert curves["red"].stroke_width > curves["square"].stroke_width
+    assert curves["red"].opacities[0] > curves["square"].opacities[0]
+    legend(curves["red"])
+    assert widget.selected == [second]
+    widget.selected = []
+    assert len({curve.stroke_width for curve in figure.marks}) == 1
+
+
+def test_the_attention_chart_grows_and_starts_anew(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
+    widget = make(pipe, steps=3)
+    figure = attention_chart(widget)
+    assert figure.marks == []
+    widget.prompt = PROMPT
+    widget.run()
+    gate.until_held()
+    begun = seen(widget, "progress", lambda progress: progress > 0)
+    gate.let(2)
+    assert begun.wait(SECONDS)
+    assert 1 <= len(figure.marks[0].y) < 3
+    gate.let_all()
+    assert widget.wait(SECONDS)
+    assert len(figure.marks[0].y) == 3
+    widget.prompt, widget.steps = "a green star", 5
+    widget.run()
+    assert widget.wait(SECONDS)
+    assert [curve.labels[0] for curve in figure.marks] == ["a", "green", "star"]
+    assert len(figure.marks[0].y) == 5
+    assert figure.axes[0].scale.max == 4
+    line: Any = figure.interaction
+    assert line.marks == figure.marks
+
+
+def test_a_run_without_word_maps_has_no_attention_to_draw(make: Make) -> None:
+    widget = make(make_trace(steps=3, layers=[]))
+    assert widget.wait(SECONDS)
+    assert attention_chart(widget).marks == []
+
+
+# -- a decision --------------------------------------------------------------------------------------------------------
+
+
+def curve_of(share: Any, steps: int = 4) -> DecisionCurve:
+    share = np.asarray(share, dtype=np.float32)
+    cosine = np.stack([share, 1 - share], axis=-1)
+    points, seeds = np.arange(steps + 1), np.arange(len(share))
+    return DecisionCurve(
+        "a red circle", "a blue circle", "red", "blue", steps, points, seeds, ["red", "blue"], cosine, share
+    )
+
+
+def test_a_decision_is_marked_on_its_curve() -> None:
+    curve = curve_of([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0.5, 1, 1]])
+    figure = decision_chart(curve)
+    sure, band, mean, mark = figure.marks
+    np.testing.assert_allclose(mean.y, curve.mean)
+    np.testing.assert_allclose(np.transpose(band.y), curve.band)
+    np.testing.assert_allclose(mark.x, [curve.decision] * 2)
+    np.testing.assert_allclose(sure.x, curve.interval)
+    assert "decided at step 2.0 of 4 (95 %: " in figure.title
+
+
+def test_the_decision_chart_is_linked_both_ways(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=4)
+    assert widget.wait(SECONDS)
+    figure = decision_chart(curve_of([[0, 0, 0, 1, 1]]), widget)
+    assert len(figure.marks) == 3  # one seed has no interval
+    line: Any = figure.interaction
+    widget.step = 3
+    assert list(line.selected) == [3]
+    line.selected = np.array([4.0])  # the run that never was switched: its last step
+    assert widget.step == 3
+    line.selected = np.array([1.0])
+    assert widget.step == 1
+    with pytest.raises(ValueError, match="run of 4 steps and the curve has 2"):
+        decision_chart(curve_of([[0, 1, 1]], 2), widget)
+
+
+def test_a_curve_without_a_decision_says_so() -> None:
+    figure = decision_chart(curve_of([[0.5, 0.5, 0.5, 0.5, 0.5]]))
+    assert "cannot tell the two apart" in figure.title
+    assert len(figure.marks) == 2
+
+
+def test_a_chart_needs_a_widget() -> None:
+    for chart in (concept_chart, attention_chart):
+        with pytest.raises(TypeError, match="needs a DiffVis, got int"):
+            chart(7)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"needs what dv\.decision_curve gives, got int"):
+        decision_chart(7)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="needs a DiffVis, got str"):
+        decision_chart(curve_of([[0, 1, 1, 1, 1]]), "widget")  # pyright: ignore[reportArgumentType]
