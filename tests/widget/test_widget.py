@@ -300,7 +300,7 @@ def test_a_failure_before_the_first_step_leaves_the_run_before_it(
     widget = make(shared_pipe, prompt=PROMPT, steps=2, height=32, width=32)
     assert widget.wait(SECONDS)
     kept = widget._snapshot
-    widget._session.arguments["height"] = 33
+    widget._session._arguments["height"] = 33
     widget.run()
     assert widget.wait(SECONDS)
     assert widget.status == "failed"
