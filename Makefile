@@ -1,7 +1,8 @@
 # setup   makes .venv, installs everything that the lower targets need, builds the front end
 # demo    opens JupyterLab on the quickstart notebook
 # test    all checks and all tests, in a real browser too
-# bench   how the widget feels, every figure beside its bar; what tracing costs, beside its peers (network, an hour)
+# bench   how the widget feels and what batching saves, every figure beside its bar; what tracing costs, beside its peers
+#         (network, more than an hour)
 # bench-gpu  what tracing costs on a GPU, where there is one
 # docs    the documentation as a website, in build/site
 # Python 3.11 or newer and make are enough: uv is used where it is there, Node comes from PyPI. PYTHON=... picks another Python.
@@ -31,6 +32,7 @@ test: setup browser js/node_modules/.package-lock.json
 
 bench: setup browser
 	$(BIN)/python -m benchmarks.feel
+	$(BIN)/python -m benchmarks.explain.speed
 	$(BIN)/python -m benchmarks.tracer.peers
 	$(BIN)/python -m benchmarks.tracer.cost
 	$(BIN)/python -m benchmarks.tracer.plots

@@ -94,7 +94,7 @@ def compare(what: str, naive: Callable[[], Maps], ours: Callable[[], Maps], bar:
     }
     print(
         f"{what}: x {found['ratio']:.1f} ({found['low']:.1f} to {found['high']:.1f}), x {found['work']:.1f} in CPU "
-        f"time, bar {bar}, {found['same']}"
+        f"time; bar x {bar:g}: {'met' if found['ratio'] >= bar else 'missed'}; same maps {found['same']}"
     )
     return found
 

@@ -116,7 +116,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     if not answers:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
-    answers += [saliency_message(0, run.id, run.trace) for run in runs if run.trace is not None]
+    answers += [saliency_message(0, run.id, run.trace) for run in runs if run.trace and run.trace.saliency]
     answers += exports_messages((run.id, trace) for run, trace in zip(runs, traces, strict=True))
     shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
     return filled(_text([*shown, *answers]))

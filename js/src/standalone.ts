@@ -21,8 +21,12 @@ async function show(): Promise<void> {
   const main = document.querySelector("main");
   if (!main) return;
   try {
-    const host = offline(unpack(await packed()), JSON.parse(block("dv-traits")), new AbortController().signal);
-    mount(host, main, more);
+    const messages = unpack(await packed());
+    const host = offline(messages, JSON.parse(block("dv-traits")), new AbortController().signal);
+    // Without maps there is nothing behind this button: none can be computed here.
+    const { Methods, ...views } = more.views;
+    const mapped = messages.some(({ content }) => (content as { type?: unknown }).type === "saliency");
+    mount(host, main, mapped ? more : { ...more, views });
   } catch (error) {
     main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;
   }

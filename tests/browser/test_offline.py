@@ -123,6 +123,10 @@ def test_the_maps_of_the_explaining_methods_come_along(browser: Browser, tmp_pat
         expect(widget.locator(".dv-bar")).to_have_attribute("title", "DF-RISE: 0 to 2.00")
         expect(widget.locator(".dv-methods")).to_contain_text("New maps are computed in the notebook.")
         expect(widget.locator(".dv-do")).to_have_count(0)
+    trace.saliency.clear()
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
+        expect(shown.page.get_by_test_id("tables")).to_be_visible()
+        expect(shown.page.get_by_test_id("methods")).to_have_count(0)
 
 
 def test_a_prompt_stays_text_and_the_policy_holds(browser: Browser, path: Path) -> None:

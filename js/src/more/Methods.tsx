@@ -74,7 +74,9 @@ function One({ maps, method: { name, label, shows, found }, step, able }: OnePro
   const one = maps.at(name, step);
   const { working } = maps;
   const seconds = maps.seconds.value?.[name];
-  const mine = working.task.value?.method === name;
+  const task = working.task.value;
+  const here = task?.step === step;
+  const mine = task?.method === name && (here || working.going);
   const laid = maps.overlay === name;
   return (
     <div class="dv-method" data-testid={name}>
@@ -102,7 +104,9 @@ function One({ maps, method: { name, label, shows, found }, step, able }: OnePro
             {seconds === undefined ? "" : `, ${seconds < 1 ? "under 1 s" : `about ${span(seconds)}`}`}
           </Button>
         )}
-        {mine && !one ? <Progress working={working} what={label} /> : null}
+        {mine && !(one && here) ? (
+          <Progress working={working} what={here ? label : `${label} of step ${Number(task?.step) + 1}`} />
+        ) : null}
       </div>
       <p>{shows}</p>
       <p>

@@ -117,6 +117,8 @@ export class Saliency implements Lens {
     if (!run?.end.value || !connected.value || run.info.run === this.#asked) return;
     this.#asked = run.info.run;
     this.maps.value = [];
+    this.working.drop();
+    this.working.standing.value = null;
     void this.#list(this.#asked);
     if (keeps) this.estimating.begin({ kind: "estimates", run: this.#asked });
   }
