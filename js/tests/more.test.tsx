@@ -81,7 +81,7 @@ it("are asked for again by a page whose kernel went away before it answered", as
   await toggle();
   host.connect(false);
   await settled();
-  expect(cell.querySelector(".dv-more")).toBeNull();
+  expect(button()).toBeNull();
   host.connect(true);
   await settled();
   await toggle();

@@ -276,3 +276,31 @@ def test_nothing_moves_after_the_first_paint(browser: Browser) -> None:
         bare.slider.press("Home")
         bare.frames(4)
         assert bare.page.evaluate("() => window.shifts") == []
+
+
+def test_nothing_below_the_widget_moves_when_runs_begin_and_end(browser: Browser) -> None:
+    with open_bare(browser, prompt="a red circle", concepts=["circle", "red"], steps=6) as bare:
+        bare.page.evaluate(
+            """() => {
+                const below = document.createElement('p');
+                below.textContent = 'The next cell of the notebook';
+                document.body.append(below);
+                window.shifts = [];
+                new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((e) => e.value)))
+                    .observe({ type: 'layout-shift', buffered: true });
+            }"""
+        )
+        bare.frames(4)
+        bare.page.evaluate("() => { window.shifts.length = 0; }")  # those of adding the paragraph
+        expect(bare.widget.get_by_test_id("export")).to_have_count(0)
+        for run in ("r1", "r2"):
+            bare.set(status="queued")
+            bare.frames()
+            bare.set(status="running")
+            for message in a_run(run=run):
+                bare.deliver([message])
+                bare.frames()
+            bare.set(status="done", progress=1)
+            bare.frames(4)
+            expect(bare.widget.get_by_test_id("export")).to_be_visible()
+        assert bare.page.evaluate("() => window.shifts") == []

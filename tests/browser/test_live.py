@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -147,3 +149,21 @@ def test_a_failure_says_what_happened_and_keeps_the_steps(live: Notebook) -> Non
     live.run_python("handle.remove(); calls.clear()")
     live.widget.get_by_test_id("run").click()
     expect(status).to_have_attribute("data-status", "done", timeout=60_000)
+
+
+def test_a_figure_of_the_view_is_saved_by_the_browser(live: Notebook, tmp_path: Path) -> None:
+    live.run_cell(0)
+    live.run_python("gate.set()")
+    live.set_source(1, "widget = dv.DiffVis(pipe, prompt='a red circle', steps=3, seed=7)\nwidget")
+    live.run_cell(1)
+    expect(live.widget.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=PATIENT)
+    live.widget.get_by_test_id("slider").press("Home")
+    live.widget.get_by_test_id("chip-3").click()
+    live.widget.get_by_test_id("export").click()
+    with live.page.expect_download() as waiting:
+        live.widget.get_by_test_id("export-png").click(timeout=60_000)
+    assert waiting.value.suggested_filename == "a-red-circle-step-1.png"
+    waiting.value.save_as(tmp_path / "figure.png")
+    live.run_python("import hashlib; figure = dv.export.png(widget.trace, step=0, words='circle')")
+    expected = live.run_python("print(hashlib.sha256(figure).hexdigest())")
+    assert hashlib.sha256((tmp_path / "figure.png").read_bytes()).hexdigest() == expected

@@ -157,7 +157,7 @@ function Python({ text, file }: { readonly text: string; readonly file: string |
       <textarea
         ref={field}
         readOnly
-        rows={text.split("\n").length}
+        rows={text.split("\n").length - 1}
         wrap="off"
         spellcheck={false}
         aria-label="The Python for this view"

@@ -46,7 +46,8 @@ export function Drawers({ context }: { readonly context: Context }) {
     if (run?.notes.value.length) more.show("Notes", session);
   }, [run]);
   const open = there.filter(([name]) => isOpen(name));
-  if (there.length === 0) return null;
+  // The room is there before the buttons are: nothing below the widget moves when a run begins.
+  if (!more.possible) return null;
   return (
     <section class="dv-more" aria-label="More">
       <style>{more.style}</style>
