@@ -1,8 +1,9 @@
-"""When does the scenes model decide what? `python -m benchmarks.decisions`, about a quarter of an hour on one thread.
+"""When does the scenes model decide what? `python -m benchmarks.decisions`, about a quarter of an hour on one thread for a guidance.
 
 Each prompt names one thing with a texture, a colour and a shape in a setting. Each of the four words in turn is
 exchanged for another of its kind at every step (`dv.decision_curve`), and the step is found from which on that no
-longer changes what the finished picture shows. All four share the prompt and the noise, so they are compared in pairs.
+longer changes what the finished picture shows: to CLIP, by the share of the one word against the other, and to the
+judge, a detector that has seen renderings only. All four share the prompt and the noise, so they are compared in pairs.
 What is done is kept in a folder, and an interrupted run goes on where it was.
 """
 
@@ -10,16 +11,22 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import diffvis_widget as dv
+from diffvis_widget.scenes import WEIGHTS
+from diffvis_widget.scenes.judge import Verdict, load_judge
 from diffvis_widget.scenes.world import COLOURS, SHAPES, TEXTURES
 
 STEPS = 20
+READINGS = ("CLIP", "judge")
 KINDS = ("setting", "object", "colour", "texture")
 # settings that are said with the same little word, so that one word is exchanged and no more
 PLACES = {"at": ("night", "sea", "sunset"), "on": ("grass", "sand")}
@@ -43,10 +50,38 @@ def prompt_of(seed: int) -> tuple[str, dict[str, tuple[str, str]]]:
     return f"a {word['texture']} {word['colour']} {word['object']} {how} {word['setting']}", drawn
 
 
-def measured(prompts: int, guidance: float, folder: Path) -> dict[str, Floats]:
-    """By kind, the decision step of every prompt, NaN where the finished pictures could not be told apart."""
-    pipe, meter = dv.load(), dv.ConceptMeter()
-    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+class Eyes:
+    """A concept meter that is CLIP for a word, and for "seen KIND WORD" the judge: 1 if it sees that, else 0."""
+
+    label = "scenes CLIP and judge"
+
+    def __init__(self) -> None:
+        self._clip = dv.ConceptMeter()
+        self._judge = load_judge(WEIGHTS / "judge.safetensors")
+        self.share = self._clip.share
+
+    def scores(self, frames: NDArray[np.uint8], concepts: Sequence[str]) -> tuple[NDArray[np.float32], Any]:
+        plain = [one for one in concepts if not one.startswith("seen ")]
+        cosine, null = self._clip.scores(frames, plain)
+        verdicts = self._judge.look(frames)
+        columns = {name: cosine[:, index] for index, name in enumerate(plain)}
+        for name in set(concepts) - set(plain):
+            _, kind, word = name.split(" ")
+            columns[name] = np.array([sees(verdict, kind, word) for verdict in verdicts], dtype=np.float32)
+        return np.stack([columns[name] for name in concepts], axis=1), null
+
+
+def sees(verdict: Verdict, kind: str, word: str) -> bool:
+    """Whether the judge sees the word in a picture."""
+    if kind == "setting":
+        return verdict.setting == word
+    return any(getattr(seen.thing, "shape" if kind == "object" else kind) == word for seen in verdict.sightings)
+
+
+def measured(prompts: int, guidance: float, folder: Path) -> dict[str, dict[str, Floats]]:
+    """By reading and kind, the decision step of every prompt, NaN where the pictures could not be told apart."""
+    pipe, eyes = dv.load(), Eyes()
+    found: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in READINGS}
     for seed in range(prompts):
         prompt, drawn = prompt_of(seed)
         for kind, (word, to) in drawn.items():
@@ -54,51 +89,62 @@ def measured(prompts: int, guidance: float, folder: Path) -> dict[str, Floats]:
                 *(pipe, prompt, word, to),
                 steps=STEPS,
                 seeds=[seed],
-                meter=meter,
+                concepts=[f"seen {kind} {word}", f"seen {kind} {to}"],
+                meter=cast(dv.ConceptMeter, eyes),
                 path=folder / f"{guidance}-{seed}-{kind}.json",
                 progress=False,
                 guidance_scale=guidance,
             )
             if not curve.complete:
                 raise KeyboardInterrupt
-            found[kind].append(curve.decision)
-        print(
-            f"{seed + 1} of {prompts}: {prompt}: {', '.join(f'{k} {v[-1]:.1f}' for k, v in found.items())}", flush=True
-        )
-    return {kind: np.array(steps) for kind, steps in found.items()}
+            found["CLIP"][kind].append(curve.decision)
+            judged = (1 + curve.cosine[..., 2] - curve.cosine[..., 3]) / 2
+            found["judge"][kind].append(replace(curve, share=judged).decision)
+        said = (f"{kind} {steps[-1]:.1f} ({found['judge'][kind][-1]:.1f})" for kind, steps in found["CLIP"].items())
+        print(f"{seed + 1} of {prompts}: {prompt}: {', '.join(said)}", flush=True)
+    return {name: {kind: np.array(steps) for kind, steps in kinds.items()} for name, kinds in found.items()}
 
 
 def interval(values: Floats) -> str:
     """Mean with its 95 % interval: bootstrap over prompts."""
     known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return "–"
     draws = known[np.random.default_rng(0).integers(0, len(known), (10_000, len(known)))].mean(axis=1)
     low, high = np.percentile(draws, (2.5, 97.5))
     return f"{known.mean():.1f} ({low:.1f} to {high:.1f})"
 
 
-def table(found: dict[str, Floats], guidance: float, noise: Floats) -> str:
+def table(found: dict[str, dict[str, Floats]], guidance: float, noise: Floats) -> str:
     """Both tables as markdown."""
+    count = len(found["CLIP"]["setting"])
     lines = [
-        f"{len(found['setting'])} prompts, one seed each, {STEPS} steps, guidance {guidance}.",
+        f"{count} prompts, one seed each, {STEPS} steps, guidance {guidance:g}.",
         "",
-        "| kind | decided at step | noise over signal there | half of the prompts between | told apart |",
+        "| kind | decided at step, by CLIP | by the judge | noise over signal there | told apart, by CLIP and judge |",
         "|---|---|---|---|---|",
     ]
-    for kind, steps in found.items():
-        known = steps[np.isfinite(steps)]
-        low, high = np.percentile(known, (25, 75))
-        level = np.exp(np.interp(known.mean(), np.arange(len(noise)), np.log(noise)))
+    for kind in KINDS:
+        clip, judge = found["CLIP"][kind], found["judge"][kind]
+        told = [int(np.isfinite(steps).sum()) for steps in (clip, judge)]
+        level = np.exp(np.interp(np.nanmean(clip), np.arange(len(noise)), np.log(noise)))
         lines.append(
-            f"| {kind} | {interval(steps)} | {level:.2f} | {low:.1f} and {high:.1f} | {len(known)} of {len(steps)} |"
+            f"| {kind} | {interval(clip)} | {interval(judge)} | {level:.2f} | {told[0]} and {told[1]} of {count} |"
         )
     lines += [
         "",
-        "| compared, in the same prompts | steps later | later in | prompts |",
-        "|---|---|---|---|",
+        "| compared, in the same prompts | steps later, by CLIP | by the judge | later in, by CLIP | by the judge |",
+        "|---|---|---|---|---|",
     ]
     for later, sooner in PAIRS:
-        apart = (found[later] - found[sooner])[np.isfinite(found[later]) & np.isfinite(found[sooner])]
-        lines.append(f"| {later} after {sooner} | {interval(apart)} | {(apart > 0).mean():.0%} | {len(apart)} |")
+        cells: list[str] = []
+        shares: list[str] = []
+        for reading in READINGS:
+            apart = found[reading][later] - found[reading][sooner]
+            apart = apart[np.isfinite(apart)]
+            cells.append(interval(apart))
+            shares.append(f"{int((apart > 0).sum())} of {len(apart)}")
+        lines.append(f"| {later} after {sooner} | {' | '.join(cells + shares)} |")
     return "\n".join(lines)
 
 

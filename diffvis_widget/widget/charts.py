@@ -12,6 +12,7 @@ from bqplot.figure import Figure
 from bqplot.interacts import IndexSelector
 from bqplot.marks import Lines
 from bqplot.scales import LinearScale
+from ipywidgets import HBox, ToggleButton, VBox
 
 from diffvis_widget.widget.stream import Scores
 from diffvis_widget.widget.widget import DiffVis
@@ -72,12 +73,12 @@ def concept_chart(widget: DiffVis) -> Figure:
     return figure
 
 
-def attention_chart(widget: DiffVis) -> Figure:
+def attention_chart(widget: DiffVis) -> VBox:
     """How much attention each typed word of a widget's run gets: the mean of its heat map over the steps.
 
-    The chart grows while the run goes on and starts anew with the next. It is linked both ways: the line moves with
-    ``widget.step`` and moves it (click, move, click); a click on a word of the legend adds it to ``widget.selected``
-    or takes it away, and the selected words are drawn strong.
+    A row of buttons, one for each word in the colour of its curve, over a figure. The chart grows while the run goes on
+    and starts anew with the next. It is linked both ways: the line moves with ``widget.step`` and moves it (click,
+    move, click); a button adds its word to ``widget.selected`` or takes it away, and selected words are drawn strong.
 
     Raises:
         TypeError: ``widget`` is no DiffVis.
@@ -87,19 +88,23 @@ def attention_chart(widget: DiffVis) -> Figure:
     scales = {"x": across, "y": LinearScale(min=0)}
     figure = _figure("Attention over steps (mean of each word's heat map)", "attention", scales, [])
     selector = _link(figure, widget, across, [])
+    # not the figure's legend: it lies under what moves the line, and cannot be clicked
+    buttons = HBox(layout={"flex_flow": "row wrap"})
     masses = _Masses()
     drawing = threading.Lock()  # the worker's thread and the notebook's both come here
     curves: dict[int, Lines] = {}
 
     def begin(trace: Trace) -> None:
         curves.clear()
+        shown: list[ToggleButton] = []
         for place, index in enumerate(masses.words):
-            curve = Lines(
-                x=[], y=[], scales=scales, display_legend=True, labels=[trace.words[index].text],
-                colors=[_COLOURS[place % len(_COLOURS)]],
-            )  # fmt: skip
-            curve.on_legend_click(_selects(widget, index))
-            curves[index] = curve
+            colour, text = _COLOURS[place % len(_COLOURS)], trace.words[index].text
+            curves[index] = Lines(x=[], y=[], scales=scales, labels=[text], colors=[colour])
+            button = ToggleButton(description=text, value=index in widget.selected, layout={"width": "auto"})
+            button.style.text_color, button.style.font_weight = colour, "bold"
+            button.observe(_selects(widget, index), "value")
+            shown.append(button)
+        buttons.children = shown
         figure.marks = selector.marks = list(curves.values())
 
     def draw(_: Any = None) -> None:
@@ -117,15 +122,16 @@ def attention_chart(widget: DiffVis) -> Figure:
         stress()
 
     def stress(_: Any = None) -> None:
-        for index, curve in dict(curves).items():
+        for (index, curve), button in zip(dict(curves).items(), buttons.children, strict=False):
             strong = index in widget.selected
             curve.stroke_width = 3.5 if strong else 2
             curve.opacities = [1.0 if strong or not widget.selected else 0.35]
+            button.value = strong
 
     widget.observe(draw, ["progress", "status", "_snapshot"])
     widget.observe(stress, "selected")
     draw()
-    return figure
+    return VBox([buttons, figure])
 
 
 def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figure:
@@ -251,12 +257,13 @@ def _link(
     return selector
 
 
-def _selects(widget: DiffVis, index: int) -> Callable[..., None]:
-    def toggle(*_: Any) -> None:
-        chosen = list(widget.selected)
-        widget.selected = [one for one in chosen if one != index] if index in chosen else [*chosen, index]
+def _selects(widget: DiffVis, index: int) -> Callable[[Any], None]:
+    def follow(change: Any) -> None:
+        others = [one for one in widget.selected if one != index]
+        if change["new"] != (index in widget.selected):
+            widget.selected = [*others, index] if change["new"] else others
 
-    return toggle
+    return follow
 
 
 def _step_of(selected: Any) -> int | None:

@@ -65,15 +65,15 @@ def test_the_chart_follows_new_concepts_and_new_runs(make: Make, shared_pipe: St
 # -- attention ---------------------------------------------------------------------------------------------------------
 
 
-def legend(curve: Any) -> None:
-    """A click on a curve's name in the legend, as bqplot tells it."""
-    curve._handle_custom_msgs(curve, {"event": "legend_click", "data": {}}, [])
+def parts(chart: Any) -> Any:
+    """The buttons and the figure."""
+    return chart.children
 
 
 def test_attention_is_the_mean_of_each_words_map(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=4)
     trace = widget.trace
-    figure = attention_chart(widget)
+    _, figure = parts(attention_chart(widget))
     assert [curve.labels for curve in figure.marks] == [[word] for word in PROMPT.split()]
     for curve, word in zip(figure.marks, (word for word in trace.words if word.kind == "word"), strict=True):
         index = trace.words.index(word)
@@ -85,7 +85,7 @@ def test_attention_is_the_mean_of_each_words_map(make: Make, shared_pipe: Stable
 def test_the_attention_chart_is_linked_both_ways(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=4)
     trace = widget.trace
-    figure = attention_chart(widget)
+    buttons, figure = parts(attention_chart(widget))
     line: Any = figure.interaction
     widget.step = 2
     assert list(line.selected) == [2]
@@ -95,20 +95,25 @@ def test_the_attention_chart_is_linked_both_ways(make: Make, shared_pipe: Stable
     assert widget.step == 3
     first, second = (next(i for i, word in enumerate(trace.words) if word.text == text) for text in ("red", "blue"))
     curves = {curve.labels[0]: curve for curve in figure.marks}
-    legend(curves["red"])
-    legend(curves["blue"])
+    words = {button.description: button for button in buttons.children}
+    words["red"].value = True
+    words["blue"].value = True
     assert widget.selected == [first, second]
+    assert words["red"].style.text_color == curves["red"].colors[0]
     assert curves["red"].stroke_width > curves["square"].stroke_width
     assert curves["red"].opacities[0] > curves["square"].opacities[0]
-    legend(curves["red"])
+    words["red"].value = False
     assert widget.selected == [second]
+    widget.selected = [first]
+    assert (words["red"].value, words["blue"].value) == (True, False)
     widget.selected = []
+    assert not any(button.value for button in buttons.children)
     assert len({curve.stroke_width for curve in figure.marks}) == 1
 
 
 def test_the_attention_chart_grows_and_starts_anew(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
     widget = make(pipe, steps=3)
-    figure = attention_chart(widget)
+    buttons, figure = parts(attention_chart(widget))
     assert figure.marks == []
     widget.prompt = PROMPT
     widget.run()
@@ -128,12 +133,15 @@ def test_the_attention_chart_grows_and_starts_anew(make: Make, pipe: StableDiffu
     assert figure.axes[0].scale.max == 4
     line: Any = figure.interaction
     assert line.marks == figure.marks
+    assert [button.description for button in buttons.children] == ["a", "green", "star"]
 
 
 def test_a_run_without_word_maps_has_no_attention_to_draw(make: Make) -> None:
     widget = make(make_trace(steps=3, layers=[]))
     assert widget.wait(SECONDS)
-    assert attention_chart(widget).marks == []
+    buttons, figure = parts(attention_chart(widget))
+    assert figure.marks == []
+    assert list(buttons.children) == []
 
 
 # -- a decision --------------------------------------------------------------------------------------------------------
