@@ -1,4 +1,4 @@
-"""When does the scenes model decide what? `python -m benchmarks.decisions`, about a quarter of an hour on one thread for a guidance.
+"""When does the scenes model decide what? `python -m benchmarks.decisions`, some 20 minutes on a thread for a guidance.
 
 Each prompt names one thing with a texture, a colour and a shape in a setting. Each of the four words in turn is
 exchanged for another of its kind at every step (`dv.decision_curve`), and the step is found from which on that no

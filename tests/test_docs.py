@@ -21,6 +21,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert listed == {str(page.relative_to(PAGES)) for page in PAGES.rglob("*.md")}
 
 
+@pytest.mark.filterwarnings("ignore:metadata:DeprecationWarning")  # bqplot's own, when it is first imported
 @pytest.mark.parametrize("name", REFERENCE)
 def test_the_reference_describes_what_is_there(name: str) -> None:
     assert (pkgutil.resolve_name(name).__doc__ or "").strip()
