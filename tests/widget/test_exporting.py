@@ -36,7 +36,7 @@ def test_a_prompt_becomes_a_name(prompt: str, name: str) -> None:
     assert exporting.stem(prompt) == name
 
 
-def made(trace: Trace, what: str, tell: Callable[[float], None], **over: Any) -> bytes:
+def made(trace: Trace, what: str, tell: Callable[[float], object], **over: Any) -> bytes:
     class Session:
         def trace_of(self, run: str) -> Trace:
             assert run == "r1"
@@ -44,7 +44,11 @@ def made(trace: Trace, what: str, tell: Callable[[float], None], **over: Any) ->
 
     task = {"kind": "export", "what": what, "run": "r1", **SEEN, **over}
     session: Any = Session()
-    return exporting.prepare(session, task)(tell).buffers[0]
+
+    def telling(share: float) -> None:
+        tell(share)
+
+    return exporting.prepare(session, task)(telling).buffers[0]
 
 
 @pytest.mark.parametrize("what", ["png", "filmstrip", "webp", "gif", "mp4", "html", "trace", "compact"])
