@@ -35,7 +35,10 @@ NAME = 48  # characters of a prompt in a file's name
 
 @dataclass(frozen=True)
 class Seen:
-    """What is looked at. words: as for `export.png`. Checked by the functions that draw it."""
+    """What is looked at. words: as for `export.png`. saliency: the method whose map lies there, in place of words.
+
+    Checked by the functions that draw it.
+    """
 
     step: int
     words: tuple[str | int, ...] = ()
@@ -43,6 +46,7 @@ class Seen:
     layer: str | None = None
     head: int | None = None
     opacity: float = 0.65
+    saliency: str | None = None
 
     @property
     def moving(self) -> dict[str, Any]:
@@ -107,7 +111,7 @@ def _seen(task: Task) -> Seen:
     match task:
         case {"step": int(step), "words": list(words), "view": view, "opacity": int(opacity) | float(opacity)}:
             layer, head = task.get("layer"), task.get("head")
-            return Seen(step, tuple(words), view, layer, head, float(opacity))
+            return Seen(step, tuple(words), view, layer, head, float(opacity), task.get("saliency"))
         case _:
             raise ValueError("an export needs a step, words, a view and an opacity")
 
@@ -135,7 +139,11 @@ def figure_size(trace: Trace) -> int:
 def _png(trace: Trace, seen: Seen, tell: Tell) -> bytes:
     before = [max(seen.step - 1, 0)] if seen.view == "change" else []
     _decode(trace, seen, [*before, seen.step], tell)
-    return export.png(trace, step=seen.step, **seen.moving, size=figure_size(trace))
+    laid = [one for one in trace.saliency if (one.method, one.step) == (seen.saliency, seen.step)]
+    if seen.saliency is not None and not laid:
+        raise ValueError(f"this run has no map of {seen.saliency} at step {seen.step}")
+    saliency = laid[-1] if laid else None
+    return export.png(trace, step=seen.step, **seen.moving, saliency=saliency, size=figure_size(trace))
 
 
 def _filmstrip(trace: Trace, seen: Seen, tell: Tell) -> bytes:

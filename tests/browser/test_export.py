@@ -110,6 +110,24 @@ def test_the_python_follows_what_is_looked_at(
     assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
 
 
+def test_a_methods_map_is_in_the_figure_and_in_its_python(
+    browser: Browser, widget: DiffVis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = DiffVis(widget._session.pipe, prompt="a red circle", steps=3, seed=1)
+    other.trace.saliency.append(dv.explain.overlay(other.trace, 1, "df_cam"))
+    other.step, other.overlay = 1, "df_cam"
+    with open_live(browser) as live:
+        view = live.show(other)
+        view.get_by_test_id("export").click()
+        code = view.get_by_role("textbox", name="The Python for this view")
+        view.get_by_test_id("methods").click()  # which asks for the run's maps
+        expect(code).to_have_value(re.compile(r'saliency = dv.explain.overlay\(trace, 1, "df_cam"\)\n.*=saliency\)'))
+        path = saved(live.page, view, "png", tmp_path)
+        assert path.read_bytes() == dv.export.png(other.trace, step=1, saliency=other.trace.saliency[0])
+        assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
+        live.close(other)
+
+
 def test_pictures_and_animations_open(shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path) -> None:
     live, view = shown
     for kind, name, form, frames in (

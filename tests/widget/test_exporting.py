@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import diffvis_widget as dv
-from diffvis_widget.traces import Trace
+from diffvis_widget.traces import Saliency, Trace
 from diffvis_widget.widget import exporting, film
 from diffvis_widget.widget.widget import DiffVis
 from diffvis_widget.widget.works import Stopped
@@ -36,7 +36,7 @@ def test_a_prompt_becomes_a_name(prompt: str, name: str) -> None:
     assert exporting.stem(prompt) == name
 
 
-def made(trace: Trace, what: str, tell: Callable[[float], None], **over: Any) -> bytes:
+def made(trace: Trace, what: str, tell: Callable[[float], object], **over: Any) -> bytes:
     class Session:
         def trace_of(self, run: str) -> Trace:
             assert run == "r1"
@@ -44,7 +44,11 @@ def made(trace: Trace, what: str, tell: Callable[[float], None], **over: Any) ->
 
     task = {"kind": "export", "what": what, "run": "r1", **SEEN, **over}
     session: Any = Session()
-    return exporting.prepare(session, task)(tell).buffers[0]
+
+    def telling(share: float) -> None:
+        tell(share)
+
+    return exporting.prepare(session, task)(telling).buffers[0]
 
 
 @pytest.mark.parametrize("what", ["png", "filmstrip", "webp", "gif", "mp4", "html", "trace", "compact"])
@@ -78,6 +82,11 @@ def test_a_figure_is_that_of_python() -> None:
     part = {"layer": "mid.attn2", "head": 1}
     one = made(trace, "png", tells, words=["circle"], view="change", **part)
     assert one == dv.export.png(trace, step=1, words="circle", view="change", opacity=0.5, **part)
+    trace.saliency = [Saliency("df_cam", 1, np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12))]
+    laid = made(trace, "png", tells, words=[], saliency="df_cam")
+    assert laid == dv.export.png(trace, step=1, saliency=trace.saliency[0], opacity=0.5)
+    with pytest.raises(ValueError, match="no map of df_rise at step 1"):
+        made(trace, "png", tells, words=[], saliency="df_rise")
     strip = made(trace, "filmstrip", tells, words=["circle"], **part)
     assert strip == dv.export.filmstrip(trace, words="circle", opacity=0.5, **part)
 

@@ -2,6 +2,7 @@
 
 import { listOf, type Message, maybe, object, place, type Run, type Session, signal, text } from "../shared";
 import { Layers } from "./layers";
+import { Saliency } from "./saliency";
 import type { Task } from "./works";
 
 const ANSWER = object({ kinds: listOf(text), name: text, python: maybe(text), file: maybe(text) });
@@ -48,10 +49,12 @@ export function seen({ look, store }: Session): Omit<Task, "kind"> | null {
   if (!run || !step) return null;
   const lens = look.lens.value;
   const part = lens instanceof Layers ? lens.part(run, look.pinned.value) : null;
+  const saliency = lens instanceof Saliency && lens.words ? lens.overlay : null;
   return {
     run: run.info.run,
     step: step.index,
-    words: look.pinned.value.map((word) => nameOf(run, word)),
+    words: saliency === null ? look.pinned.value.map((word) => nameOf(run, word)) : [],
+    saliency,
     view: look.stage.value,
     opacity: look.opacity.value,
     layer: part?.layer ?? null,
@@ -72,7 +75,7 @@ export function pythonOf(session: Session, found: Exportable | null): string | n
   const run = session.store.shown.value;
   const what = seen(session);
   if (!run || !what || found?.run !== run.info.run || found.python === null) return null;
-  const { step, words, view, layer, head, opacity } = what;
+  const { step, words, view, layer, head, opacity, saliency } = what;
   const size = Math.min(Math.max(SIZE, ...run.info.image), LARGEST);
   const given: [name: string, value: unknown, plain: unknown][] = [
     ["step", step, undefined],
@@ -85,7 +88,14 @@ export function pythonOf(session: Session, found: Exportable | null): string | n
   ];
   // A text of JSON is one of Python too.
   const told = given.flatMap(([name, value, plain]) => (value === plain ? [] : [`${name}=${literal(value)}`]));
-  return `${found.python}dv.export.png(${["trace", literal("view.png"), ...told].join(", ")})\n`;
+  let python = found.python;
+  if (saliency !== null) {
+    const [method, at] = [literal(saliency), literal(step)];
+    const kept = `next(one for one in trace.saliency if (one.method, one.step) == (${method}, ${at}))`;
+    python += `saliency = ${found.file ? kept : `dv.explain.overlay(trace, ${at}, ${method})`}\n`;
+    told.push("saliency=saliency");
+  }
+  return `${python}dv.export.png(${["trace", literal("view.png"), ...told].join(", ")})\n`;
 }
 
 function literal(value: unknown): string {
