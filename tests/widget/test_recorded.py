@@ -82,7 +82,7 @@ def test_a_page_holds_what_the_widget_would_be_told(make: Make, tmp_path: Path) 
     traits, messages = page_of(dv.to_html(widget, tmp_path / "run.html"))
     assert traits["concepts"] == ["circle", "red"]
     kinds = [message.content["type"] for message in messages]
-    assert kinds == ["run", "step", "step", "step", "scores", "end", "runs"]
+    assert kinds == ["run", "step", "step", "step", "scores", "end", "runs", "exports"]
     assert messages[0].content["layers"] == []
     _, whole = page_of(dv.to_html([make_trace(), scored()], tmp_path / "two.html", layers=True))
     asked = [message.content for message in whole if message.content["type"] == "layers"]
