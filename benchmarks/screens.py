@@ -10,6 +10,7 @@ from machine to machine; all else stays.
 from __future__ import annotations
 
 import io
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -175,6 +176,7 @@ def failed(studio: Studio, width: int, theme: str) -> bytes:
 
     with studio.at(11, fail), studio.page(width, theme, studio.widget()) as (live, view):
         expect(view.get_by_test_id("status")).to_have_attribute("data-status", "failed", timeout=PATIENT)
+        expect(view.get_by_test_id("meter-blue")).to_contain_text(re.compile(r"0\.\d\d"), timeout=PATIENT)
         return taken(live.page, view)
 
 
