@@ -65,6 +65,8 @@ def test_the_kernel_lets_go_of_twenty_widgets_that_are_closed(browser: Browser) 
         widgets.clear()
         for thread in own_threads():
             thread.join(60)
+        live.page.wait_for_function("() => Object.keys(window.dvClose).length === 0")
+        live.page.wait_for_timeout(500)  # the page's last questions on their way, which hold whom they ask
         gc.collect()
         assert [reference() for reference in kept if reference() is not None] == []
         assert own_threads() == []
