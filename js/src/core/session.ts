@@ -107,6 +107,8 @@ export class Session {
     ];
     host.signal.addEventListener("abort", () => {
       for (const stop of stops) stop();
+      this.connected.value = false; // what waits for an answer must not ask again
+      this.#questions.forget();
       clearTimeout(this.#settle);
       clearTimeout(this.#patience);
       clearTimeout(this.#tell);

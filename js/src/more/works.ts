@@ -58,6 +58,10 @@ export class Working {
 
   #ask(task: Task): void {
     clearTimeout(this.#timer);
+    if (!this.session.connected.value) {
+      this.#end(task, { ...ASKED, state: "failed", error: "The kernel is gone." });
+      return;
+    }
     this.#timer = setTimeout(() => this.#ask(task), LOST_MS);
     this.session
       .ask({ type: "work", task })

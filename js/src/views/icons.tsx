@@ -2,50 +2,30 @@
 
 import type { JSX } from "preact";
 
-function icon(path: JSX.Element): () => JSX.Element {
+/**
+ * `path`: of lines where `width` is given, else of an area. Its element is made anew for every icon: one that is kept in
+ * the module would keep the last page element that it stood in, and all that hangs on it.
+ */
+function icon(path: string, width?: number): () => JSX.Element {
+  const [fill, stroke] = width ? ["none", "currentColor"] : ["currentColor", "none"];
   return () => (
     <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">
-      {path}
+      <path d={path} fill={fill} stroke={stroke} stroke-width={width} stroke-linecap="round" stroke-linejoin="round" />
     </svg>
   );
 }
 
-export const PlayIcon = icon(
-  <path d="M5 3.2v9.6a.6.6 0 0 0 .9.5l7.6-4.8a.6.6 0 0 0 0-1L5.9 2.7a.6.6 0 0 0-.9.5z" fill="currentColor" />,
-);
+export const PlayIcon = icon("M5 3.2v9.6a.6.6 0 0 0 .9.5l7.6-4.8a.6.6 0 0 0 0-1L5.9 2.7a.6.6 0 0 0-.9.5z");
 export const PauseIcon = icon(
-  <path
-    d="M4.5 3h2a.5.5 0 0 1 .5.5v9a.5.5 0 0 1-.5.5h-2a.5.5 0 0 1-.5-.5v-9a.5.5 0 0 1 .5-.5zm5 0h2a.5.5 0 0 1 .5.5v9a.5.5 0 0 1-.5.5h-2a.5.5 0 0 1-.5-.5v-9a.5.5 0 0 1 .5-.5z"
-    fill="currentColor"
-  />,
+  "M4.5 3h2a.5.5 0 0 1 .5.5v9a.5.5 0 0 1-.5.5h-2a.5.5 0 0 1-.5-.5v-9a.5.5 0 0 1 .5-.5zm5 0h2a.5.5 0 0 1 .5.5v9a.5.5 0 0 1-.5.5h-2a.5.5 0 0 1-.5-.5v-9a.5.5 0 0 1 .5-.5z",
 );
-export const PingPongIcon = icon(
-  <path
-    d="M2 5.5h11m-3-3 3 3-3 3M14 10.5H3m3-3-3 3 3 3"
-    fill="none"
-    stroke="currentColor"
-    stroke-width="1.3"
-    stroke-linecap="round"
-    stroke-linejoin="round"
-  />,
-);
+export const PingPongIcon = icon("M2 5.5h11m-3-3 3 3-3 3M14 10.5H3m3-3-3 3 3 3", 1.3);
 export const DiceIcon = icon(
-  <path
-    d="M5.2 2.6h5.6a2.6 2.6 0 0 1 2.6 2.6v5.6a2.6 2.6 0 0 1-2.6 2.6H5.2a2.6 2.6 0 0 1-2.6-2.6V5.2a2.6 2.6 0 0 1 2.6-2.6zM5.5 5.5h.01m4.99 0h.01M8 8h.01M5.5 10.5h.01m4.99 0h.01"
-    fill="none"
-    stroke="currentColor"
-    stroke-width="1.4"
-    stroke-linecap="round"
-  />,
+  "M5.2 2.6h5.6a2.6 2.6 0 0 1 2.6 2.6v5.6a2.6 2.6 0 0 1-2.6 2.6H5.2a2.6 2.6 0 0 1-2.6-2.6V5.2a2.6 2.6 0 0 1 2.6-2.6zM5.5 5.5h.01m4.99 0h.01M8 8h.01M5.5 10.5h.01m4.99 0h.01",
+  1.4,
 );
 export const ContourIcon = icon(
-  <path
-    d="M3 9c-1.5-4 2-7 6-6s6 5 3 8-7.5 2-9-2zm3-1c-.5-1.5 1-3 2.5-2.5s2.5 2 1.5 3.5-3.5 1-4-1z"
-    fill="none"
-    stroke="currentColor"
-    stroke-width="1.2"
-  />,
+  "M3 9c-1.5-4 2-7 6-6s6 5 3 8-7.5 2-9-2zm3-1c-.5-1.5 1-3 2.5-2.5s2.5 2 1.5 3.5-3.5 1-4-1z",
+  1.2,
 );
-export const CrossIcon = icon(
-  <path d="m4.5 4.5 7 7m0-7-7 7" fill="none" stroke="currentColor" stroke-width="1.3" stroke-linecap="round" />,
-);
+export const CrossIcon = icon("m4.5 4.5 7 7m0-7-7 7", 1.3);
