@@ -20,14 +20,24 @@ def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _orthogonal(matrix: Tensor) -> Tensor:
-    """Five Newton-Schulz steps towards the nearest orthogonal matrix (n, m)."""
+    """Five Newton-Schulz steps towards the nearest orthogonal matrix (n, m).
+
+    Each step multiplies x by a polynomial of its Gram matrix. All of them are gathered in one small square matrix, so
+    that the long side is met only at the beginning and at the end.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
+    gram = x @ x.T
+    product = torch.eye(len(gram), dtype=x.dtype, device=x.device)
     for _ in range(5):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+        factor = torch.addmm(b * gram, gram, gram, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    x = product @ x
+    return x.T if tall else x
 
 
 class Muon(torch.optim.Optimizer):
