@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from diffvis_widget.traces import ConceptScores
 from diffvis_widget.widget.encode import stored_scores
 from diffvis_widget.widget.stream import Scores, Stream
+from diffvis_widget.widget.threads import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,7 +164,8 @@ class Scorer:
             self._meter = make()
             self.label = self._meter.label
         if ready:
-            cosine, null = self._meter.scores(np.stack(ready), concepts)
+            with one_thread() if self.label == SCENES_LABEL else contextlib.nullcontext():
+                cosine, null = self._meter.scores(np.stack(ready), concepts)
             table.cosine.extend(cosine)
             table.null.extend(null)
         complete = len(table.cosine) == total

@@ -29,6 +29,7 @@ from diffvis_widget.widget.sampling import Request, Shot, check_call, sample
 from diffvis_widget.widget.scoring import SCENES_LABEL
 from diffvis_widget.widget.stream import Stream
 from diffvis_widget.widget.teller import Teller
+from diffvis_widget.widget.threads import calm
 from diffvis_widget.widget.works import Works, do_alone
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ class Session:
         request = run.request or Request("")
         run.state = "done"
         try:
-            with self._denoiser(run):
+            with self._denoiser(run), calm(self._model.pipe):
                 run.started = time.perf_counter()
                 # The built-in model is so small that every head can be kept; of others it would be gigabytes.
                 keep = "heads" if self._model.is_scenes() else "layers"
