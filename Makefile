@@ -28,7 +28,8 @@ test: setup browser js/node_modules/.package-lock.json
 	$(NPM) run lint
 	$(NPM) run check
 	$(NPM) run test
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(UNSHARED))
+	$(BIN)/pytest $(UNSHARED)
 
 bench: setup browser
 	$(BIN)/python -m benchmarks.feel
@@ -46,6 +47,9 @@ docs: setup .venv/documenting
 browser: .venv/installed
 	@$(BIN)/python -m tests.chromium
 	@$(BIN)/python -m tests.html_manager
+
+# What gets the machine for itself: real pages, and what may depend on the number of processor threads.
+UNSHARED := tests/browser tests/widget/test_threads.py tests/tracer/test_transparency.py
 
 # The environment is made anew only when it is gone, and completed when what it is made from has changed. Compiled once
 # here, as pip does of itself: a kernel starts in half the time also where Python may not write its caches.
