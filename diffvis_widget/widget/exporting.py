@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from diffvis_widget.widget import export
-from diffvis_widget.widget.figure import VIEWS
+from diffvis_widget.widget import again, export
 from diffvis_widget.widget.film import ffmpeg
 from diffvis_widget.widget.history import size as size_of
+from diffvis_widget.widget.looked import MAX_SIZE, VIEWS, Shown
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.works import Perform, Result, Task, Tell
 
@@ -35,24 +35,14 @@ NAME = 48  # characters of a prompt in a file's name
 
 @dataclass(frozen=True)
 class Seen:
-    """What is looked at. words: as for `export.png`. saliency: the method whose map lies there, in place of words.
-
-    Checked by the functions that draw it.
-    """
+    """What is looked at: a step, and what is shown of every step. Checked by the functions that draw it."""
 
     step: int
-    words: tuple[str | int, ...] = ()
-    view: Any = "prediction"
-    layer: str | None = None
-    head: int | None = None
-    opacity: float = 0.65
-    saliency: str | None = None
+    shown: Shown
 
     @property
-    def moving(self) -> dict[str, Any]:
-        """What of it holds for every step."""
-        names = ("words", "view", "layer", "head", "opacity")
-        return {name: getattr(self, name) for name in names}
+    def view(self) -> Any:
+        return self.shown.get("view")
 
 
 @dataclass(frozen=True)
@@ -78,12 +68,12 @@ def exports_message(request: int, run: str, trace: Trace) -> Message:
 
 
 def source_of(trace: Trace) -> tuple[str, str | None]:
-    """`export.source`, and the name of the file that has to be there for it, if one has."""
+    """`again.source`, and the name of the file that has to be there for it, if one has."""
     try:
-        return export.source(trace), None
+        return again.source(trace), None
     except ValueError:
         file = stem(trace.prompt) + KINDS["compact" if trace.is_compact else "trace"].tail
-        return export.source(trace, file), file
+        return again.source(trace, file), file
 
 
 def prepare(session: Session, task: Task) -> Perform:
@@ -110,8 +100,18 @@ def prepare(session: Session, task: Task) -> Perform:
 def _seen(task: Task) -> Seen:
     match task:
         case {"step": int(step), "words": list(words), "view": view, "opacity": int(opacity) | float(opacity)}:
-            layer, head = task.get("layer"), task.get("head")
-            return Seen(step, tuple(words), view, layer, head, float(opacity), task.get("saliency"))
+            shown = Shown(
+                words=tuple(words),
+                view=view,
+                layer=task.get("layer"),
+                head=task.get("head"),
+                saliency=task.get("saliency"),
+                opacity=float(opacity),
+                contours=task.get("lines") is True,
+                shared=task.get("scale") == "shared",
+                region=task.get("place"),
+            )
+            return Seen(step, shown)
         case _:
             raise ValueError("an export needs a step, words, a view and an opacity")
 
@@ -133,31 +133,27 @@ def stem(prompt: str) -> str:
 
 def figure_size(trace: Trace) -> int:
     """Pixels on the longest side of a figure: enough for every pixel of the picture."""
-    return min(max(512, *trace.image.shape[:2]), export.MAX_SIZE)
+    return min(max(512, *trace.image.shape[:2]), MAX_SIZE)
 
 
 def _png(trace: Trace, seen: Seen, tell: Tell) -> bytes:
     before = [max(seen.step - 1, 0)] if seen.view == "change" else []
     _decode(trace, seen, [*before, seen.step], tell)
-    laid = [one for one in trace.saliency if (one.method, one.step) == (seen.saliency, seen.step)]
-    if seen.saliency is not None and not laid:
-        raise ValueError(f"this run has no map of {seen.saliency} at step {seen.step}")
-    saliency = laid[-1] if laid else None
-    return export.png(trace, step=seen.step, **seen.moving, saliency=saliency, size=figure_size(trace))
+    return export.png(trace, step=seen.step, size=figure_size(trace), **seen.shown)
 
 
 def _filmstrip(trace: Trace, seen: Seen, tell: Tell) -> bytes:
     count = len(trace.steps)
     steps = [round(at) for at in np.linspace(0, count - 1, min(count, TILES)).tolist()]
     _decode(trace, seen, steps, tell)
-    return export.filmstrip(trace, steps=steps, **seen.moving)
+    return export.filmstrip(trace, steps=steps, **seen.shown)
 
 
 def _moving(kind: export.Animated) -> Callable[[Trace, Seen, Tell], bytes]:
     def make(trace: Trace, seen: Seen, tell: Tell) -> bytes:
         _decode(trace, seen, range(len(trace.steps)), tell)
         size = {} if kind == "gif" else {"size": figure_size(trace)}
-        return export.animate(trace, kind, lambda share: tell(DECODING + share / 2), **seen.moving, **size)
+        return export.animate(trace, kind, lambda share: tell(DECODING + share / 2), **seen.shown, **size)
 
     return make
 

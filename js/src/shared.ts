@@ -13,6 +13,7 @@ export {
 } from "@preact/signals";
 export { createElement, Fragment } from "preact";
 export { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+export { cells, type Region } from "./core/field";
 export { NOT_KEPT, plain, score, value } from "./core/format";
 export type { Lens } from "./core/look";
 export type { Maps, Message, Note, StepMessage } from "./core/protocol";

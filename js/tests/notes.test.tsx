@@ -122,3 +122,21 @@ it("are only read where nobody keeps them, and not offered where there are none"
   await open([], false);
   expect(cell.querySelector('[data-testid="notes"]')).toBeNull();
 });
+
+it("take a place that was only clicked, as one that is not empty", async () => {
+  await open([]);
+  const picture = cell.querySelector("[role=application]");
+  picture?.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+  cell.querySelector<HTMLButtonElement>("[data-testid=notes]")?.click();
+  await settled();
+  await press("Add a note");
+  await type("Here.");
+  await press("Keep");
+  const question = asked()[0];
+  const place = question?.type === "notes" ? question.notes[0]?.place : undefined;
+  expect(place?.slice(0, 2)).toEqual([0.5, 0.5]);
+  for (const end of place?.slice(2) ?? []) {
+    expect(end).toBeGreaterThan(0.5);
+    expect(end).toBeCloseTo(0.5, 5);
+  }
+});

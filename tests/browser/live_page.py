@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ class LivePage:
     requests: list[str] = field(default_factory=list)
     _widgets: dict[str, DiffVis] = field(default_factory=dict)
     _said: dict[str, collections.deque[Any]] = field(default_factory=dict)
+    _unwatch: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def show(self, widget: DiffVis) -> Locator:
         """The widget as it is, live."""
@@ -80,19 +81,28 @@ class LivePage:
             queue.append(("message", content, [base64.b64encode(buffer).decode() for buffer in buffers]))
 
         widget.send = send  # pyright: ignore[reportAttributeAccessIssue]
-        synced = [trait for trait in widget.keys if trait not in ("_esm", "_css", "layout")]
-        widget.observe(lambda change: queue.append(("traits", {change["name"]: _plain(change["new"])}, [])), synced)
+        synced = [trait for trait in dict.fromkeys(widget.keys) if trait not in ("_esm", "_css", "layout")]
+
+        def watch(change: Any) -> None:
+            queue.append(("traits", {change["name"]: _plain(change["new"])}, []))
+
+        widget.observe(watch, synced)
+        self._unwatch[name] = lambda: widget.unobserve(watch, synced)
         given = {trait: _plain(getattr(widget, trait)) for trait in synced if not trait.startswith("_view")}
         self.page.evaluate(HOST, [front_end.script(), name, given])
         return self.page.locator(f"#dv-{name} .dv")
 
-    def close(self, widget: DiffVis) -> None:
-        """Take it off the page, as a closed output does, and end it."""
+    def leave(self, widget: DiffVis) -> None:
+        """Take it off the page, as a closed output does; it can be shown again."""
         name = widget.model_id
         self.page.evaluate("(id) => window.dvClose[id]()", name)
         del self._widgets[name], self._said[name]
-        widget.unobserve_all()
+        self._unwatch.pop(name)()
         del widget.send
+
+    def close(self, widget: DiffVis) -> None:
+        """Take it off the page, and end it."""
+        self.leave(widget)
         widget.close()
 
     def tell(self, name: str, content: Any) -> None:

@@ -39,16 +39,14 @@ def widget() -> Iterator[DiffVis]:
 @pytest.fixture
 def shown(browser: Browser, widget: DiffVis) -> Iterator[tuple[LivePage, Locator]]:
     """The widget at step 5 with two words chosen, the second of which comes twice, and the drawer open."""
-    widget.step, widget.selected = STEP, [words().index("circle"), words().index("a")]
+    widget.step, widget.selected, widget.overlay = STEP, [words().index("circle"), words().index("a")], "attention"
     with open_live(browser) as live:
         view = live.show(widget)
         view.get_by_test_id("export").click()
         expect(view.get_by_test_id("export-png")).to_be_visible()
         expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuenow", str(STEP + 1))
         yield live, view
-        live._widgets.clear()
-        widget.unobserve_all()
-        del widget.send
+        live.leave(widget)
 
 
 def words() -> list[str]:
@@ -110,21 +108,81 @@ def test_the_python_follows_what_is_looked_at(
     assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
 
 
-def test_a_methods_map_is_in_the_figure_and_in_its_python(
+def mark(view: Locator) -> None:
+    """Contour lines, one scale for all, and a place of several cells."""
+    view.get_by_role("button", name="Contour lines").click()
+    view.get_by_role("button", name="Shared").click()
+    picture = view.get_by_role("application", name=re.compile("^Picture"))
+    picture.focus()
+    for key in ("Enter", "ArrowLeft", "Shift+ArrowDown", "Shift+ArrowRight"):
+        picture.press(key)
+
+
+def test_contours_scale_and_place_are_in_every_file(
+    shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, view = shown
+    mark(view)
+    path = saved(live.page, view, "png", tmp_path)
+    code = python(view)
+    found = re.search(r"contours=True, shared=True, region=\[([\d., ]+)\]\)", code)
+    assert found is not None, code
+    rows, columns = widget.trace.heat_map("circle", step=0).shape
+    region = [float(edge) for edge in found[1].split(", ")]
+    cells = [int(edge * count) for edge, count in zip(region, (columns, rows) * 2, strict=True)]
+    assert cells == [columns // 2 - 1, rows // 2, columns // 2, rows // 2 + 1]
+    assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
+    looked = {"words": ["circle", words().index("a")], "contours": True, "shared": True, "region": region}
+    assert code == dv.export.code(widget.trace, step=STEP, **looked).replace("'circle'", '"circle"').replace(
+        "'view.png'", '"view.png"'
+    )
+    for kind, make in (
+        ("filmstrip", dv.export.filmstrip),
+        ("webp", dv.export.webp),
+        ("gif", dv.export.gif),
+        ("mp4", dv.export.mp4),
+    ):
+        assert saved(live.page, view, kind, tmp_path).read_bytes() == make(widget.trace, **looked), kind
+
+
+def test_a_methods_map_is_in_every_file_and_in_the_python(
     browser: Browser, widget: DiffVis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = DiffVis(widget._session.pipe, prompt="a red circle", steps=3, seed=1)
-    other.trace.saliency.append(dv.explain.overlay(other.trace, 1, "df_cam"))
+    trace = other.trace
+    trace.saliency.append(dv.explain.overlay(trace, 1, "df_cam"))
     other.step, other.overlay = 1, "df_cam"
     with open_live(browser) as live:
         view = live.show(other)
         view.get_by_test_id("export").click()
         code = view.get_by_role("textbox", name="The Python for this view")
         view.get_by_test_id("methods").click()  # which asks for the run's maps
-        expect(code).to_have_value(re.compile(r'saliency = dv.explain.overlay\(trace, 1, "df_cam"\)\n.*=saliency\)'))
+        laid = re.compile(r'dv.explain.overlay\(trace, 1, "df_cam"\)\)\n.*step=1, saliency="df_cam"\)')
+        expect(code).to_have_value(laid)
+        export = view.locator(".dv-export")
+        expect(export).to_contain_text("steps without a DF-CAM map are plain")
         path = saved(live.page, view, "png", tmp_path)
-        assert path.read_bytes() == dv.export.png(other.trace, step=1, saliency=other.trace.saliency[0])
+        assert path.read_bytes() == dv.export.png(trace, step=1, saliency=trace.saliency[0])
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
+        mark(view)
+        path = saved(live.page, view, "png", tmp_path)
+        expect(code).to_have_value(re.compile("contours=True, shared=True, region="))
+        assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
+        view.get_by_test_id("slider").press("Home")  # a step without a map: the film is the same, the figure plain
+        expect(code).to_have_value(re.compile(r"step=0, contours=True"))
+        path = saved(live.page, view, "png", tmp_path)
+        assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
+        (region,) = re.findall(r"region=(\[.*\])", python(view))
+        place = [float(edge) for edge in region[1:-1].split(", ")]
+        moving = {"contours": True, "shared": True, "region": place}
+        strip, film = (saved(live.page, view, kind, tmp_path).read_bytes() for kind in ("filmstrip", "webp"))
+        assert strip == dv.export.filmstrip(trace, saliency="df_cam", **moving)
+        assert film == dv.export.webp(trace, saliency="df_cam", **moving)
+        view.get_by_test_id("chip-3").click()  # where words lie on the stage, they are in the film
+        expect(export).not_to_contain_text("steps without a DF-CAM map")
+        assert saved(live.page, view, "filmstrip", tmp_path).read_bytes() == dv.export.filmstrip(
+            trace, words=["circle"], **moving
+        )
         live.close(other)
 
 

@@ -5,28 +5,40 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from diffusers import DPMSolverMultistepScheduler
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from diffvis_widget import explain, open_trace
 from diffvis_widget.traces import Saliency
 from diffvis_widget.widget.widget import DiffVis
 from tests import pipelines
-from tests.browser.bare import Bare
-from tests.browser.bridge import open_bridged
+from tests.browser.live_page import open_live
 
 AXE = Path(__file__).parent.parent.parent / "js" / "node_modules" / "axe-core" / "axe.min.js"
 PROMPT, STEPS = "a red circle", 6
 PATIENT = 60_000
 
-Open = Callable[..., AbstractContextManager[Bare]]
+
+@dataclass
+class Shown:
+    """A page, and the widget on it."""
+
+    page: Page
+    widget: Locator
+
+    @property
+    def slider(self) -> Locator:
+        return self.widget.get_by_test_id("slider")
+
+
+Open = Callable[..., AbstractContextManager[Shown]]
 
 
 @pytest.fixture
@@ -45,18 +57,26 @@ def widget(pipe: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Open:
-    return partial(open_bridged, browser, monkeypatch=monkeypatch)
+def open_page(browser: Browser) -> Open:
+    @contextmanager
+    def open_page(widget: DiffVis, **options: Any) -> Iterator[Shown]:
+        with open_live(browser, **options) as live:
+            shown = Shown(live.page, live.show(widget))
+            expect(shown.slider).to_have_attribute("aria-valuemax", str(STEPS))
+            yield shown
+            live.leave(widget)
+
+    return open_page
 
 
-def open_methods(bare: Bare) -> None:
+def open_methods(bare: Shown) -> None:
     bare.widget.get_by_test_id("status").hover()
     bare.widget.get_by_test_id("methods").click()
     expect(bare.widget.locator(".dv-method")).to_have_count(3)
 
 
-def stage(bare: Bare) -> str:
-    bare.frames()
+def stage(bare: Shown) -> str:
+    bare.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return bare.widget.get_by_test_id("stage").locator("canvas").evaluate("(canvas) => canvas.toDataURL()")
 
 
@@ -155,14 +175,14 @@ def test_a_map_under_way_says_how_far_it_is_and_stops(widget: Any, pipe: Any, op
 def test_what_python_lays_on_the_stage_is_computed_and_shown(widget: Any, open_page: Open) -> None:
     with open_page(widget) as bare:
         bare.slider.press("Home")
-        bare.set(overlay="df_cam")
+        widget.overlay = "df_cam"
         tile = bare.widget.get_by_role("button", name="DF-CAM on the stage")
         expect(tile).to_have_attribute("aria-pressed", "true", timeout=PATIENT)
         expect(bare.widget.locator(".dv-bar-name")).to_have_text("DF-CAM")
         assert [(one.method, one.step) for one in widget.trace.saliency] == [("df_cam", 0)]
         bare.slider.press("End")  # a step that nobody asked for is not computed
         expect(bare.widget.get_by_role("button", name="Compute DF-CAM")).to_be_enabled()
-        bare.set(overlay="attention")
+        widget.overlay = "attention"
         bare.slider.press("Home")
         expect(tile).to_have_attribute("aria-pressed", "false")
         expect(bare.widget.locator(".dv-bar")).to_have_count(0)
@@ -238,7 +258,7 @@ def test_relevance_is_drawn_linked_and_compared(widget: Any, pipe: Any, open_pag
         expect(table.locator("td:last-child")).to_have_text([f"{one:.1f}" for one in late.scores[typed]])
 
 
-def axe(bare: Bare) -> None:
+def axe(bare: Shown) -> None:
     bare.page.add_script_tag(path=AXE)
     found = bare.page.evaluate(
         """async () => (await axe.run('.dv')).violations.map(

@@ -38,6 +38,10 @@ def enlarged(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))
 
 
+def a_map(step: int, value: float, method: str = "df_cam") -> Saliency:
+    return Saliency(method, step, np.linspace(0, value, 96, dtype=np.float32).reshape(8, 12))
+
+
 def test_a_figure_holds_the_picture(trace: Trace, tmp_path: Path) -> None:
     data = dv.export.png(trace, tmp_path / "view.png", step=1, size=480)
     assert (tmp_path / "view.png").read_bytes() == data
@@ -226,10 +230,18 @@ def test_the_table_has_the_scores(trace: Trace, tmp_path: Path) -> None:
         ({"opacity": 2}, ValueError, "opacity must be between 0 and 1"),
         ({"size": 9}, ValueError, "size must be between 32 and 4096"),
         ({"view": "change"}, ValueError, "needs a step"),
+        ({"region": (0.5, 0, 0.2, 1)}, ValueError, "region must be"),
+        ({"region": (0, 0, float("nan"), 1)}, ValueError, "region must be"),
+        ({"saliency": "df_cam", "words": "red"}, ValueError, "two overlays"),
+        ({"saliency": "df_cam", "step": 1}, ValueError, "no map of df_cam at step 1$"),
+        ({"saliency": "df_rise", "step": 1}, ValueError, "no map of df_rise at step 1; it has df_rise at 2"),
+        ({"saliency": "df_rise"}, ValueError, "the finished picture: give a step"),
         ({"path": "nowhere/view.png"}, FileNotFoundError, "does not exist"),
     ],
 )
 def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error: type[Exception], words: str) -> None:
+    if arguments.get("saliency") == "df_rise":
+        trace.saliency = [a_map(2, 1, "df_rise")]
     with pytest.raises(error, match=words):
         dv.export.png(trace, **arguments)
 
@@ -241,12 +253,15 @@ def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error:
         {"words": ["circle", 4], "opacity": 0.4},
         {"step": 2, "words": ["red"], "layer": "mid.attn2"},
         {"step": 0, "view": "guidance", "size": 300},
+        {"step": 1, "words": "circle", "contours": True, "shared": True, "region": (0.1, 0.2, 0.5, 0.75)},
+        {"step": 2, "saliency": "df_cam", "contours": True},
     ],
 )
 def test_the_code_for_a_file_makes_the_same_picture(
     trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked: dict[str, Any]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    trace.saliency = [a_map(2, 1)]
     trace.save("run's.safetensors")
     exec(compile(dv.export.code(trace, file="run's.safetensors", **looked), "copied", "exec"), {})
     assert (tmp_path / "view.png").read_bytes() == dv.export.png(trace, **looked)
@@ -258,11 +273,21 @@ def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: 
         dv.load(), 'a "red" circle', seed=3, num_inference_steps=4, guidance_scale=5.0, negative_prompt="blue",
         schedule="early", schedule_strength=30,
     )  # fmt: skip
-    looked: dict[str, Any] = {"step": 2, "words": ["circle"]}
-    code = dv.export.code(run, **looked)
-    assert "file" not in code
-    exec(compile(code, "copied", "exec"), {})
-    assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **looked)
+    looked: dict[str, Any] = {
+        "step": 2,
+        "words": ["circle"],
+        "contours": True,
+        "shared": True,
+        "region": [0, 0, 1, 0.5],
+    }
+    run.saliency.append(dv.explain.overlay(run, 1, "df_cam"))
+    for given in (looked, {"step": 1, "saliency": "df_cam", "contours": True}):
+        code = dv.export.code(run, **given)
+        assert "file" not in code
+        exec(compile(code, "copied", "exec"), {})
+        assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **given)
+    with pytest.raises(ValueError, match="by its name, as in saliency='df_cam'"):
+        dv.export.code(run, step=1, saliency=run.saliency[0])
 
 
 def test_the_code_for_a_changed_run_makes_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,13 @@ def test_a_figure_is_that_of_python() -> None:
     assert laid == dv.export.png(trace, step=1, saliency=trace.saliency[0], opacity=0.5)
     with pytest.raises(ValueError, match="no map of df_rise at step 1"):
         made(trace, "png", tells, words=[], saliency="df_rise")
+    given = {"lines": True, "scale": "shared", "place": [0.1, 0.2, 0.5, 0.75]}
+    shown: dict[str, Any] = {"contours": True, "shared": True, "region": (0.1, 0.2, 0.5, 0.75)}
+    assert made(trace, "png", tells, **given) == dv.export.png(trace, **looked, **shown)
+    for kind, make in (("filmstrip", dv.export.filmstrip), ("webp", dv.export.webp)):
+        assert made(trace, kind, tells, **given) == make(trace, words=["circle", 4], opacity=0.5, **shown)
+        moved = made(trace, kind, tells, words=[], saliency="df_cam", **given)
+        assert moved == make(trace, saliency="df_cam", opacity=0.5, **shown)
     strip = made(trace, "filmstrip", tells, words=["circle"], **part)
     assert strip == dv.export.filmstrip(trace, words="circle", opacity=0.5, **part)
 
@@ -100,6 +107,7 @@ def test_a_figure_is_that_of_python() -> None:
         ({"step": 99}, "out of range"),
         ({"words": ["dog"]}, "'dog' is not in the prompt"),
         ({"words": [{}]}, "word must be"),
+        ({"place": [1, 2]}, "region must be"),
         ({"opacity": 3}, "opacity must be between 0 and 1"),
     ],
 )

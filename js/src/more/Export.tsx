@@ -11,10 +11,13 @@ import {
   useSignal,
 } from "../shared";
 import { bytesOf, csvOf, Exports, fileOf, pythonOf, save, seen, stageOf } from "./exports";
+import { labelOf, saliencyOf } from "./saliency";
 import { Working } from "./works";
 
 /** What the page makes by itself. */
 const OWN = ["stage", "csv"];
+/** What shows all steps. */
+const FILMS = ["filmstrip", "webp", "gif", "mp4"];
 
 type Entry = readonly [kind: string, label: string, title: string];
 const GROUPS: readonly (readonly [name: string, ...entries: Entry[]])[] = [
@@ -66,7 +69,7 @@ export function Export({ context }: { readonly context: Context }) {
     kind === "stage" || (kind === "csv" ? run.scores.value !== null : found?.kinds.includes(kind));
   const make = async (kind: string) => {
     said.value = "";
-    const what = seen(session);
+    const what = seen(session, FILMS.includes(kind));
     if (!what) return;
     if (!OWN.includes(kind)) {
       working.begin({ kind: "export", what: kind, ...what });
@@ -78,6 +81,8 @@ export function Export({ context }: { readonly context: Context }) {
   };
   const standing = working.standing.value;
   const python = pythonOf(session, found);
+  const method = FILMS.some(there) ? String(seen(session, true)?.saliency ?? "") : "";
+  const partly = method !== "" && new Set(saliencyOf(session).having(method)).size < run.length;
   return (
     <section class="dv-export" aria-label="Export" ref={root}>
       {GROUPS.map(([group, ...entries]) => {
@@ -122,9 +127,12 @@ export function Export({ context }: { readonly context: Context }) {
         ) : said.value ? (
           `Saved: ${said.value}`
         ) : (
-          "The present step, words, view and opacity are what goes into the file."
+          "What lies on the stage goes into the file: maps, contours, scale, marked place."
         )}
       </p>
+      {partly ? (
+        <p class="dv-soft">{`In filmstrip and animations, steps without a ${labelOf(method)} map are plain.`}</p>
+      ) : null}
       {python === null ? null : <Python text={python} file={found?.file ?? null} />}
     </section>
   );

@@ -6,11 +6,14 @@ import {
   type Context,
   fullNameOf,
   type Note,
+  type Region,
   type Run,
   useLayoutEffect,
   useRef,
   useSignal,
 } from "../shared";
+
+const HAIR = 1e-6;
 
 interface Draft {
   /** Which note it takes the place of; the number of notes for one more. */
@@ -56,7 +59,7 @@ export function Notes({ context }: { readonly context: Context }) {
   };
   const seen = (text: string): Note => {
     const region = look.region.value;
-    const place = region && [region.u0, region.v0, region.u1, region.v1];
+    const place = region && placeOf(region);
     return { text, step: look.step.value, words: look.pinned.value, place };
   };
   const editor = () =>
@@ -198,6 +201,12 @@ function Editor({ run, draft, change, save, drop }: EditorProps) {
 }
 
 /** What a note is about, in words. */
+/** A place as notes have it, which is never empty: a click marks a point, and a point gets a hair's breadth. */
+function placeOf({ u0, v0, u1, v1 }: Region): number[] {
+  const [left, top] = [Math.min(u0, 1 - HAIR), Math.min(v0, 1 - HAIR)];
+  return [left, top, Math.max(u1, left + HAIR), Math.max(v1, top + HAIR)];
+}
+
 function whereOf({ step, words, place }: Note, { info }: Run): string {
   const names = words.flatMap((index) => (info.words[index] ? [fullNameOf(info.words[index])] : []));
   const parts = [step === null ? "The whole run" : `Step ${step + 1}`];

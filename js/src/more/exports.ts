@@ -1,6 +1,18 @@
 // What of the run that is looked at can be had as a file: what the kernel makes, and what the page makes by itself.
 
-import { listOf, type Message, maybe, object, place, type Run, type Session, signal, text } from "../shared";
+import {
+  cells,
+  listOf,
+  type Message,
+  maybe,
+  object,
+  place,
+  type Region,
+  type Run,
+  type Session,
+  signal,
+  text,
+} from "../shared";
 import { Layers } from "./layers";
 import { Saliency } from "./saliency";
 import type { Task } from "./works";
@@ -42,24 +54,44 @@ export class Exports {
   }
 }
 
-/** What is looked at, as the kernel and the Python are told it. */
-export function seen({ look, store }: Session): Omit<Task, "kind"> | null {
+/** What lies on the stage, as the kernel and the Python are told it: of this step, or of a film of all steps.
+ *
+ *  Left out, as they are no part of the picture that stays: the word and the place under the pointer, which are gone
+ *  when a button is pressed; the meters' scale and which chips are shown; the run to compare with, whose views are the
+ *  drawer Compare's. The run's own settings (prompt, seed, weights, ...) are in the run and in the Python that makes it;
+ *  the page, the trace and the scores hold everything and are looked at anew. */
+export function seen({ look, store }: Session, film = false): Omit<Task, "kind"> | null {
   const run = store.shown.value;
   const step = run?.nearest(look.step.value);
   if (!run || !step) return null;
   const lens = look.lens.value;
-  const part = lens instanceof Layers ? lens.part(run, look.pinned.value) : null;
-  const saliency = lens instanceof Saliency && lens.words ? lens.overlay : null;
+  const pinned = look.pinned.value;
+  const part = lens instanceof Layers ? lens.part(run, pinned) : null;
+  const laid =
+    lens instanceof Saliency && (lens.words || (film && pinned.length === 0 && lens.having(lens.overlay).length > 0));
+  const region = look.region.value;
   return {
     run: run.info.run,
     step: step.index,
-    words: saliency === null ? look.pinned.value.map((word) => nameOf(run, word)) : [],
-    saliency,
+    words: laid ? [] : pinned.map((word) => nameOf(run, word)),
+    saliency: laid ? lens.overlay : null,
     view: look.stage.value,
     opacity: look.opacity.value,
     layer: part?.layer ?? null,
     head: part?.head ?? null,
+    lines: look.contours.value,
+    scale: look.shared.value ? "shared" : "own",
+    place: region && placeOf(run, region),
   };
+}
+
+/** The middles of the first and the last cell that a region touches: few digits, and the same cells. */
+function placeOf({ info }: Run, { u0, v0, u1, v1 }: Region): number[] {
+  const [rows, columns] = info.grid;
+  const [left, right] = cells(u0, u1, columns);
+  const [top, bottom] = cells(v0, v1, rows);
+  const middle = (cell: number, count: number) => Number(((cell + 0.5) / count).toFixed(4));
+  return [middle(left, columns), middle(top, rows), middle(right, columns), middle(bottom, rows)];
 }
 
 /** A word by its text, where that means no other one, else by its index. */
@@ -75,7 +107,7 @@ export function pythonOf(session: Session, found: Exportable | null): string | n
   const run = session.store.shown.value;
   const what = seen(session);
   if (!run || !what || found?.run !== run.info.run || found.python === null) return null;
-  const { step, words, view, layer, head, opacity, saliency } = what;
+  const { step, words, view, layer, head, saliency, opacity, lines, scale, place: region } = what;
   const size = Math.min(Math.max(SIZE, ...run.info.image), LARGEST);
   const given: [name: string, value: unknown, plain: unknown][] = [
     ["step", step, undefined],
@@ -83,22 +115,25 @@ export function pythonOf(session: Session, found: Exportable | null): string | n
     ["view", view, "prediction"],
     ["layer", layer, null],
     ["head", head, null],
+    ["saliency", saliency, null],
     ["opacity", opacity, OPACITY],
+    ["contours", lines, false],
+    ["shared", scale === "shared", false],
+    ["region", region, null],
     ["size", size, SIZE],
   ];
-  // A text of JSON is one of Python too.
   const told = given.flatMap(([name, value, plain]) => (value === plain ? [] : [`${name}=${literal(value)}`]));
-  let python = found.python;
-  if (saliency !== null) {
-    const [method, at] = [literal(saliency), literal(step)];
-    const kept = `next(one for one in trace.saliency if (one.method, one.step) == (${method}, ${at}))`;
-    python += `saliency = ${found.file ? kept : `dv.explain.overlay(trace, ${at}, ${method})`}\n`;
-    told.push("saliency=saliency");
-  }
-  return `${python}dv.export.png(${["trace", literal("view.png"), ...told].join(", ")})\n`;
+  // A file of the run has the map; a run that is made again gets it anew.
+  const laid =
+    saliency === null || found.file
+      ? ""
+      : `trace.saliency.append(dv.explain.overlay(trace, ${literal(step)}, ${literal(saliency)}))\n`;
+  return `${found.python}${laid}dv.export.png(${["trace", literal("view.png"), ...told].join(", ")})\n`;
 }
 
+/** Text, numbers and lists of JSON are those of Python too. */
 function literal(value: unknown): string {
+  if (value === true) return "True";
   return Array.isArray(value) ? `[${value.map(literal).join(", ")}]` : JSON.stringify(value);
 }
 

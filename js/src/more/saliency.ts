@@ -171,6 +171,12 @@ export class Saliency implements Lens {
     return here ? this.maps.value.find((one) => one.method === method && one.step === step) : undefined;
   }
 
+  /** The steps of the shown run that have a map of this method. */
+  having(method: string): readonly number[] {
+    const here = this.#listed.value === this.session.store.shown.value?.info.run;
+    return here ? this.maps.value.flatMap((one) => (one.method === method ? [one.step] : [])) : [];
+  }
+
   // -- as what lies on the stage --
 
   get #laying(): StepMap | undefined {
