@@ -1,4 +1,4 @@
-"""What was found out about a run after it: notes, concept scores, saliency maps, in its file and out of it."""
+"""What was found out about a run after it: notes, scores, saliency maps, relevance, in its file and out of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, open_trace
+from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, WordRelevance, open_trace
 from tests.traces.build import make_trace
 
 
@@ -26,6 +26,12 @@ def with_additions(**options: Any) -> Trace:
     )
     trace.saliency.append(Saliency("df_rise", 2, floats(8, 12), floats(8, 12), 500))
     trace.saliency.append(Saliency("df_cam", 0, floats(8, 12), layers={"mid": floats(2, 3), "up": floats(8, 12)}))
+    words = len(trace.words)
+    maps = floats(steps, words, 4, 6)
+    trace.relevance.append(WordRelevance("uniform", trace.timesteps, maps.sum(axis=(2, 3)), maps))
+    raw = floats(2, words)
+    raw[:, 0] = np.nan  # as of a word that was cut off
+    trace.relevance.append(WordRelevance("late", np.array([99, 1], "f4"), raw))
     trace.note("Look: the circle appears before its colour", step=1, words=["circle", 1], region=(0, 0.25, 0.5, 1))
     trace.note("The whole run \ud800")
     return trace
@@ -47,6 +53,13 @@ def check_additions(back: Trace, trace: Trace) -> None:
             np.testing.assert_array_equal(one.layers[name], other.layers[name])
     np.testing.assert_array_equal(back.saliency[0].stderr, trace.saliency[0].stderr)
     assert back.saliency[1].stderr is None
+    assert [one.schedule for one in back.relevance] == ["uniform", "late"]
+    for one, other in zip(back.relevance, trace.relevance, strict=True):
+        np.testing.assert_array_equal(one.timesteps, other.timesteps)
+        np.testing.assert_array_equal(one.raw, other.raw)
+        np.testing.assert_array_equal(one.scaled(back.words), other.scaled(trace.words))
+    np.testing.assert_array_equal(back.relevance[0].maps, trace.relevance[0].maps)
+    assert back.relevance[1].maps is None
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -102,3 +115,55 @@ def test_additions_of_another_run_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is about step 7"):
         trace.save(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def other(kind: str, one: WordRelevance) -> WordRelevance:
+    assert one.maps is not None
+    match kind:
+        case "words":
+            return replace(one, raw=one.raw[:, 1:])
+        case "steps":
+            return replace(one, raw=one.raw[1:])
+        case "rank":
+            return replace(one, raw=one.raw[..., None])
+        case "empty":
+            return replace(one, raw=one.raw[:0], timesteps=one.timesteps[:0], maps=None)
+        case "maps":
+            return replace(one, maps=one.maps[:, 1:])
+        case "run":
+            return replace(one, timesteps=one.timesteps - 1)
+        case _:
+            return replace(one, timesteps=one.timesteps * np.float32(np.inf))
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("words", r"relevance under 'uniform': raw is \(3, \d\) and timesteps \(3,\); with the \d words"),
+        ("steps", r"raw is \(2, \d\) and timesteps \(3,\)"),
+        ("rank", r"raw is \(3, \d, 1\)"),
+        ("empty", r"raw is \(0, \d\)"),
+        ("maps", r"maps is \(3, \d, 4, 6\) and must be \(3, \d\) and a height and a width"),
+        ("run", r"is of another run: .* whose 3 steps have other timesteps"),
+        ("infinite", "timesteps must be finite"),
+    ],
+)
+def test_relevance_of_another_run_is_not_written(tmp_path: Path, compact: bool, kind: str, said: str) -> None:
+    trace = with_additions()
+    trace.relevance[0] = other(kind, trace.relevance[0])
+    with pytest.raises(ValueError, match=said):
+        trace.save(tmp_path / "run", compact=compact)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_curves_are_scaled_over_the_typed_words_of_each_step() -> None:
+    trace = with_additions()
+    (one, _), words = trace.relevance, trace.words
+    typed = [index for index, word in enumerate(words) if word.kind == "word" and word.tokens]
+    scaled = one.scaled(words)
+    assert 1 < len(typed) < len(words)
+    assert np.isnan(np.delete(scaled, typed, axis=1)).all()
+    for row, raw in zip(scaled[:, typed], one.raw[:, typed], strict=True):
+        np.testing.assert_allclose(row, (raw - raw.min()) / (raw.max() - raw.min()), rtol=1e-6)
+    assert np.isnan(one.scaled([replace(word, kind="special") for word in words])).all()
