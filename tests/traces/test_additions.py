@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, WordRelevance, open_trace
+from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, TraceFileError, WordRelevance, open_trace
+from diffvis_widget.traces.file import KEY
+from diffvis_widget.widget import protocol
 from tests.traces.build import make_trace
+from tests.traces.test_file import parts
 
 
 def with_additions(**options: Any) -> Trace:
@@ -167,3 +172,43 @@ def test_curves_are_scaled_over_the_typed_words_of_each_step() -> None:
     for row, raw in zip(scaled[:, typed], one.raw[:, typed], strict=True):
         np.testing.assert_allclose(row, (raw - raw.min()) / (raw.max() - raw.min()), rtol=1e-6)
     assert np.isnan(one.scaled([replace(word, kind="special") for word in words])).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"relevance.0": np.ones((3, 8), "f4")}, r"'relevance.0' is float32 \(3, 8\), which contradicts its header"),
+        ({"relevance.0": np.ones((3, 4), "f2")}, "'relevance.0' is float16"),
+        ({"relevance.0": None}, "'relevance.0' is missing"),
+        ({"relevance.0.timesteps": np.ones(2, "f4")}, r"'relevance.0.timesteps' is float32 \(2,\)"),
+        ({"relevance.0.timesteps": np.ones(3, "f4")}, "is of another run"),
+        ({"relevance.1.timesteps": np.full(2, np.nan, "f4")}, "timesteps must be finite"),
+        ({"relevance.0.maps": np.ones((3, 2, 4, 6), "f4")}, "'relevance.0.maps' is float32"),
+        ({"relevance.0.maps": np.ones((3, 4, 6), "f4")}, "'relevance.0.maps' is float32"),
+        ({"relevance.2": np.ones((3, 4), "f4")}, "parts that no trace has: relevance.2"),
+    ],
+)
+def test_hostile_relevance_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    header, tensors = parts(with_additions().save(tmp_path / "run"))
+    tensors = {name: part for name, part in (tensors | change).items() if part is not None}
+    save_file(tensors, tmp_path / "bad", metadata={KEY: json.dumps(header)})
+    with pytest.raises(TraceFileError, match=said):
+        open_trace(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("relevance", [3, [3], [{}], [{"schedule": 3}], [{"schedule": "late"}] * 3])
+def test_a_header_that_says_other_things_of_relevance_is_refused(tmp_path: Path, relevance: Any) -> None:
+    header, tensors = parts(with_additions().save(tmp_path / "run"))
+    save_file(tensors, tmp_path / "bad", metadata={KEY: json.dumps(header | {"relevance": relevance})})
+    with pytest.raises(TraceFileError, match=r"relevance|schedule"):
+        open_trace(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("lying", [3, [], [True, True], [False, False], [True, False, False]])
+def test_a_compact_file_that_miscounts_its_relevance_is_refused(tmp_path: Path, lying: Any) -> None:
+    own, *page = protocol.unpack(with_additions().save(tmp_path / "run", compact=True).read_bytes())
+    assert own.content["lying"] == [True, False]
+    bad = protocol.Message({**own.content, "lying": lying}, own.buffers)
+    (tmp_path / "bad").write_bytes(protocol.pack([bad, *page]))
+    with pytest.raises(TraceFileError, match=r"relevance|parts"):
+        open_trace(tmp_path / "bad")
