@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Trace,
         TraceFileError,
         Word,
+        WordRelevance,
         open_trace,
     )
     from diffvis_widget.widget import export
@@ -54,6 +55,7 @@ _HOMES = {
     "TraceFileError": "traces",
     "Tracer": "tracer",
     "Word": "traces",
+    "WordRelevance": "traces",
     "Comparison": "comparison",
     "compare": "comparison",
     "concept_scores": "concepts",
@@ -85,6 +87,7 @@ __all__ = [
     "TraceFileError",
     "Tracer",
     "Word",
+    "WordRelevance",
     "compare",
     "concept_scores",
     "concepts",

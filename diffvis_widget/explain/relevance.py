@@ -14,12 +14,13 @@ import numpy as np
 
 from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock, families
 from diffvis_widget.tracer import trace as run
-from diffvis_widget.traces import Trace, Word
+from diffvis_widget.traces import Trace, Word, WordRelevance
+from diffvis_widget.traces.relevance import scaled
 
 from .arguments import count
 from .carry import Sites, carried
 from .progress import Progress, tracking
-from .saliency import Floats, scale
+from .saliency import Floats
 from .text import TextSide
 
 
@@ -42,6 +43,15 @@ class Relevance:
     def scores(self) -> Floats:
         """float32 (W,): the sum of each word's scaled curve, the paper's score of a word under a sampling scheme."""
         return self.scaled.sum(axis=0)
+
+    @property
+    def kept(self) -> WordRelevance:
+        """As a trace keeps it, in its file and its page too: ``trace.relevance.append(found.kept)``.
+
+        That of another schedule goes with the run that it is compared with, the same prompt and seed.
+        """
+        schedule = str(self.trace.meta.get("schedule", "uniform"))
+        return WordRelevance(schedule, self.trace.timesteps, self.raw, self.maps)
 
 
 def relevance(
@@ -70,6 +80,7 @@ def relevance(
     Joint attention: the rule of self-attention on one R over [text, image], from I: R += cam R; attention of the image
     alone adds to the image's rows. R_iq are the rows of the image and columns of the text. Positions that are neither
     (registers, a picture to look at) are left out.
+    The run made here keeps what was found: `Relevance.trace` has it as its `relevance`.
 
     pipe: of a family that `dv.Tracer` finds words for. prompt: one text. seed, num_inference_steps, schedule,
     schedule_strength and all else: as for dv.trace. grid: image positions are those of the finest attention grid, but
@@ -92,13 +103,17 @@ def relevance(
         schedule_strength=schedule_strength,
         **pipe_kwargs,
     )
-    return relevance_of(pipe, trace, grid=grid, progress=progress, **pipe_kwargs)
+    found = relevance_of(pipe, trace, grid=grid, progress=progress, **pipe_kwargs)
+    trace.relevance.append(found.kept)
+    return found
 
 
 def relevance_of(
     pipe: Any, trace: Trace, *, grid: int = 32, progress: Progress = True, **pipe_kwargs: Any
 ) -> Relevance:
     """`relevance` of a run that is there already: one gradient per step, nothing is generated again.
+
+    The trace is left as it is; see `Relevance.kept`.
 
     pipe: the pipeline of the run. trace: made in this process, with a prompt that the pipeline encoded itself.
     pipe_kwargs: what the run was called with, as far as it concerns its text (clip_skip, say). All else as there.
@@ -123,11 +138,7 @@ def relevance_of(
             tell(1)
     maps = np.stack(rows)
     raw = maps.sum(axis=(2, 3))
-    typed = [index for index, word in enumerate(trace.words) if word.kind == "word" and word.tokens]
-    scaled = np.full_like(raw, np.nan)
-    for index in range(len(raw)):
-        scaled[index, typed] = scale(raw[index, typed])
-    return Relevance(raw, scaled, maps, trace)
+    return Relevance(raw, scaled(raw, trace.words), maps, trace)
 
 
 def _known(pipe: Any) -> families.Family:

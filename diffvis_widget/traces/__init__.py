@@ -4,6 +4,7 @@ from .container import TraceFileError
 from .file import open_trace, save
 from .model import Layer, Record, Step, Trace, Word
 from .notes import Note
+from .relevance import WordRelevance
 from .saliency import Saliency
 from .scores import ConceptScores
 
@@ -17,6 +18,7 @@ __all__ = [
     "Trace",
     "TraceFileError",
     "Word",
+    "WordRelevance",
     "open_trace",
     "save",
 ]

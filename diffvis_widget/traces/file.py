@@ -22,10 +22,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from .additions import check_additions
 from .container import TraceFileError, read_container, strict_json
 from .header import FORMAT, Header, read_header, write_header
-from .lookup import pick_words
 from .pictures import MAX_PIXELS, MAX_TOTAL, Pictures, encode_all
+from .relevance import WordRelevance
 from .saliency import Saliency
 from .scores import ConceptScores
 
@@ -98,29 +99,6 @@ def _write_bytes(name: str, data: bytes) -> None:
         file.write(data)
 
 
-def check_additions(trace: Trace) -> None:
-    """Raise ValueError, or KeyError for a word, unless notes, scores and saliency belong to the trace's steps."""
-    steps = len(trace.records)
-    for note in trace.notes:
-        if note.step is not None and note.step >= steps:
-            raise ValueError(f"notes: {note.text[:40]!r} is about step {note.step}, and the steps are 0 to {steps - 1}")
-        pick_words(trace.words, list(note.words)) if note.words else None
-    for one in trace.saliency:
-        if one.step >= steps or one.map.ndim != 2:
-            raise ValueError(
-                f"saliency: a map of {one.method} is of step {one.step} and shape {one.map.shape}; it must be (h, w) "
-                f"of a step from 0 to {steps - 1}"
-            )
-    scores = trace.scores
-    if scores is None:
-        return
-    count = len(scores.concepts)
-    expected = {"cosine": (steps, count), "share": (steps, count), "null": (steps, 2), "emergence": (count,)}
-    for name, shape in expected.items():
-        if (found := getattr(scores, name).shape) != shape or not count:
-            raise ValueError(f"scores: {name} is {found}, and this trace of {steps} steps needs {shape}")
-
-
 def _compact() -> _Form:
     return cast(_Form, importlib.import_module(_COMPACT))
 
@@ -180,6 +158,11 @@ def _tensors(trace: Trace, pictures: Mapping[str, Pictures]) -> dict[str, NDArra
             tensors[f"saliency.{index}.stderr"] = _floats(one.stderr)
         for number, layer in enumerate(one.layers.values()):
             tensors[f"saliency.{index}.{number}"] = _floats(layer)
+    for index, one in enumerate(trace.relevance):
+        tensors[f"relevance.{index}"] = _floats(one.raw)
+        tensors[f"relevance.{index}.timesteps"] = _floats(one.timesteps)
+        if one.maps is not None:
+            tensors[f"relevance.{index}.maps"] = _floats(one.maps)
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
@@ -285,6 +268,14 @@ def _check(header: Header, found: dict[str, tuple[str, tuple[int, ...]]]) -> Non
             if name in parts or name in found:
                 shape(name, ("float32",), None, None)
                 known.add(name)
+    for index in range(len(header.relevance)):
+        part = f"relevance.{index}"
+        length, _ = shape(part, ("float32",), None, words)
+        shape(f"{part}.timesteps", ("float32",), length)
+        known |= {part, f"{part}.timesteps"}
+        if f"{part}.maps" in found:
+            shape(f"{part}.maps", ("float32",), length, words, None, None)
+            known.add(f"{part}.maps")
     if extra := found.keys() - known:
         raise TraceFileError(f"it holds parts that no trace has: {', '.join(sorted(extra)[:5])}")
 
@@ -326,6 +317,7 @@ def _assemble(header: Header, tensors: dict[str, NDArray[Any]]) -> Trace:
         notes=header.notes,
         scores=_scores(header, tensors),
         saliency=[_saliency(header, index, tensors) for index in range(len(header.saliency))],
+        relevance=[_relevance(header, index, tensors) for index in range(len(header.relevance))],
     )
 
 
@@ -360,6 +352,12 @@ def _saliency(header: Header, index: int, tensors: Mapping[str, NDArray[Any]]) -
         one.masks_used,
         {name: tensors[f"saliency.{index}.{number}"] for number, name in enumerate(one.layers)},
     )
+
+
+def _relevance(header: Header, index: int, tensors: Mapping[str, NDArray[Any]]) -> WordRelevance:
+    part = f"relevance.{index}"
+    timesteps, maps = tensors[f"{part}.timesteps"], tensors.get(f"{part}.maps")
+    return WordRelevance(header.relevance[index].schedule, timesteps, tensors[part], maps)
 
 
 __all__ = ["FORMAT", "TraceFileError", "open_trace", "save"]

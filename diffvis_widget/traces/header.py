@@ -51,6 +51,13 @@ class SaliencyHeader:
 
 
 @dataclass(frozen=True)
+class RelevanceHeader:
+    """Under which schedule the words were how relevant; the numbers are parts of the file."""
+
+    schedule: str
+
+
+@dataclass(frozen=True)
 class Header:
     """What the JSON of a trace file says."""
 
@@ -68,6 +75,7 @@ class Header:
     pictures: PicturesHeader | None
     scores: ScoresHeader | None
     saliency: list[SaliencyHeader]
+    relevance: list[RelevanceHeader]
 
 
 def write_header(trace: Trace, pictures: Mapping[str, Pictures]) -> str:
@@ -106,6 +114,7 @@ def write_header(trace: Trace, pictures: Mapping[str, Pictures]) -> str:
             {"method": one.method, "step": one.step, "masks_used": one.masks_used, "layers": list(one.layers)}
             for one in trace.saliency
         ],
+        "relevance": [{"schedule": one.schedule} for one in trace.relevance],
         "meta": trace.meta,
     }
     if pictures:
@@ -164,6 +173,7 @@ def read_header(document: Any) -> Header:
         pictures=_optional(fields.get("pictures"), _pictures),
         scores=_optional(fields.get("scores"), _scores),
         saliency=_items("saliency", fields.get("saliency", []), _saliency, least=0),
+        relevance=_items("relevance", fields.get("relevance", []), _relevance, least=0),
     )
     for index, one in enumerate(_items("steps", fields.get("steps"), lambda item: _mapping("steps", item))):
         second = one.get("second_order")
@@ -215,6 +225,10 @@ def _saliency(item: Any) -> SaliencyHeader:
         _integer("masks_used", fields.get("masks_used"), 0, 2**31),
         _items("layers", fields.get("layers"), lambda value: _text("layers", value), least=0),
     )
+
+
+def _relevance(item: Any) -> RelevanceHeader:
+    return RelevanceHeader(_text("schedule", _mapping("relevance", item).get("schedule")))
 
 
 def _word(item: Any) -> Word:

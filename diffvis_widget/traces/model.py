@@ -19,6 +19,7 @@ from .lookup import pick_words
 from .maps import Kind, StepMaps, WordMaps
 from .notes import Note, Region
 from .pictures import Pictures
+from .relevance import WordRelevance
 from .resize import Floats, Size
 from .saliency import Saliency
 from .scores import ConceptScores
@@ -109,7 +110,8 @@ class Trace:
     meta (seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values).
 
     What was found out about the run afterwards goes into its file and its page too: scores (what `dv.concept_scores`
-    gave, or None), saliency (a list of what the methods of `dv.explain` gave) and notes (a list of Note).
+    gave, or None), saliency (a list of what the methods of `dv.explain` gave), relevance (a list of WordRelevance, the
+    newest of each schedule last) and notes (a list of Note).
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Trace:
         notes: Sequence[Note] = (),
         scores: ConceptScores | None = None,
         saliency: Sequence[Saliency] = (),
+        relevance: Sequence[WordRelevance] = (),
     ) -> None:
         self.prompt = prompt
         self.negative_prompt = negative_prompt
@@ -146,6 +149,7 @@ class Trace:
         self.notes = list(notes)
         self.scores = scores
         self.saliency = list(saliency)
+        self.relevance = list(relevance)
 
     def __repr__(self) -> str:
         return f"Trace({self.prompt!r}, {len(self._records)} steps, {len(self.words)} words, {len(self.layers)} layers)"
@@ -404,9 +408,10 @@ class Trace:
         frames: also keep the decoded pictures of every step, so that the file can be viewed without the model: the
         predictions lossless, the noisy latents at WebP quality 90 where they are larger than 128 pixels.
         compact: a file for looking at, under 3 MB: the pictures as the widget shows them, one map for each word and
-        step in 256 levels, no latents, no layers; the final picture, scores, saliency and notes are whole.
+        step in 256 levels, no latents, no layers; the final picture, scores, saliency, curves of relevance and notes
+        are whole. Maps of relevance are in it where the pictures need not be made smaller for them.
         Raises OSError where the file cannot be written (no such folder, disk full); nothing is left half-written.
-        ValueError or KeyError where notes, scores or saliency are not of this trace.
+        ValueError or KeyError where notes, scores, saliency or relevance are not of this trace.
         """
         from .file import save
 

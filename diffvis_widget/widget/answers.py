@@ -12,7 +12,7 @@ from diffvis_widget.widget import annotate, deciding, exporting, front_end, pict
 from diffvis_widget.widget.encode import layers_message
 from diffvis_widget.widget.history import RUNS
 from diffvis_widget.widget.protocol import Message
-from diffvis_widget.widget.relevance import relevance
+from diffvis_widget.widget.relevance import relevance, relevance_message
 from diffvis_widget.widget.saliency import estimates, saliency, saliency_message
 from diffvis_widget.widget.works import Perform, Task, work_message
 
@@ -45,6 +45,8 @@ def answer(session: Session, asked: Any) -> Message | None:
             return layers_message(run, request, session.trace_of(run), step, word)
         case {"type": "saliency", "id": int(request), "run": str(run)}:
             return saliency_message(request, run, session.trace_of(run))
+        case {"type": "relevance", "id": int(request), "run": str(run)}:
+            return relevance_message(request, run, session.trace_of(run))
         case {"type": "runs", "id": int(request)}:
             return runs_message(request, session.history.runs)
         case {"type": "packed", "id": int(request), "run": str(run)}:

@@ -1,7 +1,8 @@
 """The compact form of a trace file: what the page shows of a run, packed as for the page, and the trace's own header.
 
-The first message is for this module alone: the header of a whole trace file, and scores and saliency as float32. The
-others are those of the page. Latents and maps of single layers are left out.
+The first message is for this module alone: the header of a whole trace file, and scores, saliency and relevance as
+float32. The others are those of the page. Latents and maps of single layers are left out; maps of relevance are in it
+where all that the page shows finds room beside them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.traces import ConceptScores, Record, Saliency, Trace, TraceFileError
+from diffvis_widget.traces import ConceptScores, Record, Saliency, Trace, TraceFileError, WordRelevance
+from diffvis_widget.traces.additions import check_additions
 from diffvis_widget.traces.container import MAX_HEADER, strict_json
-from diffvis_widget.traces.file import check_additions
 from diffvis_widget.traces.header import Header, read_header, write_header
 from diffvis_widget.traces.pictures import MAX_TOTAL, Pictures, decode, decode_png, stated_size
 from diffvis_widget.widget import protocol
@@ -35,13 +36,16 @@ Floats = NDArray[np.float32]
 
 def write(trace: Trace) -> bytes:
     """The trace as a compact file. Raises ValueError if no form of it is smaller than LIMIT bytes."""
-    own = _own(trace)
+    whole = messages_of(trace)
+    own = _own(trace, with_maps=True)
 
     def small(tried: Sequence[Message]) -> bool:
         packed = protocol.pack([own, *tried])
         return len(packed) < LIMIT and _header_length(packed) <= MAX_HEADER
 
-    page = fit(messages_of(trace), small)
+    if not small(whole):
+        own = _own(trace, with_maps=False)
+    page = fit(whole, small)
     if page is None:
         raise ValueError(f"this trace of {len(trace.steps)} steps has no form below {LIMIT} bytes: save it whole")
     return protocol.pack([own, *page])
@@ -51,7 +55,8 @@ def _header_length(packed: bytes) -> int:
     return int.from_bytes(packed[4:8], "little")
 
 
-def _own(trace: Trace) -> Message:
+def _own(trace: Trace, with_maps: bool) -> Message:
+    """with_maps: of relevance."""
     parts: list[NDArray[Any]] = []
     if trace.scores is not None:
         parts += [getattr(trace.scores, name) for name in _SCORES]
@@ -59,9 +64,14 @@ def _own(trace: Trace) -> Message:
     for one in trace.saliency:
         stderr.append(one.stderr is not None)
         parts += [one.map, *([] if one.stderr is None else [one.stderr]), *one.layers.values()]
+    lying: list[bool] = []
+    for one in trace.relevance:
+        maps = one.maps if with_maps else None
+        lying.append(maps is not None)
+        parts += [one.timesteps, one.raw, *([] if maps is None else [maps])]
     floats = [np.ascontiguousarray(part, dtype=np.float32) for part in parts]
     shapes = [list(part.shape) for part in floats]
-    content = {"type": "trace", "header": write_header(trace, {}), "shapes": shapes, "stderr": stderr}
+    content = {"type": "trace", "header": write_header(trace, {}), "shapes": shapes, "stderr": stderr, "lying": lying}
     return Message(content, tuple(part.tobytes() for part in floats))
 
 
@@ -98,6 +108,7 @@ def read(path: Path) -> Trace:
         notes=header.notes,
         scores=_scores(header, parts),
         saliency=_saliency(header, content.get("stderr"), parts),
+        relevance=_relevance(header, content.get("lying", []), parts),
     )
     if parts:
         raise TraceFileError(f"it holds {len(parts)} parts that its header does not name")
@@ -113,7 +124,7 @@ def _parts(message: Message) -> list[Floats]:
 
 
 def _floats(data: bytes, shape: Any) -> Floats:
-    sizes = _shape(shape, 1, 2)
+    sizes = _shape(shape, 1, 2, 4)
     if 4 * math.prod(sizes) != len(data):
         raise TraceFileError(f"a part of it has {len(data)} bytes, which contradicts its shape")
     return np.frombuffer(data, dtype=np.float32).reshape(sizes)
@@ -136,18 +147,33 @@ def _scores(header: Header, parts: list[Floats]) -> ConceptScores | None:
 
 
 def _saliency(header: Header, stderr: Any, parts: list[Floats]) -> list[Saliency]:
-    flags = cast("list[Any]", stderr) if isinstance(stderr, list) else []
-    if len(flags) != len(header.saliency):
-        raise TraceFileError("its saliency maps are missing")
+    flags = _flags(stderr, len(header.saliency), "saliency maps")
     found: list[Saliency] = []
     for one, has in zip(header.saliency, flags, strict=True):
-        if len(parts) < 1 + bool(has) + len(one.layers):
+        if len(parts) < 1 + has + len(one.layers):
             raise TraceFileError("its saliency maps are missing")
         values = parts.pop(0)
         error = parts.pop(0) if has else None
         layers = {name: parts.pop(0) for name in one.layers}
         found.append(Saliency(one.method, one.step, values, error, one.masks_used, layers))
     return found
+
+
+def _relevance(header: Header, lying: Any, parts: list[Floats]) -> list[WordRelevance]:
+    found: list[WordRelevance] = []
+    for one, has in zip(header.relevance, _flags(lying, len(header.relevance), "curves of relevance"), strict=True):
+        if len(parts) < 2 + has:
+            raise TraceFileError("its relevance is missing")
+        timesteps, raw = parts.pop(0), parts.pop(0)
+        found.append(WordRelevance(one.schedule, timesteps, raw, parts.pop(0) if has else None))
+    return found
+
+
+def _flags(value: Any, count: int, what: str) -> list[bool]:
+    flags = cast("list[Any]", value) if isinstance(value, list) else []
+    if len(flags) != count:
+        raise TraceFileError(f"its {what} are missing")
+    return [bool(flag) for flag in flags]
 
 
 def _records(header: Header, steps: Sequence[Message]) -> list[Record]:

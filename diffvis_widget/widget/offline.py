@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.file import check_additions, write_whole
+from diffvis_widget.traces.additions import check_additions
+from diffvis_widget.traces.file import write_whole
 from diffvis_widget.widget import encode, front_end, protocol
 from diffvis_widget.widget.answers import compare_message, runs_message
 from diffvis_widget.widget.exporting import exports_messages
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.recorded import Layers, layer_messages, messages_of, run_of
+from diffvis_widget.widget.relevance import relevance_message
 from diffvis_widget.widget.saliency import saliency_message
 from diffvis_widget.widget.snapshot import fit, smallest
 from diffvis_widget.widget.still import mime_bundle
@@ -116,8 +118,10 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     if not answers:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
-    answers += [saliency_message(0, run.id, run.trace) for run in runs if run.trace and run.trace.saliency]
-    answers += exports_messages((run.id, trace) for run, trace in zip(runs, traces, strict=True))
+    known = list(zip(runs, traces, strict=True))
+    answers += [saliency_message(0, run.id, trace) for run, trace in known if trace.saliency]
+    answers += [relevance_message(0, run.id, trace) for run, trace in known if trace.relevance]
+    answers += exports_messages((run.id, trace) for run, trace in known)
     shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
     return filled(_text([*shown, *answers]))
 

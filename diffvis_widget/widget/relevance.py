@@ -1,4 +1,7 @@
-"""The relevance of a run's words for the page: of the run itself, and of the same under another sampling scheme."""
+"""The relevance of a run's words for the page: what its trace has, and what it keeps once that was asked for.
+
+It is of the run itself, and of the same under another sampling scheme.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.traces.relevance import typed
 from diffvis_widget.widget.encode import recorded_settings
+from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.runs import Run
 from diffvis_widget.widget.sampling import Request, Shot, sample
 from diffvis_widget.widget.sources import traits_of
@@ -15,15 +20,23 @@ from diffvis_widget.widget.works import Perform, Result, Task, Tell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from diffvis_widget.traces import Trace
+    from diffvis_widget.traces import Trace, WordRelevance
     from diffvis_widget.widget.session import Session
 
 SCHEDULES = ("uniform", "early", "late")
 RUNNING = 0.1  # about the share of a run in the time of a run and its relevance
 
 
+def relevance_message(request: int, run: str, trace: Trace) -> Message:
+    """All curves of a trace; of several under one schedule the newest."""
+    curves = [_told(trace, one) for one in {one.schedule: one for one in trace.relevance}.values()]
+    return Message({"type": "relevance", "id": request, "run": run, "curves": curves})
+
+
 def relevance(session: Session, task: Task) -> Perform:
-    """`explain.relevance` of a run's prompt, seed and settings under ``schedule``, "" for the run's own; kept with it.
+    """`explain.relevance` of a run's prompt, seed and settings under ``schedule``, "" for the run's own.
+
+    The trace's own, else a new one, appended to `trace.relevance`; maps are kept of the run as it was.
 
     Raises:
         ValueError: there is no such run or schedule.
@@ -38,14 +51,16 @@ def relevance(session: Session, task: Task) -> Perform:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {wanted!r}")
 
     def perform(tell: Tell) -> Result:
-        if schedule not in run.relevance:
-            run.relevance[schedule] = _found(session, run, trace, None if schedule == own else schedule, tell)
-        return Result({"schedule": schedule, **run.relevance[schedule]})
+        found = next((one for one in reversed(trace.relevance) if one.schedule == schedule), None)
+        if found is None:
+            found = _found(session, run, trace, None if schedule == own else schedule, tell)
+            trace.relevance.append(found)
+        return Result(_told(trace, found))
 
     return perform
 
 
-def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) -> dict[str, Any]:
+def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) -> WordRelevance:
     """schedule: another one than the run's own, which is sampled first; None for the run as it was."""
     from diffvis_widget import explain
 
@@ -65,13 +80,19 @@ def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) 
     def gone(done: int, total: int) -> None:
         tell(begun + (1 - begun) * done / total)
 
-    found = explain.relevance_of(pipe, trace, progress=gone, **session.arguments)
-    typed = [index for index, word in enumerate(trace.words) if word.kind == "word" and word.tokens]
+    kept = explain.relevance_of(pipe, trace, progress=gone, **session.arguments).kept
+    return kept if schedule is None else replace(kept, maps=None)
+
+
+def _told(trace: Trace, found: WordRelevance) -> dict[str, Any]:
+    words = typed(trace.words)
     return {
-        "words": typed,
-        "timesteps": [round(float(time), 2) for time in trace.timesteps],
-        "raw": _rows(found.raw[:, typed]),
-        "scaled": _rows(found.scaled[:, typed]),
+        "schedule": found.schedule,
+        "own": recorded_settings(trace).schedule,
+        "words": words,
+        "timesteps": [round(float(time), 2) for time in found.timesteps],
+        "raw": _rows(found.raw[:, words]),
+        "scaled": _rows(found.scaled(trace.words)[:, words]),
     }
 
 

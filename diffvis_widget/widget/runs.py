@@ -53,7 +53,6 @@ class Run:
     state: str = "queued"
     error: str = ""
     cause: BaseException | None = None
-    relevance: dict[str, dict[str, Any]] = field(default_factory=dict)  # of its words, by schedule, once asked for
 
     @property
     def steps(self) -> int:

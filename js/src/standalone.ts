@@ -23,10 +23,10 @@ async function show(): Promise<void> {
   try {
     const messages = unpack(await packed());
     const host = offline(messages, JSON.parse(block("dv-traits")), new AbortController().signal);
-    // Without maps there is nothing behind this button: none can be computed here.
+    // Without maps and curves there is nothing behind this button: none can be computed here.
     const { Methods, ...views } = more.views;
-    const mapped = messages.some(({ content }) => (content as { type?: unknown }).type === "saliency");
-    mount(host, main, mapped ? more : { ...more, views });
+    const kinds = new Set(messages.map(({ content }) => (content as { type?: unknown }).type));
+    mount(host, main, kinds.has("saliency") || kinds.has("relevance") ? more : { ...more, views });
   } catch (error) {
     main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;
   }

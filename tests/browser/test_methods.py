@@ -204,9 +204,11 @@ def test_a_layer_takes_the_place_of_a_method(widget: Any, open_page: Open) -> No
 
 
 def test_a_run_from_a_file_has_its_maps_and_says_why_it_gets_no_more(
-    widget: Any, open_page: Open, tmp_path: Path
+    widget: Any, pipe: Any, open_page: Open, tmp_path: Path
 ) -> None:
     widget.trace.saliency.append(a_map("df_cam", STEPS - 1, widget.trace.latents.shape[2:]))
+    found = explain.relevance_of(pipe, widget.trace, progress=False)
+    widget.trace.relevance.append(found.kept)
     widget.trace.save(tmp_path / "run.safetensors")
     recorded = DiffVis(open_trace(tmp_path / "run.safetensors"))
     try:
@@ -215,6 +217,8 @@ def test_a_run_from_a_file_has_its_maps_and_says_why_it_gets_no_more(
             open_methods(bare)
             expect(bare.widget.locator(".dv-methods > .dv-foot")).to_contain_text("opened from a file")
             expect(bare.widget.get_by_role("button", name="DF-CAM on the stage")).to_be_visible()
+            scores = [f"{one:.1f}" for one in found.scores[np.isfinite(found.scores)]]
+            expect(bare.widget.locator(".dv-scores td")).to_have_text(scores)
             expect(bare.widget.locator(".dv-do")).to_have_count(0)
     finally:
         recorded.close()

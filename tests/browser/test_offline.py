@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
 import diffvis_widget as dv
-from diffvis_widget.traces import ConceptScores, Saliency, Trace, Word
+from diffvis_widget.traces import ConceptScores, Saliency, Trace, Word, WordRelevance
 from diffvis_widget.widget.offline import Static
 from tests.traces.build import LAYERS, make_trace
 
+AXE = Path(__file__).parent.parent.parent / "js" / "node_modules" / "axe-core" / "axe.min.js"
 EVIL = '</script><img src=x onerror="window.hacked=1"><b>bold</b>'
 POLICY = re.compile(
     r"default-src 'none'; script-src 'sha256-[A-Za-z0-9+/]{43}='; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -45,9 +47,10 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(browser: Browser, path: Path) -> Iterator[Opened]:
+def opened(browser: Browser, path: Path, scheme: Any = None) -> Iterator[Opened]:
     """The page without a network; anything in its console, and any request but for itself, fails the test."""
-    context = browser.new_context(offline=True, reduced_motion="reduce", viewport={"width": 760, "height": 900})
+    options: Any = {"viewport": {"width": 760, "height": 900}, "color_scheme": scheme}
+    context = browser.new_context(offline=True, reduced_motion="reduce", **options)
     page = context.new_page()
     shown = Opened(page)
     page.on("console", lambda message: shown.said.append(message.text))
@@ -127,6 +130,52 @@ def test_the_maps_of_the_explaining_methods_come_along(browser: Browser, tmp_pat
     with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
         expect(shown.page.get_by_test_id("tables")).to_be_visible()
         expect(shown.page.get_by_test_id("methods")).to_have_count(0)
+
+
+def with_relevance(schedules: Sequence[str]) -> Trace:
+    trace = a_trace()
+    rng = np.random.default_rng(2)
+    for schedule in schedules:
+        timesteps = trace.timesteps if schedule == "uniform" else np.array([900, 800, 700, 600], "f4")
+        raw = rng.random((4, len(trace.words))).astype(np.float32)
+        trace.relevance.append(WordRelevance(schedule, timesteps, raw))
+    return trace
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_curves_of_relevance_come_along(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    trace = with_relevance(["late", "uniform", "early"])
+    typed = [index for index, word in enumerate(trace.words) if word.kind == "word" and word.tokens]
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html"), scheme) as shown:
+        widget = shown.page.locator(".dv")
+        widget.get_by_test_id("methods").click()
+        names = ["uniform, this run", "early", "late"]
+        expect(widget.locator(".dv-schemes figcaption")).to_have_text([re.compile(f"^{name}") for name in names])
+        for place, kept in zip((2, 0, 1), trace.relevance, strict=True):
+            scores = kept.scaled(trace.words)[:, typed].sum(axis=0)
+            cells = widget.locator(f".dv-scores td:nth-child({place + 2})")
+            expect(cells).to_have_text([f"{one:.1f}" for one in scores])
+        chart = widget.get_by_role("slider", name="Step, on the curves of relevance")
+        chart.press("ArrowLeft")
+        expect(widget.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "3")
+        widget.get_by_role("button", name="Raw").click()
+        expect(widget.locator(".dv-do")).to_have_count(0)
+        shown.page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = shown.page.evaluate("async () => (await axe.run('.dv')).violations.map((v) => v.id + v.help)")
+        assert not found, found
+
+
+def test_curves_without_those_of_the_run_itself_and_none(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, dv.to_html(with_relevance(["late"]), tmp_path / "run.html")) as shown:
+        shown.page.get_by_test_id("methods").click()
+        expect(shown.page.locator(".dv-schemes figcaption")).to_have_text(re.compile("^late0 to"))
+        expect(shown.page.get_by_role("slider", name="Step, on the curves of relevance")).to_have_count(0)
+    trace = a_trace()
+    trace.saliency.append(Saliency("df_cam", 3, np.ones(trace.latents.shape[2:], dtype=np.float32)))
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
+        shown.page.get_by_test_id("methods").click()
+        expect(shown.page.locator(".dv-relevance")).to_contain_text("None was computed for this run.")
+        expect(shown.page.locator(".dv-schemes")).to_have_count(0)
 
 
 def test_a_prompt_stays_text_and_the_policy_holds(browser: Browser, path: Path) -> None:

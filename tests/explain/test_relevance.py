@@ -45,6 +45,20 @@ def test_curves_are_scaled_over_the_typed_words_of_a_step() -> None:
     np.testing.assert_allclose(found.scores, found.scaled.sum(axis=0))
 
 
+def test_the_run_that_was_made_keeps_it_and_a_given_one_is_left_alone() -> None:
+    pipe = pipelines.stable_diffusion()
+    found = explain.relevance(pipe, PROMPT, seed=1, num_inference_steps=2, progress=False)
+    (kept,) = found.trace.relevance
+    assert kept.schedule == "uniform"
+    np.testing.assert_array_equal(kept.timesteps, found.trace.timesteps)
+    np.testing.assert_array_equal(kept.raw, found.raw)
+    np.testing.assert_array_equal(kept.scaled(found.trace.words), found.scaled)
+    np.testing.assert_array_equal(kept.maps, found.maps)
+    again = explain.relevance_of(pipe, found.trace, progress=False)
+    assert len(found.trace.relevance) == 1
+    np.testing.assert_array_equal(again.kept.raw, kept.raw)
+
+
 def test_words_that_were_cut_off_have_none() -> None:
     prompt = "red " * 80 + "circle"
     found = explain.relevance(pipelines.stable_diffusion(), prompt, seed=1, num_inference_steps=1, progress=False)

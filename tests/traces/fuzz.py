@@ -121,6 +121,8 @@ def read_everything(path: Path) -> bool:
             _ = trace.latents, trace.visible_latents, trace.predictions
         for one in trace.saliency:
             _ = one.scaled if one.map.size else None
+        for one in trace.relevance:
+            _ = one.scaled(trace.words), None if one.maps is None else one.maps.sum()
     except TraceFileError:
         return False
     return True

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffvis_widget.traces import Layer, Record, Step, Trace, TraceFileError, Word, open_trace
+from diffvis_widget.traces import Layer, Record, Step, Trace, TraceFileError, Word, WordRelevance, open_trace
 from diffvis_widget.widget import protocol
 from diffvis_widget.widget.compact import LIMIT
 from tests.traces.build import make_trace
@@ -101,3 +101,20 @@ def test_a_packed_run_of_the_page_is_no_trace(tmp_path: Path) -> None:
     (tmp_path / "page").write_bytes(packed)
     with pytest.raises(TraceFileError, match="holds a packed run, but no trace"):
         open_trace(tmp_path / "page")
+
+
+def test_maps_of_relevance_give_way_to_what_the_page_shows(tmp_path: Path) -> None:
+    trace = large(4)
+    alone = open_trace(trace.save(tmp_path / "alone", compact=True))
+    rng = np.random.default_rng(1)
+    raw = rng.random((4, 12)).astype(np.float32)
+    for side, kept in ((8, True), (128, False)):
+        maps = rng.random((4, 12, side, side)).astype(np.float32)
+        trace.relevance[:] = [WordRelevance("uniform", trace.timesteps, raw, maps)]
+        path = trace.save(tmp_path / "run", compact=True)
+        back = open_trace(path)
+        assert path.stat().st_size < LIMIT
+        assert (back.relevance[0].maps is not None) is kept
+        np.testing.assert_array_equal(back.relevance[0].raw, raw)
+        np.testing.assert_array_equal(back.frames("latents"), alone.frames("latents"))
+    assert open_trace(trace.save(tmp_path / "whole")).relevance[0].maps is not None

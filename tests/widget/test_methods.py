@@ -13,7 +13,7 @@ import traitlets
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 from diffvis_widget import explain, open_trace
-from diffvis_widget.traces import Saliency
+from diffvis_widget.traces import Saliency, WordRelevance
 from diffvis_widget.widget import protocol
 from diffvis_widget.widget.saliency import METHODS
 from diffvis_widget.widget.widget import DiffVis
@@ -195,6 +195,34 @@ def test_relevance_is_that_of_the_run_and_computed_once(widget: Any, shared_pipe
     finally:
         handle.remove()
     assert not calls
+    (kept,) = widget.trace.relevance
+    np.testing.assert_array_equal(kept.raw, expected.raw)
+    np.testing.assert_array_equal(kept.maps, expected.maps)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_relevance_of_a_file_is_told_and_needs_no_model(widget: Any, make: Make, tmp_path: Path, compact: bool) -> None:
+    computed = work(widget, kind="relevance", schedule="").content
+    raw = widget.trace.relevance[0].raw
+    widget.trace.relevance += [
+        WordRelevance("late", np.array([9, 1], "f4"), raw[:2]),
+        WordRelevance("late", np.array([8, 1], "f4"), raw[1:]),
+    ]
+    widget.trace.save(tmp_path / "run", compact=compact)
+    recorded = make(open_trace(tmp_path / "run"))
+    assert recorded.wait(30)
+    own, late = ask(recorded, type="relevance", run=recorded._stream.run).content["curves"]
+    assert own == {name: computed[name] for name in ("schedule", "own", "words", "timesteps", "raw", "scaled")}
+    assert (late["schedule"], late["own"], late["timesteps"], late["raw"]) == (
+        "late",
+        "uniform",
+        [8, 1],
+        own["raw"][1:],
+    )
+    for schedule, curves in (("", own), ("uniform", own), ("late", late)):
+        answer = work(recorded, kind="relevance", schedule=schedule).content
+        assert answer["state"] == "done"
+        assert {name: answer[name] for name in curves} == curves
 
 
 def test_relevance_under_another_schedule_is_of_the_same_run_otherwise(make: Make, pipe: Any) -> None:
@@ -209,6 +237,9 @@ def test_relevance_under_another_schedule_is_of_the_same_run_otherwise(make: Mak
     assert answer["timesteps"] != [round(float(time), 2) for time in before.timesteps]
     assert widget.trace is before
     assert len(widget.history) == 1
+    (kept,) = before.relevance
+    assert (kept.schedule, kept.maps) == ("late", None)
+    np.testing.assert_array_equal(kept.timesteps, expected.trace.timesteps)
 
 
 def test_the_overlay_is_attention_or_a_method(widget: DiffVis) -> None:

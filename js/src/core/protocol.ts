@@ -129,7 +129,7 @@ export type KernelMessage =
 /** What the page asks, and gets one answer to. */
 export type Question =
   | { readonly type: "more" | "runs" }
-  | { readonly type: "packed" | "saliency" | "exports" | "decisions"; readonly run: string }
+  | { readonly type: "packed" | "saliency" | "relevance" | "exports" | "decisions"; readonly run: string }
   | { readonly type: "notes"; readonly run: string; readonly notes: readonly Note[] }
   | { readonly type: "compare"; readonly a: string; readonly b: string }
   | { readonly type: "work" | "drop"; readonly task: Readonly<Record<string, unknown>> }

@@ -9,6 +9,14 @@ const SEEDS = 4;
 const MOST = 32;
 const NAME = "decided";
 
+function Title() {
+  return (
+    <div class="dv-title">
+      <h3>When a word was decided</h3>
+    </div>
+  );
+}
+
 export function Decision({ context }: { readonly context: Context }) {
   const { session } = context;
   const { look, store, traits } = session;
@@ -58,11 +66,13 @@ export function Decision({ context }: { readonly context: Context }) {
   if (!traits._can_run.value)
     return (
       <section class="dv-decision" aria-label="Decision">
+        <Title />
         <p class="dv-foot">A recorded run has no pipeline to ask: a widget made with dv.DiffVis(pipe) has.</p>
       </section>
     );
   return (
     <section class="dv-decision" aria-label="Decision">
+      <Title />
       <form
         onSubmit={(event) => {
           event.preventDefault();

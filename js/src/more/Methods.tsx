@@ -58,7 +58,7 @@ export function Methods({ context }: { readonly context: Context }) {
           </div>
         </>
       ) : null}
-      {session.keeps ? <Relevance context={context} able={!hint} /> : null}
+      <Relevance context={context} able={!hint} />
     </section>
   );
 }

@@ -31,15 +31,13 @@ export function Relevance({ context, able }: { readonly context: Context; readon
   useReaction(() => relevance.want(), [relevance]);
   const run = session.store.shown.value;
   const found = relevance.found.value;
-  const own = found[0];
-  const { working } = relevance;
+  const { own, working } = relevance;
   if (!run) return null;
-  const schemes = SCHEDULES.flatMap((name) => found.find(({ schedule }) => schedule === name) ?? []);
   return (
     <div class="dv-relevance">
       <div class="dv-title">
         <h3>Relevance of the words</h3>
-        {own ? (
+        {found.length > 0 ? (
           <Choice
             label="Scale of the curves"
             options={SCALES}
@@ -54,25 +52,27 @@ export function Relevance({ context, able }: { readonly context: Context; readon
         Which words each step attends to, carried through all attention layers. A word that is high is read, which does
         not say that the picture obeys it.
       </p>
-      {own ? (
+      {found.length > 0 ? (
         <>
-          <div class="dv-schemes" data-many={schemes.length > 1 || undefined}>
-            {(schemes.length > 1 ? schemes : [own]).map((curves) => (
+          <div class="dv-schemes" data-many={found.length > 1 || undefined}>
+            {found.map((curves) => (
               <figure key={curves.schedule}>
                 <figcaption>
                   {curves.schedule}
-                  {curves === own && schemes.length > 1 ? ", this run" : ""}
+                  {curves === own && found.length > 1 ? ", this run" : ""}
                   <span>{`0 to ${value(highest(curves[scale.value]))}`}</span>
                 </figcaption>
                 <Chart context={context} run={run} curves={curves} scale={scale.value} linked={curves === own} />
               </figure>
             ))}
           </div>
-          <Words context={context} run={run} all={schemes.length > 1 ? schemes : [own]} />
+          <Words context={context} run={run} all={found} />
         </>
-      ) : null}
-      {!able || working.going || schemes.length === SCHEDULES.length ? null : (
-        <Button class="dv-do" onClick={() => relevance.begin(own !== undefined)}>
+      ) : able ? null : (
+        <p class="dv-foot">None was computed for this run.</p>
+      )}
+      {!able || working.going || (own && found.length >= SCHEDULES.length) ? null : (
+        <Button class="dv-do" onClick={() => relevance.begin()}>
           {own ? "Compare uniform, early and late" : "Compute relevance"}
         </Button>
       )}

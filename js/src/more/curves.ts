@@ -1,6 +1,6 @@
-// The relevance of a run's words under the sampling schemes, as the kernel finds it.
+// The relevance of a run's words under the sampling schemes: that which the run has, and more that the kernel finds.
 
-import { listOf, type Message, maybe, number, object, type Session, signal, text, whole } from "../shared";
+import { listOf, maybe, number, object, type Session, signal, text, whole } from "../shared";
 import { Working } from "./works";
 
 export const SCHEDULES = ["uniform", "early", "late"] as const;
@@ -8,41 +8,70 @@ export const SCHEDULES = ["uniform", "early", "late"] as const;
 /** Curves of words: [step][word], words as indices of the run's. */
 export interface Curves {
   readonly schedule: string;
+  /** The schedule that the run itself had. */
+  readonly own: string;
   readonly words: readonly number[];
   readonly raw: readonly (readonly (number | null)[])[];
   readonly scaled: readonly (readonly (number | null)[])[];
 }
 
 const rows = listOf(listOf(maybe(number)));
-const ANSWER = object({ schedule: text, words: listOf(whole), raw: rows, scaled: rows });
+const CURVES = object({ schedule: text, own: text, words: listOf(whole), raw: rows, scaled: rows });
+const LISTED = object({ curves: listOf(CURVES) });
 
 export class WordRelevance {
-  /** The run's own first. */
+  /** In the order of the schemes. */
   readonly found = signal<readonly Curves[]>([]);
   readonly working: Working;
   #run = "";
+  #asked = "";
   #next: string[] = [];
 
   constructor(private readonly session: Session) {
-    this.working = new Working(session, (answer) => this.#take(answer));
+    this.working = new Working(session, (answer) => {
+      this.#take(CURVES(answer.content, "relevance"));
+      this.#onward();
+    });
   }
 
-  /** Lets go of what is of another run. */
+  get own(): Curves | undefined {
+    return this.found.value.find(({ schedule, own }) => schedule === own);
+  }
+
+  /** Lets go of what is of another run, and asks for what this one has, once it is over. */
   want(): void {
-    const run = this.session.store.shown.value?.info.run ?? "";
-    if (run === this.#run) return;
-    if (this.#run) this.working.drop();
-    this.#run = run;
-    this.#next = [];
-    this.found.value = [];
+    const { store, connected } = this.session;
+    const run = store.shown.value;
+    const name = run?.info.run ?? "";
+    if (name !== this.#run) {
+      this.working.drop();
+      this.working.standing.value = null;
+      this.#run = name;
+      this.#asked = "";
+      this.#next = [];
+      this.found.value = [];
+    }
+    if (!connected.value) this.#asked = "";
+    if (!run?.end.value || !connected.value || name === this.#asked) return;
+    this.#asked = name;
+    void this.#list(name);
   }
 
-  /** Asks for the run's own relevance; with `all` also for that under every scheme it did not have. */
-  begin(all: boolean): void {
+  async #list(run: string): Promise<void> {
+    try {
+      const { content } = await this.session.ask({ type: "relevance", run });
+      if (run === this.#run) for (const curves of LISTED(content, "relevance").curves) this.#take(curves);
+    } catch {
+      // The methods above ask after the same run, and say what is wrong.
+    }
+  }
+
+  /** Asks for the run's own relevance, or, where that is there, for that under every scheme that is not. */
+  begin(): void {
     const there = this.found.value.map(({ schedule }) => schedule);
-    this.#next = all ? SCHEDULES.filter((one) => !there.includes(one)) : [];
-    if (there.length === 0) this.#ask("");
-    else this.#onward();
+    this.#next = this.own ? SCHEDULES.filter((one) => !there.includes(one)) : [];
+    if (this.own) this.#onward();
+    else this.#ask("");
   }
 
   #ask(schedule: string): void {
@@ -54,13 +83,15 @@ export class WordRelevance {
     if (next) this.#ask(next);
   }
 
-  #take(answer: Message): void {
-    const curves: Curves = ANSWER(answer.content, "relevance");
+  #take(curves: Curves): void {
     const others = this.found.value.filter(({ schedule }) => schedule !== curves.schedule);
-    this.found.value = [...others, curves];
+    this.found.value = [...others, curves].sort((a, b) => placeOf(a) - placeOf(b));
     this.#next = this.#next.filter((one) => one !== curves.schedule);
-    this.#onward();
   }
+}
+
+function placeOf({ schedule }: Curves): number {
+  return (SCHEDULES as readonly string[]).indexOf(schedule);
 }
 
 /** The sum of a word's scaled curve: the score of the word under a scheme. */
