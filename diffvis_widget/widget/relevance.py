@@ -15,6 +15,7 @@ from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.runs import Run
 from diffvis_widget.widget.sampling import Request, Shot, sample
 from diffvis_widget.widget.sources import traits_of
+from diffvis_widget.widget.threads import calm
 from diffvis_widget.widget.works import Perform, Result, Task, Tell
 
 if TYPE_CHECKING:
@@ -67,20 +68,19 @@ def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) 
     pipe = run.pipe or session.pipe
     if pipe is None:
         raise ValueError("relevance needs the model, and a run that was opened from a file has none: run it again")
-    begun = 0.0
-    if schedule is not None:
-        asked = run.request or Request(**traits_of(trace))
+    asked = run.request or Request(**traits_of(trace))
+    begun = 0.0 if schedule is None else RUNNING
 
-        def stepped(sampled: Trace, shot: Shot) -> None:
-            tell(RUNNING * (shot.step.index + 1) / int(sampled.meta["planned_steps"]))
-
-        trace = sample(pipe, replace(asked, schedule=schedule), session.arguments, stepped)
-        begun = RUNNING
+    def stepped(sampled: Trace, shot: Shot) -> None:
+        tell(RUNNING * (shot.step.index + 1) / int(sampled.meta["planned_steps"]))
 
     def gone(done: int, total: int) -> None:
         tell(begun + (1 - begun) * done / total)
 
-    kept = explain.relevance_of(pipe, trace, progress=gone, **session.arguments).kept
+    with calm(pipe):
+        if schedule is not None:
+            trace = sample(pipe, replace(asked, schedule=schedule), session.arguments, stepped)
+        kept = explain.relevance_of(pipe, trace, progress=gone, **session.arguments).kept
     return kept if schedule is None else replace(kept, maps=None)
 
 

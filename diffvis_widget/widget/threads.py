@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def one_thread() -> Iterator[None]:
 def calm(pipe: Any) -> Iterator[None]:
     """Let the denoiser of the built-in model compute on one processor thread, and nothing else of its pipeline.
 
-    pipe: any; others than the built-in one are left alone. Nobody else may use its denoiser in the meantime.
+    pipe: any; others than the built-in one are left alone. Holds for calls in this thread of the interpreter.
     """
     from diffvis_widget import scenes
 
@@ -37,9 +38,19 @@ def calm(pipe: Any) -> Iterator[None]:
         yield
         return
     calls = contextlib.ExitStack()
+    thread = threading.get_ident()
+
+    def entering(*_: Any) -> None:
+        if threading.get_ident() == thread:
+            calls.enter_context(one_thread())
+
+    def leaving(*_: Any) -> None:
+        if threading.get_ident() == thread:
+            calls.close()
+
     hooks = [
-        pipe.unet.register_forward_pre_hook(lambda *_: calls.enter_context(one_thread())),
-        pipe.unet.register_forward_hook(lambda *_: calls.close(), always_call=True),
+        pipe.unet.register_forward_pre_hook(entering),
+        pipe.unet.register_forward_hook(leaving, always_call=True),
     ]
     try:
         yield

@@ -56,6 +56,17 @@ def test_only_the_built_in_denoiser_computes_on_one_thread() -> None:
     assert not pipe.unet._forward_pre_hooks
 
 
+@several
+def test_a_call_of_somebody_else_is_left_alone() -> None:
+    pipe: Any = dv.load()
+    seen: list[int] = []
+    hook = pipe.unet.conv_in.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    with calm(pipe):
+        in_a_thread(lambda: pipe("a red circle", num_inference_steps=1))
+    hook.remove()
+    assert set(seen) == {USUAL}
+
+
 def test_a_denoiser_that_fails_leaves_nothing_behind() -> None:
     pipe: Any = dv.load()
 
