@@ -23,7 +23,7 @@ _CHUNK = 2**24  # elements of an attention matrix that are held at once
 
 @dataclass(frozen=True)
 class Attended:
-    """One call of attention: q (1, heads, n, d), k and v (1, heads, m, d), output (1, heads, n, d), part of a graph."""
+    """One call of attention: q (b, heads, n, d), k and v (b, heads, m, d), output (b, heads, n, d), part of a graph."""
 
     site: str
     query: Tensor
@@ -34,35 +34,37 @@ class Attended:
     scale: float
     output: Tensor
 
-    def cam(self, gradient: Tensor | None, fold: Callable[[Tensor], Tensor] = lambda rows: rows) -> Tensor:
+    def cam(
+        self, gradient: Tensor | None, fold: Callable[[Tensor], Tensor] = lambda rows: rows, *, row: int = 0
+    ) -> Tensor:
         """Mean over heads of max(0, dy/dP * P): float32 (n, m), or (n, m') where `fold` brings rows (k, m) to (k, m').
 
-        gradient: dy/dout; None where y does not depend on it.
+        gradient: dy/dout; None where y does not depend on it. row: of the batch.
         """
         heads, count, keys = self.query.shape[1], self.query.shape[2], self.key.shape[2]
         if gradient is None:
             return fold(torch.zeros(count, keys, device=self.query.device))
         size = max(1, _CHUNK // (heads * keys))
-        query, key, value = (part[0].detach().float() for part in (self.query, self.key, self.value))
+        query, key, value = (part[row].detach().float() for part in (self.query, self.key, self.value))
         if len(key) != heads:  # grouped queries
             key, value = (part.repeat_interleave(heads // len(part), dim=0) for part in (key, value))
-        slopes = gradient[0].float()
+        slopes = gradient[row].float()
         rows: list[Tensor] = []
         with torch.autocast(query.device.type, enabled=False):
             for start in range(0, count, size):
                 part = slice(start, min(start + size, count))
                 # a row that may look at nothing looks at nothing
-                shares = self._hidden(query[:, part] @ key.mT * self.scale, part).softmax(dim=-1).nan_to_num(0.0)
+                shares = self._hidden(query[:, part] @ key.mT * self.scale, part, row).softmax(dim=-1).nan_to_num(0.0)
                 rows.append(fold((slopes[:, part] @ value.mT * shares).clamp_min(0).mean(dim=0)))
         return torch.cat(rows)
 
-    def _hidden(self, scores: Tensor, part: slice) -> Tensor:
+    def _hidden(self, scores: Tensor, part: slice, row: int) -> Tensor:
         if self.causal:
             later = torch.ones(self.query.shape[2], scores.shape[-1], dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later[part], -torch.inf)
         if self.mask is None:
             return scores
-        mask = self.mask.expand(1, -1, self.query.shape[2], -1)[0][:, part]
+        mask = self.mask.expand(len(self.query), -1, self.query.shape[2], -1)[row][:, part]
         return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.float()
 
 

@@ -1,7 +1,8 @@
-"""One step of relevance: the denoiser run once with its gradient, and its attention layers walked in order."""
+"""Steps of relevance: the denoiser run once with its gradient, and its attention layers walked in order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +16,9 @@ from .attention import Attended, attention_seen
 from .saliency import Floats
 from .text import TextSide
 from .walk import ImageText, Joined, Size, resized, resized_keys
+
+_ROWS = 10  # steps at once, at most
+_CELLS = 2**12  # and latent cells at once: the graph of one step at 64 x 64 is kept
 
 Seen = list[tuple[Attended, Tensor | None]]
 """Calls of attention in order, each with the gradient of its output."""
@@ -33,29 +37,76 @@ class Sites:
         return cls(attending, family.sites(denoiser))
 
 
-def carried(probe: Denoiser, sites: Sites, text: TextSide | None, length: int, limit: int) -> Floats:
-    """float32 (L, h, w): relevance of each of `length` text positions at one step, where it lies.
+def together(probe: Denoiser) -> int:
+    """How many steps to carry at once: rows of a small U-Net together cost a third; others fill the processor alone."""
+    height, width = _size(probe)
+    return max(1, min(_ROWS, _CELLS // (height * width))) if probe.family.denoiser == "unet" else 1
 
+
+def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, length: int, limit: int) -> list[Floats]:
+    """For each step float32 (L, h, w): relevance of each of `length` text positions, where it lies.
+
+    probes: of steps of one run; a U-Net is asked for all of them in one batch, where what it was given allows that.
     sites: of the denoiser. text: what R_qq comes from; None is I. limit: positions along a side of the image, at most.
     Raises ValueError where no attention to words was seen.
     """
-    evaluation, rows = probe.prompt()
-    arguments = probe.arguments(evaluation, rows)
-    leaves = text.put_into(arguments, probe.family.text) if text is not None else []
-    with torch.inference_mode(False), torch.enable_grad(), probe.held(), attention_seen(sites.all) as seen:
+    first, (evaluation, rows) = probes[0], probes[0].prompt()
+    leaves: list[list[Tensor]] = []
+    given: list[dict[str, Any]] = []
+    for probe in probes:
+        arguments = probe.arguments(*probe.prompt())
+        leaves.append(text.put_into(arguments, probe.family.text) if text is not None else [])
+        given.append(arguments)
+    joined = given[0] if len(given) == 1 else merged(given)
+    if joined is None or (len(probes) > 1 and evaluation.extra is not None):
+        return [carried([probe], sites, text, length, limit)[0] for probe in probes]
+    # the first one's level is applied to all of them by the call itself
+    latents = torch.cat([probe.latents * (probe.visible / first.visible) for probe in probes])
+    with torch.inference_mode(False), torch.enable_grad(), first.held(), attention_seen(sites.all) as seen:
         # a leaf, so that there is a graph where the parameters are frozen
-        total = probe.run(evaluation, probe.latents.clone().requires_grad_(), rows, arguments).float().sum()
-        found = torch.autograd.grad(total, [*(one.output for one in seen), *leaves], allow_unused=True)
+        total = first.run(evaluation, latents.clone().requires_grad_(), rows * len(probes), joined).float().sum()
+        wanted = [*(one.output for one in seen), *(leaf for row in leaves for leaf in row)]
+        found = torch.autograd.grad(total, wanted, allow_unused=True)
     calls: Seen = list(zip(seen, found[: len(seen)], strict=True))
-    if probe.family.kind == "joint":
-        state = _joint(probe, sites, calls, length, limit)
-    else:
-        on_text = torch.eye(length, device=probe.device) if text is None else text.relevance(found[len(seen) :])
-        state = _cross(probe, sites, calls, on_text, limit)
-    return state.on_text.T.unflatten(1, state.grid).cpu().numpy()
+    slopes = iter(found[len(seen) :])
+    results: list[Floats] = []
+    for row in range(len(probes)):
+        if first.family.kind == "joint":
+            state = _joint(first, sites, calls, length, limit)
+        else:
+            own = [next(slopes) for _ in leaves[row]]
+            on_text = torch.eye(length, device=first.device) if text is None else text.relevance(own)
+            state = _cross(first, sites, calls, on_text, limit, row)
+        results.append(state.on_text.T.unflatten(1, state.grid).cpu().numpy())
+    return results
 
 
-def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: int) -> ImageText:
+def merged(given: Sequence[Any]) -> Any:
+    """One argument of a batch from that of each of its rows; None where they cannot be one.
+
+    Tensors of one row, and numbers in tensors, become rows; what is in dictionaries and lists likewise; all else must
+    be the same.
+    """
+    first = given[0]
+    if isinstance(first, Tensor):
+        if any(one.shape != first.shape for one in given) or (first.ndim and len(first) != 1):
+            return None
+        return torch.cat(list(given)) if first.ndim else torch.stack(list(given))
+    if isinstance(first, dict):
+        if any(one.keys() != first.keys() for one in given):
+            return None
+        parts = {name: merged([one[name] for one in given]) for name in first}
+        return None if any(value is None and first[name] is not None for name, value in parts.items()) else parts
+    if isinstance(first, list | tuple):
+        if any(len(one) != len(first) for one in given):
+            return None
+        items = [merged(list(column)) for column in zip(*given, strict=True)]
+        lost = any(item is None and known is not None for item, known in zip(items, first, strict=True))
+        return None if lost else type(first)(items)
+    return first if all(one == first for one in given) else None
+
+
+def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: int, row: int) -> ImageText:
     own = _own_calls(calls, sites.words, len(on_text))
     grids = [probe.family.grid(one.query.shape[2], _size(probe)) for one, _ in own]
     known = [grid for grid in grids if grid is not None]
@@ -64,9 +115,9 @@ def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: i
     state = ImageText(_limited(max(known, key=lambda one: one[0] * one[1]), limit), on_text)
     for (one, gradient), source in zip(own, known, strict=True):
         if one.site in sites.words:
-            state.cross_layer(resized(one.cam(gradient), source, state.grid))
+            state.cross_layer(resized(one.cam(gradient, row=row), source, state.grid))
         else:
-            cam = one.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid))
+            cam = one.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid), row=row)
             state.self_layer(resized(cam, source, state.grid))
     return state
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor
 
 from diffvis_widget import explain
-from diffvis_widget.explain import attention, walk
+from diffvis_widget.explain import attention, carry, walk
 from diffvis_widget.tracer import trace
 from tests import pipelines
 from tests.explain import relevance_reference
@@ -91,9 +91,34 @@ def test_one_pass_over_the_run() -> None:
     )
     handle.remove()
     counted.remove()
-    # the run, one check that the model still answers alike, and one row with its gradient per step
-    assert calls == [2] * 4 + [2] + [1] * 4
+    # the run, one check that the model still answers alike, and one row with its gradient per step, all in one batch
+    assert calls == [2] * 4 + [2] + [4]
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("build", [pipelines.stable_diffusion, pipelines.stable_diffusion_xl])
+def test_steps_in_a_batch_are_those_one_by_one(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = build()
+    made = trace(pipe, PROMPT, seed=1, num_inference_steps=5)
+    found: dict[int, explain.Relevance] = {}
+    for rows in (1, 2, 5):
+        monkeypatch.setattr(carry, "_ROWS", rows)
+        found[rows] = explain.relevance_of(pipe, made, progress=False)
+    for rows in (2, 5):
+        np.testing.assert_allclose(found[rows].maps, found[1].maps, rtol=1e-3, atol=1e-5 * found[1].maps.max())
+
+
+def test_arguments_of_rows_become_those_of_a_batch_or_are_refused() -> None:
+    one, two = torch.ones(1, 3), torch.zeros(1, 3)
+    given = [{"t": torch.tensor(9), "text": part, "more": [part, None], "scale": 1.0} for part in (one, two)]
+    joined = carry.merged(given)
+    assert joined["t"].tolist() == [9, 9]
+    assert joined["text"].tolist() == joined["more"][0].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert joined["more"][1] is None
+    assert joined["scale"] == 1.0
+    for other in ({"scale": 2.0}, {"text": torch.zeros(1, 4)}, {"text": torch.zeros(2, 3)}, {"more": [one]}):
+        assert carry.merged([given[0] | other, given[1]]) is None
+        assert carry.merged([given[0], given[1] | other]) is None
 
 
 @pytest.mark.parametrize("frozen", [True, False])
