@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.widget.threads import calm
 from diffvis_widget.widget.works import Perform, Result, Task, Tell
 
 if TYPE_CHECKING:
@@ -49,8 +48,7 @@ def prepare(session: Session, task: Task) -> Perform:
         raise ValueError("Words of this run are weighed, and an exchange has no weights: run it again without them")
 
     def perform(tell: Tell) -> Result:
-        with calm(session.pipe):
-            curve = _curve(session, run, word.strip(), to.strip(), seeds, tell)
+        curve = _curve(session, run, word.strip(), to.strip(), seeds, tell)
         found = told(curve, run)
         same = ("word", "to")
         run.decisions = [*(one for one in run.decisions if any(one[key] != found[key] for key in same)), found]

@@ -15,7 +15,6 @@ from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.runs import Run
 from diffvis_widget.widget.sampling import Request, Shot, sample
 from diffvis_widget.widget.sources import traits_of
-from diffvis_widget.widget.threads import calm
 from diffvis_widget.widget.works import Perform, Result, Task, Tell
 
 if TYPE_CHECKING:
@@ -77,10 +76,9 @@ def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) 
     def gone(done: int, total: int) -> None:
         tell(begun + (1 - begun) * done / total)
 
-    with calm(pipe):
-        if schedule is not None:
-            trace = sample(pipe, replace(asked, schedule=schedule), session.arguments, stepped)
-        kept = explain.relevance_of(pipe, trace, progress=gone, **session.arguments).kept
+    if schedule is not None:
+        trace = sample(pipe, replace(asked, schedule=schedule), session.arguments, stepped)
+    kept = explain.relevance_of(pipe, trace, progress=gone, **session.arguments).kept
     return kept if schedule is None else replace(kept, maps=None)
 
 

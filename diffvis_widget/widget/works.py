@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.runs import LOCK_POLL
+from diffvis_widget.widget.threads import calm
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,8 @@ def do_alone(work: Work, pipe: Any) -> None:
         if work.stop.is_set():
             return
     try:
-        work.do()
+        with calm(pipe):
+            work.do()
     finally:
         lock.release()
 
