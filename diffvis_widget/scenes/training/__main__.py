@@ -13,6 +13,7 @@ from diffvis_widget.scenes.judge import Judge
 from diffvis_widget.scenes.training import dataset, export, stages
 from diffvis_widget.scenes.training.clip import train_clip
 from diffvis_widget.scenes.training.judge import train_judge
+from diffvis_widget.scenes.training.vae import encode_latents, train_vae
 
 # Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
 STEPS = {"data": 60_000, "vae": 4_400, "text": 1_400, "unet": 10_000, "clip": 3_000, "judge": 2_400}
@@ -48,11 +49,11 @@ def main() -> None:
 
     torch.manual_seed(0)
     if {"vae", "unet"} & set(chosen):
-        vae = stages.train_vae(make_vae(), data, run, steps("vae"))
+        vae = train_vae(make_vae(), data, run, steps("vae"))
         if "unet" in chosen:
             text_encoder = stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
             seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
-            latents = stages.encode_latents(vae, seen, run)
+            latents = encode_latents(vae, seen, run)
             denoiser = stages.train_unet(
                 make_unet(), text_encoder, tokenizer, latents, seen.captions, run, steps("unet")
             )

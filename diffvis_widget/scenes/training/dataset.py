@@ -8,7 +8,9 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffvis_widget.scenes.render import SIZE, draw
 
@@ -21,6 +23,11 @@ class Dataset:
 
     images: NDArray[np.uint8]
     captions: list[str]
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """Images of the given indices as float32 (n, 3, 96, 96) in -1..1."""
+        batch = torch.from_numpy(self.images[index.numpy()])
+        return batch.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _draw_one(seed: int) -> tuple[NDArray[np.uint8], str]:

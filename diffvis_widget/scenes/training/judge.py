@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,12 +29,12 @@ def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: in
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
-        index = torch.randint(len(scenes), (batch,), generator=generator).tolist()
-        x = torch.from_numpy(data.images[np.array(index)]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        index = torch.randint(len(scenes), (batch,), generator=generator)
+        x = data.pixels(index)
         side = int(torch.randint(48, 97, (1,), generator=generator))
         x = F.interpolate(F.interpolate(x, size=(side, side), mode="area"), size=x.shape[-2:], mode="bilinear")
         x = x + 0.06 * torch.rand(batch, 1, 1, 1, generator=generator) * torch.randn(x.shape, generator=generator)
-        grids, settings = zip(*(_targets(scenes[i]) for i in index), strict=True)
+        grids, settings = zip(*(_targets(scenes[i]) for i in index.tolist()), strict=True)
         target = torch.stack(grids)
         cells, setting = judge(x)
         here = target[:, 0] > 0
