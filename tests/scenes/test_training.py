@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from diffvis_widget.scenes.judge import CLASSES, SETTING_CLASSES, Judge, Sighting, Verdict, check
@@ -20,15 +21,23 @@ class Interrupted(Exception):
     pass
 
 
+def _line() -> nn.Module:
+    return nn.Sequential(nn.Linear(20, 24), nn.Tanh(), nn.Linear(24, 1))
+
+
+def _error(module: nn.Module, generator: torch.Generator) -> Tensor:
+    x = torch.randn(8, 20, generator=generator)
+    return (module(x)[:, 0] - x.sum(1)).square().mean()
+
+
 def _train(folder: Path, fail_at: int | None = None) -> nn.Module:
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(20, 24), nn.Tanh(), nn.Linear(24, 1))
+    module = _line()
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         if step == fail_at:
             raise Interrupted
-        x = torch.randn(8, 20, generator=generator)
-        return (module(x)[:, 0] - x.sum(1)).square().mean()
+        return _error(module, generator)
 
     return fit("line", module, loss_of, Plan(12, 0.01, warmup=3), folder, checkpoint_seconds=0)
 
@@ -40,6 +49,28 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
     resumed = _train(tmp_path / "broken")
     for a, b in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def _learn_beside(rank: int, folder: Path, address: str) -> None:
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    torch.save(_train(folder / "together").state_dict(), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_learn_as_one_from_the_batches_of_both(tmp_path: Path):
+    torch.multiprocessing.spawn(_learn_beside, (tmp_path, f"file://{tmp_path}/meet"), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    torch.manual_seed(0)
+    alone = _line()
+
+    def loss_of(_: torch.Generator, step: int) -> Tensor:
+        both = [torch.Generator().manual_seed(2 * step + rank) for rank in (0, 1)]
+        return torch.stack([_error(alone, generator) for generator in both]).mean()
+
+    wanted = fit("line", alone, loss_of, Plan(12, 0.01, warmup=3), tmp_path / "alone").state_dict()
+    for name, value in wanted.items():
+        assert torch.equal(first[name], second[name])
+        assert torch.allclose(first[name], value, atol=1e-5)
 
 
 def test_the_learning_rate_rises_holds_and_falls_to_zero():
@@ -61,6 +92,21 @@ def test_muon_steps_along_the_orthogonal_part_of_the_gradient():
     assert values.max() < 1.3
     cosine = (step * (u @ vt)).sum() / step.norm() / (u @ vt).norm()
     assert cosine > 0.98
+
+
+def test_muon_takes_each_matrix_for_itself():
+    torch.manual_seed(1)
+    shapes = [(24, 40), (24, 40), (40, 24), (16, 16, 3, 3), (24, 40)]
+    together = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for weight in together:
+        weight.grad = torch.randn(weight.shape)
+    alone = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for one, weight in zip(alone, together, strict=True):
+        one.grad = weight.grad
+        Muon([one], lr=0.1).step()
+    Muon(together, lr=0.1).step()
+    for one, weight in zip(alone, together, strict=True):
+        assert torch.allclose(one, weight, atol=1e-5)
 
 
 def test_muon_serves_kernels_only():

@@ -1,18 +1,27 @@
-"""`python -m diffvis_widget.scenes.training [stages] --folder DIR`: from nothing to the shipped weights, resumable."""
+"""`python -m diffvis_widget.scenes.training [stages] --folder DIR`: from nothing to the shipped weights, resumable.
+
+`torchrun --nproc-per-node 2 -m diffvis_widget.scenes.training unet --threads 1` has two processes learn one stage
+together. Networks this small keep one processor core busier than two: both see twice the batch in 1.3 times the time.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import open_clip
 import torch
+import torch.distributed as dist
 
 from diffvis_widget.scenes.architecture import clip_config, make_text_encoder, make_tokenizer, make_unet, make_vae
 from diffvis_widget.scenes.judge import Judge
 from diffvis_widget.scenes.training import dataset, export, stages
 from diffvis_widget.scenes.training.clip import train_clip
 from diffvis_widget.scenes.training.judge import train_judge
+from diffvis_widget.scenes.training.loop import place
 from diffvis_widget.scenes.training.vae import encode_latents, train_vae
 
 # Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
@@ -33,6 +42,10 @@ def main() -> None:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
     if args.steps is not None and len(chosen) != 1:
         parser.error("--steps goes with one stage")
+    if "RANK" in os.environ:
+        if len(chosen) != 1 or chosen == ["data"]:
+            parser.error("processes of torchrun learn one stage together: name one, and not data")
+        dist.init_process_group("gloo")
 
     torch.set_num_threads(args.threads)
     run: Path = args.folder / "run"
@@ -48,6 +61,7 @@ def main() -> None:
         return (args.steps or STEPS[stage]) if stage in chosen else 0
 
     torch.manual_seed(0)
+    exports: list[Callable[[], None]] = []
     if {"vae", "unet"} & set(chosen):
         vae = train_vae(make_vae(), data, run, steps("vae"))
         if "unet" in chosen:
@@ -57,14 +71,18 @@ def main() -> None:
             denoiser = stages.train_unet(
                 make_unet(), text_encoder, tokenizer, latents, seen.captions, run, steps("unet")
             )
-            export.export_pipeline(vae, denoiser, tokenizer, latents)
+            exports.append(partial(export.export_pipeline, vae, denoiser, tokenizer, latents))
     elif "text" in chosen:
         stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
     if "clip" in chosen:
         clip = train_clip(open_clip.CLIP(**clip_config()), tokenizer, data, run, steps("clip"))
-        export.export_clip(clip, tokenizer)
+        exports.append(partial(export.export_clip, clip, tokenizer))
     if "judge" in chosen:
-        export.export_judge(train_judge(Judge(), data, run, steps("judge")))
+        exports.append(partial(export.export_judge, train_judge(Judge(), data, run, steps("judge"))))
+    if place()[0] > 0:
+        return
+    for write in exports:
+        write()
     print(f"{export.check_size()} bytes of weights")
 
 

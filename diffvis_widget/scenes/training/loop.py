@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
@@ -40,6 +41,20 @@ class Plan:
         return self.rate * min((step + 1) / self.warmup, 1.0) * fall
 
 
+def place() -> tuple[int, int]:
+    """This process's rank and the number of processes that learn together: (0, 1) where there is one alone."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def _share_gradients(module: nn.Module, processes: int) -> None:
+    """Give every process the mean of all gradients, in one message."""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(together)
+    for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view(gradient.shape) / processes)
+
+
 def fit(
     name: str,
     module: Module,
@@ -54,8 +69,10 @@ def fit(
 
     Muon serves the hidden matrices, AdamW the rest. Goes on from `folder/<name>.pt` where a run was interrupted;
     appends to `folder/<name>.jsonl`. The generator is seeded by the step, so an interrupted run sees the same batches
-    as an uninterrupted one.
+    as an uninterrupted one. Under torchrun each process draws its own batches and all take the mean of their gradients;
+    the first one writes.
     """
+    rank, processes = place()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.pt"
     average = copy.deepcopy(module).requires_grad_(False)
@@ -64,7 +81,7 @@ def fit(
     others = [p for p in module.parameters() if id(p) not in of_muon]
     optimizers = [
         Muon(matrices, lr=plan.rate, weight_decay=weight_decay),
-        torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     start = 0
     if path.exists():
@@ -91,10 +108,12 @@ def fit(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate_at(step)
-        generator = torch.Generator().manual_seed(step)
+        generator = torch.Generator().manual_seed(step * processes + rank)
         loss = loss_of(generator, step)
         module.zero_grad(set_to_none=True)
         loss.backward()
+        if processes > 1:
+            _share_gradients(module, processes)
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -106,6 +125,8 @@ def fit(
             for mean, value in zip(average.buffers(), module.buffers(), strict=True):
                 mean.copy_(value)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        if rank > 0:
+            continue
         if (step + 1) % 50 == 0:
             row = {"step": step + 1, "loss": round(smooth, 5), "rate": plan.rate_at(step)}
             row["seconds_per_step"] = round((time.monotonic() - clock) / (step + 1 - since), 3)
@@ -116,5 +137,6 @@ def fit(
         if time.monotonic() - saved > checkpoint_seconds:
             save(step + 1)
             saved = time.monotonic()
-    save(max(plan.steps, start))
+    if rank == 0:
+        save(max(plan.steps, start))
     return average

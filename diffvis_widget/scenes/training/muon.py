@@ -6,6 +6,7 @@ eq. 4), which lets one learning rate serve Muon and AdamW. torch.optim.Muon take
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,25 +20,25 @@ def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
     return [w for w in kernels if isinstance(w, nn.Parameter) and min(w.shape[0], w.shape[1]) >= 16]
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """Five Newton-Schulz steps towards the nearest orthogonal matrix (n, m).
+def _orthogonal(matrices: Tensor) -> Tensor:
+    """Five Newton-Schulz steps towards the nearest orthogonal matrix, for each of a stack (k, n, m).
 
     Each step multiplies x by a polynomial of its Gram matrix. All of them are gathered in one small square matrix, so
     that the long side is met only at the beginning and at the end.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
-    gram = x @ x.T
-    product = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    gram = x @ x.mT
+    product = torch.eye(gram.shape[1], dtype=x.dtype, device=x.device).expand_as(gram)
     for _ in range(5):
-        factor = torch.addmm(b * gram, gram, gram, alpha=c)
-        factor.diagonal().add_(a)
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
         product = factor @ product
         gram = factor @ gram @ factor
     x = product @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -50,6 +51,8 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
+            # Matrices of one shape go through together: alone they are too small to keep a processor busy.
+            shapes: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -58,6 +61,10 @@ class Muon(torch.optim.Optimizer):
                     state["velocity"] = torch.zeros_like(p)
                 velocity = state["velocity"].lerp_(p.grad, 1 - group["momentum"])
                 push = p.grad.lerp(velocity, group["momentum"]).flatten(1)
-                size = 0.2 * max(push.shape) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(_orthogonal(push).view_as(p), alpha=-group["lr"] * size)
+                shapes[push.shape].append((p, push))
+            for shape, members in shapes.items():
+                size = 0.2 * max(shape) ** 0.5
+                pushes = _orthogonal(torch.stack([push for _, push in members]))
+                for (p, _), push in zip(members, pushes, strict=True):
+                    p.add_(push.view_as(p), alpha=-group["lr"] * size)
