@@ -9,7 +9,14 @@ import torch
 from diffvis_widget.scenes.architecture import make_vae
 from diffvis_widget.scenes.render import SIZE, draw, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.vae import attention_to_things, encode_latents, similarity, train_vae
+from diffvis_widget.scenes.training.vae import (
+    attention_to_things,
+    encode_latents,
+    posterior_of,
+    similarity,
+    train_vae,
+    whitened,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +73,29 @@ def test_training_brings_pictures_closer(tmp_path: Path, data: Dataset):
             return (vae(x, return_dict=False)[0] - x).abs().mean().item()
 
     assert error(trained) < 0.7 * error(untrained)
+
+
+@torch.no_grad()
+def test_whitened_latents_say_the_same_in_even_channels(data: Dataset):
+    torch.manual_seed(0)
+    plain = make_vae()
+    white = whitened(plain, data)
+    x = data.pixels(torch.arange(12))
+    before, after = posterior_of(plain, x), posterior_of(white, x)
+    channels = after.mean.transpose(0, 1).flatten(1)
+    assert torch.allclose(torch.cov(channels), torch.eye(4), atol=1e-2)
+    assert torch.allclose(channels.mean(1), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(white.decode(after.mean).sample, plain.decode(before.mean).sample, atol=1e-3)
+
+    # noise of the spread that it claims, brought back to the channels of old, is on average the noise that was there
+    into = white.post_quant_conv
+    assert into is not None
+    assert plain.post_quant_conv is not None
+    back = torch.linalg.solve(plain.post_quant_conv.weight[:, :, 0, 0], into.weight[:, :, 0, 0])
+    there = torch.linalg.inv(back)
+    wanted = there.square() @ before.var.mean(dim=(0, 2, 3))
+    assert torch.allclose(after.var.mean(dim=(0, 2, 3)), wanted, rtol=1e-2)
+    assert after.std.var(dim=(0, 2, 3)).max() < 1e-9
 
 
 def test_latents_are_kept_until_the_autoencoder_changes(tmp_path: Path, data: Dataset):

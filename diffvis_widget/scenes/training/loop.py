@@ -41,6 +41,23 @@ class Plan:
         return self.rate * min((step + 1) / self.warmup, 1.0) * fall
 
 
+Result = TypeVar("Result")
+
+
+def compiled(compute: Callable[..., Result]) -> Callable[..., Result]:
+    """`compute` as compiled code that multiplies in bfloat16 and sums in float32.
+
+    Networks this small spend much of their time between the multiplications: a processor core that has bfloat16 sees
+    nearly twice as many pictures so. Needs a C++ compiler, and some minutes before the first step.
+    """
+
+    def in_half(*args: Tensor) -> Result:
+        with torch.autocast(args[0].device.type, dtype=torch.bfloat16):
+            return compute(*args)
+
+    return torch.compile(in_half)
+
+
 def place() -> tuple[int, int]:
     """This process's rank and the number of processes that learn together: (0, 1) where there is one alone."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
