@@ -1,5 +1,6 @@
 """Training: resumable to the bit, and an optimizer that does what its paper says."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from diffvis_widget.scenes.judge import CLASSES, SETTING_CLASSES, Judge, Sightin
 from diffvis_widget.scenes.render import draw, sketch
 from diffvis_widget.scenes.training import dataset
 from diffvis_widget.scenes.training.clip import Phrase
-from diffvis_widget.scenes.training.loop import Plan, fit
+from diffvis_widget.scenes.training.loop import Plan, compiled, fit
 from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
+from diffvis_widget.scenes.training.stages import attention_to_places
 from diffvis_widget.scenes.world import Spec, Thing
 
 
@@ -71,6 +73,30 @@ def test_two_processes_learn_as_one_from_the_batches_of_both(tmp_path: Path):
     for name, value in wanted.items():
         assert torch.equal(first[name], second[name])
         assert torch.allclose(first[name], value, atol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+def test_compiled_networks_compute_the_same_to_bfloat16():
+    torch.manual_seed(0)
+    module, x = nn.Sequential(nn.Conv2d(4, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 4, 3)), torch.randn(2, 4, 8, 8)
+    wanted = module(x)
+    weight = module[0].weight
+    (slope,) = torch.autograd.grad(wanted.square().mean(), weight)
+    found = compiled(module)(x)
+    (found_slope,) = torch.autograd.grad(found.float().square().mean(), weight)
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - wanted).abs().max() < 0.02
+    assert (found_slope - slope).norm() < 0.03 * slope.norm()
+
+
+def test_places_of_things_count_more_in_the_latents():
+    plans = [sketch(i, held_out=False) for i in range(40)]
+    weights = attention_to_places(plans)
+    assert weights.shape == (40, 1, 12, 12)
+    assert weights.float().mean().item() == pytest.approx(1, abs=1e-2)
+    for plan, (weight,) in zip(plans, weights, strict=True):
+        at_things = [weight[int(pose.y // 8), int(pose.x // 8)] for pose in plan.poses]
+        assert min(at_things) > 3 * weight.min()
 
 
 def test_the_learning_rate_rises_holds_and_falls_to_zero():

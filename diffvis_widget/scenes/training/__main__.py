@@ -2,6 +2,7 @@
 
 `torchrun --nproc-per-node 2 -m diffvis_widget.scenes.training unet --threads 1` has two processes learn one stage
 together. Networks this small keep one processor core busier than two: both see twice the batch in 1.3 times the time.
+With `--quick` the networks are compiled and multiply in bfloat16; with `--shipped` they start from the shipped weights.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from pathlib import Path
 import open_clip
 import torch
 import torch.distributed as dist
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffvis_widget.scenes import WEIGHTS, load
 from diffvis_widget.scenes.architecture import clip_config, make_text_encoder, make_tokenizer, make_unet, make_vae
-from diffvis_widget.scenes.judge import Judge
+from diffvis_widget.scenes.judge import Judge, load_judge
 from diffvis_widget.scenes.training import dataset, export, stages
 from diffvis_widget.scenes.training.clip import train_clip
 from diffvis_widget.scenes.training.judge import train_judge
@@ -25,7 +30,20 @@ from diffvis_widget.scenes.training.loop import place
 from diffvis_widget.scenes.training.vae import encode_latents, train_vae
 
 # Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
-STEPS = {"data": 60_000, "vae": 4_400, "text": 1_400, "unet": 10_000, "clip": 3_000, "judge": 2_400}
+STEPS = {"data": 60_000, "vae": 5_000, "text": 1_400, "unet": 12_000, "clip": 3_000, "judge": 3_000}
+
+Networks = tuple[AutoencoderKL, CLIPTextModel, UNet2DConditionModel, open_clip.CLIP, Judge]
+
+
+def _new(tokenizer: CLIPTokenizer) -> Networks:
+    return make_vae(), make_text_encoder(tokenizer), make_unet(), open_clip.CLIP(**clip_config()), Judge()
+
+
+def _shipped(tokenizer: CLIPTokenizer) -> Networks:
+    pipe = load()
+    clip = open_clip.CLIP(**clip_config())
+    clip.load_state_dict(load_file(WEIGHTS / "clip" / "open_clip_model.safetensors"))
+    return pipe.vae, pipe.text_encoder, pipe.unet, clip, load_judge(WEIGHTS / "judge.safetensors")
 
 
 def main() -> None:
@@ -34,8 +52,10 @@ def main() -> None:
     parser.add_argument("stages", nargs="*", help=f"of {', '.join(STEPS)}; all of them by default")
     parser.add_argument("--folder", type=Path, default=Path(".training"), help="data and checkpoints")
     parser.add_argument("--steps", type=int, help="another number of steps (with one stage)")
-    parser.add_argument("--latents", type=int, default=40_000, help="how many scenes the U-Net sees")
+    parser.add_argument("--latents", type=int, default=60_000, help="how many scenes the U-Net sees")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="compile the networks; they multiply in bfloat16")
+    parser.add_argument("--shipped", action="store_true", help="begin with the shipped weights instead of from nothing")
     args = parser.parse_args()
     chosen = args.stages or list(STEPS)
     if unknown := set(chosen) - set(STEPS):
@@ -61,24 +81,25 @@ def main() -> None:
         return (args.steps or STEPS[stage]) if stage in chosen else 0
 
     torch.manual_seed(0)
+    vae, text_encoder, unet, clip, judge = (_shipped if args.shipped else _new)(tokenizer)
     exports: list[Callable[[], None]] = []
     if {"vae", "unet"} & set(chosen):
-        vae = train_vae(make_vae(), data, run, steps("vae"))
+        vae = train_vae(vae, data, run, steps("vae"), quick=args.quick)
         if "unet" in chosen:
-            text_encoder = stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
+            text_encoder = stages.train_text(text_encoder, tokenizer, data, run, steps("text"))
             seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
-            latents = encode_latents(vae, seen, run)
+            latents = encode_latents(vae, seen, run, quick=args.quick)
             denoiser = stages.train_unet(
-                make_unet(), text_encoder, tokenizer, latents, seen.captions, run, steps("unet")
+                unet, text_encoder, tokenizer, latents, seen.captions, run, steps("unet"), quick=args.quick
             )
             exports.append(partial(export.export_pipeline, vae, denoiser, tokenizer, latents))
     elif "text" in chosen:
-        stages.train_text(make_text_encoder(tokenizer), tokenizer, data, run, steps("text"))
+        stages.train_text(text_encoder, tokenizer, data, run, steps("text"))
     if "clip" in chosen:
-        clip = train_clip(open_clip.CLIP(**clip_config()), tokenizer, data, run, steps("clip"))
-        exports.append(partial(export.export_clip, clip, tokenizer))
+        exports.append(partial(export.export_clip, train_clip(clip, tokenizer, data, run, steps("clip")), tokenizer))
     if "judge" in chosen:
-        exports.append(partial(export.export_judge, train_judge(Judge(), data, run, steps("judge"))))
+        trained = train_judge(judge, data, run, steps("judge"), quick=args.quick)
+        exports.append(partial(export.export_judge, trained))
     if place()[0] > 0:
         return
     for write in exports:

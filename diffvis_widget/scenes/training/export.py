@@ -61,7 +61,7 @@ def export_clip(model: CLIP, tokenizer: CLIPTokenizer) -> None:
 def export_judge(judge: Judge) -> None:
     """Write the judge."""
     WEIGHTS.mkdir(parents=True, exist_ok=True)
-    state = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
+    state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
     save_file(state, WEIGHTS / "judge.safetensors")
 
 
