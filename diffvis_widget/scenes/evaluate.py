@@ -34,6 +34,7 @@ BARS = {
     "relation": 0.95,
     "place": 0.95,
 }
+JUDGE_BAR, DECODER_BAR = 0.995, 32.0
 
 
 def held_out_scenes(count: int) -> list[Scene]:
@@ -72,6 +73,12 @@ def through_autoencoder(pictures: NDArray[np.uint8], batch: int = 50) -> NDArray
     return np.concatenate(decoded)
 
 
+def likeness(pictures: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio of pictures, uint8 (n, h, w, 3), to others, mean over them, in dB."""
+    error = np.square(pictures.astype(np.float64) - others).mean(axis=(1, 2, 3))
+    return float(np.mean(10 * np.log10(255**2 / error)))
+
+
 def interval(right: int, total: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
     z, share = 1.96, right / total
@@ -106,7 +113,8 @@ def main() -> None:
     judge = load_judge(WEIGHTS / "judge.safetensors")
     renderings = np.stack([scene.image for scene in scenes])
     trusted = score(scenes, judge.look(renderings))
-    reachable = score(scenes, judge.look(through_autoencoder(renderings)))
+    decoded = through_autoencoder(renderings)
+    reachable = score(scenes, judge.look(decoded))
     pictures = generate([scene.caption for scene in scenes])
     painted = score(scenes, judge.look(pictures))
     print(f"{args.count} held-out captions, {STEPS} steps, guidance {GUIDANCE}")
@@ -119,6 +127,9 @@ def main() -> None:
             f"| {measure} | {right / total:.1%} | {low:.1%} to {high:.1%} | {total} | {bar:.0%} | "
             f"{trusted[measure][0] / total:.1%} | {reachable[measure][0] / total:.1%} |"
         )
+    right, total = (sum(column) for column in zip(*trusted.values(), strict=True))
+    print(f"judge on renderings: {right / total:.2%} of {total} answers (bar {JUDGE_BAR:.1%})")
+    print(f"autoencoder on renderings: {likeness(decoded, renderings):.1f} dB (bar {DECODER_BAR:.0f} dB)")
     print(f"{time.monotonic() - began:.0f} s")
     if args.sheet is not None:
         sheet(pictures[:100]).save(args.sheet)

@@ -1,0 +1,64 @@
+"""How quick the scenes model is, every figure beside its bar: `python -m benchmarks.scenes.speed`.
+
+Medians of the runs asked for, after one that is not counted. Steps and guidance as where its pictures are judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from diffvis_widget.scenes import load
+from diffvis_widget.scenes.evaluate import GUIDANCE, STEPS
+
+PROMPT = "a red circle above a blue square at night"
+BARS = {"a picture": 1500.0, "the first step, once the text is encoded": 60.0, "decoding one frame": 60.0}
+
+
+def measure(pipe: Any) -> dict[str, float]:
+    """Milliseconds of one picture, of its first step and of decoding it."""
+    text, negative = pipe.encode_prompt(PROMPT, torch.device("cpu"), 1, True)
+    ends: list[float] = []
+
+    def note(*given: Any) -> dict[str, Any]:
+        ends.append(time.perf_counter())
+        return given[-1]
+
+    settings = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "latent"}
+    began = time.perf_counter()
+    (latents,) = pipe(prompt_embeds=text, negative_prompt_embeds=negative, callback_on_step_end=note, **settings)[:1]
+    first = ends[0] - began
+    began = time.perf_counter()
+    with torch.no_grad():
+        pipe.vae.decode(latents / pipe.vae.config["scaling_factor"])
+    decoding = time.perf_counter() - began
+    began = time.perf_counter()
+    pipe(PROMPT, num_inference_steps=STEPS, guidance_scale=GUIDANCE)
+    whole = time.perf_counter() - began
+    return dict(zip(BARS, (1000 * value for value in (whole, first, decoding)), strict=True))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scenes.speed", description=__doc__)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    pipe = load()
+    measure(pipe)
+    found = [measure(pipe) for _ in range(args.runs)]
+    print(f"{STEPS} steps, guidance {GUIDANCE}, {args.threads} threads; milliseconds, {args.runs} runs")
+    print("| what | median | slowest | bar |")
+    print("|---|---|---|---|")
+    for what, bar in BARS.items():
+        times = [one[what] for one in found]
+        print(f"| {what} | {statistics.median(times):.0f} | {max(times):.0f} | {bar:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
