@@ -115,6 +115,7 @@ def make_scheduler() -> DPMSolverMultistepScheduler:
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
+        steps_offset=1,  # means nothing with this spacing; StableDiffusionPipeline would set it, with a warning
         solver_order=1,
     )
 

@@ -1,5 +1,6 @@
 """Training: resumable to the bit, and an optimizer that does what its paper says."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from diffvis_widget.scenes.judge import CLASSES, SETTING_CLASSES, Judge, Sighting, Verdict, check
+import diffvis_widget as dv
+from diffvis_widget import scenes
+from diffvis_widget.concepts import builtin
+from diffvis_widget.scenes import load
+from diffvis_widget.scenes.evaluate import BARS
+from diffvis_widget.scenes.judge import CLASSES, SETTING_CLASSES, Judge, Sighting, Verdict, check, load_judge
 from diffvis_widget.scenes.render import draw, sketch
-from diffvis_widget.scenes.training import dataset
+from diffvis_widget.scenes.training import __main__ as command
+from diffvis_widget.scenes.training import dataset, export
+from diffvis_widget.scenes.training.bars import append_bars
 from diffvis_widget.scenes.training.clip import Phrase
 from diffvis_widget.scenes.training.loop import Plan, compiled, fit
 from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
@@ -51,6 +59,44 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
     resumed = _train(tmp_path / "broken")
     for a, b in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_training_is_looked_at_in_its_moving_average(tmp_path: Path):
+    seen: dict[int, Tensor] = {}
+
+    def look(average: nn.Module, step: int) -> None:
+        seen[step] = next(average.parameters()).clone()
+
+    torch.manual_seed(0)
+    module = _line()
+    last = fit("line", module, lambda g, _: _error(module, g), Plan(9, 0.01, warmup=3), tmp_path, look=(3, look))
+    assert list(seen) == [3, 6, 9]
+    assert torch.equal(seen[9], next(last.parameters()))
+    assert not torch.equal(seen[6], seen[9])
+
+
+def test_bars_of_a_half_trained_model_are_logged(tmp_path: Path):
+    line = append_bars(load(), 700, tmp_path, count=4)
+    assert json.loads((tmp_path / "bars.jsonl").read_text()) == line
+    assert (line["step"], line["captions"]) == (700, 4)
+    assert {"object", "colour", "texture", "size"} <= set(line) <= {"step", "captions", *BARS}
+    assert line["setting"] in (0, 0.25, 0.5, 0.75, 1)
+
+
+def test_one_command_goes_from_nothing_to_weights_that_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    weights = tmp_path / "weights"
+    for module in (export, scenes, builtin):
+        monkeypatch.setattr(module, "WEIGHTS", weights)
+    steps = {"data": 8, "vae": 1, "text": 1, "unet": 2, "clip": 1, "judge": 1}
+    assert list(steps) == list(command.STEPS)
+    monkeypatch.setattr(command, "STEPS", steps)
+    monkeypatch.setattr("sys.argv", ["training", "--folder", str(tmp_path), "--threads", "1", "--device", "cpu"])
+    command.main()
+    pipe = load()
+    trace = dv.trace(pipe, "a red circle", seed=1, num_inference_steps=2)
+    assert trace.meta["fingerprint"] == scenes.fingerprint()
+    assert dv.concept_scores(trace, ["circle", "red"]).cosine.shape == (2, 2)
+    assert len(load_judge(weights / "judge.safetensors").look(trace.image[None])) == 1
 
 
 def _learn_beside(rank: int, folder: Path, address: str) -> None:

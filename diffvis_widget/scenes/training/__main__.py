@@ -16,7 +16,7 @@ from pathlib import Path
 import open_clip
 import torch
 import torch.distributed as dist
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -24,6 +24,7 @@ from diffvis_widget.scenes import WEIGHTS, load
 from diffvis_widget.scenes.architecture import clip_config, make_text_encoder, make_tokenizer, make_unet, make_vae
 from diffvis_widget.scenes.judge import Judge, load_judge
 from diffvis_widget.scenes.training import dataset, export, stages
+from diffvis_widget.scenes.training.bars import append_bars
 from diffvis_widget.scenes.training.clip import train_clip
 from diffvis_widget.scenes.training.judge import train_judge
 from diffvis_widget.scenes.training.loop import place
@@ -55,6 +56,8 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=60_000, help="how many scenes the U-Net sees")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="compile the networks; they multiply in bfloat16")
+    parser.add_argument("--bars", type=int, default=2000, help="how often the U-Net's bars are logged, in steps")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shipped", action="store_true", help="begin with the shipped weights instead of from nothing")
     args = parser.parse_args()
     chosen = args.stages or list(STEPS)
@@ -81,7 +84,10 @@ def main() -> None:
         return (args.steps or STEPS[stage]) if stage in chosen else 0
 
     torch.manual_seed(0)
-    vae, text_encoder, unet, clip, judge = (_shipped if args.shipped else _new)(tokenizer)
+    networks = (_shipped if args.shipped else _new)(tokenizer)
+    for network in networks:
+        network.to(torch.device(args.device))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    vae, text_encoder, unet, clip, judge = networks
     exports: list[Callable[[], None]] = []
     if {"vae", "unet"} & set(chosen):
         vae = train_vae(vae, data, run, steps("vae"), quick=args.quick)
@@ -89,10 +95,26 @@ def main() -> None:
             text_encoder = stages.train_text(text_encoder, tokenizer, data, run, steps("text"))
             seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
             latents = encode_latents(vae, seen, run, quick=args.quick)
+            kept = vae
+
+            def pipeline(denoiser: stages.Denoiser) -> StableDiffusionPipeline:
+                return export.pipeline_of(kept, denoiser, tokenizer, latents)
+
+            def look(average: stages.Denoiser, step: int) -> None:
+                append_bars(pipeline(average), step, run)
+
             denoiser = stages.train_unet(
-                unet, text_encoder, tokenizer, latents, seen.captions, run, steps("unet"), quick=args.quick
+                unet,
+                text_encoder,
+                tokenizer,
+                latents,
+                seen.captions,
+                run,
+                steps("unet"),
+                quick=args.quick,
+                look=(args.bars, look),
             )
-            exports.append(partial(export.export_pipeline, vae, denoiser, tokenizer, latents))
+            exports.append(lambda: export.export_pipeline(pipeline(denoiser)))
     elif "text" in chosen:
         stages.train_text(text_encoder, tokenizer, data, run, steps("text"))
     if "clip" in chosen:

@@ -17,7 +17,7 @@ from transformers import CLIPTokenizer
 
 from diffvis_widget.scenes.render import Sketch, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, fit
+from diffvis_widget.scenes.training.loop import Plan, device_of, fit
 from diffvis_widget.scenes.training.stages import tokenize
 from diffvis_widget.scenes.world import ATTRIBUTES, SETTINGS
 
@@ -93,6 +93,7 @@ def _unlike(nonsense: Tensor, words: Tensor, false: Tensor) -> Tensor:
 def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 64) -> CLIP:
     """Learn single words, phrases and whole captions at once."""
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
+    device = device_of(model)
     words = _words()
     sizes = [*map(len, ATTRIBUTES.values()), len(SETTINGS)]
 
@@ -104,20 +105,20 @@ def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Pat
         truth = np.array([[float(phrase.holds(scene)) for phrase in phrases] for scene in chosen])
         captions = [data.captions[i] for i in index]
         same = np.array([[float(a == b) for b in captions] for a in captions])
-        target = torch.from_numpy(np.concatenate([truth, same], axis=1)).float()
+        target = torch.from_numpy(np.concatenate([truth, same], axis=1)).float().to(device)
         texts = [str(rng.choice(_TEMPLATES)).format(phrase.text()) for phrase in phrases] + captions
 
         x = torch.from_numpy(data.images[np.array(index)]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        image = F.normalize(model.encode_image(_half_finished(x, generator)), dim=-1)
+        image = F.normalize(model.encode_image(_half_finished(x, generator).to(device)), dim=-1)
         ids = torch.cat([tokenize(tokenizer, texts), _nonsense(tokenizer, generator)])
-        text = F.normalize(model.encode_text(ids), dim=-1)
+        text = F.normalize(model.encode_text(ids.to(device)), dim=-1)
         assert model.logit_bias is not None
         logits = model.logit_scale.exp() * image @ text.T + model.logit_bias
         n = len(words)
         known, nonsense = logits[:, :-_NONSENSE], logits[:, -_NONSENSE:]
         loss = F.binary_cross_entropy_with_logits(known, target, reduction="none")
         # Words, phrases and captions count alike, however many columns each has.
-        total = sum((group.mean() for group in loss.split([n, batch, batch], dim=1)), torch.zeros(()))
+        total = sum((group.mean() for group in loss.split([n, batch, batch], dim=1)), torch.zeros((), device=device))
         total = total + 0.1 * _unlike(nonsense, logits[:, :n].detach(), target[:, :n] == 0)
         # One word of its kind against the others, as zero-shot classification asks.
         for kind, truths in zip(logits[:, :n].split(sizes, 1), target[:, :n].split(sizes, 1), strict=True):

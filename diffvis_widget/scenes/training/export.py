@@ -20,10 +20,10 @@ from diffvis_widget.tracer.meta import fingerprint
 LIMIT = 20_000_000
 
 
-def export_pipeline(
+def pipeline_of(
     vae: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer, latents: tuple[torch.Tensor, torch.Tensor]
-) -> None:
-    """Write the pipeline; the autoencoder's scaling factor gives latents of unit spread."""
+) -> StableDiffusionPipeline:
+    """The networks as a pipeline; the autoencoder's scaling factor gives latents of unit spread."""
     vae.register_to_config(scaling_factor=latent_scale(latents))
     pipe = StableDiffusionPipeline(
         vae=vae,
@@ -35,6 +35,12 @@ def export_pipeline(
         feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
     )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def export_pipeline(pipe: StableDiffusionPipeline) -> None:
+    """Write the pipeline in half precision, and the fingerprint by which its traces are known."""
     folder = WEIGHTS / "pipeline"
     shutil.rmtree(folder, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(folder)

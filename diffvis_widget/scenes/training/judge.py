@@ -11,7 +11,7 @@ from torch import Tensor
 from diffvis_widget.scenes.judge import CELL, CLASSES, GRID, SETTING_CLASSES, Judge
 from diffvis_widget.scenes.render import Sketch, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, compiled, fit
+from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
 
 
 def _targets(scene: Sketch) -> tuple[Tensor, int]:
@@ -50,7 +50,8 @@ def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: in
         x = F.interpolate(F.interpolate(x, size=(side, side), mode="area"), size=x.shape[-2:], mode="bilinear")
         x = x + 0.06 * torch.rand(batch, 1, 1, 1, generator=generator) * torch.randn(x.shape, generator=generator)
         grids, settings = zip(*(_targets(scenes[i]) for i in index.tolist()), strict=True)
-        cells, setting = look(x.contiguous(memory_format=torch.channels_last))
-        return _errors(cells.float(), setting.float(), torch.stack(grids), torch.tensor(settings))
+        device = device_of(judge)
+        cells, setting = look(x.to(device, memory_format=torch.channels_last))
+        return _errors(cells.float(), setting.float(), torch.stack(grids).to(device), torch.tensor(settings).to(device))
 
     return fit("judge", judge, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)

@@ -58,6 +58,11 @@ def compiled(compute: Callable[..., Result]) -> Callable[..., Result]:
     return torch.compile(in_half)
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a network is, and its batches have to be."""
+    return next(module.parameters()).device
+
+
 def place() -> tuple[int, int]:
     """This process's rank and the number of processes that learn together: (0, 1) where there is one alone."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -81,13 +86,14 @@ def fit(
     *,
     weight_decay: float = 0.01,
     checkpoint_seconds: float = 120.0,
+    look: tuple[int, Callable[[Module, int], object]] | None = None,
 ) -> Module:
     """Train `module` on `loss_of(generator, step)` and return its moving average.
 
     Muon serves the hidden matrices, AdamW the rest. Goes on from `folder/<name>.pt` where a run was interrupted;
     appends to `folder/<name>.jsonl`. The generator is seeded by the step, so an interrupted run sees the same batches
     as an uninterrupted one. Under torchrun each process draws its own batches and all take the mean of their gradients;
-    the first one writes.
+    the first one writes. With `look` = (n, act) it calls act(moving average, step) after every n steps.
     """
     rank, processes = place()
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +108,7 @@ def fit(
     ]
     start = 0
     if path.exists():
-        state = torch.load(path, map_location=next(module.parameters()).device, weights_only=True)
+        state = torch.load(path, map_location=device_of(module), weights_only=True)
         module.load_state_dict(state["module"])
         average.load_state_dict(state["average"])
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
@@ -154,6 +160,8 @@ def fit(
         if time.monotonic() - saved > checkpoint_seconds:
             save(step + 1)
             saved = time.monotonic()
+        if look is not None and (step + 1) % look[0] == 0:
+            look[1](average, step + 1)
     if rank == 0:
         save(max(plan.steps, start))
     return average

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from diffvis_widget.scenes.architecture import MAX_TOKENS, TEXT_WIDTH, make_scheduler
 from diffvis_widget.scenes.render import SIZE, Sketch, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, compiled, fit
+from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
 from diffvis_widget.scenes.training.vae import GRID, attention_to_things
 
 THUMBNAIL = 8
@@ -77,16 +77,18 @@ def train_text(
     text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 96
 ) -> CLIPTextModel:
     """Pretrain the text encoder to predict the scene's thumbnail."""
-    reader = LayoutReader(text_encoder)
+    reader = LayoutReader(text_encoder).to(text_encoder.device)
     ids = tokenize(tokenizer, data.captions)
     padding = int(tokenize(tokenizer, [""])[0, -1])
 
+    device = device_of(reader)
+
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(data.captions), (batch,), generator=generator)
-        target = F.adaptive_avg_pool2d(data.pixels(index), THUMBNAIL)
+        target = F.adaptive_avg_pool2d(data.pixels(index), THUMBNAIL).to(device)
         # Padding says nothing: read no further than the longest caption of the batch.
         length = int(torch.ne(ids[index], padding).sum(1).max()) + 1
-        return F.mse_loss(reader(ids[index, :length]), target)
+        return F.mse_loss(reader(ids[index, :length].to(device)), target)
 
     return fit("text", reader, loss_of, Plan(steps, 1.5e-3, warmup=50), folder).text_encoder
 
@@ -116,6 +118,7 @@ def train_unet(
     steps: int,
     batch: int = 96,
     quick: bool = False,
+    look: tuple[int, Callable[[Denoiser, int], object]] | None = None,
 ) -> Denoiser:
     """v-prediction, high noise drawn more often, places of things counted more, captions dropped 10 %.
 
@@ -127,7 +130,8 @@ def train_unet(
     scale = 1 / mean[:4000].float().std()
     ids = tokenize(tokenizer, captions)
     empty = tokenize(tokenizer, [""])
-    alphas = make_scheduler().alphas_cumprod
+    device = device_of(model)
+    alphas = make_scheduler().alphas_cumprod.to(device)
     plans = [sketch(i, held_out=False) for i in range(len(captions))]
     places = attention_to_places(plans)
     chance = torch.tensor([_SHARES.get(str(plan.spec.setting), 1.0) for plan in plans])
@@ -140,21 +144,21 @@ def train_unet(
         error = (model.unet(noisy, t, text, return_dict=False)[0].float() - v) ** 2
         return ((1 + a * (place - 1)) * error).mean()
 
-    compute = error_of
-    if quick:
+    compute = compiled(error_of) if quick else error_of
+    if quick and device.type == "cpu":
         # The fused kernels of attention are slow to look back through on a processor: more than half of the time.
         model.unet.set_attn_processor(AttnProcessor())
         model.text_encoder.set_attn_implementation("eager")
-        compute = compiled(error_of)
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
-        index = torch.multinomial(chance, batch, generator=generator)
+        index = torch.multinomial(chance, batch, replacement=True, generator=generator)
         noise = torch.randn((2, batch, *mean.shape[1:]), generator=generator)
         clean = (mean[index].float() + std[index].float() * noise[0]) * scale
         # A root of a uniform number leans to 1: to high noise.
         t = (torch.rand(batch, generator=generator).pow(0.75) * 1000).long().clamp(max=999)
         tokens = ids[index].clone()
         tokens[torch.rand(batch, generator=generator) < 0.1] = empty[0]
-        return compute(clean, noise[1], t, tokens, places[index].float())
+        given = (clean, noise[1], t, tokens, places[index].float())
+        return compute(*(part.to(device) for part in given))
 
-    return fit("unet", model, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.5), folder)
+    return fit("unet", model, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.5), folder, look=look)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffvis_widget.scenes.render import SIZE, Sketch, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, compiled, fit
+from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
 
 GRID = SIZE // 8  # side of the latents
 # Shares of a batch where they are not 1: settings against which things stand out least need most practice.
@@ -80,11 +80,11 @@ def train_vae(
     compute = compiled(error_of) if quick else error_of
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
-        index = torch.multinomial(chance, batch, generator=generator)
+        index = torch.multinomial(chance, batch, replacement=True, generator=generator)
         x = data.pixels(index).contiguous(memory_format=torch.channels_last)
         weight = torch.stack([attention_to_things(plans[i]) for i in index.tolist()])[:, None]
         noise = torch.randn((batch, vae.config["latent_channels"], GRID, GRID), generator=generator)
-        return compute(x, weight, noise)
+        return compute(*(part.to(device_of(vae)) for part in (x, weight, noise)))
 
     plan = Plan(steps, 1.5e-3, warmup=50, decay=0.5, ema=0.998)
     return whitened(fit("vae", vae, loss_of, plan, folder, weight_decay=0.0), data)
@@ -99,7 +99,7 @@ def whitened(vae: AutoencoderKL, data: Dataset) -> AutoencoderKL:
     convolutions of 1 x 1 next to the latents; their spread becomes the same at every place.
     """
     index = torch.linspace(0, len(data.captions) - 1, min(2000, len(data.captions))).long()
-    posteriors = [posterior_of(vae, data.pixels(part)) for part in index.split(50)]
+    posteriors = [posterior_of(vae, data.pixels(part).to(device_of(vae))) for part in index.split(50)]
     means = torch.cat([p.mean for p in posteriors]).transpose(0, 1).flatten(1).double()
     variance = torch.cat([p.var for p in posteriors]).mean(dim=(0, 2, 3)).double()
     centre = means.mean(1)
@@ -134,19 +134,20 @@ def encode_latents(vae: AutoencoderKL, data: Dataset, folder: Path, quick: bool 
         return posterior.mean, posterior.std
 
     encode = compiled(spread) if quick else spread
+    device = device_of(vae)
 
     if path.exists():
         mean, std = torch.load(path, weights_only=True)
         # Kept ones hold for the autoencoder that made them, not for one that has learned more since.
         near = 0.1 if quick else 0.01
-        same = torch.allclose(mean[:4].float(), spread(data.pixels(torch.arange(4)))[0], atol=near)
+        same = torch.allclose(mean[:4].float(), spread(data.pixels(torch.arange(4)).to(device))[0].cpu(), atol=near)
         if same and len(mean) == len(data.captions):
             return mean, std
     means, stds = [], []
     for index in torch.arange(len(data.captions)).split(64):
-        mean, std = encode(data.pixels(index).contiguous(memory_format=torch.channels_last))
-        means.append(mean.half())
-        stds.append(std.half())
+        mean, std = encode(data.pixels(index).to(device, memory_format=torch.channels_last))
+        means.append(mean.half().cpu())
+        stds.append(std.half().cpu())
     mean, std = torch.cat(means), torch.cat(stds)
     torch.save((mean, std), path)
     return mean, std
