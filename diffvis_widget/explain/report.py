@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from diffvis_widget.concepts.builtin import fingerprint
+
 from .lines import Line, read
 from .metrics import THRESHOLD, interval
 
@@ -26,7 +28,10 @@ def write(folder: Path) -> None:
     """Write README.md in the folder, from whatever was measured there."""
     known = [line for name in ("words", "steps", "sanity", "roles") for line in read(folder / f"{name}.jsonl")]
     models = ", ".join(sorted({line["model"] for line in known})) or "unknown"
-    parts = [_INTRO.format(model=models), *evaluation(folder), *roles(folder), *speed(folder)]
+    parts = [_INTRO.format(model=models)]
+    if known and models != (shipped := fingerprint()):
+        parts += [f"Newer weights ship by now (fingerprint {shipped}): what they do is not on this page.\n"]
+    parts += [*evaluation(folder), *roles(folder), *speed(folder)]
     (folder / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
 
 

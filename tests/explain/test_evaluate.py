@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 import diffvis_widget as dv
+from diffvis_widget import scenes
 from diffvis_widget.explain import evaluations, lines, metrics, report, roles
 from diffvis_widget.explain.truth import Rendering
 from diffvis_widget.scenes.evaluate import held_out_scenes
@@ -102,6 +103,11 @@ def test_words_are_measured_and_told(
     assert "### Maps of words: 2 scenes" in page
     precision = values[2, -1]
     assert f"{precision:.2f} ({precision:.2f} to {precision:.2f})" in page
+    assert "fingerprint\nm.\n\nNewer weights ship by now" in page
+
+    lines.append(tmp_path / "now" / "words.jsonl", {"scene": 0, "step": None, "model": scenes.fingerprint(), **found})
+    report.write(tmp_path / "now")
+    assert "Newer weights" not in (tmp_path / "now" / "README.md").read_text(encoding="utf-8")
 
 
 def test_steps_are_measured_beside_the_truth(pipe: Any, rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
