@@ -70,7 +70,7 @@ def test_the_autoencoder_gives_renderings_back(pipe: StableDiffusionPipeline):
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     y = pipe.vae.decode(pipe.vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
     psnr = -10 * torch.log10(((y - x) / 2).square().mean(dim=(1, 2, 3)))
-    assert psnr.mean() > 30
+    assert psnr.mean() > 32
 
 
 def test_few_steps_at_full_guidance_still_paint_what_is_asked(pipe: StableDiffusionPipeline):
@@ -91,9 +91,9 @@ def test_pictures_follow_held_out_captions():
     sample = held_out_scenes(24)
     judge = load_judge(scenes.WEIGHTS / "judge.safetensors")
     own = score(sample, judge.look(np.stack([scene.image for scene in sample])))
-    assert sum(right for right, _ in own.values()) / sum(asked for _, asked in own.values()) > 0.97
+    assert sum(right for right, _ in own.values()) / sum(asked for _, asked in own.values()) > 0.99
     painted = score(sample, judge.look(generate([scene.caption for scene in sample])))
-    for measure, floor in (("setting", 0.8), ("colour", 0.6)):
+    for measure, floor in (("setting", 0.9), ("colour", 0.85)):
         right, asked = painted[measure]
         assert right / asked > floor, (measure, painted)
 
@@ -122,7 +122,7 @@ def test_the_ratio_is_inside_over_outside():
 
 def test_the_concept_model_reads_renderings_and_half_finished_pictures(pipe: StableDiffusionPipeline):
     meter, sample = ConceptMeter(), single_scenes(120)
-    sorts = {0.92: np.stack([scene.image for scene in sample]), 0.8: half_finished(pipe, sample)}
+    sorts = {0.95: np.stack([scene.image for scene in sample]), 0.85: half_finished(pipe, sample)}
     for floor, pictures in sorts.items():
         for attribute, (right, _) in answers(meter, sample, pictures).items():
             assert right.mean() > floor, (attribute, right.mean())

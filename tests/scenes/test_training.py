@@ -96,6 +96,9 @@ def test_one_command_goes_from_nothing_to_weights_that_load(tmp_path: Path, monk
     trace = dv.trace(pipe, "a red circle", seed=1, num_inference_steps=2)
     assert trace.meta["fingerprint"] == scenes.fingerprint()
     assert dv.concept_scores(trace, ["circle", "red"]).cosine.shape == (2, 2)
+    for folder in ("pipeline/tokenizer", "clip"):
+        kept = json.loads((weights / folder / "tokenizer.json").read_text(encoding="utf-8"))
+        assert kept["padding"] is kept["truncation"] is None
     assert len(load_judge(weights / "judge.safetensors").look(trace.image[None])) == 1
 
 

@@ -39,10 +39,17 @@ def pipeline_of(
     return pipe
 
 
+def _forget_lengths(tokenizer: CLIPTokenizer) -> None:
+    """How the last texts were padded and cut would be saved as a part of the tokenizer."""
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+
+
 def export_pipeline(pipe: StableDiffusionPipeline) -> None:
     """Write the pipeline in half precision, and the fingerprint by which its traces are known."""
     folder = WEIGHTS / "pipeline"
     shutil.rmtree(folder, ignore_errors=True)
+    _forget_lengths(pipe.tokenizer)
     pipe.to(dtype=torch.float16).save_pretrained(folder)
     (WEIGHTS / "fingerprint.txt").write_text(fingerprint(load().unet) + "\n")
 
@@ -61,6 +68,7 @@ def export_clip(model: CLIP, tokenizer: CLIPTokenizer) -> None:
     config = {"model_cfg": clip_config(), "preprocess_cfg": picture}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    _forget_lengths(tokenizer)
     tokenizer.save_pretrained(folder)
 
 
