@@ -1,6 +1,7 @@
 """The autoencoder's training: what it is asked for, and which latents are kept."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,8 +79,8 @@ def test_training_brings_pictures_closer(tmp_path: Path, data: Dataset):
 @torch.no_grad()
 def test_whitened_latents_say_the_same_in_even_channels(data: Dataset):
     torch.manual_seed(0)
-    plain = make_vae()
-    white = whitened(plain, data)
+    plain: Any = make_vae()
+    white: Any = whitened(plain, data)
     x = data.pixels(torch.arange(12))
     before, after = posterior_of(plain, x), posterior_of(white, x)
     channels = after.mean.transpose(0, 1).flatten(1)
@@ -88,10 +89,8 @@ def test_whitened_latents_say_the_same_in_even_channels(data: Dataset):
     assert torch.allclose(white.decode(after.mean).sample, plain.decode(before.mean).sample, atol=1e-3)
 
     # noise of the spread that it claims, brought back to the channels of old, is on average the noise that was there
-    into = white.post_quant_conv
-    assert into is not None
-    assert plain.post_quant_conv is not None
-    back = torch.linalg.solve(plain.post_quant_conv.weight[:, :, 0, 0], into.weight[:, :, 0, 0])
+    old, new = (vae.post_quant_conv.weight[:, :, 0, 0] for vae in (plain, white))
+    back = torch.linalg.solve(old, new)
     there = torch.linalg.inv(back)
     wanted = there.square() @ before.var.mean(dim=(0, 2, 3))
     assert torch.allclose(after.var.mean(dim=(0, 2, 3)), wanted, rtol=1e-2)
