@@ -23,8 +23,8 @@ THUMBNAIL = 8
 # How much oftener than they are drawn scenes of a setting are seen: things at night took longest to learn, and on plain
 # paper ("None") the slightest tint is another setting.
 _SHARES = {"night": 2.5, "sea": 1.7, "sunset": 1.3, "None": 1.2}
-# The guided answer's error counts _PULL of an answer's own, below this share of the time steps.
-_GUIDANCE, _PULL, _LATE = 7.5, 0.03, 0.5
+# What the error of the guided answer counts beside an answer's own, in the later and in the earlier half of the steps.
+_GUIDANCE, _PULL = 7.5, (0.03, 0.01)
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -124,9 +124,9 @@ def train_unet(
 ) -> Denoiser:
     """v-prediction, high noise drawn more often, places of things counted more, captions dropped 10 % or more.
 
-    Guidance multiplies what a caption changes by 7.5, and with it every error by which the two answers differ. In the
-    later half of the time steps, where the picture shows by now what the caption says, scenes are seen with and
-    without their caption, and the guided answer is asked to be right as well.
+    Guidance multiplies what a caption changes by 7.5, and with it every error by which the two answers differ. So a
+    third of the scenes is seen with and without the caption, and the guided answer is asked to be right as well.
+    It counts most in the later half of the steps, where the picture shows by now what the caption says.
 
     Layout is decided while there is almost only noise, where the usual weightings fade to nothing. Where things stand
     is counted as far as the noisy latents tell it: earlier, the extra weight would ask for more things than there are.
@@ -142,7 +142,7 @@ def train_unet(
     places = attention_to_places(plans)
     chance = torch.tensor([_SHARES.get(str(plan.spec.setting), 1.0) for plan in plans])
 
-    pairs = batch // 4
+    pairs = batch // 3
 
     def error_of(clean: Tensor, noise: Tensor, t: Tensor, tokens: Tensor, place: Tensor) -> Tensor:
         a = alphas[t].view(-1, 1, 1, 1)
@@ -152,8 +152,9 @@ def train_unet(
         given = model.unet(noisy, t, text, return_dict=False)[0].float()
         with_caption, without = given[:pairs], given[pairs : 2 * pairs]
         guided = without + _GUIDANCE * (with_caption - without)
+        pull = torch.where(t[:pairs] < 500, *_PULL).view(-1, 1, 1, 1)
         error = (1 + a * (place - 1)) * (given - v) ** 2
-        return error.mean() + _PULL * ((guided - v[:pairs]) ** 2).mean() * pairs / batch
+        return error.mean() + (pull * (guided - v[:pairs]) ** 2).mean() * pairs / batch
 
     compute = compiled(error_of) if quick else error_of
     if quick and device.type == "cpu":
@@ -164,14 +165,11 @@ def train_unet(
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.multinomial(chance, batch - pairs, replacement=True, generator=generator)
         noise = torch.randn((2, batch - pairs, *mean.shape[1:]), generator=generator)
-        late = torch.rand(pairs, generator=generator) * _LATE
         # A root of a uniform number leans to 1: to high noise.
-        lowest = _LATE ** (1 / 0.75)
-        early = (lowest + (1 - lowest) * torch.rand(batch - 2 * pairs, generator=generator)).pow(0.75)
-        t = (torch.cat([late, early]) * 1000).long().clamp(max=999)
-        # The pairs come twice: with their caption, and without.
-        index, t, noise = (torch.cat([x[..., :pairs], x], -1) for x in (index, t, noise.movedim(1, -1)))
-        noise = noise.movedim(-1, 1)
+        t = (torch.rand(batch - pairs, generator=generator).pow(0.75) * 1000).long().clamp(max=999)
+        # The first ones come twice: with their caption, and without.
+        twice = torch.cat([torch.arange(pairs), torch.arange(batch - pairs)])
+        index, t, noise = index[twice], t[twice], noise[:, twice]
         clean = (mean[index].float() + std[index].float() * noise[0]) * scale
         tokens = ids[index].clone()
         tokens[pairs : 2 * pairs] = empty[0]
