@@ -125,7 +125,7 @@ def test_two_processes_learn_as_one_from_the_batches_of_both(tmp_path: Path):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
-def test_compiled_networks_compute_the_same_to_bfloat16():
+def test_compiled_networks_compute_the_same_to_bfloat16_where_the_processor_has_it():
     torch.manual_seed(0)
     first, x = nn.Conv2d(4, 32, 3, padding=1), torch.randn(2, 4, 8, 8)
     module = nn.Sequential(first, nn.SiLU(), nn.Conv2d(32, 4, 3))
@@ -133,7 +133,8 @@ def test_compiled_networks_compute_the_same_to_bfloat16():
     (slope,) = torch.autograd.grad(wanted.square().mean(), first.weight)
     found = compiled(module)(x)
     (found_slope,) = torch.autograd.grad(found.float().square().mean(), first.weight)
-    assert found.dtype == torch.bfloat16
+    able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert found.dtype == (torch.bfloat16 if able else torch.float32)
     assert (found.float() - wanted).abs().max() < 0.02
     assert (found_slope - slope).norm() < 0.03 * slope.norm()
 

@@ -2,7 +2,8 @@
 
 `torchrun --nproc-per-node 2 -m diffvis_widget.scenes.training unet --threads 1` has two processes learn one stage
 together. Networks this small keep one processor core busier than two: both see twice the batch in 1.3 times the time.
-With `--quick` the networks are compiled and multiply in bfloat16; with `--shipped` they start from the shipped weights.
+With `--quick` the networks are compiled and multiply in bfloat16 where the device can; with `--shipped` they start from
+the shipped weights.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(".training"), help="data and checkpoints")
     parser.add_argument("--steps", type=int, help="another number of steps (with one stage)")
     parser.add_argument("--latents", type=int, default=60_000, help="how many scenes the U-Net sees")
+    parser.add_argument("--rate", type=float, default=2e-3, help="the U-Net's learning rate; less with --shipped")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="compile the networks; they multiply in bfloat16")
+    parser.add_argument("--quick", action="store_true", help="compile the networks; bfloat16 where there is")
     parser.add_argument("--bars", type=int, default=2000, help="how often the U-Net's bars are logged, in steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shipped", action="store_true", help="begin with the shipped weights instead of from nothing")
@@ -111,6 +113,7 @@ def main() -> None:
                 seen.captions,
                 run,
                 steps("unet"),
+                rate=args.rate,
                 quick=args.quick,
                 look=(args.bars, look),
             )
