@@ -106,12 +106,12 @@ class Teller:
 
     def show(self, run: Run) -> None:
         """A run that was kept, again; its concepts are scored anew where others are measured by now."""
-        told = run.told
-        assert told is not None  # only such runs are kept
 
         def send() -> None:
+            # Read here, in its turn: new notes, or the run's very end, may still stand in the queue before this.
+            assert run.told is not None  # only such runs are kept
             self.scorer.begin(run.id)
-            self._stream.show(told)
+            self._stream.show(run.told)
 
         self._later(send)
         if run.has_pictures and not run.inexact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -105,6 +106,21 @@ def test_an_earlier_run_keeps_its_own(widget: Any) -> None:
     assert widget.wait(60)
     assert told(widget)[-1][0]["text"] == "Here."
     assert saved(widget)[0]["text"] == "Here."
+
+
+def test_a_run_shown_again_has_notes_that_still_wait_to_be_told(widget: Any) -> None:
+    widget.note("An old one")
+    first = widget._session.history.runs[0]
+    page(widget, {"type": "run", "prompt": "a blue star"})
+    _ = widget.trace
+    held = threading.Event()
+    widget._session.teller._later(held.wait)
+    try:
+        ask(widget, [CIRCLE], run=first.id)
+        widget._session.teller.show(first)
+    finally:
+        held.set()
+    assert [note["text"] for note in told(widget)[-1]] == ["Here."]
 
 
 def test_errors_of_python_name_what_is_wrong(widget: Any) -> None:
