@@ -6,7 +6,9 @@ colour, texture, size and exact place; and, once per picture, the setting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -124,20 +126,42 @@ def check(spec: Spec, verdict: Verdict) -> dict[str, list[bool]]:
     """
     answers: dict[str, list[bool]] = {"setting": [verdict.setting == spec.setting]}
     best: list[Sighting | None] = []
-    for thing in spec.things:
-        same = [s for s in verdict.sightings if s.thing.shape == thing.shape]
-        coloured = [s for s in same if thing.colour is None or s.thing.colour == thing.colour]
-        best.append(max(coloured, key=lambda s: s.confidence, default=None))
-        chosen = best[-1]
-        answers.setdefault("object", []).append(bool(same))
-        answers.setdefault("colour", []).append(chosen is not None)
-        answers.setdefault("texture", []).append(chosen is not None and chosen.thing.texture == thing.texture)
-        answers.setdefault("size", []).append(chosen is not None and chosen.thing.size == thing.size)
+    for thing, seen in zip(spec.things, _who_is_who(spec.things, verdict.sightings), strict=True):
+        coloured = seen if seen is not None and _coloured(thing, seen) else None
+        best.append(coloured)
+        answers.setdefault("object", []).append(seen is not None)
+        answers.setdefault("colour", []).append(coloured is not None)
+        answers.setdefault("texture", []).append(coloured is not None and coloured.thing.texture == thing.texture)
+        answers.setdefault("size", []).append(coloured is not None and coloured.thing.size == thing.size)
     if spec.relation in ("above", "below", "left", "right"):
         answers["relation"] = [_related(best[0], best[1], spec.relation)]
     if spec.place is not None:
         answers["place"] = [best[0] is not None and _placed(best[0], spec.place)]
     return answers
+
+
+def _coloured(thing: Thing, seen: Sighting) -> bool:
+    return thing.colour is None or seen.thing.colour == thing.colour
+
+
+def _who_is_who(things: Sequence[Thing], sightings: Sequence[Sighting]) -> list[Sighting | None]:
+    """For each thing of a caption the sighting of its shape that it is, or None; no sighting is two things.
+
+    Told by how they look, never by where they stand, so that "a blue star left of a star" can be wrong: most shapes
+    there, then most colours right, then most textures and sizes; what is left of doubt goes to the surest.
+    """
+    candidates = [[None, *(s for s in sightings if s.thing.shape == thing.shape)] for thing in things]
+
+    def merit(chosen: Sequence[Sighting | None]) -> tuple[int, int, int, float]:
+        pairs = [(thing, seen) for thing, seen in zip(things, chosen, strict=True) if seen is not None]
+        looks = sum((t.texture == s.thing.texture) + (t.size == s.thing.size) for t, s in pairs)
+        return len(pairs), sum(_coloured(t, s) for t, s in pairs), looks, sum(s.confidence for _, s in pairs)
+
+    def apart(chosen: Sequence[Sighting | None]) -> bool:
+        seen = [id(s) for s in chosen if s is not None]
+        return len(seen) == len(set(seen))
+
+    return list(max(filter(apart, product(*candidates)), key=merit))
 
 
 def _related(first: Sighting | None, second: Sighting | None, relation: str) -> bool:

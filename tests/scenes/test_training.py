@@ -242,6 +242,44 @@ def test_the_check_asks_what_the_caption_asks(
     assert {key: answers[key] for key in expected} == expected
 
 
+ANY = Spec((Thing("star", "blue"), Thing("star", None)), relation="right")
+STRIPED = Spec((Thing("boat", None, texture="striped"), Thing("boat", "pink")), relation="below")
+
+
+def _sees(shape: str, colour: str, x: float, y: float, confidence: float, texture: str | None = None) -> Sighting:
+    return Sighting(Thing(shape, colour, texture=texture), x, y, confidence)
+
+
+@pytest.mark.parametrize(
+    ("spec", "seen", "expected"),
+    [
+        # A star of any colour is the other one, however much surer the judge is of the blue one.
+        (
+            ANY,
+            [_sees("star", "blue", 70, 40, 0.99), _sees("star", "red", 20, 40, 0.9)],
+            {"colour": [True, True], "relation": [True]},
+        ),
+        (
+            ANY,
+            [_sees("star", "blue", 20, 40, 0.99), _sees("star", "red", 70, 40, 0.9)],
+            {"colour": [True, True], "relation": [False]},
+        ),
+        # Which of two pink boats is meant is told by the stripes, not by where they stand.
+        (
+            STRIPED,
+            [_sees("boat", "pink", 40, 20, 0.99, "striped"), _sees("boat", "pink", 40, 70, 0.9)],
+            {"texture": [True, True], "relation": [False]},
+        ),
+        # One thing is not two.
+        (ANY, [_sees("star", "red", 70, 40, 0.99)], {"object": [False, True], "relation": [False]}),
+    ],
+)
+def test_no_thing_is_taken_for_another_of_its_shape(spec: Spec, seen: list[Sighting], expected: dict[str, list[bool]]):
+    for order in (seen, seen[::-1]):
+        answers = check(spec, Verdict(tuple(order), None))
+        assert {key: answers[key] for key in expected} == expected
+
+
 def test_the_judges_answers_have_a_place_for_every_class():
     cells, setting = Judge()(torch.zeros(2, 3, 96, 96))
     assert cells.shape == (2, 3 + sum(map(len, CLASSES.values())), 12, 12)
