@@ -148,13 +148,15 @@ def _who_is_who(things: Sequence[Thing], sightings: Sequence[Sighting]) -> list[
     """For each thing of a caption the sighting of its shape that it is, or None; no sighting is two things.
 
     Told by how they look, never by where they stand, so that "a blue star left of a star" can be wrong: most shapes
-    there, then most colours right, then most textures and sizes; what is left of doubt goes to the surest.
+    there, then most colours right, then, where two things share a shape, most textures and sizes; what is left of doubt
+    goes to the surest.
     """
+    share = len({thing.shape for thing in things}) < len(things)
     candidates = [[None, *(s for s in sightings if s.thing.shape == thing.shape)] for thing in things]
 
     def merit(chosen: Sequence[Sighting | None]) -> tuple[int, int, int, float]:
         pairs = [(thing, seen) for thing, seen in zip(things, chosen, strict=True) if seen is not None]
-        looks = sum((t.texture == s.thing.texture) + (t.size == s.thing.size) for t, s in pairs)
+        looks = sum((t.texture == s.thing.texture) + (t.size == s.thing.size) for t, s in pairs if share)
         return len(pairs), sum(_coloured(t, s) for t, s in pairs), looks, sum(s.confidence for _, s in pairs)
 
     def apart(chosen: Sequence[Sighting | None]) -> bool:

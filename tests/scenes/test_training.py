@@ -272,6 +272,12 @@ def _sees(shape: str, colour: str, x: float, y: float, confidence: float, textur
         ),
         # One thing is not two.
         (ANY, [_sees("star", "red", 70, 40, 0.99)], {"object": [False, True], "relation": [False]}),
+        # Of two where one was asked for, the surer one counts, not the one that fits better.
+        (
+            Spec((Thing("circle", "red", texture="striped"),)),
+            [_sees("circle", "red", 20, 40, 0.99), _sees("circle", "red", 70, 40, 0.9, "striped")],
+            {"texture": [False]},
+        ),
     ],
 )
 def test_no_thing_is_taken_for_another_of_its_shape(spec: Spec, seen: list[Sighting], expected: dict[str, list[bool]]):
