@@ -100,6 +100,17 @@ def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, tup
     return {measure: (sum(given), len(given)) for measure, given in answers.items()}
 
 
+def colours_by_part(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[tuple[str, str], tuple[int, int]]:
+    """(what is said of a thing or its scene, the word) -> (things there in their colour, things): where it fails."""
+    answers: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for scene, verdict in zip(scenes, verdicts, strict=True):
+        spec = scene.sketch.spec
+        for thing, right in zip(spec.things, check(spec, verdict)["colour"], strict=True):
+            for part, word in {**vars(thing), "relation": spec.relation, "setting": spec.setting}.items():
+                answers[part, word or "(unsaid)"].append(right)
+    return {key: (sum(given), len(given)) for key, given in sorted(answers.items())}
+
+
 def sheet(pictures: NDArray[np.uint8], columns: int = 10) -> Image.Image:
     """Pictures side by side."""
     rows = [np.concatenate(list(pictures[i : i + columns]), axis=1) for i in range(0, len(pictures), columns)]
@@ -111,20 +122,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m diffvis_widget.scenes.evaluate", description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="captions")
     parser.add_argument("--sheet", type=Path, help="save the first 100 pictures here, as a PNG")
+    parser.add_argument("--by", action="store_true", help="also how often a thing is there in its colour, by word")
     args = parser.parse_args()
+    if args.count < 1:
+        parser.error(f"--count is {args.count}, but a table needs at least 1 caption")
     began = time.monotonic()
     scenes = held_out_scenes(args.count)
     judge = load_judge(WEIGHTS / "judge.safetensors")
     renderings = np.stack([scene.image for scene in scenes])
     trusted = score(scenes, judge.look(renderings))
     decoded = through_autoencoder(renderings)
-    reachable = score(scenes, judge.look(decoded))
+    seen_in_decoded = judge.look(decoded)
+    reachable = score(scenes, seen_in_decoded)
     pictures = generate([scene.caption for scene in scenes])
-    painted = score(scenes, judge.look(pictures))
+    verdicts = judge.look(pictures)
+    painted = score(scenes, verdicts)
     print(f"{args.count} held-out captions, {STEPS} steps, guidance {GUIDANCE}")
     print("| measure | right | 95 % interval | asked | bar | renderings | renderings through the autoencoder |")
     print("|---|---|---|---|---|---|---|")
     for measure, bar in BARS.items():
+        if measure not in painted:  # few captions may ask for no place, say
+            continue
         right, total = painted[measure]
         low, high = interval(right, total)
         print(
@@ -135,6 +153,13 @@ def main() -> None:
     print(f"judge on renderings: {right / total:.2%} of {total} answers (bar {JUDGE_BAR:.1%})")
     print(f"autoencoder on renderings: {likeness(decoded, renderings):.1f} dB (bar {DECODER_BAR:.0f} dB)")
     print(f"{time.monotonic() - began:.0f} s")
+    if args.by:
+        print("| said | word | colour right | asked | renderings through the autoencoder |\n|---|---|---|---|---|")
+        reachable_by_part = colours_by_part(scenes, seen_in_decoded)
+        for (said, word), (right, total) in colours_by_part(scenes, verdicts).items():
+            print(
+                f"| {said} | {word} | {right / total:.1%} | {total} | {reachable_by_part[said, word][0] / total:.1%} |"
+            )
     if args.sheet is not None:
         sheet(pictures[:100]).save(args.sheet)
 

@@ -9,7 +9,7 @@ from PIL import Image
 import diffvis_widget as dv
 from diffvis_widget import scenes
 from diffvis_widget.concepts import ConceptMeter, builtin
-from diffvis_widget.scenes.evaluate import generate, held_out_scenes, interval, score
+from diffvis_widget.scenes.evaluate import colours_by_part, generate, held_out_scenes, interval, score
 from diffvis_widget.scenes.judge import load_judge
 from diffvis_widget.scenes.localize import daam, overlap, points, ratio, ratios, refined, runs_of
 from diffvis_widget.scenes.reading import answers, half_finished, single_scenes
@@ -96,6 +96,22 @@ def test_pictures_follow_held_out_captions():
     for measure, floor in (("setting", 0.9), ("colour", 0.85)):
         right, asked = painted[measure]
         assert right / asked > floor, (measure, painted)
+
+
+def test_what_is_missed_is_told_by_what_was_said():
+    sample = held_out_scenes(60)
+    pictures = np.stack([scene.image for scene in sample])
+    at_night = [i for i, scene in enumerate(sample) if scene.sketch.spec.setting == "night"]
+    pictures[at_night] = sample[next(i for i in range(60) if i not in at_night)].image
+    verdicts = load_judge(scenes.WEIGHTS / "judge.safetensors").look(pictures)
+    by_part = colours_by_part(sample, verdicts)
+    assert by_part["setting", "night"][0] / by_part["setting", "night"][1] < 0.3
+    for word in ("day", "sea", "(unsaid)"):
+        assert by_part["setting", word][0] / by_part["setting", word][1] > 0.9
+    whole = score(sample, verdicts)["colour"]
+    for part in ("shape", "colour", "size", "texture", "setting", "relation"):
+        shares = [share for (said, _), share in by_part.items() if said == part]
+        assert (sum(right for right, _ in shares), sum(asked for _, asked in shares)) == whole
 
 
 def test_words_look_where_their_things_are():
