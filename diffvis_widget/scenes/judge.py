@@ -151,12 +151,12 @@ def _who_is_who(things: Sequence[Thing], sightings: Sequence[Sighting]) -> list[
     there, then most colours right, then, where two things share a shape, most textures and sizes; what is left of doubt
     goes to the surest.
     """
-    share = len({thing.shape for thing in things}) < len(things)
+    same_shape = len({thing.shape for thing in things}) < len(things)
     candidates = [[None, *(s for s in sightings if s.thing.shape == thing.shape)] for thing in things]
 
     def merit(chosen: Sequence[Sighting | None]) -> tuple[int, int, int, float]:
         pairs = [(thing, seen) for thing, seen in zip(things, chosen, strict=True) if seen is not None]
-        looks = sum((t.texture == s.thing.texture) + (t.size == s.thing.size) for t, s in pairs if share)
+        looks = sum((t.texture == s.thing.texture) + (t.size == s.thing.size) for t, s in pairs if same_shape)
         return len(pairs), sum(_coloured(t, s) for t, s in pairs), looks, sum(s.confidence for _, s in pairs)
 
     def apart(chosen: Sequence[Sighting | None]) -> bool:
