@@ -87,7 +87,7 @@ def test_one_command_goes_from_nothing_to_weights_that_load(tmp_path: Path, monk
     weights = tmp_path / "weights"
     for module in (export, scenes, builtin):
         monkeypatch.setattr(module, "WEIGHTS", weights)
-    steps = {"data": 8, "vae": 1, "text": 1, "unet": 2, "clip": 1, "judge": 1}
+    steps = {"data": 8, "vae": 1, "text": 1, "unet": 2, "reader": 1, "reward": 1, "clip": 1, "judge": 1}
     assert list(steps) == list(command.STEPS)
     monkeypatch.setattr(command, "STEPS", steps)
     monkeypatch.setattr("sys.argv", ["training", "--folder", str(tmp_path), "--threads", "1", "--device", "cpu"])

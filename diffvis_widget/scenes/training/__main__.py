@@ -27,12 +27,22 @@ from diffvis_widget.scenes.judge import Judge, load_judge
 from diffvis_widget.scenes.training import dataset, export, stages
 from diffvis_widget.scenes.training.bars import append_bars
 from diffvis_widget.scenes.training.clip import train_clip
-from diffvis_widget.scenes.training.judge import train_judge
+from diffvis_widget.scenes.training.judge import read_reader, train_judge, train_reader
 from diffvis_widget.scenes.training.loop import place
+from diffvis_widget.scenes.training.reward import train_reward
 from diffvis_widget.scenes.training.vae import encode_latents, train_vae
 
 # Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
-STEPS = {"data": 60_000, "vae": 5_000, "text": 1_400, "unet": 12_000, "clip": 3_000, "judge": 3_000}
+STEPS = {
+    "data": 60_000,
+    "vae": 5_000,
+    "text": 1_400,
+    "unet": 12_000,
+    "reader": 1_200,
+    "reward": 300,
+    "clip": 3_000,
+    "judge": 3_000,
+}
 
 Networks = tuple[AutoencoderKL, CLIPTextModel, UNet2DConditionModel, open_clip.CLIP, Judge]
 
@@ -46,6 +56,53 @@ def _shipped(tokenizer: CLIPTokenizer) -> Networks:
     clip = open_clip.CLIP(**clip_config())
     clip.load_state_dict(load_file(WEIGHTS / "clip" / "open_clip_model.safetensors"))
     return pipe.vae, pipe.text_encoder, pipe.unet, clip, load_judge(WEIGHTS / "judge.safetensors")
+
+
+def _learn_to_paint(
+    networks: Networks, tokenizer: CLIPTokenizer, data: dataset.Dataset, args: argparse.Namespace
+) -> StableDiffusionPipeline | None:
+    """The stages from the autoencoder to the denoiser that were asked for; the pipeline where the denoiser learned."""
+    vae, text_encoder, unet, _, _ = networks
+    run: Path = args.folder / "run"
+    if {"text", "unet", "reward"} & set(args.stages):
+        text_encoder = stages.train_text(text_encoder, tokenizer, data, run, _steps("text", args))
+    if not {"vae", "unet", "reader", "reward"} & set(args.stages):
+        return None
+    vae = train_vae(vae, data, run, _steps("vae", args), quick=args.quick)
+    if not {"unet", "reader", "reward"} & set(args.stages):
+        return None
+    seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
+    latents = encode_latents(vae, seen, run, quick=args.quick)
+    if "reader" in args.stages:
+        train_reader(vae, latents, data, run, _steps("reader", args), quick=args.quick)
+    if not {"unet", "reward"} & set(args.stages):
+        return None
+    scenes = stages.NoisedScenes(latents, seen.captions, tokenizer)
+
+    def pipeline(denoiser: stages.Denoiser) -> StableDiffusionPipeline:
+        return export.pipeline_of(vae, denoiser, tokenizer, latents)
+
+    def look(average: stages.Denoiser, step: int) -> None:
+        append_bars(pipeline(average), step, run)
+
+    denoiser = stages.train_unet(
+        stages.Denoiser(unet, text_encoder),
+        scenes,
+        run,
+        _steps("unet", args),
+        rate=args.rate,
+        quick=args.quick,
+        look=(args.bars, look),
+    )
+    if "reward" in args.stages:
+        reader = read_reader(run).to(vae.device)
+        denoiser = train_reward(denoiser, vae, reader, scenes, run, _steps("reward", args), quick=args.quick)
+    return pipeline(denoiser)
+
+
+def _steps(stage: str, args: argparse.Namespace) -> int:
+    """How far a stage is to learn: one that is only needed for its result is taken as far as it has come."""
+    return (args.steps or STEPS[stage]) if stage in args.stages else 0
 
 
 def main() -> None:
@@ -62,7 +119,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shipped", action="store_true", help="begin with the shipped weights instead of from nothing")
     args = parser.parse_args()
-    chosen = args.stages or list(STEPS)
+    args.stages = chosen = args.stages or list(STEPS)
     if unknown := set(chosen) - set(STEPS):
         parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
     if args.steps is not None and len(chosen) != 1:
@@ -81,50 +138,22 @@ def main() -> None:
     data = dataset.read(args.folder / "data")
     tokenizer = make_tokenizer(run / "tokenizer")
 
-    def steps(stage: str) -> int:
-        # A stage that is only needed for its result is taken as far as it has come.
-        return (args.steps or STEPS[stage]) if stage in chosen else 0
-
     torch.manual_seed(0)
     networks = (_shipped if args.shipped else _new)(tokenizer)
     for network in networks:
         network.to(torch.device(args.device))  # pyright: ignore[reportCallIssue, reportArgumentType]
-    vae, text_encoder, unet, clip, judge = networks
+    *_, clip, judge = networks
     exports: list[Callable[[], None]] = []
-    if {"vae", "unet"} & set(chosen):
-        vae = train_vae(vae, data, run, steps("vae"), quick=args.quick)
-        if "unet" in chosen:
-            text_encoder = stages.train_text(text_encoder, tokenizer, data, run, steps("text"))
-            seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
-            latents = encode_latents(vae, seen, run, quick=args.quick)
-            kept = vae
-
-            def pipeline(denoiser: stages.Denoiser) -> StableDiffusionPipeline:
-                return export.pipeline_of(kept, denoiser, tokenizer, latents)
-
-            def look(average: stages.Denoiser, step: int) -> None:
-                append_bars(pipeline(average), step, run)
-
-            denoiser = stages.train_unet(
-                unet,
-                text_encoder,
-                tokenizer,
-                latents,
-                seen.captions,
-                run,
-                steps("unet"),
-                rate=args.rate,
-                quick=args.quick,
-                look=(args.bars, look),
-            )
-            exports.append(lambda: export.export_pipeline(pipeline(denoiser)))
-    elif "text" in chosen:
-        stages.train_text(text_encoder, tokenizer, data, run, steps("text"))
+    if {"vae", "text", "unet", "reader", "reward"} & set(chosen):
+        painter = _learn_to_paint(networks, tokenizer, data, args)
+        if painter is not None:
+            exports.append(partial(export.export_pipeline, painter))
     if "clip" in chosen:
-        exports.append(partial(export.export_clip, train_clip(clip, tokenizer, data, run, steps("clip")), tokenizer))
+        trained = train_clip(clip, tokenizer, data, run, _steps("clip", args))
+        exports.append(partial(export.export_clip, trained, tokenizer))
     if "judge" in chosen:
-        trained = train_judge(judge, data, run, steps("judge"), quick=args.quick)
-        exports.append(partial(export.export_judge, trained))
+        judge = train_judge(judge, data, run, _steps("judge", args), quick=args.quick)
+        exports.append(partial(export.export_judge, judge))
     if place()[0] > 0:
         return
     for write in exports:

@@ -1,17 +1,28 @@
-"""Training of the judge, on renderings alone."""
+"""Training of the judge, on renderings alone, and of the reader, which looks at pictures for the denoiser to learn.
+
+The reader is a second detector from another start: the denoiser learns what it sees, so it cannot judge.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffvis_widget.scenes.judge import CELL, CLASSES, GRID, SETTING_CLASSES, Judge
 from diffvis_widget.scenes.render import Sketch, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
 from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
+from diffvis_widget.tracer.preview import to_pixels
+
+# Things that are hard to see are shown to the reader more often.
+_READER_SHARES = {"night": 2.0, "sea": 1.5}
 
 
 def _targets(scene: Sketch) -> tuple[Tensor, int]:
@@ -36,6 +47,17 @@ def _errors(cells: Tensor, setting: Tensor, target: Tensor, truth: Tensor) -> Te
     return loss + F.cross_entropy(setting, truth)
 
 
+def _blurred(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures (n, 3, 96, 96) by way of a smaller size, 48 to 96."""
+    side = int(torch.randint(48, 97, (1,), generator=generator))
+    return F.interpolate(F.interpolate(x, size=(side, side), mode="area"), size=x.shape[-2:], mode="bilinear")
+
+
+def _noisy(x: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Pictures (n, 3, 96, 96) with noise of a spread of 0 to `most`."""
+    return x + most * torch.rand(len(x), 1, 1, 1, generator=generator) * torch.randn(x.shape, generator=generator)
+
+
 def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: int = 96, quick: bool = False) -> Judge:
     """Learn from renderings under slight noise and blur: decoded pictures are never quite crisp."""
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
@@ -45,13 +67,80 @@ def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: in
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(scenes), (batch,), generator=generator)
-        x = data.pixels(index)
-        side = int(torch.randint(48, 97, (1,), generator=generator))
-        x = F.interpolate(F.interpolate(x, size=(side, side), mode="area"), size=x.shape[-2:], mode="bilinear")
-        x = x + 0.06 * torch.rand(batch, 1, 1, 1, generator=generator) * torch.randn(x.shape, generator=generator)
+        x = _noisy(_blurred(data.pixels(index), generator), 0.06, generator)
         grids, settings = zip(*(_targets(scenes[i]) for i in index.tolist()), strict=True)
         device = device_of(judge)
         cells, setting = look(x.to(device, memory_format=torch.channels_last))
         return _errors(cells.float(), setting.float(), torch.stack(grids).to(device), torch.tensor(settings).to(device))
 
     return fit("judge", judge, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)
+
+
+@torch.no_grad()
+def decoded_astray(
+    vae: AutoencoderKL, latents: tuple[Tensor, Tensor], folder: Path, count: int = 12_000
+) -> NDArray[np.uint8]:
+    """The first scenes, decoded from latents that are off by noise of 0 to 0.4 of their spread, kept in `folder`.
+
+    Returns uint8 (n, 96, 96, 3), n at most `count`.
+    """
+    path = folder / "astray.npy"
+    means = latents[0][:count]
+    if path.exists() and len(kept := np.load(path)) == len(means):
+        return kept
+    generator = torch.Generator().manual_seed(0)
+    spread = means.float().std()
+    pictures: list[NDArray[np.uint8]] = []
+    for part in means.float().split(50):
+        z = cast(torch.FloatTensor, _noisy(part, 0.4 * float(spread), generator).to(device_of(vae)))
+        pictures.append(to_pixels(vae.decode(z, return_dict=False)[0]))
+    np.save(path, np.concatenate(pictures))
+    return np.concatenate(pictures)
+
+
+def train_reader(
+    vae: AutoencoderKL,
+    latents: tuple[Tensor, Tensor],
+    data: Dataset,
+    folder: Path,
+    steps: int,
+    batch: int = 48,
+    quick: bool = False,
+) -> None:
+    """Learn from renderings, and as many of them decoded from latents that are off (`decoded_astray`).
+
+    Pictures of a denoiser are off as well, and the gradients of a detector that never saw such are worth little there.
+    """
+    astray = decoded_astray(vae, latents, folder)
+    scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
+    chance = torch.tensor([_READER_SHARES.get(str(scene.spec.setting), 1.0) for scene in scenes])
+    reader = Judge().to(device_of(vae), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    look = compiled(reader) if quick else reader
+
+    def loss_of(generator: torch.Generator, step: int) -> Tensor:
+        crisp = torch.multinomial(chance, batch // 2, replacement=True, generator=generator)
+        off = torch.multinomial(chance[: len(astray)], batch - batch // 2, replacement=True, generator=generator)
+        x = torch.cat([data.pixels(crisp), Dataset(astray, data.captions).pixels(off)])
+        if step % 2:
+            x = _blurred(x, generator)
+        x = _noisy(x, 0.1, generator)
+        grids, settings = zip(*(_targets(scenes[i]) for i in torch.cat([crisp, off]).tolist()), strict=True)
+        device = device_of(reader)
+        cells, setting = look(x.to(device, memory_format=torch.channels_last))
+        return _errors(cells.float(), setting.float(), torch.stack(grids).to(device), torch.tensor(settings).to(device))
+
+    fit("reader", reader, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)
+
+
+def read_reader(folder: Path) -> Judge:
+    """The reader as far as it has learned.
+
+    Raises FileNotFoundError where it has not begun.
+    """
+    path = folder / "reader.pt"
+    if not path.exists():
+        raise FileNotFoundError(f"no reader in {folder}: run the reader stage first")
+    reader = Judge()
+    reader.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
+    return reader.eval()

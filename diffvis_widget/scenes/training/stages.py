@@ -25,7 +25,7 @@ THUMBNAIL = 8
 _SHARES = {"night": 2.5, "sea": 1.7, "sunset": 1.3, "None": 1.2}
 # What the error of the guided answer counts beside an answer's own. The best answers then tell what a caption changes
 # weaker: with two answers to captions beside each guided one, by (2 + 7.5 * 0.03) / (2 + 7.5**2 * 0.03) = 0.6.
-_GUIDANCE, _PULL = 7.5, 0.03
+GUIDANCE, _PULL = 7.5, 0.03
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -111,12 +111,64 @@ def attention_to_places(plans: Iterable[Sketch]) -> Tensor:
     return 0.5 + 0.5 * weights / weights.float().mean()
 
 
+class NoisedScenes:
+    """Scenes as the denoiser meets them: latents under noise, with their captions, without, or both in turn."""
+
+    def __init__(self, latents: tuple[Tensor, Tensor], captions: list[str], tokenizer: CLIPTokenizer) -> None:
+        self.mean, self.std = latents
+        self.scale = 1 / self.mean[:4000].float().std()
+        self.tokens = tokenize(tokenizer, captions)
+        self.empty = tokenize(tokenizer, [""])
+        self.plans = [sketch(i, held_out=False) for i in range(len(captions))]
+        self.places = attention_to_places(self.plans)
+        self.chance = torch.tensor([_SHARES.get(str(plan.spec.setting), 1.0) for plan in self.plans])
+        self.alphas = make_scheduler().alphas_cumprod
+
+    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Clean latents, noise, time steps, tokens and how much each place counts, n of each.
+
+        The first third is seen with its captions, and the second third is the first without them.
+        """
+        pairs = batch // 3
+        index = torch.multinomial(self.chance, batch - pairs, replacement=True, generator=generator)
+        noise = torch.randn((2, batch - pairs, *self.mean.shape[1:]), generator=generator)
+        # A root of a uniform number leans to 1: to high noise.
+        t = (torch.rand(batch - pairs, generator=generator).pow(0.75) * 1000).long().clamp(max=999)
+        twice = torch.cat([torch.arange(pairs), torch.arange(batch - pairs)])
+        index, t, noise = index[twice], t[twice], noise[:, twice]
+        clean = (self.mean[index].float() + self.std[index].float() * noise[0]) * self.scale
+        tokens = self.tokens[index].clone()
+        tokens[pairs : 2 * pairs] = self.empty[0]
+        tokens[2 * pairs :][torch.rand(batch - 2 * pairs, generator=generator) < 0.1] = self.empty[0]
+        return clean, noise[1], t, tokens, self.places[index].float()
+
+
+def noised(clean: Tensor, noise: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents under noise and the v that tells them apart, for products of alphas (n, 1, 1, 1)."""
+    return a.sqrt() * clean + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * clean
+
+
+def error_of_answers(given: Tensor, v: Tensor, counted: Tensor) -> Tensor:
+    """Squared error of the answers to a batch of `NoisedScenes`, and of the guided ones that its pairs give."""
+    pairs = len(v) // 3
+    with_caption, without = given[:pairs], given[pairs : 2 * pairs]
+    guided = without + GUIDANCE * (with_caption - without)
+    error, pull = counted * (given - v) ** 2, counted[:pairs] * (guided - v[:pairs]) ** 2
+    return error.mean() + _PULL * pull.mean() * pairs / len(v)
+
+
+def without_fused_attention(model: Denoiser) -> None:
+    """Have a denoiser compute attention step by step.
+
+    The fused kernels are slow to look back through on a processor: more than half of the time.
+    """
+    model.unet.set_attn_processor(AttnProcessor())
+    model.text_encoder.set_attn_implementation("eager")
+
+
 def train_unet(
-    unet: UNet2DConditionModel,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
-    latents: tuple[Tensor, Tensor],
-    captions: list[str],
+    denoiser: Denoiser,
+    scenes: NoisedScenes,
     folder: Path,
     steps: int,
     batch: int = 96,
@@ -132,50 +184,22 @@ def train_unet(
     Layout is decided while there is almost only noise, where the usual weightings fade to nothing. Where things stand
     is counted as far as the noisy latents tell it: earlier, the extra weight would ask for more things than there are.
     """
-    model = Denoiser(copy.deepcopy(unet), copy.deepcopy(text_encoder)).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    mean, std = latents
-    scale = 1 / mean[:4000].float().std()
-    ids = tokenize(tokenizer, captions)
-    empty = tokenize(tokenizer, [""])
+    model = copy.deepcopy(denoiser).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     device = device_of(model)
-    alphas = make_scheduler().alphas_cumprod.to(device)
-    plans = [sketch(i, held_out=False) for i in range(len(captions))]
-    places = attention_to_places(plans)
-    chance = torch.tensor([_SHARES.get(str(plan.spec.setting), 1.0) for plan in plans])
-
-    pairs = batch // 3
+    alphas = scenes.alphas.to(device)
 
     def error_of(clean: Tensor, noise: Tensor, t: Tensor, tokens: Tensor, place: Tensor) -> Tensor:
         a = alphas[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
-        v = a.sqrt() * noise - (1 - a).sqrt() * clean
+        noisy, v = noised(clean, noise, a)
         text = model.text_encoder(tokens).last_hidden_state
         given = model.unet(noisy, t, text, return_dict=False)[0].float()
-        with_caption, without = given[:pairs], given[pairs : 2 * pairs]
-        guided = without + _GUIDANCE * (with_caption - without)
-        counted = 1 + a * (place - 1)
-        error, pull = counted * (given - v) ** 2, counted[:pairs] * (guided - v[:pairs]) ** 2
-        return error.mean() + _PULL * pull.mean() * pairs / batch
+        return error_of_answers(given, v, 1 + a * (place - 1))
 
     compute = compiled(error_of) if quick else error_of
     if quick and device.type == "cpu":
-        # The fused kernels of attention are slow to look back through on a processor: more than half of the time.
-        model.unet.set_attn_processor(AttnProcessor())
-        model.text_encoder.set_attn_implementation("eager")
+        without_fused_attention(model)
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
-        index = torch.multinomial(chance, batch - pairs, replacement=True, generator=generator)
-        noise = torch.randn((2, batch - pairs, *mean.shape[1:]), generator=generator)
-        # A root of a uniform number leans to 1: to high noise.
-        t = (torch.rand(batch - pairs, generator=generator).pow(0.75) * 1000).long().clamp(max=999)
-        # The first ones come twice: with their caption, and without.
-        twice = torch.cat([torch.arange(pairs), torch.arange(batch - pairs)])
-        index, t, noise = index[twice], t[twice], noise[:, twice]
-        clean = (mean[index].float() + std[index].float() * noise[0]) * scale
-        tokens = ids[index].clone()
-        tokens[pairs : 2 * pairs] = empty[0]
-        tokens[2 * pairs :][torch.rand(batch - 2 * pairs, generator=generator) < 0.1] = empty[0]
-        given = (clean, noise[1], t, tokens, places[index].float())
-        return compute(*(part.to(device) for part in given))
+        return compute(*(part.to(device) for part in scenes.draw(batch, generator)))
 
     return fit("unet", model, loss_of, Plan(steps, rate, warmup=100, decay=0.5), folder, look=look)
