@@ -102,6 +102,16 @@ def test_one_command_goes_from_nothing_to_weights_that_load(tmp_path: Path, monk
     assert len(load_judge(weights / "judge.safetensors").look(trace.image[None])) == 1
 
 
+def test_exported_weights_do_not_tell_where_they_were_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    began_with = load()
+    for module in (export, scenes):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path)
+    export.export_pipeline(began_with)
+    configs = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.json")]
+    assert len(configs) > 5
+    assert not any(str(scenes.__path__[0]) in config for config in configs)
+
+
 def _learn_beside(rank: int, folder: Path, address: str) -> None:
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     torch.save(_train(folder / "together").state_dict(), folder / f"{rank}.pt")

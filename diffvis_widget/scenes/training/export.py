@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
@@ -45,12 +46,21 @@ def _forget_lengths(tokenizer: CLIPTokenizer) -> None:
     tokenizer.backend_tokenizer.no_truncation()
 
 
+def _forget_origin(folder: Path) -> None:
+    """Networks that began with shipped weights remember the folder that they were read from."""
+    for path in folder.rglob("*.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
 def export_pipeline(pipe: StableDiffusionPipeline) -> None:
     """Write the pipeline in half precision, and the fingerprint by which its traces are known."""
     folder = WEIGHTS / "pipeline"
     shutil.rmtree(folder, ignore_errors=True)
     _forget_lengths(pipe.tokenizer)
     pipe.to(dtype=torch.float16).save_pretrained(folder)
+    _forget_origin(folder)
     (WEIGHTS / "fingerprint.txt").write_text(fingerprint(load().unet) + "\n")
 
 
