@@ -5,6 +5,7 @@ The reader is a second detector from another start: the denoiser learns what it 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
@@ -35,8 +36,11 @@ def _targets(scene: Sketch) -> tuple[Tensor, int]:
     return grid, SETTING_CLASSES.index(scene.spec.setting)
 
 
-def _errors(cells: Tensor, setting: Tensor, target: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of every answer, and how far the centres are off."""
+def _errors(look: Callable[[Tensor], tuple[Tensor, Tensor]], pictures: Tensor, scenes: Iterable[Sketch]) -> Tensor:
+    """Cross-entropy of every answer of a detector to (n, 3, 96, 96), and how far the centres are off."""
+    cells, setting = (answer.float() for answer in look(pictures.contiguous(memory_format=torch.channels_last)))
+    grids, settings = zip(*(_targets(scene) for scene in scenes), strict=True)
+    target = torch.stack(grids).to(cells.device)
     here = target[:, 0] > 0
     answer, wanted = cells.permute(0, 2, 3, 1)[here], target.permute(0, 2, 3, 1)[here]
     loss = 40 * F.binary_cross_entropy_with_logits(cells[:, 0], target[:, 0])
@@ -44,7 +48,7 @@ def _errors(cells: Tensor, setting: Tensor, target: Tensor, truth: Tensor) -> Te
     groups = answer[:, 3:].split([len(names) for names in CLASSES.values()], dim=1)
     for k, logits in enumerate(groups):
         loss = loss + F.cross_entropy(logits, wanted[:, 3 + k].long())
-    return loss + F.cross_entropy(setting, truth)
+    return loss + F.cross_entropy(setting, torch.tensor(settings).to(setting.device))
 
 
 def _blurred(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -68,10 +72,7 @@ def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: in
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(scenes), (batch,), generator=generator)
         x = _noisy(_blurred(data.pixels(index), generator), 0.06, generator)
-        grids, settings = zip(*(_targets(scenes[i]) for i in index.tolist()), strict=True)
-        device = device_of(judge)
-        cells, setting = look(x.to(device, memory_format=torch.channels_last))
-        return _errors(cells.float(), setting.float(), torch.stack(grids).to(device), torch.tensor(settings).to(device))
+        return _errors(look, x.to(device_of(judge)), [scenes[i] for i in index.tolist()])
 
     return fit("judge", judge, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)
 
@@ -125,10 +126,7 @@ def train_reader(
         if step % 2:
             x = _blurred(x, generator)
         x = _noisy(x, 0.1, generator)
-        grids, settings = zip(*(_targets(scenes[i]) for i in torch.cat([crisp, off]).tolist()), strict=True)
-        device = device_of(reader)
-        cells, setting = look(x.to(device, memory_format=torch.channels_last))
-        return _errors(cells.float(), setting.float(), torch.stack(grids).to(device), torch.tensor(settings).to(device))
+        return _errors(look, x.to(device_of(reader)), [scenes[i] for i in torch.cat([crisp, off]).tolist()])
 
     fit("reader", reader, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)
 
