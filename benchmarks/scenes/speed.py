@@ -1,6 +1,7 @@
 """How quick the scenes model is, every figure beside its bar: `python -m benchmarks.scenes.speed`.
 
-Medians of the runs asked for, after one that is not counted. Steps and guidance as where its pictures are judged.
+Medians of the runs asked for, after one that is not counted. Steps and guidance as where its pictures are judged. How
+fast the machine multiplies stands above, on one thread and on all: two virtual cores may be one that is shared.
 """
 
 from __future__ import annotations
@@ -42,16 +43,29 @@ def measure(pipe: Any) -> dict[str, float]:
     return dict(zip(BARS, (1000 * value for value in (whole, first, decoding)), strict=True))
 
 
+def products(threads: int, side: int = 1024) -> float:
+    """Billions of floating point operations per second in products of two float32 matrices; the median of 50."""
+    torch.set_num_threads(threads)
+    a = torch.randn(side, side)
+    times: list[float] = []
+    for _ in range(50):
+        began = time.perf_counter()
+        torch.mm(a, a)
+        times.append(time.perf_counter() - began)
+    return 2 * side**3 / statistics.median(times) / 1e9
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scenes.speed", description=__doc__)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    rates = [products(threads) for threads in (1, args.threads)]
     pipe = load()
     measure(pipe)
     found = [measure(pipe) for _ in range(args.runs)]
+    print(f"matrix products: {rates[0]:.0f} GFLOP/s on one thread, {rates[1]:.0f} on {args.threads}")
     print(f"{STEPS} steps, guidance {GUIDANCE}, {args.threads} threads; milliseconds, {args.runs} runs")
     print("| what | median | slowest | bar |")
     print("|---|---|---|---|")
