@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
+
+import diffvis_widget as dv
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -40,3 +43,29 @@ def test_a_lesson_has_exercises_and_a_real_model(path: Path) -> None:
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert "## Exercises" in text
     assert "## On a real model" in text
+
+
+def test_a_place_reads_what_the_second_lesson_says() -> None:
+    trace = dv.trace(dv.load(), "a red circle above a blue square", seed=7, num_inference_steps=30, guidance_scale=7.5)
+    shares = trace.heat_maps(step=15, layer=trace.layers[-1].name).mean(axis=(1, 2))
+    assert sum(share for word, share in zip(trace.words, shares, strict=True) if word.kind != "word") > 0.5
+    red, green, blue = (trace.image[..., channel].astype(float) for channel in range(3))
+    circle, square = (red > 150) & (green < 110) & (blue < 110), (blue > 130) & (red < 110)
+    for word, place, other in (("red", circle, square), ("circle", circle, square), ("blue", square, circle)):
+        found = trace.heat_map(word, size=trace.image.shape[:2])
+        assert found[place].mean() > 3 * found[other].mean(), word
+
+
+def test_curves_go_along_as_the_third_lesson_says() -> None:
+    concepts = ["red", "circle", "grass", "star"]
+    trace = dv.trace(dv.load(), "a large red circle on grass", seed=7, num_inference_steps=15)
+    scores, together = dv.concept_scores(trace, concepts), dv.correlation(trace, concepts)
+    assert np.isfinite(scores.emergence).tolist() == [True, True, False, False]
+    assert (scores.cosine[:, 2] > scores.null[:, 1]).all(), "the meadow is there from the first step on"
+    assert not (scores.cosine[:, 3] > scores.null[:, 1]).any()
+    along = dict(zip(together.words, together.rho[0, :, 1], strict=True))
+    assert max(along, key=lambda word: along[word]) == "a"
+    assert along["a"] > 0.6
+    assert along["circle"] < -0.6
+    assert not (together.p_adjusted < 0.05).any()
+    assert (dv.correlation(trace, concepts, test="independent").p_adjusted < 0.05).any()

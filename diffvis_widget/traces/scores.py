@@ -18,7 +18,7 @@ class ConceptScores:
         best, never whether any fits.
     null: float32 (T, 2), 5th and 95th percentile of the cosines of unrelated words: what any word scores.
     emergence: float32 (K,), the first step from which the concept stays above the midpoint of its first and last
-        cosine; NaN where it never rises above the null band.
+        cosine; NaN where it never rises above the null band, or ends no higher than it began.
     meter: the name of the model that measured.
     """
 
