@@ -12,16 +12,25 @@ import time
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from diffvis_widget.scenes import load
+from diffvis_widget.scenes.architecture import MAX_TOKENS
 from diffvis_widget.scenes.evaluate import GUIDANCE, STEPS
 
 PROMPT = "a red circle above a blue square at night"
-BARS = {"a picture": 1500.0, "the first step, once the text is encoded": 60.0, "decoding one frame": 60.0}
+# milliseconds; the last two say what a picture's time is made of
+BARS = {
+    "a picture": 1500.0,
+    "the first step, once the text is encoded": 60.0,
+    "decoding one frame": 60.0,
+    "one evaluation of the U-Net, both answers": None,
+    "the same of one answer, latents of 4 x 4": None,
+}
 
 
 def measure(pipe: Any) -> dict[str, float]:
-    """Milliseconds of one picture, of its first step and of decoding it."""
+    """Milliseconds of one picture, of its first step, of decoding it and of single evaluations of the U-Net."""
     text, negative = pipe.encode_prompt(PROMPT, torch.device("cpu"), 1, True)
     ends: list[float] = []
 
@@ -40,7 +49,30 @@ def measure(pipe: Any) -> dict[str, float]:
     began = time.perf_counter()
     pipe(PROMPT, num_inference_steps=STEPS, guidance_scale=GUIDANCE)
     whole = time.perf_counter() - began
-    return dict(zip(BARS, (1000 * value for value in (whole, first, decoding)), strict=True))
+    both = evaluation(pipe.unet, latents.repeat(2, 1, 1, 1), torch.cat([negative, text]))
+    least = evaluation(pipe.unet, latents[..., :4, :4], text)
+    return dict(zip(BARS, (1000 * value for value in (whole, first, decoding, both, least)), strict=True))
+
+
+def evaluation(unet: Any, latents: torch.Tensor, text: torch.Tensor) -> float:
+    """Seconds of one noise prediction; the median of 10."""
+    times: list[float] = []
+    for _ in range(10):
+        began = time.perf_counter()
+        with torch.no_grad():
+            unet(latents, torch.tensor(500), encoder_hidden_states=text)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def operations(unet: Any) -> int:
+    """Floating point operations of one evaluation of the U-Net for both answers, in its products and convolutions."""
+    side = unet.config.sample_size
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        text = torch.zeros(2, MAX_TOKENS, unet.config.cross_attention_dim)
+        unet(torch.zeros(2, unet.config.in_channels, side, side), torch.tensor(500), encoder_hidden_states=text)
+    return counter.get_total_flops()
 
 
 def products(threads: int, side: int = 1024) -> float:
@@ -66,12 +98,13 @@ def main() -> None:
     measure(pipe)
     found = [measure(pipe) for _ in range(args.runs)]
     print(f"matrix products: {rates[0]:.0f} GFLOP/s on one thread, {rates[1]:.0f} on {args.threads}")
+    print(f"one evaluation of the U-Net, both answers: {operations(pipe.unet) / 1e9:.2f} GFLOP")
     print(f"{STEPS} steps, guidance {GUIDANCE}, {args.threads} threads; milliseconds, {args.runs} runs")
     print("| what | median | slowest | bar |")
     print("|---|---|---|---|")
     for what, bar in BARS.items():
         times = [one[what] for one in found]
-        print(f"| {what} | {statistics.median(times):.0f} | {max(times):.0f} | {bar:.0f} |")
+        print(f"| {what} | {statistics.median(times):.0f} | {max(times):.0f} | {'' if bar is None else f'{bar:.0f}'} |")
 
 
 if __name__ == "__main__":
