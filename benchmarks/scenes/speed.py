@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     rates = [products(threads) for threads in (1, args.threads)]
+    torch.set_num_threads(args.threads)
     pipe = load()
     measure(pipe)
     found = [measure(pipe) for _ in range(args.runs)]
