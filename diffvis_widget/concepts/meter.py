@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.concepts.builtin import clip_folder
+from diffvis_widget.own_defaults import own_defaults
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,8 @@ class ConceptMeter:
             _check_name(name, pretrained)
             source, self.label = name, name if pretrained is None else f"{name} ({pretrained})"
         try:
-            created: Any = open_clip.create_model_and_transforms(source, pretrained=pretrained, device=device)
+            with own_defaults():
+                created: Any = open_clip.create_model_and_transforms(source, pretrained=pretrained, device=device)
         except (OSError, RuntimeError) as error:
             raise OSError(
                 f"the weights of the concept model {self.label} could not be loaded ({error}). They are downloaded on "
@@ -71,7 +73,7 @@ class ConceptMeter:
             ) from error
         # open_clip types these too loosely to be called
         self._model: Any = created[0].eval().requires_grad_(False)
-        self._preprocess: Callable[[Any], Tensor] = created[2]
+        self._preprocess: Callable[[Any], Tensor] = _in_float32(created[2])
         self._tokenizer = open_clip.get_tokenizer(source)
         self._device = device
         self._template = template
@@ -174,6 +176,19 @@ def _check_name(name: str, pretrained: str | None) -> None:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
         raise ValueError(f"ConceptMeter({name!r}) needs pretrained=, one of {tags} or the path of a weights file")
+
+
+def _in_float32(preprocess: Any) -> Any:
+    """open_clip's transforms, making float32 whatever torch's default dtype is while another thread loads a model."""
+    import torch
+    from torchvision import transforms
+
+    def explicit(transform: Any) -> Any:
+        if not isinstance(transform, transforms.ToTensor):
+            return transform
+        return transforms.Compose([transforms.PILToTensor(), transforms.ConvertImageDtype(torch.float32)])
+
+    return transforms.Compose([explicit(transform) for transform in preprocess.transforms])
 
 
 def _unit(features: Tensor) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ class Attended:
         """
         heads, count, keys = self.query.shape[1], self.query.shape[2], self.key.shape[2]
         if gradient is None:
-            return fold(torch.zeros(count, keys, device=self.query.device))
+            return fold(torch.zeros(count, keys, dtype=torch.float32, device=self.query.device))
         size = max(1, _CHUNK // (heads * keys))
         query, key, value = (part[row].detach().float() for part in (self.query, self.key, self.value))
         if len(key) != heads:  # grouped queries

@@ -75,7 +75,8 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
             state = _joint(first, sites, calls, length, limit)
         else:
             own = [next(slopes) for _ in leaves[row]]
-            on_text = torch.eye(length, device=first.device) if text is None else text.relevance(own)
+            untouched = torch.eye(length, dtype=torch.float32, device=first.device)
+            on_text = untouched if text is None else text.relevance(own)
             state = _cross(first, sites, calls, on_text, limit, row)
         results.append(state.on_text.T.unflatten(1, state.grid).cpu().numpy())
     return results

@@ -102,7 +102,7 @@ def daam(trace: Trace, step: int | None, size: tuple[int, int]) -> Floats:
     their mean.
     """
     steps = range(len(trace.steps)) if step is None else (step,)
-    total = torch.zeros(len(trace.words), *size)
+    total = torch.zeros(len(trace.words), *size, dtype=torch.float32)
     for layer in trace.layers:
         if not layer.name.startswith("mid_block"):
             for one in steps:
@@ -200,7 +200,7 @@ def randomise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw every weight anew, from a normal distribution with the mean and spread of the tensor that it is in."""
     with torch.no_grad():
         for weight in module.parameters():
-            noise = torch.randn(weight.shape, generator=generator)
+            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32)
             weight.copy_(weight.mean() + weight.std(correction=0) * noise.to(weight))
 
 

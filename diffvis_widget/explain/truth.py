@@ -72,7 +72,7 @@ class Rendering:
 
     def _noised(self, scheduler: Any, timestep: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(1000 * self._seed + int(timestep))
-        noise = torch.randn(self._clean.shape, generator=generator)
+        noise = torch.randn(self._clean.shape, generator=generator, dtype=torch.float32)
         return scheduler.add_noise(self._clean, noise, timestep[None])
 
     def regions(self, trace: Trace) -> list[Region]:

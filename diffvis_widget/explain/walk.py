@@ -24,7 +24,7 @@ def normalised(relevance: Tensor) -> Tensor:
 
 def self_attention(cams: list[Tensor]) -> Tensor:
     """R of a stack of one or more self-attention layers, from I: R += cam R for each (Eq. 6)."""
-    relevance = torch.eye(len(cams[0]), device=cams[0].device)
+    relevance = torch.eye(len(cams[0]), dtype=torch.float32, device=cams[0].device)
     for cam in cams:
         relevance = relevance + cam @ relevance
     return relevance
@@ -56,7 +56,7 @@ class Joined:
     def __init__(self, grid: Size, length: int, device: torch.device) -> None:
         self.grid = grid
         self._length = length
-        self._both = torch.eye(length + grid[0] * grid[1], length, device=device)
+        self._both = torch.eye(length + grid[0] * grid[1], length, dtype=torch.float32, device=device)
 
     @property
     def on_text(self) -> Tensor:

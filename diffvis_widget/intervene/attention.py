@@ -49,7 +49,7 @@ class Work:
         """float32 (batch, keys): what each value row is multiplied by. starts: where each image's text begins."""
         if not self.weights:
             return None
-        factors = torch.ones(self.batch, keys)
+        factors = torch.ones(self.batch, keys, dtype=torch.float32)
         for positions, factor in self.weights:
             for row, image in self.rows:
                 factors[row, [starts[image] + one for one in positions[image]]] *= factor

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.concepts.builtin import WEIGHTS, clip_folder, fingerprint
+from diffvis_widget.own_defaults import own_defaults
 from diffvis_widget.scenes.render import Scene, draw
 from diffvis_widget.scenes.world import unknown_words
 from diffvis_widget.whole_imports import whole_imports
@@ -43,7 +44,7 @@ def load() -> StableDiffusionPipeline:
         import torch
         from diffusers import StableDiffusionPipeline
 
-        with no_progress_bars():
+        with no_progress_bars(), own_defaults():
             pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
     # transformers keeps the half precision of the file, diffusers does not
     pipe.text_encoder.float()

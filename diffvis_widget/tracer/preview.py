@@ -69,9 +69,9 @@ def to_vae(vae: Any, latents: Tensor) -> Tensor:
             (latents * torch.sqrt(variance).to(latents.device, latents.dtype) + mean).flatten(2).mT, size, 2
         )
     if getattr(config, "z_dim", None) is not None:  # Qwen-Image: a video of one frame
-        means = torch.tensor(config.latents_mean).view(1, -1, 1, 1).to(latents.device, latents.dtype)
-        scales = 1.0 / torch.tensor(config.latents_std).view(1, -1, 1, 1).to(latents.device, latents.dtype)
-        return (latents / scales + means)[:, :, None]
+        means = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1)
+        scales = 1.0 / torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1)
+        return (latents / scales.to(latents) + means.to(latents))[:, :, None]
     scaling = getattr(config, "scaling_factor", None)
     if scaling is None:
         return latents

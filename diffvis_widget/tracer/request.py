@@ -60,7 +60,7 @@ class Side:
         """What the attention reader looks for. padding: whether padding is looked for too."""
         if self._targets is None:
             most = max(len(words) for words in self.words)
-            whole = torch.zeros(len(self.words), max(self.lengths), most)
+            whole = torch.zeros(len(self.words), max(self.lengths), most, dtype=torch.float32)
             for image, words in enumerate(self.words):
                 for index, word in enumerate(words):
                     if padding or word.kind != "padding":
