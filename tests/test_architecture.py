@@ -19,7 +19,7 @@ PACKAGE = ROOT / "diffvis_widget"
 
 # From the ground up: a room may import itself and the rooms before it.
 ROOMS = [
-    *("traces", "schedule", "comparison", "whole_imports", "tracer", "concepts"),
+    *("traces", "schedule", "comparison", "whole_imports", "own_defaults", "tracer", "concepts"),
     *("scenes", "explain", "intervene", "widget", "cli"),
 ]
 # A generation as data, two of them side by side, and the timestep schedules are for any program: they need very little.
