@@ -3,7 +3,8 @@
 The default dtype and the default random generator are one for all threads of a process. Libraries set the first while
 they load a network of half precision, and draw from the second the first weights, which the file's then replace. A run
 or a meter that computes in that moment meets tensors of the wrong dtype, and a notebook that was seeded draws other
-numbers than without a widget.
+numbers than without a widget. accelerate goes further: while it makes a network without values, the parameters of every
+network that is made lose theirs (``Module.register_parameter`` moves them to the device "meta").
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _inside: set[int] = set()  # threads that are in an `own_defaults` block
 
 @contextmanager
 def own_defaults() -> Iterator[None]:
-    """In this block, and in this thread only, torch makes float32 and draws from a generator of its own.
+    """In this block, and in this thread only, torch makes float32, draws from a generator of its own, and keeps values.
 
-    ``torch.set_default_dtype`` does nothing in it; in other threads it does what it always does.
+    ``torch.set_default_dtype`` does nothing in it, and no tensor loses its values by ``to("meta")``; in other threads
+    both do what they always do.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -36,6 +38,10 @@ def own_defaults() -> Iterator[None]:
     class OwnDefaults(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             given = dict(kwargs or {})
+            if func is torch.Tensor.to:
+                place = given.get("device", *args[1:2])
+                if isinstance(place, str | torch.device) and str(place) == "meta":
+                    return args[0]
             if func in makes and given.get("dtype") is None:
                 given["dtype"] = torch.float32
             if func in draws and given.get("generator") is None:

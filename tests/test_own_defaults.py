@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import init_empty_weights
+from diffusers import StableDiffusionPipeline
 
 import diffvis_widget as dv
 from diffvis_widget import scenes
 from diffvis_widget.concepts import ConceptMeter
 from diffvis_widget.own_defaults import own_defaults
+from tests import pipelines
 
 PROMPT = "a red circle above a blue square"
 HALVES = [torch.float16, torch.bfloat16]
+PARTS = ("unet", "vae", "text_encoder")
 
 
 @pytest.fixture(params=HALVES, ids=str)
 def other_default(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
-    """What `from_pretrained(..., torch_dtype=)` makes the default for a moment; undone after the test."""
+    """What `from_pretrained(..., dtype=)` makes the default for a moment; undone after the test."""
     before = torch.get_default_dtype()
     yield request.param
     torch.set_default_dtype(before)
@@ -46,16 +51,50 @@ def test_making_a_network_sets_no_default_and_draws_nothing(
     assert asked == [torch.float32], "afterwards it is torch's own function again"
 
 
+def check_same(found: torch.nn.Module, expected: torch.nn.Module) -> None:
+    for (name, one), other in zip(found.state_dict().items(), expected.state_dict().values(), strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other), name
+    assert not any(buffer.is_meta for buffer in found.buffers())
+
+
 def test_the_scenes_model_is_loaded_the_same_under_any_default(other_default: torch.dtype) -> None:
     plain = scenes.load()
     torch.set_default_dtype(other_default)
     loaded = scenes.load()
-    for name in ("unet", "vae", "text_encoder"):
-        expected = getattr(plain, name).state_dict()
-        for key, found in getattr(loaded, name).state_dict().items():
-            assert found.dtype == expected[key].dtype
-            assert torch.equal(found, expected[key]), f"{name}.{key}"
+    for name in PARTS:
+        check_same(getattr(loaded, name), getattr(plain, name))
     assert torch.get_default_dtype() == other_default
+
+
+def test_networks_keep_their_values_while_another_thread_makes_empty_ones() -> None:
+    plain, meter = scenes.load(), ConceptMeter()
+    with init_empty_weights():  # as from_pretrained does where accelerate is installed; it holds for all threads
+        loaded, other_meter = scenes.load(), ConceptMeter()
+        assert torch.nn.Linear(2, 2).weight.is_meta
+    for name in PARTS:
+        check_same(getattr(loaded, name), getattr(plain, name))
+    check_same(other_meter._model, meter._model)
+
+
+def test_the_next_cell_loads_in_half_precision_while_the_widget_runs(tmp_path: Path) -> None:
+    pipelines.stable_diffusion().save_pretrained(tmp_path)
+    alone = dv.trace(scenes.load(), PROMPT, seed=7, num_inference_steps=12, keep="heads")
+    widget = dv.DiffVis(prompt=PROMPT, concepts=["circle", "red"], seed=7, steps=12)
+    loads = 0
+    while not widget.wait(0):
+        StableDiffusionPipeline.from_pretrained(tmp_path, dtype=torch.float16)
+        loads += 1
+    trace = widget.trace
+    assert loads > 1
+    assert np.array_equal(trace.image, alone.image)
+    assert np.array_equal(trace.heat_maps(), alone.heat_maps())
+    assert widget._session.teller.scorer.drain(60)
+    assert widget._notice == ""
+    assert trace.scores is not None
+    assert trace.scores.cosine.shape == (12, 2)
+    assert torch.get_default_dtype() == torch.float32
+    widget.close()
 
 
 def test_a_run_and_its_scores_are_the_same_under_any_default(other_default: torch.dtype) -> None:
@@ -86,6 +125,7 @@ def test_other_threads_keep_torchs_defaults() -> None:
         torch.set_default_dtype(torch.float32)
         torch.manual_seed(5)
         told["drawn"] = torch.rand(3)
+        told["moved"] = torch.zeros(1).to("meta").is_meta
 
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -93,8 +133,10 @@ def test_other_threads_keep_torchs_defaults() -> None:
         torch.set_default_dtype(torch.float16)
         elsewhere(other)
         assert torch.zeros(1).dtype == torch.float32
+        assert torch.zeros(1).to("meta").to(torch.ones(1)).device.type == "cpu"
     assert told["made"] == torch.float64
     assert torch.equal(torch.as_tensor(told["drawn"]), expected)
+    assert told["moved"]
     assert torch.get_default_dtype() == torch.float32
 
 
