@@ -81,6 +81,8 @@ def test_the_next_cell_loads_in_half_precision_while_the_widget_runs(tmp_path: P
     pipelines.stable_diffusion().save_pretrained(tmp_path)
     alone = dv.trace(scenes.load(), PROMPT, seed=7, num_inference_steps=12, keep="heads")
     widget = dv.DiffVis(prompt=PROMPT, concepts=["circle", "red"], seed=7, steps=12)
+    scored = threading.Event()  # on a busy machine the last pictures are decoded, and scored, after the run
+    widget.observe_scores(lambda scores: scored.set() if len(scores.cosine) == 12 else None)
     loads = 0
     while not widget.wait(0):
         StableDiffusionPipeline.from_pretrained(tmp_path, dtype=torch.float16)
@@ -89,10 +91,7 @@ def test_the_next_cell_loads_in_half_precision_while_the_widget_runs(tmp_path: P
     assert loads > 1
     assert np.array_equal(trace.image, alone.image)
     assert np.array_equal(trace.heat_maps(), alone.heat_maps())
-    assert widget._session.teller.scorer.drain(60)
-    assert widget._notice == ""
-    assert trace.scores is not None
-    assert trace.scores.cosine.shape == (12, 2)
+    assert scored.wait(60), widget._notice
     assert torch.get_default_dtype() == torch.float32
     widget.close()
 
