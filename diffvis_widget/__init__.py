@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from diffvis_widget.widget.runs import RunFailed
     from diffvis_widget.widget.widget import DiffVis
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "ConceptMeter": "concepts",
