@@ -23,7 +23,7 @@ const OURS = `session store look player traits hovered pinned following meterSca
   pause speed ratio keeps count fits asks fixed trait paint course begins
   lane spark possible install`;
 
-const SHARED = { path: "shared", external: true };
+const CORE_EXPORTS = { path: "coreExports", external: true };
 
 const shared = {
   bundle: true,
@@ -67,10 +67,10 @@ if (process.argv.includes("--dev")) {
     mangleProps,
     mangleCache: {},
   });
-  // A function that takes the core's src/shared.ts and gives the views: so both have one Preact and one set of signals.
+  // A function that takes the core's src/app/coreExports.ts and gives the views: so both have one Preact and one set of signals.
   const more = await esbuild.build({
     ...shared,
-    entryPoints: { more: here("src/more/index.ts") },
+    entryPoints: { more: here("src/drawers/index.ts") },
     outdir: out,
     minify: true,
     metafile: true,
@@ -78,12 +78,14 @@ if (process.argv.includes("--dev")) {
     mangleCache: core.mangleCache, // the same short names as in the core
     inject: [here("jsx-more.mjs")],
     format: "cjs",
-    plugins: [{ name: "shared", setup: (build) => build.onResolve({ filter: /\/shared$/ }, () => SHARED) }],
+    plugins: [
+      { name: "core exports", setup: (build) => build.onResolve({ filter: /\/coreExports$/ }, () => CORE_EXPORTS) },
+    ],
     banner: { js: "export default (core)=>{const module={},require=()=>core;" },
     footer: { js: "return module.exports}" },
   });
   const twice = Object.keys(more.metafile.inputs).filter((name) => name in core.metafile.inputs);
-  if (twice.length > 0) throw new Error(`more.js holds a second copy of ${twice}: take it from src/shared.ts`);
+  if (twice.length > 0) throw new Error(`more.js holds a second copy of ${twice}: take it from src/app/coreExports.ts`);
   await esbuild.build({
     ...shared,
     entryPoints: { standalone: here("src/standalone.ts") },

@@ -1,4 +1,4 @@
-"""Lines on a picture, drawn without stairs: contours of a map, as on the page (js/src/views/contours.ts)."""
+"""Lines on a picture, drawn without stairs: contours of a map, as on the page (js/src/stage/contours.ts)."""
 
 from __future__ import annotations
 

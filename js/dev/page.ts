@@ -1,10 +1,11 @@
 // The development page: the widget in a plain page, with a made-up kernel that plays a fixture.
 // ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large|short|unmapped|encoders &step=12 &shadow
 
+import { mount } from "../src/app/mount";
 import type { Host, TraitName, Traits } from "../src/core/host";
-import { type Message, type PageMessage, pack } from "../src/core/protocol";
-import { more } from "../src/more";
-import { mount } from "../src/views/mount";
+import { pack } from "../src/core/packedRun";
+import type { Message, PageMessage } from "../src/core/protocol";
+import { more } from "../src/drawers";
 import { EDITED, ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, SHORT, UNMAPPED } from "./fixture";
 
 class MadeUpKernel implements Host {

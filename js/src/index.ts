@@ -1,10 +1,10 @@
 // The anywidget adapter: an anywidget model as a Host, and the life of a view. Nothing else knows the notebook.
 
+import * as shared from "./app/coreExports";
+import { mount } from "./app/mount";
+import type { Bundle } from "./core/drawerBundle";
 import type { Host, TraitName, Traits } from "./core/host";
-import type { Bundle } from "./core/more";
 import type { PageMessage } from "./core/protocol";
-import * as shared from "./shared";
-import { mount } from "./views/mount";
 
 interface Model {
   get(name: string): unknown;

@@ -1,9 +1,9 @@
 // The offline page: the views of the widget, all of them, over what the page itself holds. It asks the network nothing.
 
-import { offline } from "./core/offline";
-import { unpack } from "./core/protocol";
-import { more } from "./more";
-import { mount } from "./views/mount";
+import { mount } from "./app/mount";
+import { offline } from "./core/offlineHost";
+import { unpack } from "./core/packedRun";
+import { more } from "./drawers";
 
 /** The text of one of the page's data blocks. */
 function block(id: string): string {

@@ -1,6 +1,23 @@
-// The messages between kernel and page, and the packed form of a run (`_snapshot`, files).
+// The messages between kernel and page.
 // The Python side is diffvis_widget/widget/protocol.py; the files in tests/golden hold both sides to one meaning.
 // Everything that arrives is checked here once, so that the rest of the page can rely on it.
+
+import {
+  bytes,
+  fail,
+  flag,
+  list,
+  listOf,
+  maybe,
+  number,
+  object,
+  oneOf,
+  or,
+  pair,
+  type Reader,
+  text,
+  whole,
+} from "./readers";
 
 export type View = "prediction" | "latents" | "guidance";
 export type WordKind = "word" | "special" | "template" | "padding" | "truncated";
@@ -149,58 +166,6 @@ export type PageMessage =
   | { readonly type: "show"; readonly run: string }
   | { readonly type: "stop" };
 
-/** A message that does not keep to the protocol. */
-export class ProtocolError extends Error {}
-
-/** Reads a value that must be of one kind; `what` names it in the error. */
-type Reader<T> = (value: unknown, what: string) => T;
-type Read<Shape> = { readonly [Name in keyof Shape]: Shape[Name] extends Reader<infer T> ? T : never };
-
-function fail(what: string, problem: unknown): never {
-  throw new ProtocolError(`${what}: ${problem}`);
-}
-
-const list: Reader<unknown[]> = (value, what) => (Array.isArray(value) ? value : fail(what, "no list"));
-export const text: Reader<string> = (value, what) => (typeof value === "string" ? value : fail(what, "no string"));
-const flag: Reader<boolean> = (value) => value === true;
-export const number: Reader<number> = (value, what) =>
-  typeof value === "number" && Number.isFinite(value) ? value : fail(what, "no number");
-export const whole: Reader<number> = (value, what) =>
-  Number.isInteger(value) && (value as number) >= 0 ? (value as number) : fail(what, "no index");
-
-function or<T, Other>(read: Reader<T>, other: Other): Reader<T | Other> {
-  return (value, what) => (value === null || value === undefined ? other : read(value, what));
-}
-
-export function maybe<T>(read: Reader<T>): Reader<T | null> {
-  return or(read, null);
-}
-
-export function listOf<T>(read: Reader<T>): Reader<T[]> {
-  return (value, what) => list(value, what).map((entry) => read(entry, what));
-}
-
-function oneOf<T extends string>(...allowed: readonly T[]): Reader<T> {
-  return (value, what) => allowed.find((entry) => entry === value) ?? fail(what, value);
-}
-
-/** An object with these fields; others it may have are left alone. */
-export function object<Shape extends Record<string, Reader<unknown>>>(shape: Shape): Reader<Read<Shape>> {
-  return (value, what) => {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) fail(what, "no object");
-    const found = value as Record<string, unknown>;
-    const read = Object.entries(shape).map(([name, reader]) => [name, reader(found[name], name)]);
-    return Object.fromEntries(read) as Read<Shape>;
-  };
-}
-
-export function pair<T>(read: Reader<T>): Reader<[T, T]> {
-  return (value, what) => {
-    const [a, b] = list(value, what);
-    return [read(a, what), read(b, what)];
-  };
-}
-
 const range = pair(number);
 const size = pair(whole);
 const row = listOf(maybe(number));
@@ -210,12 +175,6 @@ const band: Reader<Range | null> = (value, what) => {
   return lo === null || hi === null ? null : [lo, hi];
 };
 const view = oneOf<View>("prediction", "latents", "guidance");
-
-/** The bytes of a buffer, which may be a view into a larger message. */
-export function bytes(buffer: ArrayBufferView | undefined, what: string): Uint8Array {
-  if (buffer === undefined) fail(what, "buffer missing");
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-}
 
 // Messages in the packed form need no sequence number: nothing can get lost there.
 const HEAD = { run: text, seq: or(whole, -1) };
@@ -301,52 +260,4 @@ export function decode({ content, buffers }: Message): KernelMessage {
       return { type, ...rest, images, maps: { height, width, scales, data: values } };
     }
   }
-}
-
-const MAGIC = [0x44, 0x56, 0x52, 0x31]; // "DVR1"
-
-/** Messages as one byte string: magic, header length (uint32, little endian), JSON header, all buffers. */
-export function pack(messages: readonly Message[]): Uint8Array {
-  const entries = messages.map((m) => ({ content: m.content, buffers: m.buffers.map((buffer) => buffer.byteLength) }));
-  const header = new TextEncoder().encode(JSON.stringify({ messages: entries }));
-  const parts = messages.flatMap((m) => m.buffers.map((buffer) => bytes(buffer, "buffer")));
-  const packed = new Uint8Array(8 + header.length + parts.reduce((sum, part) => sum + part.length, 0));
-  packed.set(MAGIC);
-  new DataView(packed.buffer).setUint32(4, header.length, true);
-  packed.set(header, 8);
-  let offset = 8 + header.length;
-  for (const part of parts) {
-    packed.set(part, offset);
-    offset += part.length;
-  }
-  return packed;
-}
-
-const PACKED = object({ messages: listOf(object({ content: (value: unknown) => value, buffers: listOf(whole) })) });
-
-/** The messages in a packed run; throws ProtocolError if it is cut short or something else. */
-export function unpack(packed: ArrayBufferView): Message[] {
-  const what = "packed run";
-  const data = bytes(packed, what);
-  if (data.length < 8 || MAGIC.some((byte, i) => data[i] !== byte)) fail(what, "something else");
-  const length = new DataView(data.buffer, data.byteOffset, 8).getUint32(4, true);
-  let offset = 8 + length;
-  if (offset > data.length) fail(what, "cut short");
-  let header: unknown;
-  try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data.subarray(8, offset)));
-  } catch {
-    fail(what, "no readable header");
-  }
-  const messages = PACKED(header, "header").messages.map(({ content, buffers }) => ({
-    content,
-    buffers: buffers.map((length) => {
-      const start = offset;
-      offset += length;
-      if (offset > data.length) fail(what, "cut short");
-      return data.subarray(start, offset);
-    }),
-  }));
-  if (offset !== data.length) fail(what, "bytes of no message");
-  return messages;
 }

@@ -4,10 +4,11 @@
 
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import type { Host, Status, TraitName, Traits } from "./host";
-import { Look } from "./look";
-import { decode, type Message, type Question, type StepMessage, unpack } from "./protocol";
-import { Questions } from "./questions";
+import { unpack } from "./packedRun";
+import { decode, type Message, type Question, type StepMessage } from "./protocol";
+import { Questions } from "./requests";
 import { type Run, RunStore } from "./store";
+import { Look } from "./viewState";
 
 const DEFAULTS: Traits = {
   prompt: "",

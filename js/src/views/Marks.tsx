@@ -2,9 +2,9 @@
 
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
-import type { Mark } from "../core/look";
-import { Button } from "./Button";
-import type { Context } from "./context";
+import type { Context } from "../core/context";
+import type { Mark } from "../core/viewState";
+import { Button } from "../ui/Button";
 
 interface Placed extends Mark {
   /** Place on the strip, 0..1. */

@@ -2,14 +2,14 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
+import type { Context } from "../core/context";
 import { score } from "../core/format";
 import type { Run, Scores } from "../core/store";
-import { Button } from "./Button";
-import { Choice } from "./Choice";
-import { useReaction } from "./canvas";
-import type { Context } from "./context";
-import { CrossIcon } from "./icons";
-import { type Axis, axisOf, bandPath, linePath, SPARK } from "./spark";
+import { Button } from "../ui/Button";
+import { Choice } from "../ui/Choice";
+import { CrossIcon } from "../ui/icons";
+import { type Axis, axisOf, bandPath, linePath, SPARK } from "../ui/spark";
+import { useReaction } from "../ui/useCanvas";
 
 const SCALES = [
   {

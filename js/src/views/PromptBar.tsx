@@ -2,14 +2,14 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { split } from "../core/words";
-import { Button } from "./Button";
-import { Chips, PlainChips } from "./Chips";
-import { useReaction } from "./canvas";
-import type { Context } from "./context";
-import { DiceIcon } from "./icons";
-import { handleStepKey } from "./keys";
-import { NumberField } from "./NumberField";
+import { handleStepKey } from "../app/keys";
+import { split } from "../core/alignWords";
+import type { Context } from "../core/context";
+import { Button } from "../ui/Button";
+import { DiceIcon } from "../ui/icons";
+import { NumberField } from "../ui/NumberField";
+import { useReaction } from "../ui/useCanvas";
+import { Chips, PlainChips } from "./PromptWords";
 
 /** The seeds that the dice draw: short enough to be said aloud. */
 const SEEDS = 10_000;

@@ -2,8 +2,8 @@
 // fills as the run goes.
 
 import { useComputed } from "@preact/signals";
-import { tellStatus, tellWords } from "../core/tell";
-import type { Context } from "./context";
+import type { Context } from "../core/context";
+import { tellStatus, tellWords } from "../core/statusText";
 
 const DOT = { calm: "weak", busy: "accent", good: "good", bad: "bad" } as const;
 

@@ -2,13 +2,13 @@
 
 import { useComputed } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
+import { handleStepKey } from "../app/keys";
+import type { Context } from "../core/context";
 import { plain, value } from "../core/format";
-import { Button } from "./Button";
-import { useCanvas, useReaction } from "./canvas";
-import type { Context } from "./context";
+import { Button } from "../ui/Button";
+import { PauseIcon, PingPongIcon, PlayIcon } from "../ui/icons";
+import { useCanvas, useReaction } from "../ui/useCanvas";
 import { Filmstrip } from "./filmstrip";
-import { PauseIcon, PingPongIcon, PlayIcon } from "./icons";
-import { handleStepKey } from "./keys";
 import { Marks } from "./Marks";
 
 export function Timeline({ context }: { readonly context: Context }) {

@@ -3,20 +3,20 @@
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
 import { useRef } from "preact/hooks";
-import { valueAt } from "../core/field";
+import { byEncoder, split } from "../core/alignWords";
+import type { Context } from "../core/context";
 import { NOT_KEPT, value } from "../core/format";
+import { valueAt } from "../core/mapSampling";
 import type { Run } from "../core/store";
-import { byEncoder, split } from "../core/words";
-import { useArrows } from "./arrows";
-import { Button } from "./Button";
-import { colourOf, fullNameOf, nameOf } from "./Chips";
-import { Choice } from "./Choice";
-import type { Context } from "./context";
-import { CrossIcon } from "./icons";
-import { MapCanvas } from "./MapCanvas";
-import { rangeOf } from "./overlay";
-import { Place } from "./Place";
-import { Probe, pointIn } from "./Probe";
+import { rangeOf } from "../stage/overlay";
+import { Probe, pointIn } from "../stage/Probe";
+import { Place } from "../stage/RegionWords";
+import { Button } from "../ui/Button";
+import { Choice } from "../ui/Choice";
+import { CrossIcon } from "../ui/icons";
+import { MapCanvas } from "../ui/MapCanvas";
+import { useArrows } from "../ui/rovingFocus";
+import { colourOf, fullNameOf, nameOf } from "./PromptWords";
 import { wordEvents } from "./wordEvents";
 
 const SCALES = [

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import type { ImageCache } from "../core/images";
 import type { StepMessage } from "../core/protocol";
 import type { Run } from "../core/store";
-import type { Size } from "./canvas";
+import type { Size } from "../ui/useCanvas";
 
 const THUMB = 128;
 

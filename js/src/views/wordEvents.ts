@@ -1,6 +1,6 @@
 // What every button that stands for a word does: hover and focus look, click keeps, shift-click adds.
 
-import type { Look } from "../core/look";
+import type { Look } from "../core/viewState";
 
 export function wordEvents(look: Look, index: number) {
   const leave = () => {

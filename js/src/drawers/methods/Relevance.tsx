@@ -1,0 +1,225 @@
+// The curves of the words' relevance over the steps, and the same under the other sampling schemes beside them.
+
+import {
+  Button,
+  Choice,
+  type Context,
+  colourOf,
+  fullNameOf,
+  linePath,
+  type Run,
+  SPARK,
+  useMemo,
+  useReaction,
+  useRef,
+  useSignal,
+  value,
+} from "../../app/coreExports";
+import { Progress } from "../Progress";
+import { type Curves, highest, SCHEDULES, scoreOf, stepAt, WordRelevance } from "./relevanceCurves";
+
+const SCALES = [
+  { value: "scaled", label: "Scaled", title: "From 0, the least relevant word of the step, to 1, the most relevant" },
+  { value: "raw", label: "Raw", title: "The sum of a word's relevance over the picture" },
+] as const;
+type Scale = (typeof SCALES)[number]["value"];
+
+export function Relevance({ context, able }: { readonly context: Context; readonly able: boolean }) {
+  const { session } = context;
+  const relevance = useMemo(() => new WordRelevance(session), [session]);
+  const scale = useSignal<Scale>("scaled");
+  useReaction(() => relevance.want(), [relevance]);
+  const run = session.store.shown.value;
+  const found = relevance.found.value;
+  const { own, working } = relevance;
+  if (!run) return null;
+  return (
+    <div class="dv-relevance">
+      <div class="dv-title">
+        <h3>Relevance of the words</h3>
+        {found.length > 0 ? (
+          <Choice
+            label="Scale of the curves"
+            options={SCALES}
+            chosen={scale.value}
+            choose={(next) => {
+              scale.value = next;
+            }}
+          />
+        ) : null}
+      </div>
+      <p class="dv-wrap">
+        Which words each step attends to, carried through all attention layers. A word that is high is read, which does
+        not say that the picture obeys it.
+      </p>
+      {found.length > 0 ? (
+        <>
+          <div class="dv-schemes" data-many={found.length > 1 || undefined}>
+            {found.map((curves) => (
+              <figure key={curves.schedule}>
+                <figcaption>
+                  {curves.schedule}
+                  {curves === own && found.length > 1 ? ", this run" : ""}
+                  <span>{`0 to ${value(highest(curves[scale.value]))}`}</span>
+                </figcaption>
+                <Chart context={context} run={run} curves={curves} scale={scale.value} linked={curves === own} />
+              </figure>
+            ))}
+          </div>
+          <Words context={context} run={run} all={found} />
+        </>
+      ) : able ? null : (
+        <p class="dv-foot">None was computed for this run.</p>
+      )}
+      {!able || working.going || (own && found.length >= SCHEDULES.length) ? null : (
+        <Button class="dv-do" onClick={() => relevance.begin()}>
+          {own ? "Compare uniform, early and late" : "Compute relevance"}
+        </Button>
+      )}
+      <Progress
+        working={working}
+        what={working.task.value?.schedule ? `Relevance under ${working.task.value.schedule}` : "Relevance"}
+      />
+    </div>
+  );
+}
+
+/** The colour of a word's curve: as on the stage where words are chosen, else by its place in the prompt. */
+function colourIn(pinned: readonly number[], words: readonly number[], word: number): string {
+  return colourOf(pinned.length === 0 ? words : pinned, word) ?? "var(--weak)";
+}
+
+interface ChartProps {
+  readonly context: Context;
+  readonly run: Run;
+  readonly curves: Curves;
+  readonly scale: Scale;
+  /** Whether its steps are those of the slider. */
+  readonly linked: boolean;
+}
+
+function Chart({ context, run, curves, scale, linked }: ChartProps) {
+  const { session, player } = context;
+  const { look } = session;
+  const frame = useRef<HTMLDivElement>(null);
+  const rows = curves[scale];
+  const steps = rows.length;
+  const top = highest(rows);
+  const pinned = look.pinned.value;
+  const hovered = look.hovered.value;
+  const step = look.step.value;
+  const paths = useMemo(
+    () =>
+      curves.words.map((_, column) =>
+        linePath(
+          rows.map((row) => row[column] ?? null),
+          steps,
+          { range: [0, top], place: (one) => one / top },
+        ),
+      ),
+    [rows],
+  );
+  const move = (event: PointerEvent) => {
+    const box = frame.current?.getBoundingClientRect();
+    if (box) session.goTo(stepAt((event.clientX - box.left) / box.width, steps));
+  };
+  const row = (rows[step] ?? []).map((one) => one ?? 0);
+  const first = curves.words[row.indexOf(Math.max(...row))] ?? -1;
+  const said = `Step ${step + 1}: ${fullNameOf(run.info.words[first])} is read most`;
+  const slider = linked && {
+    role: "slider" as const,
+    tabIndex: 0 as const,
+    "aria-label": "Step, on the curves of relevance",
+    "aria-valuemin": 1,
+    "aria-valuemax": steps,
+    "aria-valuenow": step + 1,
+    "aria-valuetext": said,
+    onPointerDown: (event: PointerEvent) => {
+      if (event.button !== 0) return;
+      (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId);
+      player.pause();
+      move(event);
+    },
+    onPointerMove: (event: PointerEvent) => {
+      if ((event.currentTarget as HTMLElement).hasPointerCapture(event.pointerId)) move(event);
+    },
+  };
+  return (
+    <div class="dv-spark dv-curves" ref={frame} data-linked={linked || undefined} {...slider}>
+      <svg viewBox={`0 0 ${SPARK.width} ${SPARK.height}`} preserveAspectRatio="none" aria-hidden="true">
+        {paths.map((d, column) => {
+          const word = curves.words[column] ?? -1;
+          const strong = hovered === word || (hovered === null && (pinned.length === 0 || pinned.includes(word)));
+          return (
+            <path
+              key={word}
+              d={d}
+              data-strong={strong || undefined}
+              style={{ stroke: colourIn(pinned, curves.words, word) }}
+            />
+          );
+        })}
+        {linked ? <line x1={SPARK.x(step, steps)} x2={SPARK.x(step, steps)} y1={0} y2={SPARK.height} /> : null}
+      </svg>
+    </div>
+  );
+}
+
+interface WordsProps {
+  readonly context: Context;
+  readonly run: Run;
+  readonly all: readonly Curves[];
+}
+
+/** The legend: a button for each word, with the score that it has under each scheme. */
+function Words({ context, run, all }: WordsProps) {
+  const { look } = context.session;
+  const pinned = look.pinned.value;
+  const words = all[0]?.words ?? [];
+  return (
+    <table class="dv-scores">
+      <thead>
+        <tr>
+          <th scope="col">Word</th>
+          {all.map(({ schedule }) => (
+            <th key={schedule} scope="col" title="The sum of the word's scaled curve: at most the number of steps">
+              {all.length > 1 ? schedule : "sum over the steps"}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {words.map((word, column) => (
+          <tr key={word}>
+            <th scope="row">
+              <Button
+                aria-pressed={pinned.includes(word)}
+                onClick={() => look.pin(word, true)}
+                onPointerEnter={() => {
+                  look.hovered.value = word;
+                }}
+                onPointerLeave={() => {
+                  look.hovered.value = null;
+                }}
+              >
+                <i style={{ background: colourIn(pinned, words, word) }} aria-hidden="true" />
+                {fullNameOf(run.info.words[word])}
+              </Button>
+            </th>
+            {all.map((curves) => {
+              const score = scoreOf(curves, column);
+              return (
+                <td key={curves.schedule} class="dv-num">
+                  <i aria-hidden="true">
+                    <i style={{ width: `${(100 * score) / curves.scaled.length}%` }} />
+                  </i>
+                  {score.toFixed(1)}
+                </td>
+              );
+            })}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

@@ -1,0 +1,121 @@
+// The runs of this widget: how the next one is to be spread over the noise, and the last ones, to see or compare again.
+
+import {
+  Button,
+  Choice,
+  type Context,
+  NumberField,
+  useLayoutEffect,
+  useMemo,
+  useReaction,
+  useRef,
+} from "../../app/coreExports";
+import { type Entry, Runs, settingsOf } from "./runHistory";
+
+const SCHEDULES = [
+  { value: "uniform", label: "Uniform", title: "Steps as the scheduler spreads them" },
+  { value: "early", label: "Early", title: "More steps at the beginning, where the noise is high" },
+  { value: "late", label: "Late", title: "More steps at the end, where the noise is low" },
+] as const;
+
+export function RunList({ context }: { readonly context: Context }) {
+  const { session } = context;
+  const { traits } = session;
+  const runs = useMemo(() => new Runs(session), [session]);
+  useReaction(() => runs.want(), [runs]);
+  const entries = runs.entries.value.toReversed();
+  const fixed = !traits._can_run.value || !session.connected.value;
+  return (
+    <section class="dv-runs" aria-label="Runs">
+      {traits._can_run.value ? (
+        <div class="dv-next">
+          <h3>Next run</h3>
+          <Choice
+            label="Where the steps go"
+            options={SCHEDULES.map((entry) => ({ ...entry, disabled: fixed }))}
+            chosen={traits.schedule.value}
+            choose={(schedule) => session.set({ schedule })}
+          />
+          {traits.schedule.value === "uniform" ? null : (
+            <NumberField
+              context={context}
+              trait="schedule_strength"
+              before="strength"
+              min={0}
+              max={100_000}
+              fixed={fixed}
+              start={() => session.run({})}
+            />
+          )}
+          <label class="dv-negative">
+            <span>without</span>
+            <input
+              type="text"
+              autocomplete="off"
+              placeholder="a negative prompt"
+              disabled={fixed}
+              value={traits.negative_prompt.value ?? ""}
+              onChange={(event) => session.set({ negative_prompt: event.currentTarget.value })}
+              onKeyDown={(event) => {
+                if (event.key !== "Enter") return;
+                session.set({ negative_prompt: event.currentTarget.value });
+                session.run({});
+              }}
+            />
+          </label>
+        </div>
+      ) : null}
+      <ul>
+        {entries.map((entry) => (
+          <Row key={entry.run} context={context} entry={entry} />
+        ))}
+      </ul>
+      <p class="dv-foot">
+        {runs.problem.value ||
+          (session.connected.value
+            ? `The last ${runs.most.value} runs are kept, fewer if they are very large.`
+            : "The runs are in the kernel, and the kernel is gone.")}
+      </p>
+    </section>
+  );
+}
+
+function Row({ context, entry }: { readonly context: Context; readonly entry: Entry }) {
+  const { session, more } = context;
+  const { look, store } = session;
+  const shown = store.shown.value?.info.run === entry.run;
+  const fixed = shown || session.busy.value || !session.connected.value;
+  return (
+    <li class="dv-past" data-shown={shown || undefined}>
+      <Thumb bytes={entry.image} />
+      <p title={entry.prompt}>
+        {entry.prompt || "(an empty prompt)"}
+        <span>{settingsOf(entry)}</span>
+      </p>
+      <Button class="dv-quiet" disabled={fixed} onClick={() => session.show(entry.run)}>
+        {shown ? "Shown" : "Show"}
+      </Button>
+      <Button
+        class="dv-quiet"
+        disabled={shown || !session.connected.value}
+        onClick={() => {
+          look.against.value = entry.run;
+          more.show("Compare", session);
+        }}
+      >
+        Compare
+      </Button>
+    </li>
+  );
+}
+
+function Thumb({ bytes }: { readonly bytes: Uint8Array | null }) {
+  const picture = useRef<HTMLImageElement>(null);
+  useLayoutEffect(() => {
+    if (!bytes || !picture.current) return;
+    const url = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer>], { type: "image/webp" }));
+    picture.current.src = url;
+    return () => URL.revokeObjectURL(url);
+  }, [bytes]);
+  return bytes ? <img ref={picture} alt="" /> : <i />;
+}

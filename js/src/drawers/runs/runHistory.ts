@@ -1,0 +1,72 @@
+// The runs that the kernel keeps, asked for again whenever one begins or ends.
+
+import { bytes, listOf, maybe, number, object, type Session, signal, text, whole } from "../../app/coreExports";
+
+const ENTRY = object({
+  run: text,
+  prompt: text,
+  seed: maybe(whole),
+  steps: whole,
+  guidance_scale: maybe(number),
+  schedule: text,
+  schedule_strength: number,
+  weights: maybe((value: unknown) => value as Readonly<Record<string, number | null>>),
+  state: text,
+  finished: whole,
+  picture: (value: unknown) => value === true,
+});
+const ANSWER = object({ most: whole, runs: listOf(ENTRY) });
+
+export type Entry = ReturnType<typeof ENTRY> & { readonly image: Uint8Array | null };
+
+export class Runs {
+  readonly entries = signal<readonly Entry[]>([]);
+  readonly most = signal(8);
+  readonly problem = signal("");
+  #asking = 0;
+
+  constructor(private readonly session: Session) {}
+
+  /** Asks for the list; reads the signals whose changes make another one. */
+  want(): void {
+    const { store, connected } = this.session;
+    store.coming.value;
+    store.shown.value?.end.value;
+    if (connected.value) void this.#ask();
+  }
+
+  async #ask(): Promise<void> {
+    const turn = ++this.#asking;
+    try {
+      const { content, buffers } = await this.session.ask({ type: "runs" });
+      const { most, runs } = ANSWER(content, "runs");
+      let next = 0;
+      if (turn !== this.#asking) return;
+      this.entries.value = runs.map((run) => ({
+        ...run,
+        image: run.picture ? bytes(buffers[next++], "picture") : null,
+      }));
+      this.most.value = most;
+      this.problem.value = "";
+    } catch (error) {
+      this.problem.value = error instanceof Error ? error.message : String(error);
+    }
+  }
+}
+
+/** What a run was asked for beside its prompt. */
+export function settingsOf(entry: Entry): string {
+  const { seed, steps, guidance_scale, schedule, schedule_strength, weights, state, finished } = entry;
+  const weighed = Object.entries(weights ?? {}).map(([word, factor]) =>
+    factor === null ? `without ${word}` : `${word} ×${factor}`,
+  );
+  return [
+    seed === null ? "" : `seed ${seed}`,
+    state === "done" ? `${steps} steps` : `${finished} of ${steps} steps`,
+    guidance_scale === null ? "" : `cfg ${guidance_scale}`,
+    schedule === "uniform" ? "" : `${schedule} ${schedule_strength}`,
+    ...weighed,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}

@@ -1,0 +1,106 @@
+// What the meters and the maps show, as tables: for those who read rather than look, and for copying.
+
+import { type Context, fullNameOf, NOT_KEPT, type Run, score, value } from "../../app/coreExports";
+
+/** More rows than this are thinned out. */
+const MOST = 120;
+
+export function Tables({ context }: { readonly context: Context }) {
+  const { look, store } = context.session;
+  const run = store.shown.value;
+  const step = run?.nearest(look.step.value);
+  if (!run || !step) return null;
+  return (
+    <section class="dv-tables" aria-label="Tables">
+      {run.scores.value ? <Scores run={run} at={look.step.value} /> : null}
+      {run.mapped ? (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keys
+        <div tabIndex={0} role="region" aria-label="Table of the words">
+          <table>
+            <caption>Where each word looks at step {step.index + 1}: attention, 0 to 1</caption>
+            <thead>
+              <tr>
+                {["Word", "Mean", "Peak", "Peak at x, y"].map((name) => (
+                  <th scope="col" key={name}>
+                    {name}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {run.info.words.map((word, index) =>
+                word.kind === "word" ? (
+                  <tr key={index}>
+                    <th scope="row">{fullNameOf(word)}</th>
+                    {readMap(run, index, step.maps).map((cell, i) => (
+                      <td key={i}>{cell}</td>
+                    ))}
+                  </tr>
+                ) : null,
+              )}
+            </tbody>
+          </table>
+        </div>
+      ) : null}
+    </section>
+  );
+}
+
+function readMap(run: Run, word: number, maps: NonNullable<ReturnType<Run["nearest"]>>["maps"]): readonly string[] {
+  const scale = maps.scales[word];
+  if (!scale) return [NOT_KEPT, NOT_KEPT, ""];
+  const { height, width, data } = maps;
+  const cells = data.subarray(word * height * width, (word + 1) * height * width);
+  const sum = cells.reduce((a, b) => a + b, 0);
+  const at = cells.indexOf(cells.reduce((a, b) => Math.max(a, b), 0));
+  const [h, w] = run.info.image;
+  const x = Math.floor((((at % width) + 0.5) / width) * w);
+  const y = Math.floor(((Math.floor(at / width) + 0.5) / height) * h);
+  return [value(scale[0] + (sum / cells.length / 255) * (scale[1] - scale[0])), value(scale[1]), `${x}, ${y}`];
+}
+
+function Scores({ run, at }: { readonly run: Run; readonly at: number }) {
+  const scores = run.scores.value;
+  if (!scores) return null;
+  const every = Math.ceil(scores.cosine.length / MOST);
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keys
+    <div tabIndex={0} role="region" aria-label="Table of the concepts">
+      <table>
+        <caption>
+          Cosine of each concept{scores.share ? ", and its share" : ""}
+          {every > 1 ? `, every ${every}th step` : ""}
+        </caption>
+        <thead>
+          <tr>
+            <th scope="col">Step</th>
+            {scores.concepts.map((concept, i) => (
+              <th scope="col" key={concept}>
+                {concept}
+                <span>{scores.emergence[i] == null ? "does not emerge" : `emerges at ${scores.emergence[i] + 1}`}</span>
+              </th>
+            ))}
+            <th scope="col">Unrelated words</th>
+          </tr>
+        </thead>
+        <tbody>
+          {scores.cosine.map((row, step) => {
+            const band = scores.null[step];
+            return row && (step % every === 0 || step === at) ? (
+              <tr key={step} aria-current={step === at || undefined}>
+                <th scope="row">{step + 1}</th>
+                {row.map((cosine, i) => (
+                  <td key={i}>
+                    {score(cosine)}
+                    {scores.share ? <span>{score(scores.share[step]?.[i])}</span> : null}
+                  </td>
+                ))}
+                <td>{band ? `${score(band[0])} to ${score(band[1])}` : "–"}</td>
+              </tr>
+            ) : null;
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}

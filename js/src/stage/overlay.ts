@@ -1,0 +1,138 @@
+// Heat maps over the picture: one word in the scale's colours, several each in a colour of its own.
+
+import { colourAt, css, hue, lookup } from "../core/colormap";
+import { Resampler, rescale, sharedRange } from "../core/mapSampling";
+import type { Range, StepMessage } from "../core/protocol";
+import type { Run } from "../core/store";
+import type { Look } from "../core/viewState";
+import { levels, trace } from "./contours";
+import type { Placed } from "./stageImage";
+
+const RASTER = 128;
+
+/** The range of values that a word's colours span: its own at this step, or one for all words and steps. */
+export function rangeOf(run: Run, step: StepMessage, word: number, shared: boolean): Range | null {
+  return shared && run.info.words[word] ? runRange(run) : (step.maps.scales[word] ?? null);
+}
+
+const RANGES = Symbol("ranges");
+type Cached = Run & { [RANGES]?: { readonly revision: number; readonly range: Range | null } };
+
+/** One range for the words of a run over all its steps; special tokens would drown them. */
+function runRange(run: Cached): Range | null {
+  const revision = run.revision.value;
+  const cached = run[RANGES];
+  if (cached?.revision === revision) return cached.range;
+  const words = run.info.words.flatMap((word, i) => (word.kind === "word" ? [i] : []));
+  const scales = run.steps.flatMap((step) => (step ? words.map((word) => step.maps.scales[word]) : []));
+  const range = sharedRange(scales);
+  run[RANGES] = { revision, range };
+  return range;
+}
+
+export class Overlay {
+  readonly #raster = new Resampler(RASTER, RASTER);
+  readonly #colours = lookup("viridis");
+  readonly #canvas = new OffscreenCanvas(RASTER, RASTER);
+  readonly #context = this.#canvas.getContext("2d");
+  readonly #image = new ImageData(RASTER, RASTER);
+  readonly #sums = new Float32Array(RASTER * RASTER * 4);
+  readonly #pixels = new Uint32Array(this.#image.data.buffer);
+
+  draw(
+    c: CanvasRenderingContext2D,
+    run: Run,
+    step: StepMessage,
+    words: readonly number[],
+    look: Look,
+    box: Placed,
+  ): void {
+    if (!this.#context) return;
+    const drawn =
+      words.length === 1 ? this.#one(run, step, words[0] ?? 0, look) : this.#several(run, step, words, look);
+    if (!drawn) return;
+    this.#context.putImageData(this.#image, 0, 0);
+    c.imageSmoothingEnabled = true;
+    c.imageSmoothingQuality = "high";
+    c.drawImage(this.#canvas, box.x, box.y, box.width, box.height);
+    if (look.contours.value) this.#lines(c, step, words, box);
+  }
+
+  #lines(c: CanvasRenderingContext2D, step: StepMessage, words: readonly number[], box: Placed): void {
+    const place = new DOMMatrix([box.width / RASTER, 0, 0, box.height / RASTER, box.x, box.y]);
+    words.forEach((word, position) => {
+      if (!step.maps.scales[word]) return;
+      const field = this.#raster.resample(step.maps, word);
+      for (const level of levels(field)) {
+        const line = new Path2D();
+        trace(line, field, RASTER, level);
+        const placed = new Path2D();
+        placed.addPath(line, place);
+        // A light line on a dark one is seen on every ground.
+        for (const [width, colour] of [
+          [3, "#0008"],
+          [1.25, words.length > 1 ? css(hue(position)) : "#fff"],
+        ] as const) {
+          c.lineWidth = (width * box.width) / 350;
+          c.strokeStyle = colour;
+          c.stroke(placed);
+        }
+      }
+    });
+  }
+
+  #field(
+    run: Run,
+    step: StepMessage,
+    word: number,
+    look: Look,
+  ): { values: Float32Array; factor: number; offset: number } | null {
+    const own = step.maps.scales[word];
+    const range = rangeOf(run, step, word, look.shared.value);
+    if (!own || !range) return null;
+    const [factor, offset] = rescale(own, range);
+    return { values: this.#raster.resample(step.maps, word), factor, offset };
+  }
+
+  #one(run: Run, step: StepMessage, word: number, look: Look): boolean {
+    const field = this.#field(run, step, word, look);
+    if (!field) return false;
+    const alpha = Math.round(look.opacity.value * 255) << 24;
+    const { values, factor, offset } = field;
+    for (let i = 0; i < values.length; i++) {
+      this.#pixels[i] = (colourAt(this.#colours, (values[i] as number) * factor + offset) & 0xffffff) | alpha;
+    }
+    return true;
+  }
+
+  // Each word covers as much as its value says; where words meet, their colours mix by weight, in any order alike.
+  #several(run: Run, step: StepMessage, words: readonly number[], look: Look): boolean {
+    const sums = this.#sums.fill(0);
+    const opacity = look.opacity.value / 255;
+    let any = false;
+    words.forEach((word, position) => {
+      const field = this.#field(run, step, word, look);
+      if (!field) return;
+      any = true;
+      const [r, g, b] = hue(position);
+      const { values, factor, offset } = field;
+      for (let i = 0, at = 0; i < values.length; i++, at += 4) {
+        const level = Math.min(255, Math.max(0, (values[i] as number) * factor + offset)) * opacity;
+        sums[at] = (sums[at] as number) + level * r;
+        sums[at + 1] = (sums[at + 1] as number) + level * g;
+        sums[at + 2] = (sums[at + 2] as number) + level * b;
+        sums[at + 3] = (sums[at + 3] as number) + level;
+      }
+    });
+    const bytes = this.#image.data;
+    for (let at = 0; at < sums.length; at += 4) {
+      const weight = sums[at + 3] as number;
+      const share = weight > 0 ? 1 / weight : 0;
+      bytes[at] = (sums[at] as number) * share;
+      bytes[at + 1] = (sums[at + 1] as number) * share;
+      bytes[at + 2] = (sums[at + 2] as number) * share;
+      bytes[at + 3] = weight * 255;
+    }
+    return any;
+  }
+}

@@ -1,0 +1,51 @@
+// A small heat map: one map of a grid in the scale's colours, drawn again when a signal that it reads changes.
+
+import { useRef } from "preact/hooks";
+import { colourAt, lookup } from "../core/colormap";
+import { Resampler, rescale } from "../core/mapSampling";
+import type { Maps, Range } from "../core/protocol";
+import { useReaction } from "./useCanvas";
+
+/** Maps finer than this are drawn cell by cell; coarser ones are resampled. */
+const RASTER = 64;
+
+interface Drawn {
+  readonly maps: Maps;
+  readonly index: number;
+  /** The values that the colours span. */
+  readonly range: Range;
+}
+
+interface Props {
+  readonly grid: readonly [h: number, w: number];
+  readonly draw: () => Drawn | null;
+  /** What `draw` depends on beside signals. */
+  readonly inputs: readonly unknown[];
+}
+
+export function MapCanvas({ grid: [h, w], draw, inputs }: Props) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const times = Math.max(1, Math.ceil(RASTER / Math.max(1, h, w)));
+  const [height, width] = [Math.max(1, h * times), Math.max(1, w * times)];
+  const tools = useRef<{ raster: Resampler; image: ImageData } | null>(null);
+  useReaction(() => {
+    const c = canvas.current?.getContext("2d");
+    if (!c) return;
+    const drawn = draw();
+    const own = drawn?.maps.scales[drawn.index];
+    if (!drawn || !own) {
+      c.clearRect(0, 0, width, height);
+      return;
+    }
+    if (tools.current?.image.width !== width || tools.current.image.height !== height)
+      tools.current = { raster: new Resampler(width, height), image: new ImageData(width, height) };
+    const { raster, image } = tools.current;
+    const colours = lookup("viridis");
+    const pixels = new Uint32Array(image.data.buffer);
+    const [factor, offset] = rescale(own, drawn.range);
+    const field = raster.resample(drawn.maps, drawn.index);
+    for (let i = 0; i < pixels.length; i++) pixels[i] = colourAt(colours, (field[i] as number) * factor + offset);
+    c.putImageData(image, 0, 0);
+  }, [...inputs, width, height]);
+  return <canvas ref={canvas} width={width} height={height} />;
+}

@@ -1,0 +1,441 @@
+// @vitest-environment happy-dom
+// The widget as a reader uses it: by pointer, by keyboard, in every state.
+
+import "../setup";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { mount } from "../../src/app/mount";
+import { PROMPT, runContent, scoresContent, stepBuffers, stepContent, TestHost, WORDS } from "../host";
+
+let host: TestHost;
+let cell: HTMLElement;
+
+/** Preact renders in a microtask of its own. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
+const one = <T extends Element = HTMLElement>(selector: string): T => {
+  const found = cell.querySelector<T>(selector);
+  if (!found) throw new Error(`nothing matches ${selector}`);
+  return found;
+};
+const byId = <T extends Element = HTMLElement>(id: string): T => one<T>(`[data-testid="${id}"]`);
+const press = (element: Element, key: string, over: KeyboardEventInit = {}) =>
+  element.dispatchEvent(
+    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, composed: true, ...over }),
+  );
+const type = (element: HTMLInputElement | HTMLTextAreaElement, text: string) => {
+  element.value = text;
+  element.dispatchEvent(new Event("input", { bubbles: true }));
+};
+
+async function open(traits: TestHost["traits"] = {}, steps = 4): Promise<void> {
+  host = new TestHost({
+    prompt: PROMPT,
+    seed: 7,
+    steps: 4,
+    guidance_scale: 7.5,
+    status: "done",
+    _can_run: true,
+    concepts: ["red", "boat"],
+    ...traits,
+  });
+  cell = document.createElement("div");
+  document.body.append(cell);
+  mount(host, cell);
+  if (steps > 0) host.deliver(runContent("r1", 0, { prompt: host.traits.prompt }));
+  for (let i = 0; i < steps; i++) host.deliver(stepContent(i), stepBuffers());
+  await settled();
+}
+
+afterEach(() => {
+  host.controller.abort();
+  cell.remove();
+});
+
+describe("chips", () => {
+  it("show the words, the unknown and the cut-off ones marked, special tokens only when asked for", async () => {
+    await open();
+    const chips = [...cell.querySelectorAll(".dv-chip")];
+    expect(chips.map((chip) => chip.querySelector("button")?.textContent)).toEqual([
+      "a",
+      "red",
+      "weathervane (unknown to the model)",
+      "lost (cut off, no effect)",
+    ]);
+    expect(byId<HTMLButtonElement>("chip-4").disabled).toBe(true);
+    expect(one(".dv-note").textContent).toBe("Unknown to the model: weathervane · Cut off, too long: lost");
+    one(".dv-special").click();
+    await settled();
+    expect(byId("chip-0").textContent).toBe("start");
+  });
+
+  it("open to their tokens", async () => {
+    await open();
+    one(".dv-pieces").click();
+    await settled();
+    expect([...cell.querySelectorAll(".dv-piece")].map((piece) => piece.textContent)).toEqual(["weather", "vane"]);
+  });
+
+  it("preview on hover, keep on click, add with shift, let go with Escape", async () => {
+    await open();
+    byId("chip-1").dispatchEvent(new PointerEvent("pointerenter"));
+    await settled();
+    expect(one(".dv-bar-name").textContent).toBe("a");
+    byId("chip-1").dispatchEvent(new PointerEvent("pointerleave"));
+    byId("chip-2").click();
+    byId("chip-3").dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
+    await settled();
+    expect([...cell.querySelectorAll(".dv-bar-name")].map((name) => name.textContent)).toEqual(["red", "weathervane"]);
+    expect(byId("map-2").getAttribute("aria-pressed")).toBe("true");
+    await vi.waitFor(() => expect(host.written).toContainEqual(expect.objectContaining({ selected: [2, 3] })));
+    press(byId("slider"), "Escape");
+    await settled();
+    expect(cell.querySelector(".dv-bar-name")).toBeNull();
+  });
+
+  it("are one tab stop, moved along by arrows", async () => {
+    await open();
+    const bar = one(".dv-chips");
+    expect(bar.querySelectorAll('[data-stop][tabindex="0"]')).toHaveLength(1);
+    byId("chip-1").focus();
+    press(byId("chip-1"), "ArrowRight");
+    expect(document.activeElement).toBe(byId("chip-2"));
+    expect(byId("slider").getAttribute("aria-valuenow")).toBe("4");
+  });
+});
+
+describe("the prompt", () => {
+  const input = () => byId<HTMLTextAreaElement>("prompt-input");
+
+  it("runs on Enter with the settings as they are", async () => {
+    await open();
+    input().focus();
+    type(input(), "a blue boat");
+    press(input(), "Enter");
+    expect(host.of("run")).toEqual([{ type: "run", prompt: "a blue boat", seed: 7, steps: 4, guidance_scale: 7.5 }]);
+    await settled();
+    expect(byId("stop").textContent).toBe("Stop");
+    expect(one(".dv-chips").textContent).toBe("ablueboat");
+  });
+
+  it("loses no letter typed right after Enter", async () => {
+    await open();
+    input().focus();
+    type(input(), "a blue boat");
+    press(input(), "Enter");
+    await settled();
+    type(input(), "a blue boat at night");
+    await settled();
+    expect(input().value).toBe("a blue boat at night");
+    press(input(), "Enter");
+    expect(host.of("run").map((message) => message.prompt)).toEqual(["a blue boat", "a blue boat at night"]);
+  });
+
+  it("keeps a draft when the focus leaves, and gives it up on Escape", async () => {
+    await open();
+    input().focus();
+    type(input(), "half a th");
+    input().blur();
+    await settled();
+    expect(input().value).toBe("half a th");
+    press(input(), "Escape");
+    await settled();
+    expect(input().value).toBe(PROMPT);
+  });
+
+  it("does not run on the Enter that ends an input method's word, nor when it is empty", async () => {
+    await open();
+    type(input(), "円");
+    press(input(), "Enter", { isComposing: true });
+    type(input(), "   ");
+    await settled();
+    press(input(), "Enter");
+    await settled();
+    expect(host.of("run")).toEqual([]);
+    expect(one('[role="alert"]').textContent).toMatch(/Write a prompt/);
+  });
+
+  it("moves along the steps with arrows once it has been run", async () => {
+    await open();
+    input().focus();
+    type(input(), PROMPT);
+    press(input(), "Enter");
+    await settled();
+    press(input(), "ArrowLeft");
+    expect(byId("slider").getAttribute("aria-valuenow")).toBe("3");
+  });
+
+  it("cannot be edited without a pipeline", async () => {
+    await open({ _can_run: false });
+    expect(input().readOnly).toBe(true);
+    expect(cell.querySelector('[data-testid="run"]')).toBeNull();
+  });
+});
+
+describe("numbers", () => {
+  const field = (label: string) => one<HTMLInputElement>(`input[aria-label="${label}"]`);
+
+  it("run with Enter", async () => {
+    await open();
+    type(field("seed"), "11");
+    press(field("seed"), "Enter");
+    expect(host.of("run")[0]).toMatchObject({ seed: 11, prompt: PROMPT });
+  });
+
+  it.each([
+    ["steps", "0"],
+    ["steps", "1.5"],
+    ["seed", "seven"],
+    ["cfg", ""],
+  ])("say what is wrong with %s = %j, and do not run", async (label, text) => {
+    await open();
+    type(field(label), text);
+    await settled();
+    press(field(label), "Enter");
+    await settled();
+    expect(field(label).getAttribute("aria-invalid")).toBe("true");
+    expect(one('[role="alert"]').textContent).toContain(label);
+    byId("run").click();
+    expect(host.of("run")).toEqual([]);
+    press(field(label), "Escape");
+    await settled();
+    expect(cell.querySelector('[role="alert"]')).toBeNull();
+  });
+});
+
+describe("steps", () => {
+  it("move by key: arrows, shift, Home, End", async () => {
+    await open();
+    const slider = byId("slider");
+    const at = () => slider.getAttribute("aria-valuenow");
+    expect(at()).toBe("4");
+    press(slider, "ArrowLeft");
+    expect(at()).toBe("3");
+    press(slider, "Home");
+    expect(at()).toBe("1");
+    press(slider, "ArrowRight", { shiftKey: true });
+    expect(at()).toBe("4");
+    press(slider, "ArrowLeft", { shiftKey: true });
+    press(slider, "End");
+    expect(at()).toBe("4");
+    expect(slider.getAttribute("aria-valuetext")).toBe("Step 4 of 4, t = 249");
+  });
+
+  it("never let a key out to the notebook", async () => {
+    await open();
+    const outside = vi.fn();
+    document.addEventListener("keydown", outside);
+    for (const key of ["b", "Enter", "ArrowLeft", "d"]) press(byId("slider"), key);
+    document.removeEventListener("keydown", outside);
+    expect(outside).not.toHaveBeenCalled();
+    expect(one(".dv").dataset.lmSuppressShortcuts).toBe("true");
+  });
+});
+
+describe("meters", () => {
+  it("show cosine, share, and where a concept emerges", async () => {
+    await open();
+    host.deliver(
+      scoresContent(0, [
+        [0.1, 0.2],
+        [0.2, 0.15],
+        [0.3, 0.1],
+        [0.31, 0.12],
+      ]),
+    );
+    await settled();
+    expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.31");
+    expect(byId("meter-red").hasAttribute("data-weak")).toBe(false);
+    expect(byId("meter-boat").hasAttribute("data-weak")).toBe(true);
+    expect(one(".dv-marks button").getAttribute("aria-label")).toBe("red emerges at step 2: go there");
+    one(".dv-marks button").click();
+    await settled();
+    expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.20");
+    [...cell.querySelectorAll("button")].find((button) => button.textContent === "Share")?.click();
+    await settled();
+    expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.70");
+  });
+
+  it("are added by a word, once, and removed", async () => {
+    await open();
+    const input = byId<HTMLInputElement>("add-concept");
+    for (const word of ["  night  sky ", "red"]) {
+      type(input, word);
+      await settled();
+      one("form").dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+      await settled();
+    }
+    expect(host.traits.concepts).toEqual(["red", "boat", "night sky"]);
+    one('[aria-label="Remove boat"]').click();
+    expect(host.traits.concepts).toEqual(["red", "night sky"]);
+  });
+
+  it("say so where the model has none", async () => {
+    await open({}, 0);
+    host.deliver(runContent("r1", 0, { meter: null }));
+    await settled();
+    expect(one(".dv-foot").textContent).toMatch(/Choose a meter/);
+  });
+});
+
+describe("states", () => {
+  const status = () => byId("status").textContent;
+
+  it.each([
+    [{ status: "loading", _notice: "Loading the scenes model" }, "Loading the scenes model"],
+    [{ status: "idle" }, "Ready: Run, or Enter in the prompt"],
+    [
+      { status: "queued", _notice: "Queued: another run is using this model" },
+      "Queued: another run is using this model",
+    ],
+    [{ status: "failed", error: "ValueError: no" }, "Failed"],
+    [{ status: "idle", _can_run: false }, "A recorded run"],
+  ] as [TestHost["traits"], string][])("before a run: %j", async (traits, text) => {
+    await open(traits, 0);
+    expect(status()).toBe(text);
+  });
+
+  it("while it runs, with the time that is left", async () => {
+    await open({ status: "running" }, 2);
+    expect(status()).toBe("Running 2 of 4 · 1.0 s left");
+  });
+
+  it("when it is done, stopped, failed, or the kernel is gone", async () => {
+    await open();
+    const end = { type: "end", run: "r1", seq: 20, steps: 4, seconds: 1.234 };
+    host.deliver({ ...end, state: "done", error: null });
+    await settled();
+    expect(status()).toBe("Done in 1.2 s");
+    host.fromKernel({ status: "failed", error: "RuntimeError: <b>broken</b>" });
+    host.deliver({ ...end, seq: 21, state: "failed", steps: 3, error: "x" });
+    await settled();
+    expect(status()).toBe("Failed at step 4 of 4");
+    expect(one(".dv-failure p").textContent).toBe("RuntimeError: <b>broken</b>");
+    host.connect(false);
+    await settled();
+    expect(status()).toMatch(/No kernel/);
+    expect(byId<HTMLButtonElement>("run").disabled).toBe(true);
+    press(byId("slider"), "Home");
+    expect(byId("slider").getAttribute("aria-valuenow")).toBe("1");
+  });
+
+  it("when the kernel refuses", async () => {
+    await open();
+    host.deliver({ type: "error", run: null, seq: 30, message: "steps must be from 1 to 1000" });
+    await settled();
+    expect(status()).toBe("steps must be from 1 to 1000");
+  });
+});
+
+describe("the stage", () => {
+  const choose = (name: string) =>
+    [...cell.querySelectorAll<HTMLButtonElement>(".dv-stage-bar button")].find((b) => b.textContent === name)?.click();
+
+  it("shows what the last step changed, and says that the first has none before it", async () => {
+    await open();
+    choose("Change");
+    await settled();
+    await vi.waitFor(() => expect(one(".dv-bar").textContent).toMatch(/^change of 255/));
+    expect(one('[role="img"]').getAttribute("aria-label")).toContain("Change at step 4 of 4");
+    press(byId("slider"), "Home");
+    await settled();
+    expect(one(".dv-bars").textContent).toBe("The first step has none before it");
+  });
+
+  it("has contour lines when asked for", async () => {
+    await open();
+    const contours = one('[aria-label="Contour lines"]');
+    expect(contours.getAttribute("aria-pressed")).toBe("false");
+    contours.click();
+    await settled();
+    expect(contours.getAttribute("aria-pressed")).toBe("true");
+  });
+});
+
+describe("models of other kinds", () => {
+  it("say in one sentence that there are no word maps, and show the rest", async () => {
+    await open({}, 0);
+    host.deliver(runContent("r1", 0, { grid: [0, 0] }));
+    for (const index of [0, 1]) {
+      const maps = { shape: [5, 0, 0], scales: [null, null, null, null, null] };
+      host.deliver(stepContent(index, index + 1, "r1", { maps }), [new Uint8Array([0x52]), new Uint8Array()]);
+    }
+    await settled();
+    expect(one(".dv-maps").textContent).toContain("cannot be read, so there are no word maps.");
+    expect(cell.querySelector(".dv-tile, .dv-bar, .dv-opacity")).toBeNull();
+    expect(cell.querySelector(".dv-bars")?.textContent).toBe("");
+    expect([...cell.querySelectorAll<HTMLButtonElement>(".dv-chip-text")].every((chip) => chip.disabled)).toBe(true);
+    expect(byId("slider").getAttribute("aria-valuetext")).toBe("Step 2 of 4, t = 749");
+    expect(one(".dv-step").textContent).toContain("step 2 / 4");
+  });
+
+  it("have their words once for each text encoder, and the same one stays chosen in the next run", async () => {
+    const streams = (order: readonly string[]) =>
+      order.flatMap((stream) => [WORDS[2], WORDS[3]].map((word) => ({ ...word, stream })));
+    await open({}, 0);
+    host.deliver(runContent("r1", 0, { words: streams(["CLIP", "T5"]) }));
+    const maps = { shape: [4, 2, 2], scales: [[0, 1], [0, 1], [0, 1], null] };
+    const buffers = () => [new Uint8Array([0x52]), new Uint8Array(16)];
+    host.deliver(stepContent(0, 1, "r1", { maps }), buffers());
+    await settled();
+    expect([...cell.querySelectorAll(".dv-chips .dv-encoder")].map((name) => name.textContent)).toEqual(["CLIP", "T5"]);
+    byId("chip-2").click();
+    await settled();
+    expect(one(".dv-bar-name").textContent).toBe("red (T5)");
+    host.deliver(runContent("r2", 2, { words: streams(["T5", "CLIP"]) }));
+    host.deliver(stepContent(0, 3, "r2", { maps }), buffers());
+    await settled();
+    expect(one(".dv-bar-name").textContent).toBe("red (T5)");
+    expect(byId("chip-0").getAttribute("aria-pressed")).toBe("true");
+  });
+
+  it("say of a word without a map that it was not kept, and give no number", async () => {
+    await open({}, 0);
+    host.deliver(runContent());
+    host.deliver(
+      stepContent(0, 1, "r1", { maps: { shape: [5, 2, 2], scales: [[0, 1], [0, 1], null, [0, 1], null] } }),
+      stepBuffers(),
+    );
+    await settled();
+    expect(byId("map-2").textContent).toBe("rednot kept");
+    byId("chip-2").click();
+    await settled();
+    expect(one(".dv-bar").textContent).toBe("rednot kept");
+  });
+});
+
+it("shows markup in prompts, words, concepts and errors as text", async () => {
+  const evil = "<img src=x onerror=alert(1)>";
+  await open({ prompt: evil, concepts: [evil], status: "failed", error: evil }, 0);
+  host.deliver(
+    runContent("r1", 0, { prompt: evil, words: WORDS.map((word) => ({ ...word, text: evil, kind: "word" })) }),
+  );
+  host.deliver(stepContent(0), stepBuffers());
+  host.deliver(scoresContent(0, [[0.3]], { concepts: [evil], share: null, emergence: [0] }));
+  await settled();
+  expect(cell.querySelector("img")).toBeNull();
+  expect(one(".dv-failure p").textContent).toBe(evil);
+  expect(byId("chip-1").textContent).toContain(evil);
+  expect(one(".dv-meter-name").textContent).toBe(evil);
+});
+
+it("takes itself out again", async () => {
+  await open();
+  host.controller.abort();
+  expect(cell.childElementCount).toBe(0);
+});
+
+describe("the theme", () => {
+  it.each([
+    ["data-jp-theme-light", "false", "dark"],
+    ["data-jp-theme-light", "true", "light"],
+    ["class", "vscode-dark", "dark"],
+    ["class", "vscode-high-contrast-light", "light"],
+    ["data-theme", "dark", "dark"],
+  ])("follows %s=%j on the page, also when it changes", async (name, value, theme) => {
+    document.body.setAttribute(name, value);
+    await open({}, 0);
+    expect(one(".dv").dataset.theme).toBe(theme);
+    document.body.removeAttribute(name);
+    await settled();
+    expect(one(".dv").dataset.theme).toBe("light");
+  });
+});

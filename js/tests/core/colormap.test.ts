@@ -1,0 +1,28 @@
+import { expect, it } from "vitest";
+import { gradient, lookup } from "../../src/core/colormap";
+
+function lightness(word: number): number {
+  const linear = [0, 8, 16].map((shift) => {
+    const c = ((word >>> shift) & 255) / 255;
+    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  }) as [number, number, number];
+  const y = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  return y > 0.008856 ? 116 * Math.cbrt(y) - 16 : 903.3 * y;
+}
+
+it.each(["viridis", "magma"] as const)("%s gets lighter evenly from end to end", (name) => {
+  const light = Array.from(lookup(name), lightness);
+  const span = (light[255] ?? 0) - (light[0] ?? 0);
+  expect(span).toBeGreaterThan(70);
+  for (let i = 32; i < 256; i += 32) {
+    const rise = (light[i] ?? 0) - (light[i - 32] ?? 0);
+    expect(rise).toBeGreaterThan((span / 8) * 0.6);
+    expect(rise).toBeLessThan((span / 8) * 1.5);
+  }
+});
+
+it("is written for image data: viridis ends in opaque yellow", () => {
+  const bytes = new Uint8Array(Uint32Array.of(lookup("viridis")[255] ?? 0).buffer);
+  expect([...bytes]).toEqual([0xfd, 0xe7, 0x25, 0xff]);
+  expect(gradient("viridis")).toContain("rgb(253 231 37)");
+});

@@ -1,0 +1,29 @@
+import { expect, it } from "vitest";
+import { split } from "../../src/core/alignWords";
+import { score, seconds, value } from "../../src/core/format";
+
+it.each([
+  [0, "0"],
+  [0.1234, "0.12"],
+  [0.0834, "0.083"],
+  [0.00071, "7e−4"],
+  [-0.25, "−0.25"],
+  [3.212, "3.21"],
+  [14.61, "14.6"],
+  [999.4, "999"],
+])("value(%d) reads %s", (n, text) => expect(value(n)).toBe(text));
+
+it("says seconds as people do", () => {
+  expect([0.04, 9.94, 12.4, 61].map(seconds)).toEqual(["0.0 s", "9.9 s", "12 s", "1 min 1 s"]);
+});
+
+it("shows a missing score as missing", () =>
+  expect([0.256, -0.04, null, undefined].map(score)).toEqual(["0.26", "−0.04", "–", "–"]));
+
+it.each([
+  ["a red circle, big!", ["a", "red", "circle", ",", "big", "!"]],
+  ["the boy's 2 boats", ["the", "boy", "'s", "2", "boats"]],
+  ["  ", []],
+  ["красный круг שלום", ["красный", "круг", "שלום"]],
+  ["<b>hi</b>", ["<", "b", ">", "hi", "</", "b", ">"]],
+])("splits %j into words and marks", (prompt, words) => expect(split(prompt)).toEqual(words));

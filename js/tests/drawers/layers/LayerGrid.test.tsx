@@ -1,0 +1,136 @@
+// @vitest-environment happy-dom
+// The layer x head matrix: asked for when it is opened, one question at a time, refusals told.
+
+import "../../setup";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { mount } from "../../../src/app/mount";
+import { more } from "../../../src/drawers";
+import { shortName } from "../../../src/drawers/layers/layerMaps";
+import { runContent, stepBuffers, stepContent, TestHost } from "../../host";
+
+let host: TestHost;
+let cell: HTMLElement;
+
+const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
+const one = (selector: string) => cell.querySelector(selector) as HTMLElement;
+const tiles = () => [...cell.querySelectorAll<HTMLElement>('[aria-label="Heat maps of the layers"] .dv-tile')];
+const text = (selector: string) => tiles().map((tile) => tile.querySelector(selector)?.textContent);
+const asked = () => host.of("layers").map(({ step, word }) => [step, word]);
+
+/** Two layers of two heads, on grids of 2 x 2 and 1 x 1; the last map was not kept. */
+function answer(over: object = {}): void {
+  const { id, run, step, word } = host.of("layers").at(-1) ?? { id: 0, run: "", step: 0, word: 0 };
+  const map = (layer: string, head: number, n: number, focus: number | null) => ({
+    layer,
+    head,
+    grid: [n, n],
+    scale: focus === null ? null : [0, 0.5],
+    focus,
+  });
+  const maps = [map("down.0", 0, 2, 0.1), map("down.0", 1, 2, 0.6), map("mid", 0, 1, 0.3), map("mid", 1, 1, null)];
+  const data = Uint8Array.from([0, 0, 0, 255, 255, 0, 0, 0, 128, 0]);
+  host.deliver({ type: "layers", run, seq: 50, id, step, word, maps, ...over }, [data]);
+}
+
+beforeEach(async () => {
+  host = new TestHost({ prompt: "a red weathervane lost", status: "done", _can_run: true, steps: 4 });
+  cell = document.createElement("div");
+  document.body.append(cell);
+  mount(host, cell, more);
+  host.deliver(runContent("r1", 0, { layers: [{}, {}] }));
+  for (let i = 0; i < 4; i++) host.deliver(stepContent(i), stepBuffers());
+  await settled();
+});
+
+afterEach(() => {
+  host.controller.abort();
+  cell.remove();
+});
+
+async function open(word = 2): Promise<void> {
+  one(`[data-testid="chip-${word}"]`).click();
+  one('[data-testid="layers"]').click();
+  await settled();
+}
+
+it("asks for nothing until it is opened and a word is chosen", async () => {
+  one('[data-testid="chip-2"]').click();
+  await settled();
+  one('[data-testid="chip-2"]').click();
+  one('[data-testid="layers"]').click();
+  await settled();
+  expect(asked()).toEqual([]);
+  expect(one(".dv-layers").textContent).toContain("Choose a word");
+  one('[data-testid="chip-3"]').click();
+  await settled();
+  expect(asked()).toEqual([[3, 3]]);
+});
+
+it("shows every head in the order of the network, or by focus", async () => {
+  await open();
+  answer();
+  await settled();
+  expect(text(".dv-tile-name")).toEqual(["1", "2", "1", "2"]);
+  expect(text(".dv-num")).toEqual(["0.10", "0.60", "0.30", "–"]);
+  [...cell.querySelectorAll("button")].find((button) => button.textContent === "By focus")?.click();
+  await settled();
+  expect(text(".dv-tile-name")).toEqual(["down 0 h2", "mid h1", "down 0 h1", "mid h2"]);
+});
+
+it("asks one question at a time, and then for what is looked at by then", async () => {
+  await open();
+  const press = (key: string) =>
+    one('[data-testid="slider"]').dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  press("Home");
+  press("ArrowRight");
+  await settled();
+  expect(asked()).toEqual([[3, 2]]);
+  answer();
+  await settled();
+  expect(asked()).toEqual([
+    [3, 2],
+    [1, 2],
+  ]);
+  answer();
+  await settled();
+  expect(asked()).toHaveLength(2);
+});
+
+it("lays a clicked map on the stage, with its own values and its name", async () => {
+  await open();
+  answer();
+  await settled();
+  expect(one(".dv-bar").textContent).toBe("red00.20");
+  tiles()[0]?.click();
+  await settled();
+  expect(tiles()[0]?.getAttribute("aria-pressed")).toBe("true");
+  expect(one(".dv-bar").textContent).toBe("red, down 0 h100.50");
+  tiles()[0]?.click();
+  await settled();
+  expect(one(".dv-bar").textContent).toBe("red00.20");
+});
+
+it("tells a refusal, and does not ask the same again", async () => {
+  await open();
+  const { id } = host.of("layers")[0] ?? { id: -1 };
+  host.deliver({ type: "error", run: "r1", seq: 60, id, message: "this run is not in the kernel any more" });
+  await settled();
+  expect(one(".dv-layers").textContent).toContain("not in the kernel any more");
+  expect(one('[data-testid="status"]').textContent).not.toContain("not in the kernel");
+  expect(asked()).toHaveLength(1);
+});
+
+it("takes no answer to a question that it did not ask", async () => {
+  await open();
+  answer({ id: 99 });
+  await settled();
+  expect(tiles()).toEqual([]);
+});
+
+it.each([
+  ["down_blocks.0.attentions.0.transformer_blocks.0.attn2", "down 0 0 0"],
+  ["mid_block.attentions.0.transformer_blocks.0.attn2", "mid 0 0"],
+  ["up_blocks.2.attentions.1.transformer_blocks.7.attn2", "up 2 1 7"],
+  ["transformer_blocks.12.attn", "transformer 12"],
+  ["single_transformer_blocks.3.attn", "single transformer 3"],
+])("calls %s %s", (name, short) => expect(shortName(name)).toBe(short));

@@ -1,0 +1,73 @@
+// What the kernel answers about the explaining methods: maps cut out of their bytes, curves summed and pointed at.
+
+import { expect, it } from "vitest";
+import { highest, scoreOf, stepAt } from "../../../src/drawers/methods/relevanceCurves";
+import { labelOf, readMaps } from "../../../src/drawers/methods/saliency";
+import { span } from "../../../src/drawers/Progress";
+
+const told = (maps: object[], bytes: readonly number[]) => ({
+  content: { type: "saliency", maps },
+  buffers: [new DataView(Uint8Array.from(bytes).buffer)],
+});
+const one = { method: "df_cam", step: 2, grid: [1, 2], scale: [0, 0.5] };
+
+it("cuts the maps out of one buffer", () => {
+  const maps = readMaps(told([one, { ...one, method: "df_rise", grid: [2, 1], scale: null }], [0, 255, 3, 4]));
+  expect(maps.map(({ method, step, maps: { data, scales } }) => [method, step, [...data], scales])).toEqual([
+    ["df_cam", 2, [0, 255], [[0, 0.5]]],
+    ["df_rise", 2, [3, 4], [null]],
+  ]);
+  expect(readMaps(told([], []))).toEqual([]);
+});
+
+it.each([
+  [[one], [0]],
+  [[one], [0, 1, 2]],
+  [[{ ...one, step: -1 }], [0, 1]],
+  [[{ ...one, method: 7 }], [0, 1]],
+])("refuses bytes and fields that do not fit: %j %j", (maps, bytes) => {
+  expect(() => readMaps(told(maps, bytes))).toThrow();
+});
+
+it("names methods, also those that it does not know", () => {
+  expect([labelOf("df_rise"), labelOf("mine")]).toEqual(["DF-RISE", "mine"]);
+});
+
+it("sums a word's scaled curve, and finds the top of a chart", () => {
+  const raw = [
+    [0.5, null],
+    [2, 3],
+  ];
+  const curves = {
+    own: "uniform",
+    schedule: "early",
+    words: [1, 2],
+    raw,
+    scaled: [
+      [0.25, null],
+      [1, 0.5],
+    ],
+  } as const;
+  expect([scoreOf(curves, 0), scoreOf(curves, 1)]).toEqual([1.25, 0.5]);
+  expect(highest(raw)).toBe(3);
+  expect(highest([[null]])).toBeGreaterThan(0);
+});
+
+it.each([
+  [-0.1, 0],
+  [0, 0],
+  [0.34, 2],
+  [0.999, 5],
+  [1.2, 5],
+])("finds the step at %d of the chart's width", (place, step) => {
+  expect(stepAt(place, 6)).toBe(step);
+});
+
+it.each([
+  [0.2, "1 s"],
+  [12.4, "12 s"],
+  [89, "89 s"],
+  [150, "3 min"],
+])("says %d seconds as %s", (seconds, said) => {
+  expect(span(seconds)).toBe(said);
+});

@@ -1,0 +1,73 @@
+// The film shows whole frames wherever there is room for them.
+
+import "../setup";
+import { beforeEach, expect, it, vi } from "vitest";
+import { ImageCache } from "../../src/core/images";
+import { decode, type RunMessage, type StepMessage } from "../../src/core/protocol";
+import { Run } from "../../src/core/store";
+import { Filmstrip } from "../../src/views/filmstrip";
+import { runContent, stepBuffers, stepContent } from "../host";
+
+interface Drawn {
+  readonly source: { x: number; y: number; w: number; h: number };
+  readonly target: { x: number; y: number; w: number; h: number };
+}
+
+const HEIGHT = 44;
+const drawn: Drawn[] = [];
+
+function canvas(width: number): CanvasRenderingContext2D {
+  const drawImage = (thumb: { width: number; height: number }, ...n: number[]) => {
+    const [x = 0, y = 0, w = 0, h = 0, left = 0, top = 0, wide = 0, high = 0] = n;
+    drawn.push({
+      source: { x: x / thumb.width, y: y / thumb.height, w: w / thumb.width, h: h / thumb.height },
+      target: { x: left, y: top, w: wide, h: high },
+    });
+  };
+  return { canvas: { width, height: HEIGHT }, clearRect() {}, drawImage } as unknown as CanvasRenderingContext2D;
+}
+
+/** What is drawn of `steps` frames of h x w pixels on a strip that is `width` wide. */
+async function film(steps: number, width: number, [h, w] = [8, 8]): Promise<void> {
+  vi.stubGlobal("createImageBitmap", async () => ({ width: w, height: h }));
+  const images = new ImageCache();
+  const run = new Run(decode({ content: runContent("r1", 0, { steps, image: [h, w] }), buffers: [] }) as RunMessage);
+  for (let i = 0; i < steps; i++) {
+    const step = decode({ content: stepContent(i), buffers: stepBuffers(i) }) as StepMessage;
+    await images.load(step.images.prediction as Uint8Array);
+    run.addStep(step);
+  }
+  drawn.length = 0;
+  new Filmstrip(images).draw(canvas(width), { width, height: HEIGHT, ratio: 1 }, run);
+}
+
+beforeEach(() => {
+  vi.unstubAllGlobals();
+});
+
+it("shows few steps as whole frames, each in the middle of its wide cell", async () => {
+  await film(12, 1400);
+  expect(drawn).toHaveLength(12);
+  drawn.forEach(({ source, target }, i) => {
+    expect(source).toEqual({ x: 0, y: 0, w: 1, h: 1 });
+    expect([target.w, target.h]).toEqual([HEIGHT, HEIGHT]);
+    expect(target.x + target.w / 2).toBeCloseTo(((i + 0.5) * 1400) / 12, -0.5);
+  });
+});
+
+it("shows as many of many steps as fit, hardly cut", async () => {
+  await film(100, 704);
+  expect(drawn).toHaveLength(16);
+  for (const { source } of drawn) expect(source.w).toBeGreaterThan(0.95);
+});
+
+it("keeps the shape of wide and of high pictures", async () => {
+  await film(100, 704, [8, 16]);
+  expect(drawn).toHaveLength(8);
+  for (const { target, source } of drawn) {
+    expect(target.w / target.h).toBeCloseTo(2, 5);
+    expect(source).toEqual({ x: 0, y: 0, w: 1, h: 1 });
+  }
+  await film(100, 704, [16, 8]);
+  expect(drawn).toHaveLength(32);
+});
