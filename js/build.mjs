@@ -4,24 +4,8 @@ import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-// Every saved notebook carries widget.*; more.* is sent when the first of its views is opened; an offline page carries
-// standalone.js, which is all of them, and both style sheets.
-const LIMITS = {
-  "widget.js": 80_000,
-  "widget.css": 12_000,
-  "more.js": 64_000,
-  "more.css": 12_000,
-  "standalone.js": 148_000,
-};
-
-// Properties that only our own code reads: not the host, the DOM, Preact, a message or a string. They get short names.
-const OURS = `session store look player traits hovered pinned following meterScale probe region contours shown coming
-  refused latest revision nearest mapped addStep addFrame addScores unanswered connected playing pingPong nextSpeed goTo
-  follow drilled answer problem staged layered clearRefusal resample drawLens drawChange onConnection onMessage
-    colourOf pin carry busy chosen choose coloured factor info shared stage hint feed want forget draw inputs
-  settle ask lens context special tone images label range current want bundle against marks weighed
-  pause speed ratio keeps count fits asks fixed trait paint course begins
-  lane spark possible install`;
+/** Bytes that each file may have. `npm run build` and tests/test_packaging.py both read them. */
+const LIMITS = JSON.parse(await readFile(here("limits.json"), "utf8"));
 
 const CORE_EXPORTS = { path: "coreExports", external: true };
 
@@ -57,15 +41,12 @@ if (process.argv.includes("--dev")) {
   console.log(`http://127.0.0.1:${port}/`);
 } else {
   const out = here("../diffvis_widget/widget/static/");
-  const mangleProps = new RegExp(`^(${OURS.trim().split(/\s+/).join("|")})$`);
   const core = await esbuild.build({
     ...shared,
     entryPoints: { widget: here("src/index.ts") },
     outdir: out,
     minify: true,
     metafile: true,
-    mangleProps,
-    mangleCache: {},
   });
   // A function that takes the core's src/app/coreExports.ts and gives the views: so both have one Preact and one set of signals.
   const more = await esbuild.build({
@@ -74,8 +55,6 @@ if (process.argv.includes("--dev")) {
     outdir: out,
     minify: true,
     metafile: true,
-    mangleProps,
-    mangleCache: core.mangleCache, // the same short names as in the core
     inject: [here("jsx-more.mjs")],
     format: "cjs",
     plugins: [
@@ -91,7 +70,6 @@ if (process.argv.includes("--dev")) {
     entryPoints: { standalone: here("src/standalone.ts") },
     outdir: out,
     minify: true,
-    mangleProps,
     format: "iife",
   });
   await esbuild.build({
@@ -106,7 +84,7 @@ if (process.argv.includes("--dev")) {
   for (const [name, limit] of Object.entries(LIMITS)) {
     const { size } = await stat(out + name);
     console.log(`${name} ${(size / 1000).toFixed(1)} kB of ${limit / 1000} kB`);
-    if (size >= limit) throw new Error(`${name} is ${size} bytes: the limit is ${limit}`);
+    if (size > limit) throw new Error(`${name} is ${size} bytes: the limit is ${limit}`);
   }
   const source = await readFile(`${out}widget.js`, "utf8");
   if (!/export\s*\{[^}]*default/.test(source)) throw new Error("widget.js has no default export");
