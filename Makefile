@@ -49,7 +49,7 @@ browser: .venv/installed
 	@$(BIN)/python -m tests.html_manager
 
 # What gets the machine for itself: real pages, and what may depend on the number of processor threads.
-UNSHARED := tests/browser tests/widget/test_threads.py tests/tracer/test_transparency.py
+UNSHARED := tests/browser tests/widget/session/test_threads.py tests/tracer/test_transparency.py
 
 # The environment is made anew only when it is gone, and completed when what it is made from has changed. Compiled once
 # here, as pip does of itself: a kernel starts in half the time also where Python may not write its caches.

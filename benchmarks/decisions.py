@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import diffvis_widget as dv
 from diffvis_widget.scenes import WEIGHTS
-from diffvis_widget.scenes.judge import Verdict, load_judge
+from diffvis_widget.scenes.evaluation.judge import Verdict, load_judge
 from diffvis_widget.scenes.world import COLOURS, SHAPES, TEXTURES
 
 STEPS = 20

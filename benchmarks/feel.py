@@ -17,8 +17,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from diffvis_widget.widget.front_end import STATIC
-from diffvis_widget.widget.snapshot import snapshot
+from diffvis_widget.front_end import STATIC
+from diffvis_widget.wire.shrink import snapshot
 from tests import chromium
 from tests.browser.bare import a_run, open_bare
 

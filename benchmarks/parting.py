@@ -14,7 +14,7 @@ import torch
 
 import diffvis_widget as dv
 from diffvis_widget.scenes import WEIGHTS, draw
-from diffvis_widget.scenes.judge import Verdict, load_judge
+from diffvis_widget.scenes.evaluation.judge import Verdict, load_judge
 
 FACTORS = (1.02, 1.06, 1.15, 1.4, 2.0, 4.0)
 EDGES = (0.0, 0.05, 0.1, 0.2, 0.5, 10.0)

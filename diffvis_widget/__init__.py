@@ -13,11 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffvis_widget import concepts, explain, intervene, scenes, schedule, tracer, traces, widget
-    from diffvis_widget.comparison import Comparison, compare
+    from diffvis_widget import concepts, explain, export, intervene, scenes, schedule, tracer, traces, widget
     from diffvis_widget.concepts import ConceptMeter, concept_scores
-    from diffvis_widget.explain.along import StepCorrelation, correlation
+    from diffvis_widget.explain.step_correlation import StepCorrelation, correlation
+    from diffvis_widget.export.html import to_html
     from diffvis_widget.intervene import DecisionCurve, decision_curve
+    from diffvis_widget.loading import load
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.tracer import Tracer, denoiser, trace
     from diffvis_widget.traces import (
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
         WordRelevance,
         open_trace,
     )
-    from diffvis_widget.widget import export
-    from diffvis_widget.widget.loading import load
-    from diffvis_widget.widget.offline import to_html
-    from diffvis_widget.widget.runs import RunFailed
+    from diffvis_widget.traces.comparison import Comparison, compare
+    from diffvis_widget.widget.session.run import RunFailed
     from diffvis_widget.widget.widget import DiffVis
 
 __version__ = "0.2.0"
@@ -47,29 +46,28 @@ _HOMES = {
     "DiffVis": "widget.widget",
     "Layer": "traces",
     "Note": "traces",
-    "RunFailed": "widget.runs",
+    "RunFailed": "widget.session.run",
     "Saliency": "traces",
     "Step": "traces",
-    "StepCorrelation": "explain.along",
+    "StepCorrelation": "explain.step_correlation",
     "Trace": "traces",
     "TraceFileError": "traces",
     "Tracer": "tracer",
     "Word": "traces",
     "WordRelevance": "traces",
-    "Comparison": "comparison",
-    "compare": "comparison",
+    "Comparison": "traces.comparison",
+    "compare": "traces.comparison",
     "concept_scores": "concepts",
-    "correlation": "explain.along",
+    "correlation": "explain.step_correlation",
     "decision_curve": "intervene",
     "denoiser": "tracer",
-    "export": "widget",
-    "load": "widget.loading",
+    "load": "loading",
     "open_trace": "traces",
     "timesteps": "schedule",
-    "to_html": "widget.offline",
+    "to_html": "export.html",
     "trace": "tracer",
 }
-_ROOMS = ("concepts", "explain", "intervene", "scenes", "schedule", "tracer", "traces", "widget")
+_ROOMS = ("concepts", "explain", "export", "intervene", "scenes", "schedule", "tracer", "traces", "widget")
 
 __all__ = [
     "Comparison",

@@ -19,11 +19,11 @@ PACKAGE = ROOT / "diffvis_widget"
 
 # From the ground up: a room may import itself and the rooms before it.
 ROOMS = [
-    *("traces", "schedule", "comparison", "whole_imports", "own_defaults", "tracer", "concepts"),
-    *("scenes", "explain", "intervene", "widget", "cli"),
+    *("_compat", "schedule", "shipped", "traces", "wire", "tracer", "concepts"),
+    *("scenes", "explain", "intervene", "export", "loading", "front_end", "widget", "cli"),
 ]
 # A generation as data, two of them side by side, and the timestep schedules are for any program: they need very little.
-LIGHT = {"traces": {"numpy", "safetensors", "PIL"}, "schedule": {"numpy"}, "comparison": {"numpy"}}
+LIGHT = {"traces": {"numpy", "safetensors", "PIL"}, "schedule": {"numpy"}}
 HEAVY = ["torch", "torchvision", "diffusers", "transformers", "open_clip", "pandas", "bqplot", "anywidget", "numpy"]
 
 FILES = sorted(PACKAGE.rglob("*.py"))

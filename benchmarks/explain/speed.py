@@ -19,11 +19,13 @@ import numpy as np
 import torch
 
 import diffvis_widget as dv
-from diffvis_widget.explain import df_rise, relevance, report, similarity
-from diffvis_widget.explain.carry import Sites, carried
-from diffvis_widget.explain.lines import FOLDER, Line, append
-from diffvis_widget.explain.text import TextSide
-from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock, families
+from diffvis_widget.explain import df_rise, relevance, similarity
+from diffvis_widget.explain.evaluation import report
+from diffvis_widget.explain.evaluation.json_lines import FOLDER, Line, append
+from diffvis_widget.explain.relevance_pass import Sites, carried
+from diffvis_widget.explain.text_encoder import TextSide
+from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock
+from diffvis_widget.tracer.families import registry as families
 from diffvis_widget.traces import Trace
 
 PROMPT = "a red circle above a blue square in the snow"

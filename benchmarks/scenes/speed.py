@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffvis_widget.scenes import load
 from diffvis_widget.scenes.architecture import MAX_TOKENS
-from diffvis_widget.scenes.evaluate import GUIDANCE, STEPS
+from diffvis_widget.scenes.evaluation.captions import GUIDANCE, STEPS
 
 PROMPT = "a red circle above a blue square at night"
 # milliseconds; the last two say what a picture's time is made of

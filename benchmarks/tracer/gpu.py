@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from benchmarks.tracer import models
 from benchmarks.tracer.timing import spread, timed
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.normaliser import Call, answer
+from diffvis_widget.tracer.log_sum_exp import Call, answer
 
 KERNELS = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
 # batch, heads, positions, width

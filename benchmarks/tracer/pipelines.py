@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from diffvis_widget.tracer.families import FAMILIES
+from diffvis_widget.tracer.families.registry import FAMILIES
 
 HERE = Path(__file__).parent
 HEAD = """# Text-to-image pipelines and the tracer
@@ -74,7 +74,7 @@ def table(proven: set[str]) -> str:
 
 def run_by_the_tests() -> set[str]:
     """Class names of the pipelines that the tests build and compare; what is built must be what its row says."""
-    from diffvis_widget.tracer import families
+    from diffvis_widget.tracer.families import registry as families
     from tests import pipelines
     from tests.pipelines_dit import FAMILIES as CASES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffvis_widget.concepts.meter import ConceptMeter
-from diffvis_widget.concepts.scores import ConceptScores, concept_scores, emergence, meter_for
+from .meter import ConceptMeter
+from .scores import ConceptScores, concept_scores, emergence, meter_for
 
 __all__ = ["ConceptMeter", "ConceptScores", "concept_scores", "emergence", "meter_for"]

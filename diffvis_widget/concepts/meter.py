@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.concepts.builtin import clip_folder
-from diffvis_widget.own_defaults import own_defaults
+from diffvis_widget._compat.torch_defaults import own_defaults
+from diffvis_widget.shipped import clip_folder
 
 if TYPE_CHECKING:
     from torch import Tensor

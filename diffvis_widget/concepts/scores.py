@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.concepts import builtin
-from diffvis_widget.concepts.meter import ConceptMeter, check_concepts
+from diffvis_widget import shipped as builtin
 from diffvis_widget.traces import ConceptScores, Trace
+
+from .meter import ConceptMeter, check_concepts
 
 
 def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | None = None) -> ConceptScores:

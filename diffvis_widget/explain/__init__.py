@@ -5,13 +5,13 @@ interpretable decision-making process", Expert Systems with Applications 248 (20
 """
 
 from .cam import df_cam
-from .correlation import Correlation, correlation
 from .distances import frechet
-from .games import GameResult, games
+from .insertion_deletion import GameResult, games
 from .lime import df_lime
-from .overlays import OVERLAYS, Stopped, estimate, estimates, overlay
+from .methods import OVERLAYS, Stopped, estimate, estimates, overlay
 from .relevance import Relevance, relevance, relevance_of
 from .rise import df_rise
+from .role_relevance import Correlation, correlation
 from .saliency import Saliency
 from .similarity import similarity
 

@@ -18,7 +18,7 @@ from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import resize
 
-from .layers import ImageStream, cam_layers
+from .cam_layers import ImageStream, cam_layers
 from .saliency import Floats, Saliency, scale
 
 

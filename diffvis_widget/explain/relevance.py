@@ -12,16 +12,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock, families
+from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock
 from diffvis_widget.tracer import trace as run
+from diffvis_widget.tracer.families import registry as families
 from diffvis_widget.traces import Trace, Word, WordRelevance
-from diffvis_widget.traces.relevance import scaled
+from diffvis_widget.traces.results.relevance import scaled
 
 from .arguments import count
-from .carry import Sites, carried, together
 from .progress import Progress, tracking
+from .relevance_pass import Sites, carried, together
 from .saliency import Floats
-from .text import TextSide
+from .text_encoder import TextSide
 
 
 @dataclass(frozen=True)

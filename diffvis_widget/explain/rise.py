@@ -19,7 +19,7 @@ from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 
 from .arguments import choice, count, real
-from .pictures import pictures
+from .decode_batches import pictures
 from .progress import Progress, batch_size, tracking
 from .saliency import Saliency
 from .similarity import KINDS, Kind, similarity

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from diffvis_widget.traces.saliency import Floats, Saliency, scale
+from diffvis_widget.traces.results.saliency import Floats, Saliency, scale
 
 __all__ = ["Floats", "Saliency", "scale"]

@@ -9,9 +9,9 @@ Weights and freezing follow A. Hertz et al., "Prompt-to-Prompt Image Editing wit
 arXiv 2208.01626; exchanging the prompt at a step is its Fig. 4 turned into a measurement (`decision_curve`).
 """
 
-from .decisions import DecisionCurve, decision_curve
+from .decision_curve import DecisionCurve, decision_curve
 from .engine import on
-from .kinds import Drop, Freeze, Intervention, Switch, Weight, drop, freeze, switch, weight
+from .interventions import Drop, Freeze, Intervention, Switch, Weight, drop, freeze, switch, weight
 
 __all__ = [
     "DecisionCurve",

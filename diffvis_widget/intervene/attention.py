@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer.attention import Layout
 from diffvis_widget.tracer.hooks import watch
-from diffvis_widget.tracer.normaliser import Call
+from diffvis_widget.tracer.log_sum_exp import Call
 
 Remove = Callable[[], None]
 Rows = Sequence[tuple[int, int]]

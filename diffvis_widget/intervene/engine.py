@@ -19,20 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer import families
-from diffvis_widget.tracer.branches import branches
-from diffvis_widget.tracer.changes import announce
-from diffvis_widget.tracer.geometry import Geometry
+from diffvis_widget.tracer.active_interventions import announce
+from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.guidance_batch import branches
 from diffvis_widget.tracer.hooks import watch
+from diffvis_widget.tracer.latent_layout import Geometry
 from diffvis_widget.tracer.locks import is_own_work, lock_of
-from diffvis_widget.tracer.request import Encoded, Request, Side, encode, own_calls, read_request
-from diffvis_widget.traces.lookup import pick_words
+from diffvis_widget.tracer.prompt_encoding import Encoded, Request, Side, encode, own_calls, read_request
+from diffvis_widget.traces.selectors import pick_words
 
 from .attention import Rows, TextAttention, Work
-from .forks import Fork, Narrowing, narrowing
-from .kinds import Drop, Freeze, Intervention, Switch, Wanted, Weight
-from .source import attention_at, check
-from .texts import Later, Substitution, encoded_anew, is_same
+from .batched_switch import Fork, Narrowing, narrowing
+from .frozen_attention import attention_at, check
+from .interventions import Drop, Freeze, Intervention, Switch, Wanted, Weight
+from .prompt_switch import Later, Substitution, encoded_anew, is_same
 
 _engines: weakref.WeakKeyDictionary[nn.Module, Engine] = weakref.WeakKeyDictionary()
 

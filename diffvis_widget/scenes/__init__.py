@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.concepts.builtin import WEIGHTS, clip_folder, fingerprint
-from diffvis_widget.own_defaults import own_defaults
-from diffvis_widget.scenes.render import Scene, draw
-from diffvis_widget.scenes.world import unknown_words
-from diffvis_widget.whole_imports import whole_imports
+from diffvis_widget._compat.library_imports import whole_imports
+from diffvis_widget._compat.torch_defaults import own_defaults
+from diffvis_widget.shipped import WEIGHTS, clip_folder, fingerprint
+
+from .render import Scene, draw
+from .world import unknown_words
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

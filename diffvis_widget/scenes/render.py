@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from diffvis_widget.scenes.shapes import OUTLINES, Part
-from diffvis_widget.scenes.world import COLOURS, Caption, Mention, Spec, Thing, caption, sample_spec
+from .shapes import OUTLINES, Part
+from .world import COLOURS, Caption, Mention, Spec, Thing, caption, sample_spec
 
 SIZE = 96
 _SUPER = 3

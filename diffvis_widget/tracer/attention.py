@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention_probabilities import Maps, Seen, Targets, cross, in_output_space, joint, together
 from .hooks import watch
-from .normaliser import Call, answer, exact
-from .shares import Maps, Seen, Targets, cross, in_output_space, joint, together
+from .log_sum_exp import Call, answer, exact
 
 Remove = Callable[[], None]
 _BUILT_IN: Any = F.scaled_dot_product_attention  # whoever replaces it later must see every call

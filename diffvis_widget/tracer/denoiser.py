@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from diffvis_widget.tracer.families.registry import is_compiled
+from diffvis_widget.tracer.families.sequence_layouts import packed, unpacked
 from diffvis_widget.traces import Trace
 
 from . import guidance
 from .attention import Branch
-from .families import is_compiled
-from .layouts import packed, unpacked
-from .live import Evaluation, LiveStep, from_other_networks, recall
+from .denoiser_inputs import Evaluation, LiveStep, from_other_networks, recall
 from .locks import lock_of, own_work
-from .meta import fingerprint
-from .prediction import Level
+from .noise_levels import Level
+from .provenance import fingerprint
 
 # arguments whose rows lie along their second axis: HiDream's Llama gives one text per layer
 _SECOND_AXIS = ("encoder_hidden_states_llama3",)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffvis_widget.traces import Record, Step
-from diffvis_widget.traces.model import Keep
+from diffvis_widget.traces.trace import Keep
 
-from .generate import private_copy, trace
+from .trace_call import private_copy, trace
 
 _PROBE = 3
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .layouts import packed, unpacked
+from diffvis_widget.tracer.families.sequence_layouts import packed, unpacked
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from .families import find, plain
+from diffvis_widget.tracer.families.registry import find, plain
 
 _locks: weakref.WeakKeyDictionary[nn.Module, Lock] = weakref.WeakKeyDictionary()
 _guard = threading.Lock()

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .layouts import unpacked
+from diffvis_widget.tracer.families.sequence_layouts import unpacked
+
 from .locks import denoiser_lock, own_work
 
 Images = NDArray[np.uint8]

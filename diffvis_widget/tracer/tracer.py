@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from diffvis_widget.tracer.families import registry as families
 from diffvis_widget.traces import Step, Trace
-from diffvis_widget.traces.model import Keep
+from diffvis_widget.traces.trace import Keep
 
-from . import families
+from .active_interventions import Intervention, Prompts, changes_of
 from .attention import AttentionReader, Branch, Reading, Taken
-from .branches import branches
-from .changes import Intervention, Prompts, changes_of
-from .geometry import Geometry
+from .attention_probabilities import Maps
+from .call_recorder import Captured, Run, fetch
+from .guidance_batch import branches
 from .hooks import watch
+from .latent_layout import Geometry
 from .locks import is_own_work, lock_of
-from .meta import describe
-from .prediction import NoiseLevels, is_second_order, kind_of
+from .noise_levels import NoiseLevels, is_second_order, kind_of
+from .observer import Follower, View
 from .preview import autoencoder, decoder, to_pixels, to_vae
-from .request import Encoded, Request, encode, own_calls, read_request, unread
-from .run import Captured, Run, fetch
-from .shares import Maps
-from .view import Follower, View
+from .prompt_encoding import Encoded, Request, encode, own_calls, read_request, unread
+from .provenance import describe
 
 if TYPE_CHECKING:
     from .estimate import Estimate
@@ -152,7 +152,7 @@ class Tracer:
         if not sites:
             warnings.warn(
                 f"{type(self.pipe).__name__} is traced without word maps: its denoiser, a {self._family.name}, has no "
-                "attention to words that is known here. To add it, write an entry in diffvis_widget/tracer/families.py",
+                "attention to words that is known here. To add it, see docs/pages/add-a-family.md",
                 stacklevel=2,
             )
         with ExitStack() as stack:

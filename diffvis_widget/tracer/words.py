@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diffvis_widget.traces import Word
-from diffvis_widget.traces.model import WordKind
-from diffvis_widget.traces.text import split_words
+from diffvis_widget.traces.prompt_words import split_words
+from diffvis_widget.traces.trace import WordKind
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """One generation, as data: Trace and its parts, and the file that keeps it. Needs numpy, safetensors and Pillow."""
 
-from .container import TraceFileError
-from .file import open_trace, save
-from .model import Layer, Record, Step, Trace, Word
-from .notes import Note
-from .relevance import WordRelevance
-from .saliency import Saliency
-from .scores import ConceptScores
+from diffvis_widget.traces.file.reader import open_trace, save
+from diffvis_widget.traces.file.safetensors_reader import TraceFileError
+from diffvis_widget.traces.results.notes import Note
+from diffvis_widget.traces.results.relevance import WordRelevance
+from diffvis_widget.traces.results.saliency import Saliency
+from diffvis_widget.traces.results.scores import ConceptScores
+
+from .trace import Layer, Record, Step, Trace, Word
 
 __all__ = [
     "ConceptScores",

@@ -14,8 +14,9 @@ from bqplot.marks import Lines
 from bqplot.scales import LinearScale
 from ipywidgets import HBox, ToggleButton, VBox
 
-from diffvis_widget.widget.stream import Scores
-from diffvis_widget.widget.widget import DiffVis
+from diffvis_widget.widget.session.outbox import Scores
+
+from .widget import DiffVis
 
 if TYPE_CHECKING:
     from diffvis_widget.intervene import DecisionCurve

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import traitlets as t
 
-from diffvis_widget.widget.widget import DiffVis
+from .widget import DiffVis
 
 NAME = "%%diffvis"
 EXAMPLE = f"{NAME} --seed 7 --concepts circle,square\na red circle above a blue square"

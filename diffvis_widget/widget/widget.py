@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import anywidget
 import traitlets as t
 
-from diffvis_widget.widget import fields, front_end, kernel, protocol
-from diffvis_widget.widget.answers import answer
-from diffvis_widget.widget.follow import Follower
-from diffvis_widget.widget.offline import Static
-from diffvis_widget.widget.runs import Run
-from diffvis_widget.widget.saliency import METHODS
-from diffvis_widget.widget.sampling import Request
-from diffvis_widget.widget.session import Session
-from diffvis_widget.widget.sources import check_source, traits_of
-from diffvis_widget.widget.still import mime_bundle
-from diffvis_widget.widget.stream import Scores, Stream
+from diffvis_widget import front_end
+from diffvis_widget.export.html import Static
+from diffvis_widget.export.mime_bundle import mime_bundle
+from diffvis_widget.widget.page.requests import answer
+from diffvis_widget.widget.page.saliency import METHODS
+from diffvis_widget.widget.session.external_call import Follower
+from diffvis_widget.widget.session.outbox import Scores, Stream
+from diffvis_widget.widget.session.run import Run
+from diffvis_widget.widget.session.sampling import Request
+from diffvis_widget.widget.session.session import Session
+from diffvis_widget.wire import messages as protocol
+
+from . import jupyter as kernel
+from . import trait_types as fields
+from .pipe_argument import check_source, traits_of
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline

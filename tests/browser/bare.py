@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Browser, Locator, Page
 
+from diffvis_widget import front_end
 from diffvis_widget.traces import Layer, Step, Word
-from diffvis_widget.widget import front_end, pictures, protocol
-from diffvis_widget.widget.protocol import Message, State, View
-from diffvis_widget.widget.stream import Scores
+from diffvis_widget.widget.session.outbox import Scores
+from diffvis_widget.wire import images as pictures
+from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.messages import Message, State, View
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>bare</title><style>body{margin:24px}</style><style>%(style)s</style>

@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page
 
-from diffvis_widget.widget import front_end
+from diffvis_widget import front_end
 from diffvis_widget.widget.widget import DiffVis
 from tests.browser.bare import PAGE
 

@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import diffvis_widget as dv
-from diffvis_widget.widget import exporting
+from diffvis_widget.widget.page import exports as exporting
 from diffvis_widget.widget.widget import DiffVis
 from tests.browser.bare import a_run, open_bare
 from tests.browser.live_page import LivePage, open_live

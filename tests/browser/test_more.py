@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from diffvis_widget.widget import protocol
-from diffvis_widget.widget.protocol import Message
+from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.messages import Message
 from tests.browser.bare import Bare, a_run, open_bare
 
 AXE = Path(__file__).parent.parent.parent / "js" / "node_modules" / "axe-core" / "axe.min.js"

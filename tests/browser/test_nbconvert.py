@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, Route
 
-from diffvis_widget.widget import pictures
+from diffvis_widget.wire import images as pictures
 from tests import html_manager
 from tests.browser.hosts import inside, pick, scrub
 from tests.browser.lab import ROOT

@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
 import diffvis_widget as dv
+from diffvis_widget.export.html import Static
 from diffvis_widget.traces import ConceptScores, Saliency, Trace, Word, WordRelevance
-from diffvis_widget.widget.offline import Static
 from tests.traces.build import LAYERS, make_trace
 
 AXE = Path(__file__).parent.parent.parent / "js" / "node_modules" / "axe-core" / "axe.min.js"

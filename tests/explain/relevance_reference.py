@@ -10,7 +10,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from diffvis_widget.tracer.live import recall
+from diffvis_widget.tracer.denoiser_inputs import recall
 from diffvis_widget.traces.resize import resize
 
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget import explain
-from diffvis_widget.explain.layers import ImageStream, cam_layers
+from diffvis_widget.explain.cam_layers import ImageStream, cam_layers
 from diffvis_widget.tracer import Tracer, denoiser, trace
-from diffvis_widget.tracer.live import recall
+from diffvis_widget.tracer.denoiser_inputs import recall
 from diffvis_widget.traces.resize import resize
 from tests import pipelines
-from tests.tracer.test_families import trace_of
+from tests.tracer.families.test_families import trace_of
 
 PROMPT = "a red circle above a blue square"
 LAYERS = {  # one of each kind, with its grid

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor
 
 from diffvis_widget import explain
-from diffvis_widget.explain import attention, carry, walk
+from diffvis_widget.explain import attention_gradients as attention
+from diffvis_widget.explain import relevance_pass as carry
+from diffvis_widget.explain import relevance_rules as walk
 from diffvis_widget.tracer import trace
 from tests import pipelines
 from tests.explain import relevance_reference

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffvis_widget import explain
-from diffvis_widget.tracer.live import recall
+from diffvis_widget.tracer.denoiser_inputs import recall
 from diffvis_widget.tracer.locks import own_work
 from tests.pipelines_dit import FAMILIES
-from tests.tracer.test_families import build
+from tests.tracer.families.test_families import build
 
 PROMPT = "a red circle above a blue square"
 IMAGE_FIRST = ("sd3", "sd3-unguided")

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.families import FAMILIES
-from diffvis_widget.tracer.live import LiveCall, remember
-from diffvis_widget.tracer.meta import fingerprint
-from diffvis_widget.tracer.prediction import Level
+from diffvis_widget.tracer.denoiser_inputs import LiveCall, remember
+from diffvis_widget.tracer.families.registry import FAMILIES
+from diffvis_widget.tracer.noise_levels import Level
+from diffvis_widget.tracer.provenance import fingerprint
 from diffvis_widget.traces import Record, Step, Trace
 from tests.traces.build import fake_decoder
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from diffvis_widget.traces import Layer, Step, Word
-from diffvis_widget.widget import protocol
-from diffvis_widget.widget.protocol import Message
+from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.messages import Message
 
 FOLDER = Path(__file__).parent
 

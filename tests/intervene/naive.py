@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from diffvis_widget.tracer import families
+from diffvis_widget.tracer.families import registry as families
 
 
 @dataclass

@@ -14,7 +14,7 @@ from diffvis_widget.tracer import Tracer, denoiser, trace
 from diffvis_widget.traces import open_trace
 from tests import pipelines, pipelines_joint
 from tests.tiny_parts import stirred
-from tests.tracer.test_families import build, call
+from tests.tracer.families.test_families import build, call
 
 OTHER = "A tiny green house, above a blue fish"
 # one for each way in which a denoiser is given its text: rows of both halves, two calls, lists, a second axis, masks

@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from diffvis_widget import intervene
 from diffvis_widget.tracer import Tracer, trace
-from diffvis_widget.traces.lookup import pick_words
+from diffvis_widget.traces.selectors import pick_words
 from tests import pipelines, pipelines_joint
 from tests.intervene.naive import Naive, computed
 from tests.tiny_parts import stirred

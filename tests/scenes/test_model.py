@@ -8,11 +8,12 @@ from PIL import Image
 
 import diffvis_widget as dv
 from diffvis_widget import scenes
-from diffvis_widget.concepts import ConceptMeter, builtin
-from diffvis_widget.scenes.evaluate import colours_by_part, generate, held_out_scenes, interval, score
-from diffvis_widget.scenes.judge import load_judge
-from diffvis_widget.scenes.localize import daam, overlap, points, ratio, ratios, refined, runs_of
-from diffvis_widget.scenes.reading import answers, half_finished, single_scenes
+from diffvis_widget import shipped as builtin
+from diffvis_widget.concepts import ConceptMeter
+from diffvis_widget.scenes.evaluation.captions import colours_by_part, generate, held_out_scenes, interval, score
+from diffvis_widget.scenes.evaluation.concept_accuracy import answers, half_finished, single_scenes
+from diffvis_widget.scenes.evaluation.judge import load_judge
+from diffvis_widget.scenes.evaluation.localization import daam, overlap, points, ratio, ratios, refined, runs_of
 from diffvis_widget.scenes.render import SIZE
 from diffvis_widget.scenes.training.export import LIMIT, check_size
 from diffvis_widget.scenes.world import SHAPES

@@ -9,7 +9,7 @@ import torch
 
 from diffvis_widget.scenes import WEIGHTS
 from diffvis_widget.scenes.architecture import make_scheduler
-from diffvis_widget.scenes.judge import CLASSES, Judge, load_judge
+from diffvis_widget.scenes.evaluation.judge import CLASSES, Judge, load_judge
 from diffvis_widget.scenes.render import draw
 from diffvis_widget.scenes.training.judge import read_reader
 from diffvis_widget.scenes.training.reward import walk

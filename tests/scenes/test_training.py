@@ -12,10 +12,18 @@ from torch import Tensor, nn
 
 import diffvis_widget as dv
 from diffvis_widget import scenes
-from diffvis_widget.concepts import builtin
+from diffvis_widget import shipped as builtin
 from diffvis_widget.scenes import load
-from diffvis_widget.scenes.evaluate import BARS
-from diffvis_widget.scenes.judge import CLASSES, SETTING_CLASSES, Judge, Sighting, Verdict, check, load_judge
+from diffvis_widget.scenes.evaluation.captions import BARS
+from diffvis_widget.scenes.evaluation.judge import (
+    CLASSES,
+    SETTING_CLASSES,
+    Judge,
+    Sighting,
+    Verdict,
+    check,
+    load_judge,
+)
 from diffvis_widget.scenes.render import draw, sketch
 from diffvis_widget.scenes.training import __main__ as command
 from diffvis_widget.scenes.training import dataset, export

@@ -16,7 +16,7 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 from diffvis_widget.tracer import Tracer, denoiser, denoiser_lock, trace
 from diffvis_widget.traces import open_trace
 from tests import pipelines
-from tests.tracer.test_families import TRACED, trace_of
+from tests.tracer.families.test_families import TRACED, trace_of
 from tests.traces.build import make_trace
 
 PROMPT = "a red circle above a blue square"

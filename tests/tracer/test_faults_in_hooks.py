@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from diffvis_widget.tracer import Tracer, attention, denoiser_lock, hooks, streams, tracer
+from diffvis_widget.tracer import Tracer, attention, denoiser_lock, hooks, tracer
+from diffvis_widget.tracer.families import token_streams as streams
 from diffvis_widget.traces import Step, Trace
 from tests import pipelines
 from tests.pipelines_dit import FAMILIES

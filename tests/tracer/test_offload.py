@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from diffvis_widget.tracer import Tracer, families
+from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer import trace as make_trace
+from diffvis_widget.tracer.families import registry as families
 from tests.pipelines_dit import FAMILIES
 from tests.tracer.recorder import recording
 from tests.tracer.reference import assert_stored

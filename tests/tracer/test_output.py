@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffvis_widget.tracer import Tracer, families
+from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer import trace as make_trace
+from diffvis_widget.tracer.families import registry as families
 from diffvis_widget.traces import Trace, TraceFileError, open_trace
 from tests import pipelines
 from tests.pipelines_dit import FAMILIES
+from tests.tracer.families.test_families import PROMPT, build, call, per_step, prompt_row, split
 from tests.tracer.recorder import recording
 from tests.tracer.reference import assert_stored
-from tests.tracer.test_families import PROMPT, build, call, per_step, prompt_row, split
 from tests.traces.build import make_trace as by_hand
 
 # one of every family with joint attention

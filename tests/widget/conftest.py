@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from diffvis_widget.widget.protocol import Message
 from diffvis_widget.widget.widget import DiffVis
+from diffvis_widget.wire.messages import Message
 from tests import pipelines
 
 with warnings.catch_warnings():

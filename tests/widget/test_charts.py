@@ -13,7 +13,7 @@ from diffvis_widget.intervene import DecisionCurve
 from diffvis_widget.widget.charts import attention_chart, concept_chart, decision_chart
 from tests.traces.build import make_trace
 from tests.widget.conftest import PROMPT, SECONDS, Gate, seen
-from tests.widget.test_scoring import ColourMeter, table
+from tests.widget.session.test_scoring import ColourMeter, table
 
 Make = Callable[..., Any]
 

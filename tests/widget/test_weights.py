@@ -11,8 +11,8 @@ from diffusers import StableDiffusionPipeline
 from traitlets import TraitError
 
 import diffvis_widget as dv
-from diffvis_widget.widget import protocol
 from diffvis_widget.widget.widget import DiffVis
+from diffvis_widget.wire import messages as protocol
 from tests.traces.build import make_trace
 from tests.widget.conftest import PROMPT, SECONDS, page, seen
 

@@ -16,9 +16,13 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.widget import idle, kernel, pictures, protocol, sampling
-from diffvis_widget.widget.runs import RunFailed
+from diffvis_widget.widget import jupyter as kernel
+from diffvis_widget.widget.session import decoding as idle
+from diffvis_widget.widget.session import sampling
+from diffvis_widget.widget.session.run import RunFailed
 from diffvis_widget.widget.widget import DiffVis
+from diffvis_widget.wire import images as pictures
+from diffvis_widget.wire import messages as protocol
 from tests import pipelines
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page, seen
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import diffvis_widget as dv
-from diffvis_widget.widget import protocol
+from diffvis_widget.wire import messages as protocol
 from tests.widget.conftest import SECONDS, seen
 
 Make = Callable[..., Any]

@@ -23,14 +23,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffvis_widget.scenes import WEIGHTS, load
 from diffvis_widget.scenes.architecture import clip_config, make_text_encoder, make_tokenizer, make_unet, make_vae
-from diffvis_widget.scenes.judge import Judge, load_judge
-from diffvis_widget.scenes.training import dataset, export, stages
-from diffvis_widget.scenes.training.bars import append_bars
-from diffvis_widget.scenes.training.clip import train_clip
-from diffvis_widget.scenes.training.judge import read_reader, train_judge, train_reader
-from diffvis_widget.scenes.training.loop import place
-from diffvis_widget.scenes.training.reward import train_reward
-from diffvis_widget.scenes.training.vae import encode_latents, train_vae
+from diffvis_widget.scenes.evaluation.judge import Judge, load_judge
+
+from . import dataset, export, stages
+from .bars import append_bars
+from .clip import train_clip
+from .judge import read_reader, train_judge, train_reader
+from .loop import place
+from .reward import train_reward
+from .vae import encode_latents, train_vae
 
 # Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
 STEPS = {

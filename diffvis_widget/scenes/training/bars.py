@@ -9,8 +9,8 @@ import numpy as np
 from diffusers import StableDiffusionPipeline
 
 from diffvis_widget.scenes import WEIGHTS
-from diffvis_widget.scenes.evaluate import generate, held_out_scenes, score
-from diffvis_widget.scenes.judge import load_judge
+from diffvis_widget.scenes.evaluation.captions import generate, held_out_scenes, score
+from diffvis_widget.scenes.evaluation.judge import load_judge
 
 CAPTIONS = 200
 
@@ -18,7 +18,7 @@ CAPTIONS = 200
 def append_bars(pipe: StableDiffusionPipeline, step: int, folder: Path, count: int = CAPTIONS) -> dict[str, float]:
     """Paint the first `count` held-out captions, have the shipped judge answer, and append its shares of right answers.
 
-    Returns the line: step, captions, and each measure of `python -m diffvis_widget.scenes.evaluate`, 0..1.
+    Returns the line: step, captions, and each measure of `python -m diffvis_widget.scenes.evaluation.captions`, 0..1.
     """
     scenes = held_out_scenes(count)
     pictures = generate([scene.caption for scene in scenes], pipe=pipe)

@@ -16,10 +16,11 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from diffvis_widget.scenes.render import Sketch, sketch
-from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, device_of, fit
-from diffvis_widget.scenes.training.stages import tokenize
 from diffvis_widget.scenes.world import ATTRIBUTES, SETTINGS
+
+from .dataset import Dataset
+from .loop import Plan, device_of, fit
+from .stages import tokenize
 
 _TEMPLATES = ("{}", "{}", "a {}", "a picture of {}", "a scene with a {}")
 _NONSENSE = 24

@@ -14,9 +14,10 @@ from transformers import CLIPTokenizer
 
 from diffvis_widget.scenes import WEIGHTS, load
 from diffvis_widget.scenes.architecture import clip_config, make_scheduler
-from diffvis_widget.scenes.judge import Judge
-from diffvis_widget.scenes.training.stages import Denoiser
-from diffvis_widget.tracer.meta import fingerprint
+from diffvis_widget.scenes.evaluation.judge import Judge
+from diffvis_widget.tracer.provenance import fingerprint
+
+from .stages import Denoiser
 
 LIMIT = 20_000_000
 

@@ -16,11 +16,12 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffvis_widget.scenes.judge import CELL, CLASSES, GRID, SETTING_CLASSES, Judge
+from diffvis_widget.scenes.evaluation.judge import CELL, CLASSES, GRID, SETTING_CLASSES, Judge
 from diffvis_widget.scenes.render import Sketch, sketch
-from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
 from diffvis_widget.tracer.preview import to_pixels
+
+from .dataset import Dataset
+from .loop import Plan, compiled, device_of, fit
 
 # Things that are hard to see are shown to the reader more often.
 _READER_SHARES = {"night": 2.0, "sea": 1.5}

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
+from .muon import Muon, hidden_matrices
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -15,17 +15,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from diffvis_widget.scenes.architecture import make_scheduler
-from diffvis_widget.scenes.judge import Judge
-from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
-from diffvis_widget.scenes.training.stages import (
-    GUIDANCE,
-    Denoiser,
-    NoisedScenes,
-    error_of_answers,
-    noised,
-    without_fused_attention,
-)
-from diffvis_widget.scenes.training.wishes import wishes
+from diffvis_widget.scenes.evaluation.judge import Judge
+
+from .loop import Plan, compiled, device_of, fit
+from .stages import GUIDANCE, Denoiser, NoisedScenes, error_of_answers, noised, without_fused_attention
+from .wishes import wishes
 
 # How much oftener than they are drawn scenes are painted, by setting and by relation: what fails most teaches most.
 _BY_SETTING = {"night": 2.0, "sea": 1.5, "sunset": 1.2}

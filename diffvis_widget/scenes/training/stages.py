@@ -15,9 +15,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffvis_widget.scenes.architecture import MAX_TOKENS, TEXT_WIDTH, make_scheduler
 from diffvis_widget.scenes.render import SIZE, Sketch, sketch
-from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
-from diffvis_widget.scenes.training.vae import GRID, attention_to_things
+
+from .dataset import Dataset
+from .loop import Plan, compiled, device_of, fit
+from .vae import GRID, attention_to_things
 
 THUMBNAIL = 8
 # How much oftener than they are drawn scenes of a setting are seen: things at night took longest to learn, and on plain

@@ -15,8 +15,9 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from diffvis_widget.scenes.render import SIZE, Sketch, sketch
-from diffvis_widget.scenes.training.dataset import Dataset
-from diffvis_widget.scenes.training.loop import Plan, compiled, device_of, fit
+
+from .dataset import Dataset
+from .loop import Plan, compiled, device_of, fit
 
 GRID = SIZE // 8  # side of the latents
 # Shares of a batch where they are not 1: settings against which things stand out least need most practice.

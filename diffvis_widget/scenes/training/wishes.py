@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffvis_widget.scenes.judge import CELL, CLASSES, GRID, SETTING_CLASSES
+from diffvis_widget.scenes.evaluation.judge import CELL, CLASSES, GRID, SETTING_CLASSES
 from diffvis_widget.scenes.render import SIZE
 from diffvis_widget.scenes.world import Spec, Thing
 

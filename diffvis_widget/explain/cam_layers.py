@@ -1,0 +1,73 @@
+"""Which modules of a denoiser DF-CAM looks at, and how their outputs lie on a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from diffvis_widget.tracer.families.registry import Family
+from diffvis_widget.tracer.families.sequence_layouts import image_first
+
+_UNET_PARTS = ("attentions", "resnets", "downsamplers", "upsamplers")
+
+
+def cam_layers(denoiser: nn.Module) -> dict[str, nn.Module]:
+    """By dotted path, in the order of the model: blocks of a U-Net's stages, or the blocks of a transformer."""
+    lists = {name: module for name, module in denoiser.named_modules() if isinstance(module, nn.ModuleList)}
+    unet = {name: module for name, module in lists.items() if name.split(".")[-1] in _UNET_PARTS}
+    # a transformer's blocks lie in lists of its own (lists further down hold parts of a block), refiners beside them
+    own = {name: module for name, module in lists.items() if "." not in name and "refiner" not in name}
+    chosen = unet or {name: module for name, module in own.items() if _attends(module)}
+    found = {f"{name}.{index}": block for name, blocks in chosen.items() for index, block in enumerate(blocks)}
+    stages = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
+    return dict(sorted(found.items(), key=lambda item: stages.get(item[0].split(".")[0], 3)))
+
+
+def _attends(blocks: nn.ModuleList) -> bool:
+    return any(hasattr(module, "processor") for module in blocks.modules())
+
+
+@dataclass(frozen=True)
+class ImageStream:
+    """Finds the image in what a block returns.
+
+    size: (h, w) of the latents. joined: positions of another picture that follow the image's own (editing models).
+    """
+
+    family: Family
+    size: tuple[int, int]
+    joined: int = 0
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        return self.size[0] // self.family.patch, self.size[1] // self.family.patch
+
+    def pick(self, output: Any) -> Tensor:
+        """The tensor that holds the image: (rows, K, u, v), or (rows, positions, K), with or without the text.
+
+        Raises ValueError where there is none.
+        """
+        parts = [output] if isinstance(output, Tensor) else [part for part in output if isinstance(part, Tensor)]
+        cells = self._grid[0] * self._grid[1]
+        alone = [part for part in parts if part.ndim == 4 or (part.ndim == 3 and part.shape[1] == cells + self.joined)]
+        both = [part for part in parts if part.ndim == 3 and part.shape[1] > cells + self.joined]
+        if alone:  # a text of just as many positions stands where the family has it
+            return alone[0] if self.family.layout is image_first else alone[-1]
+        if both and self.family.layout is not None:
+            return both[0]
+        shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+        raise ValueError(f"a block of this denoiser returns {shapes}: no image of {self._grid[0]} x {self._grid[1]}")
+
+    def lay(self, stream: Tensor) -> Tensor:
+        """What was picked, or its gradient, as float32 (rows, K, u, v)."""
+        if stream.ndim == 4:
+            return stream.float()
+        cells, positions = self._grid[0] * self._grid[1], stream.shape[1]
+        start = 0
+        if positions > cells + self.joined:
+            assert self.family.layout is not None
+            place = self.family.layout(positions, positions - cells - self.joined, cells)
+            start = place[1].start if place else 0
+        return stream[:, start : start + cells].float().mT.unflatten(2, self._grid)

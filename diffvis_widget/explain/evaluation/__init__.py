@@ -1,0 +1,1 @@
+"""How well the explain methods find what is known to be there."""

@@ -1,0 +1,217 @@
+"""Insertion and deletion games: how fast a step's result changes when the pixels that a map ranks first are replaced.
+
+V. Petsiuk, A. Das, K. Saenko, "RISE", BMVC 2018, arXiv 1806.07421; on diffusion models: J.-H. Park, Y.-J. Ju,
+S.-W. Lee, Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffvis_widget.concepts import ConceptMeter, meter_for
+from diffvis_widget.tracer import Denoiser, denoiser
+from diffvis_widget.traces import Trace
+
+from .arguments import choice, count
+from .baselines import baselines
+from .decode_batches import pictures
+from .distances import DISTANCES, Distance, frechet, pairwise
+from .progress import Progress, batch_size, tracking
+from .saliency import Floats, Saliency
+from .similarity import blur
+
+Map = Saliency | NDArray[Any]
+Curves = dict[str, Floats]
+Target = Literal["previous_sample", "prediction"]
+
+
+@dataclass(frozen=True)
+class GameResult:
+    """Curves of each map by name, over the moves 0..h of a latent grid (h, w); a move replaces w pixels.
+
+    deletion: float32 (h + 1,), from 0 (nothing replaced) to 1 (all zeros); the higher in between, the better the map.
+    insertion: float32 (h + 1,), from 1 (all replaced by a blur) to 0 (nothing replaced); the lower, the better.
+    deletion_auc, insertion_auc: areas below these, trapezoidal over moves scaled to 0..1.
+    ends: the distances that were scaled to 1, of deletion and of insertion; the same for all maps. NaN curves where
+    such a distance is 0. distance: its name.
+    """
+
+    deletion: Curves
+    insertion: Curves
+    ends: tuple[float, float]
+    distance: Distance
+
+    @property
+    def deletion_auc(self) -> dict[str, float]:
+        return {name: area(curve) for name, curve in self.deletion.items()}
+
+    @property
+    def insertion_auc(self) -> dict[str, float]:
+        return {name: area(curve) for name, curve in self.insertion.items()}
+
+
+def games(
+    trace: Trace | Sequence[Trace],
+    step: int,
+    maps: Mapping[str, Map | Sequence[Map]],
+    distance: Distance = "ssim",
+    *,
+    target: Target = "previous_sample",
+    seed: int = 0,
+    batch: int | None = None,
+    meter: ConceptMeter | None = None,
+    progress: Progress = True,
+) -> GameResult:
+    """Play both games with any number of maps of one step, beside "random", "centre" and "edge" maps.
+
+    Latent pixels are taken by falling saliency (ties at random), w per move. Deletion replaces them in the latents R of
+    the step by zeros. Insertion starts from a blurred R (Gaussian 11 x 11, sigma 5) and puts R's own back. After each
+    move: one denoising step, decoding, and the distance to the picture from the unmodified R.
+
+    trace: made in this process, or several of one size: curves are then means, or distances of sets.
+    maps: name -> Saliency or array (h, w) on the latent grid; a list of these, one per trace, where there are several.
+    Maps named like a baseline take its place.
+    distance: of two pictures. "ssim" (default) is 1 - mean SSIM: the paper's FID is defined for sets only, and for a
+    single pair SSIM needs no other model and asks what DF-RISE asks, whether structure stays. "pixels": root mean
+    square over pixels of 0..1. "features": 1 - cosine of the meter's image features. "frechet": of the sets of
+    features of all traces, as FID; needs two traces or more.
+    target: "previous_sample", the latents one deterministic first-order step later, as the paper; or "prediction", the
+    predicted clean latents.
+    seed: of random order and ties. batch: latents at once. meter: for features; None is the scenes CLIP for its runs.
+    progress: True, False, or a function of (done, total) that may raise to stop.
+
+    Raises TypeError, ValueError and IndexError for arguments that cannot be used, and what `denoiser` raises.
+    """
+    traces = [trace] if isinstance(trace, Trace) else list(trace)
+    choice("distance", distance, DISTANCES)
+    choice("target", target, ("previous_sample", "prediction"))
+    if not traces or (distance == "frechet" and len(traces) < 2):
+        raise ValueError(f'trace: {len(traces)} given; distance="frechet" compares sets of two or more, others one')
+    size = None if batch is None else count("batch", batch)
+    rng = np.random.default_rng(count("seed", seed, least=0))
+    probes = [denoiser(one, step) for one in traces]
+    known = meter_for(traces[0], meter) if distance in ("features", "frechet") else None
+    boards = [
+        _Board(probe, one, _named(maps, one, probe, index, len(traces), rng), rng, target)
+        for index, (probe, one) in enumerate(zip(probes, traces, strict=True))
+    ]
+    if len({(board.moves, tuple(board.orders)) for board in boards}) > 1:
+        raise ValueError("trace: several traces need latents of one size")
+    total = sum(board.positions for board in boards)
+    measured: list[NDArray[np.float64]] = []
+    with tracking(progress, total, "games") as tell:
+        for board in boards:
+            parts: list[NDArray[Any]] = []
+            for part in board.play(batch_size(size, board.shape)):
+                if distance == "frechet":
+                    assert known is not None
+                    parts.append(known.image_features(part))
+                else:
+                    parts.append(pairwise(distance, known)(part, board.unchanged))
+                tell(len(part))
+            measured.append(np.concatenate(parts))
+    if distance == "frechet":
+        assert known is not None
+        whole = np.concatenate([known.image_features(board.unchanged) for board in boards])
+        sets = np.stack(measured)
+        distances = np.array([frechet(sets[:, position], whole) for position in range(sets.shape[1])])
+    else:
+        distances = np.mean(measured, axis=0)
+    return _result(distances, list(boards[0].orders), boards[0].moves, distance)
+
+
+class _Board:
+    """The positions of both games for the maps of one trace."""
+
+    def __init__(
+        self, probe: Denoiser, trace: Trace, maps: Mapping[str, Floats], rng: np.random.Generator, target: Target
+    ) -> None:
+        self._probe, self._trace, self._target = probe, trace, target
+        self.shape = tuple(probe.latents.shape)
+        self.moves, self._width = self.shape[2], self.shape[3]
+        # by falling saliency; equal values in random order
+        self.orders = {name: np.lexsort((rng.random(one.size), -one.ravel())) for name, one in maps.items()}
+        self._blurred = blur(probe.latents.float(), 11, 5.0).to(probe.latents)
+        self.unchanged = self._after(probe.latents)
+
+    @property
+    def positions(self) -> int:
+        """Both ends, which all maps share, and the moves between them, of each map and game."""
+        return 2 + 2 * len(self.orders) * (self.moves - 1)
+
+    def play(self, batch: int) -> Iterator[NDArray[np.uint8]]:
+        """Pictures of all positions, in order: everything deleted, everything blurred; per map: deletion, insertion."""
+        waiting: list[Tensor] = []
+        for position in self._positions():
+            waiting.append(position)
+            if len(waiting) == batch:
+                yield self._after(torch.cat(waiting))
+                waiting = []
+        if waiting:
+            yield self._after(torch.cat(waiting))
+
+    def _positions(self) -> Iterator[Tensor]:
+        latents = self._probe.latents
+        yield torch.zeros_like(latents)
+        yield self._blurred
+        for order in self.orders.values():
+            first = [self._first(order, move) for move in range(1, self.moves)]
+            yield from (torch.where(chosen, 0.0, latents).to(latents) for chosen in first)
+            yield from (torch.where(chosen, latents, self._blurred) for chosen in first)
+
+    def _first(self, order: NDArray[np.intp], move: int) -> Tensor:
+        chosen = torch.zeros(self.moves * self._width, dtype=torch.bool)
+        chosen[torch.from_numpy(order[: move * self._width])] = True
+        return chosen.view(1, 1, self.moves, self._width).to(self._probe.device)
+
+    def _after(self, latents: Tensor) -> NDArray[np.uint8]:
+        output = self._probe(latents)
+        if self._target == "prediction":
+            return pictures(self._trace, self._probe.clean(latents, output))
+        return pictures(self._trace, self._probe.advance(latents, output))
+
+
+def _named(
+    maps: Mapping[str, Map | Sequence[Map]], trace: Trace, probe: Denoiser, index: int, count: int, rng: Any
+) -> dict[str, Floats]:
+    """The maps of one trace by name, the baselines with them."""
+    size = (int(probe.latents.shape[2]), int(probe.latents.shape[3]))
+    found = baselines(trace.frames("prediction")[probe.index], size, rng)
+    for name, given in maps.items():
+        several = isinstance(given, list | tuple)
+        if several and len(given) != count:
+            raise ValueError(f"maps: {name!r} holds {len(given)} maps for {count} traces")
+        if not several and count > 1:
+            raise ValueError(f"maps: {name!r} must be a list of {count} maps, one per trace")
+        one: Any = given[index] if several else given
+        values = np.asarray(one.map if isinstance(one, Saliency) else one, dtype=np.float32)
+        if values.shape != size:
+            raise ValueError(f"maps: {name!r} must lie on the latent grid {size}, not {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"maps: {name!r} holds values that are no numbers")
+        found[name] = values
+    return found
+
+
+def _result(distances: NDArray[np.float64], names: list[str], moves: int, distance: Distance) -> GameResult:
+    ends = float(distances[0]), float(distances[1])
+    played = distances[2:].reshape(len(names), 2, moves - 1)
+    deletion: Curves = {}
+    insertion: Curves = {}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name, (deleted, inserted) in zip(names, played, strict=True):
+            deletion[name] = (np.array([0.0, *deleted, ends[0]]) / ends[0]).astype(np.float32)
+            insertion[name] = (np.array([ends[1], *inserted, 0.0]) / ends[1]).astype(np.float32)
+    return GameResult(deletion, insertion, ends, distance)
+
+
+def area(curve: Floats) -> float:
+    """Trapezoidal area below a curve (n,) over 0..1."""
+    return float(np.trapezoid(curve, dx=1 / (len(curve) - 1)))

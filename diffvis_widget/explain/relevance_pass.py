@@ -1,0 +1,185 @@
+"""Steps of relevance: the denoiser run once with its gradient, and its attention layers walked in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget.tracer import Denoiser
+from diffvis_widget.tracer.families.registry import Family
+
+from .attention_gradients import Attended, attention_seen
+from .relevance_rules import ImageText, Joined, Size, resized, resized_keys
+from .saliency import Floats
+from .text_encoder import TextSide
+
+_ROWS = 10  # steps at once, at most
+_CELLS = 2**12  # and latent cells at once: the graph of one step at 64 x 64 is kept
+
+Seen = list[tuple[Attended, Tensor | None]]
+"""Calls of attention in order, each with the gradient of its output."""
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The attention modules of a denoiser by dotted path: all of them, and those that look at words."""
+
+    all: dict[str, nn.Module]
+    words: dict[str, nn.Module]
+
+    @classmethod
+    def of(cls, denoiser: nn.Module, family: Family) -> Self:
+        attending = {name: module for name, module in denoiser.named_modules() if hasattr(module, "processor")}
+        return cls(attending, family.sites(denoiser))
+
+
+def together(probe: Denoiser) -> int:
+    """How many steps to carry at once: rows of a small U-Net together cost a third; others fill the processor alone."""
+    height, width = _size(probe)
+    return max(1, min(_ROWS, _CELLS // (height * width))) if probe.family.denoiser == "unet" else 1
+
+
+def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, length: int, limit: int) -> list[Floats]:
+    """For each step float32 (L, h, w): relevance of each of `length` text positions, where it lies.
+
+    probes: of steps of one run; a U-Net is asked for all of them in one batch, where what it was given allows that.
+    sites: of the denoiser. text: what R_qq comes from; None is I. limit: positions along a side of the image, at most.
+    Raises ValueError where no attention to words was seen.
+    """
+    first, (evaluation, rows) = probes[0], probes[0].prompt()
+    leaves: list[list[Tensor]] = []
+    given: list[dict[str, Any]] = []
+    for probe in probes:
+        arguments = probe.arguments(*probe.prompt())
+        leaves.append(text.put_into(arguments, probe.family.text) if text is not None else [])
+        given.append(arguments)
+    joined = given[0] if len(given) == 1 else merged(given)
+    if joined is None or (len(probes) > 1 and evaluation.extra is not None):
+        return [carried([probe], sites, text, length, limit)[0] for probe in probes]
+    # the first one's level is applied to all of them by the call itself
+    latents = torch.cat([probe.latents * (probe.visible / first.visible) for probe in probes])
+    with torch.inference_mode(False), torch.enable_grad(), first.held(), attention_seen(sites.all) as seen:
+        # a leaf, so that there is a graph where the parameters are frozen
+        total = first.run(evaluation, latents.clone().requires_grad_(), rows * len(probes), joined).float().sum()
+        wanted = [*(one.output for one in seen), *(leaf for row in leaves for leaf in row)]
+        found = torch.autograd.grad(total, wanted, allow_unused=True)
+    calls: Seen = list(zip(seen, found[: len(seen)], strict=True))
+    slopes = iter(found[len(seen) :])
+    results: list[Floats] = []
+    for row in range(len(probes)):
+        if first.family.kind == "joint":
+            state = _joint(first, sites, calls, length, limit)
+        else:
+            own = [next(slopes) for _ in leaves[row]]
+            untouched = torch.eye(length, dtype=torch.float32, device=first.device)
+            on_text = untouched if text is None else text.relevance(own)
+            state = _cross(first, sites, calls, on_text, limit, row)
+        results.append(state.on_text.T.unflatten(1, state.grid).cpu().numpy())
+    return results
+
+
+def merged(given: Sequence[Any]) -> Any:
+    """One argument of a batch from that of each of its rows; None where they cannot be one.
+
+    Tensors of one row, and numbers in tensors, become rows; what is in dictionaries and lists likewise; all else must
+    be the same.
+    """
+    first = given[0]
+    if isinstance(first, Tensor):
+        if any(one.shape != first.shape for one in given) or (first.ndim and len(first) != 1):
+            return None
+        return torch.cat(list(given)) if first.ndim else torch.stack(list(given))
+    if isinstance(first, dict):
+        if any(one.keys() != first.keys() for one in given):
+            return None
+        parts = {name: merged([one[name] for one in given]) for name in first}
+        return None if any(value is None and first[name] is not None for name, value in parts.items()) else parts
+    if isinstance(first, list | tuple):
+        if any(len(one) != len(first) for one in given):
+            return None
+        items = [merged(list(column)) for column in zip(*given, strict=True)]
+        lost = any(item is None and known is not None for item, known in zip(items, first, strict=True))
+        return None if lost else type(first)(items)
+    return first if all(one == first for one in given) else None
+
+
+def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: int, row: int) -> ImageText:
+    own = _own_calls(calls, sites.words, len(on_text))
+    grids = [probe.family.grid(one.query.shape[2], _size(probe)) for one, _ in own]
+    known = [grid for grid in grids if grid is not None]
+    if not any(one.site in sites.words for one, _ in own) or len(known) < len(grids):
+        raise _unseen()
+    state = ImageText(_limited(max(known, key=lambda one: one[0] * one[1]), limit), on_text)
+    for (one, gradient), source in zip(own, known, strict=True):
+        if one.site in sites.words:
+            state.cross_layer(resized(one.cam(gradient, row=row), source, state.grid))
+        else:
+            cam = one.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid), row=row)
+            state.self_layer(resized(cam, source, state.grid))
+    return state
+
+
+def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
+    """The calls that count: an IP-Adapter attends again, to its picture, inside a word-attention module."""
+    first: set[str] = set()
+    chosen: Seen = []
+    for one, gradient in calls:
+        fits = one.key.shape[2] == (length if one.site in words else one.query.shape[2])
+        if fits and one.site not in first:
+            first.add(one.site)
+            chosen.append((one, gradient))
+    return chosen
+
+
+def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) -> Joined:
+    place = probe.family.layout
+    height, width = (side // probe.family.patch for side in _size(probe))
+    source, cells = (height, width), height * width
+    state = Joined(_limited(source, limit), length, probe.device)
+    met = False
+    for one, gradient in calls:
+        positions = one.query.shape[2]
+        if one.key.shape[2] != positions:
+            continue  # attention to something beside the sequence
+        where = place(positions, length, cells) if place is not None and one.site in sites.words else None
+        if where is not None:
+            met = True
+            state.layer(_on_both(one, gradient, where, source, state.grid))
+        elif positions == cells:
+            cam = one.cam(gradient, lambda rows: resized_keys(rows, source, state.grid))
+            state.image_layer(resized(cam, source, state.grid))
+    if not met:
+        raise _unseen()
+    return state
+
+
+def _on_both(one: Attended, gradient: Tensor | None, where: tuple[slice, slice], source: Size, target: Size) -> Tensor:
+    """cam of joint attention on [text, image], the image on another grid."""
+    text, image = where
+
+    def fold(rows: Tensor) -> Tensor:
+        return torch.cat([rows[:, text], resized_keys(rows[:, image], source, target)], dim=1)
+
+    cam = one.cam(gradient, fold)
+    return torch.cat([cam[text], resized(cam[image], source, target)])
+
+
+def _size(probe: Denoiser) -> Size:
+    return int(probe.latents.shape[2]), int(probe.latents.shape[3])
+
+
+def _limited(grid: Size, limit: int) -> Size:
+    """The grid divided by the smallest whole number that leaves no side longer than the limit."""
+    factor = -(-max(grid) // limit)
+    return -(-grid[0] // factor), -(-grid[1] // factor)
+
+
+def _unseen() -> ValueError:
+    return ValueError(
+        "no attention to words was seen while the denoiser ran: its processors compute it in a way that cannot be "
+        "followed; call set_default_attn_processor() on the denoiser"
+    )

@@ -1,0 +1,270 @@
+"""Which words go along with which concepts: rank correlation of their curves over the steps of one run.
+
+The "correlation quantification" of J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231,
+arXiv 2402.10404, asked of single words and concepts; that of many prompts by the roles of their words is in
+`correlation.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffvis_widget.concepts import ConceptMeter, concept_scores
+from diffvis_widget.concepts.meter import check_concepts
+from diffvis_widget.traces import Trace
+from diffvis_widget.traces.selectors import pick_words
+
+from .arguments import choice
+from .relevance import Relevance
+from .saliency import Floats
+
+Test = Literal["effective", "independent"]
+Adjust = Literal["holm", "benjamini-hochberg"]
+Of = Literal["levels", "changes"]
+Doubles = NDArray[np.float64]
+
+LEAST = 6  # values of a curve: with fewer, hardly any correlation can be told from chance
+_TESTS = {
+    "effective": "t test with the effective number of steps",
+    "independent": "t test that takes the steps for independent",
+}
+_ADJUST = {"holm": "Holm", "benjamini-hochberg": "Benjamini and Hochberg"}
+
+
+@dataclass(frozen=True)
+class StepCorrelation:
+    """Spearman correlation of the curves of W words with those of K concepts over the steps of a run.
+
+    measures: what is known of a word at a step: "attention", and "relevance" where it was given; M of them.
+    words: as typed. concepts: K words. curves: float32 (M, W, T), of the words; attention is the mean of the heat map,
+    0..1, relevance the word's share of the raw relevance of all typed words, 0..1 (scaled relevance would be constant
+    for the word that leads). scores: float32 (T, K), cosines. rho: float64 (M, W, K), -1..1; NaN where a curve
+    is constant or has gaps. p: float64 (M, W, K), two-sided. p_adjusted: p corrected for all the tests made.
+    effective: float64 (M, W, K), how many independent steps the two curves are worth. of, test, adjust: as asked.
+    """
+
+    measures: list[str]
+    words: list[str]
+    concepts: list[str]
+    curves: Floats
+    scores: Floats
+    rho: Doubles
+    p: Doubles
+    p_adjusted: Doubles
+    effective: Doubles
+    of: Of
+    test: Test
+    adjust: Adjust
+
+    def table(self) -> str:
+        """Markdown: rho of each word and concept, with a star where the corrected p is below 0.05."""
+        lines: list[str] = []
+        for measure, rho, p in zip(self.measures, self.rho, self.p_adjusted, strict=True):
+            lines += [f"| {measure} | {' | '.join(self.concepts)} |", "|---" * (len(self.concepts) + 1) + "|"]
+            for word, row, chances in zip(self.words, rho, p, strict=True):
+                cells = [
+                    "–" if np.isnan(one) else f"{one:.2f}{'*' if chance < 0.05 else ''}"
+                    for one, chance in zip(row, chances, strict=True)
+                ]
+                lines.append(f"| {word} | {' | '.join(cells)} |")
+            lines.append("")
+        tests = int(np.isfinite(self.p).sum())
+        over = "the steps" if self.of == "levels" else "the changes from step to step"
+        return "\n".join(lines) + (
+            f"Spearman's rho over {over}. \\*: p < 0.05 by a {_TESTS[self.test]}, corrected for {tests} tests after "
+            f"{_ADJUST[self.adjust]}."
+        )
+
+    def _repr_markdown_(self) -> str:
+        return self.table()
+
+
+def correlation(
+    trace: Trace,
+    concepts: Sequence[str] | None = None,
+    *,
+    words: Sequence[str | int] | None = None,
+    relevance: Relevance | None = None,
+    meter: ConceptMeter | None = None,
+    of: Of = "levels",
+    test: Test = "effective",
+    adjust: Adjust = "holm",
+) -> StepCorrelation:
+    """Over the steps of one run: does attention to a word, or its relevance, rise and fall with a concept's score?
+
+    Spearman's rho of each word's curve with each concept's cosine, ranks of ties averaged. What goes along need not be
+    a cause: all curves follow the noise, which falls from step to step, so that most words go along with most concepts
+    whatever they mean. `of="changes"` asks more; `dv.decision_curve` asks for causes.
+
+    The p values ask whether two unrelated curves as smooth as these would go along as well by chance. Neighbouring
+    steps are alike, so T steps are worth fewer independent ones. "effective" counts them from the autocorrelation of
+    the ranks (B. Pyper, R. Peterman, Can. J. Fish. Aquat. Sci. 55 (1998) 2127, eq. 1, without its restriction of lags)
+    and takes t with that many less two degrees of freedom. Of unrelated random walks of 30 steps it finds one in
+    twenty at p < 0.05, the test that takes steps for independent more than half of them, shifting a curve in a circle
+    one in seven. No test on one run protects from a trend that both curves have: of two that drift steadily, half are
+    found. "independent" is the textbook's test, for curves without memory.
+
+    trace: a run of at least 6 steps. concepts: words to score; None takes those of `trace.scores`. words: texts of the
+    prompt or indices into `trace.words`, a text that occurs several times being one curve; None takes each typed word.
+    relevance: of this run, by `dv.explain.relevance` or `relevance_of`. meter: as for `concept_scores`. of: "levels",
+    the curves, or "changes", their differences from step to step, from which a common trend is gone. test:
+    "effective" or "independent". adjust: how p is corrected for all words, measures and concepts together: "holm"
+    (chance of a single false star) or "benjamini-hochberg" (share of false stars).
+
+    Raises ValueError for too few steps, no concepts, a run without word maps, relevance of another run, and what
+    `concept_scores` raises; KeyError for a word that is not in the prompt, naming those that are; IndexError for an
+    index out of range.
+    """
+    choice("of", of, ("levels", "changes"))
+    choice("test", test, tuple(_TESTS))
+    choice("adjust", adjust, tuple(_ADJUST))
+    total, least = len(trace.steps), LEAST + (of == "changes")
+    if total < least:
+        raise ValueError(f"trace has {total} steps; the correlation of {of} needs at least {least}")
+    if not trace.layers or not trace.words:
+        raise ValueError("trace has no word maps, so there is no attention to correlate")
+    chosen = _chosen(trace, words)
+    given = {"attention": _attention(trace, chosen)}
+    if relevance is not None:
+        given["relevance"] = _relevance(trace, relevance, chosen)
+    names, scores = _scores(trace, concepts, meter)
+    curves = np.stack(list(given.values()))
+    found = correlate(curves.reshape(-1, total), scores.T, of=of, test=test)
+    shape = (*curves.shape[:2], len(names))
+    rho, p, effective = (values.reshape(shape) for values in found)
+    texts = [one.text for one in chosen]
+    adjusted = adjusted_p(p, adjust)
+    return StepCorrelation(list(given), texts, names, curves, scores, rho, p, adjusted, effective, of, test, adjust)
+
+
+class _Word(NamedTuple):
+    text: str
+    indices: list[int]
+
+
+def _chosen(trace: Trace, words: Sequence[str | int] | None) -> list[_Word]:
+    if words is None:
+        typed = [index for index, word in enumerate(trace.words) if word.kind == "word" and word.tokens]
+        if not typed:
+            raise ValueError("trace has no words that were typed: its prompt is empty")
+        return [_Word(trace.words[index].text, [index]) for index in typed]
+    if isinstance(words, str):
+        raise ValueError(f"words must be a list of words, got the string {words!r}: write [{words!r}]")
+    if len(words) == 0:
+        raise ValueError("words is empty: name one word or more, or leave it out for all that were typed")
+    found = [(one, pick_words(trace.words, one)) for one in words]
+    return [_Word(one if isinstance(one, str) else trace.words[indices[0]].text, indices) for one, indices in found]
+
+
+def _attention(trace: Trace, chosen: Sequence[_Word]) -> Floats:
+    """float32 (W, T): mean of the heat map at each step, over the default layers."""
+    masses = np.stack([trace.heat_maps(step).mean(axis=(1, 2)) for step in range(len(trace.steps))])
+    return np.stack([masses[:, word.indices].sum(axis=1) for word in chosen]).astype(np.float32)
+
+
+def _relevance(trace: Trace, found: Any, chosen: Sequence[_Word]) -> Floats:
+    """float32 (W, T): share of the typed words' relevance at each step, that of a word's occurrences summed."""
+    if not isinstance(found, Relevance):
+        raise ValueError(f"relevance must be what dv.explain.relevance gives, not {type(found).__name__}")
+    other = found.trace
+    same = other is trace or (
+        other.prompt == trace.prompt
+        and len(other.steps) == len(trace.steps)
+        and np.array_equal(other.timesteps, trace.timesteps)
+        and other.meta.get("seed") == trace.meta.get("seed")
+    )
+    if not same:
+        raise ValueError(
+            f"relevance is of another run (prompt {other.prompt!r}, {len(other.steps)} steps, seed "
+            f"{other.meta.get('seed')}): take dv.explain.relevance_of(pipe, trace), or correlate relevance.trace"
+        )
+    typed = np.isfinite(found.scaled).any(axis=0)
+    share = found.raw / found.raw[:, typed].sum(axis=1, keepdims=True)
+    return np.stack([share[:, word.indices].sum(axis=1) for word in chosen]).astype(np.float32)
+
+
+def _scores(trace: Trace, concepts: Sequence[str] | None, meter: ConceptMeter | None) -> tuple[list[str], Floats]:
+    """The concepts, and their cosines float32 (T, K): those of the trace where it has them all, else measured."""
+    known = trace.scores
+    if concepts is None:
+        if known is None or not known.concepts:
+            raise ValueError('concepts=None takes those of trace.scores, and there are none: name some, as ["red"]')
+        concepts = known.concepts
+    names = check_concepts(concepts)
+    if not names:
+        raise ValueError("concepts is empty: name one word or more")
+    if known is not None and meter is None and set(names) <= set(known.concepts):
+        return names, known.cosine[:, [known.concepts.index(name) for name in names]]
+    return names, concept_scores(trace, names, meter).cosine
+
+
+# -- the arithmetic ----------------------------------------------------------------------------------------------------
+
+
+def correlate(a: Floats, b: Floats, *, of: Of = "levels", test: Test = "effective") -> tuple[Doubles, Doubles, Doubles]:
+    """Spearman's rho, p and the effective number of values of each curve of a (A, T) with each of b (B, T): (A, B).
+
+    NaN for a curve that is constant or has gaps.
+    """
+    first, second = (_ranked(np.diff(part, axis=1) if of == "changes" else part) for part in (a, b))
+    count = first.shape[1]
+    rho = np.clip(first @ second.T, -1, 1)
+    lags = np.arange(1, count)
+    shared = np.einsum("al,bl,l->ab", _autocorrelation(first), _autocorrelation(second), (count - lags) / count)
+    worth = 1 + 2 * shared
+    effective = np.where(np.isnan(rho), np.nan, count / np.maximum(worth, 1))
+    freedom = np.maximum((effective if test == "effective" else np.where(np.isnan(rho), np.nan, count)) - 2, 1)
+    return rho, chance(rho, freedom), effective
+
+
+def _ranked(curves: Floats) -> Doubles:
+    """Ranks of each row, ties averaged, with mean 0 and length 1; NaN for a row that is constant or has gaps."""
+    rows = np.asarray(curves, dtype=np.float64)
+    less = (rows[:, :, None] > rows[:, None, :]).sum(axis=2)
+    equal = (rows[:, :, None] == rows[:, None, :]).sum(axis=2)
+    ranks = less + (equal + 1) / 2
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    size = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+    usable = np.isfinite(rows).all(axis=1, keepdims=True) & (size > 0)
+    return np.divide(centred, size, out=np.full_like(centred, np.nan), where=usable)
+
+
+def _autocorrelation(ranked: Doubles) -> Doubles:
+    """(rows, T - 1): of each row with itself, 1 to T - 1 steps later."""
+    count = ranked.shape[1]
+    return np.stack([(ranked[:, : count - lag] * ranked[:, lag:]).sum(axis=1) for lag in range(1, count)], axis=1)
+
+
+def chance(rho: Doubles, freedom: Doubles) -> Doubles:
+    """Two-sided p of a correlation by Student's t, for any degrees of freedom of at least 1, whole or not.
+
+    With rho = sin(x), t's density is that of cos(x)^(freedom - 1): its part beyond |rho|, by Gauss's rule.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+
+    def beyond(start: Doubles) -> Doubles:
+        half = (np.pi / 2 - start) / 2
+        angles = start[..., None] + half[..., None] * (nodes + 1)
+        return half * (np.cos(angles) ** (freedom[..., None] - 1) * weights).sum(axis=-1)
+
+    return beyond(np.arcsin(np.abs(rho))) / beyond(np.zeros_like(rho))
+
+
+def adjusted_p(p: Doubles, how: Adjust) -> Doubles:
+    """p corrected for as many tests as there are finite values: Holm (1979), or Benjamini and Hochberg (1995)."""
+    flat = p.ravel()
+    known = np.flatnonzero(np.isfinite(flat))
+    order = known[np.argsort(flat[known], kind="stable")]
+    count = len(order)
+    if how == "holm":
+        raised = np.maximum.accumulate(flat[order] * np.arange(count, 0, -1))
+    else:
+        raised = np.minimum.accumulate((flat[order] * count / np.arange(1, count + 1))[::-1])[::-1]
+    result = np.full_like(flat, np.nan)
+    result[order] = np.minimum(raised, 1)
+    return result.reshape(p.shape)

@@ -1,0 +1,90 @@
+"""The text side of relevance: the prompt's embeddings with the graph that made them, and R_qq from it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from .attention_gradients import Attended, attention_seen
+from .relevance_rules import self_attention
+
+_ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+class TextSide:
+    """Encodes a prompt anew, with gradients, and says how relevant its positions are to one another.
+
+    Use it in a with block: the encoders compute their attention by the fused kernel there. arguments: what the
+    pipeline was called with; those that `encode_prompt` takes are given to it.
+    Raises ValueError for a pipeline without text encoders, or one whose attention cannot be seen.
+    """
+
+    def __init__(self, pipe: Any, prompt: str, arguments: Mapping[str, Any]) -> None:
+        self._pipe, self._prompt = pipe, prompt
+        found = {name: getattr(pipe, name, None) for name in _ENCODERS}
+        self._encoders = {name: module for name, module in found.items() if isinstance(module, nn.Module)}
+        if not self._encoders:
+            raise ValueError(f"relevance needs a text encoder, and {type(pipe).__name__} has none")
+        takes = inspect.signature(pipe.encode_prompt).parameters
+        self._arguments = {name: value for name, value in arguments.items() if name in takes}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for encoder in self._encoders.values():
+                used = getattr(encoder.config, "_attn_implementation", "sdpa")
+                if used != "sdpa":
+                    switch: Any = encoder
+                    stack.callback(switch.set_attn_implementation, used)
+                    switch.set_attn_implementation("sdpa")
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            self._seen: list[Attended] = stack.enter_context(attention_seen(self._encoders))
+            asked = {"num_images_per_prompt": 1, "do_classifier_free_guidance": False, "device": None}
+            result = self._pipe.encode_prompt(prompt=self._prompt, **{**self._arguments, **asked})
+        blind = [name for name in self._encoders if not any(one.site == name for one in self._seen)]
+        if blind:
+            raise ValueError(f"{blind[0]} computes its attention in a way that cannot be followed to its words")
+        # SDXL also conditions on the pooled text
+        self._embeddings = [result[0], *(result[2:3] if len(result) > 2 else ())]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._seen, self._embeddings = [], []
+
+    def put_into(self, arguments: dict[str, Any], name: str) -> list[Tensor]:
+        """Replace what the denoiser was given of the prompt, as argument `name`, by leaves of a new graph."""
+        leaves = [part.detach().clone().requires_grad_() for part in self._embeddings]
+        given: Tensor = arguments[name]
+        if given.shape != leaves[0].shape or not torch.allclose(given.float(), leaves[0].float(), atol=1e-2, rtol=1e-2):
+            raise ValueError(
+                "encoding the prompt again gives other embeddings than the run was given: relevance cannot follow "
+                "adapters or embeddings that belong to a single call"
+            )
+        arguments[name] = leaves[0]
+        if len(leaves) > 1:
+            arguments["added_cond_kwargs"] = {**arguments["added_cond_kwargs"], "text_embeds": leaves[1]}
+        return leaves
+
+    def relevance(self, slopes: Sequence[Tensor | None]) -> Tensor:
+        """R_qq, float32 (L, L), from dy / d leaves; the mean over the encoders where several share the positions."""
+        pairs = [(part, slope) for part, slope in zip(self._embeddings, slopes, strict=True) if slope is not None]
+        gradients = torch.autograd.grad(
+            [part for part, _ in pairs],
+            [one.output for one in self._seen],
+            [slope for _, slope in pairs],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        found: list[Tensor] = []
+        for name in self._encoders:
+            cams = [one.cam(slope) for one, slope in zip(self._seen, gradients, strict=True) if one.site == name]
+            found.append(self_attention(cams))
+        return torch.stack(found).mean(dim=0)

@@ -1,0 +1,57 @@
+"""The built front end as text. It is built from js/ when the package is installed and is part of every wheel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "widget" / "static"
+
+_MISSING = """
+export default {
+  render({ el }) {
+    el.textContent =
+      "The front end of diffvis_widget is not built. In a checkout, run `make setup` (or `pip install .`), " +
+      "then restart the kernel.";
+  },
+};
+"""
+
+
+def script() -> str | Path:
+    """The JavaScript module; without a build, one that says so."""
+    path = STATIC / "widget.js"
+    return _asset(path) if path.is_file() else _MISSING
+
+
+def style() -> str | Path:
+    """The style sheet."""
+    path = STATIC / "widget.css"
+    return _asset(path) if path.is_file() else ""
+
+
+def more() -> tuple[bytes, str]:
+    """The script and the style sheet of the views that open on request, which a page asks for when it needs them.
+
+    Raises:
+        FileNotFoundError: the front end is not built.
+    """
+    try:
+        return (STATIC / "more.js").read_bytes(), (STATIC / "more.css").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the front end is not built completely: {error.filename} is missing") from None
+
+
+def standalone() -> tuple[str, str]:
+    """The script and the style sheet of the offline page, which has all views.
+
+    Raises:
+        FileNotFoundError: the front end is not built.
+    """
+    style = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("widget.css", "more.css"))
+    return (STATIC / "standalone.js").read_text(encoding="utf-8"), style
+
+
+def _asset(path: Path) -> str | Path:
+    # anywidget watches a Path for changes, and keeps every widget alive that was made from it: only to work on js/.
+    return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""How well the scenes model and its concept model do."""

@@ -1,0 +1,83 @@
+"""What a trace says about where it comes from: model, scheduler, versions, date. Plain JSON values only."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffvis_widget.tracer.families.registry import plain
+
+_PACKAGES = {
+    "diffvis_widget": "diffvis-widget",
+    "diffusers": "diffusers",
+    "torch": "torch",
+    "transformers": "transformers",
+}
+
+
+def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
+    """Everything about a run that is known before its first step."""
+    scheduler = pipe.scheduler
+    return {
+        "pipeline": type(pipe).__name__,
+        "scheduler": type(scheduler).__name__,
+        "scheduler_config": plain_json(dict(scheduler.config)),
+        "fingerprint": fingerprint(plain(denoiser)),
+        "versions": dict(versions()),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Installed versions of what a run depends on. The result is shared: do not change it."""
+    found: dict[str, str] = {}
+    for name, package in _PACKAGES.items():
+        try:
+            found[name] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+            found[name] = "unknown"
+    return found
+
+
+def fingerprint(module: nn.Module) -> str:
+    """16 hex digits that change with the class, its config, the names and shapes of its parameters, or their values.
+
+    Values are sampled: 64 numbers of each of 16 parameters, enough to tell a fine-tuned model from its parent. The same
+    model has the same digits wherever it was loaded from, and in float32 and float16.
+    """
+    entries = dict(getattr(module, "config", {})).items()
+    config = plain_json({key: value for key, value in entries if not key.startswith("_")})
+    digest = hashlib.sha256(json.dumps([type(module).__name__, config], sort_keys=True).encode())
+    parameters = list(module.named_parameters())
+    for name, value in parameters:
+        digest.update(f"{name} {tuple(value.shape)}".encode())
+    sampled = [value for _, value in parameters if value.numel() > 1 and value.device.type != "meta"]
+    for value in sampled[:: max(1, len(sampled) // 16)]:
+        part = value.detach().flatten()[:64].to("cpu", torch.float16)
+        digest.update(part.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def plain_json(value: Any) -> Any:
+    """The value with only what JSON knows: anything else becomes its text, numbers that are not finite too."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(one) for one in value]
+    if hasattr(value, "tolist"):
+        return plain_json(value.tolist())
+    return str(value)

@@ -1,0 +1,132 @@
+"""trace(): one picture from a prompt, traced, on a copy of the pipeline that nobody else sees."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import operator
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+
+from diffvis_widget import schedule as schedules
+from diffvis_widget.traces import Step, Trace
+from diffvis_widget.traces.trace import Keep
+
+from .active_interventions import Intervention
+from .hooks import is_watched
+from .locks import denoiser_lock
+from .tracer import Tracer
+
+
+def private_copy(pipe: Any) -> Any:
+    """A shallow copy of a pipeline with its own scheduler: same weights, nothing of a run shared."""
+    return _copied(pipe, {})
+
+
+def _copied(pipe: Any, schedulers: dict[int, Any]) -> Any:
+    """schedulers: the copies made so far; a pipeline made of pipelines shares them with its parts."""
+    clone = copy.copy(pipe)
+    for name in [name for name, value in vars(clone).items() if is_watched(value)]:
+        del vars(clone)[name]
+    if id(pipe.scheduler) not in schedulers:
+        scheduler = schedulers[id(pipe.scheduler)] = copy.deepcopy(pipe.scheduler)
+        for name in [name for name, value in vars(pipe.scheduler).items() if is_watched(value)]:
+            del vars(scheduler)[name]
+    clone.scheduler = schedulers[id(pipe.scheduler)]
+    for name, part in list(vars(clone).items()):
+        if hasattr(part, "scheduler") and isinstance(getattr(part, "components", None), dict):
+            setattr(clone, name, _copied(part, schedulers))
+    return clone
+
+
+def trace(
+    pipe: Any,
+    prompt: str | None,
+    *,
+    seed: int | None = None,
+    num_inference_steps: int | None = None,
+    schedule: Literal["uniform", "early", "late"] = "uniform",
+    schedule_strength: float = 60,
+    negative_prompt: str | None = None,
+    keep: Keep = "layers",
+    on_step: Callable[[Step], object] | None = None,
+    compiled: Literal["eager"] | None = None,
+    output: bool = False,
+    interventions: Sequence[Intervention] = (),
+    **pipe_kwargs: Any,
+) -> Trace:
+    """Generate one picture and return its Trace.
+
+    prompt: the text; None with prompt_embeds= in pipe_kwargs. seed: of the noise; None draws one, and `trace.meta`
+    tells which. schedule, schedule_strength: where the steps are spent, see `diffvis_widget.timesteps`. keep, on_step,
+    compiled, output: see `Tracer`. interventions: what to change in the run, see diffvis_widget.intervene. All else
+    goes to the pipeline's own call. Runs on a shallow copy with its own scheduler, so the pipeline stays as it was, and
+    waits while another thread uses the same denoiser.
+    Raises TypeError and ValueError, before anything runs, for a prompt, seed, number of steps or schedule that cannot
+    be used.
+    """
+    if prompt is None:
+        if pipe_kwargs.get("prompt_embeds") is None:
+            raise TypeError("prompt must be a text; it may be None only where prompt_embeds= is given")
+    elif not isinstance(prompt, str):
+        raise TypeError(f"prompt must be one text, not {type(prompt).__name__}; for several use Tracer around the call")
+    if negative_prompt is not None and not isinstance(negative_prompt, str):
+        raise TypeError(f"negative_prompt must be one text or None, not {type(negative_prompt).__name__}")
+    if pipe_kwargs.get("num_images_per_prompt", 1) != 1:
+        raise ValueError("num_images_per_prompt: trace makes one picture; for several use Tracer around the call")
+    seed = _check_seed(seed, "generator" in pipe_kwargs)
+    with denoiser_lock(pipe):
+        clone = private_copy(pipe)
+        tracer = Tracer(
+            clone, keep=keep, on_step=on_step, compiled=compiled, output=output, interventions=interventions
+        )
+        arguments = dict(pipe_kwargs)
+        if schedule != "uniform" or num_inference_steps is not None:
+            wanted = _default_steps(clone) if num_inference_steps is None else num_inference_steps
+            arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, wanted, schedule_strength)
+        if negative_prompt is not None:
+            arguments["negative_prompt"] = negative_prompt
+        _check_accepted(clone, arguments)
+        if seed is not None:
+            arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
+        with tracer:
+            clone(prompt=prompt, **arguments)
+    found = tracer.trace
+    found.prompt = found.prompt or prompt or ""  # where words cannot be followed, nobody else saw it
+    if schedule != "uniform":
+        found.meta |= {"schedule": schedule, "schedule_strength": float(schedule_strength)}
+    return found
+
+
+def _check_seed(seed: Any, has_generator: bool) -> int | None:
+    if seed is None:
+        return None if has_generator else secrets.randbelow(2**31)
+    if has_generator:
+        raise ValueError("give seed= or generator=, not both")
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = None
+    if number is None or isinstance(seed, bool):
+        raise TypeError(f"seed must be an integer, not {seed!r}")
+    if not 0 <= number < 2**64:
+        raise ValueError(f"seed must lie in 0 .. 2**64 - 1, not {number}")
+    return number
+
+
+def _default_steps(pipe: Any) -> int:
+    return int(inspect.signature(pipe.__call__).parameters["num_inference_steps"].default)
+
+
+def _check_accepted(pipe: Any, arguments: dict[str, Any]) -> None:
+    """Raise TypeError for an argument that the pipeline's call does not name: many swallow what they do not know."""
+    accepted = [name for name in inspect.signature(pipe.__call__).parameters if name not in ("args", "kwargs")]
+    for name in arguments:
+        if name not in accepted:
+            near = difflib.get_close_matches(name, accepted, n=1)
+            meant = f"; did you mean {near[0]}=?" if near else f"; it takes {', '.join(accepted)}"
+            raise TypeError(f"{type(pipe).__name__} takes no {name}={meant}")

@@ -1,0 +1,206 @@
+"""Two runs side by side, in numbers: which words changed, how far apart the runs are at each step, when they parted.
+
+It knows traces and numpy only, so that two opened files compare as two live runs do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffvis_widget.traces import Trace, Word
+
+from .resize import Floats, Size, finest, resize
+
+Align = Literal["index", "noise"]
+Change = Literal["same", "replaced", "removed", "added"]
+PARTED = 0.1
+"""Runs have parted where their predictions are further apart than a tenth of the finished pictures' own spread.
+
+Measured on 60 pairs of runs of the scenes model (`python -m benchmarks.parting`): pictures closer than that differ by
+1.2 of 255 levels in the mean, and a detector names the same things in 14 of 17; between 0.1 and 0.5 in 9 of 15, and
+beyond in one of 28."""
+
+
+@dataclass(frozen=True)
+class WordPair:
+    """A word of one prompt and its counterpart in the other: indices into `trace.words`, None where there is none."""
+
+    a: int | None
+    b: int | None
+    change: Change
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs have in common and what not.
+
+    steps: int64 (N, 2), pairs (step of a, step of b). words: in the order of the prompts. distance: float32 (N,), root
+    mean square difference of the predicted clean latents over the spread of the final ones (root mean square about each
+    channel's mean, of both runs): 0 for the same, about 1.4 for pictures that have nothing to do with one another.
+    threshold, parted: `parted` is the first row of `steps` from which the distance stays above the threshold, None if
+    the runs end closer than that. maps: float32 (N, P), total variation distance 0..1 of the maps of each pair of words
+    (half the sum of absolute differences, each map with sum 1); NaN where one of the two has no map. image: float32
+    (H, W), 0..1, mean absolute difference over the colours of the finished pictures; None where their sizes differ.
+    """
+
+    a: Trace
+    b: Trace
+    steps: NDArray[np.int64]
+    words: list[WordPair]
+    distance: Floats
+    threshold: float
+    parted: int | None
+    maps: Floats
+    image: Floats | None
+
+    @property
+    def image_difference(self) -> float | None:
+        """Mean of `image`."""
+        return None if self.image is None else float(self.image.mean())
+
+    def map_difference(self, pair: int, step: int | None = None, size: Size | None = None) -> Floats:
+        """Attention probability of a pair of words, b minus a: float32 (h, w), -1..1.
+
+        pair: index into `words`. step: row of `steps`; None is the mean over each run's own steps. size: (h, w); None
+        is the finer of the two grids. Raises IndexError for a pair or a step that is not there, ValueError for a word
+        that is only in one prompt.
+        """
+        if not 0 <= pair < len(self.words):
+            raise IndexError(f"pair {pair} is out of range: there are pairs 0 to {len(self.words) - 1}")
+        one = self.words[pair]
+        if one.a is None or one.b is None:
+            raise ValueError(f"pair {pair} is a word of one prompt alone ({one.change}): there is nothing to compare")
+        if step is not None and not 0 <= step < len(self.steps):
+            raise IndexError(f"step {step} is out of range: there are steps 0 to {len(self.steps) - 1}")
+        rows = (None, None) if step is None else (int(self.steps[step, 0]), int(self.steps[step, 1]))
+        maps = [
+            trace.heat_maps(step=row)[word]
+            for trace, row, word in zip((self.a, self.b), rows, (one.a, one.b), strict=True)
+        ]
+        target = size or finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
+        first, second = (resize(part, target) for part in maps)
+        return second - first
+
+
+def compare(trace_a: Trace, trace_b: Trace, align: Align = "index") -> Comparison:
+    """Compare two runs: prompts, seeds, schedules or models, live or from files.
+
+    align: "index" compares step k with step k, for two runs of the same schedule; "noise" compares every step of a with
+    the step of b whose noise level is nearest (in the logarithm of `Step.sigma`), for two schedules: at one index these
+    are at different levels, and a difference would only say so.
+
+    Raises TypeError for what is no Trace, ValueError for traces without steps, latents of other shapes, another number
+    of steps where they are compared by index, and another kind of noise level (flow matching and not).
+    """
+    for name, trace in (("trace_a", trace_a), ("trace_b", trace_b)):
+        if not isinstance(trace, Trace):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"{name} must be a Trace, not {type(trace).__name__}")
+        if not trace.steps:
+            raise ValueError(f"{name} has no finished step: wait for its run")
+    if align not in ("index", "noise"):
+        raise ValueError(f'align must be "index" or "noise", not {align!r}')
+    shapes = [trace.records[0].prediction.shape for trace in (trace_a, trace_b)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"the runs have latents of shape {shapes[0]} and {shapes[1]}: make them with the same height and width, by "
+            "models with the same latents"
+        )
+    steps = _aligned(trace_a, trace_b, align)
+    first, second = (trace.predictions.astype(np.float32) for trace in (trace_a, trace_b))
+    distance = _distance(first, second, steps)
+    words = _pairs(trace_a.words, trace_b.words)
+    return Comparison(
+        a=trace_a,
+        b=trace_b,
+        steps=steps,
+        words=words,
+        distance=distance,
+        threshold=PARTED,
+        parted=_parted(distance),
+        maps=_maps(trace_a, trace_b, words, steps),
+        image=_image(trace_a, trace_b),
+    )
+
+
+def _aligned(a: Trace, b: Trace, align: Align) -> NDArray[np.int64]:
+    counts = len(a.steps), len(b.steps)
+    if align == "index":
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f"the runs have {counts[0]} and {counts[1]} steps: make them with the same number, or compare them by "
+                'noise level with align="noise"'
+            )
+        return np.stack([np.arange(counts[0])] * 2, axis=1)
+    kinds = [trace.meta.get("scheduler", "").startswith("FlowMatch") for trace in (a, b)]
+    if kinds[0] != kinds[1]:
+        raise ValueError("one run is of flow matching and the other not: their noise levels are on different scales")
+    levels = [np.log(np.clip(trace.sigmas.astype(np.float64), 1e-6, 1e6)) for trace in (a, b)]
+    nearest = np.abs(levels[0][:, None] - levels[1][None]).argmin(axis=1)
+    return np.stack([np.arange(counts[0]), nearest], axis=1)
+
+
+def _distance(first: Floats, second: Floats, steps: NDArray[np.int64]) -> Floats:
+    ends = np.stack([first[-1], second[-1]])
+    spread = np.sqrt(np.mean((ends - ends.mean(axis=(2, 3), keepdims=True)) ** 2))
+    apart = cast("NDArray[Any]", first[steps[:, 0]] - second[steps[:, 1]])
+    return (np.sqrt(np.mean(apart**2, axis=(1, 2, 3))) / max(float(spread), 1e-12)).astype(np.float32)
+
+
+def _parted(distance: Floats) -> int | None:
+    """The first step from which on the distance stays above the threshold."""
+    below = np.flatnonzero(distance <= PARTED)
+    first = int(below[-1]) + 1 if len(below) else 0
+    return first if first < len(distance) else None
+
+
+def _pairs(a: Sequence[Word], b: Sequence[Word]) -> list[WordPair]:
+    """Words of two prompts by a diff of their texts, text encoder by text encoder; special tokens and padding too."""
+    pairs: list[WordPair] = []
+    for stream in dict.fromkeys(word.stream for word in (*a, *b)):
+        own = [[index for index, word in enumerate(part) if word.stream == stream] for part in (a, b)]
+        keys = [
+            [(words[index].text.casefold(), words[index].kind) for index in indices]
+            for words, indices in zip((a, b), own, strict=True)
+        ]
+        for tag, start, end, begin, stop in difflib.SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+            left: list[Any] = own[0][start:end]
+            right: list[Any] = own[1][begin:stop]
+            shared = min(len(left), len(right))
+            change: Change = "same" if tag == "equal" else "replaced"
+            pairs += [WordPair(i, j, change) for i, j in zip(left[:shared], right[:shared], strict=True)]
+            pairs += [WordPair(i, None, "removed") for i in left[shared:]]
+            pairs += [WordPair(None, j, "added") for j in right[shared:]]
+    return pairs
+
+
+def _maps(a: Trace, b: Trace, words: Sequence[WordPair], steps: NDArray[np.int64]) -> Floats:
+    result = np.full((len(steps), len(words)), np.nan, dtype=np.float32)
+    both = [index for index, pair in enumerate(words) if pair.a is not None and pair.b is not None]
+    if not (a.layers and b.layers and both):
+        return result
+    left = [word for pair in words if (word := pair.a) is not None and pair.b is not None]
+    right = [word for pair in words if (word := pair.b) is not None and pair.a is not None]
+    known: dict[int, Floats] = {}
+    for row, (first, second) in enumerate(steps.tolist()):
+        if second not in known:
+            known = {second: b.heat_maps(step=second)[right]}
+        maps = [a.heat_maps(step=first)[left], known[second]]
+        target = finest([(int(part.shape[1]), int(part.shape[2])) for part in maps])
+        one, other = (resize(part, target) for part in maps)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = [part / part.sum(axis=(1, 2), keepdims=True) for part in (one, other)]
+        result[row, both] = 0.5 * np.abs(shares[0] - shares[1]).sum(axis=(1, 2))
+    return result
+
+
+def _image(a: Trace, b: Trace) -> Floats | None:
+    first, second = a.image, b.image
+    if first.shape != second.shape:
+        return None
+    return (np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=-1) / 255).astype(np.float32)

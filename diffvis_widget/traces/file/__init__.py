@@ -1,0 +1,1 @@
+"""The trace file: writing, reading and validating it."""

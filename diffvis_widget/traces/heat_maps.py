@@ -1,0 +1,186 @@
+"""Heat maps of one text's words over a run: what is asked of a Trace and of its negative prompt alike."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .resize import Floats, Size, mean_maps, resize
+from .selectors import pick_layers, pick_words
+
+if TYPE_CHECKING:
+    from .trace import Keep, Layer, Word
+
+# one step's maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean
+StepMaps = tuple[NDArray[np.float16], ...]
+Kind = Literal["probability", "output"]
+
+
+class WordMaps:
+    """The words of one text, where it looked, at which step, layer and head.
+
+    Attributes: words, layers, keep ("words", "layers" or "heads": what of the maps was kept).
+    """
+
+    def __init__(
+        self,
+        words: Sequence[Word],
+        layers: Sequence[Layer],
+        keep: Keep,
+        per_step: Callable[[], Sequence[StepMaps]],
+        outputs: Callable[[], Sequence[StepMaps]] | None = None,
+    ) -> None:
+        self.words = list(words)
+        self.layers = list(layers)
+        self.keep: Keep = keep
+        self._per_step = per_step
+        self._outputs = outputs
+
+    def __repr__(self) -> str:
+        return f"WordMaps({len(self.words)} words, {len(self.layers)} layers)"
+
+    def heat_map(
+        self,
+        word: str | int | Sequence[str | int],
+        step: int | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+        kind: Kind = "probability",
+    ) -> Floats:
+        """Attention probability of a word, float32 (h, w), values 0..1: no display scaling.
+
+        word: a text of the prompt in any case (all its occurrences summed), an index into `words` (one occurrence), or
+        a list of these (their sum). step: an index; None is the mean over steps. layer: a name, an index, a list,
+        "all", or None for the mean over the default layers. head: an index (needs keep="heads"); None is the mean.
+        size: (h, w) to resize to; a single layer comes on its own grid, several on the finest of them.
+        kind: "probability", or "output" where it was traced (`Tracer(pipe, output=True)`): how alike the attention
+        outputs of image position and word are, a mean of products over channels, of either sign (ConceptAttention,
+        arXiv 2502.04320, takes the softmax over a set of words of these times the number of channels). Several words,
+        or occurrences, are then averaged and not summed.
+        Raises KeyError for a word or layer that is not there (naming those that are), IndexError for a step or head out
+        of range, ValueError for a layer, head or kind that was not kept, TypeError for arguments of other types.
+        """
+        chosen = pick_words(self.words, word)
+        maps = self.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)[chosen]
+        return maps.mean(axis=0) if kind == "output" else maps.sum(axis=0)
+
+    def heat_maps(
+        self,
+        step: int | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+        kind: Kind = "probability",
+    ) -> Floats:
+        """Maps of all words, float32 (len(words), h, w). Arguments as for `heat_map`.
+
+        NaN: truncated words, and in joint attention padding, which is not read.
+        """
+        self._check_kind(kind)
+        steps = self._pick_step(step, kind)
+        target = _check_size(size)
+        if not self.layers:
+            raise ValueError("heat maps: this pipeline has no attention to words that can be read; `layers` is empty")
+        if self.keep == "words":
+            if layer is not None or head is not None:
+                raise ValueError(
+                    'layer and head need a trace kept with keep="layers" or keep="heads"; this has "words"'
+                )
+            indices = [0]
+        else:
+            indices = pick_layers(self.layers, layer)
+        if head is not None:
+            head = self._check_head(head, indices)
+        maps: list[Floats] = []
+        for index in indices:
+            per_step = [_over_heads(maps[index], head) for maps in steps]
+            known = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
+            maps.append(_over_steps(known))
+        single = len(maps) == 1
+        result = maps[0] if single else mean_maps(maps, target)
+        if single and target is not None:
+            result = resize(result, target)
+        result = np.array(result, dtype=np.float32)
+        result[[index for index, word in enumerate(self.words) if not word.tokens]] = np.nan
+        return result
+
+    def _check_kind(self, kind: Any) -> None:
+        if kind not in get_args(Kind):
+            raise ValueError(f'kind must be "probability" or "output", not {kind!r}')
+        if kind == "probability":
+            return
+        if self._outputs is None:
+            raise ValueError(
+                'kind="output" is traced for the words of the prompt, not for those of the negative prompt'
+            )
+        if any(layer.kind == "cross" for layer in self.layers):
+            raise ValueError(
+                'kind="output" is not there: in cross-attention words have no attention output; use kind="probability"'
+            )
+        if self._per_step() and not self._outputs():
+            raise ValueError(
+                'kind="output" was not traced: trace again with output=True, as in Tracer(pipe, output=True)'
+            )
+
+    def _pick_step(self, step: int | None, kind: Kind) -> Sequence[StepMaps]:
+        steps = self._outputs() if kind == "output" and self._outputs is not None else self._per_step()
+        if not steps:
+            raise ValueError("heat maps: no step of this trace is finished yet")
+        if step is None:
+            return steps
+        index = _index("step", step)
+        if not -len(steps) <= index < len(steps):
+            raise IndexError(f"step {index} is out of range: this trace has steps 0 to {len(steps) - 1}")
+        return [steps[index]]
+
+    def _check_head(self, head: int, layers: list[int]) -> int:
+        if self.keep != "heads":
+            raise ValueError(f'head needs a trace kept with keep="heads"; this one has keep="{self.keep}"')
+        index = _index("head", head)
+        fewest = min(self.layers[layer].heads for layer in layers)
+        if not 0 <= index < fewest:
+            raise IndexError(f"head {index} is out of range: the chosen layers have heads 0 to {fewest - 1}")
+        return index
+
+
+def _over_steps(parts: Sequence[Floats]) -> Floats:
+    """Mean over steps, of each word over those at which it was in force: another prompt may have come with others."""
+    mean = np.asarray(np.mean(parts, axis=0, dtype=np.float32))
+    if len(parts) > 1 and np.isnan(mean).any():
+        known = ~np.isnan(parts)
+        sums = np.where(known, parts, 0).sum(axis=0, dtype=np.float32)
+        mean = np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan).astype(np.float32)
+    return mean
+
+
+def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
+    if head is not None:
+        return maps[head].astype(np.float32)
+    return maps[0].astype(np.float32) if len(maps) == 1 else maps.mean(axis=0, dtype=np.float32)
+
+
+def _index(name: str, value: Any) -> int:
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    try:
+        return operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+
+
+def _check_size(size: Any) -> Size | None:
+    if size is None:
+        return None
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise TypeError(f"size must be (height, width), not {size!r}") from None
+    height, width = _index("size", height), _index("size", width)
+    if not (1 <= height <= 8192 and 1 <= width <= 8192):
+        raise ValueError(f"size must be between 1 and 8192 in each direction, not {(height, width)}")
+    return height, width

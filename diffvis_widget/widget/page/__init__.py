@@ -1,0 +1,1 @@
+"""Replies to the requests of the page."""

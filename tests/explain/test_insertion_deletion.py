@@ -1,0 +1,187 @@
+"""Insertion and deletion games: curves by a loop over single moves, areas in closed form, one scale, baselines."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from scipy.ndimage import correlate1d
+from skimage.metrics import structural_similarity
+
+from diffvis_widget import explain
+from diffvis_widget.concepts import ConceptMeter
+from diffvis_widget.explain.baselines import baselines
+from diffvis_widget.explain.distances import pairwise
+from diffvis_widget.explain.insertion_deletion import area
+from diffvis_widget.tracer import denoiser, trace
+from diffvis_widget.traces import Trace
+from tests import pipelines
+from tests.explain.toy import regional, toy_trace
+
+REGION = np.zeros((8, 8), dtype=bool)
+REGION[2:5, 4:7] = True
+
+
+def blurred(latents: np.ndarray) -> np.ndarray:
+    """Gaussian of 11 taps (7 on a grid of 8), sigma 5, reflected."""
+    taps = np.exp(-((np.arange(7) - 3) ** 2) / 50)
+    taps /= taps.sum()
+    return correlate1d(correlate1d(latents.astype(float), taps, axis=-1, mode="mirror"), taps, axis=-2, mode="mirror")
+
+
+def naive(one: Trace, saliency: np.ndarray, target: str) -> tuple[list[float], list[float]]:
+    """Root mean square distances of the deletion and the insertion game, move by move."""
+    probe = denoiser(one, 0)
+    latents = one.latents[0]
+
+    def picture(x: np.ndarray) -> np.ndarray:
+        tensor = torch.from_numpy(x[None].astype(np.float32))
+        after = probe.clean if target == "prediction" else probe.advance
+        return one.decode(after(tensor, probe(tensor)).numpy())[0] / 255.0
+
+    whole = picture(latents)
+    order = np.argsort(-saliency.ravel())
+    results: tuple[list[float], list[float]] = ([], [])
+    for move in range(9):
+        chosen = np.zeros(64, dtype=bool)
+        chosen[order[: 8 * move]] = True
+        chosen = chosen.reshape(8, 8)
+        for game, x in enumerate((np.where(chosen, 0, latents), np.where(chosen, latents, blurred(latents)))):
+            results[game].append(float(np.sqrt(np.mean((picture(x) - whole) ** 2))))
+    return results
+
+
+@pytest.mark.parametrize("target", ["previous_sample", "prediction"])
+def test_curves_are_those_of_single_moves(target: Any) -> None:
+    one, module = toy_trace(regional(REGION))
+    rng = np.random.default_rng(0)
+    maps = {"mine": rng.random((8, 8)).astype(np.float32), "other": rng.random((8, 8)).astype(np.float32)}
+    module.rows.clear()
+    found = explain.games(one, 0, maps, "pixels", target=target, batch=16, progress=False)
+    assert max(module.rows) == 2 * 16
+    # both ends once, then seven moves of each game and map; two parts of the guidance; the check and the whole before
+    assert sum(module.rows) == 2 * (2 + 2 * 7 * 5 + 2)
+    for name, saliency in maps.items():
+        deletion, insertion = naive(one, saliency, target)
+        np.testing.assert_allclose(found.deletion[name], np.array(deletion) / deletion[-1], atol=2e-3)
+        np.testing.assert_allclose(found.insertion[name], np.array(insertion) / insertion[0], atol=2e-3)
+        assert found.ends == pytest.approx((deletion[-1], insertion[0]), rel=1e-3)
+
+
+def test_all_maps_share_one_scale_and_both_ends() -> None:
+    one, _module = toy_trace(regional(REGION))
+    found = explain.games(one, 0, {"flat": np.zeros((8, 8))}, progress=False)
+    assert list(found.deletion) == ["random", "centre", "edge", "flat"]
+    for name in found.deletion:
+        assert found.deletion[name].shape == found.insertion[name].shape == (9,)
+        assert found.deletion[name].dtype == np.float32
+        assert (found.deletion[name][0], found.deletion[name][-1]) == (0, 1)
+        assert (found.insertion[name][0], found.insertion[name][-1]) == (1, 0)
+
+
+def test_the_planted_region_wins_both_games() -> None:
+    one, _module = toy_trace(regional(REGION), prediction="sample")  # the picture is the output
+    maps = {"truth": REGION.astype(np.float32), "reverse": -REGION.astype(np.float32)}
+    found = explain.games(one, 0, maps, "pixels", target="prediction", progress=False)
+    others = [name for name in found.deletion if name != "truth"]
+    assert all(found.deletion_auc["truth"] > found.deletion_auc[name] for name in others)
+    assert found.insertion_auc["truth"] < found.insertion_auc["reverse"]
+
+
+def test_areas() -> None:
+    assert area(np.array([0, 0.5, 1], np.float32)) == 0.5
+    assert area(np.array([0, 1, 1, 1, 1], np.float32)) == 1 - 1 / 8
+
+
+def test_saliency_objects_and_real_pipelines() -> None:
+    one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
+    cam = explain.df_cam(one, 1)
+    told: list[tuple[int, int]] = []
+    found = explain.games(one, 1, {"df_cam": cam}, progress=lambda done, total: told.append((done, total)))
+    assert found.deletion["df_cam"].shape == (17,)
+    assert told[-1] == (2 + 2 * 4 * 15,) * 2
+    again = explain.games(one, 1, {"df_cam": cam.map}, progress=False)
+    np.testing.assert_allclose(found.deletion["df_cam"], again.deletion["df_cam"], atol=1e-6)
+
+
+def test_several_traces_are_averaged_or_compared_as_sets() -> None:
+    traces, modules = zip(*[toy_trace(regional(REGION), seed=seed) for seed in (1, 2, 3)], strict=True)
+    maps = {"mine": [np.random.default_rng(seed).random((8, 8)) for seed in (1, 2, 3)]}
+    found = explain.games(traces, 0, maps, "pixels", progress=False)
+    single = [
+        explain.games(one, 0, {"mine": m}, "pixels", progress=False)
+        for one, m in zip(traces, maps["mine"], strict=True)
+    ]
+    raw = np.mean([one.deletion["mine"] * one.ends[0] for one in single], axis=0)
+    np.testing.assert_allclose(found.deletion["mine"], raw / raw[-1], atol=1e-5)
+    sets = explain.games(traces, 0, maps, "frechet", meter=ConceptMeter(), progress=False)
+    assert (sets.deletion["mine"][0], sets.deletion["mine"][-1]) == (0, 1)
+    assert len(modules) == 3
+
+
+# -- baselines and distances -------------------------------------------------------------------------------------------
+
+
+def test_baselines() -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:, 18:] = 255
+    found = baselines(picture, (8, 8), np.random.default_rng(0))
+    assert list(found) == ["random", "centre", "edge"]
+    assert np.argmax(found["edge"][3]) == 4  # pixels 16 to 19
+    assert found["edge"][:, 4].sum() == pytest.approx(found["edge"].sum())
+    assert found["centre"][3:5, 3:5].min() == found["centre"].max()
+    assert found["centre"][0, 0] == found["centre"].min()
+
+
+def test_pairwise_distances() -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)
+    whole = pictures[:1]
+    np.testing.assert_allclose(
+        pairwise("pixels", None)(pictures, whole),
+        [np.sqrt(np.mean((one / 255 - whole[0] / 255) ** 2)) for one in pictures],
+    )
+    options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    options |= {"channel_axis": 2, "data_range": 255}
+    expected = [1 - cast("float", structural_similarity(one, whole[0], **options)) for one in pictures]
+    np.testing.assert_allclose(pairwise("ssim", None)(pictures, whole), expected, atol=0.02)
+    meter = ConceptMeter()
+    features = meter.image_features(pictures)
+    np.testing.assert_allclose(pairwise("features", meter)(pictures, whole), 1 - features @ features[0], atol=1e-6)
+
+
+def test_frechet_distance() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((50, 4)), rng.standard_normal((40, 4)) @ np.diag([1, 2, 3, 4]) + 1
+    covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = np.real(np.asarray(sqrtm(covariances[0] @ covariances[1])))
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert explain.frechet(a, b) == pytest.approx(expected, rel=1e-9)
+    assert explain.frechet(a, a + np.array([3, 0, 0, 0])) == pytest.approx(9)
+    assert explain.frechet(a[:, :1], 2 * a[:, :1]) == pytest.approx(a[:, 0].mean() ** 2 + a[:, 0].var(ddof=1))
+    for wrong in (a[0], a[:1], a[:, :2]):
+        with pytest.raises(ValueError, match=r"features \(n, D\) and \(m, D\), n, m >= 2"):
+            explain.frechet(wrong, b)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"distance": "fid"}, "distance must be one of 'ssim', 'pixels', 'features', 'frechet', not 'fid'"),
+        ({"distance": "frechet"}, '1 given; distance="frechet" compares sets of two or more'),
+        ({"target": "output"}, "target must be one of 'previous_sample', 'prediction'"),
+        ({"maps": {"a": np.zeros((4, 4))}}, r"maps: 'a' must lie on the latent grid \(8, 8\), not \(4, 4\)"),
+        ({"maps": {"a": np.full((8, 8), np.nan)}}, "maps: 'a' holds values that are no numbers"),
+        ({"maps": {"a": [np.zeros((8, 8))] * 2}}, "maps: 'a' holds 2 maps for 1 traces"),
+        ({"trace": []}, "0 given"),
+        ({"distance": "features"}, "meter=None is for runs of the built-in scenes model"),
+    ],
+)
+def test_bad_input(arguments: dict[str, Any], message: str) -> None:
+    one, _module = toy_trace(regional(REGION))
+    given: dict[str, Any] = {"trace": one, "step": 0, "maps": {}, "progress": False}
+    with pytest.raises(ValueError, match=message):
+        explain.games(**(given | arguments))

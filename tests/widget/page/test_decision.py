@@ -1,0 +1,195 @@
+"""When a word of the shown run was decided, as the page asks for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+
+from diffvis_widget.intervene import DecisionCurve, decision_curve
+from diffvis_widget.traces import Trace
+from diffvis_widget.widget.page import decision as deciding
+from tests import pipelines
+from tests.traces.build import make_trace
+from tests.widget.conftest import SECONDS, Gate, page
+from tests.widget.session.test_scoring import ColourMeter
+
+Make = Callable[..., Any]
+PROMPT = "a red circle"
+BLUE = {"kind": "decision", "word": "red", "to": "blue", "seeds": 2}
+
+
+def run_of(widget: Any) -> str:
+    return widget._session.history.runs[-1].id
+
+
+def ask(widget: Any, task: dict[str, Any], kind: str = "work") -> dict[str, Any]:
+    page(widget, {"type": kind, "id": 1, "task": {"run": run_of(widget), **task}})
+    return widget.wire.messages[-1].content
+
+
+def until_over(widget: Any, task: dict[str, Any]) -> dict[str, Any]:
+    pause = threading.Event()
+    while (found := ask(widget, task))["state"] in ("waiting", "going"):
+        pause.wait(0.01)
+    return found
+
+
+def kept(widget: Any) -> list[dict[str, Any]]:
+    page(widget, {"type": "decisions", "id": 2, "run": run_of(widget)})
+    return widget.wire.messages[-1].content["decisions"]
+
+
+def test_the_curve_is_that_of_dv_decision_curve(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, seed=5, steps=3, guidance_scale=3.0, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    assert kept(widget) == []
+    done = until_over(widget, BLUE)
+    assert done["state"] == "done"
+    meter: Any = ColourMeter()
+    expected = decision_curve(
+        shared_pipe, PROMPT, "red", "blue", steps=3, seeds=[5, 6], meter=meter, guidance_scale=3.0, progress=False
+    )
+    np.testing.assert_allclose(done["shares"], expected.share, atol=1e-4)
+    np.testing.assert_allclose(done["mean"], expected.mean, atol=1e-4)
+    np.testing.assert_allclose(done["band"], expected.band, atol=1e-4)
+    assert (done["switch"], done["steps"], done["seeds"]) == ([0, 1, 2, 3], 3, 2)
+    assert done["decision"] is None  # colours that differ by so little cannot be told apart
+    assert done["interval"] == [None, None]
+    (one,) = kept(widget)
+    assert one.items() <= done.items()
+
+
+def test_the_settings_are_those_of_the_run(make: Make) -> None:
+    """The run that was never switched is the run that is shown."""
+    pipe = pipelines.stable_diffusion()
+    pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+    settings = {"seed": 2, "steps": 5, "guidance_scale": 4.0, "negative_prompt": "dark", "schedule": "early"}
+    widget = make(pipe, prompt=PROMPT, meter=ColourMeter(), **settings)
+    trace: Trace = widget.trace
+    done = until_over(widget, {**BLUE, "seeds": 1})
+    assert done["error"] == ""
+    meter: Any = ColourMeter()
+    expected = meter.share(meter.scores(trace.image[None], ["red", "blue"])[0])[0, 0]
+    assert done["shares"][0][-1] == pytest.approx(expected, abs=1e-4)
+    plain = decision_curve(
+        pipe, PROMPT, "red", "blue", steps=5, seeds=[2], switch=[5], meter=meter, guidance_scale=4.0, progress=False
+    )
+    assert abs(float(plain.share[0, 0]) - expected) > 1e-5  # the schedule and the negative prompt matter
+
+
+def test_pairs_are_kept_each_once_as_long_as_the_run(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=2, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    green = {**BLUE, "to": "green", "seeds": 1}
+    for task in (BLUE, green, {**BLUE, "seeds": 1}):
+        assert until_over(widget, task)["state"] == "done"
+    assert [(one["word"], one["to"], one["seeds"]) for one in kept(widget)] == [("red", "green", 1), ("red", "blue", 1)]
+    widget.prompt = "a blue circle"
+    widget.run()
+    assert widget.wait(SECONDS)
+    assert kept(widget) == []
+
+
+def test_long_runs_are_switched_at_a_few_steps_only() -> None:
+    assert deciding.points_of(3) == [0, 1, 2, 3]
+    assert deciding.points_of(deciding.POINTS - 1) == list(range(deciding.POINTS))
+    assert deciding.points_of(30) == list(range(0, 31, 2))
+    points = deciding.points_of(1000)
+    assert (len(points), points[0], points[-1]) == (deciding.POINTS, 0, 1000)
+
+
+def test_it_says_how_far_it_is_and_stops_within_a_step(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
+    gate.open = True
+    widget = make(pipe, prompt=PROMPT, steps=4, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    while gate.arrived.acquire(blocking=False):
+        pass
+    gate.open, gate.calls = False, 0
+    assert ask(widget, BLUE)["state"] in ("waiting", "going")
+    gate.until_held()
+    gate.let(1)
+    first = ask(widget, BLUE)["share"]
+    gate.let(2)
+    later = ask(widget, BLUE)["share"]
+    assert 0 < first < later < 0.5  # of two seeds the first
+    ask(widget, BLUE, "drop")
+    gate.let_all()
+    assert until_over(widget, BLUE)["state"] == "stopped"
+    assert gate.calls == 4
+    assert kept(widget) == []
+
+
+def test_the_share_of_the_work_follows_the_rows_that_are_asked() -> None:
+    # switched at 0, 1 and 3 of 3 steps: 2, 3 and 3 rows
+    assert [deciding._spent([0, 1, 3], step, 3) for step in range(3)] == [2 / 8, 5 / 8, 1]
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"to": "  "}, "Type what takes the place of red"),
+        ({"to": 3}, "must be texts"),
+        ({"seeds": 0}, "from 1 to 32, not 0"),
+        ({"seeds": True}, "from 1 to 32"),
+        ({"run": "gone"}, "not in the kernel any more"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    make: Make, shared_pipe: StableDiffusionPipeline, task: dict[str, Any], message: str
+) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=1, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    refused = ask(widget, {**BLUE, **task})
+    assert refused["type"] == "error"
+    assert message in refused["message"]
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"word": "cat"}, "word 'cat' is not in the prompt; its words are: 'a', 'red', 'circle'"),
+        ({"to": "Red"}, "to must be another word"),
+    ],
+)
+def test_what_cannot_be_found_out_is_told(
+    make: Make, shared_pipe: StableDiffusionPipeline, task: dict[str, Any], message: str
+) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=1, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    failed = until_over(widget, {**BLUE, **task})
+    assert failed["state"] == "failed"
+    assert message in failed["error"]
+
+
+def test_without_a_meter_it_says_what_to_do(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=1)
+    assert widget.wait(SECONDS)
+    assert "make the widget with meter=" in until_over(widget, BLUE)["error"]
+
+
+def test_weighed_and_recorded_runs_are_refused(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, steps=1, meter=ColourMeter(), weights={"red": 2.0})
+    assert widget.wait(SECONDS)
+    assert "run it again without them" in ask(widget, BLUE)["message"]
+    recorded = make(make_trace(steps=2))
+    assert recorded.wait(SECONDS)
+    assert "recorded run without a pipeline" in ask(recorded, BLUE)["message"]
+
+
+def test_a_decision_and_its_interval_are_told() -> None:
+    share = np.array([[0, 0, 1], [0, 0.5, 1], [0, 0, 1]], np.float32)
+    cosine = np.stack([share, 1 - share], axis=-1)
+    curve = DecisionCurve(
+        *("a red circle", "a blue circle", "red", "blue", 4),
+        *(np.array([0, 2, 4]), np.arange(3), ["red", "blue"], cosine, share),
+    )
+    run: Any = type("Run", (), {"id": "r"})
+    found = deciding.told(curve, run)
+    assert found["decision"] == pytest.approx(curve.decision, abs=1e-4)
+    assert found["interval"] == pytest.approx(list(curve.interval), abs=1e-4)
+    assert 2 <= found["interval"][0] <= found["decision"] <= found["interval"][1] <= 4

@@ -1,0 +1,251 @@
+"""The explaining methods for the page: maps and relevance as Python computes them, kept, stopped, refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import traitlets
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+from diffvis_widget import explain, open_trace
+from diffvis_widget.traces import Saliency, WordRelevance
+from diffvis_widget.widget.page.saliency import METHODS
+from diffvis_widget.widget.widget import DiffVis
+from diffvis_widget.wire import messages as protocol
+from tests.widget.conftest import PROMPT, page
+
+Make = Callable[..., Any]
+STEPS = 3
+
+
+@pytest.fixture
+def widget(make: Make, shared_pipe: StableDiffusionPipeline) -> Any:
+    widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=STEPS)
+    _ = widget.trace
+    return widget
+
+
+def ask(widget: Any, **question: Any) -> protocol.Message:
+    page(widget, {"id": 9, **question})
+    return next(message for message in reversed(widget.wire.messages) if message.content.get("id") == 9)
+
+
+def work(widget: Any, **task: Any) -> protocol.Message:
+    """The answer to a work, once it is over."""
+    asked = {"type": "work", "task": {"run": widget._stream.run, **task}}
+    found, pause = ask(widget, **asked), threading.Event()
+    while found.content["type"] == "work" and found.content["state"] in ("waiting", "going"):
+        pause.wait(0.01)
+        found = ask(widget, **asked)
+    return found
+
+
+def maps_in(message: protocol.Message) -> dict[tuple[str, int], np.ndarray]:
+    found, at = {}, 0
+    for one in message.content["maps"]:
+        height, width = one["grid"]
+        data = message.buffers[0][at : at + height * width]
+        found[one["method"], one["step"]] = protocol.dequantise(data, (1, height, width), [one["scale"]])[0]
+        at += height * width
+    assert at == len(message.buffers[0])
+    return found
+
+
+def close(found: np.ndarray, expected: np.ndarray) -> bool:
+    return float(np.abs(found - expected).max()) <= 1.01 * float(np.ptp(expected)) / 510
+
+
+def test_the_methods_of_the_page_are_those_of_explain() -> None:
+    assert METHODS == explain.OVERLAYS
+
+
+def test_a_map_is_the_methods_and_the_trace_keeps_it(widget: Any) -> None:
+    answer = work(widget, kind="saliency", step=1, method="df_cam")
+    assert (answer.content["type"], answer.content["state"]) == ("work", "done")
+    expected = explain.df_cam(widget.trace, 1)
+    assert close(maps_in(answer)["df_cam", 1], expected.map)
+    (kept,) = widget.trace.saliency
+    assert (kept.method, kept.step) == ("df_cam", 1)
+    np.testing.assert_array_equal(kept.map, expected.map)
+
+
+def test_a_map_that_the_trace_has_is_not_computed_again(widget: Any) -> None:
+    given = Saliency("df_rise", 2, np.arange(6, dtype=np.float32).reshape(2, 3))
+    widget.trace.saliency.append(given)
+    answer = work(widget, kind="saliency", step=2, method="df_rise")
+    np.testing.assert_allclose(maps_in(answer)["df_rise", 2], given.map, atol=0.01)
+    assert widget.trace.saliency == [given]
+
+
+def test_the_page_asks_for_all_that_the_trace_has_and_gets_the_newest(widget: Any, tmp_path: Path, make: Make) -> None:
+    size = widget.trace.latents.shape[2:]
+    old, new, flat = (np.full(size, value, dtype=np.float32) for value in (1, 2, 3))
+    new[0, 0] = 5
+    maps = [Saliency("df_cam", 0, old), Saliency("df_lime", 1, flat), Saliency("df_cam", 0, new)]
+    widget.trace.saliency.extend(maps)
+    widget.trace.save(tmp_path / "run.safetensors")
+    recorded = make(open_trace(tmp_path / "run.safetensors"))
+    assert recorded.wait(30)
+    for shown in (widget, recorded):
+        found = maps_in(ask(shown, type="saliency", run=shown._stream.run))
+        assert set(found) == {("df_cam", 0), ("df_lime", 1)}
+        np.testing.assert_allclose(found["df_cam", 0], new, atol=0.01)
+        np.testing.assert_array_equal(found["df_lime", 1], flat)
+
+
+def test_a_map_that_is_stopped_leaves_nothing(widget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    going, asked = threading.Event(), {"kind": "saliency", "run": widget._stream.run, "step": 0, "method": "df_rise"}
+    overlay = explain.overlay
+
+    def slowly(*arguments: Any, progress: Callable[[float], None], **options: Any) -> Saliency:
+        def tell(share: float) -> None:
+            progress(share)
+            if share > 0:
+                going.set()
+                while True:  # until it is stopped
+                    progress(share)
+
+        return overlay(*arguments, progress=tell, **options)
+
+    monkeypatch.setattr(explain, "overlay", slowly)
+    ask(widget, type="work", task=asked)
+    assert going.wait(30)
+    told = ask(widget, type="work", task=asked).content
+    assert told["state"] == "going"
+    assert 0 < told["share"] < 1
+    ask(widget, type="drop", task=asked)
+    assert work(widget, kind="saliency", step=0, method="df_rise").content["state"] == "stopped"
+    assert widget.trace.saliency == []
+
+
+def test_seconds_are_estimated_for_every_method(widget: Any) -> None:
+    seconds = work(widget, kind="estimates").content["seconds"]
+    assert list(seconds) == list(METHODS)
+    assert 0 < seconds["df_cam"] < seconds["df_lime"] < seconds["df_rise"]
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"kind": "saliency", "step": 3, "method": "df_cam"}, "step 3 is out of range: this run has steps 0 to 2"),
+        ({"kind": "saliency", "step": -1, "method": "df_cam"}, "out of range"),
+        ({"kind": "saliency", "step": "1", "method": "df_cam"}, "out of range"),
+        ({"kind": "saliency", "step": 0, "method": "shap"}, "method must be one of df_rise, df_cam, df_lime"),
+        ({"kind": "saliency", "step": 0, "method": "df_cam", "run": "gone"}, "not in the kernel any more"),
+        ({"kind": "estimates", "run": "gone"}, "not in the kernel any more"),
+        ({"kind": "relevance", "schedule": "often"}, "schedule must be one of uniform, early, late, not 'often'"),
+        ({"kind": "relevance", "schedule": "", "run": "gone"}, "not in the kernel any more"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(widget: Any, task: dict[str, Any], said: str) -> None:
+    answer = work(widget, **task).content
+    assert answer["type"] == "error"
+    assert said in answer["message"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"kind": "saliency", "step": 0, "method": "df_cam"},
+        {"kind": "estimates"},
+        {"kind": "relevance", "schedule": ""},
+        {"kind": "relevance", "schedule": "early"},
+    ],
+    ids=str,
+)
+def test_a_run_from_a_file_has_no_model_and_says_so(
+    widget: Any, make: Make, tmp_path: Path, task: dict[str, Any]
+) -> None:
+    widget.trace.save(tmp_path / "run.safetensors")
+    recorded = make(open_trace(tmp_path / "run.safetensors"))
+    assert recorded.wait(30)
+    answer = work(recorded, **task).content
+    assert answer["state"] == "failed"
+    assert "file" in answer["error"]
+
+
+def test_a_changed_model_says_so(make: Make, pipe: StableDiffusionPipeline) -> None:
+    widget = make(pipe, prompt=PROMPT, seed=7, steps=STEPS)
+    _ = widget.trace
+    weight = next(pipe.unet.parameters())
+    weight.data += 0.1
+    answer = work(widget, kind="saliency", step=0, method="df_cam").content
+    assert answer["state"] == "failed"
+    assert "weights have been changed since this trace was made" in answer["error"]
+    assert widget.trace.saliency == []
+
+
+def test_relevance_is_that_of_the_run_and_computed_once(widget: Any, shared_pipe: Any) -> None:
+    answer = work(widget, kind="relevance", schedule="").content
+    expected = explain.relevance_of(shared_pipe, widget.trace, progress=False)
+    typed = [index for index, word in enumerate(widget.trace.words) if word.kind == "word"]
+    assert (answer["state"], answer["schedule"], answer["words"]) == ("done", "uniform", typed)
+    np.testing.assert_allclose(answer["raw"], expected.raw[:, typed], rtol=1e-3)
+    np.testing.assert_allclose(answer["scaled"], expected.scaled[:, typed], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(answer["timesteps"], widget.trace.timesteps, atol=0.01)
+    calls: list[int] = []
+    handle = shared_pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        assert work(widget, kind="relevance", schedule="uniform").content["raw"] == answer["raw"]
+    finally:
+        handle.remove()
+    assert not calls
+    (kept,) = widget.trace.relevance
+    np.testing.assert_array_equal(kept.raw, expected.raw)
+    np.testing.assert_array_equal(kept.maps, expected.maps)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_relevance_of_a_file_is_told_and_needs_no_model(widget: Any, make: Make, tmp_path: Path, compact: bool) -> None:
+    computed = work(widget, kind="relevance", schedule="").content
+    raw = widget.trace.relevance[0].raw
+    widget.trace.relevance += [
+        WordRelevance("late", np.array([9, 1], "f4"), raw[:2]),
+        WordRelevance("late", np.array([8, 1], "f4"), raw[1:]),
+    ]
+    widget.trace.save(tmp_path / "run", compact=compact)
+    recorded = make(open_trace(tmp_path / "run"))
+    assert recorded.wait(30)
+    own, late = ask(recorded, type="relevance", run=recorded._stream.run).content["curves"]
+    assert own == {name: computed[name] for name in ("schedule", "own", "words", "timesteps", "raw", "scaled")}
+    assert (late["schedule"], late["own"], late["timesteps"], late["raw"]) == (
+        "late",
+        "uniform",
+        [8, 1],
+        own["raw"][1:],
+    )
+    for schedule, curves in (("", own), ("uniform", own), ("late", late)):
+        answer = work(recorded, kind="relevance", schedule=schedule).content
+        assert answer["state"] == "done"
+        assert {name: answer[name] for name in curves} == curves
+
+
+def test_relevance_under_another_schedule_is_of_the_same_run_otherwise(make: Make, pipe: Any) -> None:
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    options = {"seed": 7, "guidance_scale": 3.0, "negative_prompt": "grey"}
+    widget = make(pipe, prompt=PROMPT, steps=STEPS, schedule_strength=40, height=32, width=32, **options)
+    before = widget.trace
+    answer = work(widget, kind="relevance", schedule="late").content
+    run = {"num_inference_steps": STEPS, "schedule": "late", "schedule_strength": 40, "height": 32, "width": 32}
+    expected = explain.relevance(pipe, PROMPT, progress=False, **run, **options)
+    np.testing.assert_allclose(answer["raw"], expected.raw[:, answer["words"]], rtol=1e-3)
+    assert answer["timesteps"] != [round(float(time), 2) for time in before.timesteps]
+    assert widget.trace is before
+    assert len(widget.history) == 1
+    (kept,) = before.relevance
+    assert (kept.schedule, kept.maps) == ("late", None)
+    np.testing.assert_array_equal(kept.timesteps, expected.trace.timesteps)
+
+
+def test_the_overlay_is_attention_or_a_method(widget: DiffVis) -> None:
+    for name in ("df_rise", "attention"):
+        widget.overlay = name
+    with pytest.raises(traitlets.TraitError, match="attention"):
+        widget.overlay = "shap"
+    widget.set_state({"overlay": "df_lime"})
+    assert widget.overlay == "df_lime"

@@ -1,0 +1,100 @@
+"""The built-in denoiser computes on one processor thread in the widget's threads; nothing else does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+import diffvis_widget as dv
+from diffvis_widget.widget.session.threads import calm
+
+USUAL = torch.get_num_threads()
+several = pytest.mark.skipif(USUAL < 2, reason="this machine computes on one thread anyway")
+
+
+def in_a_thread(job: Callable[[], Any]) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(job()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def threads_of(pipe: Any) -> dict[str, set[int]]:
+    """How many threads torch computes with while the parts of a pipeline work, calm, and elsewhere meanwhile."""
+    seen: dict[str, set[int]] = {"unet": set(), "vae": set(), "elsewhere": set(), "afterwards": set()}
+
+    def unet(*_: Any) -> None:
+        seen["unet"].add(torch.get_num_threads())
+        seen["elsewhere"].add(in_a_thread(torch.get_num_threads))
+
+    hooks = [
+        pipe.unet.conv_in.register_forward_hook(unet),
+        pipe.vae.decoder.register_forward_hook(lambda *_: seen["vae"].add(torch.get_num_threads())),
+    ]
+    try:
+        with calm(pipe):
+            pipe("a red circle", num_inference_steps=2)
+        seen["afterwards"].add(torch.get_num_threads())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+@several
+def test_only_the_built_in_denoiser_computes_on_one_thread() -> None:
+    pipe: Any = dv.load()
+    found = in_a_thread(lambda: threads_of(pipe))
+    assert found == {"unet": {1}, "vae": {USUAL}, "elsewhere": {USUAL}, "afterwards": {USUAL}}
+    assert not pipe.unet._forward_hooks
+    assert not pipe.unet._forward_pre_hooks
+
+
+@several
+def test_a_call_of_somebody_else_is_left_alone() -> None:
+    pipe: Any = dv.load()
+    seen: list[int] = []
+    hook = pipe.unet.conv_in.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    with calm(pipe):
+        in_a_thread(lambda: pipe("a red circle", num_inference_steps=1))
+    hook.remove()
+    assert set(seen) == {USUAL}
+
+
+def test_a_denoiser_that_fails_leaves_nothing_behind() -> None:
+    pipe: Any = dv.load()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no more")
+
+    hook = pipe.unet.conv_in.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="no more"), calm(pipe):
+        pipe("a red circle", num_inference_steps=1)
+    hook.remove()
+    assert torch.get_num_threads() == USUAL
+    assert not pipe.unet._forward_hooks
+    assert not pipe.unet._forward_pre_hooks
+
+
+def test_other_models_are_left_alone(shared_pipe: StableDiffusionPipeline) -> None:
+    assert set().union(*threads_of(shared_pipe).values()) == {USUAL}
+
+
+def test_the_picture_is_that_of_all_threads() -> None:
+    pipe: Any = dv.load()
+
+    def picture() -> torch.Tensor:
+        call = {"num_inference_steps": 3, "generator": torch.Generator().manual_seed(5), "output_type": "pt"}
+        return pipe("a red circle in the snow", **call).images
+
+    def calmly() -> torch.Tensor:
+        with calm(pipe):
+            return picture()
+
+    assert torch.equal(in_a_thread(calmly), picture())

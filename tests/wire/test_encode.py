@@ -1,0 +1,74 @@
+"""Traces of pipelines of other kinds: no attention to read, several text encoders, words without a map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from diffvis_widget.traces import Trace, Word
+from diffvis_widget.widget.session.sampling import Shot
+from diffvis_widget.widget.widget import DiffVis
+from diffvis_widget.wire import encode
+from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.messages import Message
+from tests.traces.build import WORDS, fake_decoder, make_trace
+from tests.widget.conftest import SECONDS
+
+
+def without_layers(words: list[Any] = WORDS) -> Trace:
+    whole = make_trace()
+    records = [replace(record, maps=()) for record in whole.records]
+    return Trace(
+        prompt=whole.prompt,
+        negative_prompt=None,
+        words=words,
+        layers=[],
+        keep="layers",
+        meta=whole.meta,
+        records=records,
+        decoder=fake_decoder,
+    )
+
+
+def run_of(trace: Trace) -> Message:
+    return encode.run_message("r", trace, encode.recorded_settings(trace), (), (8, 12), encode.views_of(trace), None)
+
+
+def test_a_trace_without_layers_is_shown_with_pictures_and_no_maps() -> None:
+    trace = without_layers()
+    assert run_of(trace).content["grid"] == [0, 0]
+    picture = trace.frames("prediction")[1]
+    message = encode.step_message("r", trace, Shot(trace.steps[1], picture, None, True), 0.0)
+    assert message.content["maps"] == {"shape": [len(WORDS), 0, 0], "scales": [None] * len(WORDS)}
+    assert message.content["views"] == ["prediction", "guidance"]
+    assert message.buffers[-1] == b""
+    widget = DiffVis(trace)
+    try:
+        assert widget.wait(SECONDS)
+        assert (widget.status, widget.error) == ("done", "")
+        kept = protocol.unpack(widget._snapshot)
+        assert [m.content["type"] for m in kept] == ["run", "step", "step", "step", "end"]
+    finally:
+        widget.close()
+
+
+def test_a_word_says_which_encoder_reads_it() -> None:
+    streams = ["CLIP", None, "T5"]
+    words = [SimpleNamespace(text="red", tokens=(1,), kind="word", pieces=(), stream=name) for name in streams]
+    words.append(Word("plain", (2,), "word"))  # pyright: ignore[reportArgumentType]
+    found = run_of(without_layers(words)).content["words"]
+    assert [word["stream"] for word in found] == ["CLIP", "", "T5", ""]
+
+
+def test_a_word_whose_map_was_not_kept_has_no_scale() -> None:
+    trace = make_trace()
+    maps = trace.records[0].maps
+    for layer in maps:
+        layer[:, 8] = np.nan
+    picture = trace.frames("prediction")[0]
+    message = encode.step_message("r", trace, Shot(trace.steps[0], picture, None, True), 0.0)
+    kept = [scale is not None for scale in message.content["maps"]["scales"]]
+    assert kept == [word.kind not in ("truncated", "padding") for word in WORDS]
