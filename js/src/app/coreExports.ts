@@ -24,6 +24,7 @@ export { bytes, listOf, maybe, number, object, pair, text, whole } from "../core
 export type { Session } from "../core/session";
 export { type Run, RunStore } from "../core/store";
 export type { Lens } from "../core/viewState";
+export { colourOf, fullNameOf } from "../core/wordLabels";
 export { Overlay } from "../stage/overlay";
 export { place, StagePicture } from "../stage/stageImage";
 export { Button } from "../ui/Button";
@@ -33,4 +34,3 @@ export { NumberField } from "../ui/NumberField";
 export { useArrows } from "../ui/rovingFocus";
 export { linePath, SPARK } from "../ui/spark";
 export { useCanvas, useReaction } from "../ui/useCanvas";
-export { colourOf, fullNameOf } from "../views/PromptWords";

@@ -1,23 +1,7 @@
-// The keys that work anywhere in the widget but in a text field: steps, play, letting words go.
+// The keys that work anywhere in the widget except in a text field: steps, play, and Escape to clear the choice.
 
 import type { Context } from "../core/context";
-
-const STEPS: Readonly<Record<string, (step: number, shift: boolean) => number>> = {
-  ArrowLeft: (step, shift) => step - (shift ? 5 : 1),
-  ArrowRight: (step, shift) => step + (shift ? 5 : 1),
-  Home: () => 0,
-  End: () => 1e9,
-};
-
-/** Moves along the steps if `event` is one of the keys for it. */
-export function handleStepKey(event: KeyboardEvent, { session, player }: Context): boolean {
-  const move = STEPS[event.key];
-  if (!move || event.altKey || event.ctrlKey || event.metaKey) return false;
-  player.pause();
-  session.goTo(move(session.look.step.value, event.shiftKey));
-  event.preventDefault();
-  return true;
-}
+import { handleStepKey } from "../gestures/stepKeys";
 
 function inside(event: KeyboardEvent, selector: string): boolean {
   const target = event.composedPath()[0];

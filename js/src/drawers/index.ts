@@ -1,9 +1,6 @@
 // What the kernel sends when somebody turns to the widget: views by the names of their buttons, and what needs no view.
 
 import type { Bundle } from "../core/drawerBundle";
-import { weighChips } from "../gestures/dragWordWeight";
-import { readOut } from "../gestures/pointerReadout";
-import { orderMeters } from "../gestures/reorderMeters";
 import { Compare } from "./compare/Compare";
 import { Decision } from "./decision/Decision";
 import { Export } from "./export/Export";
@@ -17,9 +14,6 @@ import { Tables } from "./tables/Tables";
 export const more: Bundle = {
   views: { Layers: LayerGrid, Methods, Compare, Decision, Runs: RunList, Tables, Notes, Export },
   install(context, root, signal) {
-    weighChips(context, root, signal);
-    orderMeters(context, root, signal);
-    readOut(context, root, signal);
     layMaps(context, root, signal);
   },
 };

@@ -1,78 +1,90 @@
-// A word's weight, by hand: drag its chip up or down, Alt and the arrows, Alt-click to leave it out. The run repeats.
+// Changing a word's weight by hand: drag its chip up or down, press Alt+Up or Alt+Down, or Alt-click to leave the word
+// out. Each change starts a run.
 
-import type { Context } from "../app/coreExports";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import type { Word } from "../core/protocol";
+import type { Session } from "../core/session";
+import type { WordEvents } from "./chooseWord";
 
-const MOST = 5;
-/** Pixels for a tenth. */
-const PACE = 5;
+const MAX_WEIGHT = 5;
+const PIXELS_PER_TENTH = 5;
 
-const tenths = (factor: number): number => Math.min(MOST, Math.max(0, Math.round(factor * 10) / 10));
+interface Drag {
+  readonly y: number;
+  readonly factor: number;
+  /** False until the pointer has moved far enough to be no click. */
+  moved: boolean;
+}
 
-export function weighChips({ session }: Context, root: HTMLElement, signal: AbortSignal): void {
-  const { traits, store, look } = session;
-  let from: { readonly word: string; readonly chip: Element; readonly y: number; readonly factor: number } | null =
-    null;
-  let dragged = false;
+const roundToTenth = (factor: number): number => Math.min(MAX_WEIGHT, Math.max(0, Math.round(factor * 10) / 10));
 
-  /** The word of the chip that an event is on, in lower case. */
-  const wordAt = ({ target }: Event): string | null => {
-    const id = target instanceof Element && target.closest<HTMLElement>(".dv-chip-text")?.dataset.testid;
-    const word = id ? store.shown.value?.info.words[Number(id.slice("chip-".length))] : undefined;
-    return word?.kind === "word" && traits._can_run.value && session.connected.value ? word.text.toLowerCase() : null;
+/** Event handlers for a word's chip: those of `events`, and those that change its weight. */
+export function useWordWeight(session: Session, word: Word, events: WordEvents) {
+  const { traits, look } = session;
+  const drag = useRef<Drag | null>(null);
+  const wasDragged = useRef(false);
+  const key = word.text.toLowerCase();
+  const canWeigh = () => word.kind === "word" && traits._can_run.value && session.connected.value;
+
+  const currentFactor = (): number | null => {
+    const factor = traits.weights.value[key];
+    return factor === undefined ? 1 : factor;
   };
-  const factorOf = (word: string): number | null => {
-    const kept = traits.weights.value[word];
-    return kept === undefined ? 1 : kept;
-  };
-  const set = (word: string, factor: number | null) => {
-    if (factor === factorOf(word)) return;
-    const { [word]: _, ...others } = traits.weights.value;
-    session.set({ weights: factor === 1 ? others : { ...others, [word]: factor } });
+  const setFactor = (factor: number | null) => {
+    if (factor === currentFactor()) return;
+    const { [key]: _, ...others } = traits.weights.value;
+    session.set({ weights: factor === 1 ? others : { ...others, [key]: factor } });
     session.run({});
   };
-  const toggle = (word: string) => set(word, factorOf(word) === null ? 1 : null);
-  const on = <E extends Event>(name: string, call: (event: E) => void) =>
-    root.addEventListener(name, call as (event: Event) => void, { capture: true, signal });
+  const toggle = () => setFactor(currentFactor() === null ? 1 : null);
+  const release = () => {
+    drag.current = null;
+    look.weighed.value = null;
+  };
 
-  on<PointerEvent>("pointerdown", (event) => {
-    const word = wordAt(event);
-    dragged = false;
-    if (word !== null && event.button === 0 && !event.altKey && event.pointerType !== "touch")
-      from = { word, chip: event.target as Element, y: event.clientY, factor: factorOf(word) ?? 0 };
-  });
-  on<PointerEvent>("pointermove", (event) => {
-    const up = from ? from.y - event.clientY : 0;
-    if (!from || (!dragged && Math.abs(up) < PACE)) return;
-    // The click that follows comes to the chip, and is not one.
-    if (!dragged) from.chip.setPointerCapture(event.pointerId);
-    dragged = true;
-    look.weighed.value = { word: from.word, factor: tenths(from.factor + up / PACE / 10) };
-  });
-  // Text that is selected would be dragged away the next time.
-  on("selectstart", (event) => {
-    if (from) event.preventDefault();
-  });
-  for (const name of ["pointerup", "pointercancel"]) {
-    on(name, () => {
+  useLayoutEffect(
+    () => () => {
+      if (drag.current) release();
+    },
+    [look],
+  );
+
+  return {
+    ...events,
+    onPointerDown: (event: PointerEvent) => {
+      wasDragged.current = false;
+      if (!canWeigh() || event.button !== 0 || event.altKey || event.pointerType === "touch") return;
+      (event.currentTarget as Element).setPointerCapture(event.pointerId);
+      drag.current = { y: event.clientY, factor: currentFactor() ?? 0, moved: false };
+    },
+    onPointerMove: (event: PointerEvent) => {
+      const { current } = drag;
+      if (!current) return;
+      const up = current.y - event.clientY;
+      if (!current.moved && Math.abs(up) < PIXELS_PER_TENTH) return;
+      current.moved = true;
+      look.weighed.value = { word: key, factor: roundToTenth(current.factor + up / PIXELS_PER_TENTH / 10) };
+    },
+    onPointerUp: () => {
       const { value } = look.weighed;
-      if (value && name === "pointerup") set(value.word, value.factor);
-      look.weighed.value = from = null;
-    });
-  }
-  on<MouseEvent>("click", (event) => {
-    const word = wordAt(event);
-    if (word !== null && event.altKey) toggle(word);
-    if (dragged || (word !== null && event.altKey)) event.stopPropagation();
-    dragged = false;
-  });
-  on<KeyboardEvent>("keydown", (event) => {
-    const word = event.altKey ? wordAt(event) : null;
-    if (word === null) return;
-    const by = event.key === "ArrowUp" ? 0.1 : event.key === "ArrowDown" ? -0.1 : 0;
-    if (by !== 0) set(word, tenths((factorOf(word) ?? 0) + by));
-    else if (event.key === "Delete" || event.key === "Backspace") toggle(word);
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-  });
+      wasDragged.current = drag.current?.moved ?? false;
+      release();
+      if (value && wasDragged.current) setFactor(value.factor);
+    },
+    onPointerCancel: release,
+    onClick: (event: MouseEvent) => {
+      if (wasDragged.current) wasDragged.current = false;
+      else if (event.altKey && canWeigh()) toggle();
+      else events.onClick(event);
+    },
+    onKeyDown: (event: KeyboardEvent) => {
+      if (!event.altKey || !canWeigh()) return events.onKeyDown(event);
+      const change = event.key === "ArrowUp" ? 0.1 : event.key === "ArrowDown" ? -0.1 : 0;
+      if (change !== 0) setFactor(roundToTenth((currentFactor() ?? 0) + change));
+      else if (event.key === "Delete" || event.key === "Backspace") toggle();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    },
+  };
 }

@@ -1,71 +1,30 @@
-// What is under the pointer, said in the line under the prompt: a step of the film, a concept's score on its curve.
+// Shows what is under the pointer in the line under the prompt, and goes to the step under a click, for elements whose
+// width spans the steps of a run.
 
-import { type Context, plain, score, value } from "../app/coreExports";
+import { useRef } from "preact/hooks";
+import type { Context } from "../core/context";
 
-export function readOut(context: Context, root: HTMLElement, signal: AbortSignal): void {
+/** Event handlers that show `textAt(step)` while the pointer is over the element. */
+export function usePointerReadout(context: Context, textAt: (step: number) => string) {
   const { session, player, hint } = context;
-  const { store, look } = session;
-  let told = false;
-
-  /** The step that lies under the pointer in an element that is as wide as the run. */
-  const stepIn = (element: Element, event: MouseEvent): number => {
-    const { left, width } = element.getBoundingClientRect();
-    const length = store.shown.value?.length ?? 1;
+  const isShown = useRef(false);
+  const stepUnder = (event: MouseEvent): number => {
+    const { left, width } = (event.currentTarget as Element).getBoundingClientRect();
+    const length = session.store.shown.value?.length ?? 1;
     return Math.min(length - 1, Math.max(0, Math.floor(((event.clientX - left) / width) * length)));
   };
-  const under = (event: Event, selector: string): HTMLElement | null =>
-    event.target instanceof Element ? event.target.closest<HTMLElement>(selector) : null;
-
-  const ofCurve = (event: PointerEvent): string | null => {
-    const curve = under(event, ".dv-meters .dv-spark");
-    const scores = store.shown.value?.scores.value;
-    const concept = curve?.closest<HTMLElement>(".dv-meter")?.dataset.testid?.slice("meter-".length);
-    if (!curve || !scores || concept === undefined) return null;
-    const at = stepIn(curve, event);
-    const place = scores.concepts.indexOf(concept);
-    const share = look.meterScale.value === "share" && scores.share;
-    const found = (share || scores.cosine)[at]?.[place];
-    return `${concept} at step ${at + 1}: ${score(found)}${share ? " of all" : ""}`;
-  };
-  const ofFilm = (event: PointerEvent): string | null => {
-    const film = under(event, ".dv-slider");
-    const run = store.shown.value;
-    if (!film || !run) return null;
-    const at = stepIn(film, event);
-    const step = run.steps[at];
-    if (!step) return `step ${at + 1} has not come yet`;
-    const parts = [`step ${at + 1}`];
-    if (step.timestep !== null) parts.push(`t = ${plain(step.timestep)}`);
-    if (step.sigma !== null) parts.push(`σ = ${value(step.sigma)}`);
-    return parts.join(" · ");
-  };
-
-  root.addEventListener(
-    "pointermove",
-    (event) => {
-      const text = ofCurve(event) ?? ofFilm(event);
-      if (text !== null || told) hint.value = text ?? "";
-      told = text !== null;
+  return {
+    onPointerMove: (event: PointerEvent) => {
+      hint.value = textAt(stepUnder(event));
+      isShown.current = true;
     },
-    { signal },
-  );
-  root.addEventListener(
-    "pointerleave",
-    () => {
-      if (told) hint.value = "";
-      told = false;
+    onPointerLeave: () => {
+      if (isShown.current) hint.value = "";
+      isShown.current = false;
     },
-    { signal },
-  );
-  // A click on a curve goes to that step.
-  root.addEventListener(
-    "click",
-    (event) => {
-      const curve = under(event, ".dv-meters .dv-spark");
-      if (!curve) return;
+    onClick: (event: MouseEvent) => {
       player.pause();
-      session.goTo(stepIn(curve, event));
+      session.goTo(stepUnder(event));
     },
-    { signal },
-  );
+  };
 }

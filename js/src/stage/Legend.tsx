@@ -4,7 +4,7 @@ import { css, gradient, hue } from "../core/colormap";
 import type { Context } from "../core/context";
 import { NOT_KEPT, value } from "../core/format";
 import type { Range } from "../core/protocol";
-import { fullNameOf } from "../views/PromptWords";
+import { fullNameOf } from "../core/wordLabels";
 import { rangeOf } from "./overlay";
 import type { StagePicture } from "./stageImage";
 

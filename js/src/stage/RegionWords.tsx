@@ -5,10 +5,10 @@ import type { Context } from "../core/context";
 import { value } from "../core/format";
 import { meanIn, type Region } from "../core/mapSampling";
 import type { Run } from "../core/store";
+import { colourOf, fullNameOf } from "../core/wordLabels";
+import { wordEvents } from "../gestures/chooseWord";
 import { Button } from "../ui/Button";
 import { linePath, SPARK } from "../ui/spark";
-import { colourOf, fullNameOf } from "../views/PromptWords";
-import { wordEvents } from "../views/wordEvents";
 
 const MOST = 8;
 

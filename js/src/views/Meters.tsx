@@ -5,6 +5,8 @@ import { useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { score } from "../core/format";
 import type { Run, Scores } from "../core/store";
+import { usePointerReadout } from "../gestures/pointerReadout";
+import { useMeterOrder } from "../gestures/reorderMeters";
 import { Button } from "../ui/Button";
 import { Choice } from "../ui/Choice";
 import { CrossIcon } from "../ui/icons";
@@ -36,6 +38,7 @@ export function Meters({ context }: { readonly context: Context }) {
   const axis = axisOf(scores, scale, true);
   const spark = axisOf(scores, scale, false);
   const meter = scores?.meter ?? run?.info.meter ?? null;
+  const order = useMeterOrder(context);
   const unmeasured = run !== null && meter === null;
 
   return (
@@ -55,11 +58,12 @@ export function Meters({ context }: { readonly context: Context }) {
           }}
         />
       </div>
-      <ul>
+      <ul ref={order.listRef} {...order.listEvents}>
         {concepts.map((concept) => (
           <Meter
             key={concept}
             context={context}
+            order={order}
             concept={concept}
             run={run}
             scores={scores}
@@ -88,6 +92,7 @@ const FIGURE_SPACE = "\u2007";
 
 interface MeterProps {
   readonly context: Context;
+  readonly order: ReturnType<typeof useMeterOrder>;
   readonly concept: string;
   readonly run: Run | null;
   readonly scores: Scores | null;
@@ -97,7 +102,7 @@ interface MeterProps {
   readonly spark: Axis;
 }
 
-function Meter({ context, concept, run, scores, position, scale, axis, spark }: MeterProps) {
+function Meter({ context, order, concept, run, scores, position, scale, axis, spark }: MeterProps) {
   const { session, player } = context;
   const { look, traits } = session;
   const fill = useRef<HTMLElement>(null);
@@ -132,10 +137,18 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
     }
   }, [scores, position, scale, axis, spark, length, concept]);
 
+  const readout = usePointerReadout(context, (step) => {
+    const share = scale === "share" && scores?.share;
+    return `${concept} at step ${step + 1}: ${score(series[step])}${share ? " of all" : ""}`;
+  });
   const above = emergence === null ? "does not emerge" : `emerges at step ${emergence + 1}`;
   return (
-    <li class="dv-meter" data-testid={`meter-${concept}`} ref={row} data-weak>
-      <span class="dv-meter-name" title={`${concept} (drag, or Alt and arrows, to order)`}>
+    <li class="dv-meter" data-testid={`meter-${concept}`} ref={row} data-weak {...order.rowEvents(concept)}>
+      <span
+        class="dv-meter-name"
+        title={`${concept} (drag, or Alt and arrows, to order)`}
+        {...order.nameEvents(concept)}
+      >
         {concept}
       </span>
       <span class="dv-track" aria-hidden="true">
@@ -143,7 +156,7 @@ function Meter({ context, concept, run, scores, position, scale, axis, spark }: 
         <i class="dv-fill" ref={fill} />
       </span>
       <span class="dv-num dv-score">{text}</span>
-      <span class="dv-spark" role="img" aria-label={`${concept} over the steps: ${above}`} title={above}>
+      <span class="dv-spark" role="img" aria-label={`${concept} over the steps: ${above}`} title={above} {...readout}>
         <svg viewBox={`0 0 ${SPARK.width} ${SPARK.height}`} preserveAspectRatio="none" aria-hidden="true">
           {scale === "cosine" && scores ? (
             <path class="dv-spark-band" d={bandPath(scores.null, length, spark)} />

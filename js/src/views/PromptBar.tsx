@@ -2,9 +2,9 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { handleStepKey } from "../app/keys";
 import { split } from "../core/alignWords";
 import type { Context } from "../core/context";
+import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
 import { DiceIcon } from "../ui/icons";
 import { NumberField } from "../ui/NumberField";

@@ -3,13 +3,14 @@
 import { useSignal } from "@preact/signals";
 import { Fragment } from "preact";
 import { align, byEncoder } from "../core/alignWords";
-import { css, hue } from "../core/colormap";
 import type { Context } from "../core/context";
 import type { Word } from "../core/protocol";
 import type { Run } from "../core/store";
+import { colourOf, nameOf } from "../core/wordLabels";
+import { wordEvents } from "../gestures/chooseWord";
+import { useWordWeight } from "../gestures/dragWordWeight";
 import { Button } from "../ui/Button";
 import { useArrows } from "../ui/rovingFocus";
-import { wordEvents } from "./wordEvents";
 
 /** A prompt whose run has not begun yet. */
 export function PlainChips({ words }: { readonly words: readonly string[] }) {
@@ -81,26 +82,6 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
   );
 }
 
-/** The name of a word as a reader knows it. */
-export function nameOf(word: Word): string {
-  const special = /^<\|?(start|end)oftext\|?>$/.exec(word.text)?.[1];
-  if (special) return special;
-  return word.text === "" ? word.kind : word.text;
-}
-
-/** The name where it stands alone: with its encoder, if a model has several. */
-export function fullNameOf(word: Word | undefined): string {
-  if (!word) return "";
-  return word.stream ? `${nameOf(word)} (${word.stream})` : nameOf(word);
-}
-
-/** The colour of a chosen word on the stage: the scale's own while it is alone, one of its own among several. */
-export function colourOf(pinned: readonly number[], index: number): string | undefined {
-  const position = pinned.indexOf(index);
-  if (position < 0) return undefined;
-  return pinned.length === 1 ? "var(--data)" : css(hue(position));
-}
-
 const WEIGH = "Drag up or down to strengthen or weaken it (Alt+Up, Alt+Down); Alt-click leaves it out";
 
 interface ChipProps {
@@ -129,6 +110,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
   const weights = session.traits.weights.value;
   const factor = dragged?.word === key ? dragged.factor : key in weights ? (weights[key] ?? null) : 1;
   const open = useSignal(false);
+  const events = useWordWeight(session, word, wordEvents(look, index));
   const pinned = look.pinned.value;
   const chosen = pinned.includes(index);
   const cut = word.kind === "truncated";
@@ -154,7 +136,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
         aria-pressed={chosen}
         disabled={fixed}
         tabIndex={tabIndex}
-        {...wordEvents(look, index)}
+        {...events}
       >
         {divided && open.value ? (
           pieces.map((piece, i) => (

@@ -2,9 +2,11 @@
 
 import { useComputed } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
-import { handleStepKey } from "../app/keys";
 import type { Context } from "../core/context";
 import { plain, value } from "../core/format";
+import type { StepMessage } from "../core/protocol";
+import { usePointerReadout } from "../gestures/pointerReadout";
+import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
 import { PauseIcon, PingPongIcon, PlayIcon } from "../ui/icons";
 import { useCanvas, useReaction } from "../ui/useCanvas";
@@ -23,10 +25,7 @@ export function Timeline({ context }: { readonly context: Context }) {
     const step = shown?.nearest(look.step.value);
     const total = shown?.length ?? session.traits.steps.value;
     if (!step) return `step – / ${total}`;
-    const parts = [`step ${step.index + 1} / ${total}`];
-    if (step.timestep !== null) parts.push(`t = ${plain(step.timestep)}`);
-    if (step.sigma !== null) parts.push(`σ = ${value(step.sigma)}`);
-    return parts.join(" · ");
+    return [`step ${step.index + 1} / ${total}`, ...noiseOf(step)].join(" · ");
   });
 
   return (
@@ -82,6 +81,11 @@ export function Timeline({ context }: { readonly context: Context }) {
   );
 }
 
+/** Timestep and noise level of a step, as far as the scheduler has them. */
+function noiseOf({ timestep, sigma }: StepMessage): string[] {
+  return [...(timestep === null ? [] : [`t = ${plain(timestep)}`]), ...(sigma === null ? [] : [`σ = ${value(sigma)}`])];
+}
+
 function Slider({ context }: { readonly context: Context }) {
   const { session, player, images } = context;
   const { store, look } = session;
@@ -113,6 +117,10 @@ function Slider({ context }: { readonly context: Context }) {
     );
   }, [context]);
 
+  const readout = usePointerReadout(context, (at) => {
+    const step = store.shown.value?.steps[at];
+    return step ? [`step ${at + 1}`, ...noiseOf(step)].join(" · ") : `step ${at + 1} has not come yet`;
+  });
   const seek = (event: PointerEvent) => {
     const bounds = slider.current?.getBoundingClientRect();
     const run = store.shown.value;
@@ -137,7 +145,9 @@ function Slider({ context }: { readonly context: Context }) {
         player.pause();
         seek(event);
       }}
+      onPointerLeave={readout.onPointerLeave}
       onPointerMove={(event) => {
+        readout.onPointerMove(event);
         if (event.currentTarget.hasPointerCapture(event.pointerId)) seek(event);
       }}
       onKeyDown={(event) => {

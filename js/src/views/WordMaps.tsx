@@ -8,6 +8,8 @@ import type { Context } from "../core/context";
 import { NOT_KEPT, value } from "../core/format";
 import { valueAt } from "../core/mapSampling";
 import type { Run } from "../core/store";
+import { colourOf, fullNameOf, nameOf } from "../core/wordLabels";
+import { wordEvents } from "../gestures/chooseWord";
 import { rangeOf } from "../stage/overlay";
 import { Probe, pointIn } from "../stage/Probe";
 import { Place } from "../stage/RegionWords";
@@ -16,8 +18,6 @@ import { Choice } from "../ui/Choice";
 import { CrossIcon } from "../ui/icons";
 import { MapCanvas } from "../ui/MapCanvas";
 import { useArrows } from "../ui/rovingFocus";
-import { colourOf, fullNameOf, nameOf } from "./PromptWords";
-import { wordEvents } from "./wordEvents";
 
 const SCALES = [
   { value: "own", label: "Own scale", title: "Each map from its least to its greatest value" },

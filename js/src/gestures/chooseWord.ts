@@ -1,4 +1,5 @@
-// What every button that stands for a word does: hover and focus look, click keeps, shift-click adds.
+// Choosing a word, the same for every button that stands for one: hover or focus previews its map, a click chooses the
+// word, a Shift-click adds it to the chosen ones.
 
 import type { Look } from "../core/viewState";
 
@@ -17,7 +18,7 @@ export function wordEvents(look: Look, index: number) {
     },
     onBlur: leave,
     onClick: (event: MouseEvent) => look.pin(index, event.shiftKey),
-    // Browsers make a click of Enter, but one without Shift.
+    // Browsers turn Enter into a click, but into one without Shift.
     onKeyDown: (event: KeyboardEvent) => {
       if (event.key !== "Enter" || !event.shiftKey) return;
       look.pin(index, true);
@@ -25,3 +26,5 @@ export function wordEvents(look: Look, index: number) {
     },
   };
 }
+
+export type WordEvents = ReturnType<typeof wordEvents>;
