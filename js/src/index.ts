@@ -2,6 +2,7 @@
 
 import * as shared from "./app/coreExports";
 import { mount } from "./app/mount";
+import type { Context } from "./core/context";
 import type { Bundle } from "./core/drawerBundle";
 import type { Host, TraitName, Traits } from "./core/host";
 import type { PageMessage } from "./core/protocol";
@@ -75,7 +76,7 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
 }
 
 /** What is in a script that was built apart: a module whose default export takes the core and gives a bundle. */
-async function load(script: Uint8Array): Promise<Bundle> {
+async function load(script: Uint8Array): Promise<Bundle<Context>> {
   const url = URL.createObjectURL(new Blob([script as Uint8Array<ArrayBuffer>], { type: "text/javascript" }));
   try {
     const { default: make } = await import(/* @vite-ignore */ url);

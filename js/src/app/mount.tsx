@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { render } from "preact";
-import { createContext } from "../core/context";
+import { type Context, createContext } from "../core/context";
 import type { Bundle, Load } from "../core/drawerBundle";
 import type { Host } from "../core/host";
 import { watchTheme } from "../core/theme";
@@ -10,7 +10,7 @@ import { handleKey } from "./keys";
 import { Viewer } from "./Viewer";
 
 /** `more`: what opens on request, or what makes it of the script that the kernel sends; without, there is nothing of it. */
-export function mount(host: Host, el: HTMLElement, more?: Bundle | Load): void {
+export function mount(host: Host, el: HTMLElement, more?: Bundle<Context> | Load<Context>): void {
   const context = createContext(host, more);
   const root = document.createElement("div");
   root.className = "dv";

@@ -11,14 +11,14 @@ export interface Context {
   readonly session: Session;
   readonly player: Player;
   readonly images: ImageCache;
-  readonly more: More;
+  readonly more: More<Context>;
   /** What is wrong with what was typed into a field; empty when nothing is. */
   readonly problem: Signal<string>;
   /** What the keys do where the reader is typing. */
   readonly hint: Signal<string>;
 }
 
-export function createContext(host: Host, more: Bundle | Load | undefined): Context {
+export function createContext(host: Host, more: Bundle<Context> | Load<Context> | undefined): Context {
   const session = new Session(host);
   const images = new ImageCache();
   host.signal.addEventListener("abort", () => images.close());

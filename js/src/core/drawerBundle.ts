@@ -4,33 +4,33 @@
 
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { ComponentType } from "preact";
-import type { Context } from "./context";
 import { bytes, text } from "./readers";
 import type { Session } from "./session";
 
-export type MoreView = ComponentType<{ readonly context: Context }>;
+/** `C` is the context that every view takes, which itself holds the open drawers. */
+export type MoreView<C> = ComponentType<{ readonly context: C }>;
 /** A view for each name that the core has a button for. */
-export type Views = Readonly<Record<string, MoreView>>;
-export interface Bundle {
-  readonly views: Views;
+export type Views<C> = Readonly<Record<string, MoreView<C>>>;
+export interface Bundle<C> {
+  readonly views: Views<C>;
   /** Puts to the widget's element what it can do beside, until the signal aborts. */
-  install(context: Context, root: HTMLElement, signal: AbortSignal): void;
+  install(context: C, root: HTMLElement, signal: AbortSignal): void;
 }
 
 /** Makes the bundle of the script that the kernel sent. */
-export type Load = (script: Uint8Array) => Promise<Bundle>;
+export type Load<C> = (script: Uint8Array) => Promise<Bundle<C>>;
 
-export class More {
-  readonly #bundle: Signal<Bundle | null>;
-  readonly bundle: ReadonlySignal<Bundle | null>;
+export class More<C> {
+  readonly #bundle: Signal<Bundle<C> | null>;
+  readonly bundle: ReadonlySignal<Bundle<C> | null>;
   readonly style = signal("");
   /** The names of the views that are open. */
   readonly open = signal<readonly string[]>([]);
   readonly problem = signal("");
-  readonly #load: Load | null;
+  readonly #load: Load<C> | null;
   #asked = false;
 
-  constructor(given: Bundle | Load | undefined) {
+  constructor(given: Bundle<C> | Load<C> | undefined) {
     this.#load = typeof given === "function" ? given : null;
     this.bundle = this.#bundle = signal(typeof given === "object" ? given : null);
   }

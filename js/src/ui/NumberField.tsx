@@ -1,44 +1,45 @@
-// A number that reads like text and can be edited in place: Enter runs with it, Esc takes it back, arrows count.
+// A number that looks like text and can be edited in place: Enter confirms it, Escape restores it, arrow keys count.
 
-import { useSignal } from "@preact/signals";
-import type { Context } from "../core/context";
+import { type Signal, useSignal } from "@preact/signals";
 import { plain } from "../core/format";
 
 interface Props {
-  readonly context: Context;
-  readonly trait: "seed" | "steps" | "guidance_scale" | "schedule_strength";
+  /** The current value; a dash is shown where it is no number. */
+  readonly value: number | undefined;
   readonly before?: string;
   readonly after?: string;
   readonly whole?: boolean;
   readonly min: number;
   readonly max: number;
   readonly fixed: boolean;
+  /** Takes the message about an invalid number; empty when there is none. */
+  readonly problem: Signal<string>;
+  readonly change: (value: number) => void;
+  /** Called when Enter is pressed in a field with a valid number. */
   readonly start: () => void;
 }
 
-export function NumberField({ context, trait, before, after, whole, min, max, fixed, start }: Props) {
-  const { session, problem } = context;
-  const label = before ?? after ?? trait;
+export function NumberField({ value, before, after, whole, min, max, fixed, problem, change, start }: Props) {
+  const label = before ?? after ?? "Number";
   const draft = useSignal<string | null>(null);
-  const kept = session.traits[trait].value;
-  const shown = draft.value ?? (typeof kept === "number" ? plain(kept) : "–");
+  const shown = draft.value ?? (value === undefined ? "–" : plain(value));
 
-  const read = (text: string): number | null => {
+  const parse = (text: string): number | null => {
     const n = Number(text.trim().replace(",", "."));
-    const good = text.trim() !== "" && Number.isFinite(n) && n >= min && n <= max && (!whole || Number.isInteger(n));
-    return good ? n : null;
+    const valid = text.trim() !== "" && Number.isFinite(n) && n >= min && n <= max && (!whole || Number.isInteger(n));
+    return valid ? n : null;
   };
-  const invalid = draft.value !== null && read(draft.value) === null;
+  const invalid = draft.value !== null && parse(draft.value) === null;
 
   const commit = (): boolean => {
     if (draft.value === null) return true;
-    const n = read(draft.value);
+    const n = parse(draft.value);
     if (n === null) {
-      const most = max < 1e6 ? `from ${min} to ${max}` : `of at least ${min}`;
-      problem.value = `${label} is “${draft.value.trim()}”: it must be a ${whole ? "whole number" : "number"} ${most}.`;
+      const range = max < 1e6 ? `from ${min} to ${max}` : `of at least ${min}`;
+      problem.value = `${label} is “${draft.value.trim()}”: it must be a ${whole ? "whole number" : "number"} ${range}.`;
       return false;
     }
-    if (n !== kept) session.set({ [trait]: n });
+    if (n !== value) change(n);
     draft.value = null;
     problem.value = "";
     return true;
@@ -73,9 +74,9 @@ export function NumberField({ context, trait, before, after, whole, min, max, fi
             cancel();
             event.currentTarget.blur();
           } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
-            const step = (whole ? 1 : 0.5) * (event.shiftKey ? 10 : 1) * (event.key === "ArrowUp" ? 1 : -1);
-            const from = read(shown);
-            if (from !== null) draft.value = plain(Math.min(max, Math.max(min, from + step)));
+            const by = (whole ? 1 : 0.5) * (event.shiftKey ? 10 : 1) * (event.key === "ArrowUp" ? 1 : -1);
+            const from = parse(shown);
+            if (from !== null) draft.value = plain(Math.min(max, Math.max(min, from + by)));
             event.preventDefault();
           }
         }}

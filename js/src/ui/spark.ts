@@ -1,7 +1,6 @@
 // Sparklines: the scores of a run over its steps as SVG paths, on one axis for all concepts.
 
 import type { Range } from "../core/protocol";
-import type { Scores } from "../core/store";
 
 const PAD = 2;
 
@@ -13,6 +12,12 @@ export const SPARK = {
   y: (at: number): number => 24 - PAD - at * (24 - 2 * PAD),
 };
 
+/** What an axis is laid over: [step][concept], and the null band of each step. */
+interface ScoreTable {
+  readonly cosine: readonly (readonly (number | null)[] | undefined)[];
+  readonly null: readonly (Range | null | undefined)[];
+}
+
 export interface Axis {
   readonly range: Range;
   /** A score to 0..1. */
@@ -23,7 +28,7 @@ export interface Axis {
  * The same axis for every concept: a share from 0 to 1, cosines over everything there is to show. Bars start at
  * `zero`, so that their lengths compare; lines need not.
  */
-export function axisOf(scores: Scores | null, scale: "cosine" | "share", zero: boolean): Axis {
+export function axisOf(scores: ScoreTable | null, scale: "cosine" | "share", zero: boolean): Axis {
   let lo = scale === "share" ? 0 : Number.POSITIVE_INFINITY;
   let hi = scale === "share" ? 1 : -Number.POSITIVE_INFINITY;
   if (scale === "cosine") {

@@ -119,6 +119,11 @@ function root(element: Element | null): Element | null {
   return element?.closest(".dv") ?? null;
 }
 
+/** A setting that a recorded run may lack. */
+function numberIn(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
+}
+
 interface SettingsProps {
   readonly context: Context;
   readonly start: (values?: { readonly seed?: number }) => void;
@@ -130,18 +135,14 @@ function Settings({ context, start }: SettingsProps) {
   const canRun = useComputed(() => traits._can_run.value && connected.value);
   const stoppable = busy.value;
   const fixed = !canRun.value;
+  const numberOf = (trait: "seed" | "steps" | "guidance_scale") => ({
+    value: numberIn(traits[trait].value),
+    change: (value: number) => session.set({ [trait]: value }),
+    problem: context.problem,
+  });
   return (
     <div class="dv-settings">
-      <NumberField
-        context={context}
-        trait="seed"
-        before="seed"
-        whole
-        min={0}
-        max={2 ** 53 - 1}
-        fixed={fixed}
-        start={start}
-      />
+      <NumberField {...numberOf("seed")} before="seed" whole min={0} max={2 ** 53 - 1} fixed={fixed} start={start} />
       <Button
         class="dv-quiet dv-dice"
         title="Another seed, and run"
@@ -155,16 +156,8 @@ function Settings({ context, start }: SettingsProps) {
       >
         <DiceIcon />
       </Button>
-      <NumberField context={context} trait="steps" after="steps" whole min={1} max={1000} fixed={fixed} start={start} />
-      <NumberField
-        context={context}
-        trait="guidance_scale"
-        before="cfg"
-        min={0}
-        max={1000}
-        fixed={fixed}
-        start={start}
-      />
+      <NumberField {...numberOf("steps")} after="steps" whole min={1} max={1000} fixed={fixed} start={start} />
+      <NumberField {...numberOf("guidance_scale")} before="cfg" min={0} max={1000} fixed={fixed} start={start} />
       {traits._can_run.value ? (
         <Button
           class="dv-run"

@@ -4,6 +4,7 @@
 import "../setup";
 import { afterEach, expect, it, vi } from "vitest";
 import { mount } from "../../src/app/mount";
+import type { Context } from "../../src/core/context";
 import type { Load } from "../../src/core/drawerBundle";
 import { more } from "../../src/drawers";
 import { PROMPT, runContent, stepBuffers, stepContent, TestHost } from "../host";
@@ -14,9 +15,9 @@ let cell: HTMLElement;
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 const button = () => cell.querySelector<HTMLElement>('[data-testid="layers"]');
 const asked = () => host.sent.filter((message) => message.type === "more") as { id?: number }[];
-const load = vi.fn<Load>(async () => more);
+const load = vi.fn<Load<Context>>(async () => more);
 
-async function open(given?: Load | typeof more): Promise<void> {
+async function open(given?: Load<Context> | typeof more): Promise<void> {
   host = new TestHost({ prompt: PROMPT, status: "done", _can_run: true, steps: 4 });
   cell = document.createElement("div");
   document.body.append(cell);

@@ -38,8 +38,9 @@ export function RunList({ context }: { readonly context: Context }) {
           />
           {traits.schedule.value === "uniform" ? null : (
             <NumberField
-              context={context}
-              trait="schedule_strength"
+              value={traits.schedule_strength.value}
+              change={(value) => session.set({ schedule_strength: value })}
+              problem={context.problem}
               before="strength"
               min={0}
               max={100_000}
