@@ -4,25 +4,25 @@ The methods of J.-H. Park, Y.-J. Ju, S.-W. Lee, "Explaining generative diffusion
 interpretable decision-making process", Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404.
 """
 
+from diffvis_widget.traces.results.saliency import Saliency
+
 from .cam import df_cam
 from .distances import frechet
 from .insertion_deletion import GameResult, games
 from .lime import df_lime
+from .map_similarity import similarity
 from .methods import OVERLAYS, Stopped, estimate, estimates, overlay
-from .relevance import Relevance, relevance, relevance_of
 from .rise import df_rise
-from .role_relevance import Correlation, correlation
-from .saliency import Saliency
-from .similarity import similarity
+from .role_relevance import RoleRelevance, relevance_by_role
+from .word_relevance import Relevance, relevance, relevance_of
 
 __all__ = [
     "OVERLAYS",
-    "Correlation",
     "GameResult",
     "Relevance",
+    "RoleRelevance",
     "Saliency",
     "Stopped",
-    "correlation",
     "df_cam",
     "df_lime",
     "df_rise",
@@ -32,6 +32,7 @@ __all__ = [
     "games",
     "overlay",
     "relevance",
+    "relevance_by_role",
     "relevance_of",
     "similarity",
 ]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import resize
+from diffvis_widget.traces.results.saliency import Floats, Saliency, scale
 
 from .cam_layers import ImageStream, cam_layers
-from .saliency import Floats, Saliency, scale
 
 
 def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -> Saliency:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from diffvis_widget.concepts import ConceptMeter
 
-from .similarity import similarity
+from .map_similarity import similarity
 
 Distance = Literal["ssim", "pixels", "features", "frechet"]
 DISTANCES = ("ssim", "pixels", "features", "frechet")

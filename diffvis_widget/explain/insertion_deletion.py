@@ -18,14 +18,14 @@ from torch import Tensor
 from diffvis_widget.concepts import ConceptMeter, meter_for
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.results.saliency import Floats, Saliency
 
 from .arguments import choice, count
 from .baselines import baselines
 from .decode_batches import pictures
 from .distances import DISTANCES, Distance, frechet, pairwise
+from .map_similarity import blur
 from .progress import Progress, batch_size, tracking
-from .saliency import Floats, Saliency
-from .similarity import blur
 
 Map = Saliency | NDArray[Any]
 Curves = dict[str, Floats]
@@ -39,13 +39,13 @@ class GameResult:
     deletion: float32 (h + 1,), from 0 (nothing replaced) to 1 (all zeros); the higher in between, the better the map.
     insertion: float32 (h + 1,), from 1 (all replaced by a blur) to 0 (nothing replaced); the lower, the better.
     deletion_auc, insertion_auc: areas below these, trapezoidal over moves scaled to 0..1.
-    ends: the distances that were scaled to 1, of deletion and of insertion; the same for all maps. NaN curves where
-    such a distance is 0. distance: its name.
+    normalizers: the distances that were scaled to 1, of deletion and of insertion; the same for all maps. NaN curves
+    where such a distance is 0. distance: its name.
     """
 
     deletion: Curves
     insertion: Curves
-    ends: tuple[float, float]
+    normalizers: tuple[float, float]
     distance: Distance
 
     @property

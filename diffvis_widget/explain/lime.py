@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from diffvis_widget.tracer import denoiser
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.results.saliency import Saliency
 
 from .arguments import count
 from .progress import Progress, batch_size, tracking
-from .saliency import Saliency
 
 _RIDGE = 1.0
 _WIDTH = 0.25

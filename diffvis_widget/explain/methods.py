@@ -10,13 +10,13 @@ import torch
 
 from diffvis_widget.tracer import denoiser
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.results.saliency import Saliency
 
 from .arguments import choice
 from .cam import df_cam
 from .lime import df_lime
 from .progress import batch_size
 from .rise import df_rise
-from .saliency import Saliency
 
 Method = Literal["df_rise", "df_cam", "df_lime"]
 OVERLAYS: tuple[Method, ...] = ("df_rise", "df_cam", "df_lime")

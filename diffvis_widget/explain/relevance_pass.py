@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer import Denoiser
 from diffvis_widget.tracer.families.registry import Family
+from diffvis_widget.traces.results.saliency import Floats
 
 from .attention_gradients import Attended, attention_seen
 from .relevance_rules import ImageText, Joined, Size, resized, resized_keys
-from .saliency import Floats
 from .text_encoder import TextSide
 
 _ROWS = 10  # steps at once, at most

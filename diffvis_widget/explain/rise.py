@@ -17,12 +17,12 @@ from torch import Tensor
 from diffvis_widget.concepts import ConceptMeter, meter_for
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.results.saliency import Saliency
 
 from .arguments import choice, count, real
 from .decode_batches import pictures
+from .map_similarity import KINDS, Kind, similarity
 from .progress import Progress, batch_size, tracking
-from .saliency import Saliency
-from .similarity import KINDS, Kind, similarity
 
 Similarity = Kind | Literal["features"]
 Target = Literal["output", "previous_sample"]

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from diffvis_widget.schedule import Kind
+from diffvis_widget.traces.results.saliency import Floats
 from diffvis_widget.traces.selectors import pick_words
 
 from .arguments import choice, count
 from .progress import Progress, tracking
-from .relevance import Relevance, relevance
-from .saliency import Floats
+from .word_relevance import Relevance, relevance
 
 Roles = Mapping[str, str] | Mapping[int, str]
 
 
 @dataclass(frozen=True)
-class Correlation:
+class RoleRelevance:
     """Relevance per role and sampling scheme.
 
     schedules, roles: what the axes stand for. curves: float32 (schedules, prompts, roles, T), of each prompt the mean
@@ -55,7 +55,7 @@ class Correlation:
         return np.stack([self.mean - half, self.mean + half], axis=-1).astype(np.float32)
 
 
-def correlation(
+def relevance_by_role(
     pipe: Any,
     prompts: Sequence[str],
     roles: Sequence[Roles],
@@ -66,7 +66,7 @@ def correlation(
     schedule_strength: float = 60,
     progress: Progress = True,
     **arguments: Any,
-) -> Correlation:
+) -> RoleRelevance:
     """Relevance of the words of many prompts, by role, under several sampling schemes.
 
     prompts: texts. roles: for each prompt, word -> role; words as for `Trace.heat_map`. schedules: "uniform", "early",
@@ -85,7 +85,7 @@ def correlation(
     first = count("seed", seed, least=0)
     names = list(dict.fromkeys(role for given in roles for role in given.values()))
     curves: list[list[Floats]] = [[] for _ in schedules]
-    with tracking(progress, len(schedules) * len(prompts), "correlation") as tell:
+    with tracking(progress, len(schedules) * len(prompts), "relevance by role") as tell:
         for index, (prompt, given) in enumerate(zip(prompts, roles, strict=True)):
             for row, schedule in enumerate(schedules):
                 found = relevance(
@@ -100,7 +100,7 @@ def correlation(
                 )
                 curves[row].append(by_role(found, given, names))
                 tell(1)
-    return Correlation(list(schedules), names, np.array(curves, dtype=np.float32))
+    return RoleRelevance(list(schedules), names, np.array(curves, dtype=np.float32))
 
 
 def by_role(found: Relevance, roles: Roles, names: Sequence[str]) -> Floats:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from diffvis_widget.concepts import ConceptMeter, concept_scores
 from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.results.saliency import Floats
 from diffvis_widget.traces.selectors import pick_words
 
 from .arguments import choice
-from .relevance import Relevance
-from .saliency import Floats
+from .word_relevance import Relevance
 
 Test = Literal["effective", "independent"]
 Adjust = Literal["holm", "benjamini-hochberg"]

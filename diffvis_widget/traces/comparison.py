@@ -22,9 +22,9 @@ Change = Literal["same", "replaced", "removed", "added"]
 PARTED = 0.1
 """Runs have parted where their predictions are further apart than a tenth of the finished pictures' own spread.
 
-Measured on 60 pairs of runs of the scenes model (`python -m benchmarks.parting`): pictures closer than that differ by
-1.2 of 255 levels in the mean, and a detector names the same things in 14 of 17; between 0.1 and 0.5 in 9 of 15, and
-beyond in one of 28."""
+Measured on 60 pairs of runs of the scenes model (`python -m benchmarks.divergence_threshold`): pictures closer than
+that differ by 1.2 of 255 levels in the mean, and a detector names the same things in 14 of 17; between 0.1 and 0.5 in 9
+of 15, and beyond in one of 28."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_curves_are_those_of_single_moves(target: Any) -> None:
         deletion, insertion = naive(one, saliency, target)
         np.testing.assert_allclose(found.deletion[name], np.array(deletion) / deletion[-1], atol=2e-3)
         np.testing.assert_allclose(found.insertion[name], np.array(insertion) / insertion[0], atol=2e-3)
-        assert found.ends == pytest.approx((deletion[-1], insertion[0]), rel=1e-3)
+        assert found.normalizers == pytest.approx((deletion[-1], insertion[0]), rel=1e-3)
 
 
 def test_all_maps_share_one_scale_and_both_ends() -> None:
@@ -115,7 +115,7 @@ def test_several_traces_are_averaged_or_compared_as_sets() -> None:
         explain.games(one, 0, {"mine": m}, "pixels", progress=False)
         for one, m in zip(traces, maps["mine"], strict=True)
     ]
-    raw = np.mean([one.deletion["mine"] * one.ends[0] for one in single], axis=0)
+    raw = np.mean([one.deletion["mine"] * one.normalizers[0] for one in single], axis=0)
     np.testing.assert_allclose(found.deletion["mine"], raw / raw[-1], atol=1e-5)
     sets = explain.games(traces, 0, maps, "frechet", meter=ConceptMeter(), progress=False)
     assert (sets.deletion["mine"][0], sets.deletion["mine"][-1]) == (0, 1)

@@ -9,7 +9,7 @@ import pytest
 from diffusers import DPMSolverMultistepScheduler
 
 from diffvis_widget import explain
-from diffvis_widget.explain import Correlation, correlation
+from diffvis_widget.explain import RoleRelevance, relevance_by_role
 from tests import pipelines
 
 PROMPTS = ["a red circle", "blue water"]
@@ -20,7 +20,7 @@ def test_scores_are_sums_of_curves_by_role() -> None:
     pipe = pipelines.stable_diffusion()
     pipe.scheduler = DPMSolverMultistepScheduler(**pipelines.TRAIN_BETAS)
     told: list[tuple[int, int]] = []
-    found = correlation(
+    found = relevance_by_role(
         pipe, PROMPTS, ROLES, ("uniform", "late"), seed=3, num_inference_steps=2, progress=lambda *at: told.append(at)
     )
     assert (found.schedules, found.roles) == (["uniform", "late"], ["colour", "object"])
@@ -38,7 +38,7 @@ def test_scores_are_sums_of_curves_by_role() -> None:
 
 def test_mean_and_interval() -> None:
     scores = np.array([[[1.0, 5.0], [3.0, np.nan], [5.0, np.nan]]], dtype=np.float32)
-    found = Correlation(["uniform"], ["a", "b"], np.stack([0.25 * scores, 0.75 * scores], axis=-1))
+    found = RoleRelevance(["uniform"], ["a", "b"], np.stack([0.25 * scores, 0.75 * scores], axis=-1))
     np.testing.assert_allclose(found.mean, [[3, 5]])
     half = 1.96 * np.std([1, 3, 5], ddof=1) / np.sqrt(3)
     np.testing.assert_allclose(found.interval[0, 0], [3 - half, 3 + half], rtol=1e-6)
@@ -56,12 +56,12 @@ def test_mean_and_interval() -> None:
 )
 def test_bad_input(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        correlation(pipelines.stable_diffusion(), **({"prompts": PROMPTS, "roles": ROLES} | arguments))
+        relevance_by_role(pipelines.stable_diffusion(), **({"prompts": PROMPTS, "roles": ROLES} | arguments))
 
 
 def test_a_word_that_is_not_in_its_prompt() -> None:
     with pytest.raises(KeyError, match="'square' is not in the prompt; its words are"):
-        correlation(
+        relevance_by_role(
             pipelines.stable_diffusion(),
             ["a red circle"],
             [{"square": "object"}],

@@ -22,11 +22,11 @@ from diffvis_widget.explain.baselines import averaged, baselines
 from diffvis_widget.explain.cam import df_cam
 from diffvis_widget.explain.insertion_deletion import games
 from diffvis_widget.explain.lime import df_lime
-from diffvis_widget.explain.relevance import relevance
 from diffvis_widget.explain.rise import df_rise
-from diffvis_widget.explain.saliency import Floats
+from diffvis_widget.explain.word_relevance import relevance
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.results.saliency import Floats
 
 from .ground_truth import Region, Rendering
 from .json_lines import Line

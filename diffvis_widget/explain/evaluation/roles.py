@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffvis_widget.explain.relevance import relevance
 from diffvis_widget.explain.role_relevance import by_role
+from diffvis_widget.explain.word_relevance import relevance
 from diffvis_widget.scenes import Scene, draw, load
 from diffvis_widget.scenes.world import RELATIONS
 from diffvis_widget.schedule import Kind

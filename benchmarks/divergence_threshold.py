@@ -1,7 +1,8 @@
-"""How far apart may two runs be before one sees it? `python -m benchmarks.parting`: what `dv.compare` calls parted.
+"""Measures from which distance two runs look different: `python -m benchmarks.divergence_threshold`.
 
-Pairs of runs of the scenes model that differ in the weight of their words alone, from hardly to much, so that every
-distance occurs. For each: how much the finished pictures differ, and whether a detector names the same in both.
+`dv.compare` takes its divergence threshold from here. The pairs are runs of the scenes model that differ only in the
+weight of their words, from hardly at all to a lot, so that every distance occurs. Measured for each pair: how much the
+finished images differ, and whether a detector names the same things in both.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from diffvis_widget.tracer import trace as run
 from diffvis_widget.tracer.families import registry as families
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.results.relevance import scaled
+from diffvis_widget.traces.results.saliency import Floats
 
 from .arguments import count
 from .progress import Progress, tracking
 from .relevance_pass import Sites, carried, together
-from .saliency import Floats
 from .text_encoder import TextSide
 
 
