@@ -25,6 +25,8 @@ test: setup browser js/node_modules/.package-lock.json
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pydoclint -q diffvis_widget
 	$(NPM) run lint
 	$(NPM) run check
 	$(NPM) run test
