@@ -61,7 +61,7 @@ def test_curves_go_along_as_the_third_lesson_says() -> None:
     trace = dv.trace(dv.load(), "a large red circle on grass", seed=7, num_inference_steps=15)
     scores, together = dv.concept_scores(trace, concepts), dv.correlation(trace, concepts)
     assert np.isfinite(scores.emergence).tolist() == [True, True, False, False]
-    above = scores.cosine > scores.null[:, 1:]
+    above = scores.cosine > scores.null_band[:, 1:]
     assert above[:, concepts.index("grass")].all(), "the meadow is there from the first step on"
     assert not above[:, concepts.index("star")].any()
     along = dict(zip(together.words, together.rho[0, :, concepts.index("circle")], strict=True))

@@ -95,8 +95,8 @@ class ConceptMeter:
             concepts: K words or phrases; K may be 0.
 
         Returns:
-            cosine float32 (T, K) in -1..1, and null float32 (T, 2): for every picture the 5th and 95th percentile of
-            its cosines with a fixed list of unrelated words.
+            cosine float32 (T, K) in -1..1, and null_band float32 (T, 2): for every image the 5th and 95th percentile
+            of its cosines with a fixed list of unrelated words.
 
         Raises:
             ValueError: frames of another shape or type; concepts that are no words, or more than 256.

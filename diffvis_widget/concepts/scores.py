@@ -26,8 +26,8 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
     """
     words = check_concepts(concepts)
     meter = meter_for(trace, meter)
-    cosine, null = meter.scores(trace.frames("prediction"), words)
-    return ConceptScores(words, cosine, meter.share(cosine), null, emergence(cosine, null), meter.label)
+    cosine, null_band = meter.scores(trace.frames("prediction"), words)
+    return ConceptScores(words, cosine, meter.share(cosine), null_band, emergence(cosine, null_band), meter.label)
 
 
 def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
@@ -42,12 +42,12 @@ def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
     return ConceptMeter()
 
 
-def emergence(cosine: NDArray[np.float32], null: NDArray[np.float32]) -> NDArray[np.float32]:
+def emergence(cosine: NDArray[np.float32], null_band: NDArray[np.float32]) -> NDArray[np.float32]:
     """The first step from which each concept stays above the midpoint of its first and last cosine.
 
     Args:
         cosine: float32 (T, K).
-        null: float32 (T, 2), lower and upper edge of the null band.
+        null_band: float32 (T, 2), lower and upper edge of the null band.
 
     Returns:
         float32 (K,), steps counted from 0; NaN where the concept never rises above the null band, or ends no higher
@@ -59,7 +59,7 @@ def emergence(cosine: NDArray[np.float32], null: NDArray[np.float32]) -> NDArray
         return result
     for k in range(count):
         curve = cosine[:, k]
-        if not np.any(curve > null[:, 1]) or curve[-1] <= curve[0]:
+        if not np.any(curve > null_band[:, 1]) or curve[-1] <= curve[0]:
             continue
         below = np.flatnonzero(curve <= (curve[0] + curve[-1]) / 2)
         result[k] = below[-1] + 1 if len(below) else 0

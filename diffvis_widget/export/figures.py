@@ -130,7 +130,7 @@ def csv(trace: Trace, path: PathLike | None = None) -> bytes:
     for index, step in enumerate(trace.steps):
         pairs = zip(scores.cosine[index].tolist(), scores.share[index].tolist(), strict=True)
         values = [value for pair in pairs for value in pair]
-        table.writerow([index, step.timestep, step.sigma, *scores.null[index].tolist(), *values])
+        table.writerow([index, step.timestep, step.sigma, *scores.null_band[index].tolist(), *values])
     return _written(text.getvalue().encode(), path)
 
 

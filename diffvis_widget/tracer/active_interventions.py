@@ -100,7 +100,7 @@ class Prompts:
 
 def _merged(words: list[Word], own: Sequence[Word]) -> list[int]:
     """Where each of `own` stands in `words`; those that are not there are added at the end."""
-    keys = [[(word.text.casefold(), word.kind, word.stream) for word in part] for part in (words, own)]
+    keys = [[(word.text.casefold(), word.kind, word.encoder) for word in part] for part in (words, own)]
     places = [-1] * len(own)
     for first, second, size in difflib.SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks():
         places[second : second + size] = range(first, first + size)

@@ -75,7 +75,7 @@ def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = ""
         special = token.special and (zone != 1 or token.start == token.end)
         if special or token.start == token.end or not groups[zone]:
             kind = "template" if not special and zone != 1 and first < last else "special"
-            others.append((position, Word(token.text, (position,), kind, stream=stream)))
+            others.append((position, Word(token.text, (position,), kind, encoder=stream)))
         else:
             _assign(groups[zone], position, token.start, token.end)
     words: list[tuple[int, Word]] = []
@@ -93,7 +93,7 @@ def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = ""
             words.append((latest, made))
     ordered = [word for _, word in sorted([*words, *others], key=lambda item: item[0])]
     if padding:
-        ordered.append(Word("padding", tuple(padding), "padding", stream=stream))
+        ordered.append(Word("padding", tuple(padding), "padding", encoder=stream))
     return ordered
 
 

@@ -43,10 +43,11 @@ class Comparison:
     steps: int64 (N, 2), pairs (step of a, step of b). words: in the order of the prompts. distance: float32 (N,), root
     mean square difference of the predicted clean latents over the spread of the final ones (root mean square about each
     channel's mean, of both runs): 0 for the same, about 1.4 for pictures that have nothing to do with one another.
-    threshold, parted: `parted` is the first row of `steps` from which the distance stays above the threshold, None if
-    the runs end closer than that. maps: float32 (N, P), total variation distance 0..1 of the maps of each pair of words
-    (half the sum of absolute differences, each map with sum 1); NaN where one of the two has no map. image: float32
-    (H, W), 0..1, mean absolute difference over the colours of the finished pictures; None where their sizes differ.
+    threshold, divergence_step: the latter is the first row of `steps` from which the distance stays above the
+    threshold, None if the runs end closer than that. maps: float32 (N, P), total variation distance 0..1 of the maps of
+    each pair of words (half the sum of absolute differences, each map with sum 1); NaN where one of the two has no
+    map. image: float32 (H, W), 0..1, mean absolute difference over the colours of the finished images; None where their
+    sizes differ.
     """
 
     a: Trace
@@ -55,7 +56,7 @@ class Comparison:
     words: list[WordPair]
     distance: Floats
     threshold: float
-    parted: int | None
+    divergence_step: int | None
     maps: Floats
     image: Floats | None
 
@@ -122,7 +123,7 @@ def compare(trace_a: Trace, trace_b: Trace, align: Align = "index") -> Compariso
         words=words,
         distance=distance,
         threshold=PARTED,
-        parted=_parted(distance),
+        divergence_step=_divergence_step(distance),
         maps=_maps(trace_a, trace_b, words, steps),
         image=_image(trace_a, trace_b),
     )
@@ -152,7 +153,7 @@ def _distance(first: Floats, second: Floats, steps: NDArray[np.int64]) -> Floats
     return (np.sqrt(np.mean(apart**2, axis=(1, 2, 3))) / max(float(spread), 1e-12)).astype(np.float32)
 
 
-def _parted(distance: Floats) -> int | None:
+def _divergence_step(distance: Floats) -> int | None:
     """The first step from which on the distance stays above the threshold."""
     below = np.flatnonzero(distance <= PARTED)
     first = int(below[-1]) + 1 if len(below) else 0
@@ -162,8 +163,8 @@ def _parted(distance: Floats) -> int | None:
 def _pairs(a: Sequence[Word], b: Sequence[Word]) -> list[WordPair]:
     """Words of two prompts by a diff of their texts, text encoder by text encoder; special tokens and padding too."""
     pairs: list[WordPair] = []
-    for stream in dict.fromkeys(word.stream for word in (*a, *b)):
-        own = [[index for index, word in enumerate(part) if word.stream == stream] for part in (a, b)]
+    for encoder in dict.fromkeys(word.encoder for word in (*a, *b)):
+        own = [[index for index, word in enumerate(part) if word.encoder == encoder] for part in (a, b)]
         keys = [
             [(words[index].text.casefold(), words[index].kind) for index in indices]
             for words, indices in zip((a, b), own, strict=True)

@@ -40,15 +40,15 @@ class Word:
     tokens: positions along the text keys of the denoiser, start token included; empty if the word was cut off.
     kind: "word", "special" (start and end tokens), "template" (words that the pipeline adds), "padding" (one for
     all) or "truncated" (beyond what the text encoder reads).
-    pieces: the text of each token, for words that were split.
-    stream: the text encoder that read it, where a model sees the prompt through several ("CLIP" and "T5" in SD3).
+    token_texts: the text of each token, for words that were split.
+    encoder: the text encoder that read it, where a model sees the prompt through several ("CLIP" and "T5" in SD3).
     """
 
     text: str
     tokens: tuple[int, ...]
     kind: WordKind
-    pieces: tuple[str, ...] = ()
-    stream: str = ""
+    token_texts: tuple[str, ...] = ()
+    encoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

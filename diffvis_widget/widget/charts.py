@@ -65,7 +65,7 @@ def concept_chart(widget: DiffVis) -> Figure:
             curves.x, curves.y, band.x, band.y = [], [], [], [[], []]
             return
         with band.hold_sync():
-            band.x, band.y = steps, scores.null.T
+            band.x, band.y = steps, scores.null_band.T
         with curves.hold_sync():
             curves.x, curves.labels = steps, scores.concepts
             curves.y = scores.cosine.T if scores.concepts else []

@@ -31,7 +31,7 @@ LIMIT = 3_000_000
 MAX_FILE = 64 * 2**20  # no compact file comes near; more is not read
 MAX_GUIDANCE = 64 * 2**20  # bytes that the guidance maps unpack to
 MAX_FLOAT16 = 65504.0
-_SCORES = ("cosine", "share", "null", "emergence")
+_SCORES = ("cosine", "share", "null_band", "emergence")
 Floats = NDArray[np.float32]
 
 
@@ -143,8 +143,8 @@ def _scores(header: Header, parts: list[Floats]) -> ConceptScores | None:
         return None
     if len(parts) < len(_SCORES):
         raise TraceFileError("its scores are missing")
-    cosine, share, null, emergence = (parts.pop(0) for _ in _SCORES)
-    return ConceptScores(header.scores.concepts, cosine, share, null, emergence, header.scores.meter)
+    cosine, share, null_band, emergence = (parts.pop(0) for _ in _SCORES)
+    return ConceptScores(header.scores.concepts, cosine, share, null_band, emergence, header.scores.meter)
 
 
 def _saliency(header: Header, stderr: Any, parts: list[Floats]) -> list[Saliency]:

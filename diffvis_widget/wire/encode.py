@@ -85,7 +85,7 @@ def stored_scores(trace: Trace) -> Scores | None:
     if found is None:
         return None
     share = found.share if len(found.concepts) > 1 else None
-    return Scores(found.concepts, found.cosine, found.null, share, found.emergence, found.meter or None)
+    return Scores(found.concepts, found.cosine, found.null_band, share, found.emergence, found.meter or None)
 
 
 def notes_of(trace: Trace) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def run_message(
     views: Sequence[View],
     meter: str | None,
 ) -> Message:
-    pieces = [word.pieces if word.kind == "word" else () for word in trace.words]
+    pieces = [word.token_texts if word.kind == "word" else () for word in trace.words]
     _, height, width = maps_of(trace, 0).shape
     size = (height, width)
     told = protocol.run_message(run, settings, trace.words, pieces, unknown, size, image, trace.layers, views, meter)

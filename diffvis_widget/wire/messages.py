@@ -134,7 +134,7 @@ def run_message(
 
     ``pieces`` holds the token texts of each word; ``unknown`` the words (lower case) that the model never saw;
     ``grid`` is (h, w) of the maps, (0, 0) where there are none, and ``image`` (H, W) of the picture. A model that reads
-    the prompt with several text encoders has its words once for each, and a word's ``stream`` names its encoder.
+    the prompt with several text encoders has its words once for each, and a word's ``encoder`` names it.
     """
     return Message(
         {
@@ -156,7 +156,7 @@ def run_message(
                     "tokens": [int(token) for token in word.tokens],
                     "pieces": list(texts),
                     "kind": word.kind,
-                    "stream": str(getattr(word, "stream", None) or ""),
+                    "stream": str(getattr(word, "encoder", None) or ""),
                     "unknown": word.kind == "word" and word.text.lower() in unknown,
                 }
                 for word, texts in zip(words, pieces, strict=True)
@@ -217,12 +217,12 @@ def scores_message(
     start: int,
     concepts: Sequence[str],
     cosine: NDArray[np.floating[Any]],
-    null: NDArray[np.floating[Any]],
+    null_band: NDArray[np.floating[Any]],
     share: NDArray[np.floating[Any]] | None,
     emergence: NDArray[np.floating[Any]],
     meter: str | None,
 ) -> Message:
-    """Concept scores of the steps from ``start``: cosine and share (rows, K), null (rows, 2), emergence (K,)."""
+    """Concept scores of the steps from ``start``: cosine and share (rows, K), null_band (rows, 2), emergence (K,)."""
     return Message(
         {
             "type": "scores",
@@ -230,7 +230,7 @@ def scores_message(
             "start": start,
             "concepts": list(concepts),
             "cosine": _rows(cosine),
-            "null": _rows(null),
+            "null": _rows(null_band),
             "share": None if share is None else _rows(share),
             "emergence": [None if math.isnan(step) else int(step) for step in emergence.tolist()],
             "meter": meter,

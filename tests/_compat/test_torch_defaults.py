@@ -103,7 +103,7 @@ def test_a_run_and_its_scores_are_the_same_under_any_default(other_default: torc
         trace = dv.trace(pipe, PROMPT, seed=3, num_inference_steps=4)
         scores = dv.concept_scores(trace, ["circle", "red"], meter)
         relevance = dv.explain.relevance_of(pipe, trace, grid=6, progress=False)
-        return [trace.image, trace.heat_maps(), trace.latents, scores.cosine, scores.null, relevance.maps]
+        return [trace.image, trace.heat_maps(), trace.latents, scores.cosine, scores.null_band, relevance.maps]
 
     plain = run()
     torch.set_default_dtype(other_default)

@@ -68,7 +68,7 @@ def test_every_position_belongs_to_one_word_and_every_character_is_shown(text: s
     assert first == sorted(first)
     for word in found:
         assert list(word.tokens) == list(range(word.tokens[0], word.tokens[-1] + 1))
-        assert word.kind != "word" or len(word.pieces) == len(word.tokens)
+        assert word.kind != "word" or len(word.token_texts) == len(word.tokens)
 
 
 def test_words_keep_case_and_punctuation_stands_alone() -> None:

@@ -60,11 +60,11 @@ def test_distance_and_parting_by_hand() -> None:
     found = compare(first, second)
     np.testing.assert_allclose(found.distance, [0.5, 0.05, 0.2, 0.3, 0.4], rtol=1e-5)
     assert found.threshold == PARTED == 0.1
-    assert found.parted == 2  # apart at first, but together again
+    assert found.divergence_step == 2  # apart at first, but together again
     assert found.steps.tolist() == [[step, step] for step in range(5)]
-    assert compare(first, made([FLAT + by for by in (0.5, 0.2, 0.2, 0.2, 0.05)], ["a"])).parted is None
-    assert compare(first, first).parted is None
-    assert compare(first, made([FLAT + 1] * 5, ["a"])).parted == 0
+    assert compare(first, made([FLAT + by for by in (0.5, 0.2, 0.2, 0.2, 0.05)], ["a"])).divergence_step is None
+    assert compare(first, first).divergence_step is None
+    assert compare(first, made([FLAT + 1] * 5, ["a"])).divergence_step == 0
 
 
 def test_words_are_aligned_by_a_diff() -> None:
@@ -143,7 +143,7 @@ def test_real_runs_part_where_the_prompt_is_switched(tmp_path: Any) -> None:
     paths = [one.save(tmp_path / f"{index}.safetensors") for index, one in enumerate((first, second))]
     found = compare(open_trace(paths[0]), open_trace(paths[1]))
     assert (found.distance[:3] == 0).all()
-    assert found.parted is None or found.parted >= 3
+    assert found.divergence_step is None or found.divergence_step >= 3
     assert (found.distance[3:] > 0).all()
     assert [pair.change for pair in found.words if pair.a is None] == ["added"] * 3
     live = compare(first, second)

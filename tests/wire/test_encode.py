@@ -57,7 +57,7 @@ def test_a_trace_without_layers_is_shown_with_pictures_and_no_maps() -> None:
 
 def test_a_word_says_which_encoder_reads_it() -> None:
     streams = ["CLIP", None, "T5"]
-    words = [SimpleNamespace(text="red", tokens=(1,), kind="word", pieces=(), stream=name) for name in streams]
+    words = [SimpleNamespace(text="red", tokens=(1,), kind="word", token_texts=(), encoder=name) for name in streams]
     words.append(Word("plain", (2,), "word"))  # pyright: ignore[reportArgumentType]
     found = run_of(without_layers(words)).content["words"]
     assert [word["stream"] for word in found] == ["CLIP", "", "T5", ""]

@@ -54,7 +54,7 @@ def first_and_last(pipe: Any, tokens: Sequence[Token], length: int) -> list[Toke
 class Stream:
     """Text that the denoiser sees through one text encoder, or through several on the same positions.
 
-    tokenizers: attributes of the pipeline. label: what `Word.stream` says. times: how often it stands in the keys.
+    tokenizers: attributes of the pipeline. label: what `Word.encoder` says. times: how often it stands in the keys.
     """
 
     tokenizers: tuple[str, ...]

@@ -137,8 +137,8 @@ def _written(word: Word) -> dict[str, Any]:
         "text": word.text,
         "tokens": word.tokens,
         "kind": word.kind,
-        "pieces": word.pieces,
-        "stream": word.stream,
+        "pieces": word.token_texts,
+        "stream": word.encoder,
     }
 
 

@@ -152,7 +152,7 @@ def _tensors(trace: Trace, pictures: Mapping[str, Pictures]) -> dict[str, NDArra
     for kind, found in pictures.items():
         tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(found.encoded), dtype=np.uint8)
     if (scores := trace.scores) is not None:
-        tensors |= {f"scores.{name}": _floats(getattr(scores, name)) for name in _SCORES}
+        tensors |= {f"scores.{part}": _floats(getattr(scores, name)) for name, part in _SCORES.items()}
     for index, one in enumerate(trace.saliency):
         tensors[f"saliency.{index}"] = _floats(one.map)
         if one.stderr is not None:
@@ -167,7 +167,7 @@ def _tensors(trace: Trace, pictures: Mapping[str, Pictures]) -> dict[str, NDArra
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
-_SCORES = ("cosine", "share", "null", "emergence")
+_SCORES = {"cosine": "cosine", "share": "share", "null_band": "null", "emergence": "emergence"}  # attribute: part
 
 
 def _floats(values: NDArray[Any]) -> NDArray[Any]:
@@ -339,8 +339,8 @@ def _cut(data: NDArray[Any], lengths: Sequence[int]) -> Iterator[memoryview]:
 def _scores(header: Header, tensors: Mapping[str, NDArray[Any]]) -> ConceptScores | None:
     if header.scores is None:
         return None
-    cosine, share, null, emergence = (tensors[f"scores.{name}"] for name in _SCORES)
-    return ConceptScores(header.scores.concepts, cosine, share, null, emergence, header.scores.meter)
+    cosine, share, null_band, emergence = (tensors[f"scores.{part}"] for part in _SCORES.values())
+    return ConceptScores(header.scores.concepts, cosine, share, null_band, emergence, header.scores.meter)
 
 
 def _saliency(header: Header, index: int, tensors: Mapping[str, NDArray[Any]]) -> Saliency:

@@ -32,7 +32,7 @@ def check_additions(trace: Trace) -> None:
     if scores is None:
         return
     count = len(scores.concepts)
-    expected = {"cosine": (steps, count), "share": (steps, count), "null": (steps, 2), "emergence": (count,)}
+    expected = {"cosine": (steps, count), "share": (steps, count), "null_band": (steps, 2), "emergence": (count,)}
     for name, shape in expected.items():
         if (found := getattr(scores, name).shape) != shape or not count:
             raise ValueError(f"scores: {name} is {found}, and this trace of {steps} steps needs {shape}")

@@ -117,7 +117,7 @@ def compare_message(request: int, a: Trace, b: Trace) -> Message:
         "words": [{"a": word.a, "b": word.b, "change": word.change} for word in found.words],
         "distance": deciding.numbers(found.distance),
         "threshold": found.threshold,
-        "parted": found.parted,
+        "parted": found.divergence_step,
         "maps": [deciding.numbers(row) for row in found.maps],
         "image_difference": found.image_difference,
     }

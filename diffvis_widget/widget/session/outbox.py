@@ -29,11 +29,11 @@ RUN, SCORES, END = ("run", 0), ("scores", 0), ("end", 0)
 
 @dataclass(frozen=True)
 class Scores:
-    """Concept scores of the first T steps: cosine and share (T, K), null (T, 2), emergence (K,)."""
+    """Concept scores of the first T steps: cosine and share (T, K), null_band (T, 2), emergence (K,)."""
 
     concepts: list[str]
     cosine: NDArray[np.float32]
-    null: NDArray[np.float32]
+    null_band: NDArray[np.float32]
     share: NDArray[np.float32] | None
     emergence: NDArray[np.float32]
     meter: str | None
@@ -41,7 +41,7 @@ class Scores:
     def message(self, run: str, start: int) -> Message:
         share = None if self.share is None else self.share[start:]
         return protocol.scores_message(
-            run, start, self.concepts, self.cosine[start:], self.null[start:], share, self.emergence, self.meter
+            run, start, self.concepts, self.cosine[start:], self.null_band[start:], share, self.emergence, self.meter
         )
 
 

@@ -35,7 +35,7 @@ class _Table:
 
     concepts: list[str] = field(default_factory=list)
     cosine: list[NDArray[np.float32]] = field(default_factory=list)
-    null: list[NDArray[np.float32]] = field(default_factory=list)
+    null_band: list[NDArray[np.float32]] = field(default_factory=list)
 
 
 class Scorer:
@@ -166,15 +166,15 @@ class Scorer:
             self.label = self._meter.label
         if ready:
             with one_thread() if self.label == SCENES_LABEL else contextlib.nullcontext():
-                cosine, null = self._meter.scores(np.stack(ready), concepts)
+                cosine, null_band = self._meter.scores(np.stack(ready), concepts)
             table.cosine.extend(cosine)
-            table.null.extend(null)
+            table.null_band.extend(null_band)
         complete = len(table.cosine) == total
         scores = self._scores(self._meter, table, complete)
         if complete and trace is not None and concepts:
             share = self._meter.share(scores.cosine)
             trace.scores = ConceptScores(
-                concepts, scores.cosine, share, scores.null, scores.emergence, self._meter.label
+                concepts, scores.cosine, share, scores.null_band, scores.emergence, self._meter.label
             )
         self._tell_scores(run, scores)
 
@@ -191,14 +191,14 @@ class Scorer:
     def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> Scores:
         from diffvis_widget.concepts import emergence
 
-        cosine, null = np.stack(table.cosine), np.stack(table.null)
+        cosine, null_band = np.stack(table.cosine), np.stack(table.null_band)
         count = len(table.concepts)
         return Scores(
             concepts=table.concepts,
             cosine=cosine,
-            null=null,
+            null_band=null_band,
             share=meter.share(cosine) if count > 1 else None,
             # Where a concept emerges depends on its last value: not known before the end.
-            emergence=emergence(cosine, null) if complete else np.full(count, np.nan, dtype=np.float32),
+            emergence=emergence(cosine, null_band) if complete else np.full(count, np.nan, dtype=np.float32),
             meter=meter.label,
         )

@@ -105,9 +105,9 @@ def test_the_picture_is_the_same_and_the_maps_are_exact(name: str) -> None:
 def test_words_and_pictures(name: str) -> None:
     _, tracer = trace_of(name)
     trace = tracer.trace
-    streams = {word.stream for word in trace.words}
+    streams = {word.encoder for word in trace.words}
     for stream in streams:
-        typed = [word.text for word in trace.words if word.kind == "word" and word.stream == stream]
+        typed = [word.text for word in trace.words if word.kind == "word" and word.encoder == stream]
         assert "".join(typed) == "".join(TYPED)
         assert {"red", "circle", "blue", "square"} <= {text.strip(",") for text in typed}
     positions = [position for word in trace.words for position in word.tokens]
@@ -205,8 +205,8 @@ def test_the_negative_prompt_has_words_and_maps(name: str) -> None:
     negative = tracer.trace.negative
     assert tracer.trace.negative_prompt == "green fog"
     assert negative is not None
-    for stream in {word.stream for word in negative.words}:
-        assert [word.text for word in negative.words if word.kind == "word" and word.stream == stream] == [
+    for stream in {word.encoder for word in negative.words}:
+        assert [word.text for word in negative.words if word.kind == "word" and word.encoder == stream] == [
             "green",
             "fog",
         ]
@@ -245,7 +245,7 @@ def test_several_prompts_and_images(name: str, images: int) -> None:
     _, tracer = trace_of(name, prompt=list(prompts), num_images_per_prompt=images, **negative)
     assert [trace.prompt for trace in tracer.traces] == [prompts[0]] * images + [prompts[1]] * images
     for trace in tracer.traces:
-        typed = "".join(word.text for word in trace.words if word.kind == "word" and word.stream in ("", "T5"))
+        typed = "".join(word.text for word in trace.words if word.kind == "word" and word.encoder in ("", "T5"))
         assert typed == "".join(trace.prompt.split())
     together = tracer.traces[images]
     negative = {"negative_prompt": "fog"} if negative else {}
@@ -271,8 +271,8 @@ def words(prompt: str, name: str, **more: Any) -> list[Word]:
 
 def test_sd3_reads_prompt_3_in_the_stream_of_t5() -> None:
     found = words("a red circle", "sd3", prompt_3="a blue square")
-    assert [word.text for word in found if word.kind == "word" and word.stream == "CLIP"] == ["a", "red", "circle"]
-    assert [word.text for word in found if word.kind == "word" and word.stream == "T5"] == ["a", "blue", "square"]
+    assert [word.text for word in found if word.kind == "word" and word.encoder == "CLIP"] == ["a", "red", "circle"]
+    assert [word.text for word in found if word.kind == "word" and word.encoder == "T5"] == ["a", "blue", "square"]
 
 
 def test_flux_reads_prompt_2_alone() -> None:
@@ -284,7 +284,7 @@ def test_flux_reads_prompt_2_alone() -> None:
 def test_a_prompt_that_is_too_long_is_cut_where_the_model_cuts_it(name: str) -> None:
     long = " ".join(["red circle"] * 200)
     stream = "T5" if name == "sd3" else ""
-    own = [word for word in words(long, name) if word.stream == stream]
+    own = [word for word in words(long, name) if word.encoder == stream]
     assert sum(word.kind in ("word", "truncated") for word in own) == 400
     cut = [word.kind for word in own if word.kind in ("word", "truncated")]
     assert cut[0] == "word"

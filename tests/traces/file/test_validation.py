@@ -47,7 +47,7 @@ def check_additions(back: Trace, trace: Trace) -> None:
     assert back.scores is not None
     assert trace.scores is not None
     assert (back.scores.concepts, back.scores.meter) == (trace.scores.concepts, trace.scores.meter)
-    for name in ("cosine", "share", "null", "emergence"):
+    for name in ("cosine", "share", "null_band", "emergence"):
         np.testing.assert_array_equal(getattr(back.scores, name), getattr(trace.scores, name))
     assert len(back.saliency) == 2
     for one, other in zip(back.saliency, trace.saliency, strict=True):
