@@ -143,14 +143,31 @@ export type KernelMessage =
   | AnswerMessage
   | ErrorMessage;
 
-/** What the page asks, and gets one answer to. */
-export type Question =
-  | { readonly type: "more" | "runs" }
-  | { readonly type: "packed" | "saliency" | "relevance" | "exports" | "decisions"; readonly run: string }
-  | { readonly type: "notes"; readonly run: string; readonly notes: readonly Note[] }
-  | { readonly type: "compare"; readonly a: string; readonly b: string }
-  | { readonly type: "work" | "drop"; readonly task: Readonly<Record<string, unknown>> }
-  | { readonly type: "layers"; readonly run: string; readonly step: number; readonly word: number };
+interface AboutRun {
+  readonly run: string;
+}
+
+interface AboutJob {
+  readonly task: Readonly<Record<string, unknown>>;
+}
+
+/** The fields of each kind of request. Every request gets one reply. */
+interface Questions {
+  readonly more: object;
+  readonly runs: object;
+  readonly packed: AboutRun;
+  readonly saliency: AboutRun;
+  readonly relevance: AboutRun;
+  readonly exports: AboutRun;
+  readonly decisions: AboutRun;
+  readonly layers: AboutRun & { readonly step: number; readonly word: number };
+  readonly notes: AboutRun & { readonly notes: readonly Note[] };
+  readonly compare: { readonly a: string; readonly b: string };
+  readonly work: AboutJob;
+  readonly drop: AboutJob;
+}
+
+export type Question = { readonly [T in keyof Questions]: { readonly type: T } & Questions[T] }[keyof Questions];
 
 export type PageMessage =
   | { readonly type: "hello"; readonly view: string; readonly run: string | null; readonly have: readonly number[] }

@@ -6,7 +6,7 @@ import { batch, computed, effect, type ReadonlySignal, type Signal, signal, untr
 import type { Host, Status, TraitName, Traits } from "./host";
 import { unpack } from "./packedRun";
 import { decode, type Message, type Question, type StepMessage } from "./protocol";
-import { Questions } from "./requests";
+import { Requests } from "./requests";
 import { type Run, RunStore } from "./store";
 import { Look } from "./viewState";
 
@@ -65,7 +65,7 @@ export class Session {
   readonly keeps: boolean;
 
   readonly #host: Host;
-  readonly #questions: Questions;
+  readonly #requests: Requests;
   readonly #view: string;
   readonly #asked = signal<Status | null>(null);
   #last: Run | null = null;
@@ -79,7 +79,7 @@ export class Session {
   constructor(host: Host) {
     this.#host = host;
     this.keeps = host.keeps;
-    this.#questions = new Questions((question) => host.send(question));
+    this.#requests = new Requests((question) => host.send(question));
     this.#view = Math.random().toString(36).slice(2, 10);
     const names = Object.keys(DEFAULTS) as TraitName[];
     this.traits = Object.fromEntries(names.map((name) => [name, signal(this.#read(name))])) as unknown as TraitSignals;
@@ -96,7 +96,7 @@ export class Session {
     this.#unpackSnapshot();
     host.onConnection((connected) => {
       this.connected.value = connected;
-      this.#questions.forget();
+      this.#requests.clear();
       if (connected) this.#hello();
     });
 
@@ -109,7 +109,7 @@ export class Session {
     host.signal.addEventListener("abort", () => {
       for (const stop of stops) stop();
       this.connected.value = false; // what waits for an answer must not ask again
-      this.#questions.forget();
+      this.#requests.clear();
       clearTimeout(this.#settle);
       clearTimeout(this.#patience);
       clearTimeout(this.#tell);
@@ -140,7 +140,7 @@ export class Session {
 
   /** The kernel's answer to a question; an Error with its words if it refuses. */
   ask(question: Question): Promise<Message> {
-    return this.#questions.ask(question);
+    return this.#requests.ask(question);
   }
 
   /** Settings that take effect with the next run. */
@@ -196,12 +196,8 @@ export class Session {
         const gap = this.#seq >= 0 && message.seq > this.#seq + 1;
         this.#seq = Math.max(this.#seq, message.seq);
         if (message.type === "answer") {
-          this.#questions.settle(message.id, message);
-          if (message.id === 0) {
-            this.#answered();
-            this.#watch();
-          }
-        } else if (message.type === "error" && message.id !== null) this.#questions.settle(message.id, message.message);
+          this.#requests.settle(message.id, message);
+        } else if (message.type === "error" && message.id !== null) this.#requests.settle(message.id, message.message);
         else {
           if (!this.store.feed(message) || gap) this.#helloSoon();
           if (message.type === "error") this.#asked.value = null;
@@ -233,11 +229,15 @@ export class Session {
   }
 
   #ask(message: Parameters<Host["send"]>[0]): void {
+    this.#expectAnswer();
+    this.#host.send(message);
+  }
+
+  #expectAnswer(): void {
     clearTimeout(this.#patience);
     this.#patience = setTimeout(() => {
       this.unanswered.value = true;
     }, PATIENCE_MS);
-    this.#host.send(message);
   }
 
   #answered(): void {
@@ -276,7 +276,19 @@ export class Session {
     clearTimeout(this.#silence);
     if (!this.busy.value || !this.connected.value) return;
     const pace = run && steps > 0 ? (1000 * run.elapsed) / steps : 0;
-    this.#silence = setTimeout(() => this.#ask({ type: "runs", id: 0 }), Math.max(SILENCE_MS, 4 * pace));
+    this.#silence = setTimeout(() => this.#checkKernel(), Math.max(SILENCE_MS, 4 * pace));
+  }
+
+  /** Asks for something small, to see whether the kernel is there. */
+  #checkKernel(): void {
+    this.#expectAnswer();
+    this.ask({ type: "runs" }).then(
+      () => {
+        this.#answered();
+        this.#watch();
+      },
+      () => undefined,
+    );
   }
 
   #follow(): void {

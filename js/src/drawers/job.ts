@@ -27,6 +27,8 @@ export class Working {
   readonly task = signal<Task | null>(null);
   #task: Task | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the kernel last replied about this job. */
+  #heard = 0;
 
   constructor(
     private readonly session: Session,
@@ -43,6 +45,7 @@ export class Working {
     this.drop();
     this.task.value = this.#task = task;
     this.standing.value = ASKED;
+    this.#heard = performance.now();
     this.#ask(task);
   }
 
@@ -63,14 +66,19 @@ export class Working {
       return;
     }
     this.#timer = setTimeout(() => this.#ask(task), LOST_MS);
+    const asked = performance.now();
     this.session
       .ask({ type: "work", task })
       .then((answer) => this.#take(answer, task))
-      .catch((error: unknown) => this.#end(task, { ...ASKED, state: "failed", error: (error as Error).message }));
+      .catch((error: unknown) => {
+        // A request that was lost says nothing when a later one has been answered.
+        if (this.#heard <= asked) this.#end(task, { ...ASKED, state: "failed", error: (error as Error).message });
+      });
   }
 
   #take(answer: Message, task: Task): void {
     if (this.#task !== task) return;
+    this.#heard = performance.now();
     const standing = ANSWER(answer.content, "work") as Standing;
     if (standing.state === "waiting" || standing.state === "going") {
       this.standing.value = standing;

@@ -105,6 +105,8 @@ export class Layers implements Lens {
     try {
       this.answer.value = readLayers(await this.session.ask({ type: "layers", run, step, word }));
     } catch (error) {
+      // A later request has taken the place of this one.
+      if ((this.#asked.peek()?.key ?? key) !== key) return;
       problem = error instanceof Error ? error.message : String(error);
     }
     this.problem.value = problem;

@@ -1,0 +1,38 @@
+// Jobs of the kernel, polled until they are over.
+
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { REPLY_TIMEOUT_MS } from "../../src/core/requests";
+import { Session } from "../../src/core/session";
+import { Working } from "../../src/drawers/job";
+import { TestHost } from "../host";
+
+let host: TestHost;
+let job: Working;
+
+const reply = (state: string) =>
+  host.deliver({ type: "work", seq: 1, id: host.of("work").at(-1)?.id, state, share: 0.5, left: null, error: "" });
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  host = new TestHost();
+  job = new Working(new Session(host), () => undefined);
+  job.begin({ kind: "saliency" });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+it("asks again for a reply that was lost, and goes on although the first request ends without one", async () => {
+  await vi.advanceTimersByTimeAsync(4001);
+  expect(host.of("work")).toHaveLength(2);
+  for (let seconds = 0; seconds < 70; seconds++) {
+    reply("going");
+    await vi.advanceTimersByTimeAsync(1000);
+  }
+  expect(job.standing.value?.state).toBe("going");
+});
+
+it("fails when the kernel does not reply for a minute", async () => {
+  await vi.advanceTimersByTimeAsync(REPLY_TIMEOUT_MS);
+  expect(job.standing.value).toMatchObject({ state: "failed", error: expect.stringContaining("did not reply") });
+});
