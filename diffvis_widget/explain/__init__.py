@@ -4,6 +4,7 @@ The methods of J.-H. Park, Y.-J. Ju, S.-W. Lee, "Explaining generative diffusion
 interpretable decision-making process", Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404.
 """
 
+from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.traces.results.saliency import Saliency
 
 from .cam import df_cam
@@ -11,18 +12,18 @@ from .distances import frechet
 from .insertion_deletion import GameResult, games
 from .lime import df_lime
 from .map_similarity import similarity
-from .methods import OVERLAYS, Stopped, estimate, estimates, overlay
+from .methods import OVERLAYS, estimate, estimates, overlay
 from .rise import df_rise
 from .role_relevance import RoleRelevance, relevance_by_role
 from .word_relevance import Relevance, relevance, relevance_of
 
 __all__ = [
     "OVERLAYS",
+    "Cancelled",
     "GameResult",
     "Relevance",
     "RoleRelevance",
     "Saliency",
-    "Stopped",
     "df_cam",
     "df_lime",
     "df_rise",

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.tracer import denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
@@ -22,10 +23,6 @@ Method = Literal["df_rise", "df_cam", "df_lime"]
 OVERLAYS: tuple[Method, ...] = ("df_rise", "df_cam", "df_lime")
 _EVALUATIONS: dict[Method, int] = {"df_rise": 500, "df_cam": 3, "df_lime": 300}  # at most; a gradient counts twice
 _PATIENCE = 0.5  # seconds between two looks at `stop`, where a single evaluation takes no longer
-
-
-class Stopped(Exception):
-    """The one who asked for a map has asked to stop."""
 
 
 def overlay(
@@ -44,15 +41,15 @@ def overlay(
 
     trace: made in this process; step: index into trace.steps. progress: called with the share that is done, rising from
     0 to 1, between evaluations of the denoiser, in this thread; what it raises ends the computation. stop: asked as
-    often; once it says True (a threading.Event's `is_set`, say), Stopped is raised and nothing is left behind.
-    Raises Stopped, ValueError for another method, and what `denoiser` raises (ImportError for "df_lime" without
+    often; once it says True (a threading.Event's `is_set`, say), Cancelled is raised and nothing is left behind.
+    Raises Cancelled, ValueError for another method, and what `denoiser` raises (ImportError for "df_lime" without
     scikit-image).
     """
     choice("method", method, OVERLAYS)
 
     def tell(done: int, total: int) -> None:
         if stop is not None and stop():
-            raise Stopped(f"{method} of step {step} was stopped")
+            raise Cancelled(f"{method} of step {step} was cancelled")
         if progress is not None:
             progress(done / total)
 

@@ -52,11 +52,11 @@ def test_it_stops_when_asked_and_leaves_nothing(toy: tuple[Trace, Toy]) -> None:
         if share > 0:
             stop.set()
 
-    with pytest.raises(explain.Stopped, match="df_rise of step 0 was stopped"):
+    with pytest.raises(explain.Cancelled, match="df_rise of step 0 was cancelled"):
         explain.overlay(one, 0, "df_rise", progress=progress, stop=stop.is_set)
     assert 0 < told[-1] < 1
     rows = sum(module.rows)
-    with pytest.raises(explain.Stopped):
+    with pytest.raises(explain.Cancelled):
         explain.overlay(one, 0, "df_cam", stop=stop.is_set)
     assert sum(module.rows) == rows  # not begun
     assert explain.overlay(one, 0, "df_rise").map.shape == SHAPE[1:]

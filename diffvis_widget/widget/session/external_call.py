@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .run import Run, Stopped, explain
+from diffvis_widget.cancellation import Cancelled
+
+from .run import Run, explain
 from .sampling import Camera, Request
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class Follower:
         session.begin(self._run)
 
     def step(self, trace: Trace, step: Step) -> None:
-        """A step is finished. Raises Stopped, which ends the call, once Stop was pressed."""
+        """A step is finished. Raises Cancelled, which ends the call, once Stop was pressed."""
         if self._request is None:
             self._request = _request(trace)
         self._session.step(self._run, self._request, trace, self._camera.shot(trace, step))
@@ -32,7 +34,7 @@ class Follower:
     def end(self, error: BaseException | None) -> None:
         """The call has returned, or raised."""
         run = self._run
-        if isinstance(error, Stopped | KeyboardInterrupt):
+        if isinstance(error, Cancelled | KeyboardInterrupt):
             run.state = "stopped"
         elif error is not None:
             planned = None if run.trace is None else run.trace.meta.get("planned_steps")

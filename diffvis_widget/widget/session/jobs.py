@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.wire.messages import Message
 
 from .run import LOCK_POLL
@@ -26,10 +27,6 @@ State = Literal["waiting", "going", "done", "stopped", "failed"]
 KEPT = 4  # ended works that nobody has asked after yet
 
 
-class Stopped(Exception):
-    """Raised inside a work to end it."""
-
-
 class Result(NamedTuple):
     """What goes into the answer, and its buffers."""
 
@@ -38,7 +35,7 @@ class Result(NamedTuple):
 
 
 class Tell(Protocol):
-    """Says how much is done, 0..1, and raises Stopped once the work is to end."""
+    """Says how much is done, 0..1, and raises Cancelled once the work is to end."""
 
     def __call__(self, share: float) -> None: ...
 
@@ -71,7 +68,7 @@ class Work:
 
     def tell(self, share: float) -> None:
         if self.stop.is_set():
-            raise Stopped
+            raise Cancelled
         self.share = min(1.0, max(self.share, share))
 
     def do(self) -> None:
@@ -81,7 +78,7 @@ class Work:
             self.tell(0)
             self.result = self.perform(self.tell)
             self.share, state = 1.0, "done"
-        except Stopped:
+        except Cancelled:
             state = "stopped"
         except (LookupError, ValueError, OSError, ImportError, RuntimeError) as cause:
             self.error, state = str(cause.args[0] if isinstance(cause, KeyError) else cause), "failed"

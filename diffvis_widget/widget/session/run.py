@@ -9,6 +9,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.cancellation import Cancelled
+
 from .sampling import Request
 
 if TYPE_CHECKING:
@@ -20,10 +22,6 @@ LOCK_POLL = 0.05  # whoever waits for a model looks this often whether it is sti
 
 _numbers = itertools.count(1)
 _PROCESS = uuid.uuid4().hex[:8]  # ids must differ from those in a notebook saved by an earlier kernel
-
-
-class Stopped(Exception):
-    """Raised inside a pipeline call to end it at a step."""
 
 
 class RunFailed(RuntimeError):
@@ -64,9 +62,9 @@ class Run:
         return time.perf_counter() - self.started
 
     def check(self) -> None:
-        """Raise Stopped if the run is to end."""
+        """Raise Cancelled if the run is to end."""
         if self.stop.is_set():
-            raise Stopped
+            raise Cancelled
 
 
 def explain(error: BaseException, steps: int, planned: int | None) -> str:

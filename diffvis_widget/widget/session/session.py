@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.loading import load
 from diffvis_widget.wire import encode
 
@@ -27,7 +28,7 @@ from .outbox import Stream
 from .pipeline import Model
 from .publisher import Teller
 from .replay import Kept
-from .run import LOCK_POLL, Run, RunFailed, Stopped, explain
+from .run import LOCK_POLL, Run, RunFailed, explain
 from .sampling import Request, Shot, check_call, sample
 from .scoring import SCENES_LABEL
 from .state import Board, Show
@@ -297,7 +298,7 @@ class Session:
                 step = functools.partial(self.step, run, request)
                 sample(self._model.pipe, request, self._arguments, step, keep)
                 self.decoding.quickly(run, self._model.pipe)
-        except Stopped:
+        except Cancelled:
             run.state = "stopped"
         except Exception as cause:  # noqa: BLE001 - whatever a pipeline raises is told, not lost
             planned = None if run.trace is None else run.trace.meta.get("planned_steps")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import diffvis_widget as dv
+from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.export import video as film
 from diffvis_widget.traces import Saliency, Trace
 from diffvis_widget.widget.page import exports as exporting
-from diffvis_widget.widget.session.jobs import Stopped
 from diffvis_widget.widget.widget import DiffVis
 from tests.traces.build import fake_decoder, make_trace
 from tests.widget.conftest import page
@@ -68,10 +68,10 @@ def test_every_kind_tells_how_far_it_is_and_can_be_stopped(what: str) -> None:
     assert set(decoded) == {1}, "one by one, so that it can be told and stopped"
 
     def stop(share: float) -> None:
-        raise Stopped
+        raise Cancelled
 
     decoded.clear()
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         made(make_trace(decoder=decoder), what, stop)
     assert decoded == []
 

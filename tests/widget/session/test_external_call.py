@@ -13,7 +13,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.widget.session.run import Stopped
+from diffvis_widget.cancellation import Cancelled
 from tests import pipelines
 from tests.widget.conftest import PROMPT, SECONDS, Gate
 
@@ -71,7 +71,7 @@ def test_stop_in_the_page_ends_the_call(make: Make, shared_pipe: StableDiffusion
         if step.index == 1:
             widget.stop()
 
-    with pytest.raises(Stopped), dv.Tracer(shared_pipe, view=widget, on_step=press) as tracer:
+    with pytest.raises(Cancelled), dv.Tracer(shared_pipe, view=widget, on_step=press) as tracer:
         call(shared_pipe)
     assert widget.wait(SECONDS)
     assert widget.status == "stopped"

@@ -1,0 +1,7 @@
+"""The exception that ends a computation which nobody needs any more."""
+
+from __future__ import annotations
+
+
+class Cancelled(Exception):
+    """Raised inside a computation to end it: a run, an explanation, or a job of the page was cancelled."""
