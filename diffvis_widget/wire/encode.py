@@ -95,7 +95,7 @@ def notes_of(trace: Trace) -> list[dict[str, Any]]:
             "text": note.text,
             "step": note.step,
             "words": pick_words(trace.words, list(note.words)) if note.words else [],
-            "place": note.region,
+            "region": note.region,
         }
         for note in trace.notes
     ]

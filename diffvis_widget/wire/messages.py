@@ -154,9 +154,9 @@ def run_message(
                 {
                     "text": word.text,
                     "tokens": [int(token) for token in word.tokens],
-                    "pieces": list(texts),
+                    "token_texts": list(texts),
                     "kind": word.kind,
-                    "stream": str(getattr(word, "encoder", None) or ""),
+                    "encoder": str(getattr(word, "encoder", None) or ""),
                     "unknown": word.kind == "word" and word.text.lower() in unknown,
                 }
                 for word, texts in zip(words, pieces, strict=True)
@@ -230,7 +230,7 @@ def scores_message(
             "start": start,
             "concepts": list(concepts),
             "cosine": _rows(cosine),
-            "null": _rows(null_band),
+            "null_band": _rows(null_band),
             "share": None if share is None else _rows(share),
             "emergence": [None if math.isnan(step) else int(step) for step in emergence.tolist()],
             "meter": meter,

@@ -4,10 +4,10 @@ import type { Message, WordKind } from "../src/core/protocol";
 
 export interface FixtureWord {
   readonly text: string;
-  readonly pieces?: readonly string[];
+  readonly token_texts?: readonly string[];
   readonly kind?: WordKind;
   readonly unknown?: boolean;
-  readonly stream?: string;
+  readonly encoder?: string;
   /** No map was kept of it. */
   readonly blind?: boolean;
   /** Where it looks: centre and spread, 0..1. */
@@ -66,15 +66,15 @@ export const LONG: Fixture = {
     { text: "a", spot: [0.4, 0.35, 0.5, 0.02] },
     { text: "tiny", spot: [0.5, 0.3, 0.2, 0.06] },
     { text: "red", spot: [...CIRCLE, 0.16, 0.11] },
-    { text: "spaceship", pieces: ["space", "ship</w>"], unknown: true, spot: [...CIRCLE, 0.14, 0.21] },
+    { text: "spaceship", token_texts: ["space", "ship</w>"], unknown: true, spot: [...CIRCLE, 0.14, 0.21] },
     { text: "above", spot: [0.5, 0.52, 0.3, 0.05] },
     { text: "a", spot: [0.6, 0.6, 0.5, 0.018] },
     { text: "blue", spot: [...SQUARE, 0.17, 0.1] },
-    { text: "teapot", pieces: ["tea", "pot</w>"], unknown: true, spot: [...SQUARE, 0.15, 0.17] },
+    { text: "teapot", token_texts: ["tea", "pot</w>"], unknown: true, spot: [...SQUARE, 0.15, 0.17] },
     { text: "with", spot: [0.5, 0.7, 0.4, 0.02] },
     { text: "an", spot: [0.5, 0.7, 0.4, 0.02] },
-    { text: "extraordinarily", pieces: ["extra", "ordin", "arily</w>"], spot: [0.2, 0.7, 0.3, 0.03] },
-    { text: "ornamented", pieces: ["or", "nam", "ented</w>"], spot: [0.8, 0.7, 0.2, 0.05] },
+    { text: "extraordinarily", token_texts: ["extra", "ordin", "arily</w>"], spot: [0.2, 0.7, 0.3, 0.03] },
+    { text: "ornamented", token_texts: ["or", "nam", "ented</w>"], spot: [0.8, 0.7, 0.2, 0.05] },
     { text: "<", spot: [0.1, 0.1, 0.4, 0.01] },
     { text: "b", spot: [0.1, 0.1, 0.4, 0.01] },
     { text: ">", spot: [0.1, 0.1, 0.4, 0.01] },
@@ -97,9 +97,9 @@ export const UNMAPPED: Fixture = { ...SCENE, grid: 0 };
 /** A model that reads the prompt with two encoders; the padding has no map. */
 export const ENCODERS: Fixture = {
   ...SCENE,
-  words: ["CLIP", "T5"].flatMap((stream) => [
-    ...SCENE.words.map((word) => ({ ...word, stream })),
-    { text: "", kind: "padding", stream, blind: true, spot: [0, 0, 0, 0] } as const,
+  words: ["CLIP", "T5"].flatMap((encoder) => [
+    ...SCENE.words.map((word) => ({ ...word, encoder })),
+    { text: "", kind: "padding", encoder, blind: true, spot: [0, 0, 0, 0] } as const,
   ]),
 };
 
@@ -242,13 +242,13 @@ export async function record(fixture: Fixture, run: string, seed = 7): Promise<M
       schedule: "uniform",
       schedule_strength: 60,
       pipeline: "StableDiffusionPipeline",
-      words: words.map(({ text, pieces, kind = "word", unknown = false, stream = "" }) => ({
+      words: words.map(({ text, token_texts, kind = "word", unknown = false, encoder = "" }) => ({
         text,
-        tokens: kind === "truncated" ? [] : (pieces ?? [text]).map(() => token++),
-        pieces: pieces ?? [text],
+        tokens: kind === "truncated" ? [] : (token_texts ?? [text]).map(() => token++),
+        token_texts: token_texts ?? [text],
         kind,
         unknown,
-        stream,
+        encoder,
       })),
       grid: [fixture.grid, fixture.grid],
       image: [fixture.size, fixture.size],
@@ -304,7 +304,7 @@ export async function record(fixture: Fixture, run: string, seed = 7): Promise<M
         start: step,
         concepts: fixture.concepts,
         cosine: [cosine],
-        null: [[0.09 + 0.01 * Math.sin(step), 0.19 + 0.012 * Math.sin(step * 0.6)]],
+        null_band: [[0.09 + 0.01 * Math.sin(step), 0.19 + 0.012 * Math.sin(step * 0.6)]],
         share: fixture.concepts.length > 1 ? [cosine.map((c) => Math.exp(c * 40) / sum)] : null,
         emergence: fixture.concepts.map((_, k) => (step > 7 + k * 3 ? Math.round(5 + k * 3.2) : null)),
         meter: "scenes CLIP",

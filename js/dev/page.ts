@@ -84,12 +84,12 @@ class MadeUpKernel implements Host {
       weights: i ? { red: 1.5, above: null } : {},
       state: "done",
       finished: fixture.steps,
-      picture: true,
+      has_image: true,
     }));
     const last = ({ messages, fixture }: { messages: Message[]; fixture: Fixture }) =>
       messages.findLast(({ content }) => (content as { index?: number }).index === fixture.steps - 1);
     const buffers = this.#played.map((played) => last(played)?.buffers[0] as Uint8Array);
-    this.deliver({ content: { type: "runs", id, most: 8, runs }, buffers });
+    this.deliver({ content: { type: "runs", id, limit: 8, runs }, buffers });
   }
 
   #tellNumbers(id: number): void {
@@ -112,7 +112,7 @@ class MadeUpKernel implements Host {
         words,
         distance,
         threshold: 0.2,
-        parted,
+        divergence_step: parted,
         maps,
         image_difference: 0.1,
       },

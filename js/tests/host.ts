@@ -61,11 +61,11 @@ export class TestHost implements Host {
 }
 
 export const WORDS = [
-  { text: "<|startoftext|>", tokens: [0], pieces: ["<|startoftext|>"], kind: "special", unknown: false },
-  { text: "a", tokens: [1], pieces: ["a"], kind: "word", unknown: false },
-  { text: "red", tokens: [2], pieces: ["red"], kind: "word", unknown: false },
-  { text: "weathervane", tokens: [3, 4], pieces: ["weather", "vane</w>"], kind: "word", unknown: true },
-  { text: "lost", tokens: [], pieces: [], kind: "truncated", unknown: false },
+  { text: "<|startoftext|>", tokens: [0], token_texts: ["<|startoftext|>"], kind: "special", unknown: false },
+  { text: "a", tokens: [1], token_texts: ["a"], kind: "word", unknown: false },
+  { text: "red", tokens: [2], token_texts: ["red"], kind: "word", unknown: false },
+  { text: "weathervane", tokens: [3, 4], token_texts: ["weather", "vane</w>"], kind: "word", unknown: true },
+  { text: "lost", tokens: [], token_texts: [], kind: "truncated", unknown: false },
 ] as const;
 
 export const PROMPT = "a red weathervane lost";
@@ -124,7 +124,7 @@ export function scoresContent(start: number, cosine: (number | null)[][], over: 
     start,
     concepts: ["red", "boat"],
     cosine,
-    null: cosine.map(() => [0.1, 0.2]),
+    null_band: cosine.map(() => [0.1, 0.2]),
     share: cosine.map(() => [0.7, 0.3]),
     emergence: [1, null],
     meter: "scenes CLIP",

@@ -127,7 +127,7 @@ def test_text_is_text_in_every_view(browser: Browser) -> None:
     words = [Word(EVIL, (index,), kind) for index, kind in enumerate(("word", "special", "word"))]
     messages = a_run(EVIL, words=words, concepts=[EVIL], state="failed", finished=3, error=EVIL)
     messages[0].content["meter"] = EVIL
-    messages[0].content["words"][2]["stream"] = EVIL
+    messages[0].content["words"][2]["encoder"] = EVIL
     with open_bare(browser, messages, concepts=[EVIL], status="failed", error=EVIL) as bare:
         until_drawn(bare)
         bare.widget.get_by_role("button", name=re.compile("special tokens")).click()

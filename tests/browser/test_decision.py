@@ -27,7 +27,7 @@ def decision(word: str = "red", to: str = "blue", at: float | None = 3.3, **over
 
 
 def standing(state: str, share: float = 0.0, left: float | None = None, error: str = "", **result: Any) -> Message:
-    return Message({**result, "type": "work", "state": state, "share": share, "left": left, "error": error})
+    return Message({**result, "type": "job", "state": state, "progress": share, "seconds_left": left, "error": error})
 
 
 def known(*decisions: dict[str, Any]) -> Message:
@@ -67,7 +67,7 @@ def test_a_word_of_the_run_is_asked_about_and_the_answer_is_a_sentence(opened: B
         "“red” was decided after 3.3 of 6 steps (95 %: 2.9 to 3.8): exchanged for “blue” before that, it changes the "
         "picture; later it does not."
     )
-    (asked,) = opened.sent("work")
+    (asked,) = opened.sent("job")
     assert asked["task"] == {"kind": "decision", "run": "r1", "word": "red", "to": "blue", "seeds": 2}
     assert opened.sent("run") == []
     mark = opened.widget.get_by_role("button", name="red decided at step 4: go there")
@@ -100,8 +100,8 @@ def test_the_curve_and_the_slider_are_one(opened: Bare) -> None:
 
 
 def test_it_says_how_far_it_is_and_can_be_stopped(opened: Bare) -> None:
-    opened.answer(standing("going", 0.4, 12))
-    opened.answer(Message({"type": "drop"}))
+    opened.answer(standing("running", 0.4, 12))
+    opened.answer(Message({"type": "cancel"}))
     ask(opened)
     view = drawer(opened)
     expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "40")
@@ -109,7 +109,7 @@ def test_it_says_how_far_it_is_and_can_be_stopped(opened: Bare) -> None:
     expect(view.get_by_test_id("find-out")).to_be_disabled()
     view.get_by_role("button", name="Stop").click()
     expect(view).to_contain_text("stopped")
-    assert [asked["task"]["to"] for asked in opened.sent("drop")] == ["blue"]
+    assert [asked["task"]["to"] for asked in opened.sent("cancel")] == ["blue"]
     opened.answer(standing("done", 1, **decision()))
     view.get_by_test_id("find-out").click()
     expect(view.get_by_role("status")).to_contain_text("was decided")
@@ -150,7 +150,7 @@ def test_another_run_has_decisions_of_its_own(opened: Bare) -> None:
 def test_what_cannot_be_asked_is_said_in_place(opened: Bare, to: str, seeds: str, message: str) -> None:
     ask(opened, to=to, seeds=seeds)
     expect(drawer(opened).get_by_role("alert")).to_contain_text(message)
-    assert opened.sent("work") == []
+    assert opened.sent("job") == []
 
 
 def test_what_went_wrong_is_told_as_text_and_can_be_asked_again(opened: Bare) -> None:
@@ -189,7 +189,7 @@ def test_axe_finds_nothing(opened: Bare) -> None:
     opened.widget.get_by_test_id("decision").click()
     opened.widget.get_by_test_id("decision").click()
     expect(drawer(opened).get_by_role("status")).to_be_visible()
-    opened.answer(standing("going", 0.4, 12))
+    opened.answer(standing("running", 0.4, 12))
     ask(opened)
     expect(drawer(opened).get_by_role("progressbar")).to_be_visible()
     found = opened.page.evaluate(

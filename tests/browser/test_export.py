@@ -289,7 +289,7 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
                 expect(state).to_contain_text("40 % · 4 s left")
                 expect(bare.widget.get_by_test_id("export-gif")).to_be_disabled()
             else:
-                failed = {"state": "failed", "share": 0, "left": None, "error": "no <b>room</b>"}
+                failed = {"state": "failed", "progress": 0, "seconds_left": None, "error": "no <b>room</b>"}
                 bare.page.evaluate("(failed) => { window.answers.work = [failed, []]; }", failed)
                 expect(state).to_have_text("This could not be made. no <b>room</b>")
             found = bare.page.evaluate(
@@ -313,8 +313,8 @@ def test_stop_ends_it(browser: Browser) -> None:
         expect(bare.widget.get_by_test_id("export-state")).to_contain_text("Waiting until the model is free")
         bare.widget.get_by_role("button", name="Stop", exact=True).last.click()
         expect(bare.widget.get_by_test_id("export-state")).to_have_text("Stopped")
-        (asked,) = bare.sent("work")
-        assert bare.sent("drop")[0]["task"] == asked["task"]
+        (asked,) = bare.sent("job")
+        assert bare.sent("cancel")[0]["task"] == asked["task"]
         assert asked["task"]["words"] == []
         assert math.isclose(asked["task"]["opacity"], 0.65)
         assert bare.widget.locator(".dv-export textarea").count() == 0

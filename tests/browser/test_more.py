@@ -19,7 +19,7 @@ OLD, NEW = "a red circle", "a small green circle"
 
 def entry(run: str, prompt: str, **over: Any) -> dict[str, Any]:
     plain = {"seed": 7, "steps": 6, "guidance_scale": 7.5, "schedule": "uniform", "schedule_strength": 60.0}
-    kept = {"weights": {}, "state": "done", "finished": 6, "picture": False}
+    kept = {"weights": {}, "state": "done", "finished": 6, "has_image": False}
     return {"run": run, "prompt": prompt, **plain, **kept, **over}
 
 
@@ -32,7 +32,7 @@ def numbers() -> Message:
     ]
     distance = [0.0, 0.1, 0.2, 0.4, 0.8, 1.0]
     maps = [[0.1, None, 0.5, 0.2]] * 6
-    course = {"steps": [[i, i] for i in range(6)], "distance": distance, "threshold": 0.3, "parted": 3}
+    course = {"steps": [[i, i] for i in range(6)], "distance": distance, "threshold": 0.3, "divergence_step": 3}
     told = {"align": "index", "words": words, "maps": maps, "image_difference": 0.2, **course}
     return Message({"type": "compare", **told})
 
@@ -43,7 +43,7 @@ def two(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Bare]:
     theme = getattr(request, "param", "light")
     with open_bare(browser, a_run(OLD), theme=theme, concepts=["circle", "red"], _beside="") as bare:
         runs = [entry("r0", OLD, seed=3), entry("r1", OLD), entry("r2", NEW, weights={"green": 1.5, "a": None})]
-        bare.answer(Message({"type": "runs", "most": 8, "runs": runs}))
+        bare.answer(Message({"type": "runs", "limit": 8, "runs": runs}))
         bare.answer(numbers())
         packed = protocol.pack(a_run(OLD, run="r0"))
         bare.answer(Message({"type": "packed", "run": "r0"}, (packed,)))
@@ -281,5 +281,5 @@ def test_a_note_is_written_by_keys(two: Bare) -> None:
     two.page.wait_for_function("() => window.sent.some((message) => message.type === 'notes')")
     written = two.sent("notes")[0]
     assert written["run"] == "r2"
-    assert written["notes"] == [{"text": "Look here", "step": 0, "words": [], "place": None}]
+    assert written["notes"] == [{"text": "Look here", "step": 0, "words": [], "region": None}]
     expect(two.slider).to_have_attribute("aria-valuenow", "1")

@@ -24,7 +24,7 @@ def test_every_request_is_answered_by_its_id(make: Callable[..., Any], shared_pi
         {"type": "runs"},
         {"type": "packed", "run": run},
         {"type": "compare", "a": first, "b": run},
-        {"type": "notes", "run": run, "notes": [{"text": "Look", "step": 0, "words": [], "place": None}]},
+        {"type": "notes", "run": run, "notes": [{"text": "Look", "step": 0, "words": [], "region": None}]},
         {"type": "more"},
     ]
     ids = [2**52 + index for index in range(len(requests))]  # the page starts at a random number of this size

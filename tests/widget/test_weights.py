@@ -102,7 +102,7 @@ def test_the_page_gets_the_numbers_of_two_runs(make: Make, shared_pipe: StableDi
     found = dv.compare(old, new)
     assert (told["id"], told["align"], told["steps"]) == (4, "index", [[0, 0], [1, 1], [2, 2]])
     assert told["distance"] == pytest.approx(found.distance.tolist(), abs=1e-4)
-    assert (told["parted"], told["threshold"]) == (found.divergence_step, found.threshold)
+    assert (told["divergence_step"], told["threshold"]) == (found.divergence_step, found.threshold)
     replaced = [word for word in told["words"] if word["change"] == "replaced"]
     assert [(old.words[word["a"]].text, new.words[word["b"]].text) for word in replaced] == [("red", "blue")]
     assert np.shape(told["maps"]) == found.maps.shape

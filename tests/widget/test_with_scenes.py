@@ -40,7 +40,7 @@ def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, 
     expected = dv.concept_scores(trace, ["circle", "red"])
     saved = saved_scores(widget)
     assert np.abs(np.array(saved["cosine"]) - expected.cosine).max() < 1e-4
-    assert np.abs(np.array(saved["null"]) - expected.null_band).max() < 1e-4
+    assert np.abs(np.array(saved["null_band"]) - expected.null_band).max() < 1e-4
     assert len(widget._snapshot) < 1_000_000
     assert trace.scores is not None, "what was measured is kept with the run"
     assert (trace.scores.concepts, trace.scores.meter) == (["circle", "red"], "scenes CLIP")

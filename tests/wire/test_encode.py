@@ -60,7 +60,7 @@ def test_a_word_says_which_encoder_reads_it() -> None:
     words = [SimpleNamespace(text="red", tokens=(1,), kind="word", token_texts=(), encoder=name) for name in streams]
     words.append(Word("plain", (2,), "word"))  # pyright: ignore[reportArgumentType]
     found = run_of(without_layers(words)).content["words"]
-    assert [word["stream"] for word in found] == ["CLIP", "", "T5", ""]
+    assert [word["encoder"] for word in found] == ["CLIP", "", "T5", ""]
 
 
 def test_a_word_whose_map_was_not_kept_has_no_scale() -> None:

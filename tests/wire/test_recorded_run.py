@@ -47,7 +47,7 @@ def test_scores_come_with_the_run_and_need_no_meter(make: Make) -> None:
     np.testing.assert_allclose(scores["cosine"], trace.scores.cosine, atol=1e-5)
     assert (scores["emergence"], scores["meter"]) == ([1, None], "a meter")
     (run,) = told(widget, "run")
-    assert run["notes"] == [{"text": "Look", "step": 1, "words": [1, 4], "place": None}]
+    assert run["notes"] == [{"text": "Look", "step": 1, "words": [1, 4], "region": None}]
 
 
 def test_a_run_that_was_stopped_stays_one(make: Make, tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ def _seen(task: Task) -> Seen:
                 head=task.get("head"),
                 saliency=task.get("saliency"),
                 opacity=float(opacity),
-                contours=task.get("lines") is True,
-                shared=task.get("scale") == "shared",
-                region=task.get("place"),
+                contours=task.get("contours") is True,
+                shared=task.get("shared_scale") is True,
+                region=task.get("region"),
             )
             return Seen(step, shown)
         case _:

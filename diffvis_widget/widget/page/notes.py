@@ -26,10 +26,10 @@ def rewrite(session: Session, run: str, told: list[Any]) -> None:
     try:
         for note in told:
             match note:
-                case {"text": text, "step": step, "words": list(words), "place": region}:
+                case {"text": text, "step": step, "words": list(words), "region": region}:
                     trace.note(text, step, words, region)
                 case _:
-                    raise ValueError("a note needs a text, a step or null, a list of words, and a place or null")
+                    raise ValueError("a note needs a text, a step or null, a list of words, and a region or null")
     except (ValueError, LookupError):
         trace.notes[:] = before
         raise

@@ -86,7 +86,7 @@ def _told(trace: Trace, found: WordRelevance) -> dict[str, Any]:
     words = typed(trace.words)
     return {
         "schedule": found.schedule,
-        "own": recorded_settings(trace).schedule,
+        "own_schedule": recorded_settings(trace).schedule,
         "words": words,
         "timesteps": [round(float(time), 2) for time in found.timesteps],
         "raw": _rows(found.raw[:, words]),

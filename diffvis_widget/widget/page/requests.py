@@ -66,11 +66,11 @@ def answer(session: Session, asked: Any) -> Message | None:
             return compare_message(request, session.trace_of(a), session.trace_of(b))
         case {"type": "exports", "id": int(request), "run": str(run)}:
             return exporting.exports_message(request, run, session.trace_of(run))
-        case {"type": "work", "id": int(request), "task": dict(task)}:
+        case {"type": "job", "id": int(request), "task": dict(task)}:
             return work_message(request, session.works.ask(task, functools.partial(prepare, session)))
-        case {"type": "drop", "id": int(request), "task": dict(task)}:
+        case {"type": "cancel", "id": int(request), "task": dict(task)}:
             session.works.drop(task)
-            return Message({"type": "drop", "id": request})
+            return Message({"type": "cancel", "id": request})
         case _:
             return None
 
@@ -100,8 +100,8 @@ def runs_message(request: int, runs: list[Run]) -> Message:
             images.append(pictures.again(last.buffers[last.content["views"].index("prediction")], THUMB, 80))
         names = ("prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
         entry = {name: begun[name] for name in names}
-        entries.append({**entry, "run": run.id, "state": run.state, "finished": run.steps, "picture": shows})
-    return Message({"type": "runs", "id": request, "most": RUNS, "runs": entries}, tuple(images))
+        entries.append({**entry, "run": run.id, "state": run.state, "finished": run.steps, "has_image": shows})
+    return Message({"type": "runs", "id": request, "limit": RUNS, "runs": entries}, tuple(images))
 
 
 def compare_message(request: int, a: Trace, b: Trace) -> Message:
@@ -117,7 +117,7 @@ def compare_message(request: int, a: Trace, b: Trace) -> Message:
         "words": [{"a": word.a, "b": word.b, "change": word.change} for word in found.words],
         "distance": deciding.numbers(found.distance),
         "threshold": found.threshold,
-        "parted": found.divergence_step,
+        "divergence_step": found.divergence_step,
         "maps": [deciding.numbers(row) for row in found.maps],
         "image_difference": found.image_difference,
     }

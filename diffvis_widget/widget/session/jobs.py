@@ -23,7 +23,7 @@ from .threads import calm
 log = logging.getLogger(__name__)
 
 Task = Mapping[str, Any]
-State = Literal["waiting", "going", "done", "stopped", "failed"]
+State = Literal["waiting", "running", "done", "canceled", "failed"]
 KEPT = 4  # ended works that nobody has asked after yet
 
 
@@ -58,11 +58,11 @@ class Work:
 
     @property
     def over(self) -> bool:
-        return self.state not in ("waiting", "going")
+        return self.state not in ("waiting", "running")
 
     @property
     def left(self) -> float | None:
-        if self.state != "going" or self.share < 0.02:
+        if self.state != "running" or self.share < 0.02:
             return None
         return (time.perf_counter() - self.began) * (1 / self.share - 1)
 
@@ -73,13 +73,13 @@ class Work:
 
     def do(self) -> None:
         """Perform it in this thread; whatever goes wrong is told in its state."""
-        self.state, self.began = "going", time.perf_counter()
+        self.state, self.began = "running", time.perf_counter()
         try:
             self.tell(0)
             self.result = self.perform(self.tell)
             self.share, state = 1.0, "done"
         except Cancelled:
-            state = "stopped"
+            state = "canceled"
         except (LookupError, ValueError, OSError, ImportError, RuntimeError) as cause:
             self.error, state = str(cause.args[0] if isinstance(cause, KeyError) else cause), "failed"
         except Exception as cause:
@@ -159,7 +159,7 @@ def do_alone(work: Work, pipe: Any) -> None:
 def _stop(work: Work) -> None:
     work.stop.set()
     if work.state == "waiting":
-        work.state = "stopped"
+        work.state = "canceled"
 
 
 def work_message(request: int, work: Work) -> Message:
@@ -168,8 +168,8 @@ def work_message(request: int, work: Work) -> Message:
     left = work.left
     told = {
         "state": work.state,
-        "share": round(work.share, 4),
-        "left": None if left is None else round(left, 1),
+        "progress": round(work.share, 4),
+        "seconds_left": None if left is None else round(left, 1),
         "error": work.error,
     }
-    return Message({**result.content, "type": "work", "id": request, **told}, result.buffers)
+    return Message({**result.content, "type": "job", "id": request, **told}, result.buffers)

@@ -12,13 +12,13 @@ export interface Entry {
 
 /** The words that `wanted` names, encoder by encoder. */
 export function byEncoder(words: readonly Word[], wanted: (word: Word) => boolean): Entry[] {
-  const streams = [...new Set(words.map((word) => word.stream))];
+  const encoders = [...new Set(words.map((word) => word.encoder))];
   let last = "";
-  return streams.flatMap((stream) =>
+  return encoders.flatMap((encoder) =>
     words.flatMap((word, index) => {
-      if (word.stream !== stream || !wanted(word)) return [];
-      const begins = stream === last ? "" : stream;
-      last = stream;
+      if (word.encoder !== encoder || !wanted(word)) return [];
+      const begins = encoder === last ? "" : encoder;
+      last = encoder;
       return [{ word, index, begins }];
     }),
   );

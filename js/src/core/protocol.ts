@@ -30,11 +30,11 @@ export interface Message {
 
 export interface Word {
   readonly text: string;
-  readonly pieces: readonly string[];
+  readonly token_texts: readonly string[];
   readonly kind: WordKind;
   readonly unknown: boolean;
   /** The text encoder that reads it, where a model has several. */
-  readonly stream: string;
+  readonly encoder: string;
 }
 
 /** What a teacher pinned to a run: to a step, to words by their index, to a part of the picture (left, top, right, bottom). */
@@ -42,7 +42,7 @@ export interface Note {
   readonly text: string;
   readonly step: number | null;
   readonly words: readonly number[];
-  readonly place: readonly number[] | null;
+  readonly region: readonly number[] | null;
 }
 
 export interface RunMessage {
@@ -101,7 +101,7 @@ export interface ScoresMessage {
   readonly start: number;
   readonly concepts: readonly string[];
   readonly cosine: readonly Row[];
-  readonly null: readonly (Range | null)[];
+  readonly null_band: readonly (Range | null)[];
   readonly share: readonly Row[] | null;
   readonly emergence: Row;
   readonly meter: string | null;
@@ -163,8 +163,8 @@ interface Questions {
   readonly layers: AboutRun & { readonly step: number; readonly word: number };
   readonly notes: AboutRun & { readonly notes: readonly Note[] };
   readonly compare: { readonly a: string; readonly b: string };
-  readonly work: AboutJob;
-  readonly drop: AboutJob;
+  readonly job: AboutJob;
+  readonly cancel: AboutJob;
 }
 
 export type Question = { readonly [T in keyof Questions]: { readonly type: T } & Questions[T] }[keyof Questions];
@@ -205,10 +205,10 @@ const SHAPES = {
     words: listOf(
       object({
         text,
-        pieces: listOf(text),
+        token_texts: listOf(text),
         kind: oneOf<WordKind>("word", "special", "template", "padding", "truncated"),
         unknown: flag,
-        stream: or(text, ""),
+        encoder: or(text, ""),
       }),
     ),
     grid: size,
@@ -216,7 +216,7 @@ const SHAPES = {
     image: size,
     views: listOf(view),
     meter: maybe(text),
-    notes: or(listOf(object({ text, step: maybe(whole), words: listOf(whole), place: maybe(listOf(number)) })), []),
+    notes: or(listOf(object({ text, step: maybe(whole), words: listOf(whole), region: maybe(listOf(number)) })), []),
   }),
   step: object({
     ...HEAD,
@@ -235,7 +235,7 @@ const SHAPES = {
     start: whole,
     concepts: listOf(text),
     cosine: listOf(row),
-    null: listOf(band),
+    null_band: listOf(band),
     share: maybe(listOf(row)),
     emergence: row,
     meter: maybe(text),

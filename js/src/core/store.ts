@@ -9,7 +9,7 @@ export interface Scores {
   /** [step][concept]; a step that has not been scored yet is undefined. */
   readonly cosine: readonly (readonly (number | null)[] | undefined)[];
   readonly share: readonly (readonly (number | null)[] | undefined)[] | null;
-  readonly null: readonly (Range | null | undefined)[];
+  readonly null_band: readonly (Range | null | undefined)[];
   readonly emergence: readonly (number | null)[];
   readonly meter: string | null;
 }
@@ -87,17 +87,17 @@ export class Run {
       known.concepts.every((concept, i) => concept === message.concepts[i]);
     const cosine = same ? [...known.cosine] : [];
     const share = message.share === null ? null : same && known.share ? [...known.share] : [];
-    const band = same ? [...known.null] : [];
+    const band = same ? [...known.null_band] : [];
     message.cosine.forEach((row, i) => {
       cosine[message.start + i] = row;
-      band[message.start + i] = message.null[i] ?? null;
+      band[message.start + i] = message.null_band[i] ?? null;
       if (share) share[message.start + i] = message.share?.[i] ?? row.map(() => null);
     });
     this.scores.value = {
       concepts: message.concepts,
       cosine,
       share,
-      null: band,
+      null_band: band,
       emergence: message.emergence,
       meter: message.meter,
     };

@@ -81,9 +81,9 @@ export class Look {
     const taken = new Set<number>();
     const pinned: number[] = [];
     for (const index of this.pinned.value) {
-      const { text, stream } = from.info.words[index] ?? {};
+      const { text, encoder } = from.info.words[index] ?? {};
       const next = to.info.words.findIndex(
-        (word, i) => !taken.has(i) && word.stream === stream && word.text.toLowerCase() === text?.toLowerCase(),
+        (word, i) => !taken.has(i) && word.encoder === encoder && word.text.toLowerCase() === text?.toLowerCase(),
       );
       if (next < 0) continue;
       taken.add(next);

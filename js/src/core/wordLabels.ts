@@ -13,7 +13,7 @@ export function nameOf(word: Word): string {
 /** The name where it stands alone: with its text encoder, if the model has several. */
 export function fullNameOf(word: Word | undefined): string {
   if (!word) return "";
-  return word.stream ? `${nameOf(word)} (${word.stream})` : nameOf(word);
+  return word.encoder ? `${nameOf(word)} (${word.encoder})` : nameOf(word);
 }
 
 /** The colour of a chosen word: the colour map's own for a single word, one per word for several. */

@@ -6,11 +6,11 @@ import type { Working } from "./job";
 export function Progress({ working, what }: { readonly working: Working; readonly what: string }) {
   const standing = working.standing.value;
   if (!standing) return null;
-  const { state, share, left, error } = standing;
+  const { state, progress, seconds_left, error } = standing;
   if (state === "failed") return <p class="dv-problem">{`${what} could not be computed. ${error}`}</p>;
-  if (state === "stopped") return <p class="dv-foot">{`${what} was stopped.`}</p>;
+  if (state === "canceled") return <p class="dv-foot">{`${what} was stopped.`}</p>;
   if (!working.going) return null;
-  const percent = Math.round(100 * share);
+  const percent = Math.round(100 * progress);
   return (
     <div class="dv-work">
       <div
@@ -21,10 +21,12 @@ export function Progress({ working, what }: { readonly working: Working; readonl
         aria-valuemax={100}
         aria-valuenow={percent}
       >
-        <i style={{ transform: `scaleX(${share})` }} />
+        <i style={{ transform: `scaleX(${progress})` }} />
       </div>
       <span class="dv-num">
-        {state === "going" ? `${percent} %${left === null ? "" : ` · ${span(left)} left`}` : "Waiting for the model"}
+        {state === "running"
+          ? `${percent} %${seconds_left === null ? "" : ` · ${span(seconds_left)} left`}`
+          : "Waiting for the model"}
       </span>
       <Button class="dv-quiet" data-testid="stop-work" onClick={() => working.drop()}>
         Stop

@@ -6,16 +6,16 @@ import { type Message, maybe, number, object, type Session, signal, text } from 
 export type Task = { readonly kind: string } & Readonly<Record<string, unknown>>;
 
 export interface Standing {
-  readonly state: "asked" | "waiting" | "going" | "done" | "stopped" | "failed";
+  readonly state: "asked" | "waiting" | "running" | "done" | "canceled" | "failed";
   /** 0 to 1. */
-  readonly share: number;
+  readonly progress: number;
   /** Seconds, while it is known. */
-  readonly left: number | null;
+  readonly seconds_left: number | null;
   readonly error: string;
 }
 
-const ANSWER = object({ state: text, share: number, left: maybe(number), error: text });
-const ASKED: Standing = { state: "asked", share: 0, left: null, error: "" };
+const ANSWER = object({ state: text, progress: number, seconds_left: maybe(number), error: text });
+const ASKED: Standing = { state: "asked", progress: 0, seconds_left: null, error: "" };
 const EVERY_MS = 250;
 /** After this long a question counts as lost. */
 const LOST_MS = 4000;
@@ -37,7 +37,7 @@ export class Working {
 
   get going(): boolean {
     const state = this.standing.value?.state;
-    return state === "asked" || state === "waiting" || state === "going";
+    return state === "asked" || state === "waiting" || state === "running";
   }
 
   /** Begins a work; one that goes on is stopped. */
@@ -55,8 +55,8 @@ export class Working {
     const task = this.#task;
     this.#task = null;
     if (!task || !this.going) return;
-    this.standing.value = { ...(this.standing.value ?? ASKED), state: "stopped", left: null };
-    this.session.ask({ type: "drop", task }).catch(() => undefined);
+    this.standing.value = { ...(this.standing.value ?? ASKED), state: "canceled", seconds_left: null };
+    this.session.ask({ type: "cancel", task }).catch(() => undefined);
   }
 
   #ask(task: Task): void {
@@ -68,7 +68,7 @@ export class Working {
     this.#timer = setTimeout(() => this.#ask(task), LOST_MS);
     const asked = performance.now();
     this.session
-      .ask({ type: "work", task })
+      .ask({ type: "job", task })
       .then((answer) => this.#take(answer, task))
       .catch((error: unknown) => {
         // A request that was lost says nothing when a later one has been answered.
@@ -79,8 +79,8 @@ export class Working {
   #take(answer: Message, task: Task): void {
     if (this.#task !== task) return;
     this.#heard = performance.now();
-    const standing = ANSWER(answer.content, "work") as Standing;
-    if (standing.state === "waiting" || standing.state === "going") {
+    const standing = ANSWER(answer.content, "job") as Standing;
+    if (standing.state === "waiting" || standing.state === "running") {
       this.standing.value = standing;
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#ask(task), EVERY_MS);

@@ -15,7 +15,7 @@ export const SPARK = {
 /** What an axis is laid over: [step][concept], and the null band of each step. */
 interface ScoreTable {
   readonly cosine: readonly (readonly (number | null)[] | undefined)[];
-  readonly null: readonly (Range | null | undefined)[];
+  readonly null_band: readonly (Range | null | undefined)[];
 }
 
 export interface Axis {
@@ -39,7 +39,7 @@ export function axisOf(scores: ScoreTable | null, scale: "cosine" | "share", zer
         hi = Math.max(hi, score);
       }
     }
-    for (const band of scores?.null ?? []) {
+    for (const band of scores?.null_band ?? []) {
       if (!band) continue;
       lo = Math.min(lo, band[0]);
       hi = Math.max(hi, band[1]);

@@ -120,7 +120,7 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
     const step = look.step.value;
     const now = series[step] ?? null;
     const at = now === null ? 0 : axis.place(now);
-    const limits = scale === "cosine" ? scores?.null[step] : null;
+    const limits = scale === "cosine" ? scores?.null_band[step] : null;
     if (fill.current) fill.current.style.transform = `scaleX(${at})`;
     if (band.current) {
       band.current.hidden = !limits;
@@ -159,7 +159,7 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
       <span class="dv-spark" role="img" aria-label={`${concept} over the steps: ${above}`} title={above} {...readout}>
         <svg viewBox={`0 0 ${SPARK.width} ${SPARK.height}`} preserveAspectRatio="none" aria-hidden="true">
           {scale === "cosine" && scores ? (
-            <path class="dv-spark-band" d={bandPath(scores.null, length, spark)} />
+            <path class="dv-spark-band" d={bandPath(scores.null_band, length, spark)} />
           ) : null}
           {emergence !== null ? (
             <line x1={SPARK.x(emergence, length)} x2={SPARK.x(emergence, length)} y1={0} y2={SPARK.height} />

@@ -114,7 +114,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
   const pinned = look.pinned.value;
   const chosen = pinned.includes(index);
   const cut = word.kind === "truncated";
-  const pieces = word.pieces.map((piece) => piece.replace(/<\/w>$/, "")).filter((piece) => piece !== "");
+  const pieces = word.token_texts.map((piece) => piece.replace(/<\/w>$/, "")).filter((piece) => piece !== "");
   const divided = word.kind === "word" && pieces.length > 1;
   const colour = colourOf(pinned, index);
   const weighed = word.kind === "word" && factor !== 1;

@@ -369,7 +369,7 @@ describe("models of other kinds", () => {
 
   it("have their words once for each text encoder, and the same one stays chosen in the next run", async () => {
     const streams = (order: readonly string[]) =>
-      order.flatMap((stream) => [WORDS[2], WORDS[3]].map((word) => ({ ...word, stream })));
+      order.flatMap((encoder) => [WORDS[2], WORDS[3]].map((word) => ({ ...word, encoder })));
     await open({}, 0);
     host.deliver(runContent("r1", 0, { words: streams(["CLIP", "T5"]) }));
     const maps = { shape: [4, 2, 2], scales: [[0, 1], [0, 1], [0, 1], null] };

@@ -14,7 +14,7 @@ import { PROMPT, runContent, stepBuffers, stepContent } from "../host";
 const LAYERS = { type: "layers", id: 0, run: "r1", step: 1, word: 2, maps: [] };
 const SCORES = {
   ...{ type: "scores", run: "r1", start: 0, concepts: ["red", "circle"], meter: null, share: null },
-  ...{ cosine: [[0.1, 0.2]], null: [[0, 0.1]], emergence: [null, null] },
+  ...{ cosine: [[0.1, 0.2]], null_band: [[0, 0.1]], emergence: [null, null] },
 };
 
 function message(content: unknown, buffers: readonly ArrayBufferView[] = []): Message {

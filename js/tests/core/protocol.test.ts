@@ -112,7 +112,7 @@ describe("decode", () => {
     ["an unknown view", stepContent(0, 1, "r1", { views: ["x-ray"] })],
     [
       "an unknown kind of word",
-      runContent("r", 0, { words: [{ text: "a", tokens: [], pieces: [], kind: "?", unknown: false }] }),
+      runContent("r", 0, { words: [{ text: "a", tokens: [], token_texts: [], kind: "?", unknown: false }] }),
     ],
   ])("refuses %s", (_, content) => {
     expect(() => decode({ content, buffers: stepBuffers() })).toThrow(ProtocolError);

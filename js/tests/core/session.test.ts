@@ -200,8 +200,8 @@ describe("runs", () => {
     session.look.pin(2, false);
     session.look.pin(3, true);
     const words = [
-      { text: "Red", tokens: [0], pieces: ["Red"], kind: "word", unknown: false },
-      { text: "boat", tokens: [1], pieces: ["boat"], kind: "word", unknown: false },
+      { text: "Red", tokens: [0], token_texts: ["Red"], kind: "word", unknown: false },
+      { text: "boat", tokens: [1], token_texts: ["boat"], kind: "word", unknown: false },
     ];
     host.deliver(runContent("r2", 9, { words }));
     host.deliver(stepContent(0, 10, "r2", { maps: { shape: [2, 2, 2], scales: [null, null] } }), [

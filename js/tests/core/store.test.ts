@@ -105,7 +105,7 @@ describe("scores", () => {
     store.feed(message(scoresContent(2, [[0.3, null]])));
     const scores = () => store.shown.value?.scores.value;
     expect(scores()?.cosine).toEqual([[0.1, 0.2], undefined, [0.3, null]]);
-    expect(scores()?.null[2]).toEqual([0.1, 0.2]);
+    expect(scores()?.null_band[2]).toEqual([0.1, 0.2]);
     store.feed(message(scoresContent(1, [[0.5]], { concepts: ["tree"], share: null, emergence: [null] })));
     expect(scores()?.cosine[0]).toBeUndefined();
     expect(scores()?.cosine[1]).toEqual([0.5]);

@@ -10,7 +10,15 @@ let host: TestHost;
 let job: Working;
 
 const reply = (state: string) =>
-  host.deliver({ type: "work", seq: 1, id: host.of("work").at(-1)?.id, state, share: 0.5, left: null, error: "" });
+  host.deliver({
+    type: "job",
+    seq: 1,
+    id: host.of("job").at(-1)?.id,
+    state,
+    progress: 0.5,
+    seconds_left: null,
+    error: "",
+  });
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -24,12 +32,12 @@ afterEach(() => {
 
 it("asks again for a reply that was lost, and goes on although the first request ends without one", async () => {
   await vi.advanceTimersByTimeAsync(4001);
-  expect(host.of("work")).toHaveLength(2);
+  expect(host.of("job")).toHaveLength(2);
   for (let seconds = 0; seconds < 70; seconds++) {
-    reply("going");
+    reply("running");
     await vi.advanceTimersByTimeAsync(1000);
   }
-  expect(job.standing.value?.state).toBe("going");
+  expect(job.standing.value?.state).toBe("running");
 });
 
 it("fails when the kernel does not reply for a minute", async () => {

@@ -5,7 +5,7 @@ const scores = {
   concepts: ["a", "b"],
   cosine: [[0.1, -0.1], undefined, [0.3, null]],
   share: null,
-  null: [[0.05, 0.2], undefined, [0.05, 0.35]] as [number, number][],
+  null_band: [[0.05, 0.2], undefined, [0.05, 0.35]] as [number, number][],
   emergence: [null, null],
   meter: null,
 };
@@ -24,7 +24,7 @@ it("breaks the line where a score is missing", () => {
 });
 
 it("closes the band over the steps that have one", () => {
-  const path = bandPath(scores.null, 3, axisOf(scores, "cosine", false));
+  const path = bandPath(scores.null_band, 3, axisOf(scores, "cosine", false));
   expect(path.match(/[ML]/g)).toHaveLength(4);
   expect(path.endsWith("Z")).toBe(true);
   expect(path).toContain(`${SPARK.x(2, 3)} `);

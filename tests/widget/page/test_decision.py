@@ -27,14 +27,14 @@ def run_of(widget: Any) -> str:
     return widget._session.history.runs[-1].id
 
 
-def ask(widget: Any, task: dict[str, Any], kind: str = "work") -> dict[str, Any]:
+def ask(widget: Any, task: dict[str, Any], kind: str = "job") -> dict[str, Any]:
     page(widget, {"type": kind, "id": 1, "task": {"run": run_of(widget), **task}})
     return widget.wire.messages[-1].content
 
 
 def until_over(widget: Any, task: dict[str, Any]) -> dict[str, Any]:
     pause = threading.Event()
-    while (found := ask(widget, task))["state"] in ("waiting", "going"):
+    while (found := ask(widget, task))["state"] in ("waiting", "running"):
         pause.wait(0.01)
     return found
 
@@ -110,16 +110,16 @@ def test_it_says_how_far_it_is_and_stops_within_a_step(make: Make, pipe: StableD
     while gate.arrived.acquire(blocking=False):
         pass
     gate.open, gate.calls = False, 0
-    assert ask(widget, BLUE)["state"] in ("waiting", "going")
+    assert ask(widget, BLUE)["state"] in ("waiting", "running")
     gate.until_held()
     gate.let(1)
-    first = ask(widget, BLUE)["share"]
+    first = ask(widget, BLUE)["progress"]
     gate.let(2)
-    later = ask(widget, BLUE)["share"]
+    later = ask(widget, BLUE)["progress"]
     assert 0 < first < later < 0.5  # of two seeds the first
-    ask(widget, BLUE, "drop")
+    ask(widget, BLUE, "cancel")
     gate.let_all()
-    assert until_over(widget, BLUE)["state"] == "stopped"
+    assert until_over(widget, BLUE)["state"] == "canceled"
     assert gate.calls == 4
     assert kept(widget) == []
 

@@ -88,7 +88,7 @@ def test_a_figure_is_that_of_python() -> None:
     assert laid == dv.export.png(trace, step=1, saliency=trace.saliency[0], opacity=0.5)
     with pytest.raises(ValueError, match="no map of df_rise at step 1"):
         made(trace, "png", tells, words=[], saliency="df_rise")
-    given = {"lines": True, "scale": "shared", "place": [0.1, 0.2, 0.5, 0.75]}
+    given = {"contours": True, "shared_scale": True, "region": [0.1, 0.2, 0.5, 0.75]}
     shown: dict[str, Any] = {"contours": True, "shared": True, "region": (0.1, 0.2, 0.5, 0.75)}
     assert made(trace, "png", tells, **given) == dv.export.png(trace, **looked, **shown)
     for kind, make in (("filmstrip", dv.export.filmstrip), ("webp", dv.export.webp)):
@@ -108,7 +108,7 @@ def test_a_figure_is_that_of_python() -> None:
         ({"step": 99}, "out of range"),
         ({"words": ["dog"]}, "'dog' is not in the prompt"),
         ({"words": [{}]}, "word must be"),
-        ({"place": [1, 2]}, "region must be"),
+        ({"region": [1, 2]}, "region must be"),
         ({"opacity": 3}, "opacity must be between 0 and 1"),
     ],
 )
@@ -149,9 +149,9 @@ def test_pictures_are_exact_where_the_page_has_previews(make: Callable[..., Diff
     task = {"kind": "export", "what": "png", "run": run, "step": 1, "words": [], "view": "prediction", "opacity": 1}
     pause = threading.Event()
     while True:
-        page(widget, {"type": "work", "id": 5, "task": task})
+        page(widget, {"type": "job", "id": 5, "task": task})
         message = widget.wire.messages[-1]
-        if message.content["state"] not in ("waiting", "going"):
+        if message.content["state"] not in ("waiting", "running"):
             break
         pause.wait(0.01)
     assert message.content["name"] == "a-red-circle-step-2.png"

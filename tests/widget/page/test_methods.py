@@ -37,9 +37,9 @@ def ask(widget: Any, **question: Any) -> protocol.Message:
 
 def work(widget: Any, **task: Any) -> protocol.Message:
     """The answer to a work, once it is over."""
-    asked = {"type": "work", "task": {"run": widget._stream.run, **task}}
+    asked = {"type": "job", "task": {"run": widget._stream.run, **task}}
     found, pause = ask(widget, **asked), threading.Event()
-    while found.content["type"] == "work" and found.content["state"] in ("waiting", "going"):
+    while found.content["type"] == "job" and found.content["state"] in ("waiting", "running"):
         pause.wait(0.01)
         found = ask(widget, **asked)
     return found
@@ -66,7 +66,7 @@ def test_the_methods_of_the_page_are_those_of_explain() -> None:
 
 def test_a_map_is_the_methods_and_the_trace_keeps_it(widget: Any) -> None:
     answer = work(widget, kind="saliency", step=1, method="df_cam")
-    assert (answer.content["type"], answer.content["state"]) == ("work", "done")
+    assert (answer.content["type"], answer.content["state"]) == ("job", "done")
     expected = explain.df_cam(widget.trace, 1)
     assert close(maps_in(answer)["df_cam", 1], expected.map)
     (kept,) = widget.trace.saliency
@@ -113,13 +113,13 @@ def test_a_map_that_is_stopped_leaves_nothing(widget: Any, monkeypatch: pytest.M
         return overlay(*arguments, progress=tell, **options)
 
     monkeypatch.setattr(explain, "overlay", slowly)
-    ask(widget, type="work", task=asked)
+    ask(widget, type="job", task=asked)
     assert going.wait(30)
-    told = ask(widget, type="work", task=asked).content
-    assert told["state"] == "going"
-    assert 0 < told["share"] < 1
-    ask(widget, type="drop", task=asked)
-    assert work(widget, kind="saliency", step=0, method="df_rise").content["state"] == "stopped"
+    told = ask(widget, type="job", task=asked).content
+    assert told["state"] == "running"
+    assert 0 < told["progress"] < 1
+    ask(widget, type="cancel", task=asked)
+    assert work(widget, kind="saliency", step=0, method="df_rise").content["state"] == "canceled"
     assert widget.trace.saliency == []
 
 
@@ -212,8 +212,8 @@ def test_relevance_of_a_file_is_told_and_needs_no_model(widget: Any, make: Make,
     recorded = make(open_trace(tmp_path / "run"))
     assert recorded.wait(30)
     own, late = ask(recorded, type="relevance", run=recorded._stream.run).content["curves"]
-    assert own == {name: computed[name] for name in ("schedule", "own", "words", "timesteps", "raw", "scaled")}
-    assert (late["schedule"], late["own"], late["timesteps"], late["raw"]) == (
+    assert own == {name: computed[name] for name in ("schedule", "own_schedule", "words", "timesteps", "raw", "scaled")}
+    assert (late["schedule"], late["own_schedule"], late["timesteps"], late["raw"]) == (
         "late",
         "uniform",
         [8, 1],

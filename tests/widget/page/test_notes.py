@@ -15,7 +15,7 @@ from diffvis_widget.wire import messages as protocol
 from tests.widget.conftest import PROMPT, page
 
 Make = Callable[..., Any]
-CIRCLE = {"text": "Here.", "step": 1, "words": [3], "place": [0, 0.25, 0.5, 1]}
+CIRCLE = {"text": "Here.", "step": 1, "words": [3], "region": [0, 0.25, 0.5, 1]}
 
 
 @pytest.fixture
@@ -47,16 +47,16 @@ def test_python_pins_a_note(widget: Any) -> None:
     note = widget.note("Look: the circle", step=2, words=["circle"], region=(0, 0, 0.5, 1))
     assert note == Note("Look: the circle", 2, ("circle",), (0, 0, 0.5, 1))
     assert widget.trace.notes == [note]
-    expected = [{"text": "Look: the circle", "step": 2, "words": words, "place": (0, 0, 0.5, 1)}]
+    expected = [{"text": "Look: the circle", "step": 2, "words": words, "region": (0, 0, 0.5, 1)}]
     assert told(widget) == [[], expected]
-    assert saved(widget) == [{**expected[0], "place": [0, 0, 0.5, 1]}]
+    assert saved(widget) == [{**expected[0], "region": [0, 0, 0.5, 1]}]
 
 
 def test_the_page_writes_notes(widget: Any) -> None:
     widget.note("An old one")
     assert ask(widget, [CIRCLE])["type"] == "notes"
     assert widget.trace.notes == [Note("Here.", 1, (3,), (0, 0.25, 0.5, 1))]
-    assert told(widget)[-1] == [{**CIRCLE, "place": (0, 0.25, 0.5, 1)}]
+    assert told(widget)[-1] == [{**CIRCLE, "region": (0, 0.25, 0.5, 1)}]
     assert ask(widget, [], request=6)["type"] == "notes"
     assert (widget.trace.notes, told(widget)[-1], saved(widget)) == ([], [], [])
 
@@ -70,8 +70,8 @@ def test_the_page_writes_notes(widget: Any) -> None:
         {**CIRCLE, "step": True},
         {**CIRCLE, "words": [99]},
         {**CIRCLE, "words": [{}]},
-        {**CIRCLE, "place": [0, 0, 0, 1]},
-        {**CIRCLE, "place": 7},
+        {**CIRCLE, "region": [0, 0, 0, 1]},
+        {**CIRCLE, "region": 7},
         {"text": "no more"},
         "a note",
         None,

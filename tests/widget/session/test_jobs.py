@@ -41,7 +41,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     return held
 
 
-def ask(widget: Any, task: dict[str, Any] | None = None, kind: str = "work") -> dict[str, Any]:
+def ask(widget: Any, task: dict[str, Any] | None = None, kind: str = "job") -> dict[str, Any]:
     page(widget, {"type": kind, "id": 1, "task": task or TASK})
     return widget.wire.messages[-1].content
 
@@ -49,7 +49,7 @@ def ask(widget: Any, task: dict[str, Any] | None = None, kind: str = "work") -> 
 def until_over(widget: Any) -> dict[str, Any]:
     found = ask(widget)
     pause = threading.Event()
-    while found["state"] in ("waiting", "going"):
+    while found["state"] in ("waiting", "running"):
         pause.wait(0.01)
         found = ask(widget)
     return found
@@ -59,17 +59,17 @@ def test_a_work_is_told_while_it_goes_on_and_its_result_comes_once(
     make: Callable[..., DiffVis], shared_pipe: Any, held: Held
 ) -> None:
     widget: Any = make(shared_pipe)
-    assert ask(widget)["state"] in ("waiting", "going")
+    assert ask(widget)["state"] in ("waiting", "running")
     assert held.began.wait(30)
     going = ask(widget)
-    assert (going["state"], going["share"], going["id"]) == ("going", 0.5, 1)
-    assert going["left"] is not None
+    assert (going["state"], going["progress"], going["id"]) == ("running", 0.5, 1)
+    assert going["seconds_left"] is not None
     held.go_on.set()
     done = until_over(widget)
-    assert (done["state"], done["share"], done["answer"]) == ("done", 1, 42)
+    assert (done["state"], done["progress"], done["answer"]) == ("done", 1, 42)
     assert widget.wire.messages[-1].buffers == (b"bytes",)
     held.began.clear()
-    assert ask(widget)["state"] in ("waiting", "going")  # asked anew it is done anew
+    assert ask(widget)["state"] in ("waiting", "running")  # asked anew it is done anew
     assert held.began.wait(30)
 
 
@@ -79,9 +79,9 @@ def test_a_dropped_work_ends_where_it_tells_how_far_it_is(
     widget = make(shared_pipe)
     ask(widget)
     assert held.began.wait(30)
-    assert ask(widget, kind="drop") == {"type": "drop", "id": 1, "seq": 1}
+    assert ask(widget, kind="cancel") == {"type": "cancel", "id": 1, "seq": 1}
     held.go_on.set()
-    assert until_over(widget)["state"] == "stopped"
+    assert until_over(widget)["state"] == "canceled"
 
 
 def test_a_run_goes_before_and_ends_a_work(make: Callable[..., DiffVis], pipe: Any, held: Held) -> None:
@@ -92,7 +92,7 @@ def test_a_run_goes_before_and_ends_a_work(make: Callable[..., DiffVis], pipe: A
     widget.run()
     held.go_on.set()
     assert len(widget.trace.steps) == 2
-    assert until_over(widget)["state"] == "stopped"
+    assert until_over(widget)["state"] == "canceled"
 
 
 def test_a_closed_widget_ends_a_work(make: Callable[..., DiffVis], shared_pipe: Any, held: Held) -> None:

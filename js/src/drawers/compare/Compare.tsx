@@ -39,7 +39,7 @@ export function Compare({ context }: { readonly context: Context }) {
   useReaction(() => both.wantRun(), [both]);
   useReaction(() => both.wantNumbers(), [both]);
   useReaction(() => {
-    const row = both.numbers.value?.parted;
+    const row = both.numbers.value?.divergence_step;
     const step = row == null ? undefined : both.numbers.value?.steps[row]?.[1];
     const own = step === undefined ? [] : [{ name: PARTED, step, what: PARTED }];
     look.marks.value = [...own, ...look.marks.peek().filter(({ name }) => name !== PARTED)];
@@ -245,7 +245,7 @@ function Course({ context, both, b }: Props) {
   const most = Math.max(numbers.threshold * 1.5, ...dense.map((one) => one ?? 0));
   const spot = (one: number) => one / most;
   const axis = { range: [0, most] as const, place: spot };
-  const parted = numbers.parted === null ? undefined : numbers.steps[numbers.parted]?.[1];
+  const parted = numbers.divergence_step === null ? undefined : numbers.steps[numbers.divergence_step]?.[1];
   const [row] = both.partner(look.step.value);
   const now = numbers.distance[row] ?? null;
   const level = SPARK.y(spot(numbers.threshold));

@@ -24,7 +24,7 @@ const ANSWER = object({
   words: listOf(object({ a: maybe(whole), b: maybe(whole), change: text })),
   distance: listOf(maybe(number)),
   threshold: number,
-  parted: maybe(whole),
+  divergence_step: maybe(whole),
   maps: listOf(listOf(maybe(number))),
   image_difference: maybe(number),
 });

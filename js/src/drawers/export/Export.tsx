@@ -110,11 +110,11 @@ export function Export({ context }: { readonly context: Context }) {
           <>
             <progress
               max={1}
-              value={standing?.state === "going" ? standing.share : undefined}
+              value={standing?.state === "running" ? standing.progress : undefined}
               aria-label="How much is done"
             />
-            {standing?.state === "going"
-              ? `${Math.round(standing.share * 100)} %${standing.left ? ` · ${Math.ceil(standing.left)} s left` : ""}`
+            {standing?.state === "running"
+              ? `${Math.round(standing.progress * 100)} %${standing.seconds_left ? ` · ${Math.ceil(standing.seconds_left)} s left` : ""}`
               : "Waiting until the model is free"}
             <Button class="dv-quiet" onClick={() => working.drop()}>
               Stop
@@ -122,7 +122,7 @@ export function Export({ context }: { readonly context: Context }) {
           </>
         ) : standing?.state === "failed" ? (
           `This could not be made. ${standing.error}`
-        ) : standing?.state === "stopped" ? (
+        ) : standing?.state === "canceled" ? (
           "Stopped"
         ) : said.value ? (
           `Saved: ${said.value}`

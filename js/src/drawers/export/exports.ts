@@ -79,14 +79,14 @@ export function seen({ look, store }: Session, film = false): Omit<Task, "kind">
     opacity: look.opacity.value,
     layer: part?.layer ?? null,
     head: part?.head ?? null,
-    lines: look.contours.value,
-    scale: look.shared.value ? "shared" : "own",
-    place: region && placeOf(run, region),
+    contours: look.contours.value,
+    shared_scale: look.shared.value,
+    region: region && regionOf(run, region),
   };
 }
 
 /** The middles of the first and the last cell that a region touches: few digits, and the same cells. */
-function placeOf({ info }: Run, { u0, v0, u1, v1 }: Region): number[] {
+function regionOf({ info }: Run, { u0, v0, u1, v1 }: Region): number[] {
   const [rows, columns] = info.grid;
   const [left, right] = cells(u0, u1, columns);
   const [top, bottom] = cells(v0, v1, rows);
@@ -107,7 +107,7 @@ export function pythonOf(session: Session, found: Exportable | null): string | n
   const run = session.store.shown.value;
   const what = seen(session);
   if (!run || !what || found?.run !== run.info.run || found.python === null) return null;
-  const { step, words, view, layer, head, saliency, opacity, lines, scale, place: region } = what;
+  const { step, words, view, layer, head, saliency, opacity, contours, shared_scale, region } = what;
   const size = Math.min(Math.max(SIZE, ...run.info.image), LARGEST);
   const given: [name: string, value: unknown, plain: unknown][] = [
     ["step", step, undefined],
@@ -117,8 +117,8 @@ export function pythonOf(session: Session, found: Exportable | null): string | n
     ["head", head, null],
     ["saliency", saliency, null],
     ["opacity", opacity, OPACITY],
-    ["contours", lines, false],
-    ["shared", scale === "shared", false],
+    ["contours", contours, false],
+    ["shared", shared_scale, false],
     ["region", region, null],
     ["size", size, SIZE],
   ];
@@ -146,7 +146,7 @@ export function csvOf(run: Run): string {
   scores.cosine.forEach((row, step) => {
     const told = run.steps[step];
     const cells = row?.flatMap((cosine, i) => [cosine, scores.share ? scores.share[step]?.[i] : 1]) ?? [];
-    const band = scores.null[step] ?? [null, null];
+    const band = scores.null_band[step] ?? [null, null];
     rows.push([step, told?.timestep, told?.sigma, ...band, ...cells].map((cell) => String(cell ?? "nan")));
   });
   return rows.map((row) => `${row.map(cellOf).join(",")}\r\n`).join("");

@@ -9,14 +9,14 @@ export const SCHEDULES = ["uniform", "early", "late"] as const;
 export interface Curves {
   readonly schedule: string;
   /** The schedule that the run itself had. */
-  readonly own: string;
+  readonly own_schedule: string;
   readonly words: readonly number[];
   readonly raw: readonly (readonly (number | null)[])[];
   readonly scaled: readonly (readonly (number | null)[])[];
 }
 
 const rows = listOf(listOf(maybe(number)));
-const CURVES = object({ schedule: text, own: text, words: listOf(whole), raw: rows, scaled: rows });
+const CURVES = object({ schedule: text, own_schedule: text, words: listOf(whole), raw: rows, scaled: rows });
 const LISTED = object({ curves: listOf(CURVES) });
 
 export class WordRelevance {
@@ -35,7 +35,7 @@ export class WordRelevance {
   }
 
   get own(): Curves | undefined {
-    return this.found.value.find(({ schedule, own }) => schedule === own);
+    return this.found.value.find(({ schedule, own_schedule }) => schedule === own_schedule);
   }
 
   /** Lets go of what is of another run, and asks for what this one has, once it is over. */

@@ -42,7 +42,7 @@ export function Notes({ context }: { readonly context: Context }) {
       if (note.step !== null) session.goTo(note.step);
       look.pinned.value = note.words;
       look.hovered.value = null;
-      const [u0, v0, u1, v1] = note.place ?? [];
+      const [u0, v0, u1, v1] = note.region ?? [];
       look.region.value =
         u0 !== undefined && v0 !== undefined && u1 !== undefined && v1 !== undefined ? { u0, v0, u1, v1 } : null;
     });
@@ -59,8 +59,7 @@ export function Notes({ context }: { readonly context: Context }) {
   };
   const seen = (text: string): Note => {
     const region = look.region.value;
-    const place = region && placeOf(region);
-    return { text, step: look.step.value, words: look.pinned.value, place };
+    return { text, step: look.step.value, words: look.pinned.value, region: region && cornersOf(region) };
   };
   const editor = () =>
     draft.value ? (
@@ -202,15 +201,15 @@ function Editor({ run, draft, change, save, drop }: EditorProps) {
 
 /** What a note is about, in words. */
 /** A place as notes have it, which is never empty: a click marks a point, and a point gets a hair's breadth. */
-function placeOf({ u0, v0, u1, v1 }: Region): number[] {
+function cornersOf({ u0, v0, u1, v1 }: Region): number[] {
   const [left, top] = [Math.min(u0, 1 - HAIR), Math.min(v0, 1 - HAIR)];
   return [left, top, Math.max(u1, left + HAIR), Math.max(v1, top + HAIR)];
 }
 
-function whereOf({ step, words, place }: Note, { info }: Run): string {
+function whereOf({ step, words, region }: Note, { info }: Run): string {
   const names = words.flatMap((index) => (info.words[index] ? [fullNameOf(info.words[index])] : []));
   const parts = [step === null ? "The whole run" : `Step ${step + 1}`];
   if (names.length > 0) parts.push(names.join(", "));
-  if (place) parts.push("a part of the picture");
+  if (region) parts.push("a part of the picture");
   return parts.join(" · ");
 }

@@ -74,7 +74,7 @@ export function RunList({ context }: { readonly context: Context }) {
       <p class="dv-foot">
         {runs.problem.value ||
           (session.connected.value
-            ? `The last ${runs.most.value} runs are kept, fewer if they are very large.`
+            ? `The last ${runs.limit.value} runs are kept, fewer if they are very large.`
             : "The runs are in the kernel, and the kernel is gone.")}
       </p>
     </section>

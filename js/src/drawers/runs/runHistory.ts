@@ -13,15 +13,15 @@ const ENTRY = object({
   weights: maybe((value: unknown) => value as Readonly<Record<string, number | null>>),
   state: text,
   finished: whole,
-  picture: (value: unknown) => value === true,
+  has_image: (value: unknown) => value === true,
 });
-const ANSWER = object({ most: whole, runs: listOf(ENTRY) });
+const ANSWER = object({ limit: whole, runs: listOf(ENTRY) });
 
 export type Entry = ReturnType<typeof ENTRY> & { readonly image: Uint8Array | null };
 
 export class Runs {
   readonly entries = signal<readonly Entry[]>([]);
-  readonly most = signal(8);
+  readonly limit = signal(8);
   readonly problem = signal("");
   #asking = 0;
 
@@ -39,14 +39,14 @@ export class Runs {
     const turn = ++this.#asking;
     try {
       const { content, buffers } = await this.session.ask({ type: "runs" });
-      const { most, runs } = ANSWER(content, "runs");
+      const { limit, runs } = ANSWER(content, "runs");
       let next = 0;
       if (turn !== this.#asking) return;
       this.entries.value = runs.map((run) => ({
         ...run,
-        image: run.picture ? bytes(buffers[next++], "picture") : null,
+        image: run.has_image ? bytes(buffers[next++], "image") : null,
       }));
-      this.most.value = most;
+      this.limit.value = limit;
       this.problem.value = "";
     } catch (error) {
       this.problem.value = error instanceof Error ? error.message : String(error);

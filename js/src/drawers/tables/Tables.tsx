@@ -85,7 +85,7 @@ function Scores({ run, at }: { readonly run: Run; readonly at: number }) {
         </thead>
         <tbody>
           {scores.cosine.map((row, step) => {
-            const band = scores.null[step];
+            const band = scores.null_band[step];
             return row && (step % every === 0 || step === at) ? (
               <tr key={step} aria-current={step === at || undefined}>
                 <th scope="row">{step + 1}</th>

@@ -39,7 +39,7 @@ it("sums a word's scaled curve, and finds the top of a chart", () => {
     [2, 3],
   ];
   const curves = {
-    own: "uniform",
+    own_schedule: "uniform",
     schedule: "early",
     words: [1, 2],
     raw,

@@ -8,8 +8,8 @@ import { more } from "../../../src/drawers";
 import { PROMPT, runContent, stepBuffers, stepContent, TestHost } from "../../host";
 
 const NOTES = [
-  { text: "Look: the vane <b>turns</b>.", step: 2, words: [3], place: [0, 0, 0.5, 1] },
-  { text: "All of it.", step: null, words: [], place: null },
+  { text: "Look: the vane <b>turns</b>.", step: 2, words: [3], region: [0, 0, 0.5, 1] },
+  { text: "All of it.", step: null, words: [], region: null },
 ];
 let host: TestHost;
 let cell: HTMLElement;
@@ -88,14 +88,16 @@ it("are kept by the kernel, and stay typed until it has them", async () => {
   await press("Add a note");
   await type("Here it begins.");
   await press("Keep");
-  expect(asked()).toMatchObject([{ run: "r1", notes: [{ text: "Here it begins.", step: 3, words: [], place: null }] }]);
+  expect(asked()).toMatchObject([
+    { run: "r1", notes: [{ text: "Here it begins.", step: 3, words: [], region: null }] },
+  ]);
   host.deliver({ type: "error", run: "r1", seq: 9, id: asked()[0]?.id, message: "the disk is full" });
   await settled();
   expect(cell.querySelector<HTMLTextAreaElement>(".dv-notes textarea")?.value).toBe("Here it begins.");
   expect(cell.querySelector(".dv-notes [role=alert]")?.textContent).toContain("the disk is full");
   await press("Keep");
   host.deliver({ type: "notes", seq: 10, id: asked()[1]?.id });
-  host.deliver(runContent("r1", 11, { notes: [{ text: "Here it begins.", step: 3, words: [], place: null }] }));
+  host.deliver(runContent("r1", 11, { notes: [{ text: "Here it begins.", step: 3, words: [], region: null }] }));
   await settled();
   expect(cell.querySelector<HTMLTextAreaElement>(".dv-notes textarea")).toBeNull();
   expect(cell.querySelector(".dv-notes ol")?.textContent).toContain("Here it begins.");
@@ -133,7 +135,7 @@ it("take a place that was only clicked, as one that is not empty", async () => {
   await type("Here.");
   await press("Keep");
   const question = asked()[0];
-  const place = question?.type === "notes" ? question.notes[0]?.place : undefined;
+  const place = question?.type === "notes" ? question.notes[0]?.region : undefined;
   expect(place?.slice(0, 2)).toEqual([0.5, 0.5]);
   for (const end of place?.slice(2) ?? []) {
     expect(end).toBeGreaterThan(0.5);
