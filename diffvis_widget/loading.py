@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget._compat.library_imports import whole_imports
+from diffvis_widget._compat.library_imports import thread_safe_imports
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -28,7 +28,7 @@ def load(name: str | None = None, **arguments: Any) -> DiffusionPipeline:
         from diffvis_widget import scenes
 
         return scenes.load()
-    with whole_imports():
+    with thread_safe_imports():
         from diffusers import DiffusionPipeline
 
     return DiffusionPipeline.from_pretrained(name, **arguments)

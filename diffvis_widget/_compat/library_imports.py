@@ -1,9 +1,10 @@
-"""Importing diffusers and transformers beside other threads that may ask for them at the same moment.
+"""Import diffusers and transformers while other threads may import them too.
 
-Their packages put another module object in their place in ``sys.modules`` when their import ends. A thread that asks
-for one while it is being imported waits for the end, but CPython then gives it the object that it saw first, which
-lacks nearly every name: ``from diffusers import StableDiffusionPipeline`` fails in a cell that runs while a widget
-still loads. Here the first object learns to pass on what it is asked for.
+Both packages replace their own entry in ``sys.modules`` at the end of their import (``_LazyModule``). A thread that
+imports a package while another thread is importing it waits for the end, but CPython then returns the module object
+that the thread had seen first (https://github.com/python/cpython/issues/143650). That object lacks nearly every name:
+``from diffusers import StableDiffusionPipeline`` fails in a cell that runs while a widget loads its model. Here the
+first object forwards missing names to the one that replaced it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ _LIBRARIES = ("diffusers", "transformers")
 
 
 @contextmanager
-def whole_imports() -> Iterator[None]:
-    """Imports of diffusers and transformers that begin in this block are whole for every thread that waits for them."""
+def thread_safe_imports() -> Iterator[None]:
+    """Make imports of diffusers and transformers that begin in this block safe for every thread that waits for them.
+
+    Yields:
+        Nothing.
+    """
     finder = _Finder()
     sys.meta_path.insert(0, finder)
     try:
@@ -31,7 +36,7 @@ def whole_imports() -> Iterator[None]:
 
 
 class _Finder(MetaPathFinder):
-    """Finds the libraries' packages where they always are, and prepares each before its code runs."""
+    """Finds the packages of the libraries as usual, but loads them with `_Loader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -46,14 +51,16 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
+    """Gives a module a ``__getattr__`` (PEP 562) before it runs, which forwards to the module that replaces it."""
+
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
 
-        def missing(attribute: str) -> Any:
-            now = sys.modules.get(name, module)
-            if now is module:
+        def forward(attribute: str) -> Any:
+            current = sys.modules.get(name, module)
+            if current is module:
                 raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
-            return getattr(now, attribute)
+            return getattr(current, attribute)
 
-        module.__dict__["__getattr__"] = missing
+        module.__dict__["__getattr__"] = forward
         super().exec_module(module)

@@ -1,81 +1,97 @@
-"""Making networks in one thread while others compute with torch.
+"""Build networks while other threads use torch.
 
-The default dtype and the default random generator are one for all threads of a process. Libraries set the first while
-they load a network of half precision, and draw from the second the first weights, which the file's then replace. A run
-or a meter that computes in that moment meets tensors of the wrong dtype, and a notebook that was seeded draws other
-numbers than without a widget. accelerate goes further: while it makes a network without values, the parameters of every
-network that is made lose theirs (``Module.register_parameter`` moves them to the device "meta").
+Three defaults of torch belong to the whole process, not to a thread:
+
+- the default dtype, which libraries change while they load a network in half precision
+  (https://github.com/pytorch/pytorch/issues/29720);
+- the default random generator, from which layers draw the initial values that a checkpoint then replaces;
+- ``torch.nn.Module.register_parameter``, which ``accelerate.init_empty_weights`` replaces while it is active, so that
+  networks built by any thread lose their values (https://github.com/huggingface/diffusers/issues/4296).
+
+The two functions here build a network correctly whatever another thread does to these defaults, and change none of
+them.
 """
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-_lock = threading.Lock()
-_inside: set[int] = set()  # threads that are in an `own_defaults` block
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Network = TypeVar("Network", bound="nn.Module")
+
+
+def build_with_weights(
+    build: Callable[[], Network], weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor] | None = None
+) -> Network:
+    """Build a network in float32 on the CPU and fill it from a state dict.
+
+    The network is built on the device "meta", which draws no random numbers. ``Module.to_empty`` then allocates its
+    memory and ``load_state_dict`` copies into it. Neither calls ``register_parameter``; ``load_state_dict`` with
+    ``assign=True`` would, and accelerate could then move the weights back to "meta".
+
+    Args:
+        build: Returns the network, without weights.
+        weights: The state dict, in any floating-point dtype. Its names must be exactly those of the network.
+        buffers: Values of the buffers that are not in the state dict (non-persistent ones), by name.
+
+    Returns:
+        The network, in float32, in evaluation mode.
+
+    Raises:
+        RuntimeError: ``weights`` does not fit the network.
+        ValueError: ``buffers`` are not exactly the non-persistent buffers of the network.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    network.to_empty(device="cpu").float()
+    network.load_state_dict(weights)
+    buffers = buffers or {}
+    missing = {name for name, _ in network.named_buffers()} - set(network.state_dict())
+    if missing != set(buffers):
+        raise ValueError(
+            f"buffers must have values for {sorted(missing)} of {type(network).__name__}, got {sorted(buffers)}"
+        )
+    for name, values in buffers.items():
+        network.get_buffer(name).copy_(values)
+    return network.eval()
 
 
 @contextmanager
-def own_defaults() -> Iterator[None]:
-    """In this block, and in this thread only, torch makes float32, draws from a generator of its own, and keeps values.
+def thread_local_defaults() -> Iterator[None]:
+    """Create float32 tensors and draw from a private generator, in this thread only.
 
-    ``torch.set_default_dtype`` does nothing in it, and no tensor loses its values by ``to("meta")``; in other threads
-    both do what they always do.
+    Use it around code of other libraries that builds a network and loads its weights. Calls that name a dtype or a
+    generator keep it.
+
+    Yields:
+        Nothing.
     """
     import torch
     from torch.overrides import TorchFunctionMode
 
-    makes = {torch.empty, torch.ones, torch.zeros, torch.rand, torch.randn}
-    fills = {torch.Tensor.normal_, torch.Tensor.uniform_}
-    fills |= {torch.nn.init.normal_, torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_}
-    draws = {torch.rand, torch.randn, *fills}
+    creators = {torch.empty, torch.ones, torch.zeros, torch.rand, torch.randn}
+    fillers = {torch.Tensor.normal_, torch.Tensor.uniform_}
+    fillers |= {torch.nn.init.normal_, torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_}
+    random_functions = {torch.rand, torch.randn, *fillers}
     generator = torch.Generator()
 
-    class OwnDefaults(TorchFunctionMode):
+    class ThreadLocalDefaults(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            given = dict(kwargs or {})
-            if func is torch.Tensor.to:
-                place = given.get("device", *args[1:2])
-                if isinstance(place, str | torch.device) and str(place) == "meta":
-                    return args[0]
-            if func in makes and given.get("dtype") is None:
-                given["dtype"] = torch.float32
-            if func in draws and given.get("generator") is None:
-                filled = given.get("tensor", *args[:1]) if func in fills else None
-                device = given.get("device") if filled is None else filled.device
+            kwargs = dict(kwargs or {})
+            if func in creators and kwargs.get("dtype") is None:
+                kwargs["dtype"] = torch.float32
+            if func in random_functions and kwargs.get("generator") is None:
+                target = kwargs.get("tensor", *args[:1]) if func in fillers else None
+                device = kwargs.get("device") if target is None else target.device
                 if torch.device(device or torch.get_default_device()) == generator.device:
-                    given["generator"] = generator
-            return func(*args, **given)
+                    kwargs["generator"] = generator
+            return func(*args, **kwargs)
 
-    with _deaf_to_default_dtype(torch), OwnDefaults():
+    with ThreadLocalDefaults():
         yield
-
-
-@contextmanager
-def _deaf_to_default_dtype(torch: Any) -> Iterator[None]:
-    thread = threading.get_ident()
-    with _lock:
-        if not _inside:
-            torch.set_default_dtype = _only_for_others(torch.set_default_dtype)
-        _inside.add(thread)
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside.discard(thread)
-            if not _inside:
-                ours: Any = torch.set_default_dtype
-                torch.set_default_dtype = ours.__wrapped__
-
-
-def _only_for_others(known: Callable[[Any], None]) -> Callable[[Any], None]:
-    @functools.wraps(known)
-    def set_default_dtype(d: Any, /) -> None:
-        if threading.get_ident() not in _inside:
-            known(d)
-
-    return set_default_dtype

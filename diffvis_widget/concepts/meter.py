@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget._compat.torch_defaults import own_defaults
+from diffvis_widget._compat.torch_defaults import build_with_weights, thread_local_defaults
 from diffvis_widget.shipped import clip_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _BATCH = 32
+_ATTEMPTS, _ATTEMPT_SECONDS = 50, 0.1
 MAX_CONCEPTS = 256
 # Words about nothing that a picture of a scene shows: what they score is what any word would score.
 UNRELATED = (
@@ -64,16 +66,14 @@ class ConceptMeter:
             _check_name(name, pretrained)
             source, self.label = name, name if pretrained is None else f"{name} ({pretrained})"
         try:
-            with own_defaults():
-                created: Any = open_clip.create_model_and_transforms(source, pretrained=pretrained, device=device)
+            model, preprocess = _load_scenes_clip() if name is None else _load_open_clip(source, pretrained, device)
         except (OSError, RuntimeError) as error:
             raise OSError(
                 f"the weights of the concept model {self.label} could not be loaded ({error}). They are downloaded on "
                 "first use: connect once, or pass pretrained= the path of a weights file"
             ) from error
-        # open_clip types these too loosely to be called
-        self._model: Any = created[0].eval().requires_grad_(False)
-        self._preprocess: Callable[[Any], Tensor] = _in_float32(created[2])
+        self._model: Any = model.eval().requires_grad_(False).to(device)
+        self._preprocess: Callable[[Any], Tensor] = _in_float32(preprocess)
         self._tokenizer = open_clip.get_tokenizer(source)
         self._device = device
         self._template = template
@@ -176,6 +176,41 @@ def _check_name(name: str, pretrained: str | None) -> None:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
         raise ValueError(f"ConceptMeter({name!r}) needs pretrained=, one of {tags} or the path of a weights file")
+
+
+def _load_scenes_clip() -> tuple[Any, Any]:
+    """The scenes CLIP and its image preprocessing."""
+    import json
+
+    import open_clip
+    import torch
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+    from safetensors.torch import load_file
+
+    folder = clip_folder()
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    length = config["model_cfg"]["text_cfg"]["context_length"]
+    causal_mask = torch.full((length, length), -torch.inf, dtype=torch.float32).triu(1)
+    weights = load_file(folder / "open_clip_model.safetensors")
+    model = build_with_weights(lambda: open_clip.CLIP(**config["model_cfg"]), weights, {"attn_mask": causal_mask})
+    return model, image_transform_v2(PreprocessCfg(**config["preprocess_cfg"]), is_train=False)
+
+
+def _load_open_clip(source: str, pretrained: str | None, device: str) -> tuple[Any, Any]:
+    """Any model that open_clip can create, and its image preprocessing."""
+    import open_clip
+
+    for _ in range(_ATTEMPTS):
+        try:
+            with thread_local_defaults():
+                created: Any = open_clip.create_model_and_transforms(source, pretrained=pretrained, device=device)
+        except NotImplementedError:  # weights that lost their values cannot be moved
+            pass
+        else:
+            if not any(parameter.is_meta for parameter in created[0].parameters()):
+                return created[0], created[2]
+        time.sleep(_ATTEMPT_SECONDS)  # another thread is in accelerate's init_empty_weights, which affects all threads
+    raise RuntimeError("another thread was building networks without values all the time: try again")
 
 
 def _in_float32(preprocess: Any) -> Any:

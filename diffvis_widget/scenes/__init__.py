@@ -1,6 +1,7 @@
-"""The built-in small model: a world of simple scenes with ground truth, and a Stable Diffusion pipeline that paints it.
+"""The built-in scenes model: a small Stable Diffusion pipeline, and the rendered world that it was trained on.
 
-`load()` gives the pipeline, `draw(seed)` a rendered scene with its caption and a mask for every word that has a place.
+`load` returns the pipeline. `draw` renders a scene with its caption and a ground-truth mask for each word that refers
+to a part of the image.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget._compat.library_imports import whole_imports
-from diffvis_widget._compat.torch_defaults import own_defaults
+from diffvis_widget._compat.library_imports import thread_safe_imports
+from diffvis_widget._compat.torch_defaults import build_with_weights
 from diffvis_widget.shipped import WEIGHTS, clip_folder, fingerprint
 
 from .render import Scene, draw
@@ -22,55 +25,98 @@ if TYPE_CHECKING:
 
 __all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "fingerprint", "is_scenes", "load", "unknown_words"]
 
-# Written into the text encoder's config, so that the pipeline can be told from any other of its class.
+# Stored in the config of the text encoder; tells the pipeline from any other of its class.
 MARK = "diffvis-scenes"
-_one_at_a_time = threading.Lock()  # the libraries' progress bars are switched for all threads
+_load_lock = threading.Lock()  # the progress bar settings of the libraries belong to the whole process
 
 
 def load() -> StableDiffusionPipeline:
-    """Load the scenes model: a StableDiffusionPipeline in float32 on the CPU, 96 x 96 pixels, offline.
+    """Load the scenes model: a `StableDiffusionPipeline` in float32 on the CPU, 96 x 96 pixels, without a network.
 
-    Its scheduler is a DPMSolverMultistepScheduler (v-prediction, zero terminal signal-to-noise ratio).
+    Its scheduler is a `DPMSolverMultistepScheduler` (v-prediction, zero terminal signal-to-noise ratio).
+
+    Returns:
+        The pipeline, with its progress bar switched off.
 
     Raises:
-        FileNotFoundError: the weights are not where the package keeps them.
+        FileNotFoundError: The package does not contain the weights.
+
+    Example:
+        >>> from diffvis_widget import scenes
+        >>> pipe = scenes.load()
+        >>> pipe("a red circle", num_inference_steps=2).images[0].size
+        (96, 96)
     """
     folder = WEIGHTS / "pipeline"
     if not (folder / "model_index.json").exists():
         raise FileNotFoundError(
             f"the scenes model's weights are missing from {folder}: reinstall diffvis-widget, "
-            "or make them with `python -m diffvis_widget.scenes.training`"
+            "or train them with `python -m diffvis_widget.scenes.training`"
         )
-    with _one_at_a_time, whole_imports():
+    with _load_lock, thread_safe_imports():
         import torch
         from diffusers import StableDiffusionPipeline
 
-        with no_progress_bars(), own_defaults():
-            pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
-    # transformers keeps the half precision of the file, diffusers does not
-    pipe.text_encoder.float()
-    pipe.unet.to(memory_format=torch.channels_last)  # convolutions this small are quicker so, by a tenth
+        with no_progress_bars():
+            networks = _load_networks(folder)
+            pipe = StableDiffusionPipeline.from_pretrained(
+                folder, **networks, local_files_only=True, low_cpu_mem_usage=False
+            )
+    pipe.unet.to(memory_format=torch.channels_last)  # a tenth faster for convolutions this small
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
+def _load_networks(folder: Path) -> dict[str, Any]:
+    """The three networks of the pipeline by name; see `build_with_weights` for why not by ``from_pretrained``."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from safetensors.torch import load_file
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    networks: dict[str, Any] = {}
+    network_classes: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
+    for name, network_class in network_classes.items():
+        config = network_class.load_config(folder / name, local_files_only=True)
+        weights = load_file(folder / name / "diffusion_pytorch_model.safetensors")
+        networks[name] = build_with_weights(partial(network_class.from_config, config), weights)
+        networks[name].register_to_config(_name_or_path=str(folder / name))
+    text_config = CLIPTextConfig.from_pretrained(folder / "text_encoder", local_files_only=True)
+    text_config.name_or_path = str(folder / "text_encoder")
+    positions = {"embeddings.position_ids": torch.arange(text_config.max_position_embeddings)[None]}
+    weights = load_file(folder / "text_encoder" / "model.safetensors")
+    networks["text_encoder"] = build_with_weights(lambda: CLIPTextModel(text_config), weights, positions)
+    return networks
+
+
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Loading takes a second: bars would only leave litter in the notebook. The user's own setting comes back."""
+    """Hide the progress bars of diffusers and transformers in this block, and restore the user's setting after it.
+
+    Yields:
+        Nothing.
+    """
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    shown = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
-    for library in shown:
+    enabled = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    for library in enabled:
         library.disable_progress_bar()
     try:
         yield
     finally:
-        for library in shown:
+        for library in enabled:
             library.enable_progress_bar()
 
 
 def is_scenes(pipe: Any) -> bool:
-    """Whether a pipeline is the scenes model (any object may be asked)."""
+    """Whether a pipeline is the scenes model.
+
+    Args:
+        pipe: A pipeline, or any other object.
+
+    Returns:
+        True for the scenes model.
+    """
     config = getattr(getattr(pipe, "text_encoder", None), "config", None)
     return getattr(config, "trained_on", None) == MARK

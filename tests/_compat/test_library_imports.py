@@ -1,4 +1,4 @@
-"""A cell may import diffusers while a widget in another thread is still at it."""
+"""A cell may import diffusers while another thread is still importing it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import sys
 
 import pytest
 
-ONE_IMPORTS = """
+# one thread imports the library as LOADER does; the main thread imports a name from it in the middle of that
+RACE = """
+import importlib
 import sys
 import threading
 
 import diffvis_widget as dv
 
-begun = threading.Event()
-sys.addaudithook(lambda event, told: begun.set() if event == "import" and told[0].startswith("{library}.") else None)
-loading = threading.Thread(target=dv.load)
+started = threading.Event()
+sys.addaudithook(lambda event, args: started.set() if event == "import" and args[0].startswith("{library}.") else None)
+loading = threading.Thread(target={loader})
 loading.start()
-begun.wait()  # into the middle of the other thread's import
+started.wait()
 from {library} import {name}
 
 assert {name}.__name__ == "{name}"
 loading.join()
 assert not any(type(finder).__module__.startswith("diffvis") for finder in sys.meta_path)
-print("whole")
+print("imported")
 """
-BOTH_LOAD = """
+TWO_LOADS = """
 import threading
 
 import diffvis_widget as dv
@@ -35,21 +37,27 @@ other.start()
 print(type(dv.load()).__name__)
 other.join()
 """
+NAMES = [("diffusers", "StableDiffusionXLPipeline"), ("transformers", "CLIPTextModelWithProjection")]
 
 
-def run(program: str) -> str:
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
-    assert not ended.returncode, ended.stderr
-    assert not ended.stderr
-    return ended.stdout
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize(
-    ("library", "name"), [("diffusers", "StableDiffusionXLPipeline"), ("transformers", "CLIPTextModelWithProjection")]
-)
+@pytest.mark.parametrize(("library", "name"), NAMES)
 def test_a_second_thread_gets_the_whole_library(library: str, name: str) -> None:
-    assert run(ONE_IMPORTS.format(library=library, name=name)).split() == ["whole"]
+    process = run(RACE.format(library=library, name=name, loader="dv.load"))
+    assert (process.stdout.split(), process.stderr) == (["imported"], "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="its later releases may have python/cpython#143650 fixed")
+@pytest.mark.parametrize(("library", "name"), NAMES)
+def test_the_workaround_is_still_needed(library: str, name: str) -> None:
+    """When this fails, remove `_compat/library_imports.py`: the library imports safely by itself."""
+    process = run(RACE.format(library=library, name=name, loader=f"lambda: importlib.import_module('{library}')"))
+    assert f"ImportError: cannot import name '{name}' from '{library}'" in process.stderr
 
 
 def test_two_threads_load_the_scenes_model() -> None:
-    assert run(BOTH_LOAD).split() == ["StableDiffusionPipeline"] * 2
+    process = run(TWO_LOADS)
+    assert (process.stdout.split(), process.stderr) == (["StableDiffusionPipeline"] * 2, "")
