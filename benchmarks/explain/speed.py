@@ -25,7 +25,7 @@ from diffvis_widget.explain.evaluation.json_lines import FOLDER, Line, append
 from diffvis_widget.explain.relevance_pass import Sites, carried
 from diffvis_widget.explain.text_encoder import TextSide
 from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces import Trace
 
 PROMPT = "a red circle above a blue square in the snow"
@@ -53,7 +53,7 @@ def masks_one_by_one(trace: Trace, masks: int) -> Maps:
 def one_generation_per_step(pipe: Any, trace: Trace, steps: int) -> Maps:
     """Relevance (T, words) with a generation (plain, unwatched) before each look back."""
     length = 1 + max(token for word in trace.words for token in word.tokens)
-    family, module = families.find(pipe)
+    family, module = find_family(pipe)
     sites = Sites.of(module, family)
     rows: list[Maps] = []
     for step in range(steps):

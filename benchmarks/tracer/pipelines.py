@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from diffvis_widget.tracer.families.registry import FAMILIES
+from diffvis_widget.tracer.families import find_family, registered_families
 
 HERE = Path(__file__).parent
 HEAD = """# Text-to-image pipelines and the tracer
@@ -43,8 +43,8 @@ def denoiser_of(pipeline: type) -> tuple[str, list[str]] | None:
     return None
 
 
-# pipelines of a known denoiser class which attends to no words: Kandinsky's and IF's are given other embeddings
-ALONE = {"KandinskyCombinedPipeline", "KandinskyV22CombinedPipeline", "IFPipeline"}
+# pipelines that use a known denoiser class in another way: no text tokens, or a sequence of another layout
+ALONE = {"ZImageOmniPipeline", "KandinskyCombinedPipeline", "KandinskyV22CombinedPipeline", "IFPipeline"}
 
 
 def row(name: str, pipeline: type, proven: set[str]) -> str:
@@ -54,8 +54,13 @@ def row(name: str, pipeline: type, proven: set[str]) -> str:
     if found is None:
         return f"| {name} | {pipeline.__name__} | – | refused | | {mark} |"
     held, classes = found
-    family = next((one for one in FAMILIES if one.denoiser == held and set(one.models) & set(classes)), None)
-    if pipeline.__name__ in ALONE or (family is not None and pipeline.__name__ in family.other):
+    candidates = (
+        family
+        for family in registered_families()
+        if family.token_streams and family.denoiser_attribute == held and set(family.denoisers) & set(classes)
+    )
+    family = next(candidates, None)
+    if pipeline.__name__ in ALONE:
         family = None
     state = "reduced" if family is None else "traced"
     return (
@@ -74,13 +79,12 @@ def table(proven: set[str]) -> str:
 
 def run_by_the_tests() -> set[str]:
     """Class names of the pipelines that the tests build and compare; what is built must be what its row says."""
-    from diffvis_widget.tracer.families import registry as families
     from tests import pipelines
     from tests.pipelines_dit import FAMILIES as CASES
 
     built: list[Any] = [case.build() for case in CASES.values()]
     built += [pipelines.stable_diffusion_xl(), pipelines.perturbed()]  # in tests/tracer/test_attention.py
-    traced = {type(pipe).__name__ for pipe in built if families.find(pipe)[0].models}
+    traced = {type(pipe).__name__ for pipe in built if find_family(pipe)[0].token_streams}
     return traced | {"KandinskyV22CombinedPipeline", "IFPipeline"}
 
 

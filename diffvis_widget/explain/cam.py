@@ -19,7 +19,7 @@ from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import resize
 from diffvis_widget.traces.results.saliency import Floats, Saliency, scale
 
-from .cam_layers import ImageStream, cam_layers
+from .cam_layers import ImageStream
 
 
 def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -> Saliency:
@@ -37,7 +37,7 @@ def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -
     Raises KeyError for a layer that is not there, naming those that are, and what `denoiser` raises.
     """
     probe = denoiser(trace, step)
-    known = cam_layers(probe.module)
+    known = probe.family.cam_layers(probe.module)
     chosen = known if layers is None else _chosen(layers, known)
     height, width = int(probe.latents.shape[2]), int(probe.latents.shape[3])
     maps: dict[str, Floats] = {}

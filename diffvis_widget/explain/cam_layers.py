@@ -5,28 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffvis_widget.tracer.families.registry import Family
-from diffvis_widget.tracer.families.sequence_layouts import image_first
-
-_UNET_PARTS = ("attentions", "resnets", "downsamplers", "upsamplers")
-
-
-def cam_layers(denoiser: nn.Module) -> dict[str, nn.Module]:
-    """By dotted path, in the order of the model: blocks of a U-Net's stages, or the blocks of a transformer."""
-    lists = {name: module for name, module in denoiser.named_modules() if isinstance(module, nn.ModuleList)}
-    unet = {name: module for name, module in lists.items() if name.split(".")[-1] in _UNET_PARTS}
-    # a transformer's blocks lie in lists of its own (lists further down hold parts of a block), refiners beside them
-    own = {name: module for name, module in lists.items() if "." not in name and "refiner" not in name}
-    chosen = unet or {name: module for name, module in own.items() if _attends(module)}
-    found = {f"{name}.{index}": block for name, blocks in chosen.items() for index, block in enumerate(blocks)}
-    stages = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-    return dict(sorted(found.items(), key=lambda item: stages.get(item[0].split(".")[0], 3)))
-
-
-def _attends(blocks: nn.ModuleList) -> bool:
-    return any(hasattr(module, "processor") for module in blocks.modules())
+from diffvis_widget.tracer.families import Family
 
 
 @dataclass(frozen=True)
@@ -42,7 +23,7 @@ class ImageStream:
 
     @property
     def _grid(self) -> tuple[int, int]:
-        return self.size[0] // self.family.patch, self.size[1] // self.family.patch
+        return self.size[0] // self.family.patch_size, self.size[1] // self.family.patch_size
 
     def pick(self, output: Any) -> Tensor:
         """The tensor that holds the image: (rows, K, u, v), or (rows, positions, K), with or without the text.
@@ -54,8 +35,8 @@ class ImageStream:
         alone = [part for part in parts if part.ndim == 4 or (part.ndim == 3 and part.shape[1] == cells + self.joined)]
         both = [part for part in parts if part.ndim == 3 and part.shape[1] > cells + self.joined]
         if alone:  # a text of just as many positions stands where the family has it
-            return alone[0] if self.family.layout is image_first else alone[-1]
-        if both and self.family.layout is not None:
+            return alone[0] if self.family.image_comes_first else alone[-1]
+        if both and self.family.sequence_layout is not None:
             return both[0]
         shapes = ", ".join(str(tuple(part.shape)) for part in parts)
         raise ValueError(f"a block of this denoiser returns {shapes}: no image of {self._grid[0]} x {self._grid[1]}")
@@ -67,7 +48,7 @@ class ImageStream:
         cells, positions = self._grid[0] * self._grid[1], stream.shape[1]
         start = 0
         if positions > cells + self.joined:
-            assert self.family.layout is not None
-            place = self.family.layout(positions, positions - cells - self.joined, cells)
+            assert self.family.sequence_layout is not None
+            place = self.family.sequence_layout(positions, positions - cells - self.joined, cells)
             start = place[1].start if place else 0
         return stream[:, start : start + cells].float().mT.unflatten(2, self._grid)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget.tracer import Denoiser
-from diffvis_widget.tracer.families.registry import Family
+from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces.results.saliency import Floats
 
 from .attention_gradients import Attended, attention_seen
@@ -34,13 +34,13 @@ class Sites:
     @classmethod
     def of(cls, denoiser: nn.Module, family: Family) -> Self:
         attending = {name: module for name, module in denoiser.named_modules() if hasattr(module, "processor")}
-        return cls(attending, family.sites(denoiser))
+        return cls(attending, family.attention_modules(denoiser))
 
 
 def together(probe: Denoiser) -> int:
     """How many steps to carry at once: rows of a small U-Net together cost a third; others fill the processor alone."""
     height, width = _size(probe)
-    return max(1, min(_ROWS, _CELLS // (height * width))) if probe.family.denoiser == "unet" else 1
+    return max(1, min(_ROWS, _CELLS // (height * width))) if probe.family.batches_steps else 1
 
 
 def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, length: int, limit: int) -> list[Floats]:
@@ -55,7 +55,7 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
     given: list[dict[str, Any]] = []
     for probe in probes:
         arguments = probe.arguments(*probe.prompt())
-        leaves.append(text.put_into(arguments, probe.family.text) if text is not None else [])
+        leaves.append(text.put_into(arguments, probe.family.text_argument) if text is not None else [])
         given.append(arguments)
     joined = given[0] if len(given) == 1 else merged(given)
     if joined is None or (len(probes) > 1 and evaluation.extra is not None):
@@ -71,7 +71,7 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
     slopes = iter(found[len(seen) :])
     results: list[Floats] = []
     for row in range(len(probes)):
-        if first.family.kind == "joint":
+        if first.family.attention_kind == "joint":
             state = _joint(first, sites, calls, length, limit)
         else:
             own = [next(slopes) for _ in leaves[row]]
@@ -136,8 +136,8 @@ def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
 
 
 def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) -> Joined:
-    place = probe.family.layout
-    height, width = (side // probe.family.patch for side in _size(probe))
+    place = probe.family.sequence_layout
+    height, width = (side // probe.family.patch_size for side in _size(probe))
     source, cells = (height, width), height * width
     state = Joined(_limited(source, limit), length, probe.device)
     met = False

@@ -11,10 +11,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from diffvis_widget.tracer.families import Family
+
 from .attention_gradients import Attended, attention_seen
 from .relevance_rules import self_attention
-
-_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class TextSide:
@@ -25,9 +25,9 @@ class TextSide:
     Raises ValueError for a pipeline without text encoders, or one whose attention cannot be seen.
     """
 
-    def __init__(self, pipe: Any, prompt: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, pipe: Any, family: Family, prompt: str, arguments: Mapping[str, Any]) -> None:
         self._pipe, self._prompt = pipe, prompt
-        found = {name: getattr(pipe, name, None) for name in _ENCODERS}
+        found = {name: getattr(pipe, name, None) for name in family.text_encoders}
         self._encoders = {name: module for name, module in found.items() if isinstance(module, nn.Module)}
         if not self._encoders:
             raise ValueError(f"relevance needs a text encoder, and {type(pipe).__name__} has none")

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from diffvis_widget._compat.torch_compile import uncompiled
 from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock
 from diffvis_widget.tracer import trace as run
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.families import Family, find_family
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.results.relevance import scaled
 from diffvis_widget.traces.results.saliency import Floats
@@ -124,14 +125,14 @@ def relevance_of(
     family = _known(pipe)
     # the model still answers as it did in the run
     probe = denoiser(trace, 0)
-    if probe.module is not families.plain(getattr(pipe, family.denoiser)):
+    if probe.module is not uncompiled(getattr(pipe, family.denoiser_attribute)):
         raise ValueError("pipe: this trace was made with another pipeline")
     sites = Sites.of(probe.module, family)
     length = 1 + max(token for word in trace.words for token in word.tokens)
     rows: list[Floats] = []
     with (
         denoiser_lock(pipe),
-        TextSide(pipe, trace.prompt, pipe_kwargs) if family.denoiser == "unet" else nullcontext() as text,
+        TextSide(pipe, family, trace.prompt, pipe_kwargs) if family.text_encoders else nullcontext() as text,
         tracking(progress, len(trace.steps), "relevance") as tell,
     ):
         size = together(probe)
@@ -146,9 +147,9 @@ def relevance_of(
     return Relevance(raw, scaled(raw, trace.words), maps, trace)
 
 
-def _known(pipe: Any) -> families.Family:
-    family, _ = families.find(pipe)
-    if not family.streams:
+def _known(pipe: Any) -> Family:
+    family, _ = find_family(pipe)
+    if not family.token_streams:
         raise ValueError(f"relevance needs attention to words, and none is known in the {family.name} of this pipeline")
     return family
 

@@ -13,13 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.denoiser import pick_rows
+from diffvis_widget.tracer.denoiser import pick_argument_rows, pick_rows
+from diffvis_widget.tracer.families import Family
 
 from .interventions import Switch
-
-# arguments whose rows lie along their second axis, and such as have no rows
-_SECOND_AXIS = ("encoder_hidden_states_llama3",)
-_NO_ROWS = ("img_ids", "txt_ids")
 
 
 @dataclass(frozen=True)
@@ -50,18 +47,10 @@ class Narrowing:
             place[block * images + standing[image]] for block in range(batch // images) for image in standing
         ]
 
-    def narrow(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def narrow(self, arguments: Mapping[str, Any], family: Family) -> dict[str, Any]:
         """The denoiser's arguments for the rows that are asked."""
         index = torch.tensor(self.rows)
-        narrowed: dict[str, Any] = {}
-        for name, value in arguments.items():
-            if name in _NO_ROWS:
-                narrowed[name] = value
-            elif name in _SECOND_AXIS:
-                narrowed[name] = value.index_select(1, index.to(value.device))
-            else:
-                narrowed[name] = pick_rows(value, index, self.batch)
-        return narrowed
+        return {name: pick_argument_rows(name, value, index, self.batch, family) for name, value in arguments.items()}
 
     def widen(self, output: Any) -> Any:
         """The denoiser's output for all rows."""

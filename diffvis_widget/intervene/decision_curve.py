@@ -20,12 +20,13 @@ import torch
 from numpy.typing import NDArray
 
 from diffvis_widget import shipped as builtin
+from diffvis_widget._compat.torch_compile import uncompiled
 from diffvis_widget.concepts import ConceptMeter
 from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.explain.arguments import count
 from diffvis_widget.explain.progress import Progress, tracking
 from diffvis_widget.tracer import denoiser_lock, private_copy
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.families import find_family
 from diffvis_widget.tracer.preview import to_pixels
 from diffvis_widget.tracer.provenance import fingerprint
 from diffvis_widget.traces.prompt_words import split_words
@@ -159,7 +160,7 @@ def decision_curve(
     held = Path(path) if path is not None else None
     asked = {
         "prompt": before, "other": after, "steps": total, "switch": points, "seeds": starts, "concepts": words,
-        "model": fingerprint(families.plain(families.find(pipe)[1])), "meter": meter.label,
+        "model": fingerprint(uncompiled(find_family(pipe)[1])), "meter": meter.label,
         "call": hashlib.sha256(repr(sorted(pipe_kwargs.items())).encode()).hexdigest()[:16],
     }  # fmt: skip
     cosine = _resumed(held, asked)
@@ -246,7 +247,7 @@ def _points(switch: Sequence[int] | None, steps: int) -> list[int]:
 def _meter(pipe: Any, meter: ConceptMeter | None) -> ConceptMeter:
     if meter is not None:
         return meter
-    if fingerprint(families.plain(families.find(pipe)[1])) != builtin.fingerprint():
+    if fingerprint(uncompiled(find_family(pipe)[1])) != builtin.fingerprint():
         raise ValueError(
             "meter=None is for the built-in scenes model; for this pipeline choose one, such as "
             'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'

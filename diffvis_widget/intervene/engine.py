@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget.tracer.active_interventions import announce
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.attention_calls import hidden_attention
+from diffvis_widget.tracer.families import Family, find_family
 from diffvis_widget.tracer.guidance_batch import branches
 from diffvis_widget.tracer.hooks import watch
 from diffvis_widget.tracer.latent_layout import Geometry
@@ -49,14 +51,14 @@ def on(pipe: Any, *interventions: Intervention) -> Iterator[None]:
     for one in interventions:
         if not isinstance(one, Intervention):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"interventions must be made by weight, drop, switch or freeze, not {one!r}")
-    family, held = families.find(pipe)
-    denoiser = families.plain(held)
+    family, held = find_family(pipe)
+    denoiser = uncompiled(held)
     _check(pipe, family, denoiser, interventions)
     with contextlib.ExitStack() as stack:
         lock = lock_of(denoiser)
         lock.acquire()
         stack.callback(lock.release)
-        if families.is_compiled(held):
+        if is_compiled(held):
             warnings.warn("the compiled denoiser runs uncompiled while interventions are on", stacklevel=3)
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         engine = _engines.get(denoiser)
@@ -68,16 +70,16 @@ def on(pipe: Any, *interventions: Intervention) -> Iterator[None]:
         yield
 
 
-def _check(pipe: Any, family: families.Family, denoiser: nn.Module, interventions: Sequence[Intervention]) -> None:
-    sites = family.sites(denoiser)
+def _check(pipe: Any, family: Family, denoiser: nn.Module, interventions: Sequence[Intervention]) -> None:
+    sites = family.attention_modules(denoiser)
     if not sites:
         raise ValueError(
             f"{type(pipe).__name__} cannot be intervened on: its denoiser, a {family.name}, has no attention to words "
             "that is known here"
         )
-    if reason := families.unreadable(sites):
+    if reason := hidden_attention(sites):
         raise ValueError(f"{type(pipe).__name__} cannot be intervened on: {reason}")
-    if family.denoiser != "unet" and any(isinstance(one, Freeze) for one in interventions):
+    if not family.freezable and any(isinstance(one, Freeze) for one in interventions):
         raise ValueError(
             f"freeze is for U-Nets with cross-attention; {type(pipe).__name__} has a {family.name}, whose attention "
             "would be gigabytes a step: use weight, drop or switch"
@@ -106,7 +108,7 @@ class _Run:
 class Engine:
     """All interventions on one denoiser, made and used in one thread."""
 
-    def __init__(self, family: families.Family, denoiser: nn.Module) -> None:
+    def __init__(self, family: Family, denoiser: nn.Module) -> None:
         self._family = family
         self._denoiser = denoiser
         self._thread = threading.get_ident()
@@ -121,7 +123,7 @@ class Engine:
         self._encoded: list[tuple[Encoded, dict[Switch, Encoded]]] = []
         self._seen_prompt = False
         self._narrow: Narrowing | None = None
-        self._attention = TextAttention(family.sites(denoiser))
+        self._attention = TextAttention(family.attention_modules(denoiser))
         before = denoiser.register_forward_pre_hook(self._begins, prepend=True, with_kwargs=True)
         after = denoiser.register_forward_hook(self._ends, always_call=True)
         self._removers = [before.remove, after.remove, self._attention.detach]
@@ -244,7 +246,7 @@ class Engine:
         if self._elsewhere() or not self._held or not (self._encoded or self._run):
             return None
         bound = inspect.signature(module.forward).bind(*args, **kwargs)
-        text = self._given = bound.arguments[self._family.text]
+        text = self._given = bound.arguments[self._family.text_argument]
         if self._run is None:
             self._run = self._open(text)
         run = self._run
@@ -276,7 +278,7 @@ class Engine:
             latents = next(iter(bound.arguments.values()))
             self._narrow = narrowing(latents, batch, points, run.step)
             if self._narrow is not None:
-                bound.arguments.update(self._narrow.narrow(bound.arguments))
+                bound.arguments.update(self._narrow.narrow(bound.arguments, self._family))
         return bound.args, bound.kwargs
 
     def _ends(self, module: nn.Module, args: Any, output: Any) -> Any:
@@ -310,7 +312,7 @@ class Engine:
             _check_range(one, planned)
             if isinstance(one, Freeze) and one.steps:
                 check(one.trace, self._denoiser, planned)
-        first = own[: self._family.calls]
+        first = own[: self._family.encode_calls]
         others = {id(one): other for one, other in calls}
         later: list[Later] = []
         switches = [one for one in self._held if isinstance(one, Switch) and one.step < planned]
@@ -328,7 +330,7 @@ class Engine:
         words = [one for one in self._held if isinstance(one, Weight | Drop)]
         for one in words:
             self._check_word(one, run)
-        if self._family.kind == "cross":
+        if self._family.attention_kind == "cross":
             for step in range(planned):
                 _check_left(run.side(step)[1], [one for one in words if isinstance(one, Drop) and one.is_at_work(step)])
         return run
@@ -371,7 +373,7 @@ class Engine:
         work = run.works[key]
         if frozen is None:
             return work
-        sites = self._family.sites(self._denoiser)
+        sites = self._family.attention_modules(self._denoiser)
         return replace(work, kept=attention_at(frozen.trace, run.step, sites, work.positions))
 
 

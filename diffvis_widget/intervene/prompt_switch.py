@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.families.registry import Family
+from diffvis_widget.tracer.families import Family
 from diffvis_widget.tracer.locks import own_work
 from diffvis_widget.tracer.prompt_encoding import Encoded, Side, encode
 
@@ -79,7 +79,7 @@ class Substitution:
         if batch in self._plans:
             return
         plan = list(self._places(arguments, (), batch, rows))
-        if not any(path[0] == self._family.text for path, *_ in plan):
+        if not any(path[0] == self._family.text_argument for path, *_ in plan):
             raise ValueError(
                 "switch: the denoiser is given something else than what encode_prompt returned (a callback or an "
                 "adapter changed the embeddings), so another prompt cannot be put in its place"
@@ -103,7 +103,7 @@ class Substitution:
         found = [leaf for result in later.results for leaf in _leaves(result)]
         for path, source, mode, _ in self._plans[batch]:
             old, new = self._first[source], found[source]
-            shared = mode == "rows" and len(rows) < batch and path[0] == self._family.text
+            shared = mode == "rows" and len(rows) < batch and path[0] == self._family.text_argument
             if shared and old is not None and new is not None and old.shape[1:] != new.shape[1:]:
                 raise ValueError(
                     f"switch: {later.side.typed[0]!r} takes {new.shape[1]} text positions and the run's own prompt "

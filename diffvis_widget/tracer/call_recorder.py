@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffvis_widget.tracer.families.registry import Family
+from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Layer, Record, Step, Trace, Word
 from diffvis_widget.traces.heat_maps import StepMaps
 from diffvis_widget.traces.resize import mean_maps
@@ -182,8 +182,8 @@ class Run:
             grid = self.family.grid(int(maps.shape[2]), size)
             if grid is None:
                 raise RuntimeError(f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents")
-            layers.append(Layer(name, self.family.kind, self.heads[name], grid, False))
-        layers = [Layer(one.name, one.kind, one.heads, one.grid, self.family.default(one, layers)) for one in layers]
+            layers.append(Layer(name, self.family.attention_kind, self.heads[name], grid, False))
+        layers = [replace(layer, default=self.family.is_default_layer(layer, layers)) for layer in layers]
         negative = self.request.negative
         for image in range(self.request.images):
             self.traces.append(

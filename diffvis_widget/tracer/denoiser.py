@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.families.registry import is_compiled
-from diffvis_widget.tracer.families.sequence_layouts import packed, unpacked
+from diffvis_widget._compat.torch_compile import is_compiled
+from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Trace
 
 from . import guidance
@@ -22,10 +22,9 @@ from .attention import Branch
 from .denoiser_inputs import Evaluation, LiveStep, from_other_networks, recall
 from .locks import lock_of, own_work
 from .noise_levels import Level
+from .packing import pack, unpack
 from .provenance import fingerprint
 
-# arguments whose rows lie along their second axis: HiDream's Llama gives one text per layer
-_SECOND_AXIS = ("encoder_hidden_states_llama3",)
 # How far an answer to the traced latents may lie from the traced one: relative to its root mean square.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
@@ -109,8 +108,10 @@ class Denoiser:
     @functools.cached_property
     def _guidance(self) -> guidance.Guidance:
         traced = self._step.output[self._image : self._image + 1, : self._shape[0]].to(self.device)
-        step, side = self._step, self.family.packing
-        found, off = guidance.find(*self._answers, traced, step.guidance_scale, step.guidance_rescale, side)
+        step = self._step
+        found, off = guidance.fit_guidance(
+            *self._answers, traced, step.guidance_scale, step.guidance_rescale, self.family.guidance_candidates
+        )
         if off > _TOLERANCE.get(self.dtype, 1e-3):
             raise ValueError(
                 f"the denoiser no longer answers as it did when this trace was made (off by {off:.1%} at step "
@@ -158,7 +159,7 @@ class Denoiser:
         """All that the denoiser was given beside the latents, for these rows."""
         index = torch.tensor(rows, device=evaluation.device)
         return {
-            name: value.index_select(1, index) if name in _SECOND_AXIS else pick_rows(value, index, evaluation.batch)
+            name: pick_argument_rows(name, value, index, evaluation.batch, self.family)
             for name, value in evaluation.arguments.items()
         }
 
@@ -170,7 +171,7 @@ class Denoiser:
         visible = self._level.visible
         given: Any = (latents * visible if abs(visible - 1) > 1e-6 else latents).to(evaluation.dtype)
         if side:
-            given = packed(given, side)
+            given = pack(given, side)
         elif evaluation.listed or len(evaluation.shape) == 5:
             given = given[:, :, None]  # a video of one frame
         if evaluation.extra is not None:
@@ -182,7 +183,7 @@ class Denoiser:
         if not isinstance(output, Tensor):
             output = torch.stack(list(output))
         if side:
-            output = unpacked(output[:, : size[0] * size[1] // side**2], size, side)
+            output = unpack(output[:, : size[0] * size[1] // side**2], size, side)
         elif output.ndim == 5:
             output = output[:, :, 0]
         return output[:, : latents.shape[1]]  # a learned variance follows the prediction
@@ -230,6 +231,25 @@ class Denoiser:
             raise ValueError(f"latents must be (n, {', '.join(map(str, self._shape))}), not {tuple(latents.shape)}")
         tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
         return tensor.to(device=self.device, dtype=self.dtype)
+
+
+def pick_argument_rows(name: str, value: Any, index: Tensor, batch: int, family: Family) -> Any:
+    """Other rows of an argument of the denoiser.
+
+    Args:
+        name: Its name.
+        value: Its value in a call with `batch` rows.
+        index: int64 (rows,), which rows to take.
+        batch: Rows of the call.
+        family: Says along which axis the rows of this argument lie.
+
+    Returns:
+        The argument for a call with `len(index)` rows.
+    """
+    axis = family.batch_axes.get(name, 0)
+    if axis is None:
+        return value
+    return value.index_select(axis, index.to(value.device)) if axis else pick_rows(value, index, batch)
 
 
 def pick_rows(value: Any, index: Tensor, batch: int) -> Any:

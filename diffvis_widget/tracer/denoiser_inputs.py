@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.families.registry import Family
+from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Trace
 
 from .attention import Branch

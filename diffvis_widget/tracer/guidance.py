@@ -1,102 +1,152 @@
-"""How the answers to the prompt and to the negative prompt become one: found by what a pipeline did with them."""
+"""How a pipeline combined the conditional and the unconditional output, fitted to what its scheduler was given."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.families.sequence_layouts import packed, unpacked
+from .packing import pack, unpack
+
+GuidanceCandidates = Callable[[Tensor, Tensor, Tensor, float | None, float], Iterator["Guidance"]]
+"""(conditional, unconditional, output, scale, rescale) -> the forms of guidance to try, most likely first."""
+
+_SIGNS = (1.0, -1.0)
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """sign * (u + scale (c - u)), brought to the size of c as the run did it; sign * c where there is no u.
+    """Classifier-free guidance: sign * (u + scale * (c - u)), or sign * c without an unconditional output u.
 
-    Classifier-free guidance, arXiv 2207.12598. rescale: share of the result that takes the standard deviation of c
-    (arXiv 2305.08891, Sec. 3.4). lengths: its vectors take the length of those of c: side 0 means the rows of pixels
-    (Lumina 2), another side the squares of that many pixels, over all channels (Qwen-Image). sign: some models predict
-    the negative of what their scheduler takes.
+    Equation: arXiv 2207.12598.
+
+    Attributes:
+        scale: Guidance scale; None without guidance.
+        rescale: Share of the result that takes the standard deviation of c, in 0..1 (arXiv 2305.08891, Sec. 3.4).
+        sign: 1 or -1; some models predict the negative of what their scheduler takes.
+        norm_side: If not None, vectors of the result take the norm of those of c. 0: the vectors are rows of pixels
+            (Lumina 2); otherwise squares of that many latent pixels along one side, over all channels (Qwen-Image).
     """
 
     scale: float | None
     rescale: float = 0.0
     sign: float = 1.0
-    lengths: int | None = None
+    norm_side: int | None = None
 
     def __call__(self, conditional: Tensor, unconditional: Tensor | None) -> Tensor:
-        """Answers (n, C, h, w) to the guided one, as the scheduler takes it."""
+        """Combine both outputs.
+
+        Args:
+            conditional: (n, C, h, w), the denoiser's output for the prompt.
+            unconditional: (n, C, h, w), its output for the negative prompt; None without guidance.
+
+        Returns:
+            (n, C, h, w), what the scheduler is given.
+        """
         if unconditional is None or self.scale is None:
             return self.sign * conditional
         guided = unconditional + self.scale * (conditional - unconditional)
         if self.rescale > 0:
-            spread = [part.std(dim=(1, 2, 3), keepdim=True) for part in (conditional, guided)]
-            guided = self.rescale * guided * (spread[0] / spread[1]) + (1 - self.rescale) * guided
-        if self.lengths is not None:
+            deviations = [part.std(dim=(1, 2, 3), keepdim=True) for part in (conditional, guided)]
+            guided = self.rescale * guided * (deviations[0] / deviations[1]) + (1 - self.rescale) * guided
+        if self.norm_side is not None:
             size = (guided.shape[2], guided.shape[3])
-            own, wanted = (_vectors(part, self.lengths) for part in (guided, conditional))
-            own = own * (wanted.norm(dim=-1, keepdim=True) / own.norm(dim=-1, keepdim=True))
-            guided = unpacked(own, size, self.lengths) if self.lengths else own
+            vectors, targets = (_vectors(part, self.norm_side) for part in (guided, conditional))
+            vectors = vectors * (targets.norm(dim=-1, keepdim=True) / vectors.norm(dim=-1, keepdim=True))
+            guided = unpack(vectors, size, self.norm_side) if self.norm_side else vectors
         return self.sign * guided
 
 
-def find(
-    conditional: Tensor,
-    unconditional: Tensor | None,
-    output: Tensor,
-    scale: float | None,
-    rescale: float,
-    packing: int | None,
-) -> tuple[Guidance, float]:
-    """The guidance that makes the answers to the output that the scheduler was given, and how far off it is.
-
-    scale, rescale: as the pipeline says, where it does; a scale that does not explain the output is measured instead.
-    packing: see `Family`. All tensors (n, C, h, w). Off: root mean square of the difference over that of the output.
-    """
-    known = _known(conditional, unconditional, output, scale, rescale, packing)
-    tried = [(_off(one(conditional, unconditional), output), one) for one in known]
-    off = min(off for off, _ in tried)
-    # the first that explains it as well as any other, up to rounding: what the pipeline says comes first
-    return next((one, own) for own, one in tried if own <= 4 * off + 1e-6)
-
-
-def _known(
-    conditional: Tensor,
-    unconditional: Tensor | None,
-    output: Tensor,
-    scale: float | None,
-    rescale: float,
-    packing: int | None,
+def classifier_free(
+    conditional: Tensor, unconditional: Tensor, output: Tensor, scale: float | None, rescale: float
 ) -> Iterator[Guidance]:
-    signs = (1.0, -1.0)
-    if unconditional is None:
-        yield from (Guidance(None, sign=sign) for sign in signs)
-        return
+    """Propose classifier-free guidance with the scale that the pipeline states, then with a measured one.
+
+    Args:
+        conditional: (n, C, h, w).
+        unconditional: (n, C, h, w).
+        output: (n, C, h, w), what the scheduler was given.
+        scale: Guidance scale stated by the pipeline, or None.
+        rescale: Guidance rescale stated by the pipeline.
+
+    Yields:
+        Guidance of either sign.
+    """
     if scale is not None:
-        yield from (Guidance(scale, rescale, sign) for sign in signs)
-    spread = conditional - unconditional
-    for sign in signs:
-        yield Guidance(_ratio(sign * output - unconditional, spread), sign=sign)
-        for side in (0, packing) if packing else (0,):
-            # the part of u + scale (c - u) that is not along the output vanishes
-            along, start, way = (_vectors(part, side).float() for part in (output, unconditional, spread))
-            along = along / along.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-            across = [part - (part * along).sum(dim=-1, keepdim=True) * along for part in (start, way)]
-            yield Guidance(_ratio(-across[0], across[1]), sign=sign, lengths=side)
+        yield from (Guidance(scale, rescale, sign) for sign in _SIGNS)
+    for sign in _SIGNS:
+        yield Guidance(_ratio(sign * output - unconditional, conditional - unconditional), sign=sign)
+
+
+def norm_preserving(side: int) -> GuidanceCandidates:
+    """Make a proposer of guidance that keeps the norm of the conditional output, besides the plain form.
+
+    Args:
+        side: See `Guidance.norm_side`.
+
+    Returns:
+        A function like `classifier_free`.
+    """
+
+    def propose(
+        conditional: Tensor, unconditional: Tensor, output: Tensor, scale: float | None, rescale: float
+    ) -> Iterator[Guidance]:
+        yield from classifier_free(conditional, unconditional, output, scale, rescale)
+        # the part of u + scale (c - u) that is orthogonal to the output vanishes
+        parts = (output, unconditional, conditional - unconditional)
+        direction, start, difference = (_vectors(part, side).float() for part in parts)
+        direction = direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        orthogonal = [part - (part * direction).sum(dim=-1, keepdim=True) * direction for part in (start, difference)]
+        measured = _ratio(-orthogonal[0], orthogonal[1])
+        yield from (Guidance(measured, sign=sign, norm_side=side) for sign in _SIGNS)
+
+    return propose
+
+
+def fit_guidance(
+    conditional: Tensor,
+    unconditional: Tensor | None,
+    output: Tensor,
+    scale: float | None,
+    rescale: float,
+    candidates: GuidanceCandidates = classifier_free,
+) -> tuple[Guidance, float]:
+    """Find the guidance that turns both outputs into what the scheduler was given.
+
+    Args:
+        conditional: (n, C, h, w), the denoiser's output for the prompt.
+        unconditional: (n, C, h, w), its output for the negative prompt; None without guidance.
+        output: (n, C, h, w), what the scheduler was given.
+        scale: Guidance scale stated by the pipeline, or None; a scale that does not explain `output` is measured.
+        rescale: Guidance rescale stated by the pipeline.
+        candidates: The forms to try, see `Family.guidance_candidates`.
+
+    Returns:
+        The guidance, and its error: root mean square of the difference over that of `output`.
+    """
+    if unconditional is None:
+        proposed = [Guidance(None, sign=sign) for sign in _SIGNS]
+    else:
+        proposed = list(candidates(conditional, unconditional, output, scale, rescale))
+    errors = [_error(guidance(conditional, unconditional), output) for guidance in proposed]
+    # the first that explains it as well as any other, up to rounding: the pipeline's own statement comes first
+    limit = 4 * min(errors) + 1e-6
+    return next((guidance, error) for guidance, error in zip(proposed, errors, strict=True) if error <= limit)
 
 
 def _vectors(latents: Tensor, side: int) -> Tensor:
-    return packed(latents, side) if side else latents
+    return pack(latents, side) if side else latents
 
 
-def _ratio(of: Tensor, to: Tensor) -> float:
-    """The factor that brings `to` closest to `of`."""
-    of, to = of.float(), to.float()
-    return float((of * to).sum() / to.square().sum().clamp_min(1e-30))
+def _ratio(numerator: Tensor, denominator: Tensor) -> float:
+    """The factor that brings `denominator` closest to `numerator` (least squares)."""
+    numerator, denominator = numerator.float(), denominator.float()
+    return float((numerator * denominator).sum() / denominator.square().sum().clamp_min(1e-30))
 
 
-def _off(found: Tensor, output: Tensor) -> float:
+def _error(guided: Tensor, output: Tensor) -> float:
     size = output.float().square().mean().sqrt().clamp_min(1e-12)
-    return float(torch.nan_to_num((found.float() - output.float()).square().mean().sqrt() / size, nan=float("inf")))
+    error = (guided.float() - output.float()).square().mean().sqrt() / size
+    return float(torch.nan_to_num(error, nan=float("inf")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffvis_widget.tracer.families.registry import Family
+from diffvis_widget.tracer.families import Family
 
 from .attention import Branch
 from .prompt_encoding import Request

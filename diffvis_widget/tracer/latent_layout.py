@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from diffvis_widget.tracer.families.registry import Family
-from diffvis_widget.tracer.families.sequence_layouts import unpacked
+from diffvis_widget.tracer.families import Family
 
 from .attention import Layout
+from .packing import unpack
 
 
 class Geometry:
@@ -30,19 +30,17 @@ class Geometry:
         self.images = len(latents)
         side = self._family.packing
         if latents.ndim == 3 and side is not None:
-            # a pipeline rounds to whole squares of two latent pixels
-            half = [int(asked[name]) // (2 * pipe.vae_scale_factor) for name in ("height", "width")]
-            self._size = (half[0] * side, half[1] * side)
+            self._size = height, width = self._family.packed_size(pipe, asked, side)
             self._cells = latents.shape[1]
-            if half[0] * half[1] != self._cells:
-                raise RuntimeError(f"{self._cells} rows of latents do not make a picture of {half[0]} x {half[1]}")
+            if height * width != self._cells * side**2:
+                raise RuntimeError(f"{self._cells} rows of latents do not make an image of {height} x {width} latents")
         else:
             self._size = (latents.shape[-2], latents.shape[-1])
-            self._cells = (self._size[0] // self._family.patch) * (self._size[1] // self._family.patch)
+            self._cells = (self._size[0] // self._family.patch_size) * (self._size[1] // self._family.patch_size)
 
     def layout(self) -> Layout | None:
         """Where text and image lie in the keys of this call's joint attention."""
-        place, cells = self._family.layout, self._cells
+        place, cells = self._family.sequence_layout, self._cells
         if place is None or cells is None:
             return None
         return lambda keys, text: place(keys, text, cells)
@@ -54,5 +52,5 @@ class Geometry:
         side = self._family.packing
         if latents.ndim == 3 and side is not None and self._size is not None:
             # an editing model's output goes on with the picture it looks at
-            return unpacked(latents[:, : self._cells], self._size, side)
+            return unpack(latents[:, : self._cells], self._size, side)
         return latents

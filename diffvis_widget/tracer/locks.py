@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from diffvis_widget.tracer.families.registry import find, plain
+from diffvis_widget._compat.torch_compile import uncompiled
+from diffvis_widget.tracer.families import find_family
 
 _locks: weakref.WeakKeyDictionary[nn.Module, Lock] = weakref.WeakKeyDictionary()
 _guard = threading.Lock()
@@ -20,13 +21,13 @@ _state = threading.local()
 
 def denoiser_lock(pipe: Any) -> Lock:
     """The lock of the pipeline's denoiser, the same for all pipelines that share it. It is re-entrant."""
-    return lock_of(find(pipe)[1])
+    return lock_of(find_family(pipe)[1])
 
 
 def lock_of(denoiser: nn.Module) -> Lock:
     """The lock of a denoiser."""
     with _guard:
-        return _locks.setdefault(plain(denoiser), threading.RLock())
+        return _locks.setdefault(uncompiled(denoiser), threading.RLock())
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffvis_widget.tracer.families.sequence_layouts import unpacked
+from diffvis_widget.tracer.families import find_family
 
 from .locks import denoiser_lock, own_work
 
@@ -25,7 +25,8 @@ def decode(pipe: Any, latents: Latents) -> Images:
     """
     if latents.ndim != 4:
         raise ValueError(f"latents must be (n, C, h, w), not of shape {tuple(latents.shape)}")
-    vae = autoencoder(pipe)
+    family, _ = find_family(pipe)
+    vae = family.vae_of(pipe)
     tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
     if vae is None:  # a model that paints pixels
         return to_pixels(tensor.float())
@@ -36,8 +37,8 @@ def decode(pipe: Any, latents: Latents) -> Images:
             vae.to(torch.float32)
         try:
             tensor = tensor.to(device=pipe._execution_device, dtype=vae.dtype)
-            asked = {} if vae is getattr(pipe, "vae", None) else {"force_not_quantize": True}  # Kandinsky's MoVQ
-            return to_pixels(vae.decode(to_vae(vae, tensor), return_dict=False, **asked)[0])
+            scaled = family.scale_for_vae(vae, tensor)
+            return to_pixels(vae.decode(scaled, return_dict=False, **family.decode_arguments)[0])
         finally:
             if upcast:
                 vae.to(torch.float16)
@@ -51,40 +52,6 @@ def decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
             return decode(pipe, latents)
 
     return run
-
-
-def autoencoder(pipe: Any) -> Any:
-    """What turns the pipeline's latents into pictures; None for a model that paints pixels."""
-    vae = getattr(pipe, "vae", None)
-    return getattr(pipe, "movq", None) if vae is None else vae
-
-
-def to_vae(vae: Any, latents: Tensor) -> Tensor:
-    """Undo the scaling that a pipeline's loop keeps its latents in, as diffusers' pipelines do."""
-    config = vae.config
-    if getattr(vae, "bn", None) is not None:  # FLUX.2: normalised in squares of two by two
-        size = (2 * latents.shape[2], 2 * latents.shape[3])
-        mean = vae.bn.running_mean.view(1, -1, 1, 1).to(latents.device, latents.dtype)
-        variance = vae.bn.running_var.view(1, -1, 1, 1) + config.batch_norm_eps
-        return unpacked(
-            (latents * torch.sqrt(variance).to(latents.device, latents.dtype) + mean).flatten(2).mT, size, 2
-        )
-    if getattr(config, "z_dim", None) is not None:  # Qwen-Image: a video of one frame
-        means = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1)
-        scales = 1.0 / torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1)
-        return (latents / scales.to(latents) + means.to(latents))[:, :, None]
-    scaling = getattr(config, "scaling_factor", None)
-    if scaling is None:
-        return latents
-    scaling = float(scaling)
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is not None and std is not None:
-        means = torch.tensor(mean, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
-        stds = torch.tensor(std, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
-        return latents * stds / scaling + means
-    shift = getattr(config, "shift_factor", None)
-    latents = latents / scaling
-    return latents if shift is None else latents + shift
 
 
 def to_pixels(decoded: Tensor) -> Images:

@@ -11,8 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.families.registry import Family
-from diffvis_widget.tracer.families.token_streams import Stream, Tokenized, noting, stream_words
+from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer.families.token_streams import (
+    TokenizerCall,
+    TokenStream,
+    recording_tokenizers,
+    words_of_streams,
+)
 from diffvis_widget.traces import Word
 
 from .attention_probabilities import Columns, Targets
@@ -27,7 +32,7 @@ class Encoded:
 
     asked: Mapping[str, Any]
     result: Any
-    noted: list[Tokenized]
+    noted: list[TokenizerCall]
 
 
 def encode(original: Callable[..., Any], args: Any, kwargs: Any) -> Encoded:
@@ -36,8 +41,8 @@ def encode(original: Callable[..., Any], args: Any, kwargs: Any) -> Encoded:
     bound.apply_defaults()
     # a pipeline may write into the lists it is given
     asked = {name: list(value) if isinstance(value, list) else value for name, value in bound.arguments.items()}
-    noted: list[Tokenized] = []
-    with noting(noted):
+    noted: list[TokenizerCall] = []
+    with recording_tokenizers(noted):
         result = original(*args, **kwargs)
     return Encoded(asked, result, noted)
 
@@ -125,9 +130,9 @@ def own_calls(family: Family, calls: Sequence[Encoded], text: Any) -> Sequence[E
 
     Others may have come before: a user encodes a prompt, and hands on the embeddings.
     """
-    first, second = family.encoded
+    first, second = family.embedding_indices
     if second is not None:
-        return calls[-family.calls :]
+        return calls[-family.encode_calls :]
     for index in range(len(calls) - 1, -1, -1):
         one: Tensor = calls[index].result[first]
         if one.data_ptr() == text.data_ptr() or (one.shape == text.shape and torch.equal(one, text)):
@@ -151,8 +156,8 @@ def read_request(pipe: Any, family: Family, calls: Sequence[Encoded], images: in
 
     images: how many are made, where it is known; else as many as there are embeddings.
     """
-    first, second = family.encoded
-    own, rest = calls[: family.calls], calls[family.calls :]
+    first, second = family.embedding_indices
+    own, rest = calls[: family.encode_calls], calls[family.encode_calls :]
     results = [call.result for call in own]
     made = images or len(results[0][first])
     asked = own[0].asked
@@ -182,18 +187,18 @@ def _side(
     images: int,
     taken: Sequence[list[str]],
 ) -> Side:
-    embeddings: Embeddings = results[0][family.encoded[0]]
+    embeddings: Embeddings = results[0][family.embedding_indices[0]]
     rows = len(embeddings)
-    lengths = family.lengths(results)
+    lengths = family.text_lengths(results)
     typed = _texts(asked.get(name), rows)
     words: list[list[Word]] | None = None
     if all(text is not None for text in typed):
         noted = [one for call in calls for one in call.noted if one.texts not in taken]
         # several images of one prompt stand next to one another: tokenizers see each prompt once
         repeats = max(1, rows // max(1, _count(asked.get(name), rows)))
-        prompts = _typed(family.streams, asked, name, rows)
+        prompts = _typed(family.token_streams, asked, name, rows)
         once = {attribute: texts[::repeats] for attribute, texts in prompts.items()}
-        found = stream_words(pipe, family.streams, noted, once, lengths[::repeats])
+        found = words_of_streams(pipe, family.token_streams, noted, once, lengths[::repeats])
         words = None if found is None else [row for row in found for _ in range(repeats)][:rows]
         if words is None and any(typed):
             warnings.warn(
@@ -224,14 +229,14 @@ def _swapped(result: Any, first: int, second: int) -> Any:
     return turned
 
 
-def _first_texts(noted: Sequence[Tokenized]) -> list[list[str]]:
+def _first_texts(noted: Sequence[TokenizerCall]) -> list[list[str]]:
     firsts: dict[int, list[str]] = {}
     for one in noted:
         firsts.setdefault(id(one.tokenizer), one.texts)
     return list(firsts.values())
 
 
-def _typed(streams: Sequence[Stream], asked: Mapping[str, Any], name: str, rows: int) -> dict[str, list[str]]:
+def _typed(streams: Sequence[TokenStream], asked: Mapping[str, Any], name: str, rows: int) -> dict[str, list[str]]:
     """By tokenizer attribute, what it was to read: `tokenizer_2` reads `prompt_2`, where there is one."""
     found: dict[str, list[str]] = {}
     for stream in streams:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffvis_widget.tracer.families.registry import plain
+from diffvis_widget._compat.torch_compile import uncompiled
 
 _PACKAGES = {
     "diffvis_widget": "diffvis-widget",
@@ -31,7 +31,7 @@ def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
         "pipeline": type(pipe).__name__,
         "scheduler": type(scheduler).__name__,
         "scheduler_config": plain_json(dict(scheduler.config)),
-        "fingerprint": fingerprint(plain(denoiser)),
+        "fingerprint": fingerprint(uncompiled(denoiser)),
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

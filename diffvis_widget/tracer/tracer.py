@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
+from diffvis_widget.tracer.families import Family, find_family
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.trace import Keep
 
 from .active_interventions import Intervention, Prompts, changes_of
 from .attention import AttentionReader, Branch, Reading, Taken
+from .attention_calls import hidden_attention
 from .attention_probabilities import Maps
 from .call_recorder import Captured, Run, fetch
 from .guidance_batch import branches
@@ -33,7 +35,7 @@ from .latent_layout import Geometry
 from .locks import is_own_work, lock_of
 from .noise_levels import NoiseLevels, is_second_order, kind_of
 from .observer import Follower, View
-from .preview import autoencoder, decoder, to_pixels, to_vae
+from .preview import decoder, to_pixels
 from .prompt_encoding import Encoded, Request, encode, own_calls, read_request, unread
 from .provenance import describe
 
@@ -92,8 +94,8 @@ class Tracer:
         self._on_step = on_step
         self._compiled = compiled
         self.output = output
-        self._family, self._denoiser = families.find(pipe)
-        if output and self._family.layout is None:
+        self._family, self._denoiser = find_family(pipe)
+        if output and self._family.sequence_layout is None:
             raise ValueError(
                 f"output=True: in the {self._family.name} of {type(pipe).__name__} words have no attention output to "
                 "compare with the image's; it works where text and image attend together (SD3, FLUX and their like). "
@@ -137,13 +139,13 @@ class Tracer:
         if self._active is not None:
             raise RuntimeError("this Tracer is already in a with block; make another one")
         self._forget()
-        self._family, self._denoiser = families.find(self.pipe)
-        denoiser = families.plain(self._denoiser)
-        sites = self._family.sites(denoiser)
-        if reason := families.unreadable(sites):
+        self._family, self._denoiser = find_family(self.pipe)
+        denoiser = uncompiled(self._denoiser)
+        sites = self._family.attention_modules(denoiser)
+        if reason := hidden_attention(sites):
             raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
         kind_of(self.pipe.scheduler)
-        compiled = families.is_compiled(self._denoiser)
+        compiled = is_compiled(self._denoiser)
         if compiled and self._compiled is None:
             raise ValueError(
                 "the denoiser is compiled by torch.compile, which hides its attention; "
@@ -177,7 +179,7 @@ class Tracer:
             for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
                 if hasattr(self.pipe, name):
                     stack.callback(watch(self.pipe, name, watcher))
-            if (vae := autoencoder(self.pipe)) is not None:
+            if (vae := self._family.vae_of(self.pipe)) is not None:
                 stack.callback(watch(vae, "decode", self._decode))
             stack.callback(self._leave_scheduler)
             self._watch_scheduler()
@@ -252,10 +254,10 @@ class Tracer:
     def _denoiser_begins(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if self._elsewhere() or not self._reader.sites or not (self._encoded or self._run):
             return
-        text = kwargs.get(self._family.text)
+        text = kwargs.get(self._family.text_argument)
         if text is None:
             names = list(inspect.signature(module.forward).parameters)
-            text = args[names.index(self._family.text)]
+            text = args[names.index(self._family.text_argument)]
         if self._run is None:
             self._open_run(text)
         run = self._run
@@ -267,7 +269,7 @@ class Tracer:
         self._now = {branch: rows for branch, rows in carried.items() if branch not in self._raw}
         run.live.evaluated(module, args, kwargs, len(text), self._now)
         readings = [
-            Reading(branch, rows, side.targets(text[0].device, padding=self._family.kind == "cross"))
+            Reading(branch, rows, side.targets(text[0].device, padding=self._family.attention_kind == "cross"))
             for branch, rows in self._now.items()
             for side in [prompt if branch == "prompt" else run.request.negative]
             if side is not None and (branch == "prompt" or side.written) and side.fits(text)
@@ -337,11 +339,11 @@ class Tracer:
         last = run.last_result
         if len(latents) == len(last) and latents.numel() == last.numel():
             run.settle(wait=True)
-            vae = autoencoder(self.pipe)
-            expected = to_vae(vae, last.to(latents.dtype))
+            vae = self._family.vae_of(self.pipe)
+            expected = self._family.scale_for_vae(vae, last.to(latents.dtype))
             # inpainting, or a callback, may change the latents after the last step
             same = torch.allclose(latents.float(), expected.float(), rtol=1e-2, atol=1e-3)
-            changed = None if same or latents.shape != last.shape else _from_vae(vae, latents)
+            changed = None if same or latents.shape != last.shape else _from_vae(self._family, vae, latents)
             run.finish(changed, to_pixels(result[0].detach()))
         return result
 
@@ -367,7 +369,7 @@ class Tracer:
     def _open_run(self, text: Any) -> None:
         """The first evaluation of a call: `text` is what the denoiser was given, all rows of the batch."""
         encoded, self._encoded = self._encoded, []
-        changes = changes_of(families.plain(self._denoiser))
+        changes = changes_of(uncompiled(self._denoiser))
         given = text if changes is None or changes.given is None else changes.given
         request = read_request(self.pipe, self._family, own_calls(self._family, encoded, given), self._geometry.images)
         prompts = Prompts(request.prompt, () if changes is None else changes.later())
@@ -386,7 +388,7 @@ class Tracer:
     def _start(self, request: Request, prompts: Prompts | None = None) -> None:
         levels = self._levels or NoiseLevels(self._scheduler)
         planned = getattr(self.pipe, "_num_timesteps", None) or len(levels.timesteps)
-        changes = changes_of(families.plain(self._denoiser))
+        changes = changes_of(uncompiled(self._denoiser))
         described = [] if changes is None else changes.describe()
         self._run = Run(
             family=self._family,
@@ -397,7 +399,7 @@ class Tracer:
             keep=self.keep,
             output=self.output,
             meta={
-                **describe(self.pipe, families.plain(self._denoiser)),
+                **describe(self.pipe, uncompiled(self._denoiser)),
                 "guidance_scale": _number(getattr(self.pipe, "guidance_scale", None)),
                 "planned_steps": int(planned),
                 **({"interventions": described} if described else {}),
@@ -451,10 +453,10 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _from_vae(vae: Any, latents: Tensor) -> Tensor:
-    """The inverse of `to_vae`, on the CPU."""
+def _from_vae(family: Family, vae: Any, latents: Tensor) -> Tensor:
+    """The inverse of `Family.scale_for_vae`, on the CPU."""
     z = latents.detach().float()
     zero = torch.zeros_like(z)
-    offset = to_vae(vae, zero)
-    slope = to_vae(vae, zero + 1) - offset
+    offset = family.scale_for_vae(vae, zero)
+    slope = family.scale_for_vae(vae, zero + 1) - offset
     return ((z - offset) / slope).cpu()

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget import explain
-from diffvis_widget.explain.cam_layers import ImageStream, cam_layers
+from diffvis_widget.explain.cam_layers import ImageStream
 from diffvis_widget.tracer import Tracer, denoiser, trace
 from diffvis_widget.tracer.denoiser_inputs import recall
+from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces.resize import resize
 from tests import pipelines
 from tests.tracer.families.test_families import trace_of
@@ -105,7 +106,7 @@ def test_against_finite_differences(guidance: float, layers: list[str]) -> None:
 
 def test_all_layers_of_a_unet() -> None:
     pipe = pipelines.stable_diffusion()
-    names = list(cam_layers(pipe.unet))
+    names = list(find_family(pipe)[0].cam_layers(pipe.unet))
     for kind in ("attentions", "resnets", "downsamplers", "upsamplers"):
         lists = [module for name, module in pipe.unet.named_modules() if name.endswith(kind) and module]
         assert sum(kind in name for name in names) == sum(len(module) for module in lists)
@@ -131,7 +132,7 @@ def test_a_transformers_image_is_where_its_blocks_have_it(name: str) -> None:
     probe = denoiser(one, -1)
     height, width = one.latents.shape[2:]
     image = ImageStream(probe.family, (height, width), probe.joined)
-    first = next(iter(cam_layers(probe.module).values()))
+    first = next(iter(probe.family.cam_layers(probe.module).values()))
     seen: list[Tensor] = []
     handle = first.register_forward_hook(lambda module, args, output: seen.append(image.lay(image.pick(output))))
     changed = probe.latents.clone()
@@ -141,7 +142,7 @@ def test_a_transformers_image_is_where_its_blocks_have_it(name: str) -> None:
     handle.remove()
     before, after = (torch.cat(part)[0] for part in (seen[: len(seen) // 2], seen[len(seen) // 2 :]))
     y, x = divmod(int((after - before).norm(dim=0).argmax()), before.shape[2])
-    side = probe.family.patch
+    side = probe.family.patch_size
     assert y in range(height // 2 // side, (height // 2 + 1) // side + 1)
     assert x in range((width - 2) // side, width // side)
 

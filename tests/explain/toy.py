@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget.tracer.denoiser_inputs import LiveCall, remember
-from diffvis_widget.tracer.families.registry import FAMILIES
+from diffvis_widget.tracer.families.unet import FAMILY as UNET
 from diffvis_widget.tracer.noise_levels import Level
 from diffvis_widget.tracer.provenance import fingerprint
 from diffvis_widget.traces import Record, Step, Trace
@@ -18,7 +18,6 @@ from tests.traces.build import fake_decoder
 
 SHAPE = (4, 8, 8)
 ALPHA = 1.25**-0.5  # with sigma half as large, of unit variance
-UNET = FAMILIES[0]
 
 
 class Toy(nn.Module):

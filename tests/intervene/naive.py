@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.families import find_family
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Naive:
 @contextmanager
 def computed(pipe: Any, naive: Naive) -> Iterator[None]:
     """Word attention of the pipeline's denoiser is computed by `naive`."""
-    family, denoiser = families.find(pipe)
+    family, denoiser = find_family(pipe)
     inside: list[str] = []
     evaluations = -1
     handles: list[Any] = []
@@ -65,14 +65,14 @@ def computed(pipe: Any, naive: Naive) -> Iterator[None]:
         inside.pop()
 
     def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, *rest: Any, **named: Any) -> torch.Tensor:
-        joint = family.kind == "joint"
+        joint = family.attention_kind == "joint"
         own = key.shape[2] == query.shape[2] if joint else key.shape[2] == naive.text.stop
         if not inside or not own or evaluations not in naive.steps:
             return original(query, key, value, attn_mask, *rest, **named)
         return naive(query, key, value, attn_mask, named.get("scale") or query.shape[-1] ** -0.5)
 
     handles.append(denoiser.register_forward_pre_hook(begin))
-    for name, module in family.sites(denoiser).items():
+    for name, module in family.attention_modules(denoiser).items():
         handles.append(module.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
         handles.append(module.register_forward_hook(leave))
     F.scaled_dot_product_attention = attention

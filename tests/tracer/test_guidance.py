@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.guidance import Guidance, find
+from diffvis_widget.tracer.guidance import Guidance, classifier_free, fit_guidance, norm_preserving
 
 
 def answers(closeness: float = 0.1) -> tuple[Tensor, Tensor]:
@@ -34,6 +34,7 @@ def by_hand(c: Tensor, u: Tensor, scale: float, way: str) -> Tensor:
 
 
 WAYS = ["plain", "negative", "rows", "squares"]
+FORMS = {"rows": norm_preserving(0), "squares": norm_preserving(2)}
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,13 @@ WAYS = ["plain", "negative", "rows", "squares"]
 def test_the_way_is_found(way: str, said: bool) -> None:
     c, u = answers()
     output = by_hand(c, u, 4.5, way)
-    found, off = find(c, u, output, 4.5 if said else None, 0.7 if way == "rescaled" else 0.0, 2)
+    found, off = fit_guidance(
+        c, u, output, 4.5 if said else None, 0.7 if way == "rescaled" else 0.0, FORMS.get(way, classifier_free)
+    )
     assert off < 1e-5
     assert found.scale == pytest.approx(4.5, rel=1e-4)
     assert found.sign == (-1 if way == "negative" else 1)
-    assert found.lengths == {"rows": 0, "squares": 2}.get(way)
+    assert found.norm_side == {"rows": 0, "squares": 2}.get(way)
     # and it holds for other answers too
     other, against = answers(0.5)
     torch.testing.assert_close(found(other, against), by_hand(other, against, 4.5, way), atol=2e-4, rtol=2e-4)
@@ -54,20 +57,20 @@ def test_the_way_is_found(way: str, said: bool) -> None:
 
 def test_what_the_pipeline_says_is_not_believed_blindly() -> None:
     c, u = answers()
-    found, off = find(c, u, by_hand(c, u, 3.0, "plain"), 7.5, 0.0, None)
+    found, off = fit_guidance(c, u, by_hand(c, u, 3.0, "plain"), 7.5, 0.0)
     assert found.scale == pytest.approx(3.0, rel=1e-4)
     assert off < 1e-5
 
 
 def test_without_a_negative_prompt() -> None:
     c, u = answers()
-    assert find(c, None, c, 7.5, 0.0, None) == (Guidance(None), 0.0)
-    assert find(c, None, -c, None, 0.0, None) == (Guidance(None, sign=-1.0), 0.0)
-    _, off = find(c, None, u, None, 0.0, None)
+    assert fit_guidance(c, None, c, 7.5, 0.0) == (Guidance(None), 0.0)
+    assert fit_guidance(c, None, -c, None, 0.0) == (Guidance(None, sign=-1.0), 0.0)
+    _, off = fit_guidance(c, None, u, None, 0.0)
     assert off > 0.05
 
 
 def test_another_way_is_far_off() -> None:
     c, u = answers()
-    _, off = find(c, u, (c * u).sin(), 7.5, 0.0, 2)
+    _, off = fit_guidance(c, u, (c * u).sin(), 7.5, 0.0, norm_preserving(2))
     assert off > 0.1

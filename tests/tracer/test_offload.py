@@ -17,7 +17,7 @@ from torch import nn
 
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer import trace as make_trace
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.families import find_family
 from tests.pipelines_dit import FAMILIES
 from tests.tracer.recorder import recording
 from tests.tracer.reference import assert_stored
@@ -54,7 +54,7 @@ def hooks_of(pipe: Any) -> list[tuple[str, int, int, bool, bool]]:
     """What is hung on every module of the denoiser, accelerate's included."""
     return [
         (name, len(module._forward_hooks), len(module._forward_pre_hooks), hasattr(module, "_hf_hook"), own)
-        for name, module in families.find(pipe)[1].named_modules()
+        for name, module in find_family(pipe)[1].named_modules()
         for own in ["forward" in vars(module)]
     ]
 
@@ -65,7 +65,7 @@ def test_the_picture_is_the_same_and_the_maps_are_exact(name: str, kind: str) ->
     pipe, arguments = build(name)
     resident = call(pipe, arguments)
     offload(pipe, kind)
-    family, denoiser = families.find(pipe)
+    family, denoiser = find_family(pipe)
     if kind == "sequential":
         assert {weight.device.type for weight in denoiser.parameters()} == {"meta"}
     with recording(denoiser) as calls:
@@ -84,8 +84,8 @@ def test_the_picture_is_the_same_and_the_maps_are_exact(name: str, kind: str) ->
         for step, attention in enumerate(calls[layer.name]):
             shares = attention.probabilities(len(attention.query) - 1)
             text, image = slice(0, length), slice(0, shares.shape[1])
-            if family.layout is not None:
-                found = family.layout(shares.shape[2], length, layer.grid[0] * layer.grid[1])
+            if family.sequence_layout is not None:
+                found = family.sequence_layout(shares.shape[2], length, layer.grid[0] * layer.grid[1])
                 assert found is not None
                 text, image = found
             for place, word in enumerate(trace.words):

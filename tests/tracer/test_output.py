@@ -12,7 +12,7 @@ import torch
 
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer import trace as make_trace
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.families import find_family, registered_families
 from diffvis_widget.traces import Trace, TraceFileError, open_trace
 from tests import pipelines
 from tests.pipelines_dit import FAMILIES
@@ -36,14 +36,14 @@ def record(name: str, keep: Any = "layers") -> tuple[np.ndarray, Trace]:
 
 
 def test_every_family_with_joint_attention_is_tried() -> None:
-    joint = {family.name for family in families.FAMILIES if family.layout is not None}
-    assert {families.find(build(name))[0].name for name in JOINT} == joint
+    joint = {family.name for family in registered_families() if family.sequence_layout is not None}
+    assert {find_family(build(name))[0].name for name in JOINT} == joint
 
 
 @pytest.mark.parametrize("name", JOINT)
 def test_the_picture_is_the_same_and_the_scores_are_exact(name: str) -> None:
     pipe = build(name)
-    with recording(families.find(pipe)[1]) as calls:
+    with recording(find_family(pipe)[1]) as calls:
         plain = call(name, pipe)
     images, trace = record(name, "heads")
     assert np.array_equal(plain, images)

@@ -1,1 +1,15 @@
-"""The model families: where each keeps its text tokens, and what is special about it."""
+"""The model families: one file each, and the registry that finds the family of a pipeline."""
+
+from .family import Family, modules_ending
+from .registry import find_family, register, registered_families, unregister
+from .token_streams import TokenStream
+
+__all__ = [
+    "Family",
+    "TokenStream",
+    "find_family",
+    "modules_ending",
+    "register",
+    "registered_families",
+    "unregister",
+]

@@ -1,7 +1,7 @@
-"""The texts of a pipeline call as its tokenizers saw them.
+"""The texts of a pipeline call as its tokenizers processed them.
 
-While `encode_prompt` runs, every call of a tokenizer is noted with what it was given and what it made of it. So a
-template, a cleaned prompt, a truncation or a padding need not be known beforehand: they are read off.
+Every call of a tokenizer inside `encode_prompt` is recorded with its texts and tokens. So a template, a cleaned prompt,
+truncation and padding are observed, not assumed.
 """
 
 from __future__ import annotations
@@ -16,56 +16,64 @@ from diffvis_widget.tracer.hooks import watch
 from diffvis_widget.tracer.words import Token, second_words, shifted, tokens_of, words_of
 from diffvis_widget.traces import Word
 
-# (pipeline, tokens of a text, text positions) -> those of the tokens that the denoiser sees
-Take = Callable[[Any, Sequence[Token], int], list[Token]]
+TokenSelection = Callable[[Any, Sequence[Token], int], list[Token]]
+"""(pipeline, tokens of a text, number of text tokens) -> the tokens that the denoiser receives."""
 
 
-def everything(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """Every token has its position."""
+def all_tokens(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """Select every token, padding included.
+
+    Args:
+        pipe: The pipeline.
+        tokens: Tokens of a text.
+        length: Number of text tokens that the denoiser receives.
+
+    Returns:
+        The tokens that the denoiser receives.
+    """
     return list(tokens)
 
 
-def attended(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """Padding is left out."""
+def attended_tokens(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """Select every token but padding.
+
+    Args:
+        pipe: The pipeline.
+        tokens: Tokens of a text.
+        length: Number of text tokens that the denoiser receives.
+
+    Returns:
+        The tokens that the denoiser receives.
+    """
     return [token for token in tokens if token.attended]
 
 
-def after_template(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """Qwen-Image: neither padding nor the beginning of the template, whose number of tokens the pipeline knows."""
-    return attended(pipe, tokens, length)[pipe.prompt_template_encode_start_idx :][:length]
-
-
-def after_beginning(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """Ovis: the beginning of the template is left out, padding is kept."""
-    return list(tokens[pipe.user_prompt_begin_id :])
-
-
-def padded_before(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """CogView4 puts further padding in front, up to a multiple of 16."""
-    return [Token("", 0, 0, True, False)] * (length - len(tokens)) + list(tokens)
-
-
-def first_and_last(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """Sana: the start token and the end of the rest, so that a long template drops out."""
-    return [*tokens[:1], *tokens[len(tokens) - length + 1 :]]
-
-
 @dataclass(frozen=True)
-class Stream:
-    """Text that the denoiser sees through one text encoder, or through several on the same positions.
+class TokenStream:
+    """Text that the denoiser receives through one text encoder, or through several on the same positions.
 
-    tokenizers: attributes of the pipeline. label: what `Word.encoder` says. times: how often it stands in the keys.
+    Attributes:
+        tokenizers: Attributes of the pipeline that hold the tokenizers.
+        label: Name of the encoder in `Word.encoder`; empty where there is only one.
+        select: Which of the tokens the denoiser receives.
+        repeats: How often the stream occurs in the text tokens.
     """
 
     tokenizers: tuple[str, ...]
     label: str = ""
-    take: Take = everything
-    times: int = 1
+    select: TokenSelection = all_tokens
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
-class Tokenized:
-    """One call of a tokenizer: the texts it was given, and its tokens of each."""
+class TokenizerCall:
+    """One call of a tokenizer.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        texts: Its texts.
+        tokens: The tokens of each text.
+    """
 
     tokenizer: Any
     texts: list[str]
@@ -73,85 +81,115 @@ class Tokenized:
 
 
 @contextmanager
-def noting(into: list[Tokenized]) -> Iterator[None]:
-    """While in it, this thread's calls of any tokenizer are added to `into`."""
+def recording_tokenizers(calls: list[TokenizerCall]) -> Iterator[None]:
+    """Record this thread's calls of any tokenizer inside a with block.
+
+    Args:
+        calls: Each call is appended to this list.
+
+    Yields:
+        Nothing.
+    """
     from transformers import PreTrainedTokenizerBase
 
     thread = threading.get_ident()
 
-    def watcher(original: Callable[..., Any], tokenizer: Any, *args: Any, **kwargs: Any) -> Any:
+    def record(original: Callable[..., Any], tokenizer: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(tokenizer, *args, **kwargs)
-        given = args[0] if args else kwargs.get("text")
+        text = args[0] if args else kwargs.get("text")
         encodings = getattr(result, "encodings", None)
-        if threading.get_ident() == thread and encodings and isinstance(given, str | list):
-            texts = [given] if isinstance(given, str) else list(given)
+        if threading.get_ident() == thread and encodings and isinstance(text, str | list):
+            texts = [text] if isinstance(text, str) else list(text)
             if len(texts) == len(encodings) and all(isinstance(text, str) for text in texts):
-                into.append(Tokenized(tokenizer, texts, [tokens_of(tokenizer, encoding) for encoding in encodings]))
+                calls.append(TokenizerCall(tokenizer, texts, [tokens_of(tokenizer, item) for item in encodings]))
         return result
 
-    end = watch(PreTrainedTokenizerBase, "__call__", watcher)
+    stop = watch(PreTrainedTokenizerBase, "__call__", record)
     try:
         yield
     finally:
-        end()
+        stop()
 
 
-def stream_words(
-    pipe: Any, streams: Sequence[Stream], noted: Sequence[Tokenized], typed: Mapping[str, list[str]], lengths: list[int]
+def words_of_streams(
+    pipe: Any,
+    streams: Sequence[TokenStream],
+    calls: Sequence[TokenizerCall],
+    prompts: Mapping[str, list[str]],
+    lengths: list[int],
 ) -> list[list[Word]] | None:
-    """The words of each prompt along its text positions; None where the tokenizers do not tell them.
+    """Find the words of each prompt along its text tokens.
 
-    typed: by tokenizer attribute, the prompts it was meant to read. lengths: text positions of each prompt.
+    Args:
+        pipe: The pipeline.
+        streams: The family's token streams.
+        calls: Recorded calls of its tokenizers.
+        prompts: By tokenizer attribute, the prompts that it was to encode.
+        lengths: Number of text tokens of each prompt.
+
+    Returns:
+        The words of each prompt, or None where the recorded tokens do not fit the number of text tokens.
     """
     rows: list[list[Word]] = []
     for row, length in enumerate(lengths):
         words: list[Word] = []
         offset = 0
         for stream in streams:
-            prompts = {attribute: typed[attribute][row] for attribute in stream.tokenizers}
-            found, size = _one(pipe, stream, noted, prompts, row, length if len(streams) == 1 else None)
-            words += shifted(found, *(offset + size * again for again in range(stream.times)))
-            offset += size * stream.times
+            texts = {attribute: prompts[attribute][row] for attribute in stream.tokenizers}
+            stream_words, size = _words_of_stream(
+                pipe, stream, calls, texts, row, length if len(streams) == 1 else None
+            )
+            words += shifted(stream_words, *(offset + size * repeat for repeat in range(stream.repeats)))
+            offset += size * stream.repeats
         if not offset or offset > length:
             return None
-        # rows padded to one length, or a text encoder that is not there
+        # rows padded to one length, or a text encoder that is missing
         rows.append(words if offset == length else _padded(words, range(offset, length)))
     return rows
 
 
-def _one(
-    pipe: Any, stream: Stream, noted: Sequence[Tokenized], prompts: Mapping[str, str], row: int, length: int | None
+def _words_of_stream(
+    pipe: Any,
+    stream: TokenStream,
+    calls: Sequence[TokenizerCall],
+    prompts: Mapping[str, str],
+    row: int,
+    length: int | None,
 ) -> tuple[list[Word], int]:
-    """A stream's words of one prompt, and how many positions it takes: none where nothing was noted of it."""
+    """A stream's words of one prompt, and its number of tokens; none where no call was recorded."""
     words: list[Word] = []
     size = 0
-    read: set[str] = set()
+    processed: set[str] = set()
     for attribute, prompt in prompts.items():
-        seen = _first(noted, _tokenizer(getattr(pipe, attribute, None)), prompt, row)
-        if seen is None or prompt in read:
+        call = _first_call(calls, _tokenizer(getattr(pipe, attribute, None)), prompt, row)
+        if call is None or prompt in processed:
             continue
-        encoded, tokens = seen
-        tokens = stream.take(pipe, tokens, len(tokens) if length is None else length)
-        found = words_of(tokens, encoded, prompt, stream.label)
-        words = second_words(words, found) if read else found
+        encoded, tokens = call
+        tokens = stream.select(pipe, tokens, len(tokens) if length is None else length)
+        prompt_words = words_of(tokens, encoded, prompt, stream.label)
+        words = second_words(words, prompt_words) if processed else prompt_words
         size = len(tokens)
-        read.add(prompt)
+        processed.add(prompt)
     return words, size
 
 
-def _tokenizer(held: Any) -> Any:
-    """What a pipeline calls its tokenizer may be a processor that holds it."""
+def _tokenizer(component: Any) -> Any:
+    """The tokenizer inside a processor, or the component itself."""
     from transformers import PreTrainedTokenizerBase
 
-    return held if held is None or isinstance(held, PreTrainedTokenizerBase) else getattr(held, "tokenizer", held)
+    if component is None or isinstance(component, PreTrainedTokenizerBase):
+        return component
+    return getattr(component, "tokenizer", component)
 
 
-def _first(noted: Sequence[Tokenized], tokenizer: Any, prompt: str, row: int) -> tuple[str, list[Token]] | None:
+def _first_call(
+    calls: Sequence[TokenizerCall], tokenizer: Any, prompt: str, row: int
+) -> tuple[str, list[Token]] | None:
     """The first call is the one that is encoded: pipelines tokenize again, without limit, to warn of truncation."""
-    wanted = prompt.strip().lower()
-    calls = [call for call in noted if call.tokenizer is tokenizer and row < len(call.texts)]
-    # textual inversion writes a learned word as several tokens: then no call holds the prompt as typed
-    for call in [call for call in calls if wanted in call.texts[row].lower()] or calls:
+    text = prompt.strip().lower()
+    calls = [call for call in calls if call.tokenizer is tokenizer and row < len(call.texts)]
+    # textual inversion replaces a learned word by several tokens: then no call contains the prompt as typed
+    for call in [call for call in calls if text in call.texts[row].lower()] or calls:
         return call.texts[row], call.tokens[row]
     return None
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.families import registry as families
+from diffvis_widget.tracer.families import find_family
+from diffvis_widget.tracer.packing import pack
 from diffvis_widget.traces import Trace, Word
 from tests.pipelines_dit import FAMILIES
 from tests.tiny_parts import Case
@@ -65,12 +66,12 @@ def per_step(case: Case, calls: list[Attention], steps: int) -> list[Attention]:
 
 def split(name: str, trace: Trace, attention: Attention) -> tuple[slice, slice]:
     """Where text and image lie in this attention's keys and queries, by the family's own entry."""
-    family, _ = families.find(build(name))
+    family, _ = find_family(build(name))
     text = 1 + max(position for word in trace.words for position in word.tokens)
-    if family.layout is None:
+    if family.sequence_layout is None:
         return slice(0, text), slice(0, attention.query.shape[2])
     height, width = trace.layers[0].grid
-    found = family.layout(attention.key.shape[2], text, height * width)
+    found = family.sequence_layout(attention.key.shape[2], text, height * width)
     assert found is not None
     return found
 
@@ -78,7 +79,7 @@ def split(name: str, trace: Trace, attention: Attention) -> tuple[slice, slice]:
 @pytest.mark.parametrize("name", TRACED)
 def test_the_picture_is_the_same_and_the_maps_are_exact(name: str) -> None:
     pipe = build(name)
-    _, denoiser = families.find(pipe)
+    _, denoiser = find_family(pipe)
     with recording(denoiser) as calls:
         plain = call(name, pipe)
     images, tracer = trace_of(name, keep="heads")
@@ -127,7 +128,7 @@ def test_words_and_pictures(name: str) -> None:
 def test_a_change_of_the_text_is_found_where_the_entry_says(name: str) -> None:
     """Perturb the text that the denoiser is given: the keys that change are the text's, or diffusers has reordered."""
     pipe = build(name)
-    family, denoiser = families.find(pipe)
+    family, denoiser = find_family(pipe)
     _, tracer = trace_of(name)
     trace = tracer.trace
     first = trace.layers[0].name
@@ -143,20 +144,20 @@ def test_a_change_of_the_text_is_found_where_the_entry_says(name: str) -> None:
             assert not set(changed) & set(range(image.start, image.stop))
         else:
             assert changed == [text.start + position]
-    assert family.layout is not None
+    assert family.sequence_layout is not None
 
 
 def _first_keys(name: str, denoiser: Any, site: str, position: int | None) -> Attention:
     """A site's first attention, with noise on one position of the prompt's text."""
-    family, _ = families.find(build(name))
+    family, _ = find_family(build(name))
 
     def disturb(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         bound = inspect.signature(module.forward).bind(*args, **kwargs)
-        text = bound.arguments[family.text]
+        text = bound.arguments[family.text_argument]
         if position is not None:
             rows = [row.clone() for row in text]
             rows[0 if name.startswith("z-image") else -1][position] += 1.0
-            bound.arguments[family.text] = rows if isinstance(text, list) else torch.stack(rows)
+            bound.arguments[family.text_argument] = rows if isinstance(text, list) else torch.stack(rows)
         return bound.args, bound.kwargs
 
     handle = denoiser.register_forward_pre_hook(disturb, with_kwargs=True)
@@ -172,7 +173,7 @@ def _first_keys(name: str, denoiser: Any, site: str, position: int | None) -> At
 def test_maps_lie_on_the_picture(name: str) -> None:
     """Perturb one latent pixel: the first image position that changes is the one that the grid puts there."""
     pipe = build(name)
-    _, denoiser = families.find(pipe)
+    _, denoiser = find_family(pipe)
     _, tracer = trace_of(name)
     trace = tracer.trace
     site, grid = trace.layers[0].name, trace.layers[0].grid
@@ -198,7 +199,7 @@ def test_maps_lie_on_the_picture(name: str) -> None:
 @pytest.mark.parametrize("name", ["flux-two-calls", "qwen", "sd3", "pixart-alpha", "lumina2", "chroma", "hunyuan-dit"])
 def test_the_negative_prompt_has_words_and_maps(name: str) -> None:
     pipe = build(name)
-    _, denoiser = families.find(pipe)
+    _, denoiser = find_family(pipe)
     with recording(denoiser) as calls:
         call(name, pipe, negative_prompt="green fog")
     _, tracer = trace_of(name, negative_prompt="green fog")
@@ -213,11 +214,11 @@ def test_the_negative_prompt_has_words_and_maps(name: str) -> None:
     layer = negative.layers[0]
     attention = calls[layer.name][1 if FAMILIES[name].guided == "two calls" else 0]
     shares = attention.probabilities(0).mean(axis=0)
-    family, _ = families.find(pipe)
+    family, _ = find_family(pipe)
     length = 1 + max(position for word in negative.words for position in word.tokens)
     text, image = slice(0, length), slice(0, len(shares))
-    if family.layout is not None:
-        found = family.layout(shares.shape[1], length, layer.grid[0] * layer.grid[1])
+    if family.sequence_layout is not None:
+        found = family.sequence_layout(shares.shape[1], length, layer.grid[0] * layer.grid[1])
         assert found is not None
         text, image = found
     word = next(index for index, word in enumerate(negative.words) if word.text == "fog")
@@ -258,11 +259,9 @@ def test_several_prompts_and_images(name: str, images: int) -> None:
 
 def _start(trace: Trace, name: str) -> torch.Tensor:
     """The initial noise in the form that the pipeline takes it."""
-    from diffvis_widget.tracer.families.sequence_layouts import packed
-
     latents = torch.from_numpy(trace.latents[:1])
-    side = families.find(build(name))[0].packing
-    return latents if side is None else packed(latents, side)
+    side = find_family(build(name))[0].packing
+    return latents if side is None else pack(latents, side)
 
 
 def words(prompt: str, name: str, **more: Any) -> list[Word]:

@@ -1,0 +1,271 @@
+"""Everything that differs from one model family to the next, as the fields of one dataclass.
+
+A family is a set of denoisers that are traced in the same way. To add one, see docs/pages/add-a-family.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget.tracer.guidance import GuidanceCandidates, classifier_free
+from diffvis_widget.traces import Layer
+
+from .sequence_layouts import SequenceLayout
+from .token_streams import TokenStream
+
+Modules = dict[str, nn.Module]
+"""Modules by dotted path, in order of execution."""
+
+
+def modules_ending(*suffixes: str) -> Callable[[nn.Module], Modules]:
+    """Select attention modules by how their dotted path ends, without refiners, which process the text alone.
+
+    Args:
+        suffixes: Ends of the paths, such as ".attn2".
+
+    Returns:
+        A function for `Family.attention_modules`.
+    """
+
+    def select(denoiser: nn.Module) -> Modules:
+        return {
+            name: module
+            for name, module in denoiser.named_modules()
+            if hasattr(module, "processor") and name.endswith(suffixes) and "refiner" not in name
+        }
+
+    return select
+
+
+def no_modules(denoiser: nn.Module) -> Modules:
+    """Select no attention module: for denoisers that are traced without word maps.
+
+    Args:
+        denoiser: Any denoiser.
+
+    Returns:
+        An empty dictionary.
+    """
+    return {}
+
+
+def transformer_blocks(denoiser: nn.Module) -> Modules:
+    """Select the blocks of a transformer that contain attention, without refiners.
+
+    Args:
+        denoiser: A transformer whose blocks lie in `nn.ModuleList`s of its own.
+
+    Returns:
+        The blocks by dotted path, in order of execution.
+    """
+    lists = {
+        name: module
+        for name, module in denoiser.named_children()
+        if isinstance(module, nn.ModuleList) and "refiner" not in name
+    }
+    return {
+        f"{name}.{index}": block
+        for name, blocks in lists.items()
+        if any(hasattr(module, "processor") for module in blocks.modules())
+        for index, block in enumerate(blocks)
+    }
+
+
+def patch_grid(positions: int, latent_size: tuple[int, int], patch_size: int) -> tuple[int, int] | None:
+    """The grid of image tokens where each token is a square of latent pixels.
+
+    Args:
+        positions: Number of image tokens.
+        latent_size: (h, w) of the latents.
+        patch_size: Latent pixels along one side of a square.
+
+    Returns:
+        (h, w) of the grid, or None where it does not have that many positions.
+    """
+    height, width = latent_size[0] // patch_size, latent_size[1] // patch_size
+    return (height, width) if height * width == positions else None
+
+
+def even_latent_size(pipe: Any, arguments: Mapping[str, Any], side: int) -> tuple[int, int]:
+    """The latent size of a pipeline that rounds to whole squares of two by two latent pixels.
+
+    Args:
+        pipe: The pipeline.
+        arguments: Arguments of its `prepare_latents`, with "height" and "width" in pixels.
+        side: Latent pixels along one side of a packed square.
+
+    Returns:
+        (h, w) in latent pixels, as `packing` counts them.
+    """
+    squares = [int(arguments[name]) // (2 * pipe.vae_scale_factor) for name in ("height", "width")]
+    return squares[0] * side, squares[1] * side
+
+
+def embedding_lengths(results: Sequence[Any]) -> list[int]:
+    """As many text tokens as the first embeddings have positions.
+
+    Args:
+        results: Results of the `encode_prompt` calls of one prompt.
+
+    Returns:
+        Number of text tokens of each row.
+    """
+    return [len(row) for row in results[0][0]]
+
+
+def all_layers(layer: Layer, layers: Sequence[Layer]) -> bool:
+    """Every layer counts: nothing was measured on ground truth for these families, so none is preferred.
+
+    Args:
+        layer: The layer in question.
+        layers: All layers of the denoiser.
+
+    Returns:
+        True.
+    """
+    return True
+
+
+def any_pipeline(pipe: Any) -> bool:
+    """Accept every pipeline whose denoiser fits.
+
+    Args:
+        pipe: The pipeline.
+
+    Returns:
+        True.
+    """
+    return True
+
+
+def pipeline_vae(pipe: Any) -> Any:
+    """The autoencoder that a pipeline keeps in its attribute `vae`.
+
+    Args:
+        pipe: The pipeline.
+
+    Returns:
+        The autoencoder, or None for a model that denoises pixels.
+    """
+    return getattr(pipe, "vae", None)
+
+
+def scale_by_config(vae: Any, latents: Tensor) -> Tensor:
+    """Undo the scaling in which a pipeline's loop keeps its latents, as the VAE's config states it.
+
+    Args:
+        vae: The autoencoder; its config has `scaling_factor`, `shift_factor`, `latents_mean` and `latents_std`, or not.
+        latents: (n, C, h, w), as the loop keeps them.
+
+    Returns:
+        What `vae.decode` takes.
+    """
+    config = vae.config
+    scaling = getattr(config, "scaling_factor", None)
+    if scaling is None:
+        return latents
+    scaling = float(scaling)
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and std is not None:
+        means = torch.tensor(mean, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
+        stds = torch.tensor(std, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
+        return latents * stds / scaling + means
+    shift = getattr(config, "shift_factor", None)
+    latents = latents / scaling
+    return latents if shift is None else latents + shift
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to trace one family of denoisers.
+
+    Attributes:
+        name: What messages call the family.
+        denoisers: Class names of its denoisers; subclasses count too.
+        attention_modules: Denoiser -> the modules in which image tokens attend to text tokens, by dotted path, in order
+            of execution. Without any, a run is traced without word maps.
+        token_streams: The tokenizers whose tokens make up the text tokens, in their order.
+        attention_kind: "cross" (the keys are the text alone) or "joint" (text and image are one sequence).
+        denoiser_attribute: Attribute of the pipeline that holds the denoiser.
+        accepts: Pipeline -> whether this family describes how it uses its denoiser.
+        text_argument: Argument of the denoiser's `forward` that carries the text embeddings, one row per batch row.
+        batch_axes: For arguments of `forward` whose rows are not along the first axis: the axis, or None for arguments
+            that all rows share.
+        embedding_indices: Where `encode_prompt` returns the embeddings of the prompt and of the negative prompt; None:
+            the negative prompt is encoded by a call of its own.
+        encode_calls: How many calls of `encode_prompt` encode one prompt.
+        text_lengths: Results of those calls -> number of text tokens of each row.
+        negative_first: Whether a batch that holds both branches begins with the negative prompt's.
+        guidance_candidates: Ways in which the pipelines combine both branches.
+        sequence_layout: Where text and image tokens lie in the keys; required for joint attention.
+        patch_size: Latent pixels along one side of an image token.
+        grid_of: (image tokens, latent size, patch size) -> (h, w) of the token grid, or None.
+        packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
+            along one side; None: (n, C, h, w).
+        packed_size: (pipeline, arguments of `prepare_latents`, packing) -> (h, w) of packed latents.
+        vae_of: Pipeline -> its autoencoder, or None for a model that denoises pixels.
+        scale_for_vae: (autoencoder, latents) -> what `decode` of the autoencoder takes.
+        decode_arguments: Further arguments of `decode`.
+        is_default_layer: (layer, all layers) -> whether `heat_map` includes the layer when none is named.
+        cam_layers: Denoiser -> the modules that DF-CAM explains, by dotted path, in order of execution.
+        text_encoders: Attributes of the pipeline that hold text encoders through which relevance propagates; empty:
+            relevance ends at the text embeddings.
+        freezable: Whether `intervene.freeze` may hold the attention of another run in memory.
+        batches_steps: Whether relevance evaluates several small steps in one batch, because that is faster.
+    """
+
+    name: str
+    denoisers: tuple[str, ...]
+    attention_modules: Callable[[nn.Module], Modules] = no_modules
+    token_streams: tuple[TokenStream, ...] = ()
+    attention_kind: Literal["cross", "joint"] = "joint"
+    denoiser_attribute: str = "transformer"
+    accepts: Callable[[Any], bool] = any_pipeline
+    # text
+    text_argument: str = "encoder_hidden_states"
+    batch_axes: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    embedding_indices: tuple[int, int | None] = (0, 1)
+    encode_calls: int = 1
+    text_lengths: Callable[[Sequence[Any]], list[int]] = embedding_lengths
+    # guidance
+    negative_first: bool = True
+    guidance_candidates: GuidanceCandidates = classifier_free
+    # positions
+    sequence_layout: SequenceLayout | None = None
+    patch_size: int = 1
+    grid_of: Callable[[int, tuple[int, int], int], tuple[int, int] | None] = patch_grid
+    packing: int | None = None
+    packed_size: Callable[[Any, Mapping[str, Any], int], tuple[int, int]] = even_latent_size
+    # images
+    vae_of: Callable[[Any], Any] = pipeline_vae
+    scale_for_vae: Callable[[Any, Tensor], Tensor] = scale_by_config
+    decode_arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    # explanations and interventions
+    is_default_layer: Callable[[Layer, Sequence[Layer]], bool] = all_layers
+    cam_layers: Callable[[nn.Module], Modules] = transformer_blocks
+    text_encoders: tuple[str, ...] = ()
+    freezable: bool = False
+    batches_steps: bool = False
+
+    def grid(self, positions: int, latent_size: tuple[int, int]) -> tuple[int, int] | None:
+        """The grid of a layer's heat maps.
+
+        Args:
+            positions: Number of image tokens of the layer.
+            latent_size: (h, w) of the latents.
+
+        Returns:
+            (h, w), or None where no grid of the latents has that many positions.
+        """
+        return self.grid_of(positions, latent_size, self.patch_size)
+
+    @property
+    def image_comes_first(self) -> bool:
+        """Whether the image tokens stand before the text tokens in joint attention."""
+        spans = None if self.sequence_layout is None else self.sequence_layout(1024, 32, 32)
+        return spans is not None and spans[1].start < spans[0].start

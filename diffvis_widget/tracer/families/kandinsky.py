@@ -1,0 +1,28 @@
+"""Kandinsky 2 and 3, whose autoencoder is a MoVQ. Traced without word maps.
+
+The decoder of Kandinsky 2.2 receives image embeddings only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .family import Family
+
+
+def _movq(pipe: Any) -> Any:
+    return getattr(pipe, "movq", None)
+
+
+def _has_movq(pipe: Any) -> bool:
+    return getattr(pipe, "vae", None) is None and _movq(pipe) is not None
+
+
+FAMILY = Family(
+    name="Kandinsky",
+    denoisers=("UNet2DConditionModel", "Kandinsky3UNet"),
+    denoiser_attribute="unet",
+    accepts=_has_movq,
+    vae_of=_movq,
+    decode_arguments={"force_not_quantize": True},
+)
