@@ -275,7 +275,7 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
         bare.page.evaluate(
             """(told) => {
                 window.answers.exports = [told, []];
-                window.answers.work = [{ state: 'going', share: 0.4, left: 3.2, error: '' }, []];
+                window.answers.job = [{ state: 'running', progress: 0.4, seconds_left: 3.2, error: '' }, []];
             }""",
             {"kinds": list(exporting.KINDS), "name": "run", "python": "trace = ...\n", "file": "run.safetensors"},
         )
@@ -290,7 +290,7 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
                 expect(bare.widget.get_by_test_id("export-gif")).to_be_disabled()
             else:
                 failed = {"state": "failed", "progress": 0, "seconds_left": None, "error": "no <b>room</b>"}
-                bare.page.evaluate("(failed) => { window.answers.work = [failed, []]; }", failed)
+                bare.page.evaluate("(failed) => { window.answers.job = [failed, []]; }", failed)
                 expect(state).to_have_text("This could not be made. no <b>room</b>")
             found = bare.page.evaluate(
                 """async () => (await axe.run('.dv')).violations.map(
