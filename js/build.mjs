@@ -2,15 +2,21 @@
 import { readFile, stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
+import { esbuildDrawers } from "./drawerModules.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 /** Bytes that each file may have. `npm run build` and tests/test_packaging.py both read them. */
 const LIMITS = JSON.parse(await readFile(here("limits.json"), "utf8"));
 
-const CORE_EXPORTS = { path: "coreExports", external: true };
+/** Leaves the core out of the drawers' script: the widget hands it over. */
+const coreExports = {
+  name: "core exports",
+  setup: (build) => build.onResolve({ filter: /\/coreExports$/ }, () => ({ path: "coreExports", external: true })),
+};
 
 const shared = {
   bundle: true,
+  plugins: [esbuildDrawers],
   format: "esm",
   target: "es2022",
   charset: "utf8",
@@ -48,7 +54,7 @@ if (process.argv.includes("--dev")) {
     minify: true,
     metafile: true,
   });
-  // A function that takes the core's src/app/coreExports.ts and gives the views: so both have one Preact and one set of signals.
+  // A function from what src/app/coreExports.ts exports to the views, so that both share one Preact and its signals.
   const more = await esbuild.build({
     ...shared,
     entryPoints: { more: here("src/drawers/index.ts") },
@@ -57,9 +63,7 @@ if (process.argv.includes("--dev")) {
     metafile: true,
     inject: [here("jsx-more.mjs")],
     format: "cjs",
-    plugins: [
-      { name: "core exports", setup: (build) => build.onResolve({ filter: /\/coreExports$/ }, () => CORE_EXPORTS) },
-    ],
+    plugins: [esbuildDrawers, coreExports],
     banner: { js: "export default (core)=>{const module={},require=()=>core;" },
     footer: { js: "return module.exports}" },
   });

@@ -1,3 +1,4 @@
 import { defineConfig } from "vitest/config";
+import { viteDrawers } from "./drawerModules.mjs";
 
-export default defineConfig({ test: { include: ["tests/**/*.test.{ts,tsx}"] } });
+export default defineConfig({ plugins: [viteDrawers], test: { include: ["tests/**/*.test.{ts,tsx}"] } });

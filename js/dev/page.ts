@@ -1,11 +1,13 @@
 // The development page: the widget in a plain page, with a made-up kernel that plays a fixture.
 // ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large|short|unmapped|encoders &step=12 &shadow
 
+import manifests from "virtual:drawer-manifests";
+import * as core from "../src/app/coreExports";
 import { mount } from "../src/app/mount";
 import type { Host, TraitName, Traits } from "../src/core/host";
 import { pack } from "../src/core/packedRun";
 import type { Message, PageMessage } from "../src/core/protocol";
-import { more } from "../src/drawers";
+import { views } from "../src/drawers";
 import { EDITED, ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, SHORT, UNMAPPED } from "./fixture";
 
 class MadeUpKernel implements Host {
@@ -192,7 +194,7 @@ if (query.has("shadow")) {
   place = document.createElement("div");
   shadow.append(...styles, place);
 }
-mount(kernel, place, more);
+mount(kernel, place, { manifests, views, core });
 if (state === "done" || state === "gone") await kernel.play(0);
 if (state === "live") await kernel.play(80);
 if (state === "running" || state === "failed" || state === "stopped") await kernel.play(0, until);

@@ -1,9 +1,10 @@
 // The anywidget adapter: an anywidget model as a Host, and the life of a view. Nothing else knows the notebook.
 
-import * as shared from "./app/coreExports";
+import manifests from "virtual:drawer-manifests";
+import * as core from "./app/coreExports";
 import { mount } from "./app/mount";
 import type { Context } from "./core/context";
-import type { Bundle } from "./core/drawerBundle";
+import type { DrawerViews } from "./core/drawer";
 import type { Host, TraitName, Traits } from "./core/host";
 import type { PageMessage } from "./core/protocol";
 
@@ -75,12 +76,12 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   };
 }
 
-/** What is in a script that was built apart: a module whose default export takes the core and gives a bundle. */
-async function load(script: Uint8Array): Promise<Bundle<Context>> {
+/** What is in a script that was built apart: a module whose default export takes the core and returns the views. */
+async function load(script: Uint8Array): Promise<DrawerViews<Context>> {
   const url = URL.createObjectURL(new Blob([script as Uint8Array<ArrayBuffer>], { type: "text/javascript" }));
   try {
     const { default: make } = await import(/* @vite-ignore */ url);
-    return make(shared).more;
+    return make(core).views;
   } finally {
     URL.revokeObjectURL(url);
   }
@@ -90,7 +91,7 @@ export default () => ({
   render({ model, el, signal }: RenderProps): () => void {
     const life = new AbortController();
     signal?.addEventListener("abort", () => life.abort());
-    mount(hostOf(model, el, life.signal), el, load);
+    mount(hostOf(model, el, life.signal), el, { manifests, views: load, core });
     return () => life.abort();
   },
 });

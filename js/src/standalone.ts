@@ -1,9 +1,11 @@
 // The offline page: the views of the widget, all of them, over what the page itself holds. It asks the network nothing.
 
+import manifests from "virtual:drawer-manifests";
+import * as core from "./app/coreExports";
 import { mount } from "./app/mount";
 import { offline } from "./core/offlineHost";
 import { unpack } from "./core/packedRun";
-import { more } from "./drawers";
+import { views } from "./drawers";
 
 /** The text of one of the page's data blocks. */
 function block(id: string): string {
@@ -23,10 +25,7 @@ async function show(): Promise<void> {
   try {
     const messages = unpack(await packed());
     const host = offline(messages, JSON.parse(block("dv-traits")), new AbortController().signal);
-    // Without maps and curves there is nothing behind this button: none can be computed here.
-    const { Methods, ...views } = more.views;
-    const kinds = new Set(messages.map(({ content }) => (content as { type?: unknown }).type));
-    mount(host, main, kinds.has("saliency") || kinds.has("relevance") ? more : { ...more, views });
+    mount(host, main, { manifests, views, core });
   } catch (error) {
     main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;
   }

@@ -1,76 +1,63 @@
-// What opens on request, in place: a row of names, and under it the views that are open.
+// The drawers: a row of buttons built from their manifests, and below it the drawers that are open.
 
+import { untracked } from "@preact/signals";
 import type { Context } from "../core/context";
-import type { Session } from "../core/session";
-import type { Run } from "../core/store";
+import type { DrawerManifest } from "../core/drawer";
 import { Button } from "../ui/Button";
 import { useReaction } from "../ui/useCanvas";
 
-/** `asks`: it shows what only the kernel has. `fits`: whether there is anything behind it; without, there always is. */
-type Drawer = readonly [name: string, asks: boolean, fits?: (run: Run, session: Session) => boolean];
-
-const DRAWERS: readonly Drawer[] = [
-  ["Layers", true, (run) => run.info.layers > 0 && run.mapped],
-  ["Methods", true],
-  ["Compare", true],
-  ["Decision", true],
-  ["Runs", true],
-  ["Tables", false],
-  ["Notes", false, (run, { keeps }) => keeps || run.notes.value.length > 0],
-  ["Export", true],
-];
-
 export function Drawers({ context }: { readonly context: Context }) {
-  const { session, more } = context;
+  const { session, drawers } = context;
   const run = session.store.shown.value;
-  const views = more.bundle.value?.views;
   const connected = session.connected.value;
-  const isOpen = (name: string) => more.open.value.includes(name);
-  // Without a kernel there is only what has been sent.
-  const there = DRAWERS.filter(
-    ([name, asks, fits]) =>
+  const isOpen = (name: string) => drawers.open.value.includes(name);
+  const offered = drawers.manifests.value.filter(
+    ({ name, needsKernel, isOffered }) =>
       run &&
-      fits?.(run, session) !== false &&
-      (views ? views[name] : connected && more.possible) &&
-      (!asks || connected || isOpen(name)),
+      isOffered?.(run, session) !== false &&
+      (drawers.drawer(name) || (connected && drawers.needsLoading(name))) &&
+      (!needsKernel || connected || isOpen(name)),
   );
-  // What Python lays beside this run, or on its stage, is there to be seen.
-  useReaction(() => {
-    if (session.traits._beside.value && connected) more.show("Compare", session);
-  }, [connected]);
-  useReaction(() => {
-    if (session.traits.overlay.value !== "attention" && connected) more.show("Methods", session);
-  }, [connected]);
-  // Notes are there to be read.
-  useReaction(() => {
-    if (run?.notes.value.length) more.show("Notes", session);
-  }, [run]);
-  const open = there.filter(([name]) => isOpen(name));
-  // The room is there before the buttons are: nothing below the widget moves when a run begins.
-  if (!more.possible) return null;
+  const open = offered.filter(({ name }) => isOpen(name));
+  // The row keeps its height before there are buttons, so that nothing below the widget moves when a run begins.
+  if (!drawers.isAvailable) return null;
   return (
     <section class="dv-more" aria-label="More">
-      <style>{more.style}</style>
+      <style>{drawers.style}</style>
+      {drawers.manifests.value.map((manifest) => (
+        <SelfOpening key={manifest.name} context={context} manifest={manifest} />
+      ))}
       <div class="dv-choice">
-        {there.map(([name]) => (
+        {offered.map(({ name, label }) => (
           <Button
             key={name}
-            data-testid={name.toLowerCase()}
+            data-testid={name}
             aria-expanded={isOpen(name)}
-            onClick={() => {
-              more.toggle(name);
-              void more.want(session);
-            }}
+            onClick={() => drawers.toggle(name, session)}
           >
-            {name}
+            {label}
           </Button>
         ))}
       </div>
-      {open.length > 0 && !views ? <p class="dv-foot">{more.problem.value || "Opening"}</p> : null}
-      {open.map(([name]) => {
-        const View = views?.[name];
+      {open.some(({ name }) => drawers.needsLoading(name)) ? (
+        <p class="dv-foot">{drawers.problem.value || "Opening"}</p>
+      ) : null}
+      {open.map(({ name }) => {
+        const View = drawers.drawer(name)?.View;
         return View ? <View key={name} context={context} /> : null;
       })}
     </section>
   );
+}
+
+interface SelfOpeningProps {
+  readonly context: Context;
+  readonly manifest: DrawerManifest;
+}
+
+function SelfOpening({ context: { session, drawers }, manifest: { name, opensItself } }: SelfOpeningProps) {
+  useReaction(() => {
+    if (opensItself?.(session)) untracked(() => drawers.show(name, session));
+  }, [session, name]);
+  return null;
 }

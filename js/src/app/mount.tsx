@@ -1,17 +1,17 @@
 // Puts a viewer into an element of any host, and takes it out again without a trace.
 
-import { effect } from "@preact/signals";
+import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
 import { type Context, createContext } from "../core/context";
-import type { Bundle, Load } from "../core/drawerBundle";
+import type { DrawerSource } from "../core/drawer";
 import type { Host } from "../core/host";
 import { watchTheme } from "../core/theme";
 import { handleKey } from "./keys";
 import { Viewer } from "./Viewer";
 
-/** `more`: what opens on request, or what makes it of the script that the kernel sends; without, there is nothing of it. */
-export function mount(host: Host, el: HTMLElement, more?: Bundle<Context> | Load<Context>): void {
-  const context = createContext(host, more);
+/** `source`: where the drawers come from; without it the view has only those that scripts of the page add. */
+export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context>): void {
+  const context = createContext(host, source);
   const root = document.createElement("div");
   root.className = "dv";
   root.tabIndex = -1;
@@ -27,8 +27,15 @@ export function mount(host: Host, el: HTMLElement, more?: Bundle<Context> | Load
     event.stopPropagation();
   });
   for (const name of ["pointerover", "focusin"])
-    root.addEventListener(name, () => void context.more.want(context.session), { passive: true });
-  const stop = effect(() => context.more.bundle.value?.install(context, root, host.signal));
+    root.addEventListener(name, () => void context.drawers.load(context.session), { passive: true });
+  const attached = new Set<unknown>();
+  const stop = effect(() => {
+    for (const drawer of context.drawers.drawers) {
+      if (attached.has(drawer)) continue;
+      attached.add(drawer);
+      untracked(() => drawer.attach?.(context, host.signal));
+    }
+  });
   watchTheme(el, host.signal, (theme) => {
     root.dataset.theme = theme;
   });

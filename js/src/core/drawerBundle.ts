@@ -1,70 +1,105 @@
-// What opens on request, and what only a kernel makes useful. It is no part of the bundle that every saved notebook
-// carries: the kernel sends it when somebody first turns to the widget, and a page without a kernel may have it from
-// the start.
+// The drawers of one view: which there are, which are open, and their views, loaded when they are first needed.
 
-import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { ComponentType } from "preact";
+import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import type { Drawer, DrawerManifest, DrawerSource, DrawerViews, ExternalDrawer, LoadViews } from "./drawer";
+import { watchExternalDrawers } from "./externalDrawers";
 import { bytes, text } from "./readers";
 import type { Session } from "./session";
 
-/** `C` is the context that every view takes, which itself holds the open drawers. */
-export type MoreView<C> = ComponentType<{ readonly context: C }>;
-/** A view for each name that the core has a button for. */
-export type Views<C> = Readonly<Record<string, MoreView<C>>>;
-export interface Bundle<C> {
-  readonly views: Views<C>;
-  /** Puts to the widget's element what it can do beside, until the signal aborts. */
-  install(context: C, root: HTMLElement, signal: AbortSignal): void;
-}
+export class DrawerBundle<C> {
+  readonly #views: Signal<DrawerViews<C> | null>;
+  readonly #external = signal<readonly ExternalDrawer<C>[]>([]);
+  readonly #load: LoadViews<C> | null;
+  readonly #core: object;
+  readonly #created = new Map<ExternalDrawer<C>, Drawer<C> | undefined>();
+  #isLoading = false;
 
-/** Makes the bundle of the script that the kernel sent. */
-export type Load<C> = (script: Uint8Array) => Promise<Bundle<C>>;
-
-export class More<C> {
-  readonly #bundle: Signal<Bundle<C> | null>;
-  readonly bundle: ReadonlySignal<Bundle<C> | null>;
-  readonly style = signal("");
-  /** The names of the views that are open. */
+  /** The manifests of all drawers, in the order in which they are offered. */
+  readonly manifests: ReadonlySignal<readonly DrawerManifest[]>;
+  /** The names of the open drawers. */
   readonly open = signal<readonly string[]>([]);
+  /** The style sheet that came with the views. */
+  readonly style = signal("");
+  /** Why the views could not be loaded. */
   readonly problem = signal("");
-  readonly #load: Load<C> | null;
-  #asked = false;
 
-  constructor(given: Bundle<C> | Load<C> | undefined) {
-    this.#load = typeof given === "function" ? given : null;
-    this.bundle = this.#bundle = signal(typeof given === "object" ? given : null);
+  constructor(source: DrawerSource<C> | undefined, stopped: AbortSignal) {
+    const { manifests = [], views = null, core = {} } = source ?? {};
+    this.#load = typeof views === "function" ? views : null;
+    this.#views = signal(typeof views === "object" ? views : null);
+    this.#core = core;
+    this.manifests = computed(() =>
+      [...manifests, ...this.#external.value.filter(({ name }) => !manifests.some((own) => own.name === name))].sort(
+        (a, b) => a.order - b.order,
+      ),
+    );
+    watchExternalDrawers<C>((drawers) => {
+      this.#external.value = drawers;
+    }, stopped);
   }
 
-  /** Whether there is, or can be had, anything at all. */
-  get possible(): boolean {
-    return this.bundle.value !== null || this.#load !== null;
+  /** Whether views are here or can be loaded. */
+  get isAvailable(): boolean {
+    return this.#views.value !== null || this.#load !== null || this.#external.value.length > 0;
   }
 
-  /** Opens a view, or closes it. */
-  toggle(name: string): void {
-    const open = this.open.value;
+  /** Whether the drawer's view would have to be loaded first, which needs a kernel. */
+  needsLoading(name: string): boolean {
+    return this.drawer(name) === undefined && this.#views.value === null && this.#load !== null;
+  }
+
+  /** The drawer, once its view is here. */
+  drawer(name: string): Drawer<C> | undefined {
+    return this.#views.value?.[name] ?? this.#externalDrawer(name);
+  }
+
+  /** All drawers whose views are here. */
+  get drawers(): readonly Drawer<C>[] {
+    return this.manifests.value.flatMap(({ name }) => this.drawer(name) ?? []);
+  }
+
+  /** Opens a drawer, or closes it. */
+  toggle(name: string, session: Session): void {
+    const open = this.open.peek();
     this.open.value = open.includes(name) ? open.filter((other) => other !== name) : [...open, name];
+    void this.load(session);
   }
 
-  /** Opens a view that may be open already. */
+  /** Opens a drawer that may be open already. */
   show(name: string, session: Session): void {
-    if (!this.open.peek().includes(name)) this.toggle(name);
-    void this.want(session);
+    if (!this.open.peek().includes(name)) this.toggle(name, session);
   }
 
-  /** Asks the kernel unless it was asked already. */
-  async want(session: Session): Promise<void> {
-    if (this.bundle.value || !this.#load || this.#asked || !session.connected.value) return;
-    this.#asked = true;
+  /** Asks the kernel for the views, unless they are here or on their way. */
+  async load(session: Session): Promise<void> {
+    if (this.#views.peek() || !this.#load || this.#isLoading || !session.connected.peek()) return;
+    this.#isLoading = true;
     this.problem.value = "";
     try {
       const { content, buffers } = await session.ask({ type: "more" });
-      const bundle = await this.#load(bytes(buffers[0], "script"));
-      this.style.value = text((content as { style: unknown }).style, "style");
-      this.#bundle.value = bundle;
+      const views = await this.#load(bytes(buffers[0], "script"));
+      const style = text((content as { style: unknown }).style, "style");
+      batch(() => {
+        this.style.value = style;
+        this.#views.value = views;
+      });
     } catch (error) {
-      this.problem.value = `This could not be opened. ${error instanceof Error ? error.message : error}`;
+      this.problem.value = `The drawer could not be loaded. ${error instanceof Error ? error.message : error}`;
     }
-    this.#asked = false;
+    this.#isLoading = false;
+  }
+
+  #externalDrawer(name: string): Drawer<C> | undefined {
+    const external = this.#external.value.find((drawer) => drawer.name === name);
+    if (!external) return undefined;
+    if (!this.#created.has(external)) {
+      try {
+        this.#created.set(external, external.create(this.#core));
+      } catch (error) {
+        console.warn(`diffvis_widget: the drawer ${name} could not be created:`, error);
+        this.#created.set(external, undefined);
+      }
+    }
+    return this.#created.get(external);
   }
 }

@@ -1,7 +1,7 @@
 // What the page needs from wherever it runs: a notebook, a test, a plain page. Nothing else in core or views
 // knows a host.
 
-import type { PageMessage } from "./protocol";
+import type { PageMessage, Question } from "./protocol";
 
 export type Status = "loading" | "idle" | "queued" | "running" | "stopping" | "stopped" | "done" | "failed";
 
@@ -34,6 +34,9 @@ export interface Traits {
   _snapshot: ArrayBufferView | null;
 }
 
+/** The trait `overlay` while the heat maps of the chosen words lie on the stage. */
+export const ATTENTION = "attention";
+
 export type TraitName = keyof Traits;
 
 export interface Host {
@@ -47,6 +50,8 @@ export interface Host {
   onConnection(callback: (connected: boolean) => void): void;
   /** Whether what it shows can be written on: not where nobody keeps it. */
   readonly keeps: boolean;
+  /** Whether requests of a type can be answered; without this function all can. */
+  canAnswer?(type: Question["type"]): boolean;
   /** Aborts when the view is gone. */
   readonly signal: AbortSignal;
 }

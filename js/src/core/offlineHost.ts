@@ -85,6 +85,7 @@ export function offline(messages: readonly Message[], given: Partial<Traits>, si
       // A kernel takes its time too: whoever asks is not done asking yet.
       else if ("id" in message) queueMicrotask(() => answer(message as unknown as Fields));
     },
+    canAnswer: (type) => type === "packed" || answers.some((message) => fields(message).type === type),
     onChange(name, tell) {
       changes.push([name, tell]);
     },

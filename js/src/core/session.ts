@@ -143,6 +143,11 @@ export class Session {
     return this.#requests.ask(question);
   }
 
+  /** Whether the host can answer requests of a type at all: an offline page holds only some replies. */
+  canAsk(type: Question["type"]): boolean {
+    return this.#host.canAnswer?.(type) ?? true;
+  }
+
   /** Settings that take effect with the next run. */
   set(values: Partial<Traits>): void {
     this.#host.set(values);

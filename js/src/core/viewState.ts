@@ -23,6 +23,17 @@ export interface Lens {
   readonly words?: readonly number[] | undefined;
   /** The step with that map in it; the step itself where there is nothing to lay on it. */
   apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage;
+  /** What an export of the view must know of the lens; `allSteps` for one of all steps, else of the current one. */
+  exported(run: Run, words: readonly number[], allSteps: boolean): LensExport;
+}
+
+export interface LensExport {
+  readonly layer?: string;
+  readonly head?: number | null;
+  /** The explaining method whose map takes the place of the words' maps. */
+  readonly method?: string;
+  /** The number of steps with a map of that method. */
+  readonly steps?: number;
 }
 
 export interface Mark {

@@ -5,8 +5,8 @@ import "../setup";
 import { afterEach, expect, it, vi } from "vitest";
 import { mount } from "../../src/app/mount";
 import type { Context } from "../../src/core/context";
-import type { Load } from "../../src/core/drawerBundle";
-import { more } from "../../src/drawers";
+import type { DrawerSource, LoadViews } from "../../src/core/drawer";
+import { SOURCE } from "../drawerSource";
 import { PROMPT, runContent, stepBuffers, stepContent, TestHost } from "../host";
 
 let host: TestHost;
@@ -15,13 +15,14 @@ let cell: HTMLElement;
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 const button = () => cell.querySelector<HTMLElement>('[data-testid="layers"]');
 const asked = () => host.sent.filter((message) => message.type === "more") as { id?: number }[];
-const load = vi.fn<Load<Context>>(async () => more);
+const load = vi.fn<LoadViews<Context>>(async () => SOURCE.views);
+const LOADED = { ...SOURCE, views: load };
 
-async function open(given?: Load<Context> | typeof more): Promise<void> {
+async function open(source?: DrawerSource<Context>): Promise<void> {
   host = new TestHost({ prompt: PROMPT, status: "done", _can_run: true, steps: 4 });
   cell = document.createElement("div");
   document.body.append(cell);
-  mount(host, cell, given);
+  mount(host, cell, source);
   host.deliver(runContent("r1", 0, { layers: [{}] }));
   host.deliver(stepContent(0), stepBuffers());
   await settled();
@@ -39,7 +40,7 @@ afterEach(() => {
 });
 
 it("are asked for once, when the first of them is opened", async () => {
-  await open(load);
+  await open(LOADED);
   expect(asked()).toEqual([]);
   await toggle();
   await toggle();
@@ -56,7 +57,7 @@ it("are asked for once, when the first of them is opened", async () => {
 });
 
 it("are asked for when somebody first points at the widget", async () => {
-  await open(load);
+  await open(LOADED);
   expect(asked()).toEqual([]);
   for (let i = 0; i < 3; i++)
     cell.querySelector(".dv-time")?.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
@@ -64,7 +65,7 @@ it("are asked for when somebody first points at the widget", async () => {
 });
 
 it("say why they cannot be opened, and are asked for again", async () => {
-  await open(load);
+  await open(LOADED);
   await toggle();
   host.deliver({ type: "error", run: null, seq: 9, id: asked()[0]?.id, message: "it is not built" });
   await settled();
@@ -78,7 +79,7 @@ it("say why they cannot be opened, and are asked for again", async () => {
 });
 
 it("are asked for again by a page whose kernel went away before it answered", async () => {
-  await open(load);
+  await open(LOADED);
   await toggle();
   host.connect(false);
   await settled();
@@ -91,7 +92,7 @@ it("are asked for again by a page whose kernel went away before it answered", as
 });
 
 it("have no button where they cannot be had: no kernel to ask, or nothing given", async () => {
-  await open(load);
+  await open(LOADED);
   host.connect(false);
   await settled();
   expect(button()).toBeNull();
@@ -102,7 +103,7 @@ it("have no button where they cannot be had: no kernel to ask, or nothing given"
 });
 
 it("stay open when the kernel goes, and say what is missing", async () => {
-  await open(more);
+  await open(SOURCE);
   await toggle();
   host.connect(false);
   await settled();

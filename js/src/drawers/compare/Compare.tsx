@@ -18,7 +18,7 @@ import {
   useSignal,
   value,
 } from "../../app/coreExports";
-import { Runs, settingsOf } from "../runs/runHistory";
+import { Runs, settingsOf } from "../runHistory";
 import { Comparison, type WordPair } from "./comparison";
 
 const MODES = [

@@ -11,7 +11,6 @@ import {
   useSignal,
 } from "../../app/coreExports";
 import { Working } from "../job";
-import { labelOf, saliencyOf } from "../methods/saliency";
 import { bytesOf, csvOf, Exports, fileOf, pythonOf, save, seen, stageOf } from "./exports";
 
 /** What the page makes by itself. */
@@ -81,8 +80,9 @@ export function Export({ context }: { readonly context: Context }) {
   };
   const standing = working.standing.value;
   const python = pythonOf(session, found);
-  const method = FILMS.some(there) ? String(seen(session, true)?.saliency ?? "") : "";
-  const partly = method !== "" && new Set(saliencyOf(session).having(method)).size < run.length;
+  const lens = session.look.lens.value;
+  const { method, steps = 0 } = lens?.exported(run, session.look.pinned.value, true) ?? {};
+  const partly = method !== undefined && steps < run.length && FILMS.some(there);
   return (
     <section class="dv-export" aria-label="Export" ref={root}>
       {GROUPS.map(([group, ...entries]) => {
@@ -131,7 +131,7 @@ export function Export({ context }: { readonly context: Context }) {
         )}
       </p>
       {partly ? (
-        <p class="dv-soft">{`In filmstrip and animations, steps without a ${labelOf(method)} map are plain.`}</p>
+        <p class="dv-soft">{`In filmstrip and animations, steps without a ${lens?.name} map are plain.`}</p>
       ) : null}
       {python === null ? null : <Python text={python} file={found?.file ?? null} />}
     </section>

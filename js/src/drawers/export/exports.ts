@@ -14,8 +14,6 @@ import {
   text,
 } from "../../app/coreExports";
 import type { Task } from "../job";
-import { Layers } from "../layers/layerMaps";
-import { Saliency } from "../methods/saliency";
 
 const ANSWER = object({ kinds: listOf(text), name: text, python: maybe(text), file: maybe(text) });
 const FILE = object({ name: text, mime: text });
@@ -64,21 +62,18 @@ export function seen({ look, store }: Session, film = false): Omit<Task, "kind">
   const run = store.shown.value;
   const step = run?.nearest(look.step.value);
   if (!run || !step) return null;
-  const lens = look.lens.value;
   const pinned = look.pinned.value;
-  const part = lens instanceof Layers ? lens.part(run, pinned) : null;
-  const laid =
-    lens instanceof Saliency && (lens.words || (film && pinned.length === 0 && lens.having(lens.overlay).length > 0));
+  const { method, layer, head } = look.lens.value?.exported(run, pinned, film) ?? {};
   const region = look.region.value;
   return {
     run: run.info.run,
     step: step.index,
-    words: laid ? [] : pinned.map((word) => nameOf(run, word)),
-    saliency: laid ? lens.overlay : null,
+    words: method ? [] : pinned.map((word) => nameOf(run, word)),
+    saliency: method ?? null,
     view: look.stage.value,
     opacity: look.opacity.value,
-    layer: part?.layer ?? null,
-    head: part?.head ?? null,
+    layer: layer ?? null,
+    head: head ?? null,
     contours: look.contours.value,
     shared_scale: look.shared.value,
     region: region && regionOf(run, region),

@@ -1,6 +1,7 @@
 // The layer x head matrix: a word's map in every layer, and in every head where they were kept. Fetched when opened.
 
 import {
+  ATTENTION,
   Button,
   Choice,
   type Context,
@@ -14,7 +15,6 @@ import {
   useSignal,
   value,
 } from "../../app/coreExports";
-import { ATTENTION } from "../methods/saliency";
 import { keyOf, type LayerMap, Layers, shortName, titleOf } from "./layerMaps";
 
 const ORDERS = [

@@ -2,8 +2,10 @@
 // asked, for what is looked at then, when the answer has come. So nothing ever needs to be cancelled.
 
 import {
+  ATTENTION,
   bytes,
   type Lens,
+  type LensExport,
   listOf,
   type Maps,
   type Message,
@@ -18,8 +20,6 @@ import {
   text,
   whole,
 } from "../../app/coreExports";
-
-import { ATTENTION } from "../methods/saliency";
 
 /** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this one map. */
 export interface LayerMap {
@@ -130,11 +130,11 @@ export class Layers implements Lens {
     return found ? titleOf(found) : "";
   }
 
-  /** The drilled map's layer and head, for these words; null where they keep their own maps. */
-  part(run: Run, words: readonly number[]): { readonly layer: string; readonly head: number | null } | null {
+  exported(run: Run, words: readonly number[]): LensExport {
     const answer = this.answer.value;
-    if (answer?.run !== run.info.run || words.length !== 1 || words[0] !== answer.word) return null;
-    return answer.maps.find((one) => keyOf(one) === this.drilled.value) ?? null;
+    if (answer?.run !== run.info.run || words.length !== 1 || words[0] !== answer.word) return {};
+    const drilled = answer.maps.find((map) => keyOf(map) === this.drilled.value);
+    return drilled ? { layer: drilled.layer, head: drilled.head } : {};
   }
 
   /** The step with the drilled map in the place of its word's own. */

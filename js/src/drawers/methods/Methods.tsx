@@ -1,9 +1,9 @@
 // The explaining methods: their maps of the step that is looked at, computed on request, and the relevance of the words.
 
-import { Button, type Context, MapCanvas, useArrows, useMemo, useReaction } from "../../app/coreExports";
+import { ATTENTION, Button, type Context, MapCanvas, useArrows, useMemo, useReaction } from "../../app/coreExports";
 import { Progress, span } from "../Progress";
 import { Relevance } from "./Relevance";
-import { ATTENTION, labelOf, METHODS, type Method, type Saliency, type StepMap, saliencyOf } from "./saliency";
+import { labelOf, METHODS, type Method, type Saliency, type StepMap, saliencyOf } from "./saliency";
 
 export function Methods({ context }: { readonly context: Context }) {
   const { session, player } = context;

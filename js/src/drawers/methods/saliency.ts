@@ -2,10 +2,12 @@
 // stage of them.
 
 import {
+  ATTENTION,
   bytes,
   type Context,
   effect,
   type Lens,
+  type LensExport,
   listOf,
   type Maps,
   type Message,
@@ -21,8 +23,6 @@ import {
   whole,
 } from "../../app/coreExports";
 import { Working } from "../job";
-
-export const ATTENTION = "attention";
 
 export interface Method {
   readonly name: string;
@@ -192,6 +192,12 @@ export class Saliency implements Lens {
     return this.#laying && this.now ? [this.now.run.info.words.length] : undefined;
   }
 
+  exported(_: Run, words: readonly number[], allSteps: boolean): LensExport {
+    const steps = new Set(this.having(this.overlay)).size;
+    const isShown = this.words !== undefined || (allSteps && words.length === 0 && steps > 0);
+    return isShown ? { method: this.overlay, steps } : {};
+  }
+
   /** The step with the map as that of a word after the last. */
   apply(run: Run, step: StepMessage, [word]: readonly number[]): StepMessage {
     const laying = this.#laying;
@@ -214,7 +220,7 @@ export function saliencyOf(session: Session): Saliency {
 }
 
 /** Keeps on the stage what the trait `overlay` says, also while the drawer is closed. */
-export function layMaps({ session }: Context, _: HTMLElement, signal: AbortSignal): void {
+export function layMaps({ session }: Context, signal: AbortSignal): void {
   const maps = saliencyOf(session);
   const { lens } = session.look;
   const stop = effect(() => {

@@ -10,7 +10,7 @@ import {
   useReaction,
   useRef,
 } from "../../app/coreExports";
-import { type Entry, Runs, settingsOf } from "./runHistory";
+import { type Entry, Runs, settingsOf } from "../runHistory";
 
 const SCHEDULES = [
   { value: "uniform", label: "Uniform", title: "Steps as the scheduler spreads them" },
@@ -82,7 +82,7 @@ export function RunList({ context }: { readonly context: Context }) {
 }
 
 function Row({ context, entry }: { readonly context: Context; readonly entry: Entry }) {
-  const { session, more } = context;
+  const { session, drawers } = context;
   const { look, store } = session;
   const shown = store.shown.value?.info.run === entry.run;
   const fixed = shown || session.busy.value || !session.connected.value;
@@ -101,7 +101,7 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
         disabled={shown || !session.connected.value}
         onClick={() => {
           look.against.value = entry.run;
-          more.show("Compare", session);
+          drawers.show("compare", session);
         }}
       >
         Compare

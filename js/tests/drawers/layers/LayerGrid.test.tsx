@@ -4,8 +4,8 @@
 import "../../setup";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { mount } from "../../../src/app/mount";
-import { more } from "../../../src/drawers";
 import { shortName } from "../../../src/drawers/layers/layerMaps";
+import { SOURCE } from "../../drawerSource";
 import { runContent, stepBuffers, stepContent, TestHost } from "../../host";
 
 let host: TestHost;
@@ -36,7 +36,7 @@ beforeEach(async () => {
   host = new TestHost({ prompt: "a red weathervane lost", status: "done", _can_run: true, steps: 4 });
   cell = document.createElement("div");
   document.body.append(cell);
-  mount(host, cell, more);
+  mount(host, cell, SOURCE);
   host.deliver(runContent("r1", 0, { layers: [{}, {}] }));
   for (let i = 0; i < 4; i++) host.deliver(stepContent(i), stepBuffers());
   await settled();

@@ -4,7 +4,7 @@
 import "../../setup";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { mount } from "../../../src/app/mount";
-import { more } from "../../../src/drawers";
+import { SOURCE } from "../../drawerSource";
 import { PROMPT, runContent, stepBuffers, stepContent, TestHost } from "../../host";
 
 const NOTES = [
@@ -25,7 +25,7 @@ const asked = () => host.sent.filter((message) => message.type === "notes");
 async function open(notes: readonly object[], keeps = true): Promise<void> {
   host = new TestHost({ prompt: PROMPT, status: "done", _can_run: true, steps: 4 });
   host.keeps = keeps;
-  mount(host, cell, more);
+  mount(host, cell, SOURCE);
   host.deliver(runContent("r1", 0, { notes }));
   for (const index of [0, 1, 2, 3]) host.deliver(stepContent(index), stepBuffers());
   await settled();

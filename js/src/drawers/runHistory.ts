@@ -1,6 +1,6 @@
 // The runs that the kernel keeps, asked for again whenever one begins or ends.
 
-import { bytes, listOf, maybe, number, object, type Session, signal, text, whole } from "../../app/coreExports";
+import { bytes, listOf, maybe, number, object, type Session, signal, text, whole } from "../app/coreExports";
 
 const ENTRY = object({
   run: text,

@@ -1,0 +1,46 @@
+// Drawers: views that open on request. Their manifests are part of every bundle. Their views come in a script of their
+// own, which the kernel sends when somebody first turns to the widget; an offline page has it from the start. Scripts of
+// the page may add further drawers, see externalDrawers.ts.
+
+import type { ComponentType } from "preact";
+import type { Session } from "./session";
+import type { Run } from "./store";
+
+export interface DrawerManifest {
+  /** Unique among the drawers; for the package's own ones the name of the folder. */
+  readonly name: string;
+  /** The text on its button. */
+  readonly label: string;
+  /** Drawers are offered in ascending order. */
+  readonly order: number;
+  /** True for a drawer that asks the kernel: without a kernel it stays open but is not offered. */
+  readonly needsKernel: boolean;
+  /** Whether the drawer has anything to show of a run; without this function it always has. */
+  readonly isOffered?: (run: Run, session: Session) => boolean;
+  /** Whether the drawer opens by itself; called again whenever a signal that it reads changes. */
+  readonly opensItself?: (session: Session) => boolean;
+}
+
+/** `C` is the context that every view takes, which itself holds the drawers. */
+export interface Drawer<C> {
+  readonly View: ComponentType<{ readonly context: C }>;
+  /** Called once, before the drawer opens for the first time; cleans up when `signal` aborts. */
+  readonly attach?: (context: C, signal: AbortSignal) => void;
+}
+
+/** The drawers' views by name: what is in the script that the kernel sends. */
+export type DrawerViews<C> = Readonly<Record<string, Drawer<C>>>;
+export type LoadViews<C> = (script: Uint8Array) => Promise<DrawerViews<C>>;
+
+export interface DrawerSource<C> {
+  readonly manifests: readonly DrawerManifest[];
+  /** The views themselves, or how to load them. */
+  readonly views: DrawerViews<C> | LoadViews<C>;
+  /** What external drawers are built with: everything that app/coreExports.ts exports. */
+  readonly core: object;
+}
+
+/** A drawer from outside this package: its manifest, and what makes its view. */
+export interface ExternalDrawer<C> extends DrawerManifest {
+  readonly create: (core: object) => Drawer<C>;
+}

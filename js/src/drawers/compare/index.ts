@@ -1,0 +1,1 @@
+export { Compare as View } from "./Compare";

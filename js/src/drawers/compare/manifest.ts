@@ -1,0 +1,12 @@
+import type { DrawerManifest } from "../../core/drawer";
+
+const manifest: DrawerManifest = {
+  name: "compare",
+  label: "Compare",
+  order: 30,
+  needsKernel: true,
+  // Python has named a run to compare with.
+  opensItself: ({ traits, connected }) => connected.value && traits._beside.value !== "",
+};
+
+export default manifest;

@@ -1,0 +1,1 @@
+export { Decision as View } from "./Decision";

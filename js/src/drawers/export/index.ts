@@ -1,0 +1,1 @@
+export { Export as View } from "./Export";

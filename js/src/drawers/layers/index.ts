@@ -1,0 +1,1 @@
+export { LayerGrid as View } from "./LayerGrid";

@@ -1,0 +1,2 @@
+export { Methods as View } from "./Methods";
+export { layMaps as attach } from "./saliency";

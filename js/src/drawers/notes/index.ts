@@ -1,0 +1,1 @@
+export { Notes as View } from "./Notes";

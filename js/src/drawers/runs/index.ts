@@ -1,0 +1,1 @@
+export { RunList as View } from "./RunList";
