@@ -18,8 +18,8 @@ from diffvis_widget.export.html import Static
 from diffvis_widget.export.mime_bundle import mime_bundle
 from diffvis_widget.widget.page.requests import answer
 from diffvis_widget.widget.page.saliency import METHODS
-from diffvis_widget.widget.session.external_call import Follower
-from diffvis_widget.widget.session.outbox import Scores, Stream
+from diffvis_widget.widget.session.external_call import ExternalCall
+from diffvis_widget.widget.session.outbox import Outbox, Scores
 from diffvis_widget.widget.session.run import Run
 from diffvis_widget.widget.session.sampling import Request
 from diffvis_widget.widget.session.session import Session
@@ -129,9 +129,9 @@ class DiffVis(anywidget.AnyWidget):
             concepts = concepts or recorded.scores.concepts
         self._page_lock = threading.RLock()
         super().__init__(concepts=concepts, _can_run=recorded is None, **traits)
-        self._stream = Stream(_sender(self))
-        self._session = Session(pipe, self._stream, _shower(self), meter, arguments)
-        self._session.teller.scorer.want(self.concepts)
+        self._outbox = Outbox(_sender(self))
+        self._session = Session(pipe, self._outbox, _shower(self), meter, arguments)
+        self._session.publisher.scorer.want(self.concepts)
         self.on_msg(self._on_page)
         kernel.let_page_choose_thread(self.comm)
         kernel.stop_earlier_runs_of_this_cell(self, self._session.stop)
@@ -226,7 +226,7 @@ class DiffVis(anywidget.AnyWidget):
         _check_compare(trace)
         self._session.compare(trace)
 
-    def follow(self, pipe: Any) -> Follower:
+    def follow(self, pipe: Any) -> ExternalCall:
         """Show one call of ``pipe`` that the notebook's own code makes: what ``dv.Tracer(pipe, view=widget)`` uses.
 
         A run of the widget's own is stopped for it. Stop in the page ends the call at its next step.
@@ -235,14 +235,14 @@ class DiffVis(anywidget.AnyWidget):
             RuntimeError: the widget is closed.
             ValueError: it was made for another model.
         """
-        return Follower(self._session, pipe)
+        return ExternalCall(self._session, pipe)
 
     def observe_scores(self, callback: Callable[[Scores], None]) -> None:
         """Call ``callback`` with the concept scores of the run that is shown, now and whenever there are more.
 
         It is called in a thread of the widget's own.
         """
-        self._session.teller.scorer.listen(callback)
+        self._session.publisher.scorer.listen(callback)
 
     def note(
         self,
@@ -262,7 +262,7 @@ class DiffVis(anywidget.AnyWidget):
         """
         trace = self.trace
         note = trace.note(text, step, words, region)
-        self._session.kept.noted(trace)
+        self._session.replay.noted(trace)
         return note
 
     def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> Static:
@@ -307,16 +307,16 @@ class DiffVis(anywidget.AnyWidget):
                     with self._lock_property(**{name: value}):
                         self.set_trait(name, value)
                 except t.TraitError as error:
-                    self._stream.error(str(error))
+                    self._outbox.error(str(error))
                     self.send_state(name)
 
     def _on_page(self, _: object, content: Any, buffers: object) -> None:
         try:
             match content:
                 case {"type": "hello", "run": run, "have": list(have)}:
-                    self._stream.hello(run, have)
+                    self._outbox.hello(run, have)
                 case {"type": "ack", "seq": seq}:
-                    self._stream.acknowledge(seq)
+                    self._outbox.acknowledge(seq)
                 case {"type": "run"}:
                     self._run_from_page(content)
                 case {"type": "stop"}:
@@ -326,18 +326,18 @@ class DiffVis(anywidget.AnyWidget):
                 case _:
                     self._answer(content)
         except (t.TraitError, TypeError, ValueError, RuntimeError) as error:
-            self._stream.error(str(error))
+            self._outbox.error(str(error))
 
     def _answer(self, asked: Any) -> None:
         try:
             told = answer(self._session, asked)
         except (LookupError, ValueError, OSError) as error:
-            self._stream.error(str(error), asked["id"])
+            self._outbox.error(str(error), asked["id"])
             return
         if told is None:
-            self._stream.error(f"the kernel does not know this message: {fields.shorten(asked)}")
+            self._outbox.error(f"the kernel does not know this message: {fields.shorten(asked)}")
         else:
-            self._stream.answer(told)
+            self._outbox.answer(told)
 
     def _show_run(self, run: Run) -> None:
         self._session.show(run)
@@ -366,7 +366,7 @@ class DiffVis(anywidget.AnyWidget):
 
     @t.validate("selected")
     def _words_exist(self, proposal: Any) -> list[int]:
-        words = self._stream.words if hasattr(self, "_stream") else None
+        words = self._outbox.words if hasattr(self, "_outbox") else None
         if words is not None and (wrong := [index for index in proposal["value"] if index >= words]):
             raise t.TraitError(f"selected must be indices into trace.words, 0 to {words - 1}; got {wrong[0]}")
         return proposal["value"]
@@ -374,12 +374,12 @@ class DiffVis(anywidget.AnyWidget):
     @t.observe("concepts")
     def _on_concepts(self, change: Any) -> None:
         if hasattr(self, "_session"):
-            self._session.teller.scorer.want(change["new"])
+            self._session.publisher.scorer.want(change["new"])
 
     @t.observe("step")
     def _on_step(self, change: Any) -> None:
         if hasattr(self, "_session"):
-            self._session.decoding.focus = change["new"]
+            self._session.decoder.focus = change["new"]
 
 
 def _check_compare(trace: Any) -> None:

@@ -14,7 +14,7 @@ from diffvis_widget.widget.session.sampling import Request, Shot
 
 from . import images as pictures
 from . import messages as protocol
-from .messages import LayerMap, Message, Settings, State, View
+from .messages import LayerMap, Message, RequestId, Settings, State, View
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -151,7 +151,7 @@ def run_message(
     return with_notes(told, trace)
 
 
-def layers_message(run: str, request: int, trace: Trace, step: int, word: int, heads: bool = True) -> Message:
+def layers_message(run: str, request: RequestId, trace: Trace, step: int, word: int, heads: bool = True) -> Message:
     """A word's maps of one step, layer by layer, head by head where the trace has heads and they are wanted.
 
     Raises:

@@ -28,6 +28,7 @@ MAX_HEADER = 64 * 1024 * 1024
 View = Literal["prediction", "latents", "guidance"]
 State = Literal["done", "stopped", "failed"]
 Json = dict[str, Any]
+RequestId = int | str  # the page chooses it, and the reply carries it
 VIEWS: tuple[View, ...] = ("prediction", "latents", "guidance")
 
 
@@ -247,7 +248,7 @@ class LayerMap:
     map: NDArray[np.floating[Any]]
 
 
-def layers_message(run: str, request: int, step: int, word: int, maps: Sequence[LayerMap]) -> Message:
+def layers_message(run: str, request: RequestId, step: int, word: int, maps: Sequence[LayerMap]) -> Message:
     """The answer to a page that asked for a word's maps layer by layer. One buffer: all maps, one after the other."""
     told: list[Json] = []
     data: list[bytes] = []
@@ -284,12 +285,12 @@ def end_message(
     return Message(content, () if image is None else (image,))
 
 
-def more_message(request: int, script: bytes, style: str) -> Message:
+def more_message(request: RequestId, script: bytes, style: str) -> Message:
     """The answer to a page that opens the first of the views which are no part of its bundle."""
     return Message({"type": "more", "id": request, "style": style}, (script,))
 
 
-def error_message(run: str | None, message: str, request: int | None = None) -> Message:
+def error_message(run: str | None, message: str, request: RequestId | None = None) -> Message:
     """The answer to a page message that could not be carried out; ``request`` is the id of a question that it was."""
     return Message({"type": "error", "run": run, "id": request, "message": message})
 

@@ -49,11 +49,11 @@ def test_the_chart_follows_new_concepts_and_new_runs(make: Make, shared_pipe: St
     assert widget.wait(SECONDS)
     assert np.shape(curves.y) == (3,)
     widget.concepts = ["green", "red"]
-    widget._session.teller.scorer.drain(SECONDS)
+    widget._session.publisher.scorer.drain(SECONDS)
     assert curves.labels == ["green", "red"]
     assert np.shape(curves.y) == (2, 3)
     widget.concepts = []
-    widget._session.teller.scorer.drain(SECONDS)
+    widget._session.publisher.scorer.drain(SECONDS)
     assert np.size(curves.y) == 0
     widget.concepts, widget.steps = ["blue"], 5
     widget.run()

@@ -64,7 +64,7 @@ def _curve(session: Session, run: Run, word: str, to: str, seeds: int, tell: Tel
 
     request, pipe = run.request, session.pipe
     assert request is not None  # prepare saw to it
-    meter = session.teller.scorer.meter()
+    meter = session.publisher.scorer.meter()
     if meter is None:
         raise ValueError(
             'Nothing measures the pictures of this model: make the widget with meter=dv.ConceptMeter("ViT-B-32", ...)'

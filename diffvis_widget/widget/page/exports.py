@@ -21,7 +21,7 @@ from diffvis_widget.export.video import ffmpeg
 from diffvis_widget.export.view_options import MAX_SIZE, VIEWS, Shown
 from diffvis_widget.widget.session.history import size as size_of
 from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.messages import Message, RequestId
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -55,7 +55,7 @@ class Kind:
     make: Callable[[Trace, Seen, Tell], bytes] = field(repr=False)
 
 
-def exports_message(request: int, run: str, trace: Trace) -> Message:
+def exports_message(request: RequestId, run: str, trace: Trace) -> Message:
     """What of a run can be had as a file here, and the Python that gives its trace.
 
     Where that cannot be made again the Python opens a file, and ``file`` is the name that it has when it is saved.

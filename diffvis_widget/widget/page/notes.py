@@ -36,4 +36,4 @@ def rewrite(session: Session, run: str, told: list[Any]) -> None:
     except TypeError as error:
         trace.notes[:] = before
         raise ValueError(str(error)) from error
-    session.kept.noted(trace)
+    session.replay.noted(trace)

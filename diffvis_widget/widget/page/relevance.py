@@ -15,7 +15,7 @@ from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
 from diffvis_widget.widget.session.run import Run
 from diffvis_widget.widget.session.sampling import Request, Shot, sample
 from diffvis_widget.wire.encode import recorded_settings
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.messages import Message, RequestId
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ SCHEDULES = ("uniform", "early", "late")
 RUNNING = 0.1  # about the share of a run in the time of a run and its relevance
 
 
-def relevance_message(request: int, run: str, trace: Trace) -> Message:
+def relevance_message(request: RequestId, run: str, trace: Trace) -> Message:
     """All curves of a trace; of several under one schedule the newest."""
     curves = [_told(trace, one) for one in {one.schedule: one for one in trace.relevance}.values()]
     return Message({"type": "relevance", "id": request, "run": run, "curves": curves})

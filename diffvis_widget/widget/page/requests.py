@@ -10,11 +10,11 @@ import numpy as np
 
 from diffvis_widget import front_end
 from diffvis_widget.widget.session.history import RUNS
-from diffvis_widget.widget.session.jobs import Perform, Task, work_message
+from diffvis_widget.widget.session.jobs import Perform, Task, job_message
 from diffvis_widget.wire import images as pictures
 from diffvis_widget.wire import messages as protocol
 from diffvis_widget.wire.encode import layers_message
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.messages import Message, RequestId
 
 from . import decision as deciding
 from . import exports as exporting
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 THUMB = 96
 
-WORKS: dict[str, Callable[[Session, Task], Perform]] = {
+JOBS: dict[str, Callable[[Session, Task], Perform]] = {
     "saliency": saliency,
     "estimates": estimates,
     "relevance": relevance,
@@ -67,9 +67,9 @@ def answer(session: Session, asked: Any) -> Message | None:
         case {"type": "exports", "id": int(request), "run": str(run)}:
             return exporting.exports_message(request, run, session.trace_of(run))
         case {"type": "job", "id": int(request), "task": dict(task)}:
-            return work_message(request, session.works.ask(task, functools.partial(prepare, session)))
+            return job_message(request, session.jobs.ask(task, functools.partial(prepare, session)))
         case {"type": "cancel", "id": int(request), "task": dict(task)}:
-            session.works.drop(task)
+            session.jobs.drop(task)
             return Message({"type": "cancel", "id": request})
         case _:
             return None
@@ -81,12 +81,12 @@ def prepare(session: Session, task: Task) -> Perform:
     Raises:
         LookupError, ValueError: it cannot be done.
     """
-    if (kind := task.get("kind")) not in WORKS:
-        raise ValueError(f"kind must be one of {', '.join(map(repr, WORKS))}, not {kind!r}")
-    return WORKS[kind](session, task)
+    if (kind := task.get("kind")) not in JOBS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, JOBS))}, not {kind!r}")
+    return JOBS[kind](session, task)
 
 
-def runs_message(request: int, runs: list[Run]) -> Message:
+def runs_message(request: RequestId, runs: list[Run]) -> Message:
     """The runs that are kept, oldest first, each with a small picture of its last step."""
     entries: list[dict[str, Any]] = []
     images: list[bytes] = []
@@ -104,7 +104,7 @@ def runs_message(request: int, runs: list[Run]) -> Message:
     return Message({"type": "runs", "id": request, "limit": RUNS, "runs": entries}, tuple(images))
 
 
-def compare_message(request: int, a: Trace, b: Trace) -> Message:
+def compare_message(request: RequestId, a: Trace, b: Trace) -> Message:
     """How two runs differ. Steps are compared one by one where both runs have the same ones, else by their noise."""
     from diffvis_widget.traces.comparison import compare
 
@@ -124,7 +124,7 @@ def compare_message(request: int, a: Trace, b: Trace) -> Message:
     return Message({"type": "compare", "id": request, **told})
 
 
-def packed_message(request: int, run: Run) -> Message:
+def packed_message(request: RequestId, run: Run) -> Message:
     """A kept run as a whole, in the packed form."""
     if run.told is None:
         raise ValueError("this run has nothing to show yet")

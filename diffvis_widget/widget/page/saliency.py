@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
 from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.messages import Message, RequestId
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Saliency, Trace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 METHODS = ("df_rise", "df_cam", "df_lime")  # `dv.explain.OVERLAYS`, known before anything heavy is imported
 
 
-def saliency_message(request: int, run: str, trace: Trace) -> Message:
+def saliency_message(request: RequestId, run: str, trace: Trace) -> Message:
     """All maps of a trace; of several by one method at one step the newest."""
     content, buffer = _packed(list({(one.method, one.step): one for one in trace.saliency}.values()))
     return Message({**content, "type": "saliency", "id": request, "run": run}, (buffer,))

@@ -7,7 +7,7 @@ from typing import Any
 
 from diffvis_widget.widget import jupyter as kernel
 
-from .publisher import Teller
+from .publisher import Publisher
 from .run import LOCK_POLL, Run
 from .state import Show
 
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 QUICK = 1.0  # pictures that can be decoded in this many seconds are decoded before a run is called done
 
 
-class Decoding:
+class IdleDecoder:
     """Decodes for one session. ``focus`` is the step that somebody looks at: it comes first, then its neighbours."""
 
-    def __init__(self, teller: Teller, show: Show) -> None:
-        self._teller, self._show = teller, show
+    def __init__(self, publisher: Publisher, show: Show) -> None:
+        self._publisher, self._show = publisher, show
         self.focus = 0
 
     def quickly(self, run: Run, pipe: Any) -> None:
@@ -45,10 +45,10 @@ class Decoding:
         finally:
             lock.release()
         if not run.inexact:
-            self._teller.score(run)
-            self._teller.settle(run)
-            self._teller.keep(run)
-            self._show(_snapshot=self._teller.snapshot())
+            self._publisher.score(run)
+            self._publisher.settle(run)
+            self._publisher.keep(run)
+            self._show(_snapshot=self._publisher.snapshot())
 
     def _one(self, run: Run, pipe: Any) -> None:
         from diffvis_widget.tracer import decode
@@ -58,4 +58,4 @@ class Decoding:
         image = decode(pipe, run.trace.records[index].prediction[None])[0]
         run.trace.keep_frame("prediction", index, image)
         run.inexact.discard(index)
-        self._teller.frame(run, index, image)
+        self._publisher.frame(run, index, image)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-class Follower:
+class ExternalCall:
     """One followed call. Its methods are called from inside the call, in the caller's thread."""
 
     def __init__(self, session: Session, pipe: Any) -> None:

@@ -1,4 +1,4 @@
-"""Work that a page asks for and that takes a while: saliency maps, decision curves, files. Told how far it is, stopped.
+"""Job that a page asks for and that takes a while: saliency maps, decision curves, files. Told how far it is, stopped.
 
 The page asks again and again with the same task until the answer says that it is over: so a page that reloads, or a
 message that gets lost, harms nothing. The session's worker does the work when no run wants the model.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from diffvis_widget.cancellation import Cancelled
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.messages import Message, RequestId
 
 from .run import LOCK_POLL
 from .threads import calm
@@ -44,7 +44,7 @@ Perform = Callable[[Tell], Result]
 
 
 @dataclass(eq=False)
-class Work:
+class Job:
     """A task from the moment it is asked for. share: 0..1 of it is done; left: seconds, None while nobody knows."""
 
     task: Task
@@ -88,15 +88,15 @@ class Work:
         self.state = state
 
 
-class Works:
+class JobQueue:
     """The works of one session. Every method may be called in any thread; ``wake`` is called when there is one more."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._lock = threading.Lock()
-        self._works: dict[str, Work] = {}
+        self._works: dict[str, Job] = {}
 
-    def ask(self, task: Task, prepare: Callable[[Task], Perform]) -> Work:
+    def ask(self, task: Task, prepare: Callable[[Task], Perform]) -> Job:
         """The work for this task: the one that is there, else a new one, which waits for the worker.
 
         One that ended is given once and forgotten: asking again begins anew. What ``prepare`` raises is raised.
@@ -109,7 +109,7 @@ class Works:
                 return known
         perform = prepare(task)
         with self._lock:
-            work = self._works.setdefault(key, Work(task, perform))
+            work = self._works.setdefault(key, Job(task, perform))
             ended = [name for name, other in self._works.items() if other.over]
             for name in ended[:-KEPT]:
                 del self._works[name]
@@ -129,13 +129,13 @@ class Works:
             for work in self._works.values():
                 _stop(work)
 
-    def next(self) -> Work | None:
+    def next(self) -> Job | None:
         """The oldest work that waits."""
         with self._lock:
             return next((work for work in self._works.values() if work.state == "waiting"), None)
 
 
-def do_alone(work: Work, pipe: Any) -> None:
+def run_exclusively(work: Job, pipe: Any) -> None:
     """Perform it while no run of another widget, nor of the notebook's own, has the model of ``pipe`` (None: no model).
 
     It is left alone if it is stopped before its turn has come.
@@ -156,13 +156,13 @@ def do_alone(work: Work, pipe: Any) -> None:
         lock.release()
 
 
-def _stop(work: Work) -> None:
+def _stop(work: Job) -> None:
     work.stop.set()
     if work.state == "waiting":
         work.state = "canceled"
 
 
-def work_message(request: int, work: Work) -> Message:
+def job_message(request: RequestId, work: Job) -> Message:
     """How a work stands. Result and buffers come with the state "done"."""
     result = work.result if work.state == "done" else Result({})
     left = work.left

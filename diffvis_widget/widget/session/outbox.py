@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Json, Message
+from diffvis_widget.wire.messages import Json, Message, RequestId
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class Told:
         return [message.stamped(seq) for seq, message in enumerate(found)]
 
 
-class Stream:
+class Outbox:
     """Holds the current run for the page and sends it, in order of use, within the cap.
 
     ``send(content, buffers)`` puts one message on the wire; it must not block and must not call back.
@@ -148,7 +148,7 @@ class Stream:
                 self._end = message
                 self._want(END)
 
-    def error(self, message: str, request: int | None = None) -> None:
+    def error(self, message: str, request: RequestId | None = None) -> None:
         """Tell the page that what it asked for could not be done."""
         self.answer(protocol.error_message(self.run, message, request))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Model:
+class SessionPipeline:
     """The pipeline of a session: given, still to be loaded by its name, or none where a recorded run is shown.
 
     ``source`` is a pipeline, the name of one, None for the scenes model, or a Trace.

@@ -21,7 +21,7 @@ from diffvis_widget.wire import images as pictures
 from diffvis_widget.wire import messages as protocol
 from diffvis_widget.wire.shrink import snapshot
 
-from .outbox import Stream
+from .outbox import Outbox
 from .run import Run
 from .sampling import Shot
 from .scoring import Scorer
@@ -35,12 +35,12 @@ PATIENCE = 2.0  # at most this long a finished run waits for its last scores
 UNWATCHED = 600.0  # and this long where a program executes the notebook and takes what is there in the end
 
 
-class Teller:
+class Publisher:
     """Feeds one stream. ``tell`` gets a sentence when the concept meter cannot be used."""
 
-    def __init__(self, stream: Stream, tell: Callable[[str], None]) -> None:
-        self._stream = stream
-        self.scorer = Scorer(stream, tell)
+    def __init__(self, outbox: Outbox, tell: Callable[[str], None]) -> None:
+        self._outbox = outbox
+        self.scorer = Scorer(outbox, tell)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="diffvis-encode")
 
     def begin(self, run: Run, trace: Trace, shot: Shot, settings: protocol.Settings, unknown: Collection[str]) -> None:
@@ -50,18 +50,18 @@ class Teller:
 
         def send() -> None:
             self.scorer.begin(run.id, trace)
-            self._stream.begin(encode.run_message(run.id, trace, settings, unknown, size, views, meter))
+            self._outbox.begin(encode.run_message(run.id, trace, settings, unknown, size, views, meter))
 
         self._later(send)
 
     def step(self, run: Run, trace: Trace, shot: Shot, elapsed: float) -> None:
-        self._later(lambda: self._stream.step(encode.step_message(run.id, trace, shot, elapsed)))
+        self._later(lambda: self._outbox.step(encode.step_message(run.id, trace, shot, elapsed)))
         if shot.exact and shot.prediction is not None:
             self._score(run, shot.step.index, shot.prediction)
 
     def frame(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
         """The exact picture of a step that was told with a preview."""
-        self._later(lambda: self._stream.frame(run.id, index, pictures.webp(image)))
+        self._later(lambda: self._outbox.frame(run.id, index, pictures.webp(image)))
         self._score(run, index, image)
 
     def settle(self, run: Run) -> bool:
@@ -83,7 +83,7 @@ class Teller:
         message = protocol.end_message(run.id, state, run.steps, seconds, run.error or None, picture)
 
         def send() -> None:
-            self._stream.end(message)
+            self._outbox.end(message)
             self._note(run)
 
         self._later(send)
@@ -95,7 +95,7 @@ class Teller:
             if run.told is not None and run.trace is not None:
                 begun = encode.with_notes(run.told.run, run.trace)
                 run.told = replace(run.told, run=begun)
-                self._stream.again(begun)
+                self._outbox.again(begun)
 
         self._later(send)
 
@@ -104,7 +104,7 @@ class Teller:
         self._later(lambda: self._note(run))
 
     def _note(self, run: Run) -> None:
-        told = self._stream.told()
+        told = self._outbox.told()
         if told is not None and told.run.content["run"] == run.id:
             run.told = told
 
@@ -115,7 +115,7 @@ class Teller:
             # Read here, in its turn: new notes, or the run's very end, may still stand in the queue before this.
             assert run.told is not None  # only such runs are kept
             self.scorer.begin(run.id)
-            self._stream.show(run.told)
+            self._outbox.show(run.told)
 
         self._later(send)
         if run.has_pictures and not run.inexact:
@@ -131,7 +131,7 @@ class Teller:
     def snapshot(self) -> bytes:
         """What is told so far, packed for a saved notebook."""
         self._flush()
-        told = self._stream.told()
+        told = self._outbox.told()
         return b"" if told is None else snapshot(told.messages())
 
     def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> bool:

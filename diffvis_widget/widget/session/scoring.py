@@ -15,7 +15,7 @@ import numpy as np
 from diffvis_widget.traces import ConceptScores
 from diffvis_widget.wire.encode import stored_scores
 
-from .outbox import Scores, Stream
+from .outbox import Outbox, Scores
 from .threads import one_thread
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Scorer:
     ``tell`` gets a sentence when the meter cannot be used.
     """
 
-    def __init__(self, stream: Stream, tell: Callable[[str], None]) -> None:
-        self._stream = stream
+    def __init__(self, outbox: Outbox, tell: Callable[[str], None]) -> None:
+        self._outbox = outbox
         self._tell = tell
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="diffvis-scores")
@@ -179,7 +179,7 @@ class Scorer:
         self._tell_scores(run, scores)
 
     def _tell_scores(self, run: str, scores: Scores) -> None:
-        self._stream.scores(run, scores)
+        self._outbox.scores(run, scores)
         with self._telling:
             self._last = scores
             for listener in list(self._listeners):

@@ -21,17 +21,17 @@ from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.loading import load
 from diffvis_widget.wire import encode
 
-from .decoding import Decoding
+from .decoding import IdleDecoder
 from .history import History
-from .jobs import Works, do_alone
-from .outbox import Stream
-from .pipeline import Model
-from .publisher import Teller
-from .replay import Kept
+from .jobs import JobQueue, run_exclusively
+from .outbox import Outbox
+from .pipeline import SessionPipeline
+from .publisher import Publisher
+from .replay import Replay
 from .run import LOCK_POLL, Run, RunFailed, explain
 from .sampling import Request, Shot, check_call, sample
 from .scoring import SCENES_LABEL
-from .state import Board, Show
+from .state import SessionState, Show
 from .threads import calm
 
 if TYPE_CHECKING:
@@ -51,23 +51,23 @@ class Session:
     def __init__(
         self,
         source: Any,
-        stream: Stream,
+        outbox: Outbox,
         show: Show,
         meter: ConceptMeter | None = None,
         pipe_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self._show = show
         self._arguments = dict(pipe_kwargs or {})
-        self._model = model = Model(source)
-        self._board = Board(load=model.recorded is None and model.pipe is None, recorded=model.recorded)
+        self._pipeline = model = SessionPipeline(source)
+        self._state = SessionState(load=model.recorded is None and model.pipe is None, recorded=model.recorded)
         self.history = History()
-        self.works = Works(self._board.wake)
-        self.teller = Teller(stream, lambda notice: show(_notice=notice))
-        self.decoding = Decoding(self.teller, show)
-        self.kept = Kept(self._board, model, self.teller, self.history, show)
+        self.jobs = JobQueue(self._state.wake)
+        self.publisher = Publisher(outbox, lambda notice: show(_notice=notice))
+        self.decoder = IdleDecoder(self.publisher, show)
+        self.replay = Replay(self._state, model, self.publisher, self.history, show)
         self._own_meter = meter is not None
         if meter is not None:
-            self.teller.scorer.use(lambda: meter, meter.label)
+            self.publisher.scorer.use(lambda: meter, meter.label)
         self._use_scenes_meter()
         self._thread = threading.Thread(target=self._work, name="diffvis-session", daemon=True)
         _sessions.add(self)
@@ -77,46 +77,46 @@ class Session:
 
     def run(self, request: Request) -> None:
         """Ask for a run and return at once; it replaces one that waits and ends one that goes on."""
-        board = self._board
-        with board.changed:
-            if board.closed:
+        state = self._state
+        with state.changed:
+            if state.closed:
                 raise RuntimeError("this widget is closed: make a new DiffVis")
-            if board.recorded is not None:
+            if state.recorded is not None:
                 raise RuntimeError("this widget shows a recorded run and has no pipeline: DiffVis(pipe) can run")
-            board.wanted = Run(request)
-            self.works.stop()
-            board.load = board.load or self._model.pipe is None
-            if board.active is not None and board.active.pipe is not None:
+            state.wanted = Run(request)
+            self.jobs.stop()
+            state.load = state.load or self._pipeline.pipe is None
+            if state.active is not None and state.active.pipe is not None:
                 self._show(_notice="Queued: a run of the notebook's own is going on")
-            elif board.active is not None:
-                board.active.stop.set()
+            elif state.active is not None:
+                state.active.stop.set()
                 self._show(status="stopping", error="")
-            elif board.load:
-                self._show(status="loading", _notice=self._model.loading, error="")
+            elif state.load:
+                self._show(status="loading", _notice=self._pipeline.loading, error="")
             else:
                 self._show(status="queued", error="")
-            board.changed.notify_all()
+            state.changed.notify_all()
 
     def stop(self) -> None:
         """End the run at its next step and forget the one that waits. Nothing happens where there is none."""
-        board = self._board
-        with board.changed:
-            wanted, board.wanted = board.wanted, None
-            if board.active is not None:
-                board.active.stop.set()
+        state = self._state
+        with state.changed:
+            wanted, state.wanted = state.wanted, None
+            if state.active is not None:
+                state.active.stop.set()
                 self._show(status="stopping")
             elif wanted is not None:
                 wanted.state = "stopped"
-                board.latest = wanted
-                if not board.load:
+                state.latest = wanted
+                if not state.load:
                     self._show(status="stopped", _notice="")
-            board.changed.notify_all()
+            state.changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is asked for, loading or running; False if ``timeout`` seconds were not enough."""
-        board = self._board
-        with board.changed:
-            return board.changed.wait_for(lambda: not board.busy, timeout)
+        state = self._state
+        with state.changed:
+            return state.changed.wait_for(lambda: not state.busy, timeout)
 
     def trace(self) -> Trace:
         """The trace of the latest run.
@@ -125,9 +125,9 @@ class Session:
             RunFailed: the latest run failed.
             RuntimeError: there was no run yet, or it was stopped before its first step.
         """
-        board = self._board
-        with board.changed:
-            latest, finished = board.latest, board.finished
+        state = self._state
+        with state.changed:
+            latest, finished = state.latest, state.finished
         if latest is not None and latest.state == "failed":
             raise RunFailed(latest.error, latest.trace) from latest.cause
         if finished is None or finished.trace is None:
@@ -140,9 +140,9 @@ class Session:
 
     def run_of(self, run: str) -> Run:
         """The run with this id, that goes on or is kept; ValueError if it is no longer here."""
-        board = self._board
-        with board.changed:
-            active = board.active
+        state = self._state
+        with state.changed:
+            active = state.active
         return active if active is not None and active.id == run else self.history.find(run)
 
     def trace_of(self, run: str) -> Trace:
@@ -155,8 +155,8 @@ class Session:
     @property
     def watched(self) -> Trace | None:
         """The trace of the run that goes on, as far as it has come; else of the one that is shown."""
-        with self._board.changed:
-            active, finished = self._board.active, self._board.finished
+        with self._state.changed:
+            active, finished = self._state.active, self._state.finished
         run = active if active is not None and active.trace is not None else finished
         return None if run is None else run.trace
 
@@ -166,14 +166,14 @@ class Session:
         Raises:
             RuntimeError: the widget is closed, or a run is going on.
         """
-        board = self._board
-        with board.changed:
-            if board.closed:
+        state = self._state
+        with state.changed:
+            if state.closed:
                 raise RuntimeError("this widget is closed: make a new DiffVis")
-            if board.busy:
+            if state.busy:
                 raise RuntimeError("a run is going on: stop it, or wait until it is done, to see an earlier one")
-            board.again = run
-            board.changed.notify_all()
+            state.again = run
+            state.changed.notify_all()
 
     def compare(self, trace: Trace | None) -> None:
         """Lay a recorded run beside the one that is shown; None takes it away. Returns at once.
@@ -181,32 +181,32 @@ class Session:
         Raises:
             RuntimeError: the widget is closed.
         """
-        board = self._board
-        with board.changed:
-            if board.closed:
+        state = self._state
+        with state.changed:
+            if state.closed:
                 raise RuntimeError("this widget is closed: make a new DiffVis")
-            board.to_compare = trace
+            state.to_compare = trace
             if trace is None:
                 self.history.put_beside(None)
                 self._show(_beside="")
-            board.changed.notify_all()
+            state.changed.notify_all()
 
     def close(self) -> None:
         """Stop what goes on and end the threads. Returns at once."""
-        board = self._board
-        with board.changed:
-            board.closed = True
-            board.wanted = None
-            self.works.stop()
-            if board.active is not None:
-                board.active.stop.set()
-            board.changed.notify_all()
-        self.teller.close()
+        state = self._state
+        with state.changed:
+            state.closed = True
+            state.wanted = None
+            self.jobs.stop()
+            if state.active is not None:
+                state.active.stop.set()
+            state.changed.notify_all()
+        self.publisher.close()
 
     @property
     def pipe(self) -> Any:
         """The pipeline; None while there is none, and for a recorded run."""
-        return self._model.pipe
+        return self._pipeline.pipe
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -231,73 +231,73 @@ class Session:
                 log.exception("the widget's worker met an error of its own")
 
     def _next(self) -> Callable[[], None] | None:
-        board = self._board
-        with board.changed:
-            while not board.closed:
-                if board.load:
+        state = self._state
+        with state.changed:
+            while not state.closed:
+                if state.load:
                     return self._load_pipeline
-                if board.recorded is not None and board.finished is None:
-                    trace = board.recorded
-                    return lambda: self.kept.recorded(trace)
-                if board.wanted is not None and board.active is None:
-                    run, board.wanted = board.wanted, None
-                    board.active = run
+                if state.recorded is not None and state.finished is None:
+                    trace = state.recorded
+                    return lambda: self.replay.recorded(trace)
+                if state.wanted is not None and state.active is None:
+                    run, state.wanted = state.wanted, None
+                    state.active = run
                     return lambda: self._perform(run)
-                if board.again is not None and board.active is None:
-                    run = board.again
-                    return lambda: self.kept.again(run)
-                if board.to_compare is not None and board.active is None:
-                    trace = board.to_compare
-                    return lambda: self.kept.beside(trace)
-                if board.active is None and (work := self.works.next()) is not None:
-                    return functools.partial(do_alone, work, self.pipe)
-                if board.finished is not None and board.finished.inexact and board.active is None:
-                    run = board.finished
-                    return lambda: self.decoding.next(run, run.pipe or self._model.pipe)
-                board.changed.wait()
+                if state.again is not None and state.active is None:
+                    run = state.again
+                    return lambda: self.replay.again(run)
+                if state.to_compare is not None and state.active is None:
+                    trace = state.to_compare
+                    return lambda: self.replay.beside(trace)
+                if state.active is None and (work := self.jobs.next()) is not None:
+                    return functools.partial(run_exclusively, work, self.pipe)
+                if state.finished is not None and state.finished.inexact and state.active is None:
+                    run = state.finished
+                    return lambda: self.decoder.next(run, run.pipe or self._pipeline.pipe)
+                state.changed.wait()
             return None
 
     def _load_pipeline(self) -> None:
-        board = self._board
-        self._show(status="loading", _notice=self._model.loading, error="")
+        state = self._state
+        self._show(status="loading", _notice=self._pipeline.loading, error="")
         failed = None
         try:
-            pipe = load(self._model.name)
+            pipe = load(self._pipeline.name)
             check_call(pipe, self._arguments)
-            self._model.pipe = pipe
+            self._pipeline.pipe = pipe
             self._use_scenes_meter()
         except Exception as cause:  # noqa: BLE001 - whatever it is, it is told
             failed = Run(None, state="failed", error=explain(cause, 0, None), cause=cause)
-        with board.changed:
-            board.load = False
+        with state.changed:
+            state.load = False
             if failed is not None:
-                board.latest, board.wanted = failed, None
+                state.latest, state.wanted = failed, None
                 self._show(status="failed", error=failed.error, _notice="")
-            elif board.wanted is not None:
+            elif state.wanted is not None:
                 self._show(status="queued", _notice="")
             else:
-                self._show(status="stopped" if board.latest else "idle", _notice="")
-            board.changed.notify_all()
+                self._show(status="stopped" if state.latest else "idle", _notice="")
+            state.changed.notify_all()
 
     def _use_scenes_meter(self) -> None:
         """Where the model is the built-in one and no other meter was asked for."""
-        if self._own_meter or not self._model.is_scenes():
+        if self._own_meter or not self._pipeline.is_scenes():
             return
         from diffvis_widget.concepts import ConceptMeter
 
-        self.teller.scorer.use(ConceptMeter, SCENES_LABEL)
+        self.publisher.scorer.use(ConceptMeter, SCENES_LABEL)
 
     def _perform(self, run: Run) -> None:
         request = run.request or Request("")
         run.state = "done"
         try:
-            with self._denoiser(run), calm(self._model.pipe):
+            with self._denoiser(run), calm(self._pipeline.pipe):
                 run.started = time.perf_counter()
                 # The built-in model is so small that every head can be kept; of others it would be gigabytes.
-                keep = "heads" if self._model.is_scenes() else "layers"
+                keep = "heads" if self._pipeline.is_scenes() else "layers"
                 step = functools.partial(self.step, run, request)
-                sample(self._model.pipe, request, self._arguments, step, keep)
-                self.decoding.quickly(run, self._model.pipe)
+                sample(self._pipeline.pipe, request, self._arguments, step, keep)
+                self.decoder.quickly(run, self._pipeline.pipe)
         except Cancelled:
             run.state = "stopped"
         except Exception as cause:  # noqa: BLE001 - whatever a pipeline raises is told, not lost
@@ -312,17 +312,17 @@ class Session:
             RuntimeError: the widget is closed.
             ValueError: the widget has another model: its words, its meter and its Run button would be wrong.
         """
-        board = self._board
+        state = self._state
         from diffvis_widget.tracer import denoiser_lock
 
-        if self._model.pipe is None or denoiser_lock(self._model.pipe) is not denoiser_lock(run.pipe):
+        if self._pipeline.pipe is None or denoiser_lock(self._pipeline.pipe) is not denoiser_lock(run.pipe):
             raise ValueError("view shows runs of the model it was made for: make it with dv.DiffVis(pipe)")
         self.stop()
-        with board.changed:
-            if board.closed:
+        with state.changed:
+            if state.closed:
                 raise RuntimeError("this widget is closed: make a new DiffVis")
-            board.changed.wait_for(lambda: board.active is None)
-            board.active, run.state = run, "done"
+            state.changed.wait_for(lambda: state.active is None)
+            state.active, run.state = run, "done"
         self._show_going(run, status="running", progress=0.0, error="", _notice="")
 
     @contextlib.contextmanager
@@ -330,7 +330,7 @@ class Session:
         """The denoiser for this run alone, waiting as long as another one has it and this one is wanted."""
         from diffvis_widget.tracer import denoiser_lock
 
-        lock = denoiser_lock(self._model.pipe)
+        lock = denoiser_lock(self._pipeline.pipe)
         if not lock.acquire(blocking=False):
             self._show_going(run, status="queued", _notice="Queued: another run is using this model")
             while not lock.acquire(timeout=LOCK_POLL):
@@ -343,7 +343,7 @@ class Session:
 
     def _show_going(self, run: Run, **traits: Any) -> None:
         """Show that the run goes on, unless it was stopped in this very moment."""
-        with self._board.changed:
+        with self._state.changed:
             run.check()
             self._show(**traits)
 
@@ -353,10 +353,10 @@ class Session:
         elapsed, planned = run.elapsed, max(int(trace.meta["planned_steps"]), index + 1)
         if run.trace is None:
             run.trace = trace
-            self.teller.begin(
-                run, trace, shot, encode.settings_of(request, planned, trace), self._model.unknown(request.prompt)
+            self.publisher.begin(
+                run, trace, shot, encode.settings_of(request, planned, trace), self._pipeline.unknown(request.prompt)
             )
-        self.teller.step(run, trace, shot, elapsed)
+        self.publisher.step(run, trace, shot, elapsed)
         if shot.exact and shot.prediction is not None:
             trace.keep_frame("prediction", index, shot.prediction)
         else:
@@ -367,25 +367,25 @@ class Session:
 
     def end(self, run: Run) -> None:
         """Send what is left of a run, keep it for a saved notebook, and call it ended."""
-        board = self._board
+        state = self._state
         seconds = run.elapsed
-        complete = board.wanted is not None or self.teller.settle(run)
-        self.teller.end(run, seconds)
-        notice = self.teller.scorer.problem
+        complete = state.wanted is not None or self.publisher.settle(run)
+        self.publisher.end(run, seconds)
+        notice = self.publisher.scorer.problem
         shown: dict[str, Any] = {"status": run.state, "error": run.error, "_notice": notice}
         if run.state == "done":
             shown["progress"] = 1.0
-        if run.steps and board.wanted is None:
-            shown["_snapshot"] = self.teller.snapshot()
-        with board.changed:
-            board.latest, board.active = run, None
+        if run.steps and state.wanted is None:
+            shown["_snapshot"] = self.publisher.snapshot()
+        with state.changed:
+            state.latest, state.active = run, None
             if run.steps:
-                board.finished = run
+                state.finished = run
                 self.history.add(run)
-            self._show(**({"status": "queued"} if board.wanted is not None else shown))
-            board.changed.notify_all()
+            self._show(**({"status": "queued"} if state.wanted is not None else shown))
+            state.changed.notify_all()
         if not complete:
-            self.kept.save_with_scores(run)
+            self.replay.save_with_scores(run)
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -19,7 +19,7 @@ class Show(Protocol):
 
 
 @dataclass(eq=False)
-class Board:
+class SessionState:
     """``changed`` is the lock of all the rest, and is notified when the worker has something else to do."""
 
     load: bool = False  # the pipeline is still to be loaded

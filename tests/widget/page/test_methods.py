@@ -37,7 +37,7 @@ def ask(widget: Any, **question: Any) -> protocol.Message:
 
 def work(widget: Any, **task: Any) -> protocol.Message:
     """The answer to a work, once it is over."""
-    asked = {"type": "job", "task": {"run": widget._stream.run, **task}}
+    asked = {"type": "job", "task": {"run": widget._outbox.run, **task}}
     found, pause = ask(widget, **asked), threading.Event()
     while found.content["type"] == "job" and found.content["state"] in ("waiting", "running"):
         pause.wait(0.01)
@@ -92,14 +92,14 @@ def test_the_page_asks_for_all_that_the_trace_has_and_gets_the_newest(widget: An
     recorded = make(open_trace(tmp_path / "run.safetensors"))
     assert recorded.wait(30)
     for shown in (widget, recorded):
-        found = maps_in(ask(shown, type="saliency", run=shown._stream.run))
+        found = maps_in(ask(shown, type="saliency", run=shown._outbox.run))
         assert set(found) == {("df_cam", 0), ("df_lime", 1)}
         np.testing.assert_allclose(found["df_cam", 0], new, atol=0.01)
         np.testing.assert_array_equal(found["df_lime", 1], flat)
 
 
 def test_a_map_that_is_stopped_leaves_nothing(widget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    going, asked = threading.Event(), {"kind": "saliency", "run": widget._stream.run, "step": 0, "method": "df_rise"}
+    going, asked = threading.Event(), {"kind": "saliency", "run": widget._outbox.run, "step": 0, "method": "df_rise"}
     overlay = explain.overlay
 
     def slowly(*arguments: Any, progress: Callable[[float], None], **options: Any) -> Saliency:
@@ -211,7 +211,7 @@ def test_relevance_of_a_file_is_told_and_needs_no_model(widget: Any, make: Make,
     widget.trace.save(tmp_path / "run", compact=compact)
     recorded = make(open_trace(tmp_path / "run"))
     assert recorded.wait(30)
-    own, late = ask(recorded, type="relevance", run=recorded._stream.run).content["curves"]
+    own, late = ask(recorded, type="relevance", run=recorded._outbox.run).content["curves"]
     assert own == {name: computed[name] for name in ("schedule", "own_schedule", "words", "timesteps", "raw", "scaled")}
     assert (late["schedule"], late["own_schedule"], late["timesteps"], late["raw"]) == (
         "late",

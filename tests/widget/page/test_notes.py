@@ -27,7 +27,7 @@ def widget(make: Make, shared_pipe: StableDiffusionPipeline) -> Any:
 
 def told(widget: Any) -> list[list[Any]]:
     """The notes of each beginning of a run that was told, in order."""
-    widget._session.teller._flush()
+    widget._session.publisher._flush()
     return [message.content["notes"] for message in widget.wire.of("run")]
 
 
@@ -38,7 +38,7 @@ def saved(widget: Any) -> list[Any]:
 
 def ask(widget: Any, notes: Any, run: str | None = None, request: int = 5) -> Any:
     """The answer to a page that writes notes."""
-    page(widget, {"type": "notes", "id": request, "run": run or widget._stream.run, "notes": notes})
+    page(widget, {"type": "notes", "id": request, "run": run or widget._outbox.run, "notes": notes})
     return next(message.content for message in widget.wire.messages if message.content.get("id") == request)
 
 
@@ -94,7 +94,7 @@ def test_too_many_notes_and_a_run_that_is_gone(widget: Any) -> None:
 
 
 def test_an_earlier_run_keeps_its_own(widget: Any) -> None:
-    first = widget._stream.run
+    first = widget._outbox.run
     widget.note("On the first")
     page(widget, {"type": "run", "prompt": "a blue star"})
     second = widget.trace
@@ -114,10 +114,10 @@ def test_a_run_shown_again_has_notes_that_still_wait_to_be_told(widget: Any) -> 
     page(widget, {"type": "run", "prompt": "a blue star"})
     _ = widget.trace
     held = threading.Event()
-    widget._session.teller._later(held.wait)
+    widget._session.publisher._later(held.wait)
     try:
         ask(widget, [CIRCLE], run=first.id)
-        widget._session.teller.show(first)
+        widget._session.publisher.show(first)
     finally:
         held.set()
     assert [note["text"] for note in told(widget)[-1]] == ["Here."]

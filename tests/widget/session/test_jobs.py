@@ -1,4 +1,4 @@
-"""Work that a page asks for: what it is told of it, how it ends, and who goes first."""
+"""Job that a page asks for: what it is told of it, how it ends, and who goes first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     held = Held()
-    monkeypatch.setitem(answers.WORKS, "test", lambda session, task: held)
+    monkeypatch.setitem(answers.JOBS, "test", lambda session, task: held)
     return held
 
 
@@ -110,7 +110,7 @@ def test_what_goes_wrong_is_told_and_can_be_asked_again(
     def perform(tell: Tell) -> Result:
         raise error
 
-    monkeypatch.setitem(answers.WORKS, "test", lambda session, task: perform)
+    monkeypatch.setitem(answers.JOBS, "test", lambda session, task: perform)
     widget = make(shared_pipe)
     error: Exception = KeyError("no word 'cat'")
     assert until_over(widget)["error"] == "no word 'cat'"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffvis_widget.widget.session.outbox import Scores, Stream
+from diffvis_widget.widget.session.outbox import Outbox, Scores
 from diffvis_widget.wire import messages as protocol
 from diffvis_widget.wire.messages import Message
 
@@ -19,7 +19,7 @@ class Page:
 
     def __init__(self, cap: int = 64 * KB) -> None:
         self.got: list[Message] = []
-        self.stream = Stream(lambda content, buffers: self.got.append(Message(content, tuple(buffers))), cap)
+        self.outbox = Outbox(lambda content, buffers: self.got.append(Message(content, tuple(buffers))), cap)
         self._acknowledged = 0
 
     def labels(self) -> list[str]:
@@ -29,9 +29,9 @@ class Page:
         return found
 
     def acknowledge_all(self) -> None:
-        while pending := [m.content["seq"] for m in self.got if m.content["seq"] in self.stream._in_flight]:
+        while pending := [m.content["seq"] for m in self.got if m.content["seq"] in self.outbox._in_flight]:
             for seq in pending:
-                self.stream.acknowledge(seq)
+                self.outbox.acknowledge(seq)
 
 
 def label(message: Message) -> str:
@@ -57,34 +57,34 @@ def scores(rows: int, concepts: tuple[str, ...] = ("a", "b")) -> Scores:
 
 def test_numbers_rise_strictly_from_zero_over_runs_and_errors() -> None:
     page = Page()
-    page.stream.begin(run())
-    page.stream.step(step(0))
-    page.stream.error("no")
-    page.stream.begin(run("r2"))
-    page.stream.hello(None, [])
+    page.outbox.begin(run())
+    page.outbox.step(step(0))
+    page.outbox.error("no")
+    page.outbox.begin(run("r2"))
+    page.outbox.hello(None, [])
     assert [message.content["seq"] for message in page.got] == list(range(len(page.got)))
     assert page.labels() == ["run", "step 0", "error", "run", "run"]
 
 
 def test_unacknowledged_bytes_stay_under_the_cap_and_the_newest_step_goes_first() -> None:
     page = Page(cap=10 * KB)
-    page.stream.begin(run())
+    page.outbox.begin(run())
     for index in range(20):
-        page.stream.step(step(index, 3 * KB))
-        assert page.stream.in_flight <= 10 * KB
+        page.outbox.step(step(index, 3 * KB))
+        assert page.outbox.in_flight <= 10 * KB
     assert page.labels() == ["run", "step 0", "step 1"]
-    page.stream.acknowledge(0)
-    page.stream.acknowledge(1)
+    page.outbox.acknowledge(0)
+    page.outbox.acknowledge(1)
     assert page.labels() == ["step 19"]
     page.acknowledge_all()
     assert page.labels() == [f"step {index}" for index in range(2, 19)]
-    assert page.stream.in_flight == 0
+    assert page.outbox.in_flight == 0
 
 
 def test_a_message_larger_than_the_cap_goes_alone() -> None:
     page = Page(cap=KB)
-    page.stream.begin(run())
-    page.stream.step(step(0, 5 * KB))
+    page.outbox.begin(run())
+    page.outbox.step(step(0, 5 * KB))
     assert page.labels() == ["run"]
     page.acknowledge_all()
     assert page.labels() == ["step 0"]
@@ -92,10 +92,10 @@ def test_a_message_larger_than_the_cap_goes_alone() -> None:
 
 def test_the_end_does_not_wait_for_the_gaps() -> None:
     page = Page(cap=5 * KB)
-    page.stream.begin(run())
+    page.outbox.begin(run())
     for index in range(4):
-        page.stream.step(step(index, 3 * KB))
-    page.stream.end(protocol.end_message("r1", "done", 4, 1.0))
+        page.outbox.step(step(index, 3 * KB))
+    page.outbox.end(protocol.end_message("r1", "done", 4, 1.0))
     page.labels()
     page.acknowledge_all()
     assert page.labels() == ["step 3", "end", "step 1", "step 2"]
@@ -103,26 +103,26 @@ def test_the_end_does_not_wait_for_the_gaps() -> None:
 
 def test_a_new_run_drops_what_was_still_to_be_sent() -> None:
     page = Page(cap=2 * KB)
-    page.stream.begin(run())
+    page.outbox.begin(run())
     for index in range(5):
-        page.stream.step(step(index))
+        page.outbox.step(step(index))
     page.labels()
-    page.stream.begin(run("r2"))
-    page.stream.step(step(4))  # late, of the run before
-    page.stream.frame("r1", 2, b"late")
-    page.stream.end(protocol.end_message("r1", "stopped", 5, 1.0))
+    page.outbox.begin(run("r2"))
+    page.outbox.step(step(4))  # late, of the run before
+    page.outbox.frame("r1", 2, b"late")
+    page.outbox.end(protocol.end_message("r1", "stopped", 5, 1.0))
     page.acknowledge_all()
     assert page.labels() == ["run"]
 
 
 def test_an_exact_frame_replaces_the_preview() -> None:
     page = Page()
-    page.stream.begin(run())
-    page.stream.step(step(0))
-    page.stream.frame("r1", 0, b"exact")
+    page.outbox.begin(run())
+    page.outbox.step(step(0))
+    page.outbox.frame("r1", 0, b"exact")
     assert page.labels() == ["run", "step 0", "frame 0"]
     assert page.got[-1].buffers == (b"exact",)
-    told = page.stream.told()
+    told = page.outbox.told()
     assert told is not None
     stored = told.messages()[1]
     assert stored.buffers == (b"exact", b"maps")
@@ -131,9 +131,9 @@ def test_an_exact_frame_replaces_the_preview() -> None:
 
 def test_a_step_that_was_not_sent_yet_goes_out_with_its_exact_picture() -> None:
     page = Page(cap=2 * KB)
-    page.stream.begin(run())
-    page.stream.step(step(0, 2 * KB))
-    page.stream.frame("r1", 0, b"exact")
+    page.outbox.begin(run())
+    page.outbox.step(step(0, 2 * KB))
+    page.outbox.frame("r1", 0, b"exact")
     page.acknowledge_all()
     assert page.labels() == ["run", "step 0"]
     assert page.got[-1].buffers[0] == b"exact"
@@ -141,17 +141,17 @@ def test_a_step_that_was_not_sent_yet_goes_out_with_its_exact_picture() -> None:
 
 def test_a_frame_of_a_step_that_is_not_there_is_dropped() -> None:
     page = Page()
-    page.stream.begin(run())
-    page.stream.frame("r1", 3, b"exact")
+    page.outbox.begin(run())
+    page.outbox.frame("r1", 3, b"exact")
     assert page.labels() == ["run"]
 
 
 def test_scores_send_only_new_rows_until_the_concepts_change() -> None:
     page = Page()
-    page.stream.begin(run())
-    page.stream.scores("r1", scores(2))
-    page.stream.scores("r1", scores(5))
-    page.stream.scores("r1", scores(5, ("a",)))
+    page.outbox.begin(run())
+    page.outbox.scores("r1", scores(2))
+    page.outbox.scores("r1", scores(5))
+    page.outbox.scores("r1", scores(5, ("a",)))
     sent = [message.content for message in page.got[1:]]
     assert [(content["start"], len(content["cosine"])) for content in sent] == [(0, 2), (2, 3), (0, 5)]
     assert sent[1]["cosine"] == [[0.04, 0.05], [0.06, 0.07], [0.08, 0.09]]
@@ -160,90 +160,90 @@ def test_scores_send_only_new_rows_until_the_concepts_change() -> None:
 
 def test_a_page_that_has_nothing_gets_everything() -> None:
     page = Page(cap=10**6)
-    fill(page.stream)
+    fill(page.outbox)
     page.acknowledge_all()
     page.labels()
-    page.stream.hello(None, [])
+    page.outbox.hello(None, [])
     assert page.labels() == ["run", "step 3", "end", "scores", "step 0", "step 1", "step 2"]
     assert page.got[-4].content["start"] == 0
 
 
 def test_a_page_gets_only_the_steps_that_it_misses() -> None:
     page = Page(cap=10**6)
-    fill(page.stream)
+    fill(page.outbox)
     page.acknowledge_all()
     page.labels()
-    page.stream.hello("r1", [0, 3])
+    page.outbox.hello("r1", [0, 3])
     assert page.labels() == ["end", "scores", "step 1", "step 2"]
 
 
 def test_a_page_with_another_run_gets_all_of_this_one() -> None:
     page = Page(cap=10**6)
-    fill(page.stream)
+    fill(page.outbox)
     page.labels()
-    page.stream.hello("r0", [0, 1, 2, 3])
+    page.outbox.hello("r0", [0, 1, 2, 3])
     assert page.labels() == ["run", "step 3", "end", "scores", "step 0", "step 1", "step 2"]
 
 
 def test_a_lost_exact_picture_is_sent_again_and_one_that_arrived_is_not() -> None:
     page = Page(cap=10**6)
-    fill(page.stream)
-    page.stream.frame("r1", 1, b"exact 1")
+    fill(page.outbox)
+    page.outbox.frame("r1", 1, b"exact 1")
     page.acknowledge_all()
-    page.stream.frame("r1", 2, b"exact 2")  # the page never says that it got this one
+    page.outbox.frame("r1", 2, b"exact 2")  # the page never says that it got this one
     page.labels()
-    page.stream.hello("r1", [0, 1, 2, 3])
+    page.outbox.hello("r1", [0, 1, 2, 3])
     assert page.labels() == ["end", "scores", "frame 2"]
 
 
 def test_a_page_that_came_back_is_not_held_up_by_what_the_old_one_never_acknowledged() -> None:
     page = Page(cap=5 * KB)
-    page.stream.begin(run())
+    page.outbox.begin(run())
     for index in range(6):
-        page.stream.step(step(index, 3 * KB))
+        page.outbox.step(step(index, 3 * KB))
     page.labels()
-    page.stream.hello(None, [])
+    page.outbox.hello(None, [])
     assert page.labels() == ["run", "step 5"]
 
 
 @pytest.mark.parametrize("said", [None, "x", -1, 10**9, 1.5, [1]])
 def test_odd_acknowledgements_change_nothing(said: Any) -> None:
     page = Page()
-    page.stream.begin(run())
-    before = page.stream.in_flight
-    page.stream.acknowledge(said)
-    assert page.stream.in_flight == before
+    page.outbox.begin(run())
+    before = page.outbox.in_flight
+    page.outbox.acknowledge(said)
+    assert page.outbox.in_flight == before
 
 
 def test_odd_greetings_get_the_run() -> None:
     page = Page()
-    page.stream.hello(None, [])
+    page.outbox.hello(None, [])
     assert page.labels() == []
-    page.stream.begin(run())
-    page.stream.step(step(0))
+    page.outbox.begin(run())
+    page.outbox.step(step(0))
     page.acknowledge_all()
     page.labels()
-    page.stream.hello("r1", ["0", None, 7.5])
+    page.outbox.hello("r1", ["0", None, 7.5])
     assert page.labels() == ["step 0"]
 
 
 def test_messages_are_the_whole_run_in_reading_order() -> None:
     page = Page()
-    assert page.stream.told() is None
-    fill(page.stream)
-    told = page.stream.told()
+    assert page.outbox.told() is None
+    fill(page.outbox)
+    told = page.outbox.told()
     assert told is not None
     messages = told.messages()
     assert [label(message) for message in messages] == [
         "run", "step 0", "step 1", "step 2", "step 3", "scores", "end",
     ]  # fmt: skip
     assert [message.content["seq"] for message in messages] == list(range(7))
-    assert page.stream.words == 3
+    assert page.outbox.words == 3
 
 
-def fill(stream: Stream) -> None:
-    stream.begin(run())
+def fill(outbox: Outbox) -> None:
+    outbox.begin(run())
     for index in range(4):
-        stream.step(step(index))
-    stream.scores("r1", scores(4))
-    stream.end(protocol.end_message("r1", "done", 4, 1.0))
+        outbox.step(step(index))
+    outbox.scores("r1", scores(4))
+    outbox.end(protocol.end_message("r1", "done", 4, 1.0))

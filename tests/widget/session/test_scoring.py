@@ -96,7 +96,7 @@ def test_concepts_can_change_at_any_time(make: Make, shared_pipe: StableDiffusio
     run = widget.wire.of("run")[0].content["run"]
     for concepts in (["green", "red"], [], ["blue"]):
         widget.set_state({"concepts": concepts})
-        widget._session.teller.scorer.drain(SECONDS)
+        widget._session.publisher.scorer.drain(SECONDS)
         known, cosine, _ = table(widget, run)
         assert known == concepts
         assert cosine.shape == (3, len(concepts))
@@ -118,7 +118,7 @@ def test_a_meter_that_breaks_does_not_end_the_run(make: Make, shared_pipe: Stabl
     assert widget.wire.of("scores") == []
     assert widget._notice == "The concepts cannot be measured: 'mauve'"
     widget.concepts = ["red"]
-    widget._session.teller.scorer.drain(SECONDS)
+    widget._session.publisher.scorer.drain(SECONDS)
     assert widget._notice == ""
     assert len(widget.wire.of("scores")[-1].content["cosine"]) == 3
 

@@ -10,15 +10,15 @@ from diffusers import StableDiffusionPipeline
 
 from tests.widget.conftest import PROMPT, page
 
-BUILD = Path(__file__).parent.parent.parent / "js" / "build.mjs"
+BUILD = Path(__file__).parents[3] / "js" / "build.mjs"
 
 
 def test_every_request_is_answered_by_its_id(make: Callable[..., Any], shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, concepts=["circle"], seed=7, steps=2)
-    first = widget._stream.run if widget.trace else None
+    first = widget._outbox.run if widget.trace else None
     page(widget, {"type": "run", "prompt": "a star", "seed": 1})
     assert widget.trace.prompt == "a star"
-    run = widget._stream.run
+    run = widget._outbox.run
     requests = [
         {"type": "layers", "run": run, "step": 0, "word": 1},
         {"type": "runs"},
@@ -31,7 +31,7 @@ def test_every_request_is_answered_by_its_id(make: Callable[..., Any], shared_pi
     for request, number in zip(requests, ids, strict=True):
         page(widget, {**request, "id": number})
     page(widget, {"type": "nonsense", "id": 99})
-    widget._session.teller._flush()
+    widget._session.publisher._flush()
     answered = {
         message.content["id"]: message.content["type"] for message in widget.wire.messages if "id" in message.content
     }
