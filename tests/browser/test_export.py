@@ -69,7 +69,9 @@ def ran(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 def python(view: Locator) -> str:
-    return view.get_by_role("textbox", name="The Python for this view").input_value()
+    field = view.get_by_role("textbox", name="The Python for this")
+    expect(field).not_to_have_attribute("aria-busy", "true")
+    return field.input_value()
 
 
 def test_the_copied_python_makes_the_same_figure(
@@ -86,9 +88,7 @@ def test_the_copied_python_makes_the_same_figure(
     assert code == python(view)
     assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
     looked = {"step": STEP, "words": ["circle", words().index("a")], "opacity": 0.6}
-    assert code == dv.export.code(widget.trace, **looked).replace("'circle'", '"circle"').replace(
-        "'view.png'", '"view.png"'
-    )
+    assert code == dv.export.code(widget.trace, **looked)
     assert "interventions=[dv.intervene.weight('red', 1.5)]" in code
 
 
@@ -102,7 +102,7 @@ def test_the_python_follows_what_is_looked_at(
     view.locator(".dv-layers .dv-tile").nth(2).click()
     view.get_by_role("button", name="Noisy").click()
     expect(view.get_by_role("textbox", name="The Python for this view")).to_have_value(
-        re.compile(r'step=3, words=\["square"\], view="latents", layer="down_.*", head=2\)')
+        re.compile(r"step=3, words=\['square'\], view='latents', layer='down_.*', head=2\)")
     )
     path = saved(live.page, view, "png", tmp_path)
     assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
@@ -133,9 +133,7 @@ def test_contours_scale_and_place_are_in_every_file(
     assert cells == [columns // 2 - 1, rows // 2, columns // 2, rows // 2 + 1]
     assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
     looked = {"words": ["circle", words().index("a")], "contours": True, "shared": True, "region": region}
-    assert code == dv.export.code(widget.trace, step=STEP, **looked).replace("'circle'", '"circle"').replace(
-        "'view.png'", '"view.png"'
-    )
+    assert code == dv.export.code(widget.trace, step=STEP, **looked)
     for kind, make in (
         ("filmstrip", dv.export.filmstrip),
         ("webp", dv.export.webp),
@@ -157,7 +155,7 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
         view.get_by_test_id("export").click()
         code = view.get_by_role("textbox", name="The Python for this view")
         view.get_by_test_id("methods").click()  # which asks for the run's maps
-        laid = re.compile(r'dv.explain.overlay\(trace, 1, "df_cam"\)\)\n.*step=1, saliency="df_cam"\)')
+        laid = re.compile(r"dv.explain.overlay\(trace, 1, 'df_cam'\)\)\n.*step=1, saliency='df_cam'\)")
         expect(code).to_have_value(laid)
         export = view.locator(".dv-export")
         expect(export).to_contain_text("steps without a DF-CAM map are plain")
@@ -246,9 +244,7 @@ def test_the_run_is_saved_whole_compact_and_as_a_page(
             "aria-label", re.compile(f"step 1 of {STEPS}")
         )
         drawer.get_by_test_id("export").click()
-        expect(drawer.locator(".dv-export .dv-quiet")).to_have_text(
-            ["Stage", "Scores", "Copy the Python for this view"]
-        )
+        expect(drawer.locator(".dv-export .dv-quiet")).to_have_text(["Stage", "Scores", "Copy the Python for this run"])
         assert saved(offline.page, drawer, "stage", tmp_path).name.startswith(STEM)
         assert saved(offline.page, drawer, "csv", tmp_path).read_bytes().startswith(b"step,timestep")
         assert "dv.intervene.weight('red', 1.5)" in python(drawer)
@@ -274,7 +270,7 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
     with open_bare(browser, a_run(), theme=theme, concepts=["circle", "red"]) as bare:
         bare.page.evaluate(
             """(told) => {
-                window.answers.exports = [told, []];
+                window.answers.exports = window.answers.source_code = [told, []];
                 window.answers.job = [{ state: 'running', progress: 0.4, seconds_left: 3.2, error: '' }, []];
             }""",
             {"kinds": list(exporting.KINDS), "name": "run", "python": "trace = ...\n", "file": "run.safetensors"},
@@ -291,7 +287,7 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
             else:
                 failed = {"state": "failed", "progress": 0, "seconds_left": None, "error": "no <b>room</b>"}
                 bare.page.evaluate("(failed) => { window.answers.job = [failed, []]; }", failed)
-                expect(state).to_have_text("This could not be made. no <b>room</b>")
+                expect(state).to_have_text("The file could not be made. no <b>room</b>")
             found = bare.page.evaluate(
                 """async () => (await axe.run('.dv')).violations.map(
                     (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
@@ -303,8 +299,8 @@ def test_stop_ends_it(browser: Browser) -> None:
     with open_bare(browser, a_run()) as bare:
         bare.page.evaluate(
             """(told) => {
-                window.answers.exports = [told, []];
-                window.answers.work = [{ state: 'waiting', share: 0, left: null, error: '' }, []];
+                window.answers.exports = window.answers.source_code = [told, []];
+                window.answers.job = [{ state: 'waiting', progress: 0, seconds_left: null, error: '' }, []];
             }""",
             {"kinds": ["gif"], "name": "run", "python": None, "file": None},
         )

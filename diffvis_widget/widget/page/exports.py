@@ -6,9 +6,10 @@ of, it makes itself: the table of the scores, and the stage as it is on the scre
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -56,25 +57,29 @@ class Kind:
 
 
 def exports_message(request: RequestId, run: str, trace: Trace) -> Message:
-    """What of a run can be had as a file here, and the Python that gives its trace.
-
-    Where that cannot be made again the Python opens a file, and ``file`` is the name that it has when it is saved.
-    """
+    """The files that can be made of a run, and how their names begin."""
     kinds = [kind for kind in KINDS if kind != "mp4" or ffmpeg()]
     if trace.is_compact:
         kinds.remove("trace")
-    python, file = source_of(trace)
-    told = {"kinds": kinds, "name": stem(trace.prompt), "python": python, "file": file}
-    return Message({"type": "exports", "id": request, "run": run, **told})
+    return Message({"type": "exports", "id": request, "run": run, "kinds": kinds, "name": stem(trace.prompt)})
 
 
-def source_of(trace: Trace) -> tuple[str, str | None]:
-    """`again.source`, and the name of the file that has to be there for it, if one has."""
+def source_code_message(request: RequestId, run: str, trace: Trace, view: Mapping[str, Any]) -> Message:
+    """The Python that makes the figure of a view.
+
+    Where the run cannot be made again, the Python opens a trace file, and ``file`` is the name under which the page
+    saves that file.
+
+    Raises:
+        LookupError, ValueError: the view has a step, a word or an option that there is not.
+    """
+    seen, file = _seen(view), None
     try:
-        return again.source(trace), None
+        again.source(trace)
     except ValueError:
         file = stem(trace.prompt) + KINDS["compact" if trace.is_compact else "trace"].tail
-        return again.source(trace, file), file
+    python = again.code(trace, step=seen.step, size=figure_size(trace), file=file, **seen.shown)
+    return Message({"type": "source_code", "id": request, "run": run, "python": python, "file": file})
 
 
 def prepare(session: Session, task: Task) -> Perform:
@@ -212,10 +217,11 @@ KINDS: dict[str, Kind] = {
 
 
 def exports_messages(runs: Iterable[tuple[str, Trace]]) -> list[Message]:
-    """The same for an offline page: no kernel makes files there, and what cannot be made again has no Python."""
-    told: list[Message] = []
+    """The replies for an offline page, which makes no files: no kinds, and the Python that makes the run again."""
+    messages: list[Message] = []
     for run, trace in runs:
-        message = exports_message(0, run, trace)
-        python = None if message.content["file"] else message.content["python"]
-        told.append(Message({**message.content, "kinds": [], "python": python, "file": None}))
-    return told
+        messages.append(Message({**exports_message(0, run, trace).content, "kinds": []}))
+        with contextlib.suppress(ValueError):  # a run that cannot be made again
+            reply = {"run": run, "view": None, "python": again.source(trace), "file": None}
+            messages.append(Message({"type": "source_code", "id": 0, **reply}))
+    return messages

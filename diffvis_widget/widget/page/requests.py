@@ -66,6 +66,8 @@ def answer(session: Session, asked: Any) -> Message | None:
             return compare_message(request, session.trace_of(a), session.trace_of(b))
         case {"type": "exports", "id": int(request), "run": str(run)}:
             return exporting.exports_message(request, run, session.trace_of(run))
+        case {"type": "source_code", "id": int(request), "run": str(run), "view": dict(view)}:
+            return exporting.source_code_message(request, run, session.trace_of(run), view)
         case {"type": "job", "id": int(request), "task": dict(task)}:
             return job_message(request, session.jobs.ask(task, functools.partial(prepare, session)))
         case {"type": "cancel", "id": int(request), "task": dict(task)}:

@@ -160,6 +160,8 @@ interface Questions {
   readonly relevance: AboutRun;
   readonly exports: AboutRun;
   readonly decisions: AboutRun;
+  /** The Python for a view, or with null for the run. */
+  readonly source_code: AboutRun & { readonly view: object | null };
   readonly layers: AboutRun & { readonly step: number; readonly word: number };
   readonly notes: AboutRun & { readonly notes: readonly Note[] };
   readonly compare: { readonly a: string; readonly b: string };

@@ -126,18 +126,36 @@ def test_a_trace_too_large_for_a_page_is_saved_from_a_cell(monkeypatch: pytest.M
 def test_the_page_is_told_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace()
     told = exporting.exports_message(3, "r1", trace).content
-    assert (told["id"], told["run"], told["file"]) == (3, "r1", None)
+    assert (told["id"], told["run"]) == (3, "r1")
     assert set(told["kinds"]) == set(exporting.KINDS)
-    assert dv.export.code(trace, step=1).startswith(told["python"])
     monkeypatch.setattr(exporting, "ffmpeg", lambda: None)
     assert "mp4" not in exporting.exports_message(3, "r1", trace).content["kinds"]
+    assert film.ffmpeg() is not None, "the tests bring one"
+
+
+def test_the_python_of_a_view_is_that_of_export_code() -> None:
+    trace = make_trace()
+    told = exporting.source_code_message(3, "r1", trace, {**SEEN, "contours": True, "shared_scale": True}).content
+    assert (told["type"], told["id"], told["run"], told["file"]) == ("source_code", 3, "r1", None)
+    looked: dict[str, Any] = {"words": ["circle", 4], "opacity": 0.5, "contours": True, "shared": True}
+    assert told["python"] == dv.export.code(trace, step=1, **looked)
     del trace.meta["seed"]
-    told = exporting.exports_message(3, "r1", trace).content
+    told = exporting.source_code_message(3, "r1", trace, SEEN).content
     assert told["file"] == "red-circle-red-square-lost-run.safetensors"
     assert f"dv.open_trace({told['file']!r})" in told["python"]
-    (offline,) = exporting.exports_messages([("r1", trace)])
-    assert (offline.content["kinds"], offline.content["python"]) == ([], None)
-    assert film.ffmpeg() is not None, "the tests bring one"
+    with pytest.raises(KeyError):
+        exporting.source_code_message(3, "r1", trace, {**SEEN, "words": ["'); import os; ("]})
+
+
+def test_an_offline_page_has_the_python_of_runs_that_can_be_made_again() -> None:
+    trace = make_trace()
+    files, code = exporting.exports_messages([("r1", trace)])
+    assert files.content["kinds"] == []
+    assert (code.content["type"], code.content["view"], code.content["file"]) == ("source_code", None, None)
+    assert dv.export.code(trace, step=1).startswith(code.content["python"])
+    del trace.meta["seed"]
+    (files,) = exporting.exports_messages([("r1", trace)])
+    assert files.content["type"] == "exports"
 
 
 def test_pictures_are_exact_where_the_page_has_previews(make: Callable[..., DiffVis], pipe: Any) -> None:

@@ -1,4 +1,4 @@
-// What is looked at, as a file: pictures, animations, the run itself, and the Python that makes the same figure.
+// The current view as a file: images, animations, the run itself, and the Python that makes the same figure.
 
 import {
   Button,
@@ -11,32 +11,35 @@ import {
   useSignal,
 } from "../../app/coreExports";
 import { Working } from "../job";
-import { bytesOf, csvOf, Exports, fileOf, pythonOf, save, seen, stageOf } from "./exports";
+import { exportedView } from "./exportedView";
+import { Exports } from "./exports";
+import { csvOf, fileOf, formatBytes, save, stageOf } from "./pageFiles";
+import { type SourceCode, SourceCodes } from "./sourceCode";
 
 /** What the page makes by itself. */
-const OWN = ["stage", "csv"];
+const MADE_BY_PAGE = ["stage", "csv"];
 /** What shows all steps. */
-const FILMS = ["filmstrip", "webp", "gif", "mp4"];
+const OF_ALL_STEPS = ["filmstrip", "webp", "gif", "mp4"];
 
 type Entry = readonly [kind: string, label: string, title: string];
 const GROUPS: readonly (readonly [name: string, ...entries: Entry[]])[] = [
   [
-    "Picture",
+    "Image",
     ["png", "Figure", "This step with its colour bars and a caption, PNG"],
-    ["stage", "Stage", "The picture as it is on the screen, PNG"],
+    ["stage", "Stage", "The image as it is on the screen, PNG"],
     ["filmstrip", "Filmstrip", "The steps side by side, PNG"],
   ],
   [
     "Animation",
     ["webp", "WebP", "All steps, with the chosen words, as an animated WebP"],
-    ["gif", "GIF", "All steps as an animated GIF: 256 colours, for readers that show nothing newer"],
-    ["mp4", "MP4", "All steps as a film, H.264 in MP4"],
+    ["gif", "GIF", "All steps as an animated GIF: 256 colours, for viewers that show nothing newer"],
+    ["mp4", "MP4", "All steps as a video, H.264 in MP4"],
   ],
   [
     "Run",
-    ["html", "Offline page", "One HTML file that shows all of this without a kernel and without a network"],
-    ["trace", "Trace", "Everything that was recorded, safetensors: dv.open_trace opens it"],
-    ["compact", "Compact trace", "What is looked at, in under 3 MB: dv.open_trace opens it"],
+    ["html", "Offline page", "One HTML file that shows this run without a kernel and without a network"],
+    ["trace", "Trace", "Everything that was recorded, as safetensors: dv.open_trace opens it"],
+    ["compact", "Compact trace", "What this view shows, in under 3 MB: dv.open_trace opens it"],
     ["csv", "Scores", "The concept scores of every step, CSV"],
   ],
 ];
@@ -45,48 +48,56 @@ export function Export({ context }: { readonly context: Context }) {
   const { session } = context;
   const run = session.store.shown.value;
   const root = useRef<HTMLElement>(null);
-  const said = useSignal("");
+  const saved = useSignal("");
   const exports = useMemo(() => new Exports(session), [session]);
-  const keep = (blob: Blob, name: string) => {
+  const codes = useMemo(() => new SourceCodes(session), [session]);
+  const saveFile = (blob: Blob, name: string) => {
     save(blob, name);
-    said.value = `${name}, ${bytesOf(blob.size)}`;
+    saved.value = `${name}, ${formatBytes(blob.size)}`;
   };
   const working = useMemo(
     () =>
-      new Working(session, (answer: Message) => {
-        const { name, blob } = fileOf(answer);
-        keep(blob, name);
+      new Working(session, (reply: Message) => {
+        const { name, blob } = fileOf(reply);
+        saveFile(blob, name);
       }),
     [session],
   );
-  useReaction(() => exports.want(), [exports]);
-  useLayoutEffect(() => () => working.drop(), [working]);
+  useReaction(() => exports.request(), [exports]);
+  useReaction(() => codes.request(), [codes]);
+  useLayoutEffect(
+    () => () => {
+      working.drop();
+      codes.cancel();
+    },
+    [working, codes],
+  );
   if (!run) return null;
-  const found = exports.found.value;
-  const name = found?.name ?? "run";
-  const there = (kind: string) =>
-    kind === "stage" || (kind === "csv" ? run.scores.value !== null : found?.kinds.includes(kind));
+  const available = exports.available.value;
+  const name = available?.name ?? "run";
+  const isAvailable = (kind: string) =>
+    kind === "stage" || (kind === "csv" ? run.scores.value !== null : available?.kinds.includes(kind));
   const make = async (kind: string) => {
-    said.value = "";
-    const what = seen(session, FILMS.includes(kind));
-    if (!what) return;
-    if (!OWN.includes(kind)) {
-      working.begin({ kind: "export", what: kind, ...what });
+    saved.value = "";
+    const view = exportedView(session, OF_ALL_STEPS.includes(kind));
+    if (!view) return;
+    if (!MADE_BY_PAGE.includes(kind)) {
+      working.begin({ kind: "export", what: kind, run: run.info.run, ...view });
       return;
     }
     const blob =
       kind === "csv" ? new Blob([csvOf(run)], { type: "text/csv" }) : await stageOf(root.current?.closest(".dv"), run);
-    if (blob) keep(blob, kind === "csv" ? `${name}-scores.csv` : `${name}-stage-${Number(what.step) + 1}.png`);
+    if (blob) saveFile(blob, kind === "csv" ? `${name}-scores.csv` : `${name}-stage-${view.step + 1}.png`);
   };
   const standing = working.standing.value;
-  const python = pythonOf(session, found);
+  const code = codes.current.value;
   const lens = session.look.lens.value;
   const { method, steps = 0 } = lens?.exported(run, session.look.pinned.value, true) ?? {};
-  const partly = method !== undefined && steps < run.length && FILMS.some(there);
+  const partly = method !== undefined && steps < run.length && OF_ALL_STEPS.some(isAvailable);
   return (
     <section class="dv-export" aria-label="Export" ref={root}>
       {GROUPS.map(([group, ...entries]) => {
-        const shown = entries.filter(([kind]) => there(kind));
+        const shown = entries.filter(([kind]) => isAvailable(kind));
         return shown.length > 0 ? (
           <div key={group} role="group" aria-label={group}>
             <h3>{group}</h3>
@@ -96,7 +107,7 @@ export function Export({ context }: { readonly context: Context }) {
                 class="dv-quiet"
                 data-testid={`export-${kind}`}
                 title={title}
-                disabled={working.going && !OWN.includes(kind)}
+                disabled={working.going && !MADE_BY_PAGE.includes(kind)}
                 onClick={() => void make(kind)}
               >
                 {label}
@@ -111,7 +122,7 @@ export function Export({ context }: { readonly context: Context }) {
             <progress
               max={1}
               value={standing?.state === "running" ? standing.progress : undefined}
-              aria-label="How much is done"
+              aria-label="Progress"
             />
             {standing?.state === "running"
               ? `${Math.round(standing.progress * 100)} %${standing.seconds_left ? ` · ${Math.ceil(standing.seconds_left)} s left` : ""}`
@@ -121,55 +132,62 @@ export function Export({ context }: { readonly context: Context }) {
             </Button>
           </>
         ) : standing?.state === "failed" ? (
-          `This could not be made. ${standing.error}`
+          `The file could not be made. ${standing.error}`
         ) : standing?.state === "canceled" ? (
           "Stopped"
-        ) : said.value ? (
-          `Saved: ${said.value}`
+        ) : saved.value ? (
+          `Saved: ${saved.value}`
         ) : (
-          "What lies on the stage goes into the file: maps, contours, scale, marked place."
+          "Files show what the stage shows: heat maps, contours, colour scale and the selected region."
         )}
       </p>
       {partly ? (
-        <p class="dv-soft">{`In filmstrip and animations, steps without a ${lens?.name} map are plain.`}</p>
+        <p class="dv-soft">{`In the filmstrip and the animations, steps without a ${lens?.name} map are plain.`}</p>
       ) : null}
-      {python === null ? null : <Python text={python} file={found?.file ?? null} />}
+      {code === null ? null : <Python code={code} isStale={codes.isStale.value} of={session.keeps ? "view" : "run"} />}
     </section>
   );
 }
 
-/** The code is always there to be read; where the clipboard is refused, it is selected for the reader to copy. */
-function Python({ text, file }: { readonly text: string; readonly file: string | null }) {
+interface PythonProps {
+  readonly code: SourceCode;
+  readonly isStale: boolean;
+  readonly of: "view" | "run";
+}
+
+/** The Python can always be read; where the clipboard is refused, it is selected for the user to copy. */
+function Python({ code: { python, file }, isStale, of }: PythonProps) {
   const field = useRef<HTMLTextAreaElement>(null);
-  const said = useSignal("");
+  const result = useSignal("");
   const copy = async () => {
     try {
-      await navigator.clipboard.writeText(text);
-      said.value = "Copied";
+      await navigator.clipboard.writeText(python);
+      result.value = "Copied";
     } catch {
       field.current?.focus();
       field.current?.select();
-      // Old, and still the only way into the clipboard from a frame that was not given the new one.
-      said.value = document.execCommand("copy") ? "Copied" : "Selected: copy it with Ctrl+C or ⌘C";
+      // Deprecated, and still the only access to the clipboard from a frame without permission.
+      result.value = document.execCommand("copy") ? "Copied" : "Selected: copy it with Ctrl+C or ⌘C";
     }
   };
   return (
     <div role="group" aria-label="Python">
       <h3>Python</h3>
-      <Button class="dv-quiet" data-testid="export-python" onClick={() => void copy()}>
-        Copy the Python for this view
+      <Button class="dv-quiet" data-testid="export-python" disabled={isStale} onClick={() => void copy()}>
+        {`Copy the Python for this ${of}`}
       </Button>
       <span class="dv-soft" role="status">
-        {said.value || (file ? `It opens ${file}: save the trace beside it.` : "")}
+        {result.value || (file ? `It opens ${file}: save the trace next to it.` : "")}
       </span>
       <textarea
         ref={field}
         readOnly
-        rows={text.split("\n").length - 1}
+        rows={python.split("\n").length - 1}
         wrap="off"
         spellcheck={false}
-        aria-label="The Python for this view"
-        value={text}
+        aria-label={`The Python for this ${of}`}
+        aria-busy={isStale}
+        value={python}
         onInput={() => undefined}
       />
     </div>
