@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffvis_widget import concepts, explain, export, intervene, scenes, schedule, tracer, traces, widget
+    from diffvis_widget.cancellation import Cancelled
     from diffvis_widget.concepts import ConceptMeter, concept_scores
     from diffvis_widget.explain.step_correlation import StepCorrelation, correlation
     from diffvis_widget.export.html import to_html
     from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.loading import load
     from diffvis_widget.schedule import timesteps
-    from diffvis_widget.tracer import Tracer, denoiser, trace
+    from diffvis_widget.tracer import Estimate, Tracer, denoiser, estimate, trace
     from diffvis_widget.traces import (
         ConceptScores,
         Layer,
@@ -44,6 +45,7 @@ _HOMES = {
     "ConceptScores": "traces",
     "DecisionCurve": "intervene",
     "DiffVis": "widget.widget",
+    "Estimate": "tracer",
     "Layer": "traces",
     "Note": "traces",
     "RunFailed": "widget.session.run",
@@ -55,12 +57,14 @@ _HOMES = {
     "Tracer": "tracer",
     "Word": "traces",
     "WordRelevance": "traces",
+    "Cancelled": "cancellation",
     "Comparison": "traces.comparison",
     "compare": "traces.comparison",
     "concept_scores": "concepts",
     "correlation": "explain.step_correlation",
     "decision_curve": "intervene",
     "denoiser": "tracer",
+    "estimate": "tracer",
     "load": "loading",
     "open_trace": "traces",
     "timesteps": "schedule",
@@ -70,11 +74,13 @@ _HOMES = {
 _ROOMS = ("concepts", "explain", "export", "intervene", "scenes", "schedule", "tracer", "traces", "widget")
 
 __all__ = [
+    "Cancelled",
     "Comparison",
     "ConceptMeter",
     "ConceptScores",
     "DecisionCurve",
     "DiffVis",
+    "Estimate",
     "Layer",
     "Note",
     "RunFailed",
@@ -92,6 +98,7 @@ __all__ = [
     "correlation",
     "decision_curve",
     "denoiser",
+    "estimate",
     "explain",
     "export",
     "intervene",

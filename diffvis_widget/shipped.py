@@ -1,7 +1,4 @@
-"""Where the built-in scenes model's files lie: its CLIP is the default meter of its own runs.
-
-The files are data that the `scenes` room makes; knowing their place here keeps the imports going one way.
-"""
+"""Paths and fingerprint of the packaged scenes model, for the packages below `scenes` in the import order."""
 
 from __future__ import annotations
 
@@ -11,11 +8,25 @@ WEIGHTS = Path(__file__).parent / "scenes" / "weights"
 
 
 def clip_folder() -> Path:
-    """The folder of the scenes CLIP: `open_clip.create_model(f"local-dir:{clip_folder()}")` loads it."""
+    """Return the folder of the scenes CLIP: `open_clip.create_model(f"local-dir:{clip_folder()}")` loads it."""
     return WEIGHTS / "clip"
 
 
-def fingerprint() -> str | None:
-    """The fingerprint (`Trace.meta["fingerprint"]`) of the shipped U-Net; None where no weights are installed."""
+def scenes_fingerprint() -> str | None:
+    """Return the fingerprint of the packaged U-Net, as `Trace.meta["fingerprint"]` holds it.
+
+    Returns:
+        16 hexadecimal digits; None where no weights are installed.
+    """
     path = WEIGHTS / "fingerprint.txt"
     return path.read_text().strip() if path.exists() else None
+
+
+def is_scenes_model(fingerprint: object) -> bool:
+    """Whether a fingerprint is that of the built-in scenes model.
+
+    Args:
+        fingerprint: `Trace.meta.get("fingerprint")` of a run, or `diffvis_widget.tracer.fingerprint(pipe)`; any value,
+            since the metadata of a trace file may hold anything.
+    """
+    return isinstance(fingerprint, str) and fingerprint == scenes_fingerprint()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget import shipped as builtin
+from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import ConceptScores, Trace
 
 from .meter import ConceptMeter, check_concepts
@@ -34,7 +34,7 @@ def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
     """The given meter; None is the scenes CLIP, for a run of the scenes model. Raises ValueError for another run."""
     if meter is not None:
         return meter
-    if trace.meta.get("fingerprint") != builtin.fingerprint():
+    if not is_scenes_model(trace.meta.get("fingerprint")):
         raise ValueError(
             "meter=None is for runs of the built-in scenes model; for this run choose one, such as "
             'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'

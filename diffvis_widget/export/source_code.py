@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Unpack
 
+from diffvis_widget.shipped import is_scenes_model
+
 from .view_options import OPACITY, Shown, checked_size, look
 
 if TYPE_CHECKING:
@@ -64,13 +66,10 @@ def source(trace: Trace, file: PathLike | None = None) -> str:
 
 
 def _run_again(trace: Trace) -> list[str]:
-    from diffvis_widget import scenes
-
     meta = trace.meta
     if not isinstance(meta.get("seed"), int):
         raise ValueError("the seed of this run is not known, so it cannot be made again: give file=, where it is saved")
-    ours = scenes.fingerprint()
-    is_scenes = ours is not None and meta.get("fingerprint") == ours
+    is_scenes = is_scenes_model(meta.get("fingerprint"))
     pipe = "pipe = dv.load()"
     if not is_scenes:
         pipe = (

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.denoiser import pick_argument_rows, pick_rows
 from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer.guided_denoiser import pick_argument_rows, pick_rows
 
 from .interventions import Switch
 

@@ -19,16 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffvis_widget import shipped as builtin
-from diffvis_widget._compat.torch_compile import uncompiled
 from diffvis_widget.concepts import ConceptMeter
 from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.explain.arguments import count
 from diffvis_widget.explain.progress import Progress, tracking
-from diffvis_widget.tracer import denoiser_lock, private_copy
-from diffvis_widget.tracer.families import find_family
+from diffvis_widget.shipped import is_scenes_model
+from diffvis_widget.tracer import denoiser_lock, fingerprint, private_copy
 from diffvis_widget.tracer.preview import to_pixels
-from diffvis_widget.tracer.provenance import fingerprint
 from diffvis_widget.traces.prompt_words import split_words
 
 from .batched_switch import fork
@@ -160,7 +157,7 @@ def decision_curve(
     held = Path(path) if path is not None else None
     asked = {
         "prompt": before, "other": after, "steps": total, "switch": points, "seeds": starts, "concepts": words,
-        "model": fingerprint(uncompiled(find_family(pipe)[1])), "meter": meter.label,
+        "model": fingerprint(pipe), "meter": meter.label,
         "call": hashlib.sha256(repr(sorted(pipe_kwargs.items())).encode()).hexdigest()[:16],
     }  # fmt: skip
     cosine = _resumed(held, asked)
@@ -247,7 +244,7 @@ def _points(switch: Sequence[int] | None, steps: int) -> list[int]:
 def _meter(pipe: Any, meter: ConceptMeter | None) -> ConceptMeter:
     if meter is not None:
         return meter
-    if fingerprint(uncompiled(find_family(pipe)[1])) != builtin.fingerprint():
+    if not is_scenes_model(fingerprint(pipe)):
         raise ValueError(
             "meter=None is for the built-in scenes model; for this pipeline choose one, such as "
             'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'

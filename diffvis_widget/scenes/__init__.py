@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffvis_widget._compat.library_imports import thread_safe_imports
 from diffvis_widget._compat.torch_defaults import build_with_weights
-from diffvis_widget.shipped import WEIGHTS, clip_folder, fingerprint
+from diffvis_widget.shipped import WEIGHTS, clip_folder, is_scenes_model
 
 from .render import Scene, draw
 from .world import unknown_words
@@ -23,7 +23,7 @@ from .world import unknown_words
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
-__all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "fingerprint", "is_scenes", "load", "unknown_words"]
+__all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "is_scenes", "load", "unknown_words"]
 
 # Stored in the config of the text encoder; tells the pipeline from any other of its class.
 MARK = "diffvis-scenes"
@@ -110,7 +110,7 @@ def no_progress_bars() -> Iterator[None]:
 
 
 def is_scenes(pipe: Any) -> bool:
-    """Whether a pipeline is the scenes model.
+    """Whether a pipeline is the scenes model with its own weights.
 
     Args:
         pipe: A pipeline, or any other object.
@@ -119,4 +119,8 @@ def is_scenes(pipe: Any) -> bool:
         True for the scenes model.
     """
     config = getattr(getattr(pipe, "text_encoder", None), "config", None)
-    return getattr(config, "trained_on", None) == MARK
+    if getattr(config, "trained_on", None) != MARK:  # spares all other pipelines the fingerprint
+        return False
+    from diffvis_widget.tracer import fingerprint
+
+    return is_scenes_model(fingerprint(pipe))

@@ -1,4 +1,4 @@
-"""What is kept of a traced pipeline call so that its denoiser can be asked again: see denoiser.py.
+"""What is kept of a traced pipeline call so that its denoiser can be asked again: see guided_denoiser.py.
 
 The tracer tells a LiveCall of every evaluation and every step, and gives it to the traces of that call. It holds what
 the pipeline held anyway (the text embeddings, by reference) and never the latents' history or the model itself: when

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from diffvis_widget._compat.torch_compile import uncompiled
+from diffvis_widget.tracer.families import find_family
 
 _PACKAGES = {
     "diffvis_widget": "diffvis-widget",
@@ -31,7 +32,7 @@ def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
         "pipeline": type(pipe).__name__,
         "scheduler": type(scheduler).__name__,
         "scheduler_config": plain_json(dict(scheduler.config)),
-        "fingerprint": fingerprint(uncompiled(denoiser)),
+        "fingerprint": fingerprint(denoiser),
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -49,12 +50,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def fingerprint(module: nn.Module) -> str:
+def fingerprint(model: Any) -> str:
     """16 hex digits that change with the class, its config, the names and shapes of its parameters, or their values.
 
     Values are sampled: 64 numbers of each of 16 parameters, enough to tell a fine-tuned model from its parent. The same
     model has the same digits wherever it was loaded from, and in float32 and float16.
     """
+    module = uncompiled(model if isinstance(model, nn.Module) else find_family(model)[1])
     entries = dict(getattr(module, "config", {})).items()
     config = plain_json({key: value for key, value in entries if not key.startswith("_")})
     digest = hashlib.sha256(json.dumps([type(module).__name__, config], sort_keys=True).encode())

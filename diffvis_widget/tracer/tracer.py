@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +38,6 @@ from .observer import Follower, View
 from .preview import decoder, to_pixels
 from .prompt_encoding import Encoded, Request, encode, own_calls, read_request, unread
 from .provenance import describe
-
-if TYPE_CHECKING:
-    from .estimate import Estimate
-
 
 _KEEPS = ("words", "layers", "heads")
 
@@ -121,17 +117,6 @@ class Tracer:
         self._raw: dict[Branch, Tensor] = {}
         self._maps: dict[Taken, Maps] = {}
         self._matches: Tensor | None = None
-
-    @staticmethod
-    def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep = "layers", **pipe_kwargs: Any) -> Estimate:
-        """What a traced run of so many steps takes, in time and memory, from a run of three.
-
-        pipe_kwargs go to the pipeline's call (height=, width=, guidance_scale=, ...). Raises TypeError and ValueError
-        as `trace` does.
-        """
-        from .estimate import estimate
-
-        return estimate(pipe, prompt, steps, keep, pipe_kwargs)
 
     # -- the block -------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.widget.session.run import Run
 
 from . import encode
@@ -49,6 +50,5 @@ def unknown_words(trace: Trace) -> set[str]:
     """Words of the prompt that the model never saw; known of the scenes model only."""
     from diffvis_widget import scenes
 
-    ours = scenes.fingerprint()
-    is_scenes = ours is not None and trace.meta.get("fingerprint") == ours
+    is_scenes = is_scenes_model(trace.meta.get("fingerprint"))
     return set(scenes.unknown_words(trace.prompt)) if is_scenes else set()

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffvis_widget.tracer import fingerprint
 from diffvis_widget.tracer.denoiser_inputs import LiveCall, remember
 from diffvis_widget.tracer.families.unet import FAMILY as UNET
 from diffvis_widget.tracer.noise_levels import Level
-from diffvis_widget.tracer.provenance import fingerprint
 from diffvis_widget.traces import Record, Step, Trace
 from tests.traces.build import fake_decoder
 

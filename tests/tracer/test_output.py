@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffvis_widget.tracer import Tracer
+from diffvis_widget.tracer import Tracer, estimate
 from diffvis_widget.tracer import trace as make_trace
 from diffvis_widget.tracer.families import find_family, registered_families
 from diffvis_widget.traces import Trace, TraceFileError, open_trace
@@ -167,7 +167,7 @@ def test_a_step_whose_layers_a_cache_skipped_shows_the_latest() -> None:
 def test_the_estimate_counts_them() -> None:
     pipe = build("flux")
     arguments = {key: value for key, value in FAMILIES["flux"].arguments.items() if key != "num_inference_steps"}
-    plain, scored = (Tracer.estimate(pipe, PROMPT, 3, output=output, **arguments) for output in (False, True))
+    plain, scored = (estimate(pipe, PROMPT, 3, output=output, **arguments) for output in (False, True))
     trace = make_trace(pipe, PROMPT, output=True, num_inference_steps=3, **arguments)
     maps = sum(part.nbytes for record in trace.records for part in record.maps)
     assert scored.trace_bytes - plain.trace_bytes == maps

@@ -12,8 +12,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 
 from diffvis_widget.schedule import timesteps
-from diffvis_widget.tracer import Tracer, private_copy, trace
-from diffvis_widget.tracer.provenance import fingerprint
+from diffvis_widget.tracer import Tracer, fingerprint, private_copy, trace
 from tests import pipelines
 
 PROMPT = "a red circle above a blue square"

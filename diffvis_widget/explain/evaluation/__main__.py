@@ -18,7 +18,7 @@ import torch
 
 from diffvis_widget.scenes import load
 from diffvis_widget.scenes.evaluation.captions import held_out_scenes
-from diffvis_widget.tracer.provenance import fingerprint
+from diffvis_widget.tracer import fingerprint
 
 from . import report
 from .ground_truth import Rendering

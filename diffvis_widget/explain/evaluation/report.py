@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffvis_widget.shipped import fingerprint
+from diffvis_widget.shipped import scenes_fingerprint
 
 from .json_lines import Line, read
 from .metrics import THRESHOLD, interval
@@ -29,7 +29,7 @@ def write(folder: Path) -> None:
     known = [line for name in ("words", "steps", "sanity", "roles") for line in read(folder / f"{name}.jsonl")]
     models = ", ".join(sorted({line["model"] for line in known})) or "unknown"
     parts = [_INTRO.format(model=models)]
-    if known and models != (shipped := fingerprint()):
+    if known and models != (shipped := scenes_fingerprint()):
         parts += [f"Newer weights ship by now (fingerprint {shipped}): what they do is not on this page.\n"]
     parts += [*evaluation(folder), *roles(folder), *speed(folder)]
     (folder / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ from diffvis_widget.explain.word_relevance import relevance
 from diffvis_widget.scenes import Scene, draw, load
 from diffvis_widget.scenes.world import RELATIONS
 from diffvis_widget.schedule import Kind
-from diffvis_widget.tracer.provenance import fingerprint
+from diffvis_widget.tracer import fingerprint
 from diffvis_widget.traces import Trace
 
 from . import report

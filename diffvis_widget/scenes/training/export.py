@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 from diffvis_widget.scenes import WEIGHTS, load
 from diffvis_widget.scenes.architecture import clip_config, make_scheduler
 from diffvis_widget.scenes.evaluation.judge import Judge
-from diffvis_widget.tracer.provenance import fingerprint
+from diffvis_widget.tracer import fingerprint
 
 from .stages import Denoiser
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffvis_widget.shipped import is_scenes_model
+
 
 class SessionPipeline:
     """The pipeline of a session: given, still to be loaded by its name, or none where a recorded run is shown.
@@ -27,8 +29,7 @@ class SessionPipeline:
         from diffvis_widget import scenes
 
         if self.recorded is not None:
-            ours = scenes.fingerprint()
-            return ours is not None and self.recorded.meta.get("fingerprint") == ours
+            return is_scenes_model(self.recorded.meta.get("fingerprint"))
         return scenes.is_scenes(self.pipe)
 
     def unknown(self, prompt: str) -> set[str]:

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 
 import diffvis_widget as dv
-from diffvis_widget import scenes
 from diffvis_widget.explain.evaluation import json_lines as lines
 from diffvis_widget.explain.evaluation import measures as evaluations
 from diffvis_widget.explain.evaluation import metrics, report, roles
 from diffvis_widget.explain.evaluation.ground_truth import Rendering
 from diffvis_widget.scenes.evaluation.captions import held_out_scenes
+from diffvis_widget.shipped import scenes_fingerprint
 from diffvis_widget.traces import Trace
 
 
@@ -107,7 +107,7 @@ def test_words_are_measured_and_told(
     assert f"{precision:.2f} ({precision:.2f} to {precision:.2f})" in page
     assert "fingerprint\nm.\n\nNewer weights ship by now" in page
 
-    lines.append(tmp_path / "now" / "words.jsonl", {"scene": 0, "step": None, "model": scenes.fingerprint(), **found})
+    lines.append(tmp_path / "now" / "words.jsonl", {"scene": 0, "step": None, "model": scenes_fingerprint(), **found})
     report.write(tmp_path / "now")
     assert "Newer weights" not in (tmp_path / "now" / "README.md").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Tracer.estimate: memory exactly, evaluations as the scheduler plans them. Its time is measured in benchmarks/."""
+"""estimate: memory exactly, evaluations as the scheduler plans them. Its time is measured in benchmarks/."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler
 
-from diffvis_widget.tracer import Tracer
+from diffvis_widget.tracer import estimate
 from diffvis_widget.tracer import trace as make_trace
 from diffvis_widget.traces import Trace
 from tests import pipelines
@@ -29,24 +29,24 @@ def size(trace: Trace) -> int:
 def test_memory_and_evaluations(keep: Any, scheduler: Any) -> None:
     pipe = pipelines.stable_diffusion()
     pipe.scheduler = scheduler(**pipelines.TRAIN_BETAS)
-    said = Tracer.estimate(pipe, PROMPT, 7, keep=keep, negative_prompt="fog")
+    estimated = estimate(pipe, PROMPT, 7, keep=keep, negative_prompt="fog")
     real = make_trace(pipe, PROMPT, num_inference_steps=7, keep=keep, negative_prompt="fog")
-    assert said.evaluations == len(real.steps)
-    assert said.trace_bytes == size(real)
-    assert said.seconds > 0
-    assert str(said).endswith(f"for {len(real.steps)} evaluations")
+    assert estimated.evaluations == len(real.steps)
+    assert estimated.trace_bytes == size(real)
+    assert estimated.seconds > 0
+    assert str(estimated).endswith(f"for {len(real.steps)} evaluations")
 
 
 def test_with_flow_matching_and_other_arguments() -> None:
     pipe = FAMILIES["flux"].build()
     arguments = {**FAMILIES["flux"].arguments}
     arguments.pop("num_inference_steps")
-    said = Tracer.estimate(pipe, PROMPT, 5, **arguments)
+    estimated = estimate(pipe, PROMPT, 5, **arguments)
     real = make_trace(pipe, PROMPT, num_inference_steps=5, **arguments)
-    assert (said.evaluations, said.trace_bytes) == (5, size(real))
+    assert (estimated.evaluations, estimated.trace_bytes) == (5, size(real))
 
 
 @pytest.mark.parametrize("steps", [0, -3, 2.5, True, "7"])
 def test_steps_must_be_a_number_of_steps(steps: Any) -> None:
     with pytest.raises(ValueError, match="steps must be a positive integer"):
-        Tracer.estimate(pipelines.stable_diffusion(), PROMPT, steps)
+        estimate(pipelines.stable_diffusion(), PROMPT, steps)
