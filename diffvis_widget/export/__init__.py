@@ -1,5 +1,5 @@
 """Figures, videos, tables, offline pages and Python code made from a trace."""
 
-from .figures import Motion, Shown, code, csv, filmstrip, gif, mp4, png, webp
+from .figures import AnimationOptions, ViewOptions, code, csv, filmstrip, gif, mp4, png, webp
 
-__all__ = ["Motion", "Shown", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
+__all__ = ["AnimationOptions", "ViewOptions", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]

@@ -1,4 +1,4 @@
-"""Lines on a picture, drawn without stairs: contours of a map, as on the page (js/src/stage/contours.ts)."""
+"""Contours of a map and antialiased lines on an image, as on the page (js/src/stage/contours.ts)."""
 
 from __future__ import annotations
 
@@ -11,85 +11,124 @@ from PIL import Image, ImageDraw
 
 Floats = NDArray[np.floating[Any]]
 Rgb = tuple[int, int, int]
-INSIDE = (0.5, 0.25, 0.1)  # the share of a map's cells that lie inside each line, outermost first
+ENCLOSED_SHARES = (0.5, 0.25, 0.1)  # of a map's cells, inside each contour, outermost first
 WHITE: Rgb = (255, 255, 255)
-_SHARP = 1024  # pixels; up to this size a line is drawn four times as large first, above twice
+_SMALL_IMAGE = 1024  # pixels; lines are antialiased by drawing them 4 times as large, on larger images 2 times
 
 
-def levels(field: Floats, inside: Sequence[float] = INSIDE) -> list[float]:
-    """The values above which lie these shares of ``field`` (h, w); a flat field has none."""
-    ordered = np.sort(field, axis=None)
+def contour_levels(values: Floats, shares: Sequence[float] = ENCLOSED_SHARES) -> list[float]:
+    """The levels whose contours enclose given shares of a map.
+
+    Args:
+        values: (h, w).
+        shares: Each in 0..1, the share of the cells above the level.
+
+    Returns:
+        One level per share; none for a constant map.
+    """
+    ordered = np.sort(values, axis=None)
     last = len(ordered) - 1
     if not ordered[last] > ordered[0]:
         return []
-    return [float(ordered[round((1 - share) * last)]) for share in inside]
+    return [float(ordered[round((1 - share) * last)]) for share in shares]
 
 
-def lines(field: Floats, level: float) -> list[NDArray[np.float64]]:
-    """Where ``field`` (h, w) crosses ``level``: lines as points (n, 2), x and y in cells from the upper left corner.
+def trace_contours(values: Floats, level: float) -> list[NDArray[np.float64]]:
+    """The contours of a map at a level, by marching squares.
 
-    Marching squares; beyond its outermost centres the field goes on as it is there, so that lines reach the border.
-    A closed line ends with the point that it begins with.
+    Beyond the centres of its outermost cells the map is continued constantly, so that contours reach the border.
+
+    Args:
+        values: (h, w).
+        level: The value on the contours.
+
+    Returns:
+        One array (n, 2) per contour: x and y in cells from the upper left corner. A closed contour ends with its first
+        point.
     """
-    field = np.pad(np.asarray(field, dtype=np.float64), 1, mode="edge")
-    height, width = field.shape
-    above = field > level
-    # a crossing is known by its edge: those along rows first, then those along columns
+    values = np.pad(np.asarray(values, dtype=np.float64), 1, mode="edge")
+    height, width = values.shape
+    above = values > level
+    # A crossing is identified by its edge: those along rows first, then those along columns.
     row, column = above[:, :-1] != above[:, 1:], above[:-1] != above[1:]
-    below = np.arange(column.size).reshape(column.shape) + row.size
-    along = np.arange(row.size).reshape(row.shape)
+    column_edges = np.arange(column.size).reshape(column.shape) + row.size
+    row_edges = np.arange(row.size).reshape(row.shape)
     crossed = np.stack([row[:-1], column[:, 1:], row[1:], column[:, :-1]], axis=-1).reshape(-1, 4)  # clockwise
-    edges = np.stack([along[:-1], below[:, 1:], along[1:], below[:, :-1]], axis=-1).reshape(-1, 4)
+    edges = np.stack([row_edges[:-1], column_edges[:, 1:], row_edges[1:], column_edges[:, :-1]], axis=-1)
+    edges = edges.reshape(-1, 4)
     two = crossed.sum(axis=1) == 2
     pairs = np.concatenate([edges[two][crossed[two]].reshape(-1, 2), edges[crossed.all(axis=1)].reshape(-1, 2)])
     points = np.full((row.size + column.size, 2), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         y, x = np.indices(row.shape)
-        points[: row.size] = np.stack([x + (level - field[:, :-1]) / np.diff(field), y], axis=-1).reshape(-1, 2)
+        points[: row.size] = np.stack([x + (level - values[:, :-1]) / np.diff(values), y], axis=-1).reshape(-1, 2)
         y, x = np.indices(column.shape)
-        shift = (level - field[:-1]) / np.diff(field, axis=0)
+        shift = (level - values[:-1]) / np.diff(values, axis=0)
         points[row.size :] = np.stack([x, y + shift], axis=-1).reshape(-1, 2)
     border = np.array([width - 2, height - 2], dtype=np.float64)
     return [np.clip(points[chain] - 0.5, 0, border) for chain in _chains(pairs.tolist())]
 
 
 def _chains(pairs: list[list[int]]) -> list[list[int]]:
-    """Pairs of neighbours, of which each has one or two, as lines: open ones from end to end, then closed ones."""
-    beside: dict[int, list[int]] = {}
+    """Joins pairs of neighbours into chains: open chains from end to end first, then closed ones."""
+    neighbours: dict[int, list[int]] = {}
     for a, b in pairs:
-        beside.setdefault(a, []).append(b)
-        beside.setdefault(b, []).append(a)
+        neighbours.setdefault(a, []).append(b)
+        neighbours.setdefault(b, []).append(a)
     chains: list[list[int]] = []
-    for start in sorted(beside, key=lambda one: len(beside[one])):
-        if not beside[start]:
+    for start in sorted(neighbours, key=lambda edge: len(neighbours[edge])):
+        if not neighbours[start]:
             continue
         chain = [start]
-        while beside[chain[-1]]:
-            here = chain[-1]
-            after = beside[here].pop()
-            beside[after].remove(here)
-            chain.append(after)
+        while neighbours[chain[-1]]:
+            current = chain[-1]
+            following = neighbours[current].pop()
+            neighbours[following].remove(current)
+            chain.append(following)
         chains.append(chain)
     return chains
 
 
-def stroke(image: Image.Image, paths: Sequence[Floats], width: float, colour: Rgb, cover: float = 1.0) -> Image.Image:
-    """The image with lines on it. paths: points (n, 2) in its pixels. width: in pixels. cover: 0..1 of the ground."""
-    times = 4 if max(image.size) <= _SHARP else 2
+def draw_lines(
+    image: Image.Image, paths: Sequence[Floats], width: float, colour: Rgb, opacity: float = 1.0
+) -> Image.Image:
+    """Draw antialiased lines on an image.
+
+    Args:
+        image: RGB; it is not changed.
+        paths: One array (n, 2) per line: x and y in pixels.
+        width: Width of the lines in pixels.
+        colour: Colour of the lines.
+        opacity: 0..1.
+
+    Returns:
+        A new image.
+    """
+    times = 4 if max(image.size) <= _SMALL_IMAGE else 2
     mask = Image.new("L", (image.width * times, image.height * times))
     draw = ImageDraw.Draw(mask)
     for path in paths:
         points = [(float(x), float(y)) for x, y in np.asarray(path) * times]
         if len(points) > 2 and points[0] == points[-1]:
-            points.append(points[1])  # so that the joint where it closes is round too
-        # joints take most of the time, and are seen only where a line turns sharply: frames and small rings
+            points.append(points[1])  # rounds the joint where a closed line meets itself
+        # Joints take most of the time and show only where a line turns sharply: in frames and small rings.
         joint = "curve" if len(points) < 40 else None
-        draw.line(points, fill=round(255 * cover), width=max(1, round(width * times)), joint=joint)
+        draw.line(points, fill=round(255 * opacity), width=max(1, round(width * times)), joint=joint)
     return Image.composite(Image.new("RGB", image.size, colour), image, mask.reduce(times))
 
 
-def outlined(image: Image.Image, paths: Sequence[Floats], width: float, colour: Rgb = WHITE) -> Image.Image:
-    """As `stroke`, on a dark and wider line, so that it is seen on every ground."""
+def draw_outlined_lines(image: Image.Image, paths: Sequence[Floats], width: float, colour: Rgb = WHITE) -> Image.Image:
+    """Draw lines with a dark outline, which are visible on light and dark images.
+
+    Args:
+        image: RGB; it is not changed.
+        paths: One array (n, 2) per line: x and y in pixels.
+        width: Width of the lines in pixels, without the outline.
+        colour: Colour of the lines.
+
+    Returns:
+        A new image; ``image`` itself where there are no lines.
+    """
     if not paths:
         return image
-    return stroke(stroke(image, paths, width * 2.4, (0, 0, 0), 0.53), paths, width, colour)
+    return draw_lines(draw_lines(image, paths, width * 2.4, (0, 0, 0), 0.53), paths, width, colour)

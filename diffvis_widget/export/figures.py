@@ -1,7 +1,7 @@
-"""What is seen, as files: figures, filmstrips, animations, tables, and the Python that makes the same again.
+"""Figures, filmstrips, animations and tables of a trace, as bytes and as files.
 
-Every function takes a trace first and gives the bytes of a file; with a path it also writes them there, whole or not at
-all. `dv.to_html` writes the page with everything in it. The drawer Export of the widget offers all of it too.
+Each function takes a trace, returns the bytes of a file, and writes them to a path where one is given: completely or
+not at all. `dv.to_html` writes a page that contains everything. The Export drawer of the widget makes the same files.
 
     dv.export.png(trace, "circle.png", step=12, words=["circle"])
     dv.export.filmstrip(trace, "steps.png", words=["circle"])
@@ -22,17 +22,18 @@ from PIL import Image
 
 from diffvis_widget.traces.file.reader import write_whole
 
-from .drawing import figure, number, paint, strip
+from .drawing import draw_view
+from .layout import draw_figure, draw_filmstrip, format_number
 from .source_code import PathLike, code
-from .video import film
-from .view_options import Looked, Shown, checked_size, look, looks
+from .video import encode_mp4
+from .view_options import StepView, ViewOptions, check_size, view_of_step, views_of_steps
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
-__all__ = ["Motion", "Shown", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
+__all__ = ["AnimationOptions", "ViewOptions", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
 
-Animated = Literal["webp", "gif", "mp4"]
+Animation = Literal["webp", "gif", "mp4"]
 
 
 def png(
@@ -42,20 +43,36 @@ def png(
     step: int | None = None,
     size: int = 512,
     caption: bool | str = True,
-    **shown: Unpack[Shown],
+    **options: Unpack[ViewOptions],
 ) -> bytes:
-    """A figure of one step as PNG: the picture, what lies over it, the colour bars of that, a caption.
+    """A figure of one step as PNG: the image with its overlays, colour bars and a caption.
 
-    step: its index; None is the final picture, with maps that are the mean over steps. size: pixels on the longest side
-    of the picture, 32 to 4096. caption: a text of your own, or False for none. All else is what `Shown` says: words,
-    view, layer, head, saliency, opacity, contours, shared, region.
+    Args:
+        trace: The trace.
+        path: The file to write.
+        step: Index of the step; None for the final image with maps averaged over the steps.
+        size: Pixels on the longest side of the image, 32 to 4096.
+        caption: True for the prompt and the settings, False for none, or a text.
+        **options: See `ViewOptions`: words, view, layer, head, saliency, opacity, contours, shared_scale, region.
 
-    Raises KeyError for a word, IndexError for a step, ValueError for anything else that cannot be; OSError where the
-    file cannot be written.
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        KeyError: A word is not in the prompt.
+        IndexError: The step is out of range.
+        ValueError: An option is out of range.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> dv.export.png(trace, step=1, words=["circle"])[1:4]
+        b'PNG'
     """
-    looked = look(trace, step, **shown)
-    text = caption if isinstance(caption, str) else _caption(trace, looked) if caption else ""
-    return _written(_png(figure(trace, looked, checked_size(size), text)), path)
+    view = view_of_step(trace, step, **options)
+    text = caption if isinstance(caption, str) else _default_caption(trace, view) if caption else ""
+    return _write(_encode_png(draw_figure(trace, view, check_size(size), text)), path)
 
 
 def filmstrip(
@@ -65,26 +82,49 @@ def filmstrip(
     steps: Sequence[int] | None = None,
     columns: int | None = None,
     size: int = 96,
-    **shown: Unpack[Shown],
+    **options: Unpack[ViewOptions],
 ) -> bytes:
-    """The steps side by side as PNG, each with its number, and below what their colours mean.
+    """The steps side by side as PNG, each with its number, and a legend of the colours below.
 
-    steps: the indices to show; None shows all. columns: pictures in a row; None makes rows of at most ten, all alike.
-    size: as for `png`, of each picture. All else is what `Shown` says. Raises what `png` raises.
+    Args:
+        trace: The trace.
+        path: The file to write.
+        steps: Indices of the steps; None for all.
+        columns: Images in a row; None for rows of equal length, of at most ten.
+        size: Pixels on the longest side of each image, 32 to 4096.
+        **options: See `ViewOptions`.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        KeyError: A word is not in the prompt.
+        IndexError: A step is out of range.
+        ValueError: An option is out of range.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> dv.export.filmstrip(trace, words="circle")[1:4]
+        b'PNG'
     """
     chosen = list(range(len(trace.steps))) if steps is None else list(steps)
     if not chosen or (columns is not None and columns < 1):
         raise ValueError("steps must name at least one step, and columns be at least 1")
     rows = -(-len(chosen) // 10)
     columns = columns or -(-len(chosen) // rows)
-    return _written(_png(strip(trace, list(looks(trace, chosen, **shown)), columns, checked_size(size))), path)
+    views = list(views_of_steps(trace, chosen, **options))
+    return _write(_encode_png(draw_filmstrip(trace, views, columns, check_size(size))), path)
 
 
-class Motion(Shown, total=False):
-    """How an animation is made, besides what `Shown` says.
+class AnimationOptions(ViewOptions, total=False):
+    """Keyword arguments of an animation, besides those of `ViewOptions`. All are optional.
 
-    fps: steps a second, 0.1 to 60, by default 8. hold: seconds that the last step stays, 0 to 60, by default 1.
-    size: as for `png`, by default 512, of a GIF 256.
+    Attributes:
+        fps: Steps per second, 0.1 to 60; 8 by default.
+        hold: Seconds for which the last step stays, 0 to 60; 1 by default.
+        size: Pixels on the longest side, 32 to 4096; 512 by default, 256 for a GIF.
     """
 
     fps: float
@@ -92,63 +132,136 @@ class Motion(Shown, total=False):
     size: int
 
 
-def webp(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
-    """All steps as an animated WebP that repeats, 512 pixels large; see `Motion` for the arguments.
+def webp(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
+    """All steps as an animated WebP, which repeats.
 
-    Raises what `png` raises.
+    Args:
+        trace: The trace.
+        path: The file to write.
+        **options: See `AnimationOptions`.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        KeyError: A word is not in the prompt.
+        ValueError: An option is out of range.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> dv.export.webp(trace, fps=4, size=96)[8:12]
+        b'WEBP'
     """
-    return _written(animate(trace, "webp", **motion), path)
+    return _write(animate(trace, "webp", **options), path)
 
 
-def gif(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
-    """As `webp`, for readers that show nothing newer: 256 colours, and 256 pixels large unless ``size`` says more."""
-    return _written(animate(trace, "gif", **motion), path)
+def gif(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
+    """All steps as an animated GIF with 256 colours, for programs that show nothing newer.
 
+    Args:
+        trace: The trace.
+        path: The file to write.
+        **options: See `AnimationOptions`.
 
-def mp4(trace: Trace, path: PathLike | None = None, **motion: Unpack[Motion]) -> bytes:
-    """As `webp`, as a film: H.264 in MP4, for slides and players. It does not repeat by itself.
+    Returns:
+        The bytes of the file.
 
-    Needs ffmpeg: that of the machine, or the one that ``pip install "diffvis-widget[film]"`` brings. Raises
-    RuntimeError where there is none, and what `png` raises.
+    Raises:
+        KeyError: A word is not in the prompt.
+        ValueError: An option is out of range.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> dv.export.gif(trace, size=96)[:3]
+        b'GIF'
     """
-    return _written(animate(trace, "mp4", **motion), path)
+    return _write(animate(trace, "gif", **options), path)
+
+
+def mp4(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
+    """All steps as an MP4 video (H.264), for slides and players; it does not repeat by itself.
+
+    It needs ffmpeg: that of the machine, or the one that ``pip install "diffvis-widget[film]"`` brings.
+
+    Args:
+        trace: The trace.
+        path: The file to write.
+        **options: See `AnimationOptions`.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        RuntimeError: There is no ffmpeg, or it failed.
+        KeyError: A word is not in the prompt.
+        ValueError: An option is out of range.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> dv.export.mp4(trace, size=96)[4:8]  # doctest: +SKIP
+        b'ftyp'
+    """
+    return _write(animate(trace, "mp4", **options), path)
 
 
 def csv(trace: Trace, path: PathLike | None = None) -> bytes:
-    """The concept scores as a table, UTF-8 with a header: a row for each step.
+    """The concept scores as a table in CSV: UTF-8, with a header and one row per step.
 
-    Columns: step (from 0), timestep, sigma, null_5 and null_95 (the band of unrelated words), and the cosine and the
-    share of every concept. Raises ValueError for a trace without scores.
+    The columns are step (from 0), timestep, sigma, null_5 and null_95 (the band of unrelated words), and the cosine and
+    the share of each concept.
+
+    Args:
+        trace: The trace.
+        path: The file to write.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: The trace has no scores.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> trace.scores = dv.concept_scores(trace, ["circle"])
+        >>> dv.export.csv(trace).decode().splitlines()[0]
+        'step,timestep,sigma,null_5,null_95,circle cosine,circle share'
     """
     scores = trace.scores
     if scores is None:
         raise ValueError("this trace has no scores: trace.scores = dv.concept_scores(trace, [...])")
     text = io.StringIO()
     table = _csv.writer(text)
-    names = [f"{concept} {what}" for concept in scores.concepts for what in ("cosine", "share")]
-    table.writerow([_plain(name) for name in ("step", "timestep", "sigma", "null_5", "null_95", *names)])
+    names = [f"{concept} {measure}" for concept in scores.concepts for measure in ("cosine", "share")]
+    table.writerow([_plain_cell(name) for name in ("step", "timestep", "sigma", "null_5", "null_95", *names)])
     for index, step in enumerate(trace.steps):
         pairs = zip(scores.cosine[index].tolist(), scores.share[index].tolist(), strict=True)
         values = [value for pair in pairs for value in pair]
         table.writerow([index, step.timestep, step.sigma, *scores.null_band[index].tolist(), *values])
-    return _written(text.getvalue().encode(), path)
+    return _write(text.getvalue().encode(), path)
 
 
-def _plain(name: str) -> str:
-    """A cell that a spreadsheet takes for text: one that begins like a formula would be run."""
+def _plain_cell(name: str) -> str:
+    """A cell that a spreadsheet takes for text: it would execute one that begins like a formula."""
     return f"'{name}" if name[:1] in "=+-@\t\r" else name
 
 
-def _caption(trace: Trace, looked: Looked) -> str:
+def _default_caption(trace: Trace, view: StepView) -> str:
     parts: list[str] = []
-    if looked.step is None:
-        mean = f", maps are the mean over {len(trace.steps)} steps" if looked.words else ""
-        parts.append(f"final picture{mean}")
+    if view.step is None:
+        mean = f", maps averaged over {len(trace.steps)} steps" if view.words else ""
+        parts.append(f"final image{mean}")
     else:
-        step = trace.steps[looked.step]
-        parts.append(
-            f"step {looked.step + 1} / {len(trace.steps)}, t = {step.timestep:g}, sigma = {number(step.sigma)}"
-        )
+        step = trace.steps[view.step]
+        sigma = format_number(step.sigma)
+        parts.append(f"step {view.step + 1} / {len(trace.steps)}, t = {step.timestep:g}, sigma = {sigma}")
     for name, label in (("seed", "seed"), ("guidance_scale", "guidance")):
         if isinstance(value := trace.meta.get(name), int | float):
             parts.append(f"{label} {value:g}" if isinstance(value, float) else f"{label} {value}")
@@ -157,44 +270,61 @@ def _caption(trace: Trace, looked: Looked) -> str:
 
 def animate(
     trace: Trace,
-    kind: Animated,
-    tell: Callable[[float], object] = lambda share: None,
+    kind: Animation,
+    progress: Callable[[float], object] = lambda share: None,
     *,
     fps: float = 8,
     hold: float = 1.0,
     size: int | None = None,
-    **shown: Unpack[Shown],
+    **options: Unpack[ViewOptions],
 ) -> bytes:
-    """What `webp`, `gif` and `mp4` make. tell: called with the share of the pictures that are painted, 0..1."""
+    """Encode an animation of all steps; see `webp`, `gif` and `mp4`.
+
+    Args:
+        trace: The trace.
+        kind: The format.
+        progress: Called after each image with the share of the images that are drawn, 0..1.
+        fps: Steps per second, 0.1 to 60.
+        hold: Seconds for which the last step stays, 0 to 60.
+        size: Pixels on the longest side; None for 512, of a GIF 256.
+        **options: See `ViewOptions`.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: An option is out of range.
+        RuntimeError: There is no ffmpeg for MP4, or it failed.
+    """
     if not 0.1 <= fps <= 60 or not 0 <= hold <= 60:
         raise ValueError(f"fps must be between 0.1 and 60 and hold between 0 and 60 seconds, not {fps!r} and {hold!r}")
-    options: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[kind]
-    side = checked_size(size or (256 if kind == "gif" else 512))
+    encoding: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[kind]
+    side = check_size(size or (256 if kind == "gif" else 512))
 
-    def painted() -> Iterator[Image.Image]:
+    def frames() -> Iterator[Image.Image]:
         count = len(trace.steps)
-        for step, looked in enumerate(looks(trace, range(count), **shown)):
-            image = paint(trace, looked, side)
-            tell((step + 1) / count)
+        for step, view in enumerate(views_of_steps(trace, range(count), **options)):
+            image = draw_view(trace, view, side)
+            progress((step + 1) / count)
             yield image
 
     if kind == "mp4":
-        return film(painted(), fps, round(hold * fps))
-    first, *others = painted()
-    pace = round(1000 / fps)
-    durations = [pace] * len(others) + [pace + round(1000 * hold)]
+        return encode_mp4(frames(), fps, round(hold * fps))
+    first, *others = frames()
+    duration = round(1000 / fps)
+    durations = [duration] * len(others) + [duration + round(1000 * hold)]
     buffer = io.BytesIO()
-    first.save(buffer, kind.upper(), save_all=True, append_images=others, duration=durations, loop=0, **options)
+    first.save(buffer, kind.upper(), save_all=True, append_images=others, duration=durations, loop=0, **encoding)
     return buffer.getvalue()
 
 
-def _png(image: Image.Image) -> bytes:
+def _encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _written(data: bytes, path: PathLike | None) -> bytes:
+def _write(data: bytes, path: PathLike | None) -> bytes:
     if path is not None:
         target = Path(path)
         if not target.parent.is_dir():

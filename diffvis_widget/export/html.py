@@ -1,7 +1,7 @@
-"""One HTML file that shows a run anywhere: no kernel, no network, everything but new runs.
+"""One HTML file that shows a run anywhere: without a kernel and without a network, everything but new runs.
 
-The page holds the run in the packed form, compressed, and all of the front end. It asks nobody for anything, and a
-Content-Security-Policy keeps it so, whatever a prompt tries to bring in.
+The page contains the run in the packed form, compressed, and the whole front end. It makes no request; a
+Content-Security-Policy enforces that, whatever a prompt contains.
 """
 
 from __future__ import annotations
@@ -16,29 +16,37 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from diffvis_widget import front_end
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file.reader import write_whole
 from diffvis_widget.traces.file.validation import check_additions
-from diffvis_widget.widget.page.exports import exports_messages
 from diffvis_widget.widget.page.relevance import relevance_message
 from diffvis_widget.widget.page.requests import compare_message, runs_message
 from diffvis_widget.widget.page.saliency import saliency_message
 from diffvis_widget.wire import encode
 from diffvis_widget.wire import messages as protocol
 from diffvis_widget.wire.messages import Message
-from diffvis_widget.wire.recorded_run import Layers, layer_messages, messages_of, run_of
+from diffvis_widget.wire.recorded_run import Layers, layer_messages, run_of
 from diffvis_widget.wire.shrink import fit, smallest
 
-from .mime_bundle import mime_bundle
+from .offers import offline_exports_messages
 
 if TYPE_CHECKING:
     from diffvis_widget.widget.session.run import Run
-    from diffvis_widget.widget.widget import DiffVis
 
-LIMIT = 3_000_000  # bytes of a page without layers
+MAX_SIZE = 3_000_000  # bytes of a page without layers
+
+
+class HasTrace(Protocol):
+    """An object with a trace, such as a widget."""
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of its run."""
+        ...
+
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -52,7 +60,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <main></main>
-<noscript>This page shows its run with JavaScript, which is switched off here.</noscript>
+<noscript>This page needs JavaScript to show its run.</noscript>
 <script type="application/json" id="dv-traits">{traits}</script>
 <script type="application/octet-stream" id="dv-run">{run}</script>
 <script>{script}</script>
@@ -62,18 +70,34 @@ _PAGE = """<!doctype html>
 _STYLE = "body{margin:16px;background:light-dark(#fff,#141518);color:light-dark(#1d1f23,#ecedef)}.dv{margin:0 auto}"
 
 
-def to_html(source: Trace | DiffVis | Sequence[Trace], path: str | os.PathLike[str], *, layers: Layers = False) -> Path:
-    """Write a run as one HTML file that works without a kernel and without a network, and return its path.
+def to_html(
+    source: Trace | HasTrace | Sequence[Trace], path: str | os.PathLike[str], *, layers: Layers = False
+) -> Path:
+    """Write a run as one HTML file that works without a kernel and without a network.
 
-    source: a trace, or a DiffVis, whose run is waited for; of several traces the last one is shown, with the one before
-    it beside for comparison. layers: also put every layer's maps in (True), or every
-    head's ("heads", where they were kept); without them the file of a 30-step run of 512 px stays under 3 MB, for
-    which pictures and maps of long runs are made smaller. The trace's notes and scores are in the page.
+    Notes and scores of the trace are part of the page. Without ``layers`` the file stays under 3 MB: images and maps of
+    long runs are made smaller to fit.
+
+    Args:
+        source: A trace; a widget, or any other object with a ``trace``; or several traces, of which the last is shown
+            and the one before it is the comparison run.
+        path: The file to write.
+        layers: True adds the maps of each layer; "heads" those of each head, where the trace has them.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        ValueError: no step is finished, or what was added to the trace (notes, scores) is not of it.
-        FileNotFoundError: the folder does not exist, or the front end is not built.
-        OSError: the file cannot be written; nothing is left half-written.
+        ValueError: No step is finished, or the notes or scores of the trace do not fit it.
+        FileNotFoundError: The folder does not exist, or the front end is not built.
+        OSError: The file cannot be written; no part of it is left.
+
+    Example:
+        >>> import diffvis_widget as dv, pathlib, tempfile
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     dv.to_html(trace, pathlib.Path(folder, "run.html")).name
+        'run.html'
     """
     target = Path(path)
     if not target.parent.is_dir():
@@ -86,14 +110,26 @@ def to_html(source: Trace | DiffVis | Sequence[Trace], path: str | os.PathLike[s
     return write_whole(target, len(data), write)
 
 
-def _traces(source: Trace | DiffVis | Sequence[Trace]) -> list[Trace]:
+def _traces(source: Trace | HasTrace | Sequence[Trace]) -> list[Trace]:
     if isinstance(source, Trace):
         return [source]
-    return list(source) if isinstance(source, list | tuple) else [cast("DiffVis", source).trace]
+    return list(source) if isinstance(source, Sequence) else [source.trace]
 
 
 def page(traces: Sequence[Trace], layers: Layers = False) -> str:
-    """The page as text; see `to_html`."""
+    """The HTML of a page; see `to_html`.
+
+    Args:
+        traces: The traces; the last is shown.
+        layers: True adds the maps of each layer, "heads" those of each head.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        ValueError: There is no trace, no step is finished, or the notes or scores of a trace do not fit it.
+        FileNotFoundError: The front end is not built.
+    """
     if not traces:
         raise ValueError("there is no trace to show")
     for trace in traces:
@@ -108,67 +144,44 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
-    beside = runs[-2].id if len(runs) > 1 else ""
-    traits = json.dumps({**_traits(trace), "_beside": beside}).replace("<", "\\u003c")
+    comparison = runs[-2].id if len(runs) > 1 else ""
+    traits = json.dumps({**_traits(trace), "_beside": comparison}).replace("<", "\\u003c")
     title = html.escape(trace.prompt.encode("utf-8", "replace").decode() or "A recorded run")
 
-    def filled(run: str) -> str:
+    def fill(run: str) -> str:
         return _PAGE.format(policy=policy, title=title, style=_STYLE + style, traits=traits, run=run, script=script)
 
-    empty = len(filled("").encode())
+    empty = len(fill("").encode())
     answers = [message for run in runs for message in layer_messages(run, layers)]
     messages = [message for run in runs if run.told is not None for message in run.told.messages()]
     if not answers:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
-    known = list(zip(runs, traces, strict=True))
-    answers += [saliency_message(0, run.id, trace) for run, trace in known if trace.saliency]
-    answers += [relevance_message(0, run.id, trace) for run, trace in known if trace.relevance]
-    answers += exports_messages((run.id, trace) for run, trace in known)
-    shown = fit(messages, lambda tried: empty + len(_text(tried)) < LIMIT) or smallest(messages)
-    return filled(_text([*shown, *answers]))
+    traced_runs = list(zip(runs, traces, strict=True))
+    answers += [saliency_message(0, run.id, trace) for run, trace in traced_runs if trace.saliency]
+    answers += [relevance_message(0, run.id, trace) for run, trace in traced_runs if trace.relevance]
+    answers += offline_exports_messages((run.id, trace) for run, trace in traced_runs)
+    shown = fit(messages, lambda smaller: empty + len(_encode(smaller)) < MAX_SIZE) or smallest(messages)
+    return fill(_encode([*shown, *answers]))
 
 
 def _comparisons(runs: Sequence[Run]) -> Iterator[Message]:
-    """In numbers how every two runs differ that can be compared."""
+    """The comparisons of each two runs that can be compared."""
     for a, b in itertools.permutations(runs, 2):
         assert a.trace is not None
         assert b.trace is not None
-        with contextlib.suppress(ValueError):  # of other sizes, or a compact one: then there are the pictures
+        with contextlib.suppress(ValueError):  # of other sizes, or compact: the page compares the images only
             message = compare_message(0, a.trace, b.trace)
             yield Message({**message.content, "a": a.id, "b": b.id}, message.buffers)
 
 
-def frame(document: str, height: int) -> str:
-    """A page as the output of a cell: it can run its own script and hand out downloads, and reach nothing around it."""
-    return (
-        f'<iframe sandbox="allow-scripts allow-downloads" srcdoc="{html.escape(document)}" title="diffvis_widget" '
-        f'style="width:100%;height:{height}px;border:0"></iframe>'
-    )
-
-
-class Static:
-    """A run as the output of a cell, for hosts with and without HTML."""
-
-    def __init__(self, trace: Trace, layers: Layers, height: int) -> None:
-        if not 100 <= height <= 10_000:
-            raise ValueError(f"height must be between 100 and 10000 pixels, not {height!r}")
-        self._bundle = {"text/html": frame(page([trace], layers), height), **mime_bundle(messages_of(trace))}
-
-    def __repr__(self) -> str:
-        return self._bundle["text/plain"]
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return dict(self._bundle)
-
-
-def _text(messages: Sequence[Message]) -> str:
-    # no time in it, so that the same run gives the same file
+def _encode(messages: Sequence[Message]) -> str:
+    # Without a time stamp, so that the same run gives the same file.
     return base64.b64encode(gzip.compress(protocol.pack(messages), 6, mtime=0)).decode()
 
 
 def _without_layers(message: Message) -> Message:
-    """A run whose layers cannot be asked for shows no button that asks for them."""
+    """Hides the layers of a run that the page cannot show."""
     if message.content["type"] != "run":
         return message
     return Message({**message.content, "layers": []}, message.buffers)

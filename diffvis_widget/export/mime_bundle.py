@@ -9,50 +9,57 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffvis_widget.wire import images as pictures
+from diffvis_widget.wire import images as image_codec
 from diffvis_widget.wire.messages import Message
 
-from .drawing import tiles
+from .layout import draw_tiles
 
-TILES, TILE = 8, 96
+TILES, TILE_SIZE = 8, 96
 
 
-def mime_bundle(messages: Sequence[Message]) -> dict[str, str]:
-    """``image/png`` and ``text/plain`` of a run, from the messages that tell the page of it; nothing for no run."""
+def static_representations(messages: Sequence[Message]) -> dict[str, str]:
+    """The representations of a run that need no widget.
+
+    Args:
+        messages: The messages of the run, beginning with its "run" message.
+
+    Returns:
+        ``text/plain``, and ``image/png`` in base64 where the run has images; nothing where there is no run.
+    """
     if not messages or messages[0].content["type"] != "run":
         return {}
-    found = {"text/plain": _sentence(messages)}
-    if shown := _filmstrip(messages):
-        found["image/png"] = base64.b64encode(shown).decode()
-    return found
+    bundle = {"text/plain": _sentence(messages)}
+    if strip := _filmstrip(messages):
+        bundle["image/png"] = base64.b64encode(strip).decode()
+    return bundle
 
 
 def _filmstrip(messages: Sequence[Message]) -> bytes | None:
     steps = [message for message in messages if message.content["type"] == "step"]
-    seen = [message for message in steps if "prediction" in message.content["views"]]
-    if not seen:
+    shown = [message for message in steps if "prediction" in message.content["views"]]
+    if not shown:
         return None
-    chosen = sorted({round(at) for at in np.linspace(0, len(seen) - 1, min(TILES, len(seen)))})
+    chosen = sorted({round(position) for position in np.linspace(0, len(shown) - 1, min(TILES, len(shown)))})
     images: list[Image.Image] = []
     for index in chosen:
-        image = pictures.read(seen[index].buffers[seen[index].content["views"].index("prediction")])
-        scale = TILE / max(image.size)
+        image = image_codec.read(shown[index].buffers[shown[index].content["views"].index("prediction")])
+        scale = TILE_SIZE / max(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         images.append(image.resize(size, Image.Resampling.BICUBIC))
-    labels = [str(seen[index].content["index"] + 1) for index in chosen]
-    return pictures.png(np.asarray(tiles(images, labels, TILES)))
+    labels = [str(shown[index].content["index"] + 1) for index in chosen]
+    return image_codec.png(np.asarray(draw_tiles(images, labels, TILES)))
 
 
 def _sentence(messages: Sequence[Message]) -> str:
     run: dict[str, Any] = messages[0].content
     done = sum(message.content["type"] == "step" for message in messages)
-    said = [f"DiffVis: “{run['prompt']}”", f"{done} of {run['steps']} steps"]
-    said += [f"seed {run['seed']}"] if run["seed"] is not None else []
-    said += [f"guidance {run['guidance_scale']:g}"] if run["guidance_scale"] is not None else []
-    sentence = ", ".join(said) + "."
+    parts = [f"DiffVis: “{run['prompt']}”", f"{done} of {run['steps']} steps"]
+    parts += [f"seed {run['seed']}"] if run["seed"] is not None else []
+    parts += [f"guidance {run['guidance_scale']:g}"] if run["guidance_scale"] is not None else []
+    sentence = ", ".join(parts) + "."
     scores = next((message.content for message in messages if message.content["type"] == "scores"), None)
-    if scores and len(scores["cosine"]) == done:  # late ones would be those of an earlier step
+    if scores and len(scores["cosine"]) == done:  # scores that lag behind would be those of an earlier step
         pairs = zip(scores["concepts"], scores["cosine"][-1], strict=True)
-        told = ", ".join(f"{concept} {value:.2f}" for concept, value in pairs if value is not None)
-        sentence += f" Cosine at the last step: {told}." if told else ""
+        values = ", ".join(f"{concept} {value:.2f}" for concept, value in pairs if value is not None)
+        sentence += f" Cosine at the last step: {values}." if values else ""
     return sentence

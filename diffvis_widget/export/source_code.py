@@ -1,13 +1,19 @@
-"""The Python that makes a run, and a figure of it, again."""
+"""Generates the Python code that repeats a run, or draws a figure of it again.
+
+The values come from a trace, which may have been opened from a file of unknown origin. Each one is checked for its type
+before its `repr` is written, so that the code contains literals only.
+"""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from diffvis_widget.shipped import is_scenes_model
 
-from .view_options import OPACITY, Shown, checked_size, look
+from .view_options import DEFAULT_OPACITY, ViewOptions, check_size, view_of_step
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -22,99 +28,154 @@ def code(
     size: int = 512,
     file: PathLike | None = None,
     out: str = "view.png",
-    **shown: Unpack[Shown],
+    **options: Unpack[ViewOptions],
 ) -> str:
-    """The Python that makes the same picture as `png` with these arguments, as text; `Shown` has what is not said here.
+    """The Python code that draws the same figure as `png` with the same arguments.
 
-    file: where the trace is saved; the code then opens it. Without one it makes the run again, which needs its seed
-    and gives the same picture on the same machine; for a model other than the built-in one a line is left for you to
-    fill in. A method's map is then computed again too, as `dv.explain.overlay` does it. out: the name of the file that
-    the code writes.
+    Args:
+        trace: The trace.
+        step: Index of the step; None for the final image.
+        size: Pixels on the longest side of the image.
+        file: Where the trace is saved; the code opens it. Without it the code repeats the run, which gives the same
+            image on the same machine. For a model other than the built-in one it leaves a line to fill in. A map of a
+            method is computed again, as by `dv.explain.overlay`.
+        out: Name of the file that the code writes.
+        **options: See `ViewOptions`.
 
-    Raises what `png` raises, and ValueError for a run that cannot be made again: its seed is not known, or it looked
-    where another run did; and for a map that is given in place of a method's name.
+    Returns:
+        Python source.
+
+    Raises:
+        KeyError: A word is not in the prompt.
+        IndexError: The step is out of range.
+        ValueError: An option is out of range; or the run cannot be repeated, because its seed is unknown or it used
+            the attention of another run; or ``saliency`` is a map instead of a method's name.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> print(dv.export.code(trace, step=1, words=["circle"], file="run.safetensors"))
+        import diffvis_widget as dv
+        <BLANKLINE>
+        trace = dv.open_trace('run.safetensors')
+        dv.export.png(trace, 'view.png', step=1, words=['circle'])
+        <BLANKLINE>
     """
-    looked, method = look(trace, step, **shown), shown.get("saliency")
+    view, method = view_of_step(trace, step, **options), options.get("saliency")
     if method is not None and not isinstance(method, str):
         raise ValueError(f"code takes a method by its name, as in saliency={method.method!r}")
-    region = None if looked.region is None else list(looked.region)
-    given: list[tuple[str, Any, Any]] = [
-        ("step", looked.step, None),
-        ("words", list(looked.words), []),
-        ("view", looked.view, "prediction"),
-        ("layer", looked.layer, None),
-        ("head", looked.head, None),
+    layer = view.layer
+    arguments: list[tuple[str, Any, Any]] = [
+        ("step", view.step, None),
+        ("words", [word if isinstance(word, str) else int(word) for word in view.words], []),
+        ("view", view.view, "prediction"),
+        ("layer", layer if layer is None or isinstance(layer, str) else int(layer), None),
+        ("head", None if view.head is None else int(view.head), None),
         ("saliency", method, None),
-        ("opacity", looked.opacity, OPACITY),
-        ("contours", looked.contours, False),
-        ("shared", bool(shown.get("shared")), False),
-        ("region", region, None),
-        ("size", checked_size(size), 512),
+        ("opacity", float(view.opacity), DEFAULT_OPACITY),
+        ("contours", view.contours, False),
+        ("shared_scale", bool(options.get("shared_scale")), False),
+        ("region", None if view.region is None else list(view.region), None),
+        ("size", check_size(size), 512),
     ]
-    arguments = [f"{name}={value!r}" for name, value, plain in given if value != plain]
-    laid = ""
+    written = [f"{name}={value!r}" for name, value, default in arguments if value != default]
+    overlay = ""
     if method is not None and file is None:
-        laid = f"trace.saliency.append(dv.explain.overlay(trace, {looked.step}, {method!r}))\n"
-    return f"{source(trace, file)}{laid}dv.export.png({', '.join(['trace', repr(out), *arguments])})\n"
+        overlay = f"trace.saliency.append(dv.explain.overlay(trace, {view.step!r}, {method!r}))\n"
+    return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', repr(str(out)), *written])})\n"
 
 
-def source(trace: Trace, file: PathLike | None = None) -> str:
-    """The Python that gives this trace; see `code`, whose beginning it is."""
+def trace_source(trace: Trace, file: PathLike | None = None) -> str:
+    """The Python code that gives a trace: the beginning of `code`.
+
+    Args:
+        trace: The trace.
+        file: Where it is saved; None to repeat the run.
+
+    Returns:
+        Python source.
+
+    Raises:
+        ValueError: The run cannot be repeated.
+    """
     lines = ["import diffvis_widget as dv", ""]
-    lines += _run_again(trace) if file is None else [f"trace = dv.open_trace({os.fspath(file)!r})"]
+    lines += _repeat_run(trace) if file is None else [f"trace = dv.open_trace({os.fsdecode(file)!r})"]
     return "\n".join(lines) + "\n"
 
 
-def _run_again(trace: Trace) -> list[str]:
+def _repeat_run(trace: Trace) -> list[str]:
     meta = trace.meta
-    if not isinstance(meta.get("seed"), int):
-        raise ValueError("the seed of this run is not known, so it cannot be made again: give file=, where it is saved")
+    if not _is_whole(meta.get("seed")):
+        raise ValueError("the seed of this run is not known, so it cannot be repeated: give file=, where it is saved")
     is_scenes = is_scenes_model(meta.get("fingerprint"))
     pipe = "pipe = dv.load()"
     if not is_scenes:
-        pipe = (
-            f"pipe = dv.load(...)  # the {meta.get('pipeline', 'pipeline')} with fingerprint {meta.get('fingerprint')}"
-        )
-    given: dict[str, Any] = {
+        pipeline, fingerprint = (str(meta.get(name, "unknown")) for name in ("pipeline", "fingerprint"))
+        pipe = f"pipe = dv.load(...)  # the pipeline {pipeline!r} with fingerprint {fingerprint!r}"
+    arguments: dict[str, Any] = {
         "seed": meta["seed"],
-        "num_inference_steps": _asked_steps(trace),
-        "guidance_scale": meta.get("guidance_scale"),
+        "num_inference_steps": _requested_steps(trace),
+        "guidance_scale": _checked(meta, "guidance_scale", int, float),
         "negative_prompt": trace.negative_prompt,
-        "schedule": meta.get("schedule"),
-        "schedule_strength": meta.get("schedule_strength"),
+        "schedule": _checked(meta, "schedule", str),
+        "schedule_strength": _checked(meta, "schedule_strength", int, float),
         "height": None if is_scenes else trace.image.shape[0],
         "width": None if is_scenes else trace.image.shape[1],
-        "keep": None if trace.keep == "layers" else trace.keep,  # what is kept is rounded: another keep, other digits
+        "keep": None if trace.keep == "layers" else trace.keep,  # stored maps are rounded: keep changes their digits
     }
-    arguments = [f"    {name}={value!r}," for name, value in given.items() if value is not None]
-    if changes := _interventions(meta.get("interventions")):
-        arguments.append(f"    interventions=[{', '.join(changes)}],")
-    return [pipe, "trace = dv.trace(", "    pipe,", f"    {trace.prompt!r},", *arguments, ")"]
+    written = [f"    {name}={value!r}," for name, value in arguments.items() if value is not None]
+    if interventions := _interventions(meta.get("interventions")):
+        written.append(f"    interventions=[{', '.join(interventions)}],")
+    return [pipe, "trace = dv.trace(", "    pipe,", f"    {str(trace.prompt)!r},", *written, ")"]
 
 
-def _interventions(told: Any) -> list[str]:
-    found: list[str] = []
-    for one in told or []:
-        match one:
-            case {"kind": "weight", "word": word, "factor": factor}:
-                found.append(f"dv.intervene.weight({word!r}, {factor!r}{_span(one)})")
-            case {"kind": "drop", "word": word}:
-                found.append(f"dv.intervene.drop({word!r}{_span(one)})")
-            case {"kind": "switch", "prompt": prompt, "step": step}:
-                found.append(f"dv.intervene.switch({prompt!r}, {step!r})")
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _checked(values: Mapping[str, Any], name: str, *types: type) -> Any:
+    """The value of a name, None where it has none. ValueError for another type, or a number that has no literal."""
+    value = values.get(name)
+    if value is None:
+        return None
+    if (
+        not isinstance(value, types)
+        or isinstance(value, bool)
+        or (isinstance(value, float) and not math.isfinite(value))
+    ):
+        raise ValueError(f"this run cannot be repeated, for its {name} is {value!r}: give file=, where it is saved")
+    return value
+
+
+def _interventions(recorded: Any) -> list[str]:
+    calls: list[str] = []
+    for intervention in recorded or []:
+        match intervention:
+            case {"kind": "weight", "word": str(word), "factor": _}:
+                factor = _checked(intervention, "factor", int, float)
+                calls.append(f"dv.intervene.weight({word!r}, {factor!r}{_steps_argument(intervention)})")
+            case {"kind": "drop", "word": str(word)}:
+                calls.append(f"dv.intervene.drop({word!r}{_steps_argument(intervention)})")
+            case {"kind": "switch", "prompt": str(prompt), "step": step} if _is_whole(step):
+                calls.append(f"dv.intervene.switch({prompt!r}, {step!r})")
             case _:
-                raise ValueError("this run looked where another one did: give file=, where it is saved")
-    return found
+                raise ValueError("this run used the attention of another one: give file=, where it is saved")
+    return calls
 
 
-def _span(one: dict[str, Any]) -> str:
-    steps = one.get("steps")
-    return "" if steps in (None, [0, None]) else f", steps={tuple(steps)!r}"
+def _steps_argument(intervention: Mapping[str, Any]) -> str:
+    match intervention.get("steps"):
+        case None | [0, None]:
+            return ""
+        case [first, last] if _is_whole(first) and (last is None or _is_whole(last)):
+            return f", steps={(first, last)!r}"
+        case steps:
+            raise ValueError(f"this run cannot be repeated, for an intervention has steps {steps!r}: give file=")
 
 
-def _asked_steps(trace: Trace) -> int:
-    """The number of steps that was asked for; a scheduler of second order evaluates the denoiser more often."""
+def _requested_steps(trace: Trace) -> int:
+    """The number of steps requested; a second-order scheduler evaluates the denoiser more often."""
     planned = trace.meta.get("planned_steps")
     if not trace.is_complete and isinstance(planned, int):
-        return planned
+        return int(planned)
     return sum(not step.second_order for step in trace.steps)

@@ -1,4 +1,4 @@
-"""Pictures as an MP4 film, by the ffmpeg of the machine or the one that the package imageio-ffmpeg brings."""
+"""Encodes images as an MP4 video with ffmpeg: the machine's own, or that of the package imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -12,76 +12,89 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MISSING = (
-    'mp4 needs ffmpeg, and there is none: pip install "diffvis-widget[film]" brings one, or install it for the whole '
+NO_FFMPEG = (
+    'mp4 needs ffmpeg, which was not found: pip install "diffvis-widget[film]" brings one, or install it for the whole '
     "machine (apt-get install ffmpeg, brew install ffmpeg); webp and gif need nothing"
 )
-# Players take untagged colours for one standard or another by the size of the film, so it is converted and tagged.
-_COLOURS = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
-_TAGS = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
+# Players guess the standard of untagged colours from the size of the video, so it is converted and tagged.
+_COLOUR_FILTER = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
+_COLOUR_TAGS = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
 
 
-def ffmpeg() -> str | None:
-    """The ffmpeg to use; None where there is none."""
-    if found := shutil.which("ffmpeg"):
-        return found
+def find_ffmpeg() -> str | None:
+    """Find an ffmpeg program.
+
+    Returns:
+        Its path; None where there is none.
+    """
+    if path := shutil.which("ffmpeg"):
+        return path
     try:
         import imageio_ffmpeg
 
         return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):  # not installed; or installed without its binary
+    except (ImportError, RuntimeError):  # not installed, or installed without its binary
         return None
 
 
-def film(frames: Iterator[Image.Image], fps: float, still: int) -> bytes:
-    """H.264 in MP4, yuv420p: every player shows it. All frames are of one size; an odd one gets a row or column more.
+def encode_mp4(frames: Iterator[Image.Image], fps: float, repeats: int) -> bytes:
+    """Encode frames as H.264 in MP4 with 4:2:0 chroma, which every player shows.
 
-    fps: frames a second. still: how often the last frame is repeated.
+    Args:
+        frames: Images of one size. A side of odd length is extended by one pixel.
+        fps: Frames per second.
+        repeats: How often the last frame is repeated.
 
-    Raises RuntimeError where there is no ffmpeg, or where it cannot make the film, with its own words.
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        RuntimeError: There is no ffmpeg, or it failed; the message contains its own.
     """
-    program = ffmpeg()
+    program = find_ffmpeg()
     if program is None:
-        raise RuntimeError(MISSING)
-    first = _even(next(frames))
+        raise RuntimeError(NO_FFMPEG)
+    first = _pad_to_even(next(frames))
     height, width, _ = first.shape
     with tempfile.TemporaryDirectory() as folder:
-        target, said = Path(folder, "film.mp4"), Path(folder, "said.txt")
+        target, log_path = Path(folder, "video.mp4"), Path(folder, "log.txt")
         raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", f"{fps:g}"]
-        coded = ["-c:v", "libx264", "-crf", "18", "-preset", "medium", "-vf", _COLOURS, *_TAGS]
-        whole = ["-movflags", "+faststart", "-y", str(target)]
-        command = [program, "-loglevel", "error", *raw, "-i", "pipe:0", "-an", *coded, *whole]
-        with said.open("wb") as words:
-            coder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)
+        codec = ["-c:v", "libx264", "-crf", "18", "-preset", "medium", "-vf", _COLOUR_FILTER, *_COLOUR_TAGS]
+        output = ["-movflags", "+faststart", "-y", str(target)]
+        command = [program, "-loglevel", "error", *raw, "-i", "pipe:0", "-an", *codec, *output]
+        with log_path.open("wb") as log:
+            encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
             try:
-                _feed(coder, first, frames, still)
-            except BaseException:  # a frame could not be painted, or nobody wants the film any more
-                coder.kill()
-                coder.communicate()
+                _write_frames(encoder, first, frames, repeats)
+            except BaseException:  # drawing a frame failed, or was cancelled
+                encoder.kill()
+                encoder.communicate()
                 raise
-        if coder.returncode or not target.is_file():
-            reason = said.read_text(encoding="utf-8", errors="replace").strip()[-500:]
-            raise RuntimeError(f"mp4: {program} could not make the film: {reason or 'it said nothing'}")
+        if encoder.returncode or not target.is_file():
+            reason = log_path.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+            raise RuntimeError(f"mp4: {program} could not encode the video: {reason or 'it printed no message'}")
         return target.read_bytes()
 
 
-def _feed(coder: subprocess.Popen[bytes], first: np.ndarray, others: Iterator[Image.Image], still: int) -> None:
-    pipe = coder.stdin
+def _write_frames(
+    encoder: subprocess.Popen[bytes], first: np.ndarray, others: Iterator[Image.Image], repeats: int
+) -> None:
+    pipe = encoder.stdin
     assert pipe is not None
     last = first
-    with contextlib.suppress(BrokenPipeError):  # it gave up: its words say why
+    with contextlib.suppress(BrokenPipeError):  # it failed: its log says why
         pipe.write(first.tobytes())
         for frame in others:
-            last = _even(frame)
+            last = _pad_to_even(frame)
             pipe.write(last.tobytes())
-        for _ in range(still):
+        for _ in range(repeats):
             pipe.write(last.tobytes())
     with contextlib.suppress(BrokenPipeError):
         pipe.close()
-    coder.wait()
+    encoder.wait()
 
 
-def _even(frame: Image.Image) -> np.ndarray:
-    """uint8 (H, W, 3) with even sides, as the colour planes of half the size need them."""
+def _pad_to_even(frame: Image.Image) -> np.ndarray:
+    """uint8 (H, W, 3) with even sides, which chroma planes of half the size need."""
     pixels = np.asarray(frame.convert("RGB"))
     return np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")

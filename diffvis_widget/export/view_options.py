@@ -1,4 +1,4 @@
-"""What is looked at of a run, as it is asked for and as it is drawn: the settings of the stage, checked."""
+"""Options of a view of a step, as arguments and as validated values: overlays, contours, scale, region."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ VIEWS: tuple[View, ...] = ("prediction", "latents", "guidance", "change")
 Words = str | int | Sequence[str | int]
 Range = tuple[float, float]
 Region = tuple[float, float, float, float]
-OPACITY = 0.65
+DEFAULT_OPACITY = 0.65
 MAX_SIZE = 4096
 
 
-class Shown(TypedDict, total=False):
-    """What a picture shows of a step; every figure, filmstrip and animation takes it.
+class ViewOptions(TypedDict, total=False):
+    """What a figure, filmstrip or animation shows of a step, as keyword arguments. All are optional.
 
-    words: whose heat maps lie over the picture, as for `Trace.heat_map`; one comes in viridis, several each in a colour
-    of its own. view: what the picture is: "prediction", "latents" (the noisy ones), "guidance", or "change" (what the
-    step changed). layer, head: as for `Trace.heat_map`.
-
-    saliency: in place of words, the name of a method ("df_rise", "df_cam", "df_lime") whose maps in `trace.saliency`
-    are shown, of several for a step the newest. In filmstrips and animations a step without such a map shows the plain
-    picture. A map of `dv.explain` itself can be given too; there it lies on its own step only.
-
-    opacity: 0..1, of the heat maps; by default 0.65. contours: lines around the half, the quarter and the tenth of the
-    picture with the highest values; on pictures under 160 pixels around the tenth alone.
-
-    shared: one scale of colours for all words, all steps and every layer, so that colours of different pictures can be
-    compared: from the least to the greatest value of the prompt's words in the mean over the default layers. Else each
-    map spans its own values, as a method's map always does: its unit is another.
-
-    region: (left, top, right, bottom) of a part of the picture, 0..1 from its left and its top: the cells of the heat
-    maps that it touches are framed.
+    Attributes:
+        words: Words whose heat maps are laid over the image, as for `Trace.heat_map`. A single word is coloured with
+            viridis, several get one hue each.
+        view: The image: "prediction" (the default), "latents" (noisy), "guidance", or "change" (the difference to the
+            previous step).
+        layer: The layer of the heat maps, as for `Trace.heat_map`.
+        head: The head of the heat maps, as for `Trace.heat_map`.
+        saliency: An overlay in place of words. The name of a method ("df_rise", "df_cam", "df_lime") selects its maps
+            in `trace.saliency`, the newest of several at a step; in filmstrips and animations steps without one show
+            the image alone. A map returned by `dv.explain` is shown at its own step only.
+        opacity: Of the heat maps, 0..1; 0.65 by default.
+        contours: Draw contours around the half, the quarter and the tenth of the image with the highest values; on
+            images under 160 pixels around the tenth only.
+        shared_scale: Use one colour range for all words, steps and layers, so that colours of different images can be
+            compared: from the lowest to the highest value of the prompt's words in the mean over the default layers.
+            Otherwise, and always for saliency, each map spans its own range.
+        region: (left, top, right, bottom), 0..1 from the left and the top of the image. The cells of the heat maps
+            that it touches are framed.
     """
 
     words: Words
@@ -52,13 +53,26 @@ class Shown(TypedDict, total=False):
     saliency: Saliency | str | None
     opacity: float
     contours: bool
-    shared: bool
+    shared_scale: bool
     region: Sequence[float] | None
 
 
 @dataclass(frozen=True)
-class Looked:
-    """One step as it is drawn: what `Shown` asks for. scale: one range of colours for all words, or None."""
+class StepView:
+    """Validated options of the view of one step; see `ViewOptions`.
+
+    Attributes:
+        step: Index of the step; None for the final image with the mean over the steps.
+        words: Texts or indices of words.
+        view: The image.
+        layer: The layer of the heat maps.
+        head: The head of the heat maps.
+        saliency: The map that is laid over the image.
+        opacity: 0..1.
+        contours: Whether contours are drawn.
+        value_range: Lowest and highest value of the shared scale; None for a range per map.
+        region: The framed region.
+    """
 
     step: int | None = None
     words: tuple[str | int, ...] = ()
@@ -66,83 +80,136 @@ class Looked:
     layer: str | int | None = None
     head: int | None = None
     saliency: Saliency | None = None
-    opacity: float = OPACITY
+    opacity: float = DEFAULT_OPACITY
     contours: bool = False
-    scale: Range | None = None
+    value_range: Range | None = None
     region: Region | None = None
 
 
-def look(trace: Trace, step: int | None, **shown: Unpack[Shown]) -> Looked:
-    """One step, an index, or None for the finished picture, with the means over the steps.
+def view_of_step(trace: Trace, step: int | None, **options: Unpack[ViewOptions]) -> StepView:
+    """Validate the options of a view of one step.
 
-    Raises KeyError for a word, IndexError for a step, ValueError for anything else that cannot be, also where a method
-    is named that has no map of this step.
+    Args:
+        trace: The trace.
+        step: Index of the step; None for the final image with the mean over the steps.
+        **options: See `ViewOptions`.
+
+    Returns:
+        The validated view.
+
+    Raises:
+        KeyError: A word is not in the prompt.
+        IndexError: The step is out of range.
+        ValueError: An option is out of range, or the named method has no map of this step.
     """
-    looked, saliency = _checked(trace, **shown), shown.get("saliency")
-    at = _index(trace, step)
+    view, saliency = _check_options(trace, **options), options.get("saliency")
+    index = _step_index(trace, step)
     if isinstance(saliency, str):
-        laid = None if at is None else map_at(trace, saliency, at)
-        if laid is None:
-            where = "the finished picture: give a step" if at is None else f"step {at}"
-            raise ValueError(f"this run has no map of {saliency} at {where}{_kept(trace)}")
-        saliency = laid
-    return replace(looked, step=at, saliency=saliency)
+        overlay = None if index is None else saliency_at(trace, saliency, index)
+        if overlay is None:
+            where = "the final image: give a step" if index is None else f"step {index}"
+            raise ValueError(f"this run has no map of {saliency} at {where}{_stored_maps(trace)}")
+        saliency = overlay
+    return replace(view, step=index, saliency=saliency)
 
 
-def looks(trace: Trace, steps: Sequence[int], **shown: Unpack[Shown]) -> Iterator[Looked]:
-    """Several steps alike. Raises what `look` raises; a method needs a map of at least one step of the run."""
-    looked, saliency = _checked(trace, **shown), shown.get("saliency")
-    if isinstance(saliency, str) and all(one.method != saliency for one in trace.saliency):
-        raise ValueError(f"this run has no map of {saliency} at any step{_kept(trace)}")
+def views_of_steps(trace: Trace, steps: Sequence[int], **options: Unpack[ViewOptions]) -> Iterator[StepView]:
+    """Validate the options of the same view of several steps.
+
+    Args:
+        trace: The trace.
+        steps: Indices of the steps.
+        **options: See `ViewOptions`.
+
+    Yields:
+        The validated view of each step.
+
+    Raises:
+        KeyError: A word is not in the prompt.
+        IndexError: A step is out of range.
+        ValueError: An option is out of range, or the named method has no map of any step of the run.
+    """
+    view, saliency = _check_options(trace, **options), options.get("saliency")
+    if isinstance(saliency, str) and all(stored.method != saliency for stored in trace.saliency):
+        raise ValueError(f"this run has no map of {saliency} at any step{_stored_maps(trace)}")
     for step in steps:
-        at = _index(trace, step)
-        laid = None
+        index = _step_index(trace, step)
+        overlay = None
         if isinstance(saliency, str):
-            laid = None if at is None else map_at(trace, saliency, at)
-        elif saliency is not None and saliency.step == at:
-            laid = saliency
-        yield replace(looked, step=at, saliency=laid)
+            overlay = None if index is None else saliency_at(trace, saliency, index)
+        elif saliency is not None and saliency.step == index:
+            overlay = saliency
+        yield replace(view, step=index, saliency=overlay)
 
 
-def map_at(trace: Trace, method: str, step: int) -> Saliency | None:
-    """The map of a method at a step, of several the newest, which is the one that the page shows."""
-    return next((one for one in reversed(trace.saliency) if (one.method, one.step) == (method, step)), None)
+def saliency_at(trace: Trace, method: str, step: int) -> Saliency | None:
+    """The stored map of a method at a step.
+
+    Args:
+        trace: The trace.
+        method: Name of the method.
+        step: Index of the step.
+
+    Returns:
+        The newest of several maps, as on the page; None where there is none.
+    """
+    stored = (saliency for saliency in reversed(trace.saliency) if (saliency.method, saliency.step) == (method, step))
+    return next(stored, None)
 
 
-def shared_scale(trace: Trace) -> Range | None:
-    """The least and the greatest value of the prompt's words over all steps; special tokens would drown them."""
+def shared_range(trace: Trace) -> Range | None:
+    """The range of the shared scale: the lowest and the highest value of the prompt's words over all steps.
+
+    Special tokens are left out: their values are many times higher.
+
+    Args:
+        trace: The trace.
+
+    Returns:
+        Lowest and highest value; None where the trace has no maps.
+    """
     typed = [index for index, word in enumerate(trace.words) if word.kind == "word"]
     if not typed or not trace.layers:
         return None
-    lo, hi = math.inf, -math.inf
+    low, high = math.inf, -math.inf
     for step in range(len(trace.steps)):
         values = trace.heat_maps(step=step)[typed]
-        known = values[np.isfinite(values)]
-        if known.size:
-            lo, hi = min(lo, float(known.min())), max(hi, float(known.max()))
-    return (lo, hi) if lo <= hi else None
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else None
 
 
-def checked_size(value: int) -> int:
-    """Pixels on the longest side of a picture. Raises ValueError for what cannot be."""
-    if not 32 <= value <= MAX_SIZE:
-        raise ValueError(f"size must be between 32 and {MAX_SIZE} pixels, not {value!r}")
-    return int(value)
+def check_size(size: int) -> int:
+    """Validate the size of an image.
+
+    Args:
+        size: Pixels on the longest side.
+
+    Returns:
+        The size.
+
+    Raises:
+        ValueError: It is not between 32 and 4096.
+    """
+    if not 32 <= size <= MAX_SIZE:
+        raise ValueError(f"size must be between 32 and {MAX_SIZE} pixels, not {size!r}")
+    return int(size)
 
 
-def _checked(
+def _check_options(
     trace: Trace,
     words: Words = (),
     view: Any = "prediction",
     layer: str | int | None = None,
     head: int | None = None,
     saliency: object = None,
-    opacity: float = OPACITY,
+    opacity: float = DEFAULT_OPACITY,
     contours: bool = False,
-    shared: bool = False,
+    shared_scale: bool = False,
     region: Any = None,
-) -> Looked:
-    """What holds for every step."""
+) -> StepView:
+    """Validates what holds for every step."""
     if view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(map(repr, VIEWS))}, not {view!r}")
     if not 0 <= opacity <= 1:
@@ -151,12 +218,12 @@ def _checked(
     for word in chosen:
         pick_words(trace.words, word)
     if saliency is not None and chosen:
-        raise ValueError("words and saliency are two overlays: give one of them")
-    scale = shared_scale(trace) if shared and chosen else None
-    return Looked(None, chosen, view, layer, head, None, opacity, bool(contours), scale, _region(region))
+        raise ValueError("words and saliency are two overlays: give only one of them")
+    value_range = shared_range(trace) if shared_scale and chosen else None
+    return StepView(None, chosen, view, layer, head, None, opacity, bool(contours), value_range, _check_region(region))
 
 
-def _index(trace: Trace, step: int | None) -> int | None:
+def _step_index(trace: Trace, step: int | None) -> int | None:
     count = len(trace.steps)
     if step is None:
         return None
@@ -165,19 +232,19 @@ def _index(trace: Trace, step: int | None) -> int | None:
     return step % count
 
 
-def _kept(trace: Trace) -> str:
-    there = sorted({(one.method, one.step) for one in trace.saliency})
-    return f"; it has {', '.join(f'{method} at {step}' for method, step in there[:8])}" if there else ""
+def _stored_maps(trace: Trace) -> str:
+    stored = sorted({(saliency.method, saliency.step) for saliency in trace.saliency})
+    return f"; it has {', '.join(f'{method} at {step}' for method, step in stored[:8])}" if stored else ""
 
 
-def _region(value: Any) -> Region | None:
-    """A part of the picture; a single point is one too, as where somebody has clicked."""
-    if value is None:
+def _check_region(region: Any) -> Region | None:
+    """A region; a single point is one too."""
+    if region is None:
         return None
     try:
-        left, top, right, bottom = (float(edge) for edge in value)
+        left, top, right, bottom = (float(edge) for edge in region)
     except (TypeError, ValueError, OverflowError):
         left = top = right = bottom = math.nan
     if not (0 <= left <= right <= 1 and 0 <= top <= bottom <= 1):
-        raise ValueError(f"region must be (left, top, right, bottom), each 0..1, left and top first; not {value!r}")
+        raise ValueError(f"region must be (left, top, right, bottom), each 0..1, left and top first; not {region!r}")
     return left, top, right, bottom

@@ -14,8 +14,8 @@ import anywidget
 import traitlets as t
 
 from diffvis_widget import front_end
-from diffvis_widget.export.html import Static
-from diffvis_widget.export.mime_bundle import mime_bundle
+from diffvis_widget.export.mime_bundle import static_representations
+from diffvis_widget.export.static_output import StaticOutput
 from diffvis_widget.widget.page.requests import answer
 from diffvis_widget.widget.page.saliency import METHODS
 from diffvis_widget.widget.session.external_call import ExternalCall
@@ -265,13 +265,13 @@ class DiffVis(anywidget.AnyWidget):
         self._session.replay.noted(trace)
         return note
 
-    def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> Static:
+    def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> StaticOutput:
         """The run as an output that needs no kernel: the page of `dv.to_html` in a frame. Waits for a run that goes on.
 
         As last line of a cell it is stored in the notebook, works when that is opened again, and in nbconvert's HTML.
         layers: as for `dv.to_html`. height: of the frame, in pixels. Raises what ``trace`` and `dv.to_html` raise.
         """
-        return Static(self.trace, layers, height)
+        return StaticOutput(self.trace, layers, height)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """For hosts without widgets there is a filmstrip and a sentence too, once there is a run to show.
@@ -283,7 +283,7 @@ class DiffVis(anywidget.AnyWidget):
             self.wait(MOMENT if not self._can_run else PATIENCE)
         shown = super()._repr_mimebundle_(**options)
         if shown is not None and self._snapshot:
-            shown[0].update(mime_bundle(protocol.unpack(self._snapshot)))
+            shown[0].update(static_representations(protocol.unpack(self._snapshot)))
         return shown
 
     def close(self) -> None:

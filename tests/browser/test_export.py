@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import diffvis_widget as dv
-from diffvis_widget.widget.page import exports as exporting
+from diffvis_widget.export.offers import FILE_KINDS
 from diffvis_widget.widget.widget import DiffVis
 from tests.browser.bare import a_run, open_bare
 from tests.browser.live_page import LivePage, open_live
@@ -125,14 +125,14 @@ def test_contours_scale_and_place_are_in_every_file(
     mark(view)
     path = saved(live.page, view, "png", tmp_path)
     code = python(view)
-    found = re.search(r"contours=True, shared=True, region=\[([\d., ]+)\]\)", code)
+    found = re.search(r"contours=True, shared_scale=True, region=\[([\d., ]+)\]\)", code)
     assert found is not None, code
     rows, columns = widget.trace.heat_map("circle", step=0).shape
     region = [float(edge) for edge in found[1].split(", ")]
     cells = [int(edge * count) for edge, count in zip(region, (columns, rows) * 2, strict=True)]
     assert cells == [columns // 2 - 1, rows // 2, columns // 2, rows // 2 + 1]
     assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
-    looked = {"words": ["circle", words().index("a")], "contours": True, "shared": True, "region": region}
+    looked = {"words": ["circle", words().index("a")], "contours": True, "shared_scale": True, "region": region}
     assert code == dv.export.code(widget.trace, step=STEP, **looked)
     for kind, make in (
         ("filmstrip", dv.export.filmstrip),
@@ -164,7 +164,7 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
         mark(view)
         path = saved(live.page, view, "png", tmp_path)
-        expect(code).to_have_value(re.compile("contours=True, shared=True, region="))
+        expect(code).to_have_value(re.compile("contours=True, shared_scale=True, region="))
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
         view.get_by_test_id("slider").press("Home")  # a step without a map: the film is the same, the figure plain
         expect(code).to_have_value(re.compile(r"step=0, contours=True"))
@@ -172,7 +172,7 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
         (region,) = re.findall(r"region=(\[.*\])", python(view))
         place = [float(edge) for edge in region[1:-1].split(", ")]
-        moving = {"contours": True, "shared": True, "region": place}
+        moving = {"contours": True, "shared_scale": True, "region": place}
         strip, film = (saved(live.page, view, kind, tmp_path).read_bytes() for kind in ("filmstrip", "webp"))
         assert strip == dv.export.filmstrip(trace, saliency="df_cam", **moving)
         assert film == dv.export.webp(trace, saliency="df_cam", **moving)
@@ -273,7 +273,7 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
                 window.answers.exports = window.answers.source_code = [told, []];
                 window.answers.job = [{ state: 'running', progress: 0.4, seconds_left: 3.2, error: '' }, []];
             }""",
-            {"kinds": list(exporting.KINDS), "name": "run", "python": "trace = ...\n", "file": "run.safetensors"},
+            {"kinds": list(FILE_KINDS), "name": "run", "python": "trace = ...\n", "file": "run.safetensors"},
         )
         bare.page.add_script_tag(path=AXE)
         bare.widget.get_by_test_id("export").click()

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
 import diffvis_widget as dv
-from diffvis_widget.export.html import Static
+from diffvis_widget.export.static_output import StaticOutput
 from diffvis_widget.traces import ConceptScores, Saliency, Trace, Word, WordRelevance
 from tests.traces.build import LAYERS, make_trace
 
@@ -224,7 +224,7 @@ def test_without_layers_there_is_no_button_for_them(browser: Browser, tmp_path: 
 
 
 def test_a_static_output_shows_the_same_in_its_frame(browser: Browser, tmp_path: Path) -> None:
-    bundle = Static(a_trace(), layers=False, height=700)._repr_mimebundle_()
+    bundle = StaticOutput(a_trace(), layers=False, height=700)._repr_mimebundle_()
     assert set(bundle) == {"text/html", "text/plain", "image/png"}
     holder = tmp_path / "notebook.html"
     holder.write_text(f"<!doctype html><meta charset=utf-8><body>{bundle['text/html']}</body>", encoding="utf-8")

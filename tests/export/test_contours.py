@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffvis_widget.export.contours import INSIDE, levels, lines, outlined, stroke
+from diffvis_widget.export.contours import (
+    ENCLOSED_SHARES,
+    contour_levels,
+    draw_lines,
+    draw_outlined_lines,
+    trace_contours,
+)
 
 
 def cone(height: int, width: int, x: float, y: float) -> np.ndarray:
@@ -16,7 +22,7 @@ def cone(height: int, width: int, x: float, y: float) -> np.ndarray:
 
 
 def test_a_line_lies_where_the_field_has_its_level() -> None:
-    (ring,) = lines(cone(40, 60, 25.3, 18.7), -11.0)
+    (ring,) = trace_contours(cone(40, 60, 25.3, 18.7), -11.0)
     assert ring[0].tolist() == ring[-1].tolist(), "it is closed"
     np.testing.assert_allclose(np.hypot(ring[:, 0] - 25.3, ring[:, 1] - 18.7), 11, atol=0.02)
     assert np.hypot(*np.diff(ring, axis=0).T).max() < 1.5, "from cell to cell"
@@ -25,7 +31,7 @@ def test_a_line_lies_where_the_field_has_its_level() -> None:
 
 
 def test_a_line_that_leaves_the_picture_ends_at_its_border() -> None:
-    (arc,) = lines(cone(30, 30, 0.0, 15.0), -9.0)
+    (arc,) = trace_contours(cone(30, 30, 0.0, 15.0), -9.0)
     assert (arc[0, 0], arc[-1, 0]) == (0, 0)
     assert sorted(arc[[0, -1], 1]) == pytest.approx([6, 24], abs=0.1)
 
@@ -33,7 +39,7 @@ def test_a_line_that_leaves_the_picture_ends_at_its_border() -> None:
 def test_lines_are_closed_or_end_at_the_border() -> None:
     field = np.random.default_rng(5).normal(size=(20, 30))  # full of saddles
     level = float(np.median(field))
-    found = lines(field, level)
+    found = trace_contours(field, level)
     for line in found:
         closed = line[0].tolist() == line[-1].tolist()
         assert closed or all(x in (0, 30) or y in (0, 20) for x, y in line[[0, -1]])
@@ -48,19 +54,19 @@ def test_lines_are_closed_or_end_at_the_border() -> None:
 
 def test_levels_enclose_their_shares() -> None:
     field = np.random.default_rng(3).normal(size=(50, 80))
-    for level, share in zip(levels(field), INSIDE, strict=True):
+    for level, share in zip(contour_levels(field), ENCLOSED_SHARES, strict=True):
         assert (field > level).mean() == pytest.approx(share, abs=1e-3)
-    assert levels(np.full((4, 4), 0.3)) == []
+    assert contour_levels(np.full((4, 4), 0.3)) == []
 
 
 @pytest.mark.parametrize("size", [200, 1100])
 def test_a_stroke_is_as_wide_and_strong_as_asked(size: int) -> None:
     ground = Image.new("RGB", (size, 60), (0, 0, 0))
     path = [np.array([(-5.0, 30.0), (size + 5.0, 30.0)])]
-    across = np.asarray(stroke(ground, path, 6, (200, 100, 50), 0.5), dtype=float)[:, size // 2]
+    across = np.asarray(draw_lines(ground, path, 6, (200, 100, 50), 0.5), dtype=float)[:, size // 2]
     assert across[30].tolist() == pytest.approx([100, 50, 25], abs=1)
     assert across[:, 0].sum() / 100 == pytest.approx(6, abs=0.6)
-    seen = np.asarray(outlined(Image.new("RGB", (size, 60), (255, 255, 255)), path, 4))[:, size // 2, 0]
+    seen = np.asarray(draw_outlined_lines(Image.new("RGB", (size, 60), (255, 255, 255)), path, 4))[:, size // 2, 0]
     assert seen[30] == 255
     assert seen[26] < 160, "a light line is seen on a light ground"
-    assert outlined(ground, [], 4) is ground
+    assert draw_outlined_lines(ground, [], 4) is ground

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv as reader
 import io
 import subprocess
@@ -14,8 +16,8 @@ import pytest
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.export import colormap as colours
-from diffvis_widget.export.video import ffmpeg
+from diffvis_widget.export.colormap import HUES, apply_colormap, colour_table
+from diffvis_widget.export.video import find_ffmpeg
 from diffvis_widget.traces import ConceptScores, Saliency, Trace
 from tests.traces.build import fake_decoder, make_trace
 
@@ -55,10 +57,10 @@ def test_one_word_lies_over_it_in_the_colours_of_its_bar(trace: Trace) -> None:
     whole = pixels(dv.export.png(trace, step=1, words="circle", opacity=1, size=480))
     values = trace.heat_map("circle", step=1)
     smooth = np.asarray(Image.fromarray(values).resize((480, 320), Image.Resampling.BICUBIC))
-    expected = colours.coloured(smooth, float(values.min()), float(values.max()))
+    expected = apply_colormap(smooth, float(values.min()), float(values.max()))
     np.testing.assert_array_equal(whole[PAD : PAD + 320, PAD : PAD + 480], expected)
     bar = whole[PAD * 2 + 320 + 8]  # a row through the colour bar
-    ends = [colours.table("viridis")[0], colours.table("viridis")[255]]
+    ends = [colour_table("viridis")[0], colour_table("viridis")[255]]
     assert all((bar == end).all(axis=-1).any() for end in ends)
     half = pixels(dv.export.png(trace, step=1, words=["circle"], opacity=0, size=480))
     np.testing.assert_array_equal(
@@ -74,8 +76,8 @@ def test_several_words_have_colours_of_their_own(trace: Trace) -> None:
         trace.records[0].maps[layer][0, 5, rows // 2 :, : columns // 2] = 0.5  # square below on the left
     shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, size=480, caption=False))
     picture = shown[PAD : PAD + 320, PAD : PAD + 480]
-    np.testing.assert_allclose(picture[20, 240], colours.HUES[0], atol=8)
-    np.testing.assert_allclose(picture[300, 60], colours.HUES[1], atol=8)
+    np.testing.assert_allclose(picture[20, 240], HUES[0], atol=8)
+    np.testing.assert_allclose(picture[300, 60], HUES[1], atol=8)
     ground = enlarged(trace.frames("prediction")[0], (480, 320))
     np.testing.assert_allclose(picture[300, 440].astype(int), ground[300, 440].astype(int), atol=3)
 
@@ -84,15 +86,15 @@ def test_values_are_shown_as_such(trace: Trace) -> None:
     assert trace.guidance is not None
     guidance = trace.guidance[2]
     shown = pixels(dv.export.png(trace, step=2, view="guidance", size=480))[PAD : PAD + 320, PAD : PAD + 480]
-    expected = colours.coloured(guidance, float(guidance.min()), float(guidance.max()), "magma")
+    expected = apply_colormap(guidance, float(guidance.min()), float(guidance.max()), "magma")
     np.testing.assert_array_equal(shown, enlarged(expected, (480, 320)))
     frames = trace.frames("prediction").astype(np.float32)
     moved = np.abs(frames[2] - frames[1]).mean(axis=-1)
     change = pixels(dv.export.png(trace, step=2, view="change", size=480))[PAD : PAD + 320, PAD : PAD + 480]
-    np.testing.assert_array_equal(change, enlarged(colours.coloured(moved, 0, float(moved.max()), "magma"), (480, 320)))
+    np.testing.assert_array_equal(change, enlarged(apply_colormap(moved, 0, float(moved.max()), "magma"), (480, 320)))
     one = Saliency("df_rise", 1, np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12))
     over = pixels(dv.export.png(trace, step=1, saliency=one, opacity=1, size=480))
-    np.testing.assert_allclose(over[PAD, PAD], colours.table("viridis")[0], atol=3)
+    np.testing.assert_allclose(over[PAD, PAD], colour_table("viridis")[0], atol=3)
 
 
 def test_a_caption_is_wrapped_and_cut(trace: Trace) -> None:
@@ -133,7 +135,7 @@ def test_an_animation_has_every_step_in_its_time(trace: Trace, make: Any, kind: 
 
 def decoded(film: Path, size: tuple[int, int]) -> np.ndarray:
     """uint8 (frames, H, W, 3) of a film, by ffmpeg's own decoder."""
-    program = ffmpeg()
+    program = find_ffmpeg()
     assert program is not None
     command = [program, "-loglevel", "error", "-i", str(film), "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
@@ -151,7 +153,7 @@ def test_a_film_has_every_step_in_its_colours(trace: Trace, tmp_path: Path) -> N
             wanted = np.asarray(moving.convert("RGB"), dtype=float)
             assert np.abs(frames[index] - wanted).mean() < 6, "another matrix of colours would be further off"
     np.testing.assert_allclose(frames[10].astype(int), frames[2].astype(int), atol=12)
-    program = ffmpeg()
+    program = find_ffmpeg()
     assert program is not None
     said = subprocess.run(
         [program, "-i", str(tmp_path / "run.mp4")], capture_output=True, text=True, check=False
@@ -171,7 +173,7 @@ def test_without_ffmpeg_it_says_what_to_install(trace: Trace, monkeypatch: pytes
     broken.write_text("#!/bin/sh\necho no such codec >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match="could not make the film: no such codec"):
+    with pytest.raises(RuntimeError, match="could not encode the video: no such codec"):
         dv.export.mp4(trace, tmp_path / "run.mp4")
     broken.unlink()
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
@@ -235,7 +237,7 @@ def test_the_table_has_the_scores(trace: Trace, tmp_path: Path) -> None:
         ({"saliency": "df_cam", "words": "red"}, ValueError, "two overlays"),
         ({"saliency": "df_cam", "step": 1}, ValueError, "no map of df_cam at step 1$"),
         ({"saliency": "df_rise", "step": 1}, ValueError, "no map of df_rise at step 1; it has df_rise at 2"),
-        ({"saliency": "df_rise"}, ValueError, "the finished picture: give a step"),
+        ({"saliency": "df_rise"}, ValueError, "the final image: give a step"),
         ({"path": "nowhere/view.png"}, FileNotFoundError, "does not exist"),
     ],
 )
@@ -253,7 +255,7 @@ def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error:
         {"words": ["circle", 4], "opacity": 0.4},
         {"step": 2, "words": ["red"], "layer": "mid.attn2"},
         {"step": 0, "view": "guidance", "size": 300},
-        {"step": 1, "words": "circle", "contours": True, "shared": True, "region": (0.1, 0.2, 0.5, 0.75)},
+        {"step": 1, "words": "circle", "contours": True, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)},
         {"step": 2, "saliency": "df_cam", "contours": True},
     ],
 )
@@ -277,7 +279,7 @@ def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: 
         "step": 2,
         "words": ["circle"],
         "contours": True,
-        "shared": True,
+        "shared_scale": True,
         "region": [0, 0, 1, 0.5],
     }
     run.saliency.append(dv.explain.overlay(run, 1, "df_cam"))
@@ -306,12 +308,55 @@ def test_the_code_for_a_changed_run_makes_the_same_picture(tmp_path: Path, monke
 def test_the_code_says_what_it_cannot_know(trace: Trace) -> None:
     assert "pipe = dv.load(...)  # the " in dv.export.code(trace)
     trace.meta["interventions"] = [{"kind": "freeze", "prompt": "", "seed": 1, "steps": [0, 3]}]
-    with pytest.raises(ValueError, match="looked where another one did: give file="):
+    with pytest.raises(ValueError, match="used the attention of another one: give file="):
         dv.export.code(trace)
     trace.meta["interventions"] = []
     del trace.meta["seed"]
     with pytest.raises(ValueError, match="the seed of this run is not known"):
         dv.export.code(trace)
+
+
+INJECTION = "x\n__import__('os').abort()  #"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pipeline": INJECTION, "fingerprint": "y\rraise SystemExit\u2028z"},
+        {"schedule": INJECTION},
+        {"schedule": ["early"]},
+        {"guidance_scale": float("inf")},
+        {"schedule_strength": "60"},
+        {"interventions": [{"kind": "weight", "word": INJECTION, "factor": 2, "steps": [0, None]}]},
+        {"interventions": [{"kind": "weight", "word": "red", "factor": [INJECTION], "steps": None}]},
+        {"interventions": [{"kind": "drop", "word": "red", "steps": INJECTION}]},
+        {"interventions": [{"kind": "switch", "prompt": INJECTION, "step": 1}]},
+        {"interventions": [{"kind": "switch", "prompt": "red", "step": INJECTION}]},
+    ],
+)
+def test_the_code_contains_literals_only(trace: Trace, changes: dict[str, Any]) -> None:
+    """A trace file is data from anywhere: its values must not become code."""
+    trace.meta.update(changes)
+    code = ""
+    with contextlib.suppress(ValueError):  # where a value has no literal
+        code = dv.export.code(trace)
+    if not code:
+        return
+    tree = ast.parse(code)
+    (imported, pipe, run, figure) = tree.body
+    assert ast.unparse(imported) == "import diffvis_widget as dv"
+    assert ast.unparse(pipe) == "pipe = dv.load(...)"
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert set(calls) <= {
+        "dv.load",
+        "dv.trace",
+        "dv.export.png",
+        "dv.intervene.weight",
+        "dv.intervene.drop",
+        "dv.intervene.switch",
+    }
+    assert isinstance(run, ast.Assign)
+    assert isinstance(figure, ast.Expr)
 
 
 def test_exports_need_no_latents(trace: Trace, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.export import colormap as colours
+from diffvis_widget.export.colormap import HUES, apply_colormap, colour_table
 from diffvis_widget.traces import Trace
 from tests.export.test_figures import PAD, a_map, enlarged, pixels
 from tests.traces.build import make_trace
@@ -39,7 +39,7 @@ def test_contours_lie_on_the_map(trace: Trace) -> None:
     np.testing.assert_array_equal(plain[PAD + 325 :], lined[PAD + 325 :])
     two = {**looked, "words": ["circle", "red"], "layer": None}
     coloured = pixels(dv.export.png(trace, **two, contours=True))
-    for hue in colours.HUES[:2]:
+    for hue in HUES[:2]:
         assert (np.abs(coloured.astype(int) - hue).sum(axis=-1) < 12).any(), "a line in the colour of its word"
 
 
@@ -48,16 +48,16 @@ def test_a_shared_scale_is_that_of_all_words_and_steps(trace: Trace) -> None:
     values = np.stack([trace.heat_maps(step=step)[typed] for step in range(3)])
     lo, hi = float(values.min()), float(values.max())
     for step in range(3):
-        whole = pixels(dv.export.png(trace, step=step, words="circle", opacity=1, size=480, shared=True))
+        whole = pixels(dv.export.png(trace, step=step, words="circle", opacity=1, size=480, shared_scale=True))
         one = np.asarray(Image.fromarray(trace.heat_map("circle", step)).resize((480, 320), Image.Resampling.BICUBIC))
-        np.testing.assert_array_equal(whole[PAD : PAD + 320, PAD : PAD + 480], colours.coloured(one, lo, hi))
-        strip = pixels(dv.export.filmstrip(trace, words="circle", opacity=1, shared=True))
+        np.testing.assert_array_equal(whole[PAD : PAD + 320, PAD : PAD + 480], apply_colormap(one, lo, hi))
+        strip = pixels(dv.export.filmstrip(trace, words="circle", opacity=1, shared_scale=True))
         small = np.asarray(Image.fromarray(trace.heat_map("circle", step)).resize((96, 64), Image.Resampling.BICUBIC))
         tile = strip[4:68, 4 + step * 100 : 100 + step * 100]
-        np.testing.assert_array_equal(tile, colours.coloured(small, lo, hi))
+        np.testing.assert_array_equal(tile, apply_colormap(small, lo, hi))
     own = dv.export.filmstrip(trace, words="circle", opacity=1)
-    assert own != dv.export.filmstrip(trace, words="circle", opacity=1, shared=True)
-    assert dv.export.png(trace, step=1, shared=True) == dv.export.png(trace, step=1), "nothing is coloured"
+    assert own != dv.export.filmstrip(trace, words="circle", opacity=1, shared_scale=True)
+    assert dv.export.png(trace, step=1, shared_scale=True) == dv.export.png(trace, step=1), "nothing is coloured"
 
 
 def test_a_place_is_framed_by_the_cells_that_it_touches(trace: Trace) -> None:
@@ -82,7 +82,7 @@ def test_a_method_lies_on_the_steps_that_have_its_map(trace: Trace) -> None:
     np.testing.assert_array_equal(laid[4:68, 4:100], plain[4:68, 4:100])
     np.testing.assert_array_equal(laid[4:68, 204:300], plain[4:68, 204:300])
     newest = np.asarray(Image.fromarray(trace.saliency[2].map).resize((96, 64), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(laid[4:68, 104:200], colours.coloured(newest, -3, 0))
+    np.testing.assert_array_equal(laid[4:68, 104:200], apply_colormap(newest, -3, 0))
     assert dv.export.filmstrip(trace, saliency=trace.saliency[2], opacity=1) == dv.export.filmstrip(
         trace, saliency="df_cam", opacity=1
     )
@@ -97,7 +97,12 @@ def test_a_method_lies_on_the_steps_that_have_its_map(trace: Trace) -> None:
 
 @pytest.mark.parametrize("make", [dv.export.webp, dv.export.gif])
 def test_an_animation_shows_what_a_figure_does(trace: Trace, make: Any) -> None:
-    shown: dict[str, Any] = {"words": ["circle", "red"], "contours": True, "shared": True, "region": (0, 0, 0.4, 0.9)}
+    shown: dict[str, Any] = {
+        "words": ["circle", "red"],
+        "contours": True,
+        "shared_scale": True,
+        "region": (0, 0, 0.4, 0.9),
+    }
 
     def figure(step: int, **shown: Any) -> np.ndarray:
         return pixels(dv.export.png(trace, step=step, size=240, **shown))[PAD : PAD + 160, PAD : PAD + 240].astype(
@@ -109,18 +114,18 @@ def test_an_animation_shows_what_a_figure_does(trace: Trace, make: Any) -> None:
             moving.seek(step)
             seen = np.asarray(moving.convert("RGB"))
             shift = np.abs(figure(step, **shown) - seen).mean()
-            for missing, nothing in (("contours", False), ("shared", False), ("region", None)):
+            for missing, nothing in (("contours", False), ("shared_scale", False), ("region", None)):
                 assert shift < np.abs(figure(step, **{**shown, missing: nothing}) - seen).mean(), missing
 
 
 def test_a_strip_says_what_its_colours_mean(trace: Trace) -> None:
     plain = pixels(dv.export.filmstrip(trace))
     own = pixels(dv.export.filmstrip(trace, words=["circle"]))
-    shared = pixels(dv.export.filmstrip(trace, words=["circle", "red"], shared=True))
+    shared = pixels(dv.export.filmstrip(trace, words=["circle", "red"], shared_scale=True))
     assert len(plain) < len(own) <= len(shared)
-    for end in colours.table("viridis")[[2, 253]].astype(int):
+    for end in colour_table("viridis")[[2, 253]].astype(int):
         assert (np.abs(own[len(plain) :] - end).sum(axis=-1) < 12).any()
-    for hue in colours.HUES[:2]:
+    for hue in HUES[:2]:
         assert (np.abs(shared[len(plain) :].astype(int) - hue).sum(axis=-1) < 12).any()
 
 

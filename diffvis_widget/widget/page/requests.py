@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffvis_widget import front_end
+from diffvis_widget.export.offers import exports_message, source_code_message
 from diffvis_widget.widget.session.history import RUNS
 from diffvis_widget.widget.session.jobs import Perform, Task, job_message
 from diffvis_widget.wire import images as pictures
@@ -65,9 +66,9 @@ def answer(session: Session, asked: Any) -> Message | None:
         case {"type": "compare", "id": int(request), "a": str(a), "b": str(b)}:
             return compare_message(request, session.trace_of(a), session.trace_of(b))
         case {"type": "exports", "id": int(request), "run": str(run)}:
-            return exporting.exports_message(request, run, session.trace_of(run))
+            return exports_message(request, run, session.trace_of(run))
         case {"type": "source_code", "id": int(request), "run": str(run), "view": dict(view)}:
-            return exporting.source_code_message(request, run, session.trace_of(run), view)
+            return source_code_message(request, run, session.trace_of(run), view)
         case {"type": "job", "id": int(request), "task": dict(task)}:
             return job_message(request, session.jobs.ask(task, functools.partial(prepare, session)))
         case {"type": "cancel", "id": int(request), "task": dict(task)}:

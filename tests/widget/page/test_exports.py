@@ -11,7 +11,8 @@ import pytest
 
 import diffvis_widget as dv
 from diffvis_widget.cancellation import Cancelled
-from diffvis_widget.export import video as film
+from diffvis_widget.export import offers, page_files
+from diffvis_widget.export.video import find_ffmpeg
 from diffvis_widget.traces import Saliency, Trace
 from diffvis_widget.widget.page import exports as exporting
 from diffvis_widget.widget.widget import DiffVis
@@ -34,7 +35,7 @@ SEEN = {"step": 1, "words": ["circle", 4], "view": "prediction", "opacity": 0.5}
     ],
 )
 def test_a_prompt_becomes_a_name(prompt: str, name: str) -> None:
-    assert exporting.stem(prompt) == name
+    assert offers.file_stem(prompt) == name
 
 
 def made(trace: Trace, what: str, tell: Callable[[float], object], **over: Any) -> bytes:
@@ -89,7 +90,7 @@ def test_a_figure_is_that_of_python() -> None:
     with pytest.raises(ValueError, match="no map of df_rise at step 1"):
         made(trace, "png", tells, words=[], saliency="df_rise")
     given = {"contours": True, "shared_scale": True, "region": [0.1, 0.2, 0.5, 0.75]}
-    shown: dict[str, Any] = {"contours": True, "shared": True, "region": (0.1, 0.2, 0.5, 0.75)}
+    shown: dict[str, Any] = {"contours": True, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)}
     assert made(trace, "png", tells, **given) == dv.export.png(trace, **looked, **shown)
     for kind, make in (("filmstrip", dv.export.filmstrip), ("webp", dv.export.webp)):
         assert made(trace, kind, tells, **given) == make(trace, words=["circle", 4], opacity=0.5, **shown)
@@ -118,43 +119,43 @@ def test_what_cannot_be_is_refused(over: dict[str, Any], words: str) -> None:
 
 
 def test_a_trace_too_large_for_a_page_is_saved_from_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "LARGEST", 1000)
+    monkeypatch.setattr(page_files, "MAX_FILE", 1000)
     with pytest.raises(ValueError, match=r"trace\.save\(path\)"):
         made(make_trace(), "trace", lambda share: None)
 
 
 def test_the_page_is_told_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace()
-    told = exporting.exports_message(3, "r1", trace).content
+    told = offers.exports_message(3, "r1", trace).content
     assert (told["id"], told["run"]) == (3, "r1")
-    assert set(told["kinds"]) == set(exporting.KINDS)
-    monkeypatch.setattr(exporting, "ffmpeg", lambda: None)
-    assert "mp4" not in exporting.exports_message(3, "r1", trace).content["kinds"]
-    assert film.ffmpeg() is not None, "the tests bring one"
+    assert set(told["kinds"]) == set(offers.FILE_KINDS)
+    monkeypatch.setattr(offers, "find_ffmpeg", lambda: None)
+    assert "mp4" not in offers.exports_message(3, "r1", trace).content["kinds"]
+    assert find_ffmpeg() is not None, "the tests bring one"
 
 
 def test_the_python_of_a_view_is_that_of_export_code() -> None:
     trace = make_trace()
-    told = exporting.source_code_message(3, "r1", trace, {**SEEN, "contours": True, "shared_scale": True}).content
+    told = offers.source_code_message(3, "r1", trace, {**SEEN, "contours": True, "shared_scale": True}).content
     assert (told["type"], told["id"], told["run"], told["file"]) == ("source_code", 3, "r1", None)
-    looked: dict[str, Any] = {"words": ["circle", 4], "opacity": 0.5, "contours": True, "shared": True}
+    looked: dict[str, Any] = {"words": ["circle", 4], "opacity": 0.5, "contours": True, "shared_scale": True}
     assert told["python"] == dv.export.code(trace, step=1, **looked)
     del trace.meta["seed"]
-    told = exporting.source_code_message(3, "r1", trace, SEEN).content
+    told = offers.source_code_message(3, "r1", trace, SEEN).content
     assert told["file"] == "red-circle-red-square-lost-run.safetensors"
     assert f"dv.open_trace({told['file']!r})" in told["python"]
     with pytest.raises(KeyError):
-        exporting.source_code_message(3, "r1", trace, {**SEEN, "words": ["'); import os; ("]})
+        offers.source_code_message(3, "r1", trace, {**SEEN, "words": ["'); import os; ("]})
 
 
 def test_an_offline_page_has_the_python_of_runs_that_can_be_made_again() -> None:
     trace = make_trace()
-    files, code = exporting.exports_messages([("r1", trace)])
+    files, code = offers.offline_exports_messages([("r1", trace)])
     assert files.content["kinds"] == []
     assert (code.content["type"], code.content["view"], code.content["file"]) == ("source_code", None, None)
     assert dv.export.code(trace, step=1).startswith(code.content["python"])
     del trace.meta["seed"]
-    (files,) = exporting.exports_messages([("r1", trace)])
+    (files,) = offers.offline_exports_messages([("r1", trace)])
     assert files.content["type"] == "exports"
 
 
