@@ -34,3 +34,14 @@ def test_the_command_line_of_the_docs_works() -> None:
     assert modules
     for name in modules:
         assert importlib.util.find_spec(name), name
+
+
+def test_the_tour_has_ten_stops_that_are_files() -> None:
+    tour = (PAGES / "tour.md").read_text(encoding="utf-8")
+    stops = re.findall(r"^(\d+)\. \*\*[^*]+\*\*: `([^`]+)`", tour, re.M)
+    assert [number for number, _ in stops] == [str(number) for number in range(1, 11)]
+    files = [file for _, file in stops]
+    assert len(set(files)) == 10
+    also_named = re.findall(r"`((?:diffvis_widget|js|tests)/[\w/.]+)`", tour)
+    for file in [*files, *also_named]:
+        assert (PAGES.parent.parent / file).exists(), file
