@@ -12,7 +12,7 @@ import { EDITED, ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, S
 
 class MadeUpKernel implements Host {
   readonly signal = new AbortController().signal;
-  readonly keeps = true;
+  readonly isOffline = false;
   readonly sent: PageMessage[] = [];
   seq = 0;
   #run = 0;
@@ -97,7 +97,7 @@ class MadeUpKernel implements Host {
   #tellNumbers(id: number): void {
     const steps = SCENE.steps;
     const words = EDITED.words.map((_, i) => {
-      const change = i === 5 ? "added" : i === 6 ? "replaced" : "same";
+      const change = i === 5 ? "added" : i === 6 ? "recontainerd" : "same";
       return { a: i === 5 ? null : i < 5 ? i + 1 : i, b: i + 1, change };
     });
     const distance = Array.from({ length: steps }, (_, i) => 0.9 / (1 + Math.exp((14 - i) / 2)) + 0.03);
@@ -186,15 +186,15 @@ Object.assign(window, { kernel });
 
 if (state === "loading") kernel.write({ status: "loading", _notice: "Loading the scenes model" });
 if (state === "empty") kernel.write({ prompt: "" });
-let place = cell;
+let container = cell;
 if (query.has("shadow")) {
   // As marimo does it.
   const shadow = cell.attachShadow({ mode: "open" });
   const styles = [...document.head.querySelectorAll("link")].map((link) => link.cloneNode());
-  place = document.createElement("div");
-  shadow.append(...styles, place);
+  container = document.createElement("div");
+  shadow.append(...styles, container);
 }
-mount(kernel, place, { manifests, views, core });
+mount(kernel, container, { manifests, views, core });
 if (state === "done" || state === "gone") await kernel.play(0);
 if (state === "live") await kernel.play(80);
 if (state === "running" || state === "failed" || state === "stopped") await kernel.play(0, until);

@@ -1,4 +1,4 @@
-// The anywidget adapter: an anywidget model as a Host, and the life of a view. Nothing else knows the notebook.
+// The anywidget adapter: wraps an anywidget model as a Host, and mounts a view. No other file knows the notebook.
 
 import manifests from "virtual:drawer-manifests";
 import * as core from "./app/coreExports";
@@ -23,20 +23,20 @@ interface RenderProps {
   readonly signal?: AbortSignal;
 }
 
-/** ipywidgets puts this class on the element of a view whose kernel is gone. */
+/** The class that ipywidgets sets on the element of a view whose kernel is gone. */
 const DISCONNECTED = "jupyter-widgets-disconnected";
 
 function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   let lost = false;
   let connected: boolean | undefined;
   const watchers: ((connected: boolean) => void)[] = [];
-  const look = () => {
+  const update = () => {
     const now = !lost && !el.classList.contains(DISCONNECTED);
     if (now === connected) return;
     connected = now;
-    for (const tell of watchers) tell(now);
+    for (const watcher of watchers) watcher(now);
   };
-  /** Sends; a host whose kernel was shut down says so only by refusing. */
+  /** Sends a message; an error is the only sign of a kernel that was shut down. */
   const send = (message: PageMessage): boolean => {
     if (el.classList.contains(DISCONNECTED)) return false;
     try {
@@ -45,7 +45,7 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
     } catch {
       lost = true;
     }
-    look();
+    update();
     return !lost;
   };
   const listen = (name: string, callback: (...args: never[]) => void) => {
@@ -54,12 +54,12 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   };
   return {
     signal,
-    keeps: true,
+    isOffline: false,
     get: <K extends TraitName>(name: K) => model.get(name) as Traits[K] | undefined,
     set(values) {
       for (const [name, value] of Object.entries(values)) model.set(name, value);
-      // A trait that cannot be sent would be an error in the host's console, so ask with a message first: the kernel
-      // knows no message -1 and does nothing.
+      // Saving traits without a kernel logs an error in the host's console, so a message tries the connection first: the
+      // kernel ignores the acknowledgement of message -1.
       if (send({ type: "ack", seq: -1 })) model.save_changes();
     },
     send,
@@ -67,16 +67,16 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
     onMessage: (callback) => listen("msg:custom", callback as (...args: never[]) => void),
     onConnection(callback) {
       watchers.push(callback);
-      const observer = new MutationObserver(look);
+      const observer = new MutationObserver(update);
       observer.observe(el, { attributeFilter: ["class"] });
       signal.addEventListener("abort", () => observer.disconnect());
-      if (connected === undefined) look();
+      if (connected === undefined) update();
       else callback(connected);
     },
   };
 }
 
-/** What is in a script that was built apart: a module whose default export takes the core and returns the views. */
+/** Loads the drawers' script: a module whose default export takes the core and returns the views. */
 async function load(script: Uint8Array): Promise<DrawerViews<Context>> {
   const url = URL.createObjectURL(new Blob([script as Uint8Array<ArrayBuffer>], { type: "text/javascript" }));
   try {

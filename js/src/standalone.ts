@@ -1,9 +1,9 @@
-// The offline page: the views of the widget, all of them, over what the page itself holds. It asks the network nothing.
+// The offline page: all views of the widget over the messages in the page. It makes no network requests.
 
 import manifests from "virtual:drawer-manifests";
 import * as core from "./app/coreExports";
 import { mount } from "./app/mount";
-import { offline } from "./core/offlineHost";
+import { createOfflineHost } from "./core/offlineHost";
 import { unpack } from "./core/packedRun";
 import { views } from "./drawers";
 
@@ -12,7 +12,7 @@ function block(id: string): string {
   return document.getElementById(id)?.textContent ?? "";
 }
 
-/** A packed run: base64 of gzip. */
+/** The packed messages, which the page holds as base64 of gzip. */
 async function packed(): Promise<Uint8Array> {
   const bytes = Uint8Array.from(atob(block("dv-run")), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -24,7 +24,7 @@ async function show(): Promise<void> {
   if (!main) return;
   try {
     const messages = unpack(await packed());
-    const host = offline(messages, JSON.parse(block("dv-traits")), new AbortController().signal);
+    const host = createOfflineHost(messages, JSON.parse(block("dv-traits")), new AbortController().signal);
     mount(host, main, { manifests, views, core });
   } catch (error) {
     main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;

@@ -6,7 +6,7 @@ import type { PageMessage } from "../src/core/protocol";
 export class TestHost implements Host {
   readonly controller = new AbortController();
   readonly signal = this.controller.signal;
-  keeps = true;
+  isOffline = false;
   readonly sent: PageMessage[] = [];
   readonly written: Partial<Traits>[] = [];
   readonly #changes: [TraitName, () => void][] = [];

@@ -112,7 +112,7 @@ def test_hard_runs_are_shown(browser: Browser, name: str, options: dict[str, Any
         expect(bare.slider).to_have_attribute("aria-valuenow", str(finished))
         bare.widget.get_by_test_id("chip-1").click()
         if name == "NaN":
-            expect(bare.widget.locator(".dv-bar")).to_contain_text("not kept")
+            expect(bare.widget.locator(".dv-bar")).to_contain_text("not recorded")
         if name == "300 words":
             expect(bare.widget.locator("[data-kind=truncated]")).to_have_count(225)
         if name == "100 concepts":
@@ -142,7 +142,7 @@ def test_text_is_text_in_every_view(browser: Browser) -> None:
         bare.widget.locator(".dv-layers .dv-tile").click()
         bare.page.evaluate("(text) => window.deliver({type: 'error', run: null, seq: 91, message: text}, [])", EVIL)
         bare.widget.get_by_test_id("stage").locator("canvas").click(position={"x": 40, "y": 40})
-        expect(bare.widget.get_by_test_id("place-0")).to_have_text(EVIL)
+        expect(bare.widget.get_by_test_id("region-word-0")).to_have_text(EVIL)
         bare.set(_notice=EVIL)
         bare.frames()
         assert bare.page.evaluate("() => window.hacked") is None
@@ -181,7 +181,7 @@ def test_keys_alone_reach_and_work_everything(browser: Browser) -> None:
         expect(bare.widget.get_by_test_id("chip-1")).to_have_attribute("aria-pressed", "true")
         bare.widget.locator(".dv-frame").focus()
         press("Enter")
-        expect(bare.widget.locator(".dv-maps")).to_contain_text("What this place reads")
+        expect(bare.widget.locator(".dv-maps")).to_contain_text("Words this region attends to")
         press("Escape")
         expect(bare.widget.get_by_test_id("map-0")).to_be_visible()
         bare.slider.focus()

@@ -43,7 +43,7 @@ def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Bare]:
         bare.answer(standing("done", 1, **decision()))
         expect(bare.slider).to_have_attribute("aria-valuenow", "6")
         bare.widget.get_by_test_id("decision").click()
-        expect(drawer(bare)).to_contain_text("Exchanges the word at step after step")
+        expect(drawer(bare)).to_contain_text("Replaces the word from each step on")
         yield bare
 
 
@@ -53,19 +53,19 @@ def drawer(bare: Bare) -> Locator:
 
 def ask(bare: Bare, word: str = "red", to: str = "blue", seeds: str = "2") -> None:
     view = drawer(bare)
-    view.get_by_label("The word").select_option(word)
-    view.get_by_label("What takes its place").fill(to)
+    view.get_by_label("Word", exact=True).select_option(word)
+    view.get_by_label("Replacement").fill(to)
     view.get_by_label("seeds").fill(seeds)
-    view.get_by_label("What takes its place").press("Enter")
+    view.get_by_label("Replacement").press("Enter")
 
 
 def test_a_word_of_the_run_is_asked_about_and_the_answer_is_a_sentence(opened: Bare) -> None:
     view = drawer(opened)
-    expect(view.get_by_label("The word").locator("option")).to_have_text(["a", "red", "circle"])
+    expect(view.get_by_label("Word", exact=True).locator("option")).to_have_text(["a", "red", "circle"])
     ask(opened)
     expect(view.get_by_role("status")).to_have_text(
-        "“red” was decided after 3.3 of 6 steps (95 %: 2.9 to 3.8): exchanged for “blue” before that, it changes the "
-        "picture; later it does not."
+        "“red” was decided after 3.3 of 6 steps (95 %: 2.9 to 3.8): replacing it by “blue” before then changes the "
+        "image, later it does not."
     )
     (asked,) = opened.sent("job")
     assert asked["task"] == {"kind": "decision", "run": "r1", "word": "red", "to": "blue", "seeds": 2}
@@ -76,9 +76,9 @@ def test_a_word_of_the_run_is_asked_about_and_the_answer_is_a_sentence(opened: B
 
 
 def test_the_word_is_the_one_that_was_chosen(opened: Bare) -> None:
-    expect(drawer(opened).get_by_label("The word")).to_have_value("circle")  # the first concept
+    expect(drawer(opened).get_by_label("Word", exact=True)).to_have_value("circle")  # the first concept
     opened.widget.get_by_test_id("chip-1").click()
-    expect(drawer(opened).get_by_label("The word")).to_have_value("red")
+    expect(drawer(opened).get_by_label("Word", exact=True)).to_have_value("red")
 
 
 def test_the_curve_and_the_slider_are_one(opened: Bare) -> None:
@@ -91,7 +91,7 @@ def test_the_curve_and_the_slider_are_one(opened: Bare) -> None:
     assert (box["x"], box["width"]) == pytest.approx((film["x"], film["width"]), abs=1)
     curve.click(position={"x": box["width"] * 2.5 / 6, "y": 20})
     expect(opened.slider).to_have_attribute("aria-valuenow", "3")
-    expect(curve).to_have_attribute("aria-valuetext", "exchanged at step 3: share of red 0.10")
+    expect(curve).to_have_attribute("aria-valuetext", "replaced from step 3 on: share of red 0.10")
     curve.press("ArrowRight")
     expect(opened.slider).to_have_attribute("aria-valuenow", "4")
     opened.slider.press("Home")
@@ -135,14 +135,14 @@ def test_another_run_has_decisions_of_its_own(opened: Bare) -> None:
     expect(drawer(opened).get_by_role("status")).to_be_visible()
     opened.deliver(a_run("a green star", run="r2"))
     expect(drawer(opened).get_by_role("status")).to_have_count(0)
-    expect(drawer(opened).get_by_label("The word").locator("option")).to_have_text(["a", "green", "star"])
+    expect(drawer(opened).get_by_label("Word", exact=True).locator("option")).to_have_text(["a", "green", "star"])
     assert [asked["run"] for asked in opened.sent("decisions")] == ["r1", "r2"]
 
 
 @pytest.mark.parametrize(
     ("to", "seeds", "message"),
     [
-        ("  ", "2", "Type what takes the place of “red”."),
+        ("  ", "2", "Type a word to replace “red”."),
         ("blue", "0", "seeds is “0”: it must be a whole number from 1 to 32."),
         ("blue", "many", "seeds is “many”"),
     ],
@@ -166,7 +166,7 @@ def test_what_went_wrong_is_told_as_text_and_can_be_asked_again(opened: Bare) ->
 def test_words_that_look_alike_have_no_decision(opened: Bare) -> None:
     opened.answer(standing("done", 1, **decision(at=None)))
     ask(opened)
-    expect(drawer(opened).get_by_role("status")).to_contain_text("The meter cannot tell the two apart")
+    expect(drawer(opened).get_by_role("status")).to_contain_text("The meter cannot distinguish the two")
     expect(opened.widget.locator(".dv-plot line")).to_have_count(0)
     expect(opened.widget.get_by_role("button", name="decided at")).to_have_count(0)
 

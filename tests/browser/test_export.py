@@ -112,7 +112,7 @@ def mark(view: Locator) -> None:
     """Contour lines, one scale for all, and a place of several cells."""
     view.get_by_role("button", name="Contour lines").click()
     view.get_by_role("button", name="Shared").click()
-    picture = view.get_by_role("application", name=re.compile("^Picture"))
+    picture = view.get_by_role("application", name=re.compile("^Image"))
     picture.focus()
     for key in ("Enter", "ArrowLeft", "Shift+ArrowDown", "Shift+ArrowRight"):
         picture.press(key)

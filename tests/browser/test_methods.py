@@ -242,7 +242,7 @@ def test_relevance_is_drawn_linked_and_compared(widget: Any, pipe: Any, open_pag
         chart.press("ArrowRight")
         expect(bare.slider).to_have_attribute("aria-valuenow", "3")
         most = widget.trace.words[typed[int(expected.raw[2, typed].argmax())]].text
-        expect(chart).to_have_attribute("aria-valuetext", f"Step 3: {most} is read most")
+        expect(chart).to_have_attribute("aria-valuetext", f"Step 3: {most} is attended to most")
         legend = table.get_by_role("button", name="circle")
         legend.press("Enter")
         expect(legend).to_have_attribute("aria-pressed", "true")

@@ -156,13 +156,13 @@ def test_the_run_before_lies_beside_the_new_one_on_one_slider(two: Bare) -> None
     two.widget.get_by_test_id("compare").click()
     view = two.widget.locator(".dv-compare")
     expect(view.locator("figcaption")).to_have_text([f"A {OLD}", f"B {NEW}"])
-    expect(view).to_contain_text("They part at step 4")
+    expect(view).to_contain_text("They diverge at step 4")
     assert two.sent("packed") == []
     assert [(asked["a"], asked["b"]) for asked in two.sent("compare")] == [("r1", "r2")]
     expect(view.locator(".dv-chip")).to_contain_text(
         ["a0.10", "small (added)", "red green (replaced)0.50", "circle0.20"]
     )
-    mark = two.widget.get_by_role("button", name="A and B part at step 4: go there")
+    mark = two.widget.get_by_role("button", name="A and B diverge at step 4: go there")
     mark.click()
     expect(two.slider).to_have_attribute("aria-valuenow", "4")
     expect(view.locator(".dv-course .dv-num")).to_have_text("0.40")
@@ -244,10 +244,10 @@ def test_tables_say_what_the_meters_and_maps_show_without_a_kernel_too(two: Bare
     scores = two.widget.get_by_role("table", name="Cosine of each concept")
     expect(scores.get_by_role("row")).to_have_count(7)
     expect(scores.get_by_role("row").nth(1)).to_contain_text("0.10 to 0.20")
-    words = two.widget.get_by_role("table", name="Where each word looks at step 6")
+    words = two.widget.get_by_role("table", name="Attention of each word at step 6")
     expect(words.get_by_role("rowheader")).to_have_text(NEW.split())
     two.slider.press("Home")
-    expect(two.widget.get_by_role("table", name="Where each word looks at step 1")).to_be_visible()
+    expect(two.widget.get_by_role("table", name="Attention of each word at step 1")).to_be_visible()
 
 
 @pytest.mark.parametrize("two", ["light", "dark"], indirect=True)

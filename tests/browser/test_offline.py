@@ -174,7 +174,7 @@ def test_curves_without_those_of_the_run_itself_and_none(browser: Browser, tmp_p
     trace.saliency.append(Saliency("df_cam", 3, np.ones(trace.latents.shape[2:], dtype=np.float32)))
     with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
         shown.page.get_by_test_id("methods").click()
-        expect(shown.page.locator(".dv-relevance")).to_contain_text("None was computed for this run.")
+        expect(shown.page.locator(".dv-relevance")).to_contain_text("Relevance was not computed for this run.")
         expect(shown.page.locator(".dv-schemes")).to_have_count(0)
 
 
@@ -207,13 +207,13 @@ def test_the_notes_lead_through_the_run_and_are_only_read(browser: Browser, tmp_
     with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
         notes = shown.page.locator(".dv-notes")
         expect(notes.locator("li")).to_have_count(2)  # open from the start
-        expect(notes).to_contain_text("Step 3 · circle · a part of the picture")
+        expect(notes).to_contain_text("Step 3 · circle · a region of the image")
         expect(notes.get_by_role("button", name="Add a note")).to_have_count(0)
         notes.get_by_role("button", name="Start").press("Enter")
         expect(shown.page.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "2")
         notes.get_by_role("button", name="Next").press("Enter")
         expect(shown.page.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "3")
-        expect(shown.page.locator(".dv")).to_contain_text("What this place reads")
+        expect(shown.page.locator(".dv")).to_contain_text("Words this region attends to")
         expect(notes.locator("[aria-current]")).to_contain_text("Here it is.")
 
 
@@ -255,7 +255,7 @@ def test_two_runs_are_compared_and_shown_in_turn(browser: Browser, tmp_path: Pat
     with opened(browser, dv.to_html([other, a_trace()], tmp_path / "two.html")) as shown:
         widget = shown.page.locator(".dv")
         expect(widget.get_by_test_id("compare")).to_have_attribute("aria-expanded", "true")
-        expect(widget.locator(".dv-course")).to_contain_text("They do not part")
+        expect(widget.locator(".dv-course")).to_contain_text("They do not diverge")
         scrub(shown.page)
         widget.get_by_test_id("runs").click()
         expect(widget.locator(".dv-more img")).to_have_count(2)

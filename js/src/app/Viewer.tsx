@@ -1,4 +1,4 @@
-// The whole widget: where each view has its place is said in the style sheet.
+// The whole widget. The style sheet lays out the views.
 
 import type { Context } from "../core/context";
 import { Stage } from "../stage/Stage";

@@ -11,7 +11,7 @@ function inside(event: KeyboardEvent, selector: string): boolean {
 export function handleKey(event: KeyboardEvent, context: Context): void {
   if (event.defaultPrevented || inside(event, "input, textarea, select")) return;
   if (event.key === "Escape") {
-    context.session.look.clear();
+    context.session.viewState.clear();
   } else if (event.key === " " && !inside(event, "button")) {
     context.player.toggle();
     event.preventDefault();

@@ -1,4 +1,4 @@
-// Puts a viewer into an element of any host, and takes it out again without a trace.
+// Mounts a viewer into an element of any host, and removes it when the host aborts.
 
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
@@ -15,15 +15,15 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
   const root = document.createElement("div");
   root.className = "dv";
   root.tabIndex = -1;
-  // JupyterLab and Notebook leave keys alone inside an element with this mark. They ask the element with the focus first,
-  // and take it for the notebook's unless it has the mark itself: else two d on a button would delete the cell.
+  // JupyterLab and Notebook handle no keys inside an element with this attribute. They check the focused element itself,
+  // too: without the attribute on a button, pressing d twice would delete the cell.
   root.dataset.lmSuppressShortcuts = "true";
   root.addEventListener("focusin", ({ target }) => {
     (target as HTMLElement).dataset.lmSuppressShortcuts = "true";
   });
   root.addEventListener("keydown", (event) => {
     handleKey(event, context);
-    // Other hosts listen further out: a key typed here is never a shortcut of theirs.
+    // Other hosts listen on outer elements: a key typed here is never one of their shortcuts.
     event.stopPropagation();
   });
   for (const name of ["pointerover", "focusin"])

@@ -1,4 +1,4 @@
-// Colours of data: perceptually uniform, readable without colour vision, the same in light and dark.
+// Colour maps: perceptually uniform, readable with any colour vision, the same in light and dark themes.
 
 /** Evenly spaced stops of viridis (van der Walt and Smith, CC0). */
 const VIRIDIS =
@@ -40,7 +40,7 @@ export function lookup(name: MapName): Uint32Array {
   return LOOKUPS[name];
 }
 
-/** The colour of a level from 0 to 255; levels beyond have the colour of the end. */
+/** The colour of a level from 0 to 255; levels outside are clamped. */
 export function colourAt(colours: Uint32Array, level: number): number {
   return colours[level < 0 ? 0 : level > 255 ? 255 : level | 0] as number;
 }
@@ -52,7 +52,7 @@ export function gradient(name: MapName): string {
     .join()})`;
 }
 
-/** One colour per word when several lie on the picture: apart for every kind of colour vision (after Okabe and Ito). */
+/** One colour per word for several words, distinguishable with any colour vision (after Okabe and Ito). */
 export const HUES: readonly Rgb[] = [
   [230, 159, 0],
   [86, 180, 233],

@@ -1,4 +1,4 @@
-// What every view is given.
+// The objects that every view takes.
 
 import { type Signal, signal } from "@preact/signals";
 import type { DrawerSource } from "./drawer";

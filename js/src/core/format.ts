@@ -1,4 +1,4 @@
-// Numbers and words as people read them.
+// Numbers as text.
 
 /** Two significant digits, without an exponent as long as that stays short. */
 export function value(n: number): string {
@@ -15,8 +15,8 @@ function digits(n: number): string {
   return n.toExponential(0).replace("e-", "e−");
 }
 
-/** Said in place of the numbers of a map that is not there; never zero. */
-export const NOT_KEPT = "not kept";
+/** Stands for the value of a missing map, which is not zero. */
+export const NOT_RECORDED = "not recorded";
 
 export function score(n: number | null | undefined): string {
   return n === null || n === undefined ? "–" : n.toFixed(2).replace("-", "−");

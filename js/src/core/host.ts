@@ -1,7 +1,6 @@
-// What the page needs from wherever it runs: a notebook, a test, a plain page. Nothing else in core or views
-// knows a host.
+// What the page needs from its surroundings: a notebook, an offline page, a test.
 
-import type { PageMessage, Question } from "./protocol";
+import type { KernelRequest, PageMessage } from "./protocol";
 
 export type Status = "loading" | "idle" | "queued" | "running" | "stopping" | "stopped" | "done" | "failed";
 
@@ -17,41 +16,41 @@ export interface Traits {
   guidance_scale: number;
   schedule: Schedule;
   schedule_strength: number;
-  /** Factors of words, by their text in lower case; null leaves a word out. */
+  /** Weights of words by their text in lower case; null leaves a word out. */
   weights: Weights;
   concepts: readonly string[];
   step: number;
   selected: readonly number[];
-  /** What lies on the stage: "attention", the heat maps of the chosen words, or the name of an explaining method. */
+  /** What covers the image: "attention", the heat maps of the chosen words, or the name of an explain method. */
   overlay: string;
   status: Status;
   progress: number;
   error: string;
   _notice: string;
   _can_run: boolean;
-  /** The run that was given to be compared with. */
+  /** The id of the run to compare with, chosen in Python. */
   _beside: string;
   _snapshot: ArrayBufferView | null;
 }
 
-/** The trait `overlay` while the heat maps of the chosen words lie on the stage. */
+/** The value of the trait `overlay` for the heat maps of the chosen words. */
 export const ATTENTION = "attention";
 
 export type TraitName = keyof Traits;
 
 export interface Host {
   get<K extends TraitName>(name: K): Traits[K] | undefined;
-  /** Writes traits and tells the kernel. */
+  /** Sets traits, here and in the kernel. */
   set(values: Partial<Traits>): void;
   send(message: PageMessage): void;
   onChange(name: TraitName, callback: () => void): void;
   onMessage(callback: (content: unknown, buffers: readonly ArrayBufferView[]) => void): void;
-  /** Calls back at once, and whenever the kernel goes or comes back. */
+  /** Calls back at once, and whenever the kernel disconnects or reconnects. */
   onConnection(callback: (connected: boolean) => void): void;
-  /** Whether what it shows can be written on: not where nobody keeps it. */
-  readonly keeps: boolean;
-  /** Whether requests of a type can be answered; without this function all can. */
-  canAnswer?(type: Question["type"]): boolean;
-  /** Aborts when the view is gone. */
+  /** Whether there is no kernel to write notes to or to compute anything. */
+  readonly isOffline: boolean;
+  /** Whether requests of a type can be answered; without this method all can. */
+  canAnswer?(type: KernelRequest["type"]): boolean;
+  /** Aborts when the view is removed. */
   readonly signal: AbortSignal;
 }

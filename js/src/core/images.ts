@@ -1,6 +1,6 @@
-// Encoded pictures to bitmaps: each is decoded once and kept while it is among the most recently used.
+// Decodes images, and caches the most recently used bitmaps.
 
-/** Pixels of decoded pictures kept per view (4 bytes each): a hundred frames of 512 x 512. */
+/** Pixels in the cache of a view (4 bytes each): a hundred frames of 512 x 512. */
 const BUDGET = 26_000_000;
 
 export type Decoder = (bytes: Uint8Array) => Promise<ImageBitmap>;
@@ -24,7 +24,7 @@ export class ImageCache {
     private readonly budget = BUDGET,
   ) {}
 
-  /** The picture if it is decoded. */
+  /** The bitmap if it is decoded. */
   get(bytes: Uint8Array): ImageBitmap | undefined {
     const bitmap = this.#ready.get(bytes);
     if (bitmap) {
@@ -34,7 +34,7 @@ export class ImageCache {
     return bitmap;
   }
 
-  /** The picture once it is decoded; null if its bytes are no picture. */
+  /** The bitmap once it is decoded; null if the bytes are no image. */
   load(bytes: Uint8Array): Promise<ImageBitmap | null> {
     const ready = this.get(bytes);
     if (ready) return Promise.resolve(ready);
@@ -58,7 +58,7 @@ export class ImageCache {
       if (this.#pixels <= this.budget || oldest === bytes) break;
       this.#ready.delete(oldest);
       this.#pixels -= old.width * old.height;
-      // Not closed: a drawing under way may still hold it.
+      // Not closed: it may still be drawn.
     }
     return bitmap;
   }

@@ -1,4 +1,4 @@
-// Heat maps as smooth fields: values are resampled first and coloured after, so that a colour always means its number.
+// Heat maps as smooth fields: values are resampled before they are coloured, so that a colour always means its value.
 
 import type { Maps, Range } from "./protocol";
 
@@ -90,7 +90,7 @@ export class Resampler {
   }
 }
 
-/** A part of the picture, 0..1 from its left and its top. */
+/** A region of the image, 0..1 from its left and its top. */
 export interface Region {
   readonly u0: number;
   readonly v0: number;
@@ -98,7 +98,7 @@ export interface Region {
   readonly v1: number;
 }
 
-/** The first and the last of `n` cells that a stretch from `a` to `b` touches. */
+/** The first and the last of `n` cells that the interval from `a` to `b` touches. */
 export function cells(a: number, b: number, n: number): [first: number, last: number] {
   const cell = (at: number) => Math.min(n - 1, Math.max(0, Math.floor(at * n)));
   return [cell(Math.min(a, b)), cell(Math.max(a, b))];
@@ -124,7 +124,7 @@ export function valueAt(maps: Maps, word: number, u: number, v: number): number 
   return meanIn(maps, word, { u0: u, v0: v, u1: u, v1: v });
 }
 
-/** One range for several words: from the least to the greatest of their values. */
+/** One range for several words: from their lowest to their highest value. */
 export function sharedRange(scales: readonly (Range | null | undefined)[]): Range | null {
   let lo = Number.POSITIVE_INFINITY;
   let hi = -Number.POSITIVE_INFINITY;
@@ -136,9 +136,9 @@ export function sharedRange(scales: readonly (Range | null | undefined)[]): Rang
   return lo <= hi ? [lo, hi] : null;
 }
 
-/** Factor and offset that take a byte of a map with range `own` to 0..255 in the range `shown`. */
-export function rescale(own: Range, shown: Range): readonly [factor: number, offset: number] {
-  const span = shown[1] - shown[0];
+/** Factor and offset that map the bytes of a map with range `source` to 0..255 in the range `target`. */
+export function rescale(source: Range, target: Range): readonly [factor: number, offset: number] {
+  const span = target[1] - target[0];
   if (span <= 0) return [0, 0];
-  return [(own[1] - own[0]) / span, ((own[0] - shown[0]) / span) * 255];
+  return [(source[1] - source[0]) / span, ((source[0] - target[0]) / span) * 255];
 }

@@ -1,4 +1,4 @@
-// A host without a kernel: everything that there is to know is here from the start. For the offline page.
+// The host of an offline page: no kernel, only the messages that the page holds.
 
 import type { Host, Status, TraitName, Traits } from "./host";
 import { pack } from "./packedRun";
@@ -6,8 +6,8 @@ import type { Message, PageMessage } from "./protocol";
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const UNMEASURED = "This page holds the scores of its own concepts only: another one needs the notebook.";
-const NOT_HERE = "This page does not hold that: it needs the notebook, or dv.to_html(…, layers=True).";
+const NOT_MEASURED = "This page holds the scores of its own concepts only: measuring others needs the notebook.";
+const NOT_HELD = "This page does not hold that: it needs the notebook, or dv.to_html(…, layers=True).";
 const SETTINGS = [
   "prompt",
   "negative_prompt",
@@ -19,81 +19,90 @@ const SETTINGS = [
   "weights",
 ] as const;
 
-function fields({ content }: Message): Fields {
+function fieldsOf({ content }: Message): Fields {
   return content as Fields;
 }
 
-/** `messages`: runs as the kernel would tell them, the one to show last, and what it would answer to questions. */
-export function offline(messages: readonly Message[], given: Partial<Traits>, signal: AbortSignal): Host {
-  const traits: Partial<Traits> = { ...given, _can_run: false };
-  const changes: (readonly [name: TraitName, tell: () => void])[] = [];
-  const listeners: ((content: unknown, buffers: readonly ArrayBufferView[]) => void)[] = [];
-  const answers = messages.filter((message) => typeof fields(message).id === "number");
+/** `messages`: the messages of the runs, the run to show last, and the kernel's replies to requests. */
+export function createOfflineHost(
+  messages: readonly Message[],
+  initialTraits: Partial<Traits>,
+  signal: AbortSignal,
+): Host {
+  const traits: Partial<Traits> = { ...initialTraits, _can_run: false };
+  const traitListeners: (readonly [name: TraitName, callback: () => void])[] = [];
+  const messageListeners: ((content: unknown, buffers: readonly ArrayBufferView[]) => void)[] = [];
+  const replies = messages.filter((message) => typeof fieldsOf(message).id === "number");
   const runs = new Map<unknown, Message[]>();
   for (const message of messages) {
-    const { id, run } = fields(message);
+    const { id, run } = fieldsOf(message);
     if (typeof id !== "number") runs.set(run, [...(runs.get(run) ?? []), message]);
   }
-  let shown = [...runs.keys()].at(-1);
+  let shownRun = [...runs.keys()].at(-1);
 
   const deliver = (content: unknown, buffers: readonly ArrayBufferView[]) => {
-    for (const take of listeners) take(content, buffers);
+    for (const listener of messageListeners) listener(content, buffers);
   };
   const set = (values: Partial<Traits>) => {
     Object.assign(traits, values);
-    for (const [name, tell] of changes) if (name in values) tell();
+    for (const [name, callback] of traitListeners) if (name in values) callback();
   };
-  const tellRun = () => {
-    for (const { content, buffers } of runs.get(shown) ?? []) deliver(content, buffers);
+  const deliverRun = () => {
+    for (const { content, buffers } of runs.get(shownRun) ?? []) deliver(content, buffers);
   };
+  const scoredConcepts = (run: unknown): readonly string[] => {
+    const scores = runs
+      .get(run)
+      ?.map(fieldsOf)
+      .find(({ type }) => type === "scores");
+    return (scores?.concepts ?? []) as readonly string[];
+  };
+
   const show = (run: string) => {
-    const told = runs.get(run);
-    const [begun, end] = [told?.[0], told?.at(-1)];
-    if (!told || !begun || !end) return;
-    shown = run;
-    const asked = Object.fromEntries(SETTINGS.map((name) => [name, fields(begun)[name]]));
-    const concepts = told.map(fields).find(({ type }) => type === "scores")?.concepts ?? [];
-    set({ ...asked, concepts, status: fields(end).state as Status } as Partial<Traits>);
-    tellRun();
+    const runMessages = runs.get(run);
+    const [first, last] = [runMessages?.[0], runMessages?.at(-1)];
+    if (!first || !last) return;
+    shownRun = run;
+    const settings = Object.fromEntries(SETTINGS.map((name) => [name, fieldsOf(first)[name]]));
+    set({ ...settings, concepts: scoredConcepts(run), status: fieldsOf(last).state as Status } as Partial<Traits>);
+    deliverRun();
   };
-  /** The kernel's answer holds all that the question named. */
-  const answer = ({ id, ...question }: Fields) => {
-    const kept = question.type === "packed" ? runs.get(question.run) : undefined;
-    if (kept) return deliver({ ...question, id }, [pack(kept)]);
-    const asked = Object.entries(question);
-    const found = answers.find((one) => asked.every(([name, value]) => fields(one)[name] === value));
-    if (found) deliver({ ...fields(found), id }, found.buffers);
-    else deliver({ type: "error", run: null, id, message: NOT_HERE }, []);
+
+  /** A reply answers a request if it has all of the request's fields. */
+  const reply = ({ id, ...request }: Fields) => {
+    const runMessages = request.type === "packed" ? runs.get(request.run) : undefined;
+    if (runMessages) return deliver({ ...request, id }, [pack(runMessages)]);
+    const match = replies.find((candidate) =>
+      Object.entries(request).every(([name, value]) => fieldsOf(candidate)[name] === value),
+    );
+    if (match) deliver({ ...fieldsOf(match), id }, match.buffers);
+    else deliver({ type: "error", run: null, id, message: NOT_HELD }, []);
   };
 
   return {
     signal,
-    keeps: false,
+    isOffline: true,
     get: <K extends TraitName>(name: K) => traits[name] as Traits[K] | undefined,
     set({ concepts, ...values }) {
       if (concepts === undefined) return set(values);
-      const measured = runs
-        .get(shown)
-        ?.map(fields)
-        .find(({ type }) => type === "scores")?.concepts as unknown;
-      const known = concepts.filter((concept) => Array.isArray(measured) && measured.includes(concept));
-      set({ ...values, concepts: known, _notice: known.length < concepts.length ? UNMEASURED : "" });
+      const scored = concepts.filter((concept) => scoredConcepts(shownRun).includes(concept));
+      set({ ...values, concepts: scored, _notice: scored.length < concepts.length ? NOT_MEASURED : "" });
     },
     send(message: PageMessage) {
-      if (message.type === "hello") tellRun();
+      if (message.type === "hello") deliverRun();
       else if (message.type === "show") show(message.run);
-      // A kernel takes its time too: whoever asks is not done asking yet.
-      else if ("id" in message) queueMicrotask(() => answer(message as unknown as Fields));
+      // Asynchronous like a kernel's reply: the caller has not returned yet.
+      else if ("id" in message) queueMicrotask(() => reply(message as unknown as Fields));
     },
-    canAnswer: (type) => type === "packed" || answers.some((message) => fields(message).type === type),
-    onChange(name, tell) {
-      changes.push([name, tell]);
+    canAnswer: (type) => type === "packed" || replies.some((message) => fieldsOf(message).type === type),
+    onChange(name, callback) {
+      traitListeners.push([name, callback]);
     },
-    onMessage(take) {
-      listeners.push(take);
+    onMessage(callback) {
+      messageListeners.push(callback);
     },
-    onConnection(tell) {
-      tell(true);
+    onConnection(callback) {
+      callback(true);
     },
   };
 }

@@ -1,4 +1,4 @@
-// Plays the steps that are here, one after the other, forward or to and fro.
+// Plays the steps received so far, forward or back and forth.
 
 import { type ReadonlySignal, signal } from "@preact/signals";
 import type { Session } from "./session";
@@ -34,7 +34,7 @@ export class Player {
     if (!run || run.latest.value < 1 || this.#playing.value) return;
     this.#playing.value = true;
     this.#direction = 1;
-    if (this.session.look.step.value >= run.latest.value) this.session.goTo(0);
+    if (this.session.viewState.step.value >= run.latest.value) this.session.goTo(0);
     this.#due = performance.now() + 1000 / (RATE * this.speed.value);
     this.#frame = requestAnimationFrame((now) => this.#tick(now));
   }
@@ -52,7 +52,7 @@ export class Player {
   #tick(now: number): void {
     if (!this.#playing.value) return;
     if (now >= this.#due) {
-      // A tab that slept does not catch up: it goes on from where it is.
+      // A tab that was suspended does not catch up.
       this.#due = Math.max(this.#due, now - 50) + 1000 / (RATE * this.speed.value);
       this.#advance();
     }
@@ -60,9 +60,9 @@ export class Player {
   }
 
   #advance(): void {
-    const { look, store } = this.session;
+    const { viewState, store } = this.session;
     const last = store.shown.value?.latest.value ?? 0;
-    const at = look.step.value;
+    const at = viewState.step.value;
     if (this.pingPong.value) {
       if (at >= last) this.#direction = -1;
       else if (at <= 0) this.#direction = 1;

@@ -1,6 +1,6 @@
 // The messages between kernel and page.
-// The Python side is diffvis_widget/widget/protocol.py; the files in tests/golden hold both sides to one meaning.
-// Everything that arrives is checked here once, so that the rest of the page can rely on it.
+// The Python side is diffvis_widget/wire/messages.py; the files in tests/golden test both sides. Everything that arrives
+// is validated here once, so that the rest of the page can rely on it.
 
 import {
   bytes,
@@ -33,11 +33,11 @@ export interface Word {
   readonly token_texts: readonly string[];
   readonly kind: WordKind;
   readonly unknown: boolean;
-  /** The text encoder that reads it, where a model has several. */
+  /** The text encoder of the word, if the model has several; else empty. */
   readonly encoder: string;
 }
 
-/** What a teacher pinned to a run: to a step, to words by their index, to a part of the picture (left, top, right, bottom). */
+/** A note on a run: on a step, on words (by index), on a region of the image (left, top, right, bottom; 0..1). */
 export interface Note {
   readonly text: string;
   readonly step: number | null;
@@ -53,7 +53,7 @@ export interface RunMessage {
   readonly steps: number;
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
-  /** How many layers can be asked for. */
+  /** The number of layers whose maps can be requested. */
   readonly layers: number;
   readonly image: readonly [h: number, w: number];
   readonly views: readonly View[];
@@ -61,7 +61,7 @@ export interface RunMessage {
   readonly notes: readonly Note[];
 }
 
-/** One heat map per word as bytes: value = lo + byte / 255 * (hi - lo); no scale means no map was kept of the word. */
+/** One heat map per word as bytes: value = lo + byte / 255 * (hi - lo). A word without a scale has no map. */
 export interface Maps {
   readonly height: number;
   readonly width: number;
@@ -122,14 +122,14 @@ export interface ErrorMessage {
   readonly type: "error";
   readonly run: string | null;
   readonly seq: number;
-  /** The question that this answers, if it was one. */
+  /** The id of the request that this answers, if it was one. */
   readonly id: number | null;
   readonly message: string;
 }
 
-/** The answer to a question: handed on unread, for only who asked knows what it holds. */
-export interface AnswerMessage extends Message {
-  readonly type: "answer";
+/** The reply to a request; its caller reads the rest of its content. */
+export interface ReplyMessage extends Message {
+  readonly type: "reply";
   readonly seq: number;
   readonly id: number;
 }
@@ -140,36 +140,38 @@ export type KernelMessage =
   | FrameMessage
   | ScoresMessage
   | EndMessage
-  | AnswerMessage
+  | ReplyMessage
   | ErrorMessage;
 
-interface AboutRun {
+interface OfRun {
   readonly run: string;
 }
 
-interface AboutJob {
+interface OfJob {
   readonly task: Readonly<Record<string, unknown>>;
 }
 
 /** The fields of each kind of request. Every request gets one reply. */
-interface Questions {
+interface RequestFields {
   readonly more: object;
   readonly runs: object;
-  readonly packed: AboutRun;
-  readonly saliency: AboutRun;
-  readonly relevance: AboutRun;
-  readonly exports: AboutRun;
-  readonly decisions: AboutRun;
+  readonly packed: OfRun;
+  readonly saliency: OfRun;
+  readonly relevance: OfRun;
+  readonly exports: OfRun;
+  readonly decisions: OfRun;
   /** The Python for a view, or with null for the run. */
-  readonly source_code: AboutRun & { readonly view: object | null };
-  readonly layers: AboutRun & { readonly step: number; readonly word: number };
-  readonly notes: AboutRun & { readonly notes: readonly Note[] };
+  readonly source_code: OfRun & { readonly view: object | null };
+  readonly layers: OfRun & { readonly step: number; readonly word: number };
+  readonly notes: OfRun & { readonly notes: readonly Note[] };
   readonly compare: { readonly a: string; readonly b: string };
-  readonly job: AboutJob;
-  readonly cancel: AboutJob;
+  readonly job: OfJob;
+  readonly cancel: OfJob;
 }
 
-export type Question = { readonly [T in keyof Questions]: { readonly type: T } & Questions[T] }[keyof Questions];
+export type KernelRequest = {
+  readonly [T in keyof RequestFields]: { readonly type: T } & RequestFields[T];
+}[keyof RequestFields];
 
 export type PageMessage =
   | { readonly type: "hello"; readonly view: string; readonly run: string | null; readonly have: readonly number[] }
@@ -181,24 +183,24 @@ export type PageMessage =
       readonly steps?: number;
       readonly guidance_scale?: number;
     }
-  | (Question & { readonly id: number })
+  | (KernelRequest & { readonly id: number })
   | { readonly type: "show"; readonly run: string }
   | { readonly type: "stop" };
 
 const range = pair(number);
 const size = pair(whole);
 const row = listOf(maybe(number));
-// A null band of which one end could not be computed ([null, null] on the wire) is no band.
+// A null band that could not be computed is [null, null] on the wire.
 const band: Reader<Range | null> = (value, what) => {
   const [lo, hi] = or(pair(maybe(number)), [null, null] as const)(value, what);
   return lo === null || hi === null ? null : [lo, hi];
 };
 const view = oneOf<View>("prediction", "latents", "guidance");
 
-// Messages in the packed form need no sequence number: nothing can get lost there.
+// Messages in the packed form have no sequence number: none can get lost.
 const HEAD = { run: text, seq: or(whole, -1) };
 const META = object({ type: oneOf("run", "step", "frame", "scores", "end", "error") });
-const ANSWER = object({ id: whole, seq: or(whole, -1) });
+const REPLY = object({ id: whole, seq: or(whole, -1) });
 const SHAPES = {
   run: object({
     ...HEAD,
@@ -252,11 +254,11 @@ const SHAPES = {
   error: object({ ...HEAD, run: maybe(text), id: maybe(whole), message: text }),
 };
 
-/** Checks a message and gives it its type; throws ProtocolError, naming the field, if it does not fit. */
+/** Validates a message; throws ProtocolError, naming the field, if it is invalid. */
 export function decode({ content, buffers }: Message): KernelMessage {
   const { id, type: kind } = (content ?? {}) as { id?: unknown; type?: unknown };
   if (typeof id === "number" && kind !== "error")
-    return { type: "answer", ...ANSWER(content, "answer"), content, buffers };
+    return { type: "reply", ...REPLY(content, "reply"), content, buffers };
   const { type } = META(content, "message");
   const data = buffers[0];
   switch (type) {

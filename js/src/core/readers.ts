@@ -1,6 +1,6 @@
-// Readers check a value from outside and give it its type; they throw ProtocolError, naming the field, if it does not fit.
+// Readers validate values from outside: each returns the value with its type, or throws ProtocolError naming the field.
 
-/** A message that does not keep to the protocol. */
+/** Thrown for a message that violates the protocol. */
 export class ProtocolError extends Error {}
 
 /** Reads a value that must be of one kind; `what` names it in the error. */
@@ -35,13 +35,22 @@ export function oneOf<T extends string>(...allowed: readonly T[]): Reader<T> {
   return (value, what) => allowed.find((entry) => entry === value) ?? fail(what, value);
 }
 
-/** An object with these fields; others it may have are left alone. */
+/** An object whose fields, whatever their names, are all of one kind. */
+export function recordOf<T>(read: Reader<T>): Reader<Record<string, T>> {
+  return (value, what) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) fail(what, "no object");
+    return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, read(entry, name)]));
+  };
+}
+
+/** An object with these fields; other fields are ignored. */
 export function object<Shape extends Record<string, Reader<unknown>>>(shape: Shape): Reader<Read<Shape>> {
   return (value, what) => {
     if (typeof value !== "object" || value === null || Array.isArray(value)) fail(what, "no object");
-    const found = value as Record<string, unknown>;
-    const read = Object.entries(shape).map(([name, reader]) => [name, reader(found[name], name)]);
-    return Object.fromEntries(read) as Read<Shape>;
+    const fields = value as Record<string, unknown>;
+    return Object.fromEntries(
+      Object.entries(shape).map(([name, reader]) => [name, reader(fields[name], name)]),
+    ) as Read<Shape>;
   };
 }
 

@@ -1,6 +1,6 @@
 // Requests to the kernel and their replies, matched by id. The reply is passed on as it came: its caller reads it.
 
-import type { Message, Question } from "./protocol";
+import type { KernelRequest, Message } from "./protocol";
 
 /** How long a request waits for its reply. */
 export const REPLY_TIMEOUT_MS = 60_000;
@@ -19,10 +19,10 @@ export class Requests {
   // are random, the lower 20 count.
   #lastId = Math.floor(Math.random() * 2 ** 32) * 2 ** 20;
 
-  constructor(private readonly send: (question: Question & { readonly id: number }) => void) {}
+  constructor(private readonly send: (question: KernelRequest & { readonly id: number }) => void) {}
 
   /** The kernel's reply. Rejects with the kernel's message if it refuses, and with our own if it does not reply. */
-  ask(question: Question): Promise<Message> {
+  ask(question: KernelRequest): Promise<Message> {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, {

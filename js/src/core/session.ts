@@ -1,14 +1,13 @@
-// Ties a host to the store and to what is looked at: hello, acknowledgements, gaps, traits, requests.
-// Rule: the kernel owns the data and the settings; the page owns only what is looked at, and tells the kernel
-// (`step`, `selected`) so that Python can follow.
+// Connects a host with the store and the view state: hello, acknowledgements, gaps, traits, requests. The kernel owns the
+// data and the settings. The page owns the view state, and publishes `step` and `selected` so that Python can follow.
 
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import type { Host, Status, TraitName, Traits } from "./host";
 import { unpack } from "./packedRun";
-import { decode, type Message, type Question, type StepMessage } from "./protocol";
+import { decode, type KernelRequest, type Message, type StepMessage } from "./protocol";
 import { Requests } from "./requests";
 import { type Run, RunStore } from "./store";
-import { Look } from "./viewState";
+import { ViewState } from "./viewState";
 
 const DEFAULTS: Traits = {
   prompt: "",
@@ -32,13 +31,13 @@ const DEFAULTS: Traits = {
   _snapshot: null,
 };
 
-/** How long to let messages settle before asking for what is missing, and how often `step` is told at most. */
+/** How long messages must rest before the page asks for missing ones, and the shortest time between two publications. */
 const SETTLE_MS = 400;
-const TELL_MS = 120;
-/** A request without any answer for this long: the kernel is busy or gone, and the page says so. */
+const PUBLISH_MS = 120;
+/** After this long without a reply the page says that the kernel is busy or gone. */
 const PATIENCE_MS = 5000;
-/** A run that is silent for this long, and for several times its pace, is asked after: a host may restart a kernel that
- *  died and say nothing. */
+/** A run without a message for this long, and for several times its pace, makes the page ask for a sign of life: a host
+ *  may restart a kernel that died without notice. */
 const SILENCE_MS = 10_000;
 
 export interface Settings {
@@ -52,44 +51,44 @@ type TraitSignals = { readonly [K in TraitName]: Signal<Traits[K]> };
 
 export class Session {
   readonly store = new RunStore();
-  readonly look = new Look();
+  readonly viewState = new ViewState();
   readonly traits: TraitSignals;
   readonly connected = signal(true);
-  /** True while a request has been waiting for its answer for suspiciously long. */
+  /** True while a request has been waiting for its reply suspiciously long. */
   readonly unanswered = signal(false);
-  /** What the page shows as the status: the kernel's word, plus a Stop or Run that was just asked for. */
+  /** The status on the page: the kernel's, or that of a Run or Stop just requested. */
   readonly status: ReadonlySignal<Status>;
   readonly busy: ReadonlySignal<boolean>;
 
-  /** Whether notes can be written: somebody keeps them. */
-  readonly keeps: boolean;
+  /** Whether there is no kernel to write notes to or to compute anything. */
+  readonly isOffline: boolean;
 
   readonly #host: Host;
   readonly #requests: Requests;
   readonly #view: string;
-  readonly #asked = signal<Status | null>(null);
-  #last: Run | null = null;
+  readonly #requestedStatus = signal<Status | null>(null);
+  #lastRun: Run | null = null;
   #seq = -1;
-  #settle: ReturnType<typeof setTimeout> | undefined;
-  #patience: ReturnType<typeof setTimeout> | undefined;
-  #tell: ReturnType<typeof setTimeout> | undefined;
-  #silence: ReturnType<typeof setTimeout> | undefined;
-  #told: { step: number; selected: string };
+  #settleTimer: ReturnType<typeof setTimeout> | undefined;
+  #patienceTimer: ReturnType<typeof setTimeout> | undefined;
+  #publishTimer: ReturnType<typeof setTimeout> | undefined;
+  #silenceTimer: ReturnType<typeof setTimeout> | undefined;
+  #published: { step: number; selected: string };
 
   constructor(host: Host) {
     this.#host = host;
-    this.keeps = host.keeps;
+    this.isOffline = host.isOffline;
     this.#requests = new Requests((question) => host.send(question));
     this.#view = Math.random().toString(36).slice(2, 10);
     const names = Object.keys(DEFAULTS) as TraitName[];
     this.traits = Object.fromEntries(names.map((name) => [name, signal(this.#read(name))])) as unknown as TraitSignals;
-    this.status = computed(() => this.#asked.value ?? this.traits.status.value);
+    this.status = computed(() => this.#requestedStatus.value ?? this.traits.status.value);
     this.busy = computed(() => ["queued", "running", "stopping"].includes(this.status.value));
-    this.#told = { step: this.traits.step.value, selected: JSON.stringify(this.traits.selected.value) };
-    this.look.step.value = this.traits.step.value;
-    this.look.pinned.value = [...this.traits.selected.value];
-    // Nobody has chosen a step yet: show the newest, now and as more arrive.
-    this.look.following.value = this.busy.value || this.traits.step.value === 0;
+    this.#published = { step: this.traits.step.value, selected: JSON.stringify(this.traits.selected.value) };
+    this.viewState.step.value = this.traits.step.value;
+    this.viewState.pinned.value = [...this.traits.selected.value];
+    // No step has been chosen yet: show the latest one, also as more arrive.
+    this.viewState.following.value = this.busy.value || this.traits.step.value === 0;
 
     for (const name of names) host.onChange(name, () => this.#changed(name));
     host.onMessage((content, buffers) => this.#receive(content, buffers));
@@ -102,70 +101,70 @@ export class Session {
 
     const stops = [
       effect(() => this.#follow()),
-      effect(() => this.#carryPins()),
-      effect(() => this.#tellSoon()),
-      effect(() => this.#watch()),
+      effect(() => this.#carryChoice()),
+      effect(() => this.#publishSoon()),
+      effect(() => this.#watchForSilence()),
     ];
     host.signal.addEventListener("abort", () => {
       for (const stop of stops) stop();
-      this.connected.value = false; // what waits for an answer must not ask again
+      this.connected.value = false; // jobs must not repeat their requests
       this.#requests.clear();
-      clearTimeout(this.#settle);
-      clearTimeout(this.#patience);
-      clearTimeout(this.#tell);
-      clearTimeout(this.#silence);
+      clearTimeout(this.#settleTimer);
+      clearTimeout(this.#patienceTimer);
+      clearTimeout(this.#publishTimer);
+      clearTimeout(this.#silenceTimer);
     });
   }
 
-  /** Starts a run; a run under way is stopped by the kernel: the latest wins. */
+  /** Starts a run; the kernel stops the current one. */
   run(settings: Partial<Settings>): void {
     batch(() => {
       this.store.clearRefusal();
-      this.look.following.value = true;
+      this.viewState.following.value = true;
       if (settings.prompt !== undefined) this.traits.prompt.value = settings.prompt;
-      if (!this.busy.value) this.#asked.value = "queued";
+      if (!this.busy.value) this.#requestedStatus.value = "queued";
     });
-    this.#ask({ type: "run", ...settings });
+    this.#request({ type: "run", ...settings });
   }
 
-  /** Shows a run that the kernel keeps. */
+  /** Shows a run from the history. */
   show(run: string): void {
-    this.#ask({ type: "show", run });
+    this.#request({ type: "show", run });
   }
 
   stop(): void {
-    this.#asked.value = "stopping";
-    this.#ask({ type: "stop" });
+    this.#requestedStatus.value = "stopping";
+    this.#request({ type: "stop" });
   }
 
-  /** The kernel's answer to a question; an Error with its words if it refuses. */
-  ask(question: Question): Promise<Message> {
+  /** The kernel's reply; rejects with the kernel's message if it refuses. */
+  ask(question: KernelRequest): Promise<Message> {
     return this.#requests.ask(question);
   }
 
   /** Whether the host can answer requests of a type at all: an offline page holds only some replies. */
-  canAsk(type: Question["type"]): boolean {
+  canAsk(type: KernelRequest["type"]): boolean {
     return this.#host.canAnswer?.(type) ?? true;
   }
 
-  /** Settings that take effect with the next run. */
+  /** Sets traits, here and in the kernel. */
   set(values: Partial<Traits>): void {
     this.#host.set(values);
   }
 
-  /** Moves to a step because the reader asked for it. */
+  /** Moves to a step on the user's request. */
   goTo(step: number): void {
     const run = this.store.shown.value;
     if (!run) return;
     const last = Math.max(0, run.latest.value);
     batch(() => {
-      this.look.following.value = false;
-      this.look.step.value = Math.min(last, Math.max(0, Math.round(step)));
+      this.viewState.following.value = false;
+      this.viewState.step.value = Math.min(last, Math.max(0, Math.round(step)));
     });
   }
 
   follow(): void {
-    this.look.following.value = true;
+    this.viewState.following.value = true;
   }
 
   #read<K extends TraitName>(name: K): Traits[K] {
@@ -177,17 +176,17 @@ export class Session {
     const wasBusy = this.busy.value;
     batch(() => {
       (this.traits[name] as Signal<unknown>).value = next;
-      if (name === "status" || name === "_notice") this.#answered();
-      // A run that begins is watched live, whoever began it.
-      if (name === "status" && !wasBusy && this.busy.value) this.look.following.value = true;
-      if (name === "step" && next !== this.#told.step) {
-        this.#told.step = next as number;
-        this.look.following.value = false;
-        this.look.step.value = next as number;
+      if (name === "status" || name === "_notice") this.#clearPatience();
+      // Follow a run that begins, whoever began it.
+      if (name === "status" && !wasBusy && this.busy.value) this.viewState.following.value = true;
+      if (name === "step" && next !== this.#published.step) {
+        this.#published.step = next as number;
+        this.viewState.following.value = false;
+        this.viewState.step.value = next as number;
       }
-      if (name === "selected" && JSON.stringify(next) !== this.#told.selected) {
-        this.#told.selected = JSON.stringify(next);
-        this.look.pinned.value = [...(next as readonly number[])];
+      if (name === "selected" && JSON.stringify(next) !== this.#published.selected) {
+        this.#published.selected = JSON.stringify(next);
+        this.viewState.pinned.value = [...(next as readonly number[])];
       }
       if (name === "_snapshot") this.#unpackSnapshot();
     });
@@ -197,19 +196,19 @@ export class Session {
     batch(() => {
       try {
         const message = decode({ content, buffers });
-        // A number was skipped: something was dropped on the way.
+        // A skipped number means that a message was lost.
         const gap = this.#seq >= 0 && message.seq > this.#seq + 1;
         this.#seq = Math.max(this.#seq, message.seq);
-        if (message.type === "answer") {
+        if (message.type === "reply") {
           this.#requests.settle(message.id, message);
         } else if (message.type === "error" && message.id !== null) this.#requests.settle(message.id, message.message);
         else {
           if (!this.store.feed(message) || gap) this.#helloSoon();
-          if (message.type === "error") this.#asked.value = null;
-          this.#answered();
+          if (message.type === "error") this.#requestedStatus.value = null;
+          this.#clearPatience();
         }
       } catch (error) {
-        // A message that cannot be read must not stop the ones after it; the acknowledgement keeps them coming.
+        // An invalid message must not stop the ones after it: it is acknowledged all the same.
         console.warn("diffvis_widget:", error);
       }
     });
@@ -224,7 +223,7 @@ export class Session {
       batch(() => {
         const messages = unpack(packed).map(decode);
         const run = messages.find((message) => message.type === "run")?.run;
-        // A run that is here, or coming, is newer than what was saved of it.
+        // A run in the store is newer than a saved one.
         if (this.store.current && this.store.current.info.run !== run) return;
         for (const message of messages) this.store.feed(message);
       });
@@ -233,64 +232,64 @@ export class Session {
     }
   }
 
-  #ask(message: Parameters<Host["send"]>[0]): void {
-    this.#expectAnswer();
+  #request(message: Parameters<Host["send"]>[0]): void {
+    this.#expectReply();
     this.#host.send(message);
   }
 
-  #expectAnswer(): void {
-    clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => {
+  #expectReply(): void {
+    clearTimeout(this.#patienceTimer);
+    this.#patienceTimer = setTimeout(() => {
       this.unanswered.value = true;
     }, PATIENCE_MS);
   }
 
-  #answered(): void {
-    clearTimeout(this.#patience);
+  #clearPatience(): void {
+    clearTimeout(this.#patienceTimer);
     this.unanswered.value = false;
-    this.#asked.value = null;
+    this.#requestedStatus.value = null;
   }
 
   #hello(): void {
     const run = this.store.current;
-    this.#host.send({ type: "hello", view: this.#view, run: run?.info.run ?? null, have: run?.have() ?? [] });
+    this.#host.send({ type: "hello", view: this.#view, run: run?.info.run ?? null, have: run?.receivedSteps() ?? [] });
   }
 
   #helloSoon(): void {
-    clearTimeout(this.#settle);
-    this.#settle = setTimeout(() => {
+    clearTimeout(this.#settleTimer);
+    this.#settleTimer = setTimeout(() => {
       const run = this.store.current;
       const end = run?.end.value;
-      // Late steps may have come by themselves in the meantime.
+      // Late steps may have arrived in the meantime.
       if (run && end && run.count.value >= end.steps) return;
       this.#hello();
     }, SETTLE_MS);
   }
 
-  /** The step as the stage shows it. */
+  /** The step as the stage shows it: through the lens. */
   get staged(): StepMessage | undefined {
     const run = this.store.shown.value;
-    const step = run?.nearest(this.look.step.value);
-    const lens = this.look.lens.value;
-    return run && step && lens ? lens.apply(run, step, this.look.words.value) : step;
+    const step = run?.nearest(this.viewState.step.value);
+    const lens = this.viewState.lens.value;
+    return run && step && lens ? lens.apply(run, step, this.viewState.words.value) : step;
   }
 
-  #watch(): void {
+  #watchForSilence(): void {
     const run = this.store.current;
     const steps = run?.count.value ?? 0;
-    clearTimeout(this.#silence);
+    clearTimeout(this.#silenceTimer);
     if (!this.busy.value || !this.connected.value) return;
     const pace = run && steps > 0 ? (1000 * run.elapsed) / steps : 0;
-    this.#silence = setTimeout(() => this.#checkKernel(), Math.max(SILENCE_MS, 4 * pace));
+    this.#silenceTimer = setTimeout(() => this.#checkKernel(), Math.max(SILENCE_MS, 4 * pace));
   }
 
-  /** Asks for something small, to see whether the kernel is there. */
+  /** Sends a small request, to see whether the kernel is alive. */
   #checkKernel(): void {
-    this.#expectAnswer();
+    this.#expectReply();
     this.ask({ type: "runs" }).then(
       () => {
-        this.#answered();
-        this.#watch();
+        this.#clearPatience();
+        this.#watchForSilence();
       },
       () => undefined,
     );
@@ -298,35 +297,35 @@ export class Session {
 
   #follow(): void {
     const run = this.store.shown.value;
-    if (!run || !this.look.following.value) return;
+    if (!run || !this.viewState.following.value) return;
     const latest = run.latest.value;
-    if (latest >= 0) this.look.step.value = latest;
+    if (latest >= 0) this.viewState.step.value = latest;
   }
 
-  #carryPins(): void {
+  #carryChoice(): void {
     const run = this.store.shown.value;
     untracked(() => {
-      if (run && this.#last && run !== this.#last) this.look.carry(this.#last, run);
-      this.#last = run;
+      if (run && this.#lastRun && run !== this.#lastRun) this.viewState.carry(this.#lastRun, run);
+      this.#lastRun = run;
     });
   }
 
-  // Tells the kernel what is looked at: at once when it rests, at most every TELL_MS while it moves, and not at
-  // all while following live.
-  #tellSoon(): void {
-    const step = this.look.step.value;
-    const selected = JSON.stringify(this.look.pinned.value);
-    const live = this.look.following.value && this.busy.value;
-    if ((live || step === this.#told.step) && selected === this.#told.selected) return;
+  // Publishes the view state: at most every PUBLISH_MS, and no steps while following live.
+  #publishSoon(): void {
+    const step = this.viewState.step.value;
+    const selected = JSON.stringify(this.viewState.pinned.value);
+    const live = this.viewState.following.value && this.busy.value;
+    if ((live || step === this.#published.step) && selected === this.#published.selected) return;
     if (!this.store.shown.value) return;
-    this.#tell ??= setTimeout(() => {
-      this.#tell = undefined;
+    this.#publishTimer ??= setTimeout(() => {
+      this.#publishTimer = undefined;
       const values: { step?: number; selected?: readonly number[] } = {};
-      const now = { step: this.look.step.value, selected: JSON.stringify(this.look.pinned.value) };
-      if (now.step !== this.#told.step && !(this.look.following.value && this.busy.value)) values.step = now.step;
-      if (now.selected !== this.#told.selected) values.selected = this.look.pinned.value;
-      this.#told = { step: values.step ?? this.#told.step, selected: now.selected };
+      const now = { step: this.viewState.step.value, selected: JSON.stringify(this.viewState.pinned.value) };
+      if (now.step !== this.#published.step && !(this.viewState.following.value && this.busy.value))
+        values.step = now.step;
+      if (now.selected !== this.#published.selected) values.selected = this.viewState.pinned.value;
+      this.#published = { step: values.step ?? this.#published.step, selected: now.selected };
       if (Object.keys(values).length > 0) this.#host.set(values);
-    }, TELL_MS);
+    }, PUBLISH_MS);
   }
 }

@@ -1,16 +1,16 @@
-// What the page says about its state, in words: what happens now, and what there is to know about the prompt.
+// The state of the page in words: what the kernel is doing, and what there is to know about the prompt.
 
 import { seconds } from "./format";
 import type { Status } from "./host";
 import type { Session } from "./session";
 import type { Run } from "./store";
 
-export interface Telling {
+export interface StatusText {
   readonly tone: "calm" | "busy" | "good" | "bad";
   readonly text: string;
 }
 
-/** Seconds left of a run, from the pace of its steps so far; null before there is a pace. */
+/** Estimated seconds until the run ends, from the pace of its steps; null while there is no pace. */
 export function secondsLeft(run: Run | null): number | null {
   if (!run) return null;
   const done = run.latest.value + 1;
@@ -19,7 +19,7 @@ export function secondsLeft(run: Run | null): number | null {
 }
 
 function progress(run: Run | null): string {
-  // The kernel is at work on a run that has not told its first step yet.
+  // A run that has ended is still shown while the kernel computes the first step of the next one.
   if (!run || run.end.value !== null) return "";
   const done = run.latest.value + 1;
   const left = secondsLeft(run);
@@ -28,19 +28,19 @@ function progress(run: Run | null): string {
 
 function idleText(session: Session): string {
   if (!session.traits._can_run.value) return "A recorded run";
-  return session.traits.prompt.value === "" ? "Write a prompt to begin" : "Ready: Run, or Enter in the prompt";
+  return session.traits.prompt.value === "" ? "Write a prompt to begin" : "Ready: press Run, or Enter in the prompt";
 }
 
-export function tellStatus(session: Session): Telling {
+export function statusText(session: Session): StatusText {
   const { store, traits, status, connected, unanswered } = session;
   const notice = traits._notice.value;
-  if (!connected.value) return { tone: "bad", text: "No kernel: what has arrived can still be scrubbed" };
-  if (unanswered.value) return { tone: "bad", text: "The kernel has not answered yet: it is busy, or gone" };
+  if (!connected.value) return { tone: "bad", text: "No kernel: the steps received so far can still be viewed" };
+  if (unanswered.value) return { tone: "bad", text: "The kernel has not replied yet: it is busy or gone" };
   if (store.refused.value !== "") return { tone: "bad", text: store.refused.value };
   const run = store.shown.value;
-  const current = store.coming.value ?? run;
+  const current = store.pending.value ?? run;
   const end = run?.end.value ?? null;
-  const texts: Record<Status, () => Telling> = {
+  const texts: Record<Status, () => StatusText> = {
     loading: () => ({ tone: "busy", text: notice || "Loading the model" }),
     idle: () => ({ tone: "calm", text: notice || idleText(session) }),
     queued: () => ({ tone: "busy", text: notice || "Queued" }),
@@ -59,17 +59,22 @@ export function tellStatus(session: Session): Telling {
   return texts[status.value]();
 }
 
-/** What the reader must know about the words of a prompt: those that the model does not know, those cut off. */
-export function tellWords({ traits, store, status }: Session): string {
+/** Warnings about the words of the prompt: those the model has never seen, and those beyond its limit. */
+export function promptText({ traits, store, status }: Session): string {
   const notice = traits._notice.value;
-  // Before a run the notice is the status itself; later it is about something that goes on beside it.
+  // Before a run the notice is part of the status; during and after a run it is about something else.
   if (notice !== "" && !["loading", "idle", "queued"].includes(status.value)) return notice;
   const words = store.current?.info.words ?? [];
   const unknown = [...new Set(words.filter((word) => word.unknown).map((word) => word.text))];
-  const cut = words.filter((word) => word.kind === "truncated").map((word) => word.text);
-  const said: string[] = [];
-  if (unknown.length > 0) said.push(`Unknown to the model: ${unknown.join(", ")}`);
-  if (cut.length > 0)
-    said.push(`Cut off, too long: ${cut.length < 4 ? cut.join(", ") : `${cut.length} words from “${cut[0]}”`}`);
-  return said.join(" · ");
+  const truncated = words.filter((word) => word.kind === "truncated").map((word) => word.text);
+  const warnings: string[] = [];
+  if (unknown.length > 0) warnings.push(`The model has never seen: ${unknown.join(", ")}`);
+  if (truncated.length > 0) warnings.push(`Prompt too long: ${truncatedText(truncated)}`);
+  return warnings.join(" · ");
+}
+
+function truncatedText(words: readonly string[]): string {
+  if (words.length === 1) return `${words[0]} has no effect`;
+  if (words.length < 4) return `${words.join(", ")} have no effect`;
+  return `the last ${words.length} words, from “${words[0]}” on, have no effect`;
 }

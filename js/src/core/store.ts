@@ -1,12 +1,12 @@
-// What has arrived of the runs. The kernel owns the data: this is the page's copy, fed message by message.
-// Every message may come twice, late or not at all; feeding is idempotent and says when something is missing.
+// The page's copy of the runs, which the kernel owns. Messages may arrive twice, late or not at all: feeding one is
+// idempotent, and reports when something is missing.
 
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { EndMessage, KernelMessage, Note, Range, RunMessage, ScoresMessage, StepMessage } from "./protocol";
 
 export interface Scores {
   readonly concepts: readonly string[];
-  /** [step][concept]; a step that has not been scored yet is undefined. */
+  /** [step][concept]; undefined for a step without scores. */
   readonly cosine: readonly (readonly (number | null)[] | undefined)[];
   readonly share: readonly (readonly (number | null)[] | undefined)[] | null;
   readonly null_band: readonly (Range | null | undefined)[];
@@ -16,54 +16,54 @@ export interface Scores {
 
 export class Run {
   readonly steps: (StepMessage | undefined)[] = [];
-  /** Number of different steps that are here. */
+  /** Number of distinct steps received. */
   readonly count = signal(0);
-  /** Highest step that is here, -1 before the first. */
+  /** The highest step received, -1 before the first. */
   readonly latest = signal(-1);
-  /** Rises whenever the content of a step changes. */
+  /** Increases whenever the content of a step changes. */
   readonly revision = signal(0);
   readonly scores = signal<Scores | null>(null);
   readonly end = signal<EndMessage | null>(null);
   readonly notes: Signal<readonly Note[]>;
-  /** Seconds since the run began, at the latest step. */
+  /** Seconds from the start of the run to its latest step. */
   elapsed = 0;
 
   constructor(readonly info: RunMessage) {
     this.notes = signal(info.notes);
   }
 
-  /** Whether words have heat maps: the attention of some pipelines cannot be read. */
-  get mapped(): boolean {
+  /** Whether words have heat maps: the attention of some pipelines cannot be recorded. */
+  get hasMaps(): boolean {
     return this.info.grid[0] * this.info.grid[1] > 0;
   }
 
-  /** Steps on the slider: what was planned, or what came if that is more, or what there is when it ended early. */
+  /** The number of steps on the slider: those planned, or those received if there are more. */
   get length(): number {
     const end = this.end.value;
-    const seen = this.latest.value + 1;
-    return Math.max(end !== null && end.state === "done" ? end.steps : this.info.steps, seen, 1);
+    const received = this.latest.value + 1;
+    return Math.max(end !== null && end.state === "done" ? end.steps : this.info.steps, received, 1);
   }
 
-  /** The step at `index`, or the nearest earlier one that is here, or the nearest later one. Signals when it changes. */
+  /** The step at `index`, else the nearest earlier one, else the nearest later one. Tracked by signals. */
   nearest(index: number): StepMessage | undefined {
     this.revision.value;
     for (let i = Math.min(index, this.steps.length - 1); i >= 0; i--) if (this.steps[i]) return this.steps[i];
     return this.steps.find((step) => step !== undefined);
   }
 
-  have(): number[] {
+  receivedSteps(): number[] {
     return this.steps.flatMap((step) => (step ? [step.index] : []));
   }
 
   addStep(step: StepMessage): void {
-    const known = this.steps[step.index];
-    // A late preview never replaces an exact image that is already here.
+    const old = this.steps[step.index];
+    // A late preview never replaces an exact image.
     const next =
-      known?.exact && !step.exact && known.images.prediction
-        ? { ...step, exact: true, images: { ...step.images, prediction: known.images.prediction } }
+      old?.exact && !step.exact && old.images.prediction
+        ? { ...step, exact: true, images: { ...step.images, prediction: old.images.prediction } }
         : step;
     this.steps[step.index] = next;
-    if (!known) this.count.value++;
+    if (!old) this.count.value++;
     if (step.index > this.latest.value) {
       this.latest.value = step.index;
       this.elapsed = step.elapsed;
@@ -72,22 +72,22 @@ export class Run {
   }
 
   addFrame(index: number, image: Uint8Array, exact: boolean): boolean {
-    const known = this.steps[index];
-    if (!known) return false;
-    this.steps[index] = { ...known, exact, images: { ...known.images, prediction: image } };
+    const step = this.steps[index];
+    if (!step) return false;
+    this.steps[index] = { ...step, exact, images: { ...step.images, prediction: image } };
     this.revision.value++;
     return true;
   }
 
   addScores(message: ScoresMessage): void {
-    const known = this.scores.value;
-    const same =
-      known !== null &&
-      known.concepts.length === message.concepts.length &&
-      known.concepts.every((concept, i) => concept === message.concepts[i]);
-    const cosine = same ? [...known.cosine] : [];
-    const share = message.share === null ? null : same && known.share ? [...known.share] : [];
-    const band = same ? [...known.null_band] : [];
+    const old = this.scores.value;
+    const isSame =
+      old !== null &&
+      old.concepts.length === message.concepts.length &&
+      old.concepts.every((concept, i) => concept === message.concepts[i]);
+    const cosine = isSame ? [...old.cosine] : [];
+    const share = message.share === null ? null : isSame && old.share ? [...old.share] : [];
+    const band = isSame ? [...old.null_band] : [];
     message.cosine.forEach((row, i) => {
       cosine[message.start + i] = row;
       band[message.start + i] = message.null_band[i] ?? null;
@@ -106,28 +106,28 @@ export class Run {
 
 export class RunStore {
   readonly #shown = signal<Run | null>(null);
-  readonly #coming = signal<Run | null>(null);
+  readonly #pending = signal<Run | null>(null);
   readonly #refused = signal("");
 
-  /** The run that is looked at. */
+  /** The run on the page. */
   readonly shown: ReadonlySignal<Run | null> = this.#shown;
-  /** A run that has begun but has no step yet; until then the previous one stays, dimmed. */
-  readonly coming: ReadonlySignal<Run | null> = this.#coming;
-  /** The run that was looked at before it. */
-  before: Run | null = null;
-  /** The kernel's answer to a request that it could not carry out. */
+  /** A run that has begun and has no step yet; until it has one, the previous run stays, dimmed. */
+  readonly pending: ReadonlySignal<Run | null> = this.#pending;
+  /** The run that was on the page before it. */
+  previous: Run | null = null;
+  /** The kernel's message about a request that it refused. */
   readonly refused: ReadonlySignal<string> = this.#refused;
 
-  /** The run that the kernel talks about: the one coming, else the one shown. */
+  /** The run that the kernel sends messages about: the pending one, else the one shown. */
   get current(): Run | null {
-    return this.#coming.value ?? this.#shown.value;
+    return this.#pending.value ?? this.#shown.value;
   }
 
   clearRefusal(): void {
     this.#refused.value = "";
   }
 
-  /** Takes a message in. False: it belongs to something that is not here, so ask the kernel for what is missing. */
+  /** Takes a message. Returns false if it belongs to something that is missing, which the kernel must send again. */
   feed(message: KernelMessage): boolean {
     if (message.type === "run") {
       this.#begin(message);
@@ -137,14 +137,14 @@ export class RunStore {
       this.#refused.value = message.message;
       return true;
     }
-    // Answers to questions are no part of a run.
-    if (message.type === "answer") return true;
+    // Replies to requests are no part of a run.
+    if (message.type === "reply") return true;
     const run = this.#find(message.run);
     if (!run) return false;
     switch (message.type) {
       case "step":
         run.addStep(message);
-        if (run === this.#coming.value) this.#show(run);
+        if (run === this.#pending.value) this.#show(run);
         return true;
       case "frame":
         return run.addFrame(message.index, message.image, message.exact);
@@ -153,33 +153,33 @@ export class RunStore {
         return true;
       case "end":
         run.end.value = message;
-        // A run that ended before its first step has nothing to show: the previous one stays.
-        if (run === this.#coming.value && message.steps === 0) this.#coming.value = null;
+        // A run that ended before its first step has nothing to show: the previous run stays.
+        if (run === this.#pending.value && message.steps === 0) this.#pending.value = null;
         return run.count.value >= message.steps;
     }
   }
 
   #begin(message: RunMessage): void {
-    const known = this.#find(message.run);
-    // A replayed beginning of a run that is here changes nothing but what is written on it.
-    if (known) {
-      known.notes.value = message.notes;
+    const run = this.#find(message.run);
+    // The message that begins a run may come again, with new notes.
+    if (run) {
+      run.notes.value = message.notes;
       return;
     }
     this.#refused.value = "";
-    const run = new Run(message);
-    if (this.#shown.value === null) this.#show(run);
-    else this.#coming.value = run;
+    const next = new Run(message);
+    if (this.#shown.value === null) this.#show(next);
+    else this.#pending.value = next;
   }
 
   #show(run: Run): void {
-    this.#coming.value = null;
-    this.before = this.#shown.value;
+    this.#pending.value = null;
+    this.previous = this.#shown.value;
     this.#shown.value = run;
   }
 
   #find(id: string): Run | null {
-    for (const run of [this.#coming.value, this.#shown.value]) if (run?.info.run === id) return run;
+    for (const run of [this.#pending.value, this.#shown.value]) if (run?.info.run === id) return run;
     return null;
   }
 }

@@ -1,4 +1,4 @@
-// Light or dark, as the host has it. Reads the host's marks, writes nothing outside the widget.
+// The theme of the host, light or dark. Only reads the host's attributes.
 
 export type Theme = "light" | "dark";
 
@@ -34,15 +34,15 @@ export function detectTheme(element: Element): Theme {
 /** Calls back with the theme now and whenever it changes. */
 export function watchTheme(element: Element, signal: AbortSignal, callback: (theme: Theme) => void): void {
   let last: Theme | undefined;
-  const look = () => {
+  const update = () => {
     const theme = detectTheme(element);
     if (theme !== last) callback(theme);
     last = theme;
   };
-  const observer = new MutationObserver(look);
+  const observer = new MutationObserver(update);
   const attributeFilter = ["class", "theme", "data-theme", "data-jp-theme-light", "data-vscode-theme-kind"];
   for (const root of [document.documentElement, document.body]) observer.observe(root, { attributeFilter });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look, { signal });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update, { signal });
   signal.addEventListener("abort", () => observer.disconnect());
-  look();
+  update();
 }

@@ -1,36 +1,36 @@
-// What is looked at: the page's own state, one per view. The kernel's data is in store.ts.
+// What the user looks at: the page's own state, one per view. The kernel's data is in store.ts.
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { Region } from "./mapSampling";
 import type { StepMessage, View } from "./protocol";
 import type { Run } from "./store";
 
-/** What the stage shows: a picture that the kernel sent, or what the last step changed. */
+/** What the stage shows: an image from the kernel, or what the step changed. */
 export type StageView = View | "change";
 export type MeterScale = "cosine" | "share";
 
-/** A place in the picture, 0..1 from its left and its top. */
+/** A point in the image, 0..1 from its left and its top. */
 export interface Point {
   readonly u: number;
   readonly v: number;
 }
 
-/** What lies on the stage in the place of a word's own map. */
+/** Replaces the heat maps on the stage: by a layer's map, or by an explain method's. */
 export interface Lens {
   /** Its name, for the legend. */
   readonly name: string;
-  /** What lies on the stage in the place of the chosen words: the word after the last one is a map that is of no word. */
+  /** Indices to show instead of the chosen words; the index after the last word stands for a map of no word. */
   readonly words?: readonly number[] | undefined;
-  /** The step with that map in it; the step itself where there is nothing to lay on it. */
+  /** The step with its maps replaced; the step itself if the lens has no map for it. */
   apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage;
-  /** What an export of the view must know of the lens; `allSteps` for one of all steps, else of the current one. */
+  /** What an export of the view needs to know; `allSteps` for an export of all steps. */
   exported(run: Run, words: readonly number[], allSteps: boolean): LensExport;
 }
 
 export interface LensExport {
   readonly layer?: string;
   readonly head?: number | null;
-  /** The explaining method whose map takes the place of the words' maps. */
+  /** The explain method whose map replaces the words' maps. */
   readonly method?: string;
   /** The number of steps with a map of that method. */
   readonly steps?: number;
@@ -39,41 +39,41 @@ export interface LensExport {
 export interface Mark {
   readonly name: string;
   readonly step: number;
-  /** What happens there: "... at step 3". */
+  /** What happens at the step, as in "red emerges". */
   readonly what: string;
 }
 
-export class Look {
+export class ViewState {
   readonly step = signal(0);
-  /** Live: the page moves to each new step as it arrives. */
+  /** Whether the page moves to each new step as it arrives. */
   readonly following = signal(true);
-  /** Words kept on the stage, in the order in which they were chosen. */
+  /** The chosen words, in the order of their choice. */
   readonly pinned = signal<readonly number[]>([]);
   readonly hovered = signal<number | null>(null);
   readonly stage = signal<StageView>("prediction");
   readonly opacity = signal(0.65);
-  readonly shared = signal(false);
-  /** Lines at quantiles around the places where the chosen words look most. */
+  readonly sharedScale = signal(false);
+  /** Whether contour lines surround the highest values of the heat maps. */
   readonly contours = signal(false);
-  readonly special = signal(false);
+  readonly showSpecial = signal(false);
   readonly meterScale = signal<MeterScale>("cosine");
-  /** The part of the picture whose words are ranked. */
+  /** The region of the image for which words are ranked. */
   readonly region = signal<Region | null>(null);
   readonly probe = signal<Point | null>(null);
   readonly lens = signal<Lens | null>(null);
   /** The word, in lower case, whose weight is being dragged. */
-  readonly weighed = signal<{ readonly word: string; readonly factor: number } | null>(null);
-  /** The run to compare with: its id. */
-  readonly against = signal("");
-  /** Marks under the film beside those of the concepts. */
+  readonly draggedWeight = signal<{ readonly word: string; readonly factor: number } | null>(null);
+  /** The id of the run to compare with. */
+  readonly compareWith = signal("");
+  /** Marks under the filmstrip besides those of the concepts. */
   readonly marks = signal<readonly Mark[]>([]);
 
-  /** The words whose heat maps lie on the stage: the one under the pointer, else the lens's, else the chosen ones. */
+  /** The words whose heat maps are on the stage: the one under the pointer, else the lens's, else the chosen ones. */
   readonly words: ReadonlySignal<readonly number[]> = computed(() =>
     this.hovered.value === null ? (this.lens.value?.words ?? this.pinned.value) : [this.hovered.value],
   );
 
-  /** Chooses one word, or lets it go; `add` keeps the others. */
+  /** Chooses a word, or releases it; with `add` the other words stay chosen. */
   pin(word: number, add: boolean): void {
     const pinned = this.pinned.value;
     const chosen = pinned.includes(word);
@@ -87,17 +87,17 @@ export class Look {
     this.region.value = null;
   }
 
-  /** Carries the chosen words over to another run, by their text. */
+  /** Carries the choice of words over to another run, by their texts. */
   carry(from: Run, to: Run): void {
-    const taken = new Set<number>();
+    const used = new Set<number>();
     const pinned: number[] = [];
     for (const index of this.pinned.value) {
       const { text, encoder } = from.info.words[index] ?? {};
       const next = to.info.words.findIndex(
-        (word, i) => !taken.has(i) && word.encoder === encoder && word.text.toLowerCase() === text?.toLowerCase(),
+        (word, i) => !used.has(i) && word.encoder === encoder && word.text.toLowerCase() === text?.toLowerCase(),
       );
       if (next < 0) continue;
-      taken.add(next);
+      used.add(next);
       pinned.push(next);
     }
     this.pinned.value = pinned;

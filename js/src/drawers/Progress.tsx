@@ -1,15 +1,15 @@
-// How far a work is, with a button to stop it; why it failed.
+// The progress of a job with a button to stop it, or why it failed.
 
 import { Button } from "../app/coreExports";
-import type { Working } from "./job";
+import type { Job } from "./job";
 
-export function Progress({ working, what }: { readonly working: Working; readonly what: string }) {
-  const standing = working.standing.value;
-  if (!standing) return null;
-  const { state, progress, seconds_left, error } = standing;
+export function Progress({ job, what }: { readonly job: Job; readonly what: string }) {
+  const status = job.status.value;
+  if (!status) return null;
+  const { state, progress, seconds_left, error } = status;
   if (state === "failed") return <p class="dv-problem">{`${what} could not be computed. ${error}`}</p>;
   if (state === "canceled") return <p class="dv-foot">{`${what} was stopped.`}</p>;
-  if (!working.going) return null;
+  if (!job.isRunning) return null;
   const percent = Math.round(100 * progress);
   return (
     <div class="dv-work">
@@ -25,17 +25,17 @@ export function Progress({ working, what }: { readonly working: Working; readonl
       </div>
       <span class="dv-num">
         {state === "running"
-          ? `${percent} %${seconds_left === null ? "" : ` · ${span(seconds_left)} left`}`
+          ? `${percent} %${seconds_left === null ? "" : ` · ${formatSpan(seconds_left)} left`}`
           : "Waiting for the model"}
       </span>
-      <Button class="dv-quiet" data-testid="stop-work" onClick={() => working.drop()}>
+      <Button class="dv-quiet" data-testid="stop-work" onClick={() => job.cancel()}>
         Stop
       </Button>
     </div>
   );
 }
 
-/** Seconds, in short. */
-export function span(seconds: number): string {
+/** Seconds or minutes, rounded. */
+export function formatSpan(seconds: number): string {
   return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
 }

@@ -1,62 +1,67 @@
-// Work that the kernel does on request and that takes a while: asked for again and again, until the answer says that it
-// is over. So a lost message or a reloaded page harms nothing.
+// Jobs: work that the kernel does on request and that takes a while. The page asks again and again with the same task
+// until the reply says that the job is over, so that a lost message or a reloaded page does no harm.
 
 import { type Message, maybe, number, object, type Session, signal, text } from "../app/coreExports";
 
 export type Task = { readonly kind: string } & Readonly<Record<string, unknown>>;
 
-export interface Standing {
+export interface JobStatus {
   readonly state: "asked" | "waiting" | "running" | "done" | "canceled" | "failed";
   /** 0 to 1. */
   readonly progress: number;
-  /** Seconds, while it is known. */
+  /** Null while it cannot be estimated. */
   readonly seconds_left: number | null;
   readonly error: string;
 }
 
-const ANSWER = object({ state: text, progress: number, seconds_left: maybe(number), error: text });
-const ASKED: Standing = { state: "asked", progress: 0, seconds_left: null, error: "" };
-const EVERY_MS = 250;
-/** After this long a question counts as lost. */
+const REPLY = object({ state: text, progress: number, seconds_left: maybe(number), error: text });
+const ASKED: JobStatus = { state: "asked", progress: 0, seconds_left: null, error: "" };
+const POLL_MS = 250;
+/** A request without a reply for this long is repeated. */
 const LOST_MS = 4000;
 
-/** One work at a time, and how it stands. `done` takes the answer of one that came to its end. */
-export class Working {
-  readonly standing = signal<Standing | null>(null);
-  /** What was begun last. */
+/** Runs one job at a time; `onDone` takes the last reply of a job that succeeded. */
+export class Job {
+  readonly status = signal<JobStatus | null>(null);
+  /** The task that was started last. */
   readonly task = signal<Task | null>(null);
-  #task: Task | null = null;
+  #activeTask: Task | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** When the kernel last replied about this job. */
-  #heard = 0;
+  #lastReply = 0;
 
   constructor(
     private readonly session: Session,
-    private readonly done: (answer: Message, task: Task) => void,
+    private readonly onDone: (reply: Message, task: Task) => void,
   ) {}
 
-  get going(): boolean {
-    const state = this.standing.value?.state;
+  get isRunning(): boolean {
+    const state = this.status.value?.state;
     return state === "asked" || state === "waiting" || state === "running";
   }
 
-  /** Begins a work; one that goes on is stopped. */
-  begin(task: Task): void {
-    this.drop();
-    this.task.value = this.#task = task;
-    this.standing.value = ASKED;
-    this.#heard = performance.now();
+  /** Starts a job, and cancels the one that is running. */
+  start(task: Task): void {
+    this.cancel();
+    this.task.value = this.#activeTask = task;
+    this.status.value = ASKED;
+    this.#lastReply = performance.now();
     this.#ask(task);
   }
 
-  /** Stops what goes on. */
-  drop(): void {
+  cancel(): void {
     clearTimeout(this.#timer);
-    const task = this.#task;
-    this.#task = null;
-    if (!task || !this.going) return;
-    this.standing.value = { ...(this.standing.value ?? ASKED), state: "canceled", seconds_left: null };
+    const task = this.#activeTask;
+    this.#activeTask = null;
+    if (!task || !this.isRunning) return;
+    this.status.value = { ...(this.status.value ?? ASKED), state: "canceled", seconds_left: null };
     this.session.ask({ type: "cancel", task }).catch(() => undefined);
+  }
+
+  /** Cancels the job and forgets how the last one ended. */
+  reset(): void {
+    this.cancel();
+    this.status.value = null;
   }
 
   #ask(task: Task): void {
@@ -66,34 +71,34 @@ export class Working {
       return;
     }
     this.#timer = setTimeout(() => this.#ask(task), LOST_MS);
-    const asked = performance.now();
+    const askedAt = performance.now();
     this.session
       .ask({ type: "job", task })
-      .then((answer) => this.#take(answer, task))
+      .then((reply) => this.#take(reply, task))
       .catch((error: unknown) => {
-        // A request that was lost says nothing when a later one has been answered.
-        if (this.#heard <= asked) this.#end(task, { ...ASKED, state: "failed", error: (error as Error).message });
+        // The failure of a request does not matter once a later one has been answered.
+        if (this.#lastReply <= askedAt) this.#end(task, { ...ASKED, state: "failed", error: (error as Error).message });
       });
   }
 
-  #take(answer: Message, task: Task): void {
-    if (this.#task !== task) return;
-    this.#heard = performance.now();
-    const standing = ANSWER(answer.content, "job") as Standing;
-    if (standing.state === "waiting" || standing.state === "running") {
-      this.standing.value = standing;
+  #take(reply: Message, task: Task): void {
+    if (this.#activeTask !== task) return;
+    this.#lastReply = performance.now();
+    const status = REPLY(reply.content, "job") as JobStatus;
+    if (status.state === "waiting" || status.state === "running") {
+      this.status.value = status;
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#ask(task), EVERY_MS);
+      this.#timer = setTimeout(() => this.#ask(task), POLL_MS);
       return;
     }
-    this.#end(task, standing);
-    if (standing.state === "done") this.done(answer, task);
+    this.#end(task, status);
+    if (status.state === "done") this.onDone(reply, task);
   }
 
-  #end(task: Task, standing: Standing): void {
-    if (this.#task !== task) return;
+  #end(task: Task, status: JobStatus): void {
+    if (this.#activeTask !== task) return;
     clearTimeout(this.#timer);
-    this.#task = null;
-    this.standing.value = standing;
+    this.#activeTask = null;
+    this.status.value = status;
   }
 }

@@ -1,4 +1,4 @@
-// The runs that the kernel keeps, asked for again whenever one begins or ends.
+// The runs that the kernel keeps, requested again whenever a run begins or ends.
 
 import { bytes, listOf, maybe, number, object, type Session, signal, text, whole } from "../app/coreExports";
 
@@ -15,33 +15,34 @@ const ENTRY = object({
   finished: whole,
   has_image: (value: unknown) => value === true,
 });
-const ANSWER = object({ limit: whole, runs: listOf(ENTRY) });
+const REPLY = object({ limit: whole, runs: listOf(ENTRY) });
 
 export type Entry = ReturnType<typeof ENTRY> & { readonly image: Uint8Array | null };
 
-export class Runs {
+export class RunHistory {
   readonly entries = signal<readonly Entry[]>([]);
   readonly limit = signal(8);
   readonly problem = signal("");
-  #asking = 0;
+  #requests = 0;
 
   constructor(private readonly session: Session) {}
 
-  /** Asks for the list; reads the signals whose changes make another one. */
-  want(): void {
+  /** Requests the list; call it in a reaction. */
+  request(): void {
     const { store, connected } = this.session;
-    store.coming.value;
+    // The list changes with these.
+    store.pending.value;
     store.shown.value?.end.value;
     if (connected.value) void this.#ask();
   }
 
   async #ask(): Promise<void> {
-    const turn = ++this.#asking;
+    const request = ++this.#requests;
     try {
       const { content, buffers } = await this.session.ask({ type: "runs" });
-      const { limit, runs } = ANSWER(content, "runs");
+      const { limit, runs } = REPLY(content, "runs");
       let next = 0;
-      if (turn !== this.#asking) return;
+      if (request !== this.#requests) return;
       this.entries.value = runs.map((run) => ({
         ...run,
         image: run.has_image ? bytes(buffers[next++], "image") : null,
@@ -54,10 +55,10 @@ export class Runs {
   }
 }
 
-/** What a run was asked for beside its prompt. */
+/** The settings of a run besides its prompt. */
 export function settingsOf(entry: Entry): string {
   const { seed, steps, guidance_scale, schedule, schedule_strength, weights, state, finished } = entry;
-  const weighed = Object.entries(weights ?? {}).map(([word, factor]) =>
+  const weightTexts = Object.entries(weights ?? {}).map(([word, factor]) =>
     factor === null ? `without ${word}` : `${word} ×${factor}`,
   );
   return [
@@ -65,7 +66,7 @@ export function settingsOf(entry: Entry): string {
     state === "done" ? `${steps} steps` : `${finished} of ${steps} steps`,
     guidance_scale === null ? "" : `cfg ${guidance_scale}`,
     schedule === "uniform" ? "" : `${schedule} ${schedule_strength}`,
-    ...weighed,
+    ...weightTexts,
   ]
     .filter(Boolean)
     .join(" · ");

@@ -20,7 +20,7 @@ const roundToTenth = (factor: number): number => Math.min(MAX_WEIGHT, Math.max(0
 
 /** Event handlers for a word's chip: those of `events`, and those that change its weight. */
 export function useWordWeight(session: Session, word: Word, events: WordEvents) {
-  const { traits, look } = session;
+  const { traits, viewState } = session;
   const drag = useRef<Drag | null>(null);
   const wasDragged = useRef(false);
   const key = word.text.toLowerCase();
@@ -39,14 +39,14 @@ export function useWordWeight(session: Session, word: Word, events: WordEvents) 
   const toggle = () => setFactor(currentFactor() === null ? 1 : null);
   const release = () => {
     drag.current = null;
-    look.weighed.value = null;
+    viewState.draggedWeight.value = null;
   };
 
   useLayoutEffect(
     () => () => {
       if (drag.current) release();
     },
-    [look],
+    [viewState],
   );
 
   return {
@@ -63,10 +63,10 @@ export function useWordWeight(session: Session, word: Word, events: WordEvents) 
       const up = current.y - event.clientY;
       if (!current.moved && Math.abs(up) < PIXELS_PER_TENTH) return;
       current.moved = true;
-      look.weighed.value = { word: key, factor: roundToTenth(current.factor + up / PIXELS_PER_TENTH / 10) };
+      viewState.draggedWeight.value = { word: key, factor: roundToTenth(current.factor + up / PIXELS_PER_TENTH / 10) };
     },
     onPointerUp: () => {
-      const { value } = look.weighed;
+      const { value } = viewState.draggedWeight;
       wasDragged.current = drag.current?.moved ?? false;
       release();
       if (value && wasDragged.current) setFactor(value.factor);

@@ -14,7 +14,7 @@ export function handleStepKey(event: KeyboardEvent, { session, player }: Context
   const move = MOVES[event.key];
   if (!move || event.altKey || event.ctrlKey || event.metaKey) return false;
   player.pause();
-  session.goTo(move(session.look.step.value, event.shiftKey));
+  session.goTo(move(session.viewState.step.value, event.shiftKey));
   event.preventDefault();
   return true;
 }

@@ -1,12 +1,12 @@
-// The colour bar: what the colours on the stage mean, in numbers, and how strongly they cover it.
+// The colour bars: the values of the colours on the stage.
 
 import { css, gradient, hue } from "../core/colormap";
 import type { Context } from "../core/context";
-import { NOT_KEPT, value } from "../core/format";
+import { NOT_RECORDED, value } from "../core/format";
 import type { Range } from "../core/protocol";
 import { fullNameOf } from "../core/wordLabels";
 import { rangeOf } from "./overlay";
-import type { StagePicture } from "./stageImage";
+import type { StageImage } from "./stageImage";
 
 interface Entry {
   readonly name: string;
@@ -14,27 +14,27 @@ interface Entry {
   readonly paint: string;
 }
 
-function entriesOf({ session }: Context, picture: StagePicture): readonly Entry[] {
-  const { look, store } = session;
+function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
+  const { viewState, store } = session;
   const run = store.shown.value;
   const step = session.staged;
   if (!run || !step) return [];
-  const words = look.words.value;
-  // What is laid on the stage in the place of a word's own map is told apart from it.
-  const drilled = step === run.nearest(look.step.value) ? "" : look.lens.value?.name;
-  if (words.length === 0 && look.stage.value === "guidance") {
+  const words = viewState.words.value;
+  // A map that a lens shows in place of a word's own is named.
+  const lensName = step === run.nearest(viewState.step.value) ? "" : viewState.lens.value?.name;
+  if (words.length === 0 && viewState.stage.value === "guidance") {
     return [{ name: "guidance", range: step.guidance_range, paint: gradient("magma") }];
   }
-  if (words.length === 0 && look.stage.value === "change") {
-    const change = picture.change(step, run.steps[step.index - 1]);
-    return change ? [{ name: "change of 255", range: [0, change.most], paint: gradient("magma") }] : [];
+  if (words.length === 0 && viewState.stage.value === "change") {
+    const change = image.change(step, run.steps[step.index - 1]);
+    return change ? [{ name: "change of 255", range: [0, change.max], paint: gradient("magma") }] : [];
   }
   return words.map((index, position) => {
     const paint = words.length === 1 ? gradient("viridis") : `linear-gradient(90deg,transparent,${css(hue(position))})`;
     const name = fullNameOf(run.info.words[index]);
     return {
-      name: name && drilled ? `${name}, ${drilled}` : name || drilled || "",
-      range: rangeOf(run, step, index, look.shared.value),
+      name: name && lensName ? `${name}, ${lensName}` : name || lensName || "",
+      range: rangeOf(run, step, index, viewState.sharedScale.value),
       paint,
     };
   });
@@ -42,18 +42,18 @@ function entriesOf({ session }: Context, picture: StagePicture): readonly Entry[
 
 interface Props {
   readonly context: Context;
-  readonly picture: StagePicture;
+  readonly image: StageImage;
 }
 
-export function Legend({ context, picture }: Props) {
-  const entries = entriesOf(context, picture);
-  const { look, store } = context.session;
+export function Legend({ context, image }: Props) {
+  const entries = entriesOf(context, image);
+  const { viewState, store } = context.session;
   const hint =
-    look.stage.value === "change" && look.step.value === 0
-      ? "The first step has none before it"
-      : store.shown.value?.mapped === false
+    viewState.stage.value === "change" && viewState.step.value === 0
+      ? "The first step has no step before it"
+      : store.shown.value?.hasMaps === false
         ? ""
-        : "Point at a word to see where it looks";
+        : "Point at a word to see its heat map";
   return (
     <div class="dv-bars" data-many={entries.length > 2 || undefined}>
       {entries.length === 0 ? <span class="dv-soft">{hint}</span> : null}
@@ -61,7 +61,7 @@ export function Legend({ context, picture }: Props) {
         <span
           class="dv-bar"
           key={`${i} ${name}`}
-          title={range ? `${name}: ${value(range[0])} to ${value(range[1])}` : `${name}: ${NOT_KEPT}`}
+          title={range ? `${name}: ${value(range[0])} to ${value(range[1])}` : `${name}: ${NOT_RECORDED}`}
         >
           <span class="dv-bar-name">{name}</span>
           {range ? (
@@ -71,7 +71,7 @@ export function Legend({ context, picture }: Props) {
               <span class="dv-num">{value(range[1])}</span>
             </>
           ) : (
-            <span class="dv-soft">{NOT_KEPT}</span>
+            <span class="dv-soft">{NOT_RECORDED}</span>
           )}
         </span>
       ))}

@@ -1,4 +1,4 @@
-// The words that a chosen part of the picture reads, ranked: now as a bar, over the steps as a line.
+// The words ranked by attention inside the selected region: at this step as bars, over the steps as lines.
 
 import { useMemo } from "preact/hooks";
 import type { Context } from "../core/context";
@@ -10,7 +10,7 @@ import { wordEvents } from "../gestures/chooseWord";
 import { Button } from "../ui/Button";
 import { linePath, SPARK } from "../ui/spark";
 
-const MOST = 8;
+const MAX_WORDS = 8;
 
 interface Props {
   readonly context: Context;
@@ -18,59 +18,59 @@ interface Props {
   readonly region: Region;
 }
 
-export function Place({ context, run, region }: Props) {
-  const { look } = context.session;
-  const at = look.step.value;
+export function RegionWords({ context, run, region }: Props) {
+  const { viewState } = context.session;
+  const at = viewState.step.value;
   const step = run.nearest(at);
   const revision = run.revision.value;
-  /** The course over the steps of the words that have been in the list. */
-  const courses = useMemo(() => new Map<number, (number | null)[]>(), [run, region, revision]);
+  /** The values over the steps of the words that have been in the list. */
+  const series = useMemo(() => new Map<number, (number | null)[]>(), [run, region, revision]);
   const ranked = run.info.words
     .flatMap((word, index) => {
       const now = step && word.kind === "word" ? meanIn(step.maps, index, region) : null;
       return now === null ? [] : [{ word, index, now }];
     })
     .sort((a, b) => b.now - a.now)
-    .slice(0, MOST)
+    .slice(0, MAX_WORDS)
     .map((entry) => {
       const { index } = entry;
-      const course =
-        courses.get(index) ?? Array.from(run.steps, (one) => (one ? meanIn(one.maps, index, region) : null));
-      courses.set(index, course);
-      return { ...entry, course };
+      const values =
+        series.get(index) ?? Array.from(run.steps, (message) => (message ? meanIn(message.maps, index, region) : null));
+      series.set(index, values);
+      return { ...entry, values };
     });
-  const most = Math.max(1e-9, ...ranked.flatMap(({ course }) => course.map((one) => one ?? 0)));
-  const place = (one: number) => one / most;
+  const most = Math.max(1e-9, ...ranked.flatMap(({ values }) => values.map((reading) => reading ?? 0)));
+  const position = (reading: number) => reading / most;
   return (
     <ul>
-      {ranked.map(({ word, index, now, course }) => {
-        const colour = colourOf(look.pinned.value, index);
+      {ranked.map(({ word, index, now, values }) => {
+        const colour = colourOf(viewState.pinned.value, index);
         return (
           <li
             class="dv-meter"
             key={index}
-            style={look.pinned.value.length > 1 && colour ? { "--data": colour } : undefined}
+            style={viewState.pinned.value.length > 1 && colour ? { "--data": colour } : undefined}
           >
             <Button
               class="dv-meter-name"
-              data-testid={`place-${index}`}
+              data-testid={`region-word-${index}`}
               aria-pressed={colour !== undefined}
               title={fullNameOf(word)}
-              {...wordEvents(look, index)}
+              {...wordEvents(viewState, index)}
             >
               {fullNameOf(word)}
             </Button>
             <span class="dv-track" aria-hidden="true">
-              <i class="dv-fill" style={{ transform: `scaleX(${place(now)})` }} />
+              <i class="dv-fill" style={{ transform: `scaleX(${position(now)})` }} />
             </span>
             <span class="dv-num dv-score">{value(now)}</span>
             <span class="dv-spark">
               <svg viewBox={`0 0 ${SPARK.width} ${SPARK.height}`} preserveAspectRatio="none" aria-hidden="true">
-                <path d={linePath(course, run.length, { range: [0, most], place })} />
+                <path d={linePath(values, run.length, { range: [0, most], position })} />
               </svg>
               <i
                 style={{
-                  transform: `translate(${((at + 0.5) / run.length) * 100}%,${(SPARK.y(place(now)) / SPARK.height) * 100}%)`,
+                  transform: `translate(${((at + 0.5) / run.length) * 100}%,${(SPARK.y(position(now)) / SPARK.height) * 100}%)`,
                 }}
               >
                 <b class="dv-dot" />

@@ -1,9 +1,9 @@
-// Contour lines of a field at quantiles: where a half, a quarter and a tenth of the picture lie above.
+// Contour lines of a field at quantiles: around its highest half, quarter and tenth.
 
-/** The share of a map's cells that lie inside each line, outermost first. */
+/** The shares of cells inside the lines, outermost first. */
 export const INSIDE = [0.5, 0.25, 0.1];
 
-/** The values above which lie these shares of `field`; a flat field has none. */
+/** The values above which these shares of `field` lie; none for a flat field. */
 export function levels(field: Float32Array, inside: readonly number[] = INSIDE): number[] {
   const sorted = field.toSorted();
   const last = sorted.length - 1;
@@ -11,7 +11,7 @@ export function levels(field: Float32Array, inside: readonly number[] = INSIDE):
   return inside.map((share) => sorted[Math.round((1 - share) * last)] as number);
 }
 
-/** Adds the line where `field` (rows of `width`) crosses `level` to a path, in cells: marching squares. */
+/** Adds the contour of `field` (rows of `width`) at `level` to a path, in units of cells: marching squares. */
 export function trace(
   path: Pick<Path2D, "moveTo" | "lineTo">,
   field: Float32Array,

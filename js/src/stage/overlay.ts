@@ -1,16 +1,16 @@
-// Heat maps over the picture: one word in the scale's colours, several each in a colour of its own.
+// Heat maps over the image: a single word in the colour map, several words each in a colour of its own.
 
 import { colourAt, css, hue, lookup } from "../core/colormap";
 import { Resampler, rescale, sharedRange } from "../core/mapSampling";
 import type { Range, StepMessage } from "../core/protocol";
 import type { Run } from "../core/store";
-import type { Look } from "../core/viewState";
+import type { ViewState } from "../core/viewState";
 import { levels, trace } from "./contours";
-import type { Placed } from "./stageImage";
+import type { ImageBox } from "./stageImage";
 
 const RASTER = 128;
 
-/** The range of values that a word's colours span: its own at this step, or one for all words and steps. */
+/** The range of a word's colours: that of its map at this step, or one for all words and steps. */
 export function rangeOf(run: Run, step: StepMessage, word: number, shared: boolean): Range | null {
   return shared && run.info.words[word] ? runRange(run) : (step.maps.scales[word] ?? null);
 }
@@ -18,7 +18,7 @@ export function rangeOf(run: Run, step: StepMessage, word: number, shared: boole
 const RANGES = Symbol("ranges");
 type Cached = Run & { [RANGES]?: { readonly revision: number; readonly range: Range | null } };
 
-/** One range for the words of a run over all its steps; special tokens would drown them. */
+/** One range for the words of a run over all steps; special tokens would dominate it. */
 function runRange(run: Cached): Range | null {
   const revision = run.revision.value;
   const cached = run[RANGES];
@@ -44,22 +44,24 @@ export class Overlay {
     run: Run,
     step: StepMessage,
     words: readonly number[],
-    look: Look,
-    box: Placed,
+    viewState: ViewState,
+    box: ImageBox,
   ): void {
     if (!this.#context) return;
     const drawn =
-      words.length === 1 ? this.#one(run, step, words[0] ?? 0, look) : this.#several(run, step, words, look);
+      words.length === 1
+        ? this.#drawSingle(run, step, words[0] ?? 0, viewState)
+        : this.#drawSeveral(run, step, words, viewState);
     if (!drawn) return;
     this.#context.putImageData(this.#image, 0, 0);
     c.imageSmoothingEnabled = true;
     c.imageSmoothingQuality = "high";
     c.drawImage(this.#canvas, box.x, box.y, box.width, box.height);
-    if (look.contours.value) this.#lines(c, step, words, box);
+    if (viewState.contours.value) this.#drawContours(c, step, words, box);
   }
 
-  #lines(c: CanvasRenderingContext2D, step: StepMessage, words: readonly number[], box: Placed): void {
-    const place = new DOMMatrix([box.width / RASTER, 0, 0, box.height / RASTER, box.x, box.y]);
+  #drawContours(c: CanvasRenderingContext2D, step: StepMessage, words: readonly number[], box: ImageBox): void {
+    const transform = new DOMMatrix([box.width / RASTER, 0, 0, box.height / RASTER, box.x, box.y]);
     words.forEach((word, position) => {
       if (!step.maps.scales[word]) return;
       const field = this.#raster.resample(step.maps, word);
@@ -67,8 +69,8 @@ export class Overlay {
         const line = new Path2D();
         trace(line, field, RASTER, level);
         const placed = new Path2D();
-        placed.addPath(line, place);
-        // A light line on a dark one is seen on every ground.
+        placed.addPath(line, transform);
+        // A light line on a dark one is visible on any background.
         for (const [width, colour] of [
           [3, "#0008"],
           [1.25, words.length > 1 ? css(hue(position)) : "#fff"],
@@ -85,19 +87,19 @@ export class Overlay {
     run: Run,
     step: StepMessage,
     word: number,
-    look: Look,
+    viewState: ViewState,
   ): { values: Float32Array; factor: number; offset: number } | null {
-    const own = step.maps.scales[word];
-    const range = rangeOf(run, step, word, look.shared.value);
-    if (!own || !range) return null;
-    const [factor, offset] = rescale(own, range);
+    const scale = step.maps.scales[word];
+    const range = rangeOf(run, step, word, viewState.sharedScale.value);
+    if (!scale || !range) return null;
+    const [factor, offset] = rescale(scale, range);
     return { values: this.#raster.resample(step.maps, word), factor, offset };
   }
 
-  #one(run: Run, step: StepMessage, word: number, look: Look): boolean {
-    const field = this.#field(run, step, word, look);
+  #drawSingle(run: Run, step: StepMessage, word: number, viewState: ViewState): boolean {
+    const field = this.#field(run, step, word, viewState);
     if (!field) return false;
-    const alpha = Math.round(look.opacity.value * 255) << 24;
+    const alpha = Math.round(viewState.opacity.value * 255) << 24;
     const { values, factor, offset } = field;
     for (let i = 0; i < values.length; i++) {
       this.#pixels[i] = (colourAt(this.#colours, (values[i] as number) * factor + offset) & 0xffffff) | alpha;
@@ -105,13 +107,13 @@ export class Overlay {
     return true;
   }
 
-  // Each word covers as much as its value says; where words meet, their colours mix by weight, in any order alike.
-  #several(run: Run, step: StepMessage, words: readonly number[], look: Look): boolean {
+  // The opacity of each word is its value. Overlapping colours are averaged by value, so that their order does not matter.
+  #drawSeveral(run: Run, step: StepMessage, words: readonly number[], viewState: ViewState): boolean {
     const sums = this.#sums.fill(0);
-    const opacity = look.opacity.value / 255;
+    const opacity = viewState.opacity.value / 255;
     let any = false;
     words.forEach((word, position) => {
-      const field = this.#field(run, step, word, look);
+      const field = this.#field(run, step, word, viewState);
       if (!field) return;
       any = true;
       const [r, g, b] = hue(position);

@@ -1,4 +1,4 @@
-// Draws one picture of a step into the stage's canvas, once its bitmap is there, and reads its values back.
+// Draws an image of a step into a canvas once its bitmap is decoded, and reads its values back.
 
 import { signal } from "@preact/signals";
 import { lookup } from "../core/colormap";
@@ -8,19 +8,19 @@ import type { StepMessage, View } from "../core/protocol";
 import type { Point, StageView } from "../core/viewState";
 import type { Size } from "../ui/useCanvas";
 
-/** Where a picture lies in its frame, in the canvas's pixels. */
-export interface Placed {
+/** The rectangle of an image in its frame, in the canvas's pixels. */
+export interface ImageBox {
   readonly x: number;
   readonly y: number;
   readonly width: number;
   readonly height: number;
 }
 
-/** A picture that is shown larger than this shows its own pixels instead of a blur. */
+/** From this magnification on, an image is not smoothed. */
 const SHARP_FROM = 8;
 
-/** A picture of [h, w], as large as fits into the frame, centred. */
-export function place([h, w]: readonly [number, number], size: Size): Placed {
+/** The largest centred rectangle for an image of [h, w] in a frame. */
+export function fitImage([h, w]: readonly [number, number], size: Size): ImageBox {
   const fullWidth = size.width * size.ratio;
   const fullHeight = size.height * size.ratio;
   const scale = Math.min(fullWidth / Math.max(1, w), fullHeight / Math.max(1, h));
@@ -29,17 +29,17 @@ export function place([h, w]: readonly [number, number], size: Size): Placed {
   return { x: (fullWidth - width) / 2, y: (fullHeight - height) / 2, width, height };
 }
 
-/** How far pixels moved between two pictures, 0..255 as the mean over red, green and blue. */
+/** The per-pixel difference of two images, 0..255, mean over red, green and blue. */
 interface Change {
   readonly coloured: OffscreenCanvas;
   readonly grey: OffscreenCanvas;
-  readonly most: number;
+  readonly max: number;
 }
 
 /** Changes are computed on at most this many pixels a side. */
 const CHANGE_SIZE = 256;
 
-export class StagePicture {
+export class StageImage {
   readonly #arrived = signal(0);
   readonly #guidance = lookup("magma");
   readonly #coloured = new WeakMap<ImageBitmap, OffscreenCanvas>();
@@ -49,8 +49,8 @@ export class StagePicture {
 
   constructor(private readonly images: ImageCache) {}
 
-  /** `muted`: heat maps come on top, so that a picture of values keeps to greys. */
-  draw(c: CanvasRenderingContext2D, step: StepMessage, view: View, box: Placed, size: Size, muted: boolean): void {
+  /** `muted`: heat maps are drawn on top, so that images of values stay grey. */
+  draw(c: CanvasRenderingContext2D, step: StepMessage, view: View, box: ImageBox, size: Size, muted: boolean): void {
     const bytes = step.images[view] ?? step.images.prediction;
     if (!bytes) return;
     const bitmap = this.#ready(bytes);
@@ -63,7 +63,7 @@ export class StagePicture {
     c: CanvasRenderingContext2D,
     step: StepMessage,
     before: StepMessage | undefined,
-    box: Placed,
+    box: ImageBox,
     size: Size,
     muted: boolean,
   ): void {
@@ -72,18 +72,20 @@ export class StagePicture {
     this.#show(c, muted ? change?.grey : change?.coloured, box, size);
   }
 
-  /** The change between two steps, once both pictures are decoded. */
+  /** The change between two steps, once both images are decoded. */
   change(step: StepMessage, before: StepMessage | undefined): Change | undefined {
-    const [to, from] = [step, before].map((one) => one?.images.prediction && this.#ready(one.images.prediction));
+    const [to, from] = [step, before].map(
+      (message) => message?.images.prediction && this.#ready(message.images.prediction),
+    );
     if (!to || !from) return undefined;
-    const known = this.#changes.get(to);
-    if (known?.from === from) return known.change;
+    const cached = this.#changes.get(to);
+    if (cached?.from === from) return cached.change;
     const change = this.#subtract(to, from);
     this.#changes.set(to, { from, change });
     return change;
   }
 
-  /** The bitmap if it is decoded; else the drawing that asks is done again once it is. */
+  /** The bitmap if it is decoded; else the drawing is repeated once it is. */
   #ready(bytes: Uint8Array): ImageBitmap | undefined {
     const bitmap = this.images.get(bytes);
     if (bitmap) return bitmap;
@@ -94,8 +96,13 @@ export class StagePicture {
     return undefined;
   }
 
-  // Until a picture is decoded, what was last seen stays: better than a flash of nothing.
-  #show(c: CanvasRenderingContext2D, source: ImageBitmap | OffscreenCanvas | undefined, box: Placed, size: Size): void {
+  // Until an image is decoded, the last one stays, which avoids flicker.
+  #show(
+    c: CanvasRenderingContext2D,
+    source: ImageBitmap | OffscreenCanvas | undefined,
+    box: ImageBox,
+    size: Size,
+  ): void {
     if (source) c.imageSmoothingEnabled = box.width / size.ratio / source.width < SHARP_FROM;
     const shown = source ?? this.#last;
     if (!shown) return;
@@ -109,33 +116,33 @@ export class StagePicture {
     const [width, height] = [Math.ceil(to.width * scale), Math.ceil(to.height * scale)];
     const [grey, coloured] = [new OffscreenCanvas(width, height), new OffscreenCanvas(width, height)];
     const [c, out] = [grey.getContext("2d", { willReadFrequently: true }), coloured.getContext("2d")];
-    if (!c || !out) return { grey, coloured, most: 0 };
+    if (!c || !out) return { grey, coloured, max: 0 };
     c.drawImage(to, 0, 0, width, height);
     c.globalCompositeOperation = "difference";
     c.drawImage(from, 0, 0, width, height);
     const image = c.getImageData(0, 0, width, height);
     const { data } = image;
-    const moved = Float32Array.from({ length: width * height }, (_, i) => {
+    const differences = Float32Array.from({ length: width * height }, (_, i) => {
       return ((data[4 * i] as number) + (data[4 * i + 1] as number) + (data[4 * i + 2] as number)) / 3;
     });
-    const most = moved.reduce((a, b) => Math.max(a, b), 0);
+    const max = differences.reduce((a, b) => Math.max(a, b), 0);
     const pixels = new Uint32Array(data.buffer);
     const paint = (colour: (level: number) => number, target: OffscreenCanvasRenderingContext2D) => {
-      moved.forEach((value, i) => {
-        pixels[i] = colour(Math.round((value / Math.max(most, 1e-6)) * 255));
+      differences.forEach((value, i) => {
+        pixels[i] = colour(Math.round((value / Math.max(max, 1e-6)) * 255));
       });
       target.putImageData(image, 0, 0);
     };
     paint((level) => this.#guidance[level] as number, out);
     paint((level) => (0xff000000 | (level * 0x10101)) >>> 0, c);
-    return { grey, coloured, most };
+    return { grey, coloured, max };
   }
 
-  /** What the picture says at a point: the strength of guidance or of the change, else the colour. */
+  /** The value of the image at a point: the strength of guidance or of the change, else the colour. */
   read(point: Point, step: StepMessage, view: StageView, before: StepMessage | undefined): string {
     if (view === "change") {
       const change = this.change(step, before);
-      return change ? `change ${value((this.#at(change.grey, point)[0] / 255) * change.most)} of 255` : "";
+      return change ? `change ${value((this.#at(change.grey, point)[0] / 255) * change.max)} of 255` : "";
     }
     const bytes = step.images[view];
     const bitmap = bytes && this.images.get(bytes);
@@ -157,8 +164,8 @@ export class StagePicture {
   }
 
   #colour(bitmap: ImageBitmap): ImageBitmap | OffscreenCanvas {
-    const known = this.#coloured.get(bitmap);
-    if (known) return known;
+    const cached = this.#coloured.get(bitmap);
+    if (cached) return cached;
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
     const c = canvas.getContext("2d");
     if (!c) return bitmap;

@@ -1,4 +1,4 @@
-// A button that submits nothing.
+// A button that does not submit a form.
 
 import type { JSX } from "preact";
 

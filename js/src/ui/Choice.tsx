@@ -1,4 +1,4 @@
-// A few words of which one holds.
+// A group of buttons of which one is pressed.
 
 import { Button } from "./Button";
 

@@ -1,4 +1,4 @@
-// A small heat map: one map of a grid in the scale's colours, drawn again when a signal that it reads changes.
+// A small heat map, drawn again when a signal that `draw` reads changes.
 
 import { useRef } from "preact/hooks";
 import { colourAt, lookup } from "../core/colormap";
@@ -6,7 +6,7 @@ import { Resampler, rescale } from "../core/mapSampling";
 import type { Maps, Range } from "../core/protocol";
 import { useReaction } from "./useCanvas";
 
-/** Maps finer than this are drawn cell by cell; coarser ones are resampled. */
+/** Coarser maps are resampled to at least this many pixels; finer ones are drawn cell by cell. */
 const RASTER = 64;
 
 interface Drawn {
@@ -19,7 +19,7 @@ interface Drawn {
 interface Props {
   readonly grid: readonly [h: number, w: number];
   readonly draw: () => Drawn | null;
-  /** What `draw` depends on beside signals. */
+  /** What `draw` depends on besides signals. */
   readonly inputs: readonly unknown[];
 }
 
@@ -32,8 +32,8 @@ export function MapCanvas({ grid: [h, w], draw, inputs }: Props) {
     const c = canvas.current?.getContext("2d");
     if (!c) return;
     const drawn = draw();
-    const own = drawn?.maps.scales[drawn.index];
-    if (!drawn || !own) {
+    const scale = drawn?.maps.scales[drawn.index];
+    if (!drawn || !scale) {
       c.clearRect(0, 0, width, height);
       return;
     }
@@ -42,7 +42,7 @@ export function MapCanvas({ grid: [h, w], draw, inputs }: Props) {
     const { raster, image } = tools.current;
     const colours = lookup("viridis");
     const pixels = new Uint32Array(image.data.buffer);
-    const [factor, offset] = rescale(own, drawn.range);
+    const [factor, offset] = rescale(scale, drawn.range);
     const field = raster.resample(drawn.maps, drawn.index);
     for (let i = 0; i < pixels.length; i++) pixels[i] = colourAt(colours, (field[i] as number) * factor + offset);
     c.putImageData(image, 0, 0);

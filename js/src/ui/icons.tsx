@@ -1,10 +1,10 @@
-// Hand-made icons, 16 x 16, drawn in the text's colour.
+// Icons, 16 x 16, in the colour of the text.
 
 import type { JSX } from "preact";
 
 /**
- * `path`: of lines where `width` is given, else of an area. Its element is made anew for every icon: one that is kept in
- * the module would keep the last page element that it stood in, and all that hangs on it.
+ * `path` is stroked with `width`, or filled without it. Each use creates an element: one shared by the module would keep
+ * the last page element that contained it alive.
  */
 function icon(path: string, width?: number): () => JSX.Element {
   const [fill, stroke] = width ? ["none", "currentColor"] : ["currentColor", "none"];

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 
 const MOVES: Readonly<Record<string, number>> = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 
-export interface Arrows {
+export interface RovingFocus {
   /** The tab index of the button at `position`. */
   tabIndex(position: number): 0 | -1;
   onFocusIn(event: FocusEvent): void;
@@ -12,7 +12,7 @@ export interface Arrows {
 }
 
 /** For a container marked `data-arrows` with `count` buttons that carry `data-stop`. */
-export function useArrows(count: number): Arrows {
+export function useRovingFocus(count: number): RovingFocus {
   const at = useSignal(0);
   const stops = (event: Event) => [
     ...(event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>("[data-stop]:not(:disabled)"),

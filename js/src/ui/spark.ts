@@ -8,11 +8,11 @@ export const SPARK = {
   width: 120,
   height: 24,
   x: (step: number, length: number): number => ((step + 0.5) / length) * 120,
-  /** From 0..1 on the axis to the drawing, with room for the dot. */
+  /** From 0..1 on the axis to the drawing, with a margin for the dot. */
   y: (at: number): number => 24 - PAD - at * (24 - 2 * PAD),
 };
 
-/** What an axis is laid over: [step][concept], and the null band of each step. */
+/** What an axis must cover: [step][concept], and the null band of each step. */
 interface ScoreTable {
   readonly cosine: readonly (readonly (number | null)[] | undefined)[];
   readonly null_band: readonly (Range | null | undefined)[];
@@ -20,13 +20,13 @@ interface ScoreTable {
 
 export interface Axis {
   readonly range: Range;
-  /** A score to 0..1. */
-  place(score: number): number;
+  /** Maps a score to 0..1. */
+  position(score: number): number;
 }
 
 /**
- * The same axis for every concept: a share from 0 to 1, cosines over everything there is to show. Bars start at
- * `zero`, so that their lengths compare; lines need not.
+ * The same axis for every concept: shares from 0 to 1, cosines over all values and null bands. With `zero` it includes 0,
+ * so that the lengths of bars can be compared; lines do not need that.
  */
 export function axisOf(scores: ScoreTable | null, scale: "cosine" | "share", zero: boolean): Axis {
   let lo = scale === "share" ? 0 : Number.POSITIVE_INFINITY;
@@ -49,21 +49,21 @@ export function axisOf(scores: ScoreTable | null, scale: "cosine" | "share", zer
     if (hi <= lo) hi = lo + 1;
   }
   const span = hi - lo;
-  return { range: [lo, hi], place: (score) => Math.min(1, Math.max(0, (score - lo) / span)) };
+  return { range: [lo, hi], position: (score) => Math.min(1, Math.max(0, (score - lo) / span)) };
 }
 
 const at = (n: number): string => String(Math.round(n * 100) / 100);
 
-/** A line through the scores that are there; it breaks where one is missing. */
+/** A line through the scores, with gaps where scores are missing. */
 export function linePath(series: readonly (number | null)[], length: number, axis: Axis): string {
   let path = "";
-  let down = false;
+  let isDrawing = false;
   for (let step = 0; step < series.length; step++) {
     const score = series[step] ?? null;
-    if (score === null) down = false;
+    if (score === null) isDrawing = false;
     else {
-      path += `${down ? "L" : "M"}${at(SPARK.x(step, length))} ${at(SPARK.y(axis.place(score)))}`;
-      down = true;
+      path += `${isDrawing ? "L" : "M"}${at(SPARK.x(step, length))} ${at(SPARK.y(axis.position(score)))}`;
+      isDrawing = true;
     }
   }
   return path;
@@ -71,9 +71,9 @@ export function linePath(series: readonly (number | null)[], length: number, axi
 
 /** The null band as an area from its lower to its upper end. */
 export function bandPath(bands: readonly (Range | null | undefined)[], length: number, axis: Axis): string {
-  const there = bands.flatMap((band, step) => (band ? [{ step, band }] : []));
-  if (there.length === 0) return "";
-  const upper = there.map(({ step, band }) => `${at(SPARK.x(step, length))} ${at(SPARK.y(axis.place(band[1])))}`);
-  const lower = there.map(({ step, band }) => `${at(SPARK.x(step, length))} ${at(SPARK.y(axis.place(band[0])))}`);
+  const present = bands.flatMap((band, step) => (band ? [{ step, band }] : []));
+  if (present.length === 0) return "";
+  const upper = present.map(({ step, band }) => `${at(SPARK.x(step, length))} ${at(SPARK.y(axis.position(band[1])))}`);
+  const lower = present.map(({ step, band }) => `${at(SPARK.x(step, length))} ${at(SPARK.y(axis.position(band[0])))}`);
   return `M${upper.join("L")}L${lower.reverse().join("L")}Z`;
 }

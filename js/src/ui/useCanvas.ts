@@ -1,4 +1,4 @@
-// Canvases that follow the size which the layout gives them, and draw when a signal they read changes.
+// Canvases that take their size from the layout, and draw again when a signal that they read changes.
 
 import { effect, signal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
@@ -50,7 +50,7 @@ export function useCanvas(draw: Draw): { readonly current: HTMLCanvasElement | n
   return ref;
 }
 
-/** Runs `run` now and whenever a signal that it read changes, for as long as the component is there. */
+/** Calls `run` now and whenever a signal that it read changes, while the component is mounted. */
 export function useReaction(run: () => void, inputs: readonly unknown[]): void {
   useLayoutEffect(() => effect(run), inputs);
 }

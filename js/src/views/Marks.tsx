@@ -1,4 +1,4 @@
-// Under the film: where each concept emerges. Labels that would collide give way; their ticks stay.
+// Marks under the filmstrip: where concepts emerge. A label that would overlap another is left out, its tick is not.
 
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
@@ -6,17 +6,17 @@ import type { Context } from "../core/context";
 import type { Mark } from "../core/viewState";
 import { Button } from "../ui/Button";
 
-interface Placed extends Mark {
-  /** Place on the strip, 0..1. */
+interface PlacedMark extends Mark {
+  /** The position on the strip, 0..1. */
   readonly at: number;
   readonly lane: number;
 }
 
 const LANES = 2;
-/** Room that a letter takes, as a part of a strip of usual width. */
+/** The width of a letter as a fraction of a strip of usual width. */
 const LETTER = 0.0105;
 
-function layOut(marks: readonly Mark[], length: number): Placed[] {
+function layOut(marks: readonly Mark[], length: number): PlacedMark[] {
   const ends = new Array<number>(LANES).fill(-1);
   return marks
     .toSorted((a, b) => a.step - b.step)
@@ -37,11 +37,11 @@ export function Marks({ context }: { readonly context: Context }) {
     const run = session.store.shown.value;
     const scores = run?.scores.value;
     if (!run) return [];
-    const found = (scores?.concepts ?? []).flatMap((name, i) => {
+    const emerging = (scores?.concepts ?? []).flatMap((name, i) => {
       const step = scores?.emergence[i];
       return typeof step === "number" ? [{ name, step, what: `${name} emerges` }] : [];
     });
-    return layOut([...session.look.marks.value, ...found], run.length);
+    return layOut([...session.viewState.marks.value, ...emerging], run.length);
   });
   return (
     <div class="dv-marks">

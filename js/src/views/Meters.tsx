@@ -1,4 +1,4 @@
-// Concept meters: how much the picture of each step looks like a word to a CLIP model, said for what it is.
+// Concept meters: how well the image of each step matches a word, measured by a CLIP model.
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
@@ -18,23 +18,23 @@ const SCALES = [
     value: "cosine",
     label: "Cosine",
     title:
-      "Cosine of the picture and the word, as the meter's CLIP sees them. Grey band: what unrelated words score (5th to 95th percentile).",
+      "Cosine similarity of the image and the word in CLIP. Grey band: scores of unrelated words (5th to 95th percentile).",
   },
   {
     value: "share",
     label: "Share",
-    title: "Softmax over the concepts shown: which of these fits best, not whether any does.",
+    title: "Softmax over these concepts: which of them fits best, not whether any does.",
   },
 ] as const;
 
 export function Meters({ context }: { readonly context: Context }) {
   const { session } = context;
-  const { store, traits, look } = session;
+  const { store, traits, viewState } = session;
   const run = store.shown.value;
   const scores = run?.scores.value ?? null;
   const concepts = traits.concepts.value;
   const shareable = scores?.share != null;
-  const scale = shareable ? look.meterScale.value : "cosine";
+  const scale = shareable ? viewState.meterScale.value : "cosine";
   const axis = axisOf(scores, scale, true);
   const spark = axisOf(scores, scale, false);
   const meter = scores?.meter ?? run?.info.meter ?? null;
@@ -54,7 +54,7 @@ export function Meters({ context }: { readonly context: Context }) {
           }))}
           chosen={scale}
           choose={(next) => {
-            look.meterScale.value = next;
+            viewState.meterScale.value = next;
           }}
         />
       </div>
@@ -77,11 +77,11 @@ export function Meters({ context }: { readonly context: Context }) {
       <AddConcept context={context} />
       <p class="dv-foot" title={meter ?? undefined}>
         {unmeasured
-          ? "Choose a meter: DiffVis(…, meter=dv.ConceptMeter(…))"
+          ? "There is no meter: make the widget with DiffVis(…, meter=dv.ConceptMeter(…))"
           : concepts.length === 0
-            ? "Add a word to measure how much each step looks like it."
+            ? "Add a word to measure how well the image of each step matches it."
             : scale === "cosine"
-              ? "Grey band: what unrelated words score."
+              ? "Grey band: scores of unrelated words; inside it a score means nothing."
               : "Softmax over these concepts only."}
       </p>
     </section>
@@ -104,7 +104,7 @@ interface MeterProps {
 
 function Meter({ context, order, concept, run, scores, position, scale, axis, spark }: MeterProps) {
   const { session, player } = context;
-  const { look, traits } = session;
+  const { viewState, traits } = session;
   const fill = useRef<HTMLElement>(null);
   const band = useRef<HTMLElement>(null);
   const dot = useRef<HTMLElement>(null);
@@ -113,26 +113,28 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
   const series = (scale === "share" ? scores?.share : scores?.cosine)?.map((entry) => entry?.[position] ?? null) ?? [];
   const emergence = position < 0 ? null : (scores?.emergence[position] ?? null);
 
-  // Padded to one width, so that nothing moves when the number changes.
-  const text = useComputed(() => score(scoreNow(session, concept, look.meterScale.value)).padStart(5, FIGURE_SPACE));
+  // Padded to a fixed width, so that nothing moves when the number changes.
+  const text = useComputed(() =>
+    score(scoreNow(session, concept, viewState.meterScale.value)).padStart(5, FIGURE_SPACE),
+  );
 
   useReaction(() => {
-    const step = look.step.value;
+    const step = viewState.step.value;
     const now = series[step] ?? null;
-    const at = now === null ? 0 : axis.place(now);
+    const at = now === null ? 0 : axis.position(now);
     const limits = scale === "cosine" ? scores?.null_band[step] : null;
     if (fill.current) fill.current.style.transform = `scaleX(${at})`;
     if (band.current) {
       band.current.hidden = !limits;
       if (limits) {
-        const from = axis.place(limits[0]);
-        band.current.style.transform = `translateX(${from * 100}%) scaleX(${axis.place(limits[1]) - from})`;
+        const from = axis.position(limits[0]);
+        band.current.style.transform = `translateX(${from * 100}%) scaleX(${axis.position(limits[1]) - from})`;
       }
     }
     if (row.current) row.current.toggleAttribute("data-weak", now === null || (limits != null && now <= limits[1]));
     if (dot.current) {
       dot.current.hidden = now === null;
-      const down = SPARK.y(now === null ? 0 : spark.place(now)) / SPARK.height;
+      const down = SPARK.y(now === null ? 0 : spark.position(now)) / SPARK.height;
       dot.current.style.transform = `translate(${((step + 0.5) / length) * 100}%, ${down * 100}%)`;
     }
   }, [scores, position, scale, axis, spark, length, concept]);
@@ -141,12 +143,12 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
     const share = scale === "share" && scores?.share;
     return `${concept} at step ${step + 1}: ${score(series[step])}${share ? " of all" : ""}`;
   });
-  const above = emergence === null ? "does not emerge" : `emerges at step ${emergence + 1}`;
+  const emergenceText = emergence === null ? "does not emerge" : `emerges at step ${emergence + 1}`;
   return (
     <li class="dv-meter" data-testid={`meter-${concept}`} ref={row} data-weak {...order.rowEvents(concept)}>
       <span
         class="dv-meter-name"
-        title={`${concept} (drag, or Alt and arrows, to order)`}
+        title={`${concept} (drag, or press Alt and an arrow key, to reorder)`}
         {...order.nameEvents(concept)}
       >
         {concept}
@@ -156,7 +158,13 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
         <i class="dv-fill" ref={fill} />
       </span>
       <span class="dv-num dv-score">{text}</span>
-      <span class="dv-spark" role="img" aria-label={`${concept} over the steps: ${above}`} title={above} {...readout}>
+      <span
+        class="dv-spark"
+        role="img"
+        aria-label={`${concept} over the steps: ${emergenceText}`}
+        title={emergenceText}
+        {...readout}
+      >
         <svg viewBox={`0 0 ${SPARK.width} ${SPARK.height}`} preserveAspectRatio="none" aria-hidden="true">
           {scale === "cosine" && scores ? (
             <path class="dv-spark-band" d={bandPath(scores.null_band, length, spark)} />
@@ -190,7 +198,7 @@ function scoreNow(session: Context["session"], concept: string, scale: "cosine" 
   const position = scores?.concepts.indexOf(concept) ?? -1;
   if (!scores || position < 0) return null;
   const rows = scale === "share" && scores.share ? scores.share : scores.cosine;
-  return rows[session.look.step.value]?.[position] ?? null;
+  return rows[session.viewState.step.value]?.[position] ?? null;
 }
 
 function AddConcept({ context }: { readonly context: Context }) {

@@ -1,8 +1,8 @@
-// The prompt: chips to look at, text to edit, in the same place. Settings and Run beside it.
+// The prompt as word chips and, while it is edited, as text; and the settings of the run.
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { split } from "../core/alignWords";
+import { splitPrompt } from "../core/alignWords";
 import type { Context } from "../core/context";
 import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
@@ -11,34 +11,34 @@ import { NumberField } from "../ui/NumberField";
 import { useReaction } from "../ui/useCanvas";
 import { Chips, PlainChips } from "./PromptWords";
 
-/** The seeds that the dice draw: short enough to be said aloud. */
+/** Random seeds are below this number: short enough to remember. */
 const SEEDS = 10_000;
 
 export function PromptBar({ context }: { readonly context: Context }) {
   const { session, problem } = context;
   const { store, traits } = session;
   const input = useRef<HTMLTextAreaElement>(null);
-  /** What has been typed and not run yet; null when nothing has. */
+  /** The edited prompt that has not been run; null when there is none. */
   const draft = useSignal<string | null>(null);
   const editing = useSignal(false);
 
   const run = store.shown.value;
   const prompt = traits.prompt.value;
-  const dirty = draft.value !== null && draft.value !== prompt;
+  const isEdited = draft.value !== null && draft.value !== prompt;
   const canRun = traits._can_run.value;
-  const textual = editing.value || dirty || prompt === "";
-  const current = run !== null && store.coming.value === null && run.info.prompt === prompt ? run : null;
+  const textual = editing.value || isEdited || prompt === "";
+  const current = run !== null && store.pending.value === null && run.info.prompt === prompt ? run : null;
 
   useReaction(() => {
     const typing = editing.value && canRun;
-    context.hint.value = typing ? `Enter runs · Esc ${draft.value === null ? "leaves" : "takes it back"}` : "";
+    context.hint.value = typing ? `Enter to run · Esc to ${draft.value === null ? "leave" : "undo"}` : "";
   }, [context, canRun]);
 
   const start = (values: { readonly seed?: number } = {}) => {
     if (!canRun || !session.connected.value) return;
     const text = (draft.value ?? prompt).trim();
     if (text === "") {
-      problem.value = "Write a prompt first: what should the picture show?";
+      problem.value = "Write a prompt first: what should the image show?";
       return;
     }
     if (problem.value !== "" && root(input.current)?.querySelector("[aria-invalid=true]")) return;
@@ -61,12 +61,12 @@ export function PromptBar({ context }: { readonly context: Context }) {
       start();
       event.preventDefault();
     } else if (event.key === "Escape") {
-      if (!editing.value && draft.value === null) session.look.clear();
+      if (!editing.value && draft.value === null) session.viewState.clear();
       draft.value = null;
       editing.value = false;
       event.preventDefault();
     } else if (!textual) {
-      // Right after Enter the focus is still here: arrows belong to the steps, letters to the prompt.
+      // After Enter the focus is still here: arrow keys move along the steps, letters edit the prompt.
       handleStepKey(event, context);
     }
   };
@@ -82,7 +82,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           dir="auto"
           spellcheck={false}
           autocomplete="off"
-          placeholder={canRun ? "Describe a picture, then press Enter" : "No prompt"}
+          placeholder={canRun ? "Describe an image, then press Enter" : "No prompt"}
           readOnly={!canRun}
           tabIndex={canRun ? 0 : -1}
           value={draft.value ?? prompt}
@@ -106,8 +106,8 @@ export function PromptBar({ context }: { readonly context: Context }) {
         <div class="dv-mirror" aria-hidden="true">
           {`${draft.value ?? prompt} `}
         </div>
-        <div class="dv-chips-layer" inert={dirty}>
-          {current ? <Chips context={context} run={current} /> : <PlainChips words={split(prompt)} />}
+        <div class="dv-chips-layer" inert={isEdited}>
+          {current ? <Chips context={context} run={current} /> : <PlainChips words={splitPrompt(prompt)} />}
         </div>
       </div>
       <Settings context={context} start={start} />
@@ -145,8 +145,8 @@ function Settings({ context, start }: SettingsProps) {
       <NumberField {...numberOf("seed")} before="seed" whole min={0} max={2 ** 53 - 1} fixed={fixed} start={start} />
       <Button
         class="dv-quiet dv-dice"
-        title="Another seed, and run"
-        aria-label="Another seed, and run"
+        title="New random seed and run"
+        aria-label="New random seed and run"
         disabled={fixed}
         onClick={() => {
           const seed = Math.floor(Math.random() * SEEDS);

@@ -1,8 +1,8 @@
-// The words of a prompt as the model reads them. Hover looks, click keeps, shift-click adds.
+// The words of a prompt as chips: hover to preview the heat map, click to choose the word, Shift-click to add it.
 
 import { useSignal } from "@preact/signals";
 import { Fragment } from "preact";
-import { align, byEncoder } from "../core/alignWords";
+import { alignWords, groupByEncoder } from "../core/alignWords";
 import type { Context } from "../core/context";
 import type { Word } from "../core/protocol";
 import type { Run } from "../core/store";
@@ -10,9 +10,9 @@ import { colourOf, nameOf } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";
 import { useWordWeight } from "../gestures/dragWordWeight";
 import { Button } from "../ui/Button";
-import { useArrows } from "../ui/rovingFocus";
+import { useRovingFocus } from "../ui/rovingFocus";
 
-/** A prompt whose run has not begun yet. */
+/** The words of a prompt whose run has not begun. */
 export function PlainChips({ words }: { readonly words: readonly string[] }) {
   return (
     <div class="dv-chips" dir="auto">
@@ -26,21 +26,21 @@ export function PlainChips({ words }: { readonly words: readonly string[] }) {
 }
 
 export function Chips({ context, run }: { readonly context: Context; readonly run: Run }) {
-  const { look, store } = context.session;
-  const before = store.before?.info.words.map(({ text }) => text);
-  const stayed = new Set(
-    before &&
-      align(
-        before,
+  const { viewState, store } = context.session;
+  const previousWords = store.previous?.info.words.map(({ text }) => text);
+  const unchanged = new Set(
+    previousWords &&
+      alignWords(
+        previousWords,
         run.info.words.map(({ text }) => text),
       ).map(([, index]) => index),
   );
   const isExtra = (word: Word) => word.kind !== "word" && word.kind !== "truncated";
   const extra = run.info.words.filter(isExtra).length;
-  const shown = byEncoder(run.info.words, (word) => look.special.value || !isExtra(word));
-  // Without maps there is nothing to choose.
-  const isFixed = (word: Word) => word.kind === "truncated" || !run.mapped;
-  const arrows = useArrows(shown.filter(({ word }) => !isFixed(word)).length);
+  const shown = groupByEncoder(run.info.words, (word) => viewState.showSpecial.value || !isExtra(word));
+  // Without heat maps there is nothing to choose.
+  const isFixed = (word: Word) => word.kind === "truncated" || !run.hasMaps;
+  const focus = useRovingFocus(shown.filter(({ word }) => !isFixed(word)).length);
   let stop = 0;
   return (
     <div
@@ -49,32 +49,32 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
       role="toolbar"
       aria-label="Words of the prompt"
       data-arrows
-      onFocusIn={arrows.onFocusIn}
-      onKeyDown={arrows.onKeyDown}
+      onFocusIn={focus.onFocusIn}
+      onKeyDown={focus.onKeyDown}
     >
-      {shown.map(({ word, index, begins }) => (
+      {shown.map(({ word, index, heading }) => (
         <Fragment key={index}>
-          {begins ? <span class="dv-encoder">{begins}</span> : null}
+          {heading ? <span class="dv-encoder">{heading}</span> : null}
           <Chip
             context={context}
             word={word}
             index={index}
             fixed={isFixed(word)}
-            changed={before !== undefined && word.kind === "word" && !stayed.has(index)}
-            tabIndex={isFixed(word) ? -1 : arrows.tabIndex(stop++)}
+            changed={previousWords !== undefined && word.kind === "word" && !unchanged.has(index)}
+            tabIndex={isFixed(word) ? -1 : focus.tabIndex(stop++)}
           />
         </Fragment>
       ))}
       {extra > 0 ? (
         <Button
           class="dv-quiet dv-special"
-          aria-pressed={look.special.value}
+          aria-pressed={viewState.showSpecial.value}
           title="Tokens that the tokenizer adds around the prompt"
           onClick={() => {
-            look.special.value = !look.special.value;
+            viewState.showSpecial.value = !viewState.showSpecial.value;
           }}
         >
-          {look.special.value ? `−${extra}` : `+${extra}`}
+          {viewState.showSpecial.value ? `−${extra}` : `+${extra}`}
           <span class="dv-sr"> special tokens</span>
         </Button>
       ) : null}
@@ -82,40 +82,40 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
   );
 }
 
-const WEIGH = "Drag up or down to strengthen or weaken it (Alt+Up, Alt+Down); Alt-click leaves it out";
+const WEIGH = "Drag up or down to change the weight of the word (Alt+Up, Alt+Down); Alt-click to leave it out";
 
 interface ChipProps {
   readonly context: Context;
   readonly word: Word;
   readonly index: number;
   readonly fixed: boolean;
-  /** The run before did not have it. */
+  /** Whether the previous run did not have it. */
   readonly changed: boolean;
   readonly tabIndex: 0 | -1;
 }
 
 function explain(word: Word): string | undefined {
-  if (word.kind === "truncated") return "Cut off, and without effect: the text encoder reads only so many tokens.";
-  if (word.unknown) return "The model never saw this word while it learned.";
-  if (word.kind === "padding") return "Empty places after the prompt, all together";
-  if (word.kind === "template") return "Added around the prompt by the model's template";
+  if (word.kind === "truncated") return "Without effect: the prompt is longer than the text encoder allows.";
+  if (word.unknown) return "The model has never seen this word in training.";
+  if (word.kind === "padding") return "The padding tokens after the prompt, taken together";
+  if (word.kind === "template") return "Added to the prompt by the model's template";
   return undefined;
 }
 
 function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
   const { session } = context;
-  const { look } = session;
+  const { viewState } = session;
   const key = word.text.toLowerCase();
-  const dragged = look.weighed.value;
+  const dragged = viewState.draggedWeight.value;
   const weights = session.traits.weights.value;
   const factor = dragged?.word === key ? dragged.factor : key in weights ? (weights[key] ?? null) : 1;
   const open = useSignal(false);
-  const events = useWordWeight(session, word, wordEvents(look, index));
-  const pinned = look.pinned.value;
+  const events = useWordWeight(session, word, wordEvents(viewState, index));
+  const pinned = viewState.pinned.value;
   const chosen = pinned.includes(index);
-  const cut = word.kind === "truncated";
-  const pieces = word.token_texts.map((piece) => piece.replace(/<\/w>$/, "")).filter((piece) => piece !== "");
-  const divided = word.kind === "word" && pieces.length > 1;
+  const isTruncated = word.kind === "truncated";
+  const tokens = word.token_texts.map((token) => token.replace(/<\/w>$/, "")).filter((token) => token !== "");
+  const isSplit = word.kind === "word" && tokens.length > 1;
   const colour = colourOf(pinned, index);
   const weighed = word.kind === "word" && factor !== 1;
   return (
@@ -125,7 +125,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
       data-kind={word.kind}
       data-unknown={word.unknown || undefined}
       data-chosen={chosen || undefined}
-      data-hovered={look.hovered.value === index || undefined}
+      data-hovered={viewState.hovered.value === index || undefined}
       style={colour ? { "--mark": colour } : undefined}
       title={explain(word) ?? (fixed || word.kind !== "word" ? undefined : WEIGH)}
     >
@@ -138,35 +138,35 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
         tabIndex={tabIndex}
         {...events}
       >
-        {divided && open.value ? (
-          pieces.map((piece, i) => (
+        {isSplit && open.value ? (
+          tokens.map((token, i) => (
             <span class="dv-piece" key={i}>
-              {piece}
+              {token}
             </span>
           ))
-        ) : cut || factor === null ? (
+        ) : isTruncated || factor === null ? (
           <s>{word.text}</s>
         ) : (
           nameOf(word)
         )}
-        {cut ? <span class="dv-sr"> (cut off, no effect)</span> : null}
-        {word.unknown ? <span class="dv-sr"> (unknown to the model)</span> : null}
+        {isTruncated ? <span class="dv-sr"> (no effect)</span> : null}
+        {word.unknown ? <span class="dv-sr"> (never seen by the model)</span> : null}
         {changed ? <span class="dv-sr"> (changed)</span> : null}
         {weighed ? (
           <span class="dv-weight">{factor === null ? <span class="dv-sr"> (left out)</span> : `×${factor}`}</span>
         ) : null}
       </Button>
-      {divided ? (
+      {isSplit ? (
         <Button
           class="dv-pieces"
           aria-expanded={open.value}
-          aria-label={`The ${pieces.length} tokens of ${word.text}`}
-          title={`${pieces.length} tokens: ${pieces.join(" + ")}`}
+          aria-label={`The ${tokens.length} tokens of ${word.text}`}
+          title={`${tokens.length} tokens: ${tokens.join(" + ")}`}
           onClick={() => {
             open.value = !open.value;
           }}
         >
-          {pieces.length}
+          {tokens.length}
         </Button>
       ) : null}
     </span>

@@ -1,4 +1,4 @@
-// Steps as a strip of film: a slider with play, pause, speed, and marks where concepts emerge.
+// The steps as a filmstrip: a slider with play, pause and speed, and marks where concepts emerge.
 
 import { useComputed } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
@@ -15,14 +15,14 @@ import { Marks } from "./Marks";
 
 export function Timeline({ context }: { readonly context: Context }) {
   const { session, player } = context;
-  const { store, look } = session;
+  const { store, viewState } = session;
   const run = store.shown.value;
   const playable = (run?.latest.value ?? -1) > 0;
-  const live = session.busy.value && look.following.value;
+  const live = session.busy.value && viewState.following.value;
 
   const readout = useComputed(() => {
     const shown = store.shown.value;
-    const step = shown?.nearest(look.step.value);
+    const step = shown?.nearest(viewState.step.value);
     const total = shown?.length ?? session.traits.steps.value;
     if (!step) return `step – / ${total}`;
     return [`step ${step.index + 1} / ${total}`, ...noiseOf(step)].join(" · ");
@@ -52,23 +52,23 @@ export function Timeline({ context }: { readonly context: Context }) {
         <Button
           class="dv-quiet dv-pingpong"
           disabled={!playable}
-          aria-label="Play to and fro"
+          aria-label="Play back and forth"
           aria-pressed={player.pingPong.value}
-          title="To and fro"
+          title="Play back and forth"
           onClick={() => {
             player.pingPong.value = !player.pingPong.value;
           }}
         >
           <PingPongIcon />
         </Button>
-        <p class="dv-step" title="t: the time that the model is told; σ: noise over signal in what it sees">
+        <p class="dv-step" title="t: timestep; σ: noise level of the latents">
           {readout}
         </p>
         <Button
           class="dv-quiet dv-live"
           aria-pressed={live}
           hidden={!session.busy.value}
-          title="Move along as steps arrive"
+          title="Follow new steps as they arrive"
           onClick={() => session.follow()}
         >
           <i aria-hidden="true" />
@@ -81,14 +81,14 @@ export function Timeline({ context }: { readonly context: Context }) {
   );
 }
 
-/** Timestep and noise level of a step, as far as the scheduler has them. */
+/** The timestep and the noise level of a step, as far as the scheduler has them. */
 function noiseOf({ timestep, sigma }: StepMessage): string[] {
   return [...(timestep === null ? [] : [`t = ${plain(timestep)}`]), ...(sigma === null ? [] : [`σ = ${value(sigma)}`])];
 }
 
 function Slider({ context }: { readonly context: Context }) {
   const { session, player, images } = context;
-  const { store, look } = session;
+  const { store, viewState } = session;
   const slider = useRef<HTMLDivElement>(null);
   const lens = useRef<HTMLDivElement>(null);
   const film = useMemo(() => new Filmstrip(images), [context]);
@@ -96,7 +96,7 @@ function Slider({ context }: { readonly context: Context }) {
   const strip = useCanvas((_, c, size) => film.draw(c, size, store.shown.value));
   const lensCanvas = useCanvas((_, c, size) => {
     const run = store.shown.value;
-    film.drawLens(c, size, run?.nearest(look.step.value));
+    film.drawLens(c, size, run?.nearest(viewState.step.value));
   });
 
   useReaction(() => {
@@ -104,7 +104,7 @@ function Slider({ context }: { readonly context: Context }) {
     const element = slider.current;
     if (!element || !lens.current) return;
     const length = run?.length ?? 1;
-    const at = look.step.value;
+    const at = viewState.step.value;
     const step = run?.steps[at];
     lens.current.style.setProperty("--at", String(length > 1 ? (at + 0.5) / length : 0.5));
     lens.current.hidden = !run || run.latest.value < 0;
@@ -152,7 +152,7 @@ function Slider({ context }: { readonly context: Context }) {
       }}
       onKeyDown={(event) => {
         if (event.key === "PageDown" || event.key === "PageUp") {
-          session.goTo(look.step.value + (event.key === "PageUp" ? 5 : -5));
+          session.goTo(viewState.step.value + (event.key === "PageUp" ? 5 : -5));
           event.preventDefault();
         } else handleStepKey(event, context);
       }}

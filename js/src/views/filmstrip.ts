@@ -1,4 +1,4 @@
-// The frames of a run side by side. Small copies are kept, so that a scrub or a resize decodes nothing again.
+// The frames of a run side by side. Thumbnails are cached, so that moving or resizing decodes nothing again.
 
 import { signal } from "@preact/signals";
 import type { ImageCache } from "../core/images";
@@ -43,7 +43,7 @@ export class Filmstrip {
     this.#place(c, step, 0, c.canvas.width, c.canvas.height);
   }
 
-  /** A frame in its cell: as high as the film; only a cell that is narrower than its frame takes something off. */
+  /** Draws a frame in its cell, as high as the strip; it is cropped only where the cell is narrower. */
   #place(c: CanvasRenderingContext2D, step: StepMessage | undefined, x: number, width: number, height: number): void {
     const bytes = step?.images.prediction ?? step?.images.latents;
     const thumb = bytes && this.#thumb(bytes);
@@ -57,8 +57,8 @@ export class Filmstrip {
   }
 
   #thumb(bytes: Uint8Array): OffscreenCanvas | undefined {
-    const known = this.#thumbs.get(bytes);
-    if (known) return known;
+    const cached = this.#thumbs.get(bytes);
+    if (cached) return cached;
     const bitmap = this.images.get(bytes);
     if (!bitmap) {
       this.images.load(bytes).then((ready) => {

@@ -57,11 +57,13 @@ describe("chips", () => {
     expect(chips.map((chip) => chip.querySelector("button")?.textContent)).toEqual([
       "a",
       "red",
-      "weathervane (unknown to the model)",
-      "lost (cut off, no effect)",
+      "weathervane (never seen by the model)",
+      "lost (no effect)",
     ]);
     expect(byId<HTMLButtonElement>("chip-4").disabled).toBe(true);
-    expect(one(".dv-note").textContent).toBe("Unknown to the model: weathervane · Cut off, too long: lost");
+    expect(one(".dv-note").textContent).toBe(
+      "The model has never seen: weathervane · Prompt too long: lost has no effect",
+    );
     one(".dv-special").click();
     await settled();
     expect(byId("chip-0").textContent).toBe("start");
@@ -272,7 +274,7 @@ describe("meters", () => {
     await open({}, 0);
     host.deliver(runContent("r1", 0, { meter: null }));
     await settled();
-    expect(one(".dv-foot").textContent).toMatch(/Choose a meter/);
+    expect(one(".dv-foot").textContent).toMatch(/There is no meter/);
   });
 });
 
@@ -281,7 +283,7 @@ describe("states", () => {
 
   it.each([
     [{ status: "loading", _notice: "Loading the scenes model" }, "Loading the scenes model"],
-    [{ status: "idle" }, "Ready: Run, or Enter in the prompt"],
+    [{ status: "idle" }, "Ready: press Run, or Enter in the prompt"],
     [
       { status: "queued", _notice: "Queued: another run is using this model" },
       "Queued: another run is using this model",
@@ -337,7 +339,7 @@ describe("the stage", () => {
     expect(one('[role="img"]').getAttribute("aria-label")).toContain("Change at step 4 of 4");
     press(byId("slider"), "Home");
     await settled();
-    expect(one(".dv-bars").textContent).toBe("The first step has none before it");
+    expect(one(".dv-bars").textContent).toBe("The first step has no step before it");
   });
 
   it("has contour lines when asked for", async () => {
@@ -359,7 +361,7 @@ describe("models of other kinds", () => {
       host.deliver(stepContent(index, index + 1, "r1", { maps }), [new Uint8Array([0x52]), new Uint8Array()]);
     }
     await settled();
-    expect(one(".dv-maps").textContent).toContain("cannot be read, so there are no word maps.");
+    expect(one(".dv-maps").textContent).toContain("cannot be recorded, so there are no heat maps.");
     expect(cell.querySelector(".dv-tile, .dv-bar, .dv-opacity")).toBeNull();
     expect(cell.querySelector(".dv-bars")?.textContent).toBe("");
     expect([...cell.querySelectorAll<HTMLButtonElement>(".dv-chip-text")].every((chip) => chip.disabled)).toBe(true);
@@ -387,7 +389,7 @@ describe("models of other kinds", () => {
     expect(byId("chip-0").getAttribute("aria-pressed")).toBe("true");
   });
 
-  it("say of a word without a map that it was not kept, and give no number", async () => {
+  it("say of a word without a map that it was not recorded, and give no number", async () => {
     await open({}, 0);
     host.deliver(runContent());
     host.deliver(
@@ -395,10 +397,10 @@ describe("models of other kinds", () => {
       stepBuffers(),
     );
     await settled();
-    expect(byId("map-2").textContent).toBe("rednot kept");
+    expect(byId("map-2").textContent).toBe("rednot recorded");
     byId("chip-2").click();
     await settled();
-    expect(one(".dv-bar").textContent).toBe("rednot kept");
+    expect(one(".dv-bar").textContent).toBe("rednot recorded");
   });
 });
 

@@ -1,7 +1,7 @@
 // Words of two prompts, aligned: as many as can be stay, in order.
 
 import { expect, it } from "vitest";
-import { align } from "../../src/core/alignWords";
+import { alignWords } from "../../src/core/alignWords";
 
 const words = (text: string) => text.split(" ").filter(Boolean);
 
@@ -21,7 +21,7 @@ it.each([
   ["one two three four", "four three two one"],
 ])("%s | %s", (one, two) => {
   const [a, b] = [words(one), words(two)];
-  const pairs = align(a, b);
+  const pairs = alignWords(a, b);
   expect(pairs).toHaveLength(longest(a, b));
   for (const [i, j] of pairs) expect(a[i]).toBe(b[j]);
   for (const at of [0, 1] as const) {
@@ -31,7 +31,7 @@ it.each([
 });
 
 it("does not mind case", () => {
-  expect(align(["A", "Red"], ["a", "red"])).toEqual([
+  expect(alignWords(["A", "Red"], ["a", "red"])).toEqual([
     [0, 0],
     [1, 1],
   ]);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { split } from "../../src/core/alignWords";
+import { splitPrompt } from "../../src/core/alignWords";
 import { score, seconds, value } from "../../src/core/format";
 
 it.each([
@@ -26,4 +26,4 @@ it.each([
   ["  ", []],
   ["красный круг שלום", ["красный", "круг", "שלום"]],
   ["<b>hi</b>", ["<", "b", ">", "hi", "</", "b", ">"]],
-])("splits %j into words and marks", (prompt, words) => expect(split(prompt)).toEqual(words));
+])("splits %j into words and marks", (prompt, words) => expect(splitPrompt(prompt)).toEqual(words));

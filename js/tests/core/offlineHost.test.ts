@@ -4,7 +4,7 @@
 import "../setup";
 import { expect, it } from "vitest";
 import type { Traits } from "../../src/core/host";
-import { offline } from "../../src/core/offlineHost";
+import { createOfflineHost } from "../../src/core/offlineHost";
 import { unpack } from "../../src/core/packedRun";
 import type { Message } from "../../src/core/protocol";
 import { bytes } from "../../src/core/readers";
@@ -26,7 +26,7 @@ function end(run: string, state: string): Message {
 }
 
 function session(traits: Partial<Traits> = {}): Session {
-  const host = offline(
+  const host = createOfflineHost(
     [
       message(runContent("r0", 0, { prompt: "another" })),
       message(stepContent(0, 1, "r0"), stepBuffers()),

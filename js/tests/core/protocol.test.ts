@@ -40,7 +40,7 @@ describe("golden files", () => {
       wanted.messages?.map((message) => message.buffers),
     );
     messages.map(decode).forEach((message, i) => {
-      if (message.type === "answer") expect(readLayers(message).maps.length).toBeGreaterThan(0);
+      if (message.type === "reply") expect(readLayers(message).maps.length).toBeGreaterThan(0);
       if (message.type !== "step") return;
       const { data: bytes, scales, height, width } = message.maps;
       const values = scales.map((scale, w) =>

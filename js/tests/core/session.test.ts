@@ -93,7 +93,7 @@ describe("steps", () => {
   it("are followed while the run goes on, and the last is told at the end", () => {
     const { host, session } = live();
     for (const index of [0, 1, 2]) host.deliver(stepContent(index), stepBuffers());
-    expect(session.look.step.value).toBe(2);
+    expect(session.viewState.step.value).toBe(2);
     vi.advanceTimersByTime(1000);
     expect(host.written).toEqual([]);
     host.fromKernel({ status: "done" });
@@ -106,11 +106,11 @@ describe("steps", () => {
     for (const index of [0, 1, 2]) host.deliver(stepContent(index), stepBuffers());
     session.goTo(1);
     host.deliver(stepContent(3), stepBuffers());
-    expect(session.look.step.value).toBe(1);
+    expect(session.viewState.step.value).toBe(1);
     vi.advanceTimersByTime(1000);
     expect(host.written).toEqual([{ step: 1 }]);
     session.follow();
-    expect(session.look.step.value).toBe(3);
+    expect(session.viewState.step.value).toBe(3);
   });
 
   it("are told to the kernel a few times a second at most", () => {
@@ -129,7 +129,7 @@ describe("steps", () => {
     const { host, session } = live({ status: "done" });
     for (const index of [0, 1, 2, 3]) host.deliver(stepContent(index), stepBuffers());
     host.fromKernel({ step: 1 });
-    expect(session.look.step.value).toBe(1);
+    expect(session.viewState.step.value).toBe(1);
     vi.advanceTimersByTime(1000);
     expect(host.written).toEqual([]);
   });
@@ -139,9 +139,9 @@ describe("steps", () => {
     host.deliver(stepContent(0), stepBuffers());
     host.deliver(stepContent(1), stepBuffers());
     session.goTo(99);
-    expect(session.look.step.value).toBe(1);
+    expect(session.viewState.step.value).toBe(1);
     session.goTo(-4);
-    expect(session.look.step.value).toBe(0);
+    expect(session.viewState.step.value).toBe(0);
   });
 });
 
@@ -189,16 +189,16 @@ describe("runs", () => {
     host.fromKernel({ status: "running" });
     host.deliver(runContent("r2", 9));
     host.deliver(stepContent(0, 10, "r2"), stepBuffers());
-    expect(session.look.step.value).toBe(0);
+    expect(session.viewState.step.value).toBe(0);
     host.deliver(stepContent(1, 11, "r2"), stepBuffers());
-    expect(session.look.step.value).toBe(1);
+    expect(session.viewState.step.value).toBe(1);
   });
 
   it("carry the chosen words over by their text", () => {
     const { host, session } = live();
     host.deliver(stepContent(0), stepBuffers());
-    session.look.pin(2, false);
-    session.look.pin(3, true);
+    session.viewState.pin(2, false);
+    session.viewState.pin(3, true);
     const words = [
       { text: "Red", tokens: [0], token_texts: ["Red"], kind: "word", unknown: false },
       { text: "boat", tokens: [1], token_texts: ["boat"], kind: "word", unknown: false },
@@ -208,7 +208,7 @@ describe("runs", () => {
       new Uint8Array(1),
       new Uint8Array(8),
     ]);
-    expect(session.look.pinned.value).toEqual([0]);
+    expect(session.viewState.pinned.value).toEqual([0]);
   });
 });
 
@@ -226,14 +226,14 @@ describe("a saved run", () => {
   it("is shown without a kernel, at its end, and scrubs", () => {
     const session = new Session(new TestHost({ status: "done", _snapshot: new DataView(saved().buffer) }));
     expect(session.store.shown.value?.count.value).toBe(3);
-    expect(session.look.step.value).toBe(2);
+    expect(session.viewState.step.value).toBe(2);
     session.goTo(0);
-    expect(session.look.step.value).toBe(0);
+    expect(session.viewState.step.value).toBe(0);
   });
 
   it("opens at the step that was looked at", () => {
     const session = new Session(new TestHost({ status: "done", step: 1, _snapshot: saved() }));
-    expect(session.look.step.value).toBe(1);
+    expect(session.viewState.step.value).toBe(1);
   });
 
   it("never replaces a newer run that is here", () => {

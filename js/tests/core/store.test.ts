@@ -20,7 +20,7 @@ describe("steps", () => {
     const run = store.shown.value;
     expect(run?.count.value).toBe(2);
     expect(run?.latest.value).toBe(2);
-    expect(run?.have()).toEqual([0, 2]);
+    expect(run?.receivedSteps()).toEqual([0, 2]);
     expect(run?.nearest(1)?.index).toBe(0);
     expect(run?.nearest(3)?.index).toBe(2);
   });
@@ -58,10 +58,10 @@ describe("runs", () => {
     store.feed(step(0));
     store.feed(message(runContent("r2", 9)));
     expect(store.shown.value?.info.run).toBe("r1");
-    expect(store.coming.value?.info.run).toBe("r2");
+    expect(store.pending.value?.info.run).toBe("r2");
     store.feed(message(stepContent(0, 10, "r2"), stepBuffers()));
     expect(store.shown.value?.info.run).toBe("r2");
-    expect(store.coming.value).toBeNull();
+    expect(store.pending.value).toBeNull();
   });
 
   it("that begin twice lose nothing", () => {
@@ -76,7 +76,7 @@ describe("runs", () => {
     store.feed(step(0));
     store.feed(message(runContent("r2", 9)));
     store.feed(message({ type: "end", run: "r2", seq: 10, state: "failed", steps: 0, error: "no", seconds: 0 }));
-    expect(store.coming.value).toBeNull();
+    expect(store.pending.value).toBeNull();
     expect(store.shown.value?.info.run).toBe("r1");
   });
 

@@ -3,11 +3,11 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { REPLY_TIMEOUT_MS } from "../../src/core/requests";
 import { Session } from "../../src/core/session";
-import { Working } from "../../src/drawers/job";
+import { Job } from "../../src/drawers/job";
 import { TestHost } from "../host";
 
 let host: TestHost;
-let job: Working;
+let job: Job;
 
 const reply = (state: string) =>
   host.deliver({
@@ -23,8 +23,8 @@ const reply = (state: string) =>
 beforeEach(() => {
   vi.useFakeTimers();
   host = new TestHost();
-  job = new Working(new Session(host), () => undefined);
-  job.begin({ kind: "saliency" });
+  job = new Job(new Session(host), () => undefined);
+  job.start({ kind: "saliency" });
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -37,10 +37,10 @@ it("asks again for a reply that was lost, and goes on although the first request
     reply("running");
     await vi.advanceTimersByTimeAsync(1000);
   }
-  expect(job.standing.value?.state).toBe("running");
+  expect(job.status.value?.state).toBe("running");
 });
 
 it("fails when the kernel does not reply for a minute", async () => {
   await vi.advanceTimersByTimeAsync(REPLY_TIMEOUT_MS);
-  expect(job.standing.value).toMatchObject({ state: "failed", error: expect.stringContaining("did not reply") });
+  expect(job.status.value).toMatchObject({ state: "failed", error: expect.stringContaining("did not reply") });
 });

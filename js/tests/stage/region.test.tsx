@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { mount } from "../../src/app/mount";
 import { meanIn } from "../../src/core/mapSampling";
 import type { Maps } from "../../src/core/protocol";
-import { between, moved } from "../../src/stage/region";
+import { moveRegion, regionBetween } from "../../src/stage/region";
 import { runContent, stepContent, TestHost, WORDS } from "../host";
 
 let host: TestHost;
@@ -18,7 +18,7 @@ const names = () => [...cell.querySelectorAll(".dv-maps .dv-meter-name")].map((n
 const numbers = () => [...cell.querySelectorAll(".dv-maps .dv-score")].map((name) => name.textContent);
 const frame = () => one(".dv-frame");
 
-/** Three words, each with one hot cell, on a grid of 2 x 2; at the second step red has moved to the last cell. */
+/** Three words, each with one hot cell, on a grid of 2 x 2; at the second step red has moveRegion to the last cell. */
 function step(index: number): void {
   const hot = [1, index === 0 ? 0 : 3, 2];
   const data = Uint8Array.from({ length: 12 }, (_, i) => (i % 4 === hot[Math.floor(i / 4)] ? 255 : 0));
@@ -82,7 +82,7 @@ it("takes the mean over what was brushed", async () => {
 it("keeps a word that is clicked, and lets the place go with Escape", async () => {
   point("pointerdown", 0.9, 0.9);
   await settled();
-  one('[data-testid="place-1"]').click();
+  one('[data-testid="region-word-1"]').click();
   await settled();
   expect(one('[data-testid="chip-1"]').getAttribute("aria-pressed")).toBe("true");
   press("Escape");
@@ -107,26 +107,26 @@ it("works by keys: Enter, arrows, Shift and arrows, without moving the steps", a
 });
 
 it("stays inside the picture", () => {
-  let region = between({ u: 0.9, v: 0.1 }, { u: 0.9, v: 0.1 });
+  let region = regionBetween({ u: 0.9, v: 0.1 }, { u: 0.9, v: 0.1 });
   for (let i = 0; i < 5; i++)
-    region = moved(region, new KeyboardEvent("keydown", { key: "ArrowRight" }), [4, 4]) ?? region;
+    region = moveRegion(region, new KeyboardEvent("keydown", { key: "ArrowRight" }), [4, 4]) ?? region;
   expect(region).toEqual({ u0: 1, v0: 0.1, u1: 1, v1: 0.1 });
   const maps: Maps = { width: 4, height: 4, scales: [[0, 1]], data: Uint8Array.from({ length: 16 }, (_, i) => i * 17) };
   expect(meanIn(maps, 0, region)).toBeCloseTo(3 / 15);
   expect(meanIn(maps, 0, { u0: 0, v0: 0, u1: 1, v1: 1 })).toBeCloseTo(0.5);
-  expect(moved(null, new KeyboardEvent("keydown", { key: "ArrowRight" }), [4, 4])).toBeNull();
+  expect(moveRegion(null, new KeyboardEvent("keydown", { key: "ArrowRight" }), [4, 4])).toBeNull();
 });
 
 it("draws a chosen word in the colour of all, several in their own", async () => {
   const colour = (index: number) =>
-    one(`[data-testid="place-${index}"]`).closest("li")?.style.getPropertyValue("--data");
+    one(`[data-testid="region-word-${index}"]`).closest("li")?.style.getPropertyValue("--data");
   point("pointerdown", 0.9, 0.9);
   await settled();
-  one('[data-testid="place-1"]').click();
+  one('[data-testid="region-word-1"]').click();
   await settled();
   // "var(--data)" would be of no colour at all: it asks for itself.
   expect(colour(1)).toBe("");
-  one('[data-testid="place-0"]').dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true }));
+  one('[data-testid="region-word-0"]').dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true }));
   await settled();
   expect(new Set([colour(0), colour(1), colour(2)]).size).toBe(3);
   expect(colour(2)).toBe("");

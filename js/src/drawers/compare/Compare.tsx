@@ -1,16 +1,16 @@
-// Two runs on one slider: side by side, one wiped over the other, or their difference; and where they part.
+// Two runs on one slider: side by side, one wiped over the other, or their difference; and where they diverge.
 
 import {
   Button,
   Choice,
   type Context,
+  fitImage,
   fullNameOf,
   linePath,
   Overlay,
-  place,
   type Run,
   SPARK,
-  StagePicture,
+  StageImage,
   useCanvas,
   useLayoutEffect,
   useMemo,
@@ -18,40 +18,40 @@ import {
   useSignal,
   value,
 } from "../../app/coreExports";
-import { Runs, settingsOf } from "../runHistory";
+import { RunHistory, settingsOf } from "../runHistory";
 import { Comparison, type WordPair } from "./comparison";
 
 const MODES = [
   { value: "side", label: "Side by side", title: "A on the left, B on the right" },
-  { value: "swipe", label: "Swipe", title: "A lies over B up to the line" },
-  { value: "difference", label: "Difference", title: "How far each pixel is apart, mean over red, green and blue" },
+  { value: "swipe", label: "Swipe", title: "A covers B up to the line" },
+  { value: "difference", label: "Difference", title: "Per-pixel difference, mean over red, green and blue" },
 ] as const;
-const PARTED = "A and B part";
+const DIVERGE = "A and B diverge";
 type Mode = (typeof MODES)[number]["value"];
 
 export function Compare({ context }: { readonly context: Context }) {
   const { session } = context;
-  const { look, store } = session;
-  const both = useMemo(() => new Comparison(session), [session]);
-  const runs = useMemo(() => new Runs(session), [session]);
+  const { viewState, store } = session;
+  const comparison = useMemo(() => new Comparison(session), [session]);
+  const runs = useMemo(() => new RunHistory(session), [session]);
   const mode = useSignal<Mode>("side");
-  useReaction(() => runs.want(), [runs]);
-  useReaction(() => both.wantRun(), [both]);
-  useReaction(() => both.wantNumbers(), [both]);
+  useReaction(() => runs.request(), [runs]);
+  useReaction(() => comparison.requestRun(), [comparison]);
+  useReaction(() => comparison.requestNumbers(), [comparison]);
   useReaction(() => {
-    const row = both.numbers.value?.divergence_step;
-    const step = row == null ? undefined : both.numbers.value?.steps[row]?.[1];
-    const own = step === undefined ? [] : [{ name: PARTED, step, what: PARTED }];
-    look.marks.value = [...own, ...look.marks.peek().filter(({ name }) => name !== PARTED)];
-  }, [both]);
+    const row = comparison.numbers.value?.divergence_step;
+    const step = row == null ? undefined : comparison.numbers.value?.steps[row]?.[1];
+    const marks = step === undefined ? [] : [{ name: DIVERGE, step, what: DIVERGE }];
+    viewState.marks.value = [...marks, ...viewState.marks.peek().filter(({ name }) => name !== DIVERGE)];
+  }, [comparison]);
   useLayoutEffect(
     () => () => {
-      look.marks.value = look.marks.peek().filter(({ name }) => name !== PARTED);
+      viewState.marks.value = viewState.marks.peek().filter(({ name }) => name !== DIVERGE);
     },
-    [look],
+    [viewState],
   );
   const b = store.shown.value;
-  const a = both.a.value;
+  const a = comparison.a.value;
   const others = runs.entries.value.filter(({ run }) => run !== b?.info.run);
   if (!b) return null;
   return (
@@ -61,10 +61,10 @@ export function Compare({ context }: { readonly context: Context }) {
           <h3>A</h3>
           <select
             aria-label="The run to compare with"
-            value={both.wanted}
+            value={comparison.runId}
             disabled={others.length === 0}
             onChange={(event) => {
-              look.against.value = event.currentTarget.value;
+              viewState.compareWith.value = event.currentTarget.value;
             }}
           >
             {others.length === 0 ? <option>{a?.info.prompt ?? "no other run"}</option> : null}
@@ -74,7 +74,7 @@ export function Compare({ context }: { readonly context: Context }) {
           </select>
         </label>
         <Choice
-          label="How the two are laid out"
+          label="Layout of the comparison"
           options={MODES}
           chosen={mode.value}
           choose={(next) => {
@@ -85,14 +85,15 @@ export function Compare({ context }: { readonly context: Context }) {
       {a ? (
         <>
           <div class="dv-pair" data-mode={mode.value}>
-            <Picture key={mode.value} context={context} both={both} a={a} b={b} mode={mode.value} />
-            <Course context={context} both={both} b={b} />
+            <Images key={mode.value} context={context} comparison={comparison} a={a} b={b} mode={mode.value} />
+            <Distance context={context} comparison={comparison} b={b} />
           </div>
-          <Words context={context} both={both} a={a} b={b} />
+          <Words context={context} comparison={comparison} a={a} b={b} />
         </>
       ) : (
         <p class="dv-foot">
-          {both.problem.value || "Run again with another prompt, seed or schedule: the run before is A, the new one B."}
+          {comparison.problem.value ||
+            "Run again with another prompt, seed or schedule: the run before is A, the new one B."}
         </p>
       )}
     </section>
@@ -101,43 +102,43 @@ export function Compare({ context }: { readonly context: Context }) {
 
 interface Props {
   readonly context: Context;
-  readonly both: Comparison;
+  readonly comparison: Comparison;
   readonly b: Run;
 }
 
-function Picture({ context, both, a, b, mode }: Props & { readonly a: Run; readonly mode: Mode }) {
-  const { look } = context.session;
+function Images({ context, comparison, a, b, mode }: Props & { readonly a: Run; readonly mode: Mode }) {
+  const { viewState } = context.session;
   const [left, right] = useMemo(
-    () => [new StagePicture(context.images), new StagePicture(context.images)] as const,
+    () => [new StageImage(context.images), new StageImage(context.images)] as const,
     [context],
   );
   const overlay = useMemo(() => new Overlay(), []);
   const line = useSignal(0.5);
   const now = () => {
-    const [, at] = both.partner(look.step.value);
-    return [a.nearest(at), b.nearest(look.step.value)] as const;
+    const [, at] = comparison.partner(viewState.step.value);
+    return [a.nearest(at), b.nearest(viewState.step.value)] as const;
   };
 
-  const draw = (c: CanvasRenderingContext2D, size: Parameters<typeof place>[1], side: "a" | "b") => {
+  const draw = (c: CanvasRenderingContext2D, size: Parameters<typeof fitImage>[1], side: "a" | "b") => {
     const [run, step] = side === "a" ? [a, now()[0]] : [b, now()[1]];
     if (!step) return;
-    const box = place(run.info.image, size);
-    const pairs = both.pairs(a, b);
-    const words = look.words.value.flatMap((word) => {
-      const index = side === "b" ? word : pairs.find((one) => one.b === word)?.a;
+    const box = fitImage(run.info.image, size);
+    const pairs = comparison.pairs(a, b);
+    const words = viewState.words.value.flatMap((word) => {
+      const index = side === "b" ? word : pairs.find((pair) => pair.b === word)?.a;
       return index == null ? [] : [index];
     });
-    const view = look.stage.value === "change" ? "prediction" : look.stage.value;
+    const view = viewState.stage.value === "change" ? "prediction" : viewState.stage.value;
     (side === "a" ? left : right).draw(c, step, view, box, size, words.length > 0);
-    if (words.length > 0) overlay.draw(c, run, step, words, look, box);
+    if (words.length > 0) overlay.draw(c, run, step, words, viewState, box);
   };
 
   const first = useCanvas((_, c, size) => {
     c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
-    const [one, two] = now();
-    if (mode === "difference" && one && two) {
-      const box = place(b.info.image, size);
-      left.drawChange(c, two, one, box, size, false);
+    const [stepA, stepB] = now();
+    if (mode === "difference" && stepA && stepB) {
+      const box = fitImage(b.info.image, size);
+      left.drawChange(c, stepB, stepA, box, size, false);
       return;
     }
     if (mode === "side") {
@@ -164,13 +165,13 @@ function Picture({ context, both, a, b, mode }: Props & { readonly a: Run; reado
     c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
     draw(c, size, "b");
   });
-  const [one, two] = now();
-  const change = mode === "difference" && one ? left.change(two ?? one, one) : undefined;
+  const [stepA, stepB] = now();
+  const change = mode === "difference" && stepA ? left.change(stepB ?? stepA, stepA) : undefined;
   const drag = (event: PointerEvent) => {
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
     line.value = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
   };
-  const title = (side: string, run: Run) => `${side}: ${run.info.prompt}, step ${look.step.value + 1}`;
+  const title = (side: string, run: Run) => `${side}: ${run.info.prompt}, step ${viewState.step.value + 1}`;
   return (
     <>
       <figure>
@@ -213,7 +214,7 @@ function Picture({ context, both, a, b, mode }: Props & { readonly a: Run; reado
               }}
             />
           ) : change ? (
-            `Bright is far apart: up to ${value(change.most)} of 255`
+            `Bright: large difference, up to ${value(change.max)} of 255`
           ) : (
             "\u00a0"
           )}
@@ -231,28 +232,28 @@ function Picture({ context, both, a, b, mode }: Props & { readonly a: Run; reado
   );
 }
 
-/** How far the two are apart, step by step. */
-function Course({ context, both, b }: Props) {
-  const { look } = context.session;
-  const numbers = both.numbers.value;
-  const said = both.problem.value || (b.end.value ? "" : "Where they part is told when the run is done.");
-  if (!numbers) return <p class="dv-foot">{said}</p>;
-  const course: (number | null)[] = [];
+/** The distance between the runs over the steps. */
+function Distance({ context, comparison, b }: Props) {
+  const { viewState } = context.session;
+  const numbers = comparison.numbers.value;
+  const hint = comparison.problem.value || (b.end.value ? "" : "The divergence step is computed when the run is done.");
+  if (!numbers) return <p class="dv-foot">{hint}</p>;
+  const byStep: (number | null)[] = [];
   numbers.steps.forEach(([, step], row) => {
-    course[step] = numbers.distance[row] ?? null;
+    byStep[step] = numbers.distance[row] ?? null;
   });
-  const dense = Array.from(course, (one) => one ?? null);
-  const most = Math.max(numbers.threshold * 1.5, ...dense.map((one) => one ?? 0));
-  const spot = (one: number) => one / most;
-  const axis = { range: [0, most] as const, place: spot };
-  const parted = numbers.divergence_step === null ? undefined : numbers.steps[numbers.divergence_step]?.[1];
-  const [row] = both.partner(look.step.value);
+  const dense = Array.from(byStep, (distance) => distance ?? null);
+  const most = Math.max(numbers.threshold * 1.5, ...dense.map((distance) => distance ?? 0));
+  const position = (distance: number) => distance / most;
+  const axis = { range: [0, most] as const, position };
+  const divergence = numbers.divergence_step === null ? undefined : numbers.steps[numbers.divergence_step]?.[1];
+  const [row] = comparison.partner(viewState.step.value);
   const now = numbers.distance[row] ?? null;
-  const level = SPARK.y(spot(numbers.threshold));
+  const level = SPARK.y(position(numbers.threshold));
   return (
     <div class="dv-course">
       <p>
-        <strong>{parted === undefined ? "They do not part" : `They part at step ${parted + 1}`}</strong>
+        <strong>{divergence === undefined ? "They do not diverge" : `They diverge at step ${divergence + 1}`}</strong>
         <span class="dv-num">{now === null ? "–" : value(now)}</span>
       </p>
       <div class="dv-spark">
@@ -263,7 +264,7 @@ function Course({ context, both, b }: Props) {
         {now === null ? null : (
           <i
             style={{
-              transform: `translate(${((look.step.value + 0.5) / b.length) * 100}%,${(SPARK.y(spot(now)) / SPARK.height) * 100}%)`,
+              transform: `translate(${((viewState.step.value + 0.5) / b.length) * 100}%,${(SPARK.y(position(now)) / SPARK.height) * 100}%)`,
             }}
           >
             <b class="dv-dot" />
@@ -271,30 +272,30 @@ function Course({ context, both, b }: Props) {
         )}
       </div>
       <p class="dv-foot" title="Root mean square difference of the predicted latents over the spread of the final ones">
-        Distance of the predictions; dashed: above {value(numbers.threshold)} they count as parted.
-        {numbers.align === "noise" ? " Steps are paired by their noise." : ""}
+        Distance between the predictions. Above the dashed line, {value(numbers.threshold)}, the runs count as diverged.
+        {numbers.align === "noise" ? " Steps are paired by noise level." : ""}
       </p>
     </div>
   );
 }
 
-/** The words of both prompts, aligned; the number says how far their maps are apart at this step. */
-function Words({ context, both, a, b }: Props & { readonly a: Run }) {
-  const { look } = context.session;
-  const numbers = both.numbers.value;
-  const [row] = both.partner(look.step.value);
-  const pairs = both.pairs(a, b);
+/** The aligned words of both prompts, each with the distance between its heat maps at this step. */
+function Words({ context, comparison, a, b }: Props & { readonly a: Run }) {
+  const { viewState } = context.session;
+  const numbers = comparison.numbers.value;
+  const [row] = comparison.partner(viewState.step.value);
+  const pairs = comparison.pairs(a, b);
   const nameIn = (run: Run, index: number | null) => (index === null ? "" : fullNameOf(run.info.words[index]));
-  const apart = (pair: WordPair) => {
+  const distanceOf = (pair: WordPair) => {
     const at = numbers ? numbers.words.indexOf(pair) : -1;
     return at < 0 ? null : (numbers?.maps[row]?.[at] ?? null);
   };
   return (
     <div class="dv-chips">
       {pairs.map((pair, i) => {
-        const far = apart(pair);
+        const distance = distanceOf(pair);
         const { b: index } = pair;
-        const told =
+        const label =
           pair.change === "replaced" ? (
             <>
               <s>{nameIn(a, pair.a)}</s> {nameIn(b, index)}
@@ -309,20 +310,20 @@ function Words({ context, both, a, b }: Props & { readonly a: Run }) {
             class="dv-chip"
             key={i}
             data-changed={pair.change !== "same" || undefined}
-            disabled={index === null || !b.mapped}
-            aria-pressed={index !== null && look.pinned.value.includes(index)}
+            disabled={index === null || !b.hasMaps}
+            aria-pressed={index !== null && viewState.pinned.value.includes(index)}
             title={
-              far === null
+              distance === null
                 ? pair.change
-                : `${pair.change}; its maps are ${value(far)} apart (0 the same, 1 nowhere the same)`
+                : `${pair.change}; distance between its heat maps: ${value(distance)} (0 identical, 1 disjoint)`
             }
             onClick={(event) => {
-              if (index !== null) look.pin(index, event.shiftKey);
+              if (index !== null) viewState.pin(index, event.shiftKey);
             }}
           >
-            {told}
+            {label}
             {pair.change === "same" ? null : <span class="dv-sr"> ({pair.change})</span>}
-            {far === null ? null : <span class="dv-num">{far.toFixed(2)}</span>}
+            {distance === null ? null : <span class="dv-num">{distance.toFixed(2)}</span>}
           </Button>
         );
       })}

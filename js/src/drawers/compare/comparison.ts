@@ -1,7 +1,7 @@
-// Two runs side by side: which one lies beside the one that is shown, and the numbers that the kernel has of the two.
+// The comparison of two runs, A and B: B is the shown run, A the one to compare it with.
 
 import {
-  align,
+  alignWords,
   bytes,
   decode,
   listOf,
@@ -18,7 +18,7 @@ import {
   whole,
 } from "../../app/coreExports";
 
-const ANSWER = object({
+const REPLY = object({
   align: text,
   steps: listOf(pair(whole)),
   words: listOf(object({ a: maybe(whole), b: maybe(whole), change: text })),
@@ -29,33 +29,36 @@ const ANSWER = object({
   image_difference: maybe(number),
 });
 
-export type Numbers = ReturnType<typeof ANSWER>;
+export type Numbers = ReturnType<typeof REPLY>;
 export type WordPair = Numbers["words"][number];
 
 export class Comparison {
   readonly a = signal<Run | null>(null);
   readonly numbers = signal<Numbers | null>(null);
   readonly problem = signal("");
-  #fetched = "";
-  #compared = "";
+  #requestedRun = "";
+  #requestedPair = "";
 
   constructor(private readonly session: Session) {}
 
-  /** The id of the run beside: the one that was chosen, or given, or the one before. */
-  get wanted(): string {
-    const { look, store, traits } = this.session;
+  /** The id of A: the run chosen here, else the one chosen in Python, else the previous one. */
+  get runId(): string {
+    const { viewState, store, traits } = this.session;
     const shown = store.shown.value?.info.run;
-    return [look.against.value, traits._beside.value, store.before?.info.run].find((id) => id && id !== shown) ?? "";
+    return (
+      [viewState.compareWith.value, traits._beside.value, store.previous?.info.run].find((id) => id && id !== shown) ??
+      ""
+    );
   }
 
-  /** Sees to it that the run beside is here. */
-  wantRun(): void {
+  /** Requests A unless it is here; call it in a reaction. */
+  requestRun(): void {
     const { store, connected } = this.session;
-    const id = this.wanted;
+    const id = this.runId;
     if (this.a.peek()?.info.run === id) return;
-    if (store.before?.info.run === id) this.a.value = store.before;
-    else if (id && connected.value && this.#fetched !== id) {
-      this.#fetched = id;
+    if (store.previous?.info.run === id) this.a.value = store.previous;
+    else if (id && connected.value && this.#requestedRun !== id) {
+      this.#requestedRun = id;
       void this.#fetch(id);
     } else if (!id) this.a.value = null;
   }
@@ -65,39 +68,39 @@ export class Comparison {
       const { buffers } = await this.session.ask({ type: "packed", run: id });
       const store = new RunStore();
       for (const message of unpack(bytes(buffers[0], "run"))) store.feed(decode(message));
-      if (this.wanted === id) this.a.value = store.shown.value;
+      if (this.runId === id) this.a.value = store.shown.value;
       this.problem.value = "";
     } catch (error) {
-      this.#fetched = "";
+      this.#requestedRun = "";
       this.problem.value = error instanceof Error ? error.message : String(error);
     }
   }
 
-  /** Asks for the numbers once both runs have ended. */
-  wantNumbers(): void {
+  /** Requests the numbers once both runs have ended; call it in a reaction. */
+  requestNumbers(): void {
     const { store, connected } = this.session;
     const [a, b] = [this.a.value, store.shown.value];
-    if (!a || !b || !connected.value || a.info.run !== this.wanted) return;
+    if (!a || !b || !connected.value || a.info.run !== this.runId) return;
     const key = `${a.info.run} ${b.info.run}`;
-    if (key !== this.#compared) this.numbers.value = null;
-    if (!b.end.value || key === this.#compared) return;
-    this.#compared = key;
+    if (key !== this.#requestedPair) this.numbers.value = null;
+    if (!b.end.value || key === this.#requestedPair) return;
+    this.#requestedPair = key;
     void this.#compare(a.info.run, b.info.run, key);
   }
 
   async #compare(a: string, b: string, key: string): Promise<void> {
     let [numbers, problem]: [Numbers | null, string] = [null, ""];
     try {
-      numbers = ANSWER((await this.session.ask({ type: "compare", a, b })).content, "compare");
+      numbers = REPLY((await this.session.ask({ type: "compare", a, b })).content, "compare");
     } catch (error) {
       problem = error instanceof Error ? error.message : String(error);
     }
-    if (key !== this.#compared) return;
+    if (key !== this.#requestedPair) return;
     this.numbers.value = numbers;
     this.problem.value = problem;
   }
 
-  /** The row of the numbers, and the step of A, that belong to a step of B. */
+  /** The row of the numbers, and the step of A, for a step of B. */
   partner(step: number): readonly [row: number, a: number] {
     const rows = this.numbers.value?.steps ?? [];
     let best = -1;
@@ -107,22 +110,25 @@ export class Comparison {
     return [best, rows[best]?.[0] ?? step];
   }
 
-  /** The words of both runs, those that stay side by side, in the order of the prompts. */
+  /** The aligned words of both runs, in the order of the prompts. */
   pairs(a: Run, b: Run): readonly WordPair[] {
     const isWord = (run: Run, index: number | null) => index === null || run.info.words[index]?.kind === "word";
-    const told = this.numbers.value?.words;
-    if (told) return told.filter((one) => isWord(a, one.a) && isWord(b, one.b));
-    const [one, two] = [a, b].map((run) => run.info.words.flatMap(({ kind }, i) => (kind === "word" ? [i] : [])));
-    if (!one || !two) return [];
-    const textOf = (run: Run, places: readonly number[]) => places.map((i) => run.info.words[i]?.text ?? "");
-    const found: WordPair[] = [];
+    const words = this.numbers.value?.words;
+    if (words) return words.filter((pair) => isWord(a, pair.a) && isWord(b, pair.b));
+    const [wordsA, wordsB] = [a, b].map((run) =>
+      run.info.words.flatMap(({ kind }, index) => (kind === "word" ? [index] : [])),
+    ) as [number[], number[]];
+    const textsOf = (run: Run, indices: readonly number[]) => indices.map((index) => run.info.words[index]?.text ?? "");
+    const matches = alignWords(textsOf(a, wordsA), textsOf(b, wordsB));
+    const pairs: WordPair[] = [];
     let [i, j] = [0, 0];
-    for (const [x, y] of [...align(textOf(a, one), textOf(b, two)), [one.length, two.length] as const]) {
-      while (i < x && j < y) found.push({ a: one[i++] ?? null, b: two[j++] ?? null, change: "replaced" });
-      while (i < x) found.push({ a: one[i++] ?? null, b: null, change: "removed" });
-      while (j < y) found.push({ a: null, b: two[j++] ?? null, change: "added" });
-      if (i < one.length && j < two.length) found.push({ a: one[i++] ?? null, b: two[j++] ?? null, change: "same" });
+    for (const [nextA, nextB] of [...matches, [wordsA.length, wordsB.length] as const]) {
+      while (i < nextA && j < nextB) pairs.push({ a: wordsA[i++] ?? null, b: wordsB[j++] ?? null, change: "replaced" });
+      while (i < nextA) pairs.push({ a: wordsA[i++] ?? null, b: null, change: "removed" });
+      while (j < nextB) pairs.push({ a: null, b: wordsB[j++] ?? null, change: "added" });
+      if (i < wordsA.length && j < wordsB.length)
+        pairs.push({ a: wordsA[i++] ?? null, b: wordsB[j++] ?? null, change: "same" });
     }
-    return found;
+    return pairs;
   }
 }

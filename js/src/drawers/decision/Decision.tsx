@@ -1,73 +1,79 @@
-// When was a word decided? It is exchanged at one step after the other, and the finished pictures are asked what they
-// show. The curve lies under the film, step below step, and moves the same slider.
+// The decision step of a word: the word is replaced from each step on, and the final images are measured. The curve is
+// aligned with the filmstrip, and moves the same slider.
 
 import { Choice, type Context, score, useLayoutEffect, useMemo, useReaction, useSignal } from "../../app/coreExports";
 import { Progress } from "../Progress";
-import { Decisions, type Decision as Found, nameOf, sentence, shareAt } from "./decisionCurve";
+import { type DecisionCurve, Decisions, nameOf, sentence, shareAt } from "./decisionCurve";
 
 const SEEDS = 4;
-const MOST = 32;
-const NAME = "decided";
+const MAX_SEEDS = 32;
+/** How the names of this drawer's marks end. */
+const MARK = "decided";
 
 function Title() {
   return (
     <div class="dv-title">
-      <h3>When a word was decided</h3>
+      <h3>Decision step of a word</h3>
     </div>
   );
 }
 
 export function Decision({ context }: { readonly context: Context }) {
   const { session } = context;
-  const { look, store, traits } = session;
+  const { viewState, store, traits } = session;
   const decisions = useMemo(() => new Decisions(session), [session]);
-  const picked = useSignal("");
+  const chosenWord = useSignal("");
   const to = useSignal("");
   const seeds = useSignal(String(SEEDS));
   const complaint = useSignal("");
   const run = store.shown.value;
-  useReaction(() => decisions.want(), [decisions]);
+  useReaction(() => decisions.request(), [decisions]);
   useReaction(() => {
-    const found = decisions.shown;
+    const curve = decisions.shown;
     const length = store.shown.value?.length ?? 1;
-    const others = look.marks.peek().filter(({ name }) => !name.endsWith(NAME));
-    const at = found?.decision;
-    const step = at == null || !found ? null : Math.min(length - 1, Math.floor((at / found.steps) * length));
-    const own = step === null || !found ? [] : [{ name: `${found.word} ${NAME}`, step, what: `${found.word} ${NAME}` }];
-    if (own.length > 0 || others.length < look.marks.peek().length) look.marks.value = [...own, ...others];
+    const others = viewState.marks.peek().filter(({ name }) => !name.endsWith(MARK));
+    const at = curve?.decision;
+    const step = at == null || !curve ? null : Math.min(length - 1, Math.floor((at / curve.steps) * length));
+    const name = `${curve?.word} ${MARK}`;
+    const marks = step === null ? [] : [{ name, step, what: name }];
+    if (marks.length > 0 || others.length < viewState.marks.peek().length)
+      viewState.marks.value = [...marks, ...others];
   }, [decisions]);
   useLayoutEffect(
     () => () => {
-      decisions.working.drop();
-      look.marks.value = look.marks.peek().filter(({ name }) => !name.endsWith(NAME));
+      decisions.job.cancel();
+      viewState.marks.value = viewState.marks.peek().filter(({ name }) => !name.endsWith(MARK));
     },
     [decisions],
   );
   if (!run) return null;
 
   const words = [...new Set(run.info.words.flatMap(({ text, kind }) => (kind === "word" ? [text.toLowerCase()] : [])))];
-  const pinned = look.pinned.value.map((index) => run.info.words[index]?.text.toLowerCase() ?? "");
-  const concepts = traits.concepts.value.map((one) => one.toLowerCase());
-  const word = [picked.value, ...pinned, ...concepts, ...words].find((one) => words.includes(one)) ?? "";
-  const going = decisions.working.going;
+  const pinned = viewState.pinned.value.map((index) => run.info.words[index]?.text.toLowerCase() ?? "");
+  const concepts = traits.concepts.value.map((concept) => concept.toLowerCase());
+  const word =
+    [chosenWord.value, ...pinned, ...concepts, ...words].find((candidate) => words.includes(candidate)) ?? "";
+  const isRunning = decisions.job.isRunning;
   const ended = run.end.value !== null && !session.busy.value;
   const shown = decisions.shown;
 
-  const begin = () => {
+  const compute = () => {
     const count = /^\s*\d+\s*$/.test(seeds.value) ? Number(seeds.value) : 0;
-    if (to.value.trim() === "") complaint.value = `Type what takes the place of “${word}”.`;
-    else if (count < 1 || count > MOST)
-      complaint.value = `seeds is “${seeds.value.trim()}”: it must be a whole number from 1 to ${MOST}.`;
+    if (to.value.trim() === "") complaint.value = `Type a word to replace “${word}”.`;
+    else if (count < 1 || count > MAX_SEEDS)
+      complaint.value = `seeds is “${seeds.value.trim()}”: it must be a whole number from 1 to ${MAX_SEEDS}.`;
     else {
       complaint.value = "";
-      decisions.begin(word, to.value, count);
+      decisions.compute(word, to.value, count);
     }
   };
   if (!traits._can_run.value)
     return (
       <section class="dv-decision" aria-label="Decision">
         <Title />
-        <p class="dv-foot">A recorded run has no pipeline to ask: a widget made with dv.DiffVis(pipe) has.</p>
+        <p class="dv-foot">
+          A recorded run has no pipeline to compute this with: make the widget with dv.DiffVis(pipe).
+        </p>
       </section>
     );
   return (
@@ -76,34 +82,34 @@ export function Decision({ context }: { readonly context: Context }) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          if (!going && ended) begin();
+          if (!isRunning && ended) compute();
         }}
       >
         <label>
-          <span>When was</span>
+          <span>Replace</span>
           <select
-            aria-label="The word"
+            aria-label="Word"
             value={word}
-            disabled={going}
+            disabled={isRunning}
             onChange={(event) => {
-              picked.value = event.currentTarget.value;
+              chosenWord.value = event.currentTarget.value;
             }}
           >
-            {words.map((one) => (
-              <option key={one}>{one}</option>
+            {words.map((text) => (
+              <option key={text}>{text}</option>
             ))}
           </select>
         </label>
         <label>
-          <span>decided, and not</span>
+          <span>by</span>
           <input
             type="text"
             class="dv-to"
             autocomplete="off"
-            aria-label="What takes its place"
+            aria-label="Replacement"
             placeholder="another word"
             maxLength={200}
-            disabled={going}
+            disabled={isRunning}
             value={to.value}
             onInput={(event) => {
               to.value = event.currentTarget.value;
@@ -111,14 +117,14 @@ export function Decision({ context }: { readonly context: Context }) {
             }}
           />
         </label>
-        <label title="Each seed is a picture of its own; the band is over them">
+        <label title="One image for each seed; the band is the 95 % interval over the seeds">
           <span>seeds</span>
           <input
             type="text"
             inputMode="numeric"
             class="dv-seeds"
             autocomplete="off"
-            disabled={going}
+            disabled={isRunning}
             value={seeds.value}
             onInput={(event) => {
               seeds.value = event.currentTarget.value;
@@ -126,8 +132,8 @@ export function Decision({ context }: { readonly context: Context }) {
             }}
           />
         </label>
-        <button type="submit" class="dv-do" data-testid="find-out" disabled={going || !ended}>
-          Find out when
+        <button type="submit" class="dv-do" data-testid="find-out" disabled={isRunning || !ended}>
+          Find the decision step
         </button>
       </form>
       {complaint.value || decisions.problem.value ? (
@@ -135,15 +141,15 @@ export function Decision({ context }: { readonly context: Context }) {
           {complaint.value || decisions.problem.value}
         </p>
       ) : (
-        <Progress working={decisions.working} what="The decision" />
+        <Progress job={decisions.job} what="The decision step" />
       )}
-      {decisions.found.value.length > 1 && shown ? (
+      {decisions.curves.value.length > 1 && shown ? (
         <Choice
-          label="Words that were exchanged"
-          options={decisions.found.value.map((one) => ({
-            value: nameOf(one),
-            label: nameOf(one),
-            title: `${one.word} exchanged for ${one.to}`,
+          label="Replaced words"
+          options={decisions.curves.value.map((curve) => ({
+            value: nameOf(curve),
+            label: nameOf(curve),
+            title: `${curve.word} replaced by ${curve.to}`,
           }))}
           chosen={nameOf(shown)}
           choose={(name) => {
@@ -152,12 +158,12 @@ export function Decision({ context }: { readonly context: Context }) {
         />
       ) : null}
       {shown ? (
-        <Curve context={context} found={shown} length={run.length} />
-      ) : going || complaint.value ? null : (
+        <Curve context={context} curve={shown} length={run.length} />
+      ) : isRunning || complaint.value ? null : (
         <p class="dv-foot">
           {ended
-            ? "Exchanges the word at step after step, finishes each picture, and asks the meter what it shows."
-            : "Can be found out when the run is done."}
+            ? "Replaces the word from each step on, completes each image, and measures which word it shows."
+            : "Available when the run is done."}
         </p>
       )}
     </section>
@@ -169,44 +175,45 @@ const HEIGHT = 100;
 
 interface CurveProps {
   readonly context: Context;
-  readonly found: Found;
+  readonly curve: DecisionCurve;
   readonly length: number;
 }
 
-function Curve({ context, found, length }: CurveProps) {
+function Curve({ context, curve, length }: CurveProps) {
   const { session, player } = context;
-  const { look } = session;
-  const { word, to, steps, decision, interval, seeds } = found;
+  const { viewState } = session;
+  const { word, to, steps, decision, interval, seeds } = curve;
   const x = (step: number) => Math.round((step / steps) * WIDTH * 10) / 10;
   const y = (share: number) => Math.round((1 - share) * HEIGHT * 10) / 10;
   const line = (row: readonly (number | null)[]) =>
-    row.flatMap((one, i) => (one === null ? [] : `${x(found.switch[i] ?? 0)} ${y(one)}`)).join("L");
-  const upper = line(found.band.map((one) => one[1]));
-  const lower = line(found.band.map((one) => one[0]))
+    row.flatMap((share, i) => (share === null ? [] : `${x(curve.switch[i] ?? 0)} ${y(share)}`)).join("L");
+  const upper = line(curve.band.map(([, high]) => high));
+  const lower = line(curve.band.map(([low]) => low))
     .split("L")
     .reverse()
     .join("L");
   const band = upper && `M${upper}L${lower}Z`;
-  const at = (look.step.value / length) * steps;
-  const now = shareAt(found, at);
-  const told = now === null ? "" : `exchanged at step ${look.step.value + 1}: share of ${word} ${score(now)}`;
+  const at = (viewState.step.value / length) * steps;
+  const now = shareAt(curve, at);
+  const readout =
+    now === null ? "" : `replaced from step ${viewState.step.value + 1} on: share of ${word} ${score(now)}`;
   const seek = (event: PointerEvent) => {
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
     session.goTo(Math.floor(((event.clientX - box.left) / box.width) * length));
   };
   return (
     <figure>
-      <p role="status">{sentence(found)}</p>
+      <p role="status">{sentence(curve)}</p>
       <div
         class="dv-plot"
         role="slider"
         tabIndex={0}
         data-testid="decision-curve"
-        aria-label={`Step at which ${word} is exchanged for ${to}`}
+        aria-label={`Step from which ${word} is replaced by ${to}`}
         aria-valuemin={1}
         aria-valuemax={length}
-        aria-valuenow={look.step.value + 1}
-        aria-valuetext={told || `step ${look.step.value + 1}`}
+        aria-valuenow={viewState.step.value + 1}
+        aria-valuetext={readout || `step ${viewState.step.value + 1}`}
         onPointerDown={(event) => {
           if (event.button !== 0) return;
           event.currentTarget.setPointerCapture(event.pointerId);
@@ -222,8 +229,8 @@ function Curve({ context, found, length }: CurveProps) {
             <rect x={x(interval[0])} y={0} width={x(interval[1]) - x(interval[0])} height={HEIGHT} />
           ) : null}
           {band ? <path class="dv-spread" d={band} /> : null}
-          {seeds > 1 ? found.shares.map((row, i) => <path class="dv-one" key={i} d={`M${line(row)}`} />) : null}
-          <path d={`M${line(found.mean)}`} />
+          {seeds > 1 ? curve.shares.map((row, i) => <path class="dv-one" key={i} d={`M${line(row)}`} />) : null}
+          <path d={`M${line(curve.mean)}`} />
           {decision === null ? null : <line x1={x(decision)} x2={x(decision)} y1={0} y2={HEIGHT} />}
         </svg>
         <span>{word}</span>
@@ -233,9 +240,9 @@ function Curve({ context, found, length }: CurveProps) {
         )}
       </div>
       <figcaption>
-        Share of {word} against {to} in the finished picture, by the step of the exchange
+        Share of {word} against {to} in the final image, by the step from which it is replaced
         {seeds > 1 ? `: ${seeds} seeds, mean and 95 % band` : ""}
-        <span class="dv-num">{told}</span>
+        <span class="dv-num">{readout}</span>
       </figcaption>
     </figure>
   );

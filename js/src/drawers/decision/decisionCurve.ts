@@ -1,4 +1,4 @@
-// When words of a run were decided: asked of the kernel, which keeps what it found as long as it keeps the run.
+// Decision curves of a run: computed by the kernel, which keeps them as long as it keeps the run.
 
 import {
   listOf,
@@ -12,9 +12,9 @@ import {
   text,
   whole,
 } from "../../app/coreExports";
-import { Working } from "../job";
+import { Job } from "../job";
 
-const DECISION = object({
+const CURVE = object({
   word: text,
   to: text,
   steps: whole,
@@ -26,82 +26,80 @@ const DECISION = object({
   decision: maybe(number),
   interval: pair(maybe(number)),
 });
-const ANSWER = object({ decisions: listOf(DECISION) });
+const REPLY = object({ decisions: listOf(CURVE) });
 
-/** What finished pictures show, by the step from which on `to` took the place of `word`: the share of `word`. */
-export type Decision = ReturnType<typeof DECISION>;
+/** The share of `word` in the final image, by the step from which `to` replaced it. */
+export type DecisionCurve = ReturnType<typeof CURVE>;
 
-export const nameOf = ({ word, to }: Pick<Decision, "word" | "to">) => `${word} → ${to}`;
+export const nameOf = ({ word, to }: Pick<DecisionCurve, "word" | "to">) => `${word} → ${to}`;
 
 export class Decisions {
-  readonly found = signal<readonly Decision[]>([]);
-  /** The name of the one that is looked at. */
+  readonly curves = signal<readonly DecisionCurve[]>([]);
+  /** The name of the chosen curve. */
   readonly chosen = signal("");
   readonly problem = signal("");
-  readonly working: Working;
+  readonly job: Job;
   #run = "";
 
   constructor(private readonly session: Session) {
-    this.working = new Working(session, (answer) => this.#take(answer));
+    this.job = new Job(session, (reply) => this.#add(reply));
   }
 
-  get shown(): Decision | undefined {
-    const { found, chosen } = this;
-    return found.value.find((one) => nameOf(one) === chosen.value) ?? found.value.at(-1);
+  /** The chosen curve, else the newest. */
+  get shown(): DecisionCurve | undefined {
+    const { curves, chosen } = this;
+    return curves.value.find((curve) => nameOf(curve) === chosen.value) ?? curves.value.at(-1);
   }
 
-  /** Asks what is known of the run that is shown. */
-  want(): void {
+  /** Asks for the curves of the shown run; call it in a reaction. */
+  request(): void {
     const { store, connected } = this.session;
     const run = store.shown.value?.info.run ?? "";
-    // A run is kept, and can be asked about, once it has ended.
+    // The kernel keeps a run, and takes requests about it, once the run has ended.
     if (!connected.value || !store.shown.value?.end.value || run === this.#run) return;
-    if (this.#run) {
-      this.working.drop();
-      this.working.standing.value = null;
-    }
+    if (this.#run) this.job.reset();
     this.#run = run;
-    this.found.value = [];
+    this.curves.value = [];
     this.chosen.value = this.problem.value = "";
     void this.#ask(run);
   }
 
-  begin(word: string, to: string, seeds: number): void {
+  compute(word: string, to: string, seeds: number): void {
     this.problem.value = "";
-    this.working.begin({ kind: "decision", run: this.#run, word, to: to.trim(), seeds });
+    this.job.start({ kind: "decision", run: this.#run, word, to: to.trim(), seeds });
   }
 
   async #ask(run: string): Promise<void> {
     try {
-      const { decisions } = ANSWER((await this.session.ask({ type: "decisions", run })).content, "decisions");
-      if (run === this.#run) this.found.value = decisions;
+      const { decisions } = REPLY((await this.session.ask({ type: "decisions", run })).content, "decisions");
+      if (run === this.#run) this.curves.value = decisions;
     } catch (error) {
       if (run === this.#run) this.problem.value = error instanceof Error ? error.message : String(error);
     }
   }
 
-  #take(answer: Message): void {
-    const decision = DECISION(answer.content, "decision");
-    this.found.value = [...this.found.value.filter((one) => nameOf(one) !== nameOf(decision)), decision];
-    this.chosen.value = nameOf(decision);
+  #add(reply: Message): void {
+    const curve = CURVE(reply.content, "decision");
+    this.curves.value = [...this.curves.value.filter((other) => nameOf(other) !== nameOf(curve)), curve];
+    this.chosen.value = nameOf(curve);
   }
 }
 
-/** The mean share where the word is exchanged at `step`, between the steps that were tried. */
-export function shareAt({ switch: steps, mean }: Decision, step: number): number | null {
-  const after = steps.findIndex((one) => one >= step);
-  const high = mean[after] ?? null;
-  const [from, to] = [steps[after - 1], steps[after]];
+/** The mean share for a replacement at `step`, interpolated between the steps that were computed. */
+export function shareAt({ switch: steps, mean }: DecisionCurve, step: number): number | null {
+  const next = steps.findIndex((computed) => computed >= step);
+  const high = mean[next] ?? null;
+  const [from, to] = [steps[next - 1], steps[next]];
   if (to === undefined || to === step || from === undefined) return to === step ? high : null;
-  const low = mean[after - 1] ?? null;
+  const low = mean[next - 1] ?? null;
   return low === null || high === null ? null : low + ((high - low) * (step - from)) / (to - from);
 }
 
-/** What was found out, in words. */
-export function sentence({ word, to, steps, decision, interval: [low, high], seeds }: Decision): string {
+/** The result in words. */
+export function sentence({ word, to, steps, decision, interval: [low, high], seeds }: DecisionCurve): string {
   if (decision === null)
-    return `The meter cannot tell the two apart: the pictures with “${word}” and with “${to}” score alike, so no decision can be read. Try a word that looks different.`;
-  const sure = low === null || high === null ? "" : ` (95 %: ${low.toFixed(1)} to ${high.toFixed(1)})`;
-  const one = seeds === 1 ? " One seed says nothing of others." : "";
-  return `“${word}” was decided after ${decision.toFixed(1)} of ${steps} steps${sure}: exchanged for “${to}” before that, it changes the picture; later it does not.${one}`;
+    return `The meter cannot distinguish the two: images with “${word}” and with “${to}” score alike, so there is no decision step. Try a word that looks different.`;
+  const interval = low === null || high === null ? "" : ` (95 %: ${low.toFixed(1)} to ${high.toFixed(1)})`;
+  const caution = seeds === 1 ? " One seed says nothing about others." : "";
+  return `“${word}” was decided after ${decision.toFixed(1)} of ${steps} steps${interval}: replacing it by “${to}” before then changes the image, later it does not.${caution}`;
 }

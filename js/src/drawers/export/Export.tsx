@@ -10,7 +10,7 @@ import {
   useRef,
   useSignal,
 } from "../../app/coreExports";
-import { Working } from "../job";
+import { Job } from "../job";
 import { exportedView } from "./exportedView";
 import { Exports } from "./exports";
 import { csvOf, fileOf, formatBytes, save, stageOf } from "./pageFiles";
@@ -55,9 +55,9 @@ export function Export({ context }: { readonly context: Context }) {
     save(blob, name);
     saved.value = `${name}, ${formatBytes(blob.size)}`;
   };
-  const working = useMemo(
+  const job = useMemo(
     () =>
-      new Working(session, (reply: Message) => {
+      new Job(session, (reply: Message) => {
         const { name, blob } = fileOf(reply);
         saveFile(blob, name);
       }),
@@ -67,10 +67,10 @@ export function Export({ context }: { readonly context: Context }) {
   useReaction(() => codes.request(), [codes]);
   useLayoutEffect(
     () => () => {
-      working.drop();
+      job.cancel();
       codes.cancel();
     },
-    [working, codes],
+    [job, codes],
   );
   if (!run) return null;
   const available = exports.available.value;
@@ -82,17 +82,17 @@ export function Export({ context }: { readonly context: Context }) {
     const view = exportedView(session, OF_ALL_STEPS.includes(kind));
     if (!view) return;
     if (!MADE_BY_PAGE.includes(kind)) {
-      working.begin({ kind: "export", what: kind, run: run.info.run, ...view });
+      job.start({ kind: "export", what: kind, run: run.info.run, ...view });
       return;
     }
     const blob =
       kind === "csv" ? new Blob([csvOf(run)], { type: "text/csv" }) : await stageOf(root.current?.closest(".dv"), run);
     if (blob) saveFile(blob, kind === "csv" ? `${name}-scores.csv` : `${name}-stage-${view.step + 1}.png`);
   };
-  const standing = working.standing.value;
+  const status = job.status.value;
   const code = codes.current.value;
-  const lens = session.look.lens.value;
-  const { method, steps = 0 } = lens?.exported(run, session.look.pinned.value, true) ?? {};
+  const lens = session.viewState.lens.value;
+  const { method, steps = 0 } = lens?.exported(run, session.viewState.pinned.value, true) ?? {};
   const partly = method !== undefined && steps < run.length && OF_ALL_STEPS.some(isAvailable);
   return (
     <section class="dv-export" aria-label="Export" ref={root}>
@@ -107,7 +107,7 @@ export function Export({ context }: { readonly context: Context }) {
                 class="dv-quiet"
                 data-testid={`export-${kind}`}
                 title={title}
-                disabled={working.going && !MADE_BY_PAGE.includes(kind)}
+                disabled={job.isRunning && !MADE_BY_PAGE.includes(kind)}
                 onClick={() => void make(kind)}
               >
                 {label}
@@ -116,24 +116,20 @@ export function Export({ context }: { readonly context: Context }) {
           </div>
         ) : null;
       })}
-      <p class="dv-soft" role={standing?.state === "failed" ? "alert" : "status"} data-testid="export-state">
-        {working.going ? (
+      <p class="dv-soft" role={status?.state === "failed" ? "alert" : "status"} data-testid="export-state">
+        {job.isRunning ? (
           <>
-            <progress
-              max={1}
-              value={standing?.state === "running" ? standing.progress : undefined}
-              aria-label="Progress"
-            />
-            {standing?.state === "running"
-              ? `${Math.round(standing.progress * 100)} %${standing.seconds_left ? ` · ${Math.ceil(standing.seconds_left)} s left` : ""}`
+            <progress max={1} value={status?.state === "running" ? status.progress : undefined} aria-label="Progress" />
+            {status?.state === "running"
+              ? `${Math.round(status.progress * 100)} %${status.seconds_left ? ` · ${Math.ceil(status.seconds_left)} s left` : ""}`
               : "Waiting until the model is free"}
-            <Button class="dv-quiet" onClick={() => working.drop()}>
+            <Button class="dv-quiet" onClick={() => job.cancel()}>
               Stop
             </Button>
           </>
-        ) : standing?.state === "failed" ? (
-          `The file could not be made. ${standing.error}`
-        ) : standing?.state === "canceled" ? (
+        ) : status?.state === "failed" ? (
+          `The file could not be made. ${status.error}`
+        ) : status?.state === "canceled" ? (
           "Stopped"
         ) : saved.value ? (
           `Saved: ${saved.value}`
@@ -144,7 +140,9 @@ export function Export({ context }: { readonly context: Context }) {
       {partly ? (
         <p class="dv-soft">{`In the filmstrip and the animations, steps without a ${lens?.name} map are plain.`}</p>
       ) : null}
-      {code === null ? null : <Python code={code} isStale={codes.isStale.value} of={session.keeps ? "view" : "run"} />}
+      {code === null ? null : (
+        <Python code={code} isStale={codes.isStale.value} of={!session.isOffline ? "view" : "run"} />
+      )}
     </section>
   );
 }

@@ -25,23 +25,23 @@ export interface ExportedView {
  * Leaves out what is not part of the image: the word and the position under the pointer, the scale of the meters, which
  * chips are shown, and the run to compare with. The settings of the run belong to the run, not to the view.
  */
-export function exportedView({ look, store }: Session, allSteps = false): ExportedView | null {
+export function exportedView({ viewState, store }: Session, allSteps = false): ExportedView | null {
   const run = store.shown.value;
-  const step = run?.nearest(look.step.value);
+  const step = run?.nearest(viewState.step.value);
   if (!run || !step) return null;
-  const pinned = look.pinned.value;
-  const { method, layer, head } = look.lens.value?.exported(run, pinned, allSteps) ?? {};
-  const region = look.region.value;
+  const pinned = viewState.pinned.value;
+  const { method, layer, head } = viewState.lens.value?.exported(run, pinned, allSteps) ?? {};
+  const region = viewState.region.value;
   return {
     step: step.index,
     words: method ? [] : pinned.map((word) => wordKey(run, word)),
-    view: look.stage.value,
+    view: viewState.stage.value,
     layer: layer ?? null,
     head: head ?? null,
     saliency: method ?? null,
-    opacity: look.opacity.value,
-    contours: look.contours.value,
-    shared_scale: look.shared.value,
+    opacity: viewState.opacity.value,
+    contours: viewState.contours.value,
+    shared_scale: viewState.sharedScale.value,
     region: region && cellCentres(run, region),
   };
 }

@@ -1,6 +1,6 @@
 // Files that the page makes itself, and saving files.
 
-import { type Message, object, place, type Run, text } from "../../app/coreExports";
+import { fitImage, type Message, object, type Run, text } from "../../app/coreExports";
 
 const FILE = object({ name: text, mime: text });
 
@@ -30,7 +30,7 @@ export function stageOf(root: Element | null | undefined, run: Run): Promise<Blo
   const stage = root?.querySelector<HTMLCanvasElement>(".dv-stage canvas");
   if (!stage) return Promise.resolve(null);
   const size = { width: stage.width, height: stage.height, ratio: 1 };
-  const { x, y, width, height } = place(run.info.image, size);
+  const { x, y, width, height } = fitImage(run.info.image, size);
   const canvas = document.createElement("canvas");
   canvas.width = Math.round(width);
   canvas.height = Math.round(height);

@@ -20,12 +20,12 @@ export class SourceCodes {
 
   /** The run and the view that the Python should be of; empty where there is nobody to ask. */
   readonly #key = computed(() => {
-    const { store, connected, keeps } = this.session;
+    const { store, connected, isOffline } = this.session;
     const run = store.shown.value?.info.run;
     const view = exportedView(this.session);
     if (!run || !view || !connected.value) return "";
     // An offline page can say how to make the run, not how to make a figure of it.
-    return JSON.stringify({ run, view: keeps ? view : null });
+    return JSON.stringify({ run, view: isOffline ? null : view });
   });
 
   /** The Python to show: while that of a new view is on its way, still that of the last view of the same run. */

@@ -1,4 +1,4 @@
-// The layer x head matrix: a word's map in every layer, and in every head where they were kept. Fetched when opened.
+// A word's heat map in every layer, and in every head where heads were recorded.
 
 import {
   ATTENTION,
@@ -8,18 +8,18 @@ import {
   Fragment,
   fullNameOf,
   MapCanvas,
-  useArrows,
   useLayoutEffect,
   useMemo,
   useReaction,
+  useRovingFocus,
   useSignal,
   value,
 } from "../../app/coreExports";
 import { keyOf, type LayerMap, Layers, shortName, titleOf } from "./layerMaps";
 
 const ORDERS = [
-  { value: "network", label: "In order", title: "As they follow one another in the network" },
-  { value: "focus", label: "By focus", title: "Those that keep to few places first: 1 is one cell, 0 is everywhere" },
+  { value: "network", label: "In order", title: "In the order of the network" },
+  { value: "focus", label: "By focus", title: "Most focused first: 1 is a single cell, 0 is a flat map" },
 ] as const;
 
 export function LayerGrid({ context }: { readonly context: Context }) {
@@ -28,29 +28,29 @@ export function LayerGrid({ context }: { readonly context: Context }) {
   const order = useSignal<"network" | "focus">("network");
   const run = session.store.shown.value;
   const { word } = layers;
-  const answer = layers.answer.value;
-  useReaction(() => layers.want(), [layers]);
+  const received = layers.received.value;
+  useReaction(() => layers.request(), [layers]);
   useReaction(() => {
-    if (session.traits.overlay.value === ATTENTION) session.look.lens.value = layers;
+    if (session.traits.overlay.value === ATTENTION) session.viewState.lens.value = layers;
   }, [layers]);
   useLayoutEffect(
     () => () => {
-      if (session.look.lens.value === layers) session.look.lens.value = null;
+      if (session.viewState.lens.value === layers) session.viewState.lens.value = null;
     },
     [layers],
   );
-  const maps = run && answer && answer.run === run.info.run && answer.word === word ? answer.maps : [];
+  const maps = run && received?.run === run.info.run && received.word === word ? received.maps : [];
   const sorted = order.value === "focus";
   const shown = sorted ? maps.toSorted((a, b) => (b.focus ?? -1) - (a.focus ?? -1)) : maps;
   const heads = Math.max(0, ...maps.map(({ head }) => (head ?? -1) + 1));
-  const arrows = useArrows(shown.length);
-  const kept = layers.pinned.value.flatMap((key) => maps.find((one) => keyOf(one) === key) ?? []);
-  const keptArrows = useArrows(kept.length);
+  const focus = useRovingFocus(shown.length);
+  const pinned = layers.pinned.value.flatMap((key) => maps.find((map) => keyOf(map) === key) ?? []);
+  const pinnedFocus = useRovingFocus(pinned.length);
   const hint =
     word === undefined
-      ? "Choose a word to see it layer by layer."
+      ? "Choose a word to see its heat map in each layer."
       : !session.connected.value
-        ? "The layers are in the kernel, and the kernel is gone."
+        ? "The heat maps of the layers are in the kernel, and the kernel is gone."
         : layers.problem.value;
   return (
     <section class="dv-layers" aria-label="Layers">
@@ -68,22 +68,22 @@ export function LayerGrid({ context }: { readonly context: Context }) {
         ) : null}
       </div>
       {hint ? <p class="dv-foot">{hint}</p> : null}
-      {kept.length > 0 ? (
+      {pinned.length > 0 ? (
         <div
           class="dv-tiles dv-pins"
           role="toolbar"
-          aria-label="Maps kept on top"
+          aria-label="Pinned maps"
           data-arrows
-          onFocusIn={keptArrows.onFocusIn}
-          onKeyDown={keptArrows.onKeyDown}
+          onFocusIn={pinnedFocus.onFocusIn}
+          onKeyDown={pinnedFocus.onKeyDown}
         >
-          {kept.map((one, position) => (
+          {pinned.map((map, position) => (
             <LayerTile
-              key={keyOf(one)}
+              key={keyOf(map)}
               layers={layers}
-              one={one}
-              name={titleOf(one)}
-              tabIndex={keptArrows.tabIndex(position)}
+              map={map}
+              name={titleOf(map)}
+              tabIndex={pinnedFocus.tabIndex(position)}
             />
           ))}
         </div>
@@ -94,17 +94,17 @@ export function LayerGrid({ context }: { readonly context: Context }) {
         aria-label="Heat maps of the layers"
         data-arrows
         style={heads > 1 && !sorted ? { gridTemplateColumns: `6em repeat(${heads},minmax(0,72px))` } : undefined}
-        onFocusIn={arrows.onFocusIn}
-        onKeyDown={arrows.onKeyDown}
+        onFocusIn={focus.onFocusIn}
+        onKeyDown={focus.onKeyDown}
       >
-        {shown.map((one, position) => (
-          <Fragment key={keyOf(one)}>
-            {one.head === 0 && !sorted ? <span class="dv-num">{shortName(one.layer)}</span> : null}
+        {shown.map((map, position) => (
+          <Fragment key={keyOf(map)}>
+            {map.head === 0 && !sorted ? <span class="dv-num">{shortName(map.layer)}</span> : null}
             <LayerTile
               layers={layers}
-              one={one}
-              name={one.head === null || sorted ? titleOf(one) : String(one.head + 1)}
-              tabIndex={arrows.tabIndex(position)}
+              map={map}
+              name={map.head === null || sorted ? titleOf(map) : String(map.head + 1)}
+              tabIndex={focus.tabIndex(position)}
             />
           </Fragment>
         ))}
@@ -115,36 +115,32 @@ export function LayerGrid({ context }: { readonly context: Context }) {
 
 interface TileProps {
   readonly layers: Layers;
-  readonly one: LayerMap;
+  readonly map: LayerMap;
   readonly name: string;
   readonly tabIndex: 0 | -1;
 }
 
-function LayerTile({ layers, one, name, tabIndex }: TileProps) {
-  const { drilled } = layers;
-  const { maps, focus } = one;
-  const key = keyOf(one);
+function LayerTile({ layers, map, name, tabIndex }: TileProps) {
+  const { maps, focus } = map;
+  const key = keyOf(map);
   const range = maps.scales[0];
   return (
     <Button
       class="dv-tile"
       data-stop
-      aria-pressed={drilled.value === key}
+      aria-pressed={layers.selected.value === key}
       style={{ "--mark": "var(--data)" }}
       tabIndex={tabIndex}
-      title={`${one.layer}, ${maps.height} x ${maps.width}, ${one.head === null ? "mean over heads" : `head ${one.head + 1}`} (Shift-click keeps it on top)`}
+      title={`${map.layer}, ${maps.height} x ${maps.width}, ${map.head === null ? "mean over heads" : `head ${map.head + 1}`} (Shift-click pins it)`}
       onKeyDown={(event) => {
-        // Browsers make a click of Enter, but one without Shift.
+        // Browsers turn Enter into a click, but into one without Shift.
         if (event.key !== "Enter" || !event.shiftKey) return;
         layers.pin(key);
         event.preventDefault();
       }}
       onClick={(event) => {
         if (event.shiftKey) layers.pin(key);
-        else {
-          drilled.value = drilled.value === key ? null : key;
-          layers.lay();
-        }
+        else layers.toggle(key);
       }}
     >
       <span class="dv-map" aria-hidden="true">

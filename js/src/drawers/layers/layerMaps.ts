@@ -1,5 +1,5 @@
-// Asks the kernel for a word's maps layer by layer while somebody looks at them. One question at a time: the next is
-// asked, for what is looked at then, when the answer has come. So nothing ever needs to be cancelled.
+// A word's heat maps layer by layer, requested from the kernel while the drawer is open. There is one request at a time:
+// the next one, for what is shown by then, follows the reply, so that nothing needs to be canceled.
 
 import {
   ATTENTION,
@@ -21,11 +21,11 @@ import {
   whole,
 } from "../../app/coreExports";
 
-/** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this one map. */
+/** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this map alone. */
 export interface LayerMap {
   readonly layer: string;
   readonly head: number | null;
-  /** 0 for a flat map, 1 for a single cell: 1 minus the normalised entropy. */
+  /** 1 minus the normalised entropy: 0 for a flat map, 1 for a single cell. */
   readonly focus: number | null;
   readonly maps: Maps;
 }
@@ -37,7 +37,7 @@ export interface LayerMaps {
   readonly maps: readonly LayerMap[];
 }
 
-const ANSWER = object({
+const REPLY = object({
   run: text,
   step: whole,
   word: whole,
@@ -46,72 +46,72 @@ const ANSWER = object({
   ),
 });
 
-/** Reads the kernel's answer; throws ProtocolError if its bytes do not fit what it says of them. */
+/** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
 export function readLayers({ content, buffers }: Message): LayerMaps {
-  const { maps, ...rest } = ANSWER(content, "layers");
+  const { maps, ...rest } = REPLY(content, "layers");
   const values = bytes(buffers[0], "maps");
   let end = 0;
-  const cut = maps.map(({ grid: [height, width], scale, ...one }) => {
+  const layerMaps = maps.map(({ grid: [height, width], scale, ...layer }) => {
     const start = end;
     end += height * width;
-    return { ...one, maps: { height, width, scales: [scale], data: values.subarray(start, end) } };
+    return { ...layer, maps: { height, width, scales: [scale], data: values.subarray(start, end) } };
   });
   if (end !== values.length) throw new Error(`maps: ${values.length} bytes for ${end} cells`);
-  return { ...rest, maps: cut };
+  return { ...rest, maps: layerMaps };
 }
 
-/** After this long a question counts as lost. */
+/** A request without a reply for this long counts as lost. */
 const LOST_MS = 4000;
 
 export class Layers implements Lens {
-  /** The map of the matrix that lies on the stage in place of the mean: its layer and head. */
-  readonly drilled = signal<string | null>(null);
-  /** The maps that are kept on top, whatever word and step they are of. */
+  /** The key of the map that the stage shows in place of the mean over the layers. */
+  readonly selected = signal<string | null>(null);
+  /** The keys of the maps pinned above the grid, for every word and step. */
   readonly pinned = signal<readonly string[]>([]);
-  readonly answer = signal<LayerMaps | null>(null);
-  /** Why there is no answer. */
+  readonly received = signal<LayerMaps | null>(null);
   readonly problem = signal("");
-  readonly #asked = signal<{ readonly key: string; readonly at: number } | null>(null);
-  #known = "";
-  #connected = true;
+  readonly #request = signal<{ readonly key: string; readonly time: number } | null>(null);
+  /** What was requested last and has been answered or refused. */
+  #settledKey = "";
+  #wasConnected = true;
 
   constructor(private readonly session: Session) {}
 
-  /** The word whose layers are looked at: the one chosen last. */
+  /** The word whose layers are shown: the one chosen last. */
   get word(): number | undefined {
-    return this.session.look.pinned.value.at(-1);
+    return this.session.viewState.pinned.value.at(-1);
   }
 
-  /** Asks for the maps that are looked at unless they are here, or on their way, or were refused. */
-  want(): void {
-    const { store, look, connected } = this.session;
+  /** Requests the maps of the current word and step unless they are here or on their way; call it in a reaction. */
+  request(): void {
+    const { store, viewState, connected } = this.session;
     const run = store.shown.value;
-    const step = run?.nearest(look.step.value);
+    const step = run?.nearest(viewState.step.value);
     const { word } = this;
-    const asked = this.#asked.value;
-    if (connected.value !== this.#connected) {
-      this.#connected = connected.value;
-      this.#known = "";
+    const pending = this.#request.value;
+    if (connected.value !== this.#wasConnected) {
+      this.#wasConnected = connected.value;
+      this.#settledKey = "";
     }
     if (!run || !step || word === undefined || !connected.value) return;
     const key = `${run.info.run} ${step.index} ${word}`;
-    if (key === this.#known || (asked && performance.now() - asked.at < LOST_MS)) return;
-    this.#asked.value = { key, at: performance.now() };
+    if (key === this.#settledKey || (pending && performance.now() - pending.time < LOST_MS)) return;
+    this.#request.value = { key, time: performance.now() };
     void this.#ask(key, run.info.run, step.index, word);
   }
 
   async #ask(key: string, run: string, step: number, word: number): Promise<void> {
     let problem = "";
     try {
-      this.answer.value = readLayers(await this.session.ask({ type: "layers", run, step, word }));
+      this.received.value = readLayers(await this.session.ask({ type: "layers", run, step, word }));
     } catch (error) {
-      // A later request has taken the place of this one.
-      if ((this.#asked.peek()?.key ?? key) !== key) return;
+      // The failure of a request does not matter once a later one has been sent.
+      if ((this.#request.peek()?.key ?? key) !== key) return;
       problem = error instanceof Error ? error.message : String(error);
     }
     this.problem.value = problem;
-    this.#known = key;
-    if (this.#asked.peek()?.key === key) this.#asked.value = null;
+    this.#settledKey = key;
+    if (this.#request.peek()?.key === key) this.#request.value = null;
   }
 
   pin(key: string): void {
@@ -119,39 +119,44 @@ export class Layers implements Lens {
     this.pinned.value = pinned.includes(key) ? pinned.filter((other) => other !== key) : [...pinned, key];
   }
 
-  /** Takes off the stage what another method has laid there. */
-  lay(): void {
+  /** Shows a map on the stage, or the mean over the layers if the stage shows that map. */
+  toggle(key: string): void {
+    this.selected.value = this.selected.value === key ? null : key;
+    // An explain method's map would cover it.
     if (this.session.traits.overlay.value !== ATTENTION) this.session.set({ overlay: ATTENTION });
   }
 
-  /** The name of the drilled map. */
+  // -- as a lens --
+
   get name(): string {
-    const found = this.answer.value?.maps.find((one) => keyOf(one) === this.drilled.value);
-    return found ? titleOf(found) : "";
+    const map = this.received.value?.maps.find((candidate) => keyOf(candidate) === this.selected.value);
+    return map ? titleOf(map) : "";
   }
 
   exported(run: Run, words: readonly number[]): LensExport {
-    const answer = this.answer.value;
-    if (answer?.run !== run.info.run || words.length !== 1 || words[0] !== answer.word) return {};
-    const drilled = answer.maps.find((map) => keyOf(map) === this.drilled.value);
-    return drilled ? { layer: drilled.layer, head: drilled.head } : {};
+    const map = this.#mapFor(run, words);
+    return map ? { layer: map.layer, head: map.head } : {};
   }
 
-  /** The step with the drilled map in the place of its word's own. */
   apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage {
-    const answer = this.answer.value;
-    const key = this.drilled.value;
-    if (key === null || answer?.run !== run.info.run || words.length !== 1 || words[0] !== answer.word) return step;
-    const found = answer.maps.find((one) => keyOf(one) === key);
-    if (!found || answer.step !== step.index) return step;
-    const { height, width, scales, data } = found.maps;
-    const all = new Uint8Array((answer.word + 1) * height * width);
-    all.set(data, answer.word * height * width);
+    const map = this.#mapFor(run, words);
+    const { received } = this;
+    if (!map || received.value?.step !== step.index) return step;
+    const { height, width, scales, data } = map.maps;
+    const word = received.value.word;
+    const all = new Uint8Array((word + 1) * height * width);
+    all.set(data, word * height * width);
     return { ...step, maps: { height, width, data: all, scales: step.maps.scales.map(() => scales[0] ?? null) } };
+  }
+
+  /** The selected map, if it is of the only word on the stage. */
+  #mapFor(run: Run, words: readonly number[]): LayerMap | undefined {
+    const received = this.received.value;
+    if (received?.run !== run.info.run || words.length !== 1 || words[0] !== received.word) return undefined;
+    return received.maps.find((map) => keyOf(map) === this.selected.value);
   }
 }
 
-/** What a map of the matrix is called. */
 export function titleOf({ layer, head }: LayerMap): string {
   return head === null ? shortName(layer) : `${shortName(layer)} h${head + 1}`;
 }
@@ -160,7 +165,7 @@ export function keyOf({ layer, head }: LayerMap): string {
   return `${layer} ${head}`;
 }
 
-/** A layer's place in the network, without the words that all layers share. */
+/** The position of a layer in the network, without what the names of all layers share. */
 export function shortName(layer: string): string {
   return layer
     .replace(/_blocks?|attentions|\.attn\w*|\.processor/g, "")

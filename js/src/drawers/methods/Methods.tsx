@@ -1,26 +1,35 @@
-// The explaining methods: their maps of the step that is looked at, computed on request, and the relevance of the words.
+// The explain methods: their heat maps of the current step, computed on request, and the relevance of the words.
 
-import { ATTENTION, Button, type Context, MapCanvas, useArrows, useMemo, useReaction } from "../../app/coreExports";
-import { Progress, span } from "../Progress";
+import {
+  ATTENTION,
+  Button,
+  type Context,
+  MapCanvas,
+  useMemo,
+  useReaction,
+  useRovingFocus,
+} from "../../app/coreExports";
+import { formatSpan, Progress } from "../Progress";
 import { Relevance } from "./Relevance";
-import { labelOf, METHODS, type Method, type Saliency, type StepMap, saliencyOf } from "./saliency";
+import { labelOf, type Method, type Saliency, type StepMap, saliencyOf } from "./saliency";
 
 export function Methods({ context }: { readonly context: Context }) {
   const { session, player } = context;
-  const maps = useMemo(() => saliencyOf(session), [session]);
-  useReaction(() => maps.want(), [maps]);
-  useReaction(() => maps.lay(), [maps]);
+  const saliency = useMemo(() => saliencyOf(session), [session]);
+  useReaction(() => saliency.request(), [saliency]);
+  useReaction(() => saliency.computeOverlay(), [saliency]);
   const run = session.store.shown.value;
-  const others = maps.maps.value.filter(({ step }) => step !== maps.now?.step).sort((a, b) => a.step - b.step);
-  const arrows = useArrows(others.length);
-  if (!run || !maps.now) return null;
-  const { step } = maps.now;
-  const refused = maps.estimating.standing.value?.error ?? "";
+  const others = saliency.maps.value
+    .filter(({ step }) => step !== saliency.current?.step)
+    .sort((a, b) => a.step - b.step);
+  const focus = useRovingFocus(others.length);
+  if (!run || !saliency.current) return null;
+  const { step } = saliency.current;
   const hint = !session.connected.value
     ? "New maps are computed in the kernel, and the kernel is gone."
-    : !session.keeps
+    : session.isOffline
       ? "New maps are computed in the notebook."
-      : refused;
+      : (saliency.estimate.status.value?.error ?? "");
   return (
     <section class="dv-methods" aria-label="Methods">
       <div class="dv-title">
@@ -28,8 +37,8 @@ export function Methods({ context }: { readonly context: Context }) {
       </div>
       {hint ? <p class="dv-foot">{hint}</p> : null}
       <div class="dv-method-grid">
-        {METHODS.map((method) => (
-          <One key={method.name} maps={maps} method={method} step={step} able={!hint} />
+        {saliency.methods.value.map((method) => (
+          <MethodCard key={method.name} saliency={saliency} method={method} step={step} canCompute={!hint} />
         ))}
       </div>
       {others.length > 0 ? (
@@ -40,57 +49,58 @@ export function Methods({ context }: { readonly context: Context }) {
             role="toolbar"
             aria-label="Maps of other steps"
             data-arrows
-            onFocusIn={arrows.onFocusIn}
-            onKeyDown={arrows.onKeyDown}
+            onFocusIn={focus.onFocusIn}
+            onKeyDown={focus.onKeyDown}
           >
-            {others.map((one, position) => (
-              <Tile
-                key={`${one.method} ${one.step}`}
-                one={one}
-                tabIndex={arrows.tabIndex(position)}
+            {others.map((map, position) => (
+              <StepTile
+                key={`${map.method} ${map.step}`}
+                map={map}
+                label={labelOf(map.method, saliency.methods.value)}
+                tabIndex={focus.tabIndex(position)}
                 choose={() => {
                   player.pause();
-                  session.goTo(one.step);
-                  maps.show(one.method);
+                  session.goTo(map.step);
+                  saliency.setOverlay(map.method);
                 }}
               />
             ))}
           </div>
         </>
       ) : null}
-      <Relevance context={context} able={!hint} />
+      <Relevance context={context} canCompute={!hint} />
     </section>
   );
 }
 
-interface OneProps {
-  readonly maps: Saliency;
+interface MethodCardProps {
+  readonly saliency: Saliency;
   readonly method: Method;
   readonly step: number;
-  readonly able: boolean;
+  readonly canCompute: boolean;
 }
 
-function One({ maps, method: { name, label, shows, found }, step, able }: OneProps) {
-  const one = maps.at(name, step);
-  const { working } = maps;
-  const seconds = maps.seconds.value?.[name];
-  const task = working.task.value;
-  const here = task?.step === step;
-  const mine = task?.method === name && (here || working.going);
-  const laid = maps.overlay === name;
+function MethodCard({ saliency, method: { name, label, shows, finding }, step, canCompute }: MethodCardProps) {
+  const map = saliency.mapAt(name, step);
+  const { job } = saliency;
+  const seconds = saliency.seconds.value?.[name];
+  const task = job.task.value;
+  const isThisStep = task?.step === step;
+  const isThisMethod = task?.method === name && (isThisStep || job.isRunning);
+  const isOnStage = saliency.overlay === name;
   return (
     <div class="dv-method" data-testid={name}>
       <div class="dv-method-map">
-        {one ? (
+        {map ? (
           <Button
             class="dv-tile"
             style={{ "--mark": "var(--data)" }}
-            aria-pressed={laid}
+            aria-pressed={isOnStage}
             aria-label={`${label} on the stage`}
-            title={laid ? "Take it off the stage" : "Lay it on the stage"}
-            onClick={() => maps.show(laid ? ATTENTION : name)}
+            title={isOnStage ? "Remove it from the stage" : "Show it on the stage"}
+            onClick={() => saliency.setOverlay(isOnStage ? ATTENTION : name)}
           >
-            <Small maps={one.maps} />
+            <SmallMap maps={map.maps} />
           </Button>
         ) : (
           <span class="dv-map" />
@@ -98,48 +108,48 @@ function One({ maps, method: { name, label, shows, found }, step, able }: OnePro
       </div>
       <div>
         <h3>{label}</h3>
-        {one || (mine && working.going) || !able ? null : (
-          <Button class="dv-do" disabled={working.going} onClick={() => maps.begin(name)}>
+        {map || (isThisMethod && job.isRunning) || !canCompute ? null : (
+          <Button class="dv-do" disabled={job.isRunning} onClick={() => saliency.compute(name)}>
             Compute<span class="dv-sr"> {label}</span>
-            {seconds === undefined ? "" : `, ${seconds < 1 ? "under 1 s" : `about ${span(seconds)}`}`}
+            {seconds === undefined ? "" : `, ${seconds < 1 ? "under 1 s" : `about ${formatSpan(seconds)}`}`}
           </Button>
         )}
-        {mine && !(one && here) ? (
-          <Progress working={working} what={here ? label : `${label} of step ${Number(task?.step) + 1}`} />
+        {isThisMethod && !(map && isThisStep) ? (
+          <Progress job={job} what={isThisStep ? label : `${label} of step ${Number(task?.step) + 1}`} />
         ) : null}
       </div>
       <p>{shows}</p>
       <p>
-        <b>Caution:</b> {found}
+        <b>Caution:</b> {finding}
       </p>
     </div>
   );
 }
 
-interface TileProps {
-  readonly one: StepMap;
+interface StepTileProps {
+  readonly map: StepMap;
+  readonly label: string;
   readonly tabIndex: 0 | -1;
   readonly choose: () => void;
 }
 
-function Tile({ one, tabIndex, choose }: TileProps) {
-  const label = labelOf(one.method);
+function StepTile({ map, label, tabIndex, choose }: StepTileProps) {
   return (
     <Button
       class="dv-tile"
       data-stop
       tabIndex={tabIndex}
-      title={`${label}, step ${one.step + 1}: go there`}
+      title={`${label}, step ${map.step + 1}: go there`}
       onClick={choose}
     >
-      <Small maps={one.maps} />
+      <SmallMap maps={map.maps} />
       <span class="dv-tile-name">{label}</span>
-      <span class="dv-num">{`step ${one.step + 1}`}</span>
+      <span class="dv-num">{`step ${map.step + 1}`}</span>
     </Button>
   );
 }
 
-function Small({ maps }: { readonly maps: StepMap["maps"] }) {
+function SmallMap({ maps }: { readonly maps: StepMap["maps"] }) {
   const range = maps.scales[0];
   return (
     <span class="dv-map" aria-hidden="true">

@@ -1,4 +1,4 @@
-// The curves of the words' relevance over the steps, and the same under the other sampling schemes beside them.
+// The relevance of the words over the steps, as curves, under the run's schedule and the other ones.
 
 import {
   Button,
@@ -16,28 +16,28 @@ import {
   value,
 } from "../../app/coreExports";
 import { Progress } from "../Progress";
-import { type Curves, highest, SCHEDULES, scoreOf, stepAt, WordRelevance } from "./relevanceCurves";
+import { type Curves, greatest, SCHEDULES, scoreOf, stepAt, WordRelevance } from "./relevanceCurves";
 
 const SCALES = [
   { value: "scaled", label: "Scaled", title: "From 0, the least relevant word of the step, to 1, the most relevant" },
-  { value: "raw", label: "Raw", title: "The sum of a word's relevance over the picture" },
+  { value: "raw", label: "Raw", title: "The sum of a word's relevance over the image" },
 ] as const;
 type Scale = (typeof SCALES)[number]["value"];
 
-export function Relevance({ context, able }: { readonly context: Context; readonly able: boolean }) {
+export function Relevance({ context, canCompute }: { readonly context: Context; readonly canCompute: boolean }) {
   const { session } = context;
   const relevance = useMemo(() => new WordRelevance(session), [session]);
   const scale = useSignal<Scale>("scaled");
-  useReaction(() => relevance.want(), [relevance]);
+  useReaction(() => relevance.request(), [relevance]);
   const run = session.store.shown.value;
-  const found = relevance.found.value;
-  const { own, working } = relevance;
+  const curves = relevance.curves.value;
+  const { own, job } = relevance;
   if (!run) return null;
   return (
     <div class="dv-relevance">
       <div class="dv-title">
         <h3>Relevance of the words</h3>
-        {found.length > 0 ? (
+        {curves.length > 0 ? (
           <Choice
             label="Scale of the curves"
             options={SCALES}
@@ -49,42 +49,42 @@ export function Relevance({ context, able }: { readonly context: Context; readon
         ) : null}
       </div>
       <p class="dv-wrap">
-        Which words each step attends to, carried through all attention layers. A word that is high is read, which does
-        not say that the picture obeys it.
+        How much each step attends to each word, propagated through all attention layers. A high value means that the
+        word is attended to, not that the image follows it.
       </p>
-      {found.length > 0 ? (
+      {curves.length > 0 ? (
         <>
-          <div class="dv-schemes" data-many={found.length > 1 || undefined}>
-            {found.map((curves) => (
-              <figure key={curves.schedule}>
+          <div class="dv-schemes" data-many={curves.length > 1 || undefined}>
+            {curves.map((entry) => (
+              <figure key={entry.schedule}>
                 <figcaption>
-                  {curves.schedule}
-                  {curves === own && found.length > 1 ? ", this run" : ""}
-                  <span>{`0 to ${value(highest(curves[scale.value]))}`}</span>
+                  {entry.schedule}
+                  {entry === own && curves.length > 1 ? ", this run" : ""}
+                  <span>{`0 to ${value(greatest(entry[scale.value]))}`}</span>
                 </figcaption>
-                <Chart context={context} run={run} curves={curves} scale={scale.value} linked={curves === own} />
+                <Chart context={context} run={run} curves={entry} scale={scale.value} linked={entry === own} />
               </figure>
             ))}
           </div>
-          <Words context={context} run={run} all={found} />
+          <Words context={context} run={run} all={curves} />
         </>
-      ) : able ? null : (
-        <p class="dv-foot">None was computed for this run.</p>
+      ) : canCompute ? null : (
+        <p class="dv-foot">Relevance was not computed for this run.</p>
       )}
-      {!able || working.going || (own && found.length >= SCHEDULES.length) ? null : (
-        <Button class="dv-do" onClick={() => relevance.begin()}>
+      {!canCompute || job.isRunning || (own && curves.length >= SCHEDULES.length) ? null : (
+        <Button class="dv-do" onClick={() => relevance.compute()}>
           {own ? "Compare uniform, early and late" : "Compute relevance"}
         </Button>
       )}
       <Progress
-        working={working}
-        what={working.task.value?.schedule ? `Relevance under ${working.task.value.schedule}` : "Relevance"}
+        job={job}
+        what={job.task.value?.schedule ? `Relevance under ${job.task.value.schedule}` : "Relevance"}
       />
     </div>
   );
 }
 
-/** The colour of a word's curve: as on the stage where words are chosen, else by its place in the prompt. */
+/** The colour of a word's curve: as on the stage if words are chosen, else by its position in the prompt. */
 function colourIn(pinned: readonly number[], words: readonly number[], word: number): string {
   return colourOf(pinned.length === 0 ? words : pinned, word) ?? "var(--weak)";
 }
@@ -100,21 +100,21 @@ interface ChartProps {
 
 function Chart({ context, run, curves, scale, linked }: ChartProps) {
   const { session, player } = context;
-  const { look } = session;
+  const { viewState } = session;
   const frame = useRef<HTMLDivElement>(null);
   const rows = curves[scale];
   const steps = rows.length;
-  const top = highest(rows);
-  const pinned = look.pinned.value;
-  const hovered = look.hovered.value;
-  const step = look.step.value;
+  const top = greatest(rows);
+  const pinned = viewState.pinned.value;
+  const hovered = viewState.hovered.value;
+  const step = viewState.step.value;
   const paths = useMemo(
     () =>
       curves.words.map((_, column) =>
         linePath(
           rows.map((row) => row[column] ?? null),
           steps,
-          { range: [0, top], place: (one) => one / top },
+          { range: [0, top], position: (value) => value / top },
         ),
       ),
     [rows],
@@ -123,9 +123,9 @@ function Chart({ context, run, curves, scale, linked }: ChartProps) {
     const box = frame.current?.getBoundingClientRect();
     if (box) session.goTo(stepAt((event.clientX - box.left) / box.width, steps));
   };
-  const row = (rows[step] ?? []).map((one) => one ?? 0);
+  const row = (rows[step] ?? []).map((value) => value ?? 0);
   const first = curves.words[row.indexOf(Math.max(...row))] ?? -1;
-  const said = `Step ${step + 1}: ${fullNameOf(run.info.words[first])} is read most`;
+  const readout = `Step ${step + 1}: ${fullNameOf(run.info.words[first])} is attended to most`;
   const slider = linked && {
     role: "slider" as const,
     tabIndex: 0 as const,
@@ -133,7 +133,7 @@ function Chart({ context, run, curves, scale, linked }: ChartProps) {
     "aria-valuemin": 1,
     "aria-valuemax": steps,
     "aria-valuenow": step + 1,
-    "aria-valuetext": said,
+    "aria-valuetext": readout,
     onPointerDown: (event: PointerEvent) => {
       if (event.button !== 0) return;
       (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId);
@@ -171,10 +171,10 @@ interface WordsProps {
   readonly all: readonly Curves[];
 }
 
-/** The legend: a button for each word, with the score that it has under each scheme. */
+/** The legend: a button for each word, with its score under each schedule. */
 function Words({ context, run, all }: WordsProps) {
-  const { look } = context.session;
-  const pinned = look.pinned.value;
+  const { viewState } = context.session;
+  const pinned = viewState.pinned.value;
   const words = all[0]?.words ?? [];
   return (
     <table class="dv-scores">
@@ -194,12 +194,12 @@ function Words({ context, run, all }: WordsProps) {
             <th scope="row">
               <Button
                 aria-pressed={pinned.includes(word)}
-                onClick={() => look.pin(word, true)}
+                onClick={() => viewState.pin(word, true)}
                 onPointerEnter={() => {
-                  look.hovered.value = word;
+                  viewState.hovered.value = word;
                 }}
                 onPointerLeave={() => {
-                  look.hovered.value = null;
+                  viewState.hovered.value = null;
                 }}
               >
                 <i style={{ background: colourIn(pinned, words, word) }} aria-hidden="true" />

@@ -1,2 +1,2 @@
 export { Methods as View } from "./Methods";
-export { layMaps as attach } from "./saliency";
+export { followOverlay as attach } from "./saliency";

@@ -8,7 +8,7 @@ const manifest: DrawerManifest = {
   needsKernel: true,
   // An offline page may hold neither, and nothing can be computed there.
   isOffered: (_, session) => session.canAsk("saliency") || session.canAsk("relevance"),
-  // Python has laid a map of a method on the stage.
+  // Python wants the map of an explain method on the stage.
   opensItself: ({ traits, connected }) => connected.value && traits.overlay.value !== ATTENTION,
 };
 

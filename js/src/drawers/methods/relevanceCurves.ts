@@ -1,14 +1,14 @@
-// The relevance of a run's words under the sampling schemes: that which the run has, and more that the kernel finds.
+// The relevance of a run's words under each schedule: curves that the run has, and curves that the kernel computes.
 
 import { listOf, maybe, number, object, type Session, signal, text, whole } from "../../app/coreExports";
-import { Working } from "../job";
+import { Job } from "../job";
 
 export const SCHEDULES = ["uniform", "early", "late"] as const;
 
-/** Curves of words: [step][word], words as indices of the run's. */
+/** Curves of words: [step][word], for the words with these indices in the run. */
 export interface Curves {
   readonly schedule: string;
-  /** The schedule that the run itself had. */
+  /** The schedule of the run itself. */
   readonly own_schedule: string;
   readonly words: readonly number[];
   readonly raw: readonly (readonly (number | null)[])[];
@@ -17,94 +17,94 @@ export interface Curves {
 
 const rows = listOf(listOf(maybe(number)));
 const CURVES = object({ schedule: text, own_schedule: text, words: listOf(whole), raw: rows, scaled: rows });
-const LISTED = object({ curves: listOf(CURVES) });
+const REPLY = object({ curves: listOf(CURVES) });
 
 export class WordRelevance {
-  /** In the order of the schemes. */
-  readonly found = signal<readonly Curves[]>([]);
-  readonly working: Working;
+  /** In the order of SCHEDULES. */
+  readonly curves = signal<readonly Curves[]>([]);
+  readonly job: Job;
   #run = "";
-  #asked = "";
-  #next: string[] = [];
+  #requestedRun = "";
+  #remaining: string[] = [];
 
   constructor(private readonly session: Session) {
-    this.working = new Working(session, (answer) => {
-      this.#take(CURVES(answer.content, "relevance"));
-      this.#onward();
+    this.job = new Job(session, (reply) => {
+      this.#add(CURVES(reply.content, "relevance"));
+      this.#computeNext();
     });
   }
 
+  /** The curves under the schedule of the run itself. */
   get own(): Curves | undefined {
-    return this.found.value.find(({ schedule, own_schedule }) => schedule === own_schedule);
+    return this.curves.value.find(({ schedule, own_schedule }) => schedule === own_schedule);
   }
 
-  /** Lets go of what is of another run, and asks for what this one has, once it is over. */
-  want(): void {
+  /** Requests the curves of the shown run once it has ended; call it in a reaction. */
+  request(): void {
     const { store, connected } = this.session;
     const run = store.shown.value;
     const name = run?.info.run ?? "";
     if (name !== this.#run) {
-      this.working.drop();
-      this.working.standing.value = null;
+      this.job.reset();
       this.#run = name;
-      this.#asked = "";
-      this.#next = [];
-      this.found.value = [];
+      this.#requestedRun = "";
+      this.#remaining = [];
+      this.curves.value = [];
     }
-    if (!connected.value) this.#asked = "";
-    if (!run?.end.value || !connected.value || name === this.#asked) return;
-    this.#asked = name;
-    void this.#list(name);
+    if (!connected.value) this.#requestedRun = "";
+    if (!run?.end.value || !connected.value || name === this.#requestedRun) return;
+    this.#requestedRun = name;
+    void this.#ask(name);
   }
 
-  async #list(run: string): Promise<void> {
+  async #ask(run: string): Promise<void> {
     try {
       const { content } = await this.session.ask({ type: "relevance", run });
-      if (run === this.#run) for (const curves of LISTED(content, "relevance").curves) this.#take(curves);
+      if (run === this.#run) for (const curves of REPLY(content, "relevance").curves) this.#add(curves);
     } catch {
-      // The methods above ask after the same run, and say what is wrong.
+      // The maps' request about the same run shows what is wrong.
     }
   }
 
-  /** Asks for the run's own relevance, or, where that is there, for that under every scheme that is not. */
-  begin(): void {
-    const there = this.found.value.map(({ schedule }) => schedule);
-    this.#next = this.own ? SCHEDULES.filter((one) => !there.includes(one)) : [];
-    if (this.own) this.#onward();
-    else this.#ask("");
+  /** Computes the curves of the run itself or, if they are here, those under all other schedules. */
+  compute(): void {
+    const computed = this.curves.value.map(({ schedule }) => schedule);
+    this.#remaining = this.own ? SCHEDULES.filter((schedule) => !computed.includes(schedule)) : [];
+    if (this.own) this.#computeNext();
+    else this.#start("");
   }
 
-  #ask(schedule: string): void {
-    this.working.begin({ kind: "relevance", run: this.#run, schedule });
+  #start(schedule: string): void {
+    this.job.start({ kind: "relevance", run: this.#run, schedule });
   }
 
-  #onward(): void {
-    const next = this.#next.shift();
-    if (next) this.#ask(next);
+  #computeNext(): void {
+    const schedule = this.#remaining.shift();
+    if (schedule) this.#start(schedule);
   }
 
-  #take(curves: Curves): void {
-    const others = this.found.value.filter(({ schedule }) => schedule !== curves.schedule);
-    this.found.value = [...others, curves].sort((a, b) => placeOf(a) - placeOf(b));
-    this.#next = this.#next.filter((one) => one !== curves.schedule);
+  #add(curves: Curves): void {
+    const others = this.curves.value.filter(({ schedule }) => schedule !== curves.schedule);
+    this.curves.value = [...others, curves].sort((a, b) => orderOf(a) - orderOf(b));
+    this.#remaining = this.#remaining.filter((schedule) => schedule !== curves.schedule);
   }
 }
 
-function placeOf({ schedule }: Curves): number {
+function orderOf({ schedule }: Curves): number {
   return (SCHEDULES as readonly string[]).indexOf(schedule);
 }
 
-/** The sum of a word's scaled curve: the score of the word under a scheme. */
+/** The score of a word under a schedule: the sum of its scaled curve. */
 export function scoreOf({ scaled }: Curves, column: number): number {
   return scaled.reduce((sum, row) => sum + (row[column] ?? 0), 0);
 }
 
-/** The step under a place in the chart, from its left, 0 to 1. */
-export function stepAt(place: number, steps: number): number {
-  return Math.min(steps - 1, Math.max(0, Math.floor(place * steps)));
+/** The step at a position in the chart, 0..1 from its left. */
+export function stepAt(position: number, steps: number): number {
+  return Math.min(steps - 1, Math.max(0, Math.floor(position * steps)));
 }
 
-/** The upper end of a chart. */
-export function highest(rows: readonly (readonly (number | null)[])[]): number {
-  return Math.max(...rows.flat().map((one) => one ?? 0), 1e-12);
+/** The greatest value of a chart. */
+export function greatest(rows: readonly (readonly (number | null)[])[]): number {
+  return Math.max(...rows.flat().map((value) => value ?? 0), 1e-12);
 }

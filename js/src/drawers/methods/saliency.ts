@@ -1,5 +1,5 @@
-// The maps of the explaining methods: those that the run has, new ones that the kernel computes, and what lies on the
-// stage of them.
+// The heat maps of the explain methods: those that the run has, new ones that the kernel computes, and the one on the
+// stage.
 
 import {
   ATTENTION,
@@ -16,193 +16,193 @@ import {
   object,
   pair,
   type Run,
+  recordOf,
   type Session,
   type StepMessage,
   signal,
   text,
   whole,
 } from "../../app/coreExports";
-import { Working } from "../job";
+import { Job } from "../job";
 
-export interface Method {
-  readonly name: string;
-  readonly label: string;
-  /** What its map shows, and what it does not. */
-  readonly shows: string;
-  /** What the project's own evaluation found. */
-  readonly found: string;
-}
+const METHOD = object({ name: text, label: text, shows: text, finding: text });
 
-/** What was found is benchmarks/explain/README.md's. */
-export const METHODS: readonly Method[] = [
+/** An explain method. `shows`: what its map says, and what it does not. `finding`: the project's own evaluation of it. */
+export type Method = ReturnType<typeof METHOD>;
+
+/** The methods of this version of the package; the kernel's reply may list others. Findings: benchmarks/explain. */
+const METHODS: readonly Method[] = [
   {
     name: "df_rise",
     label: "DF-RISE",
-    shows: "Which latent pixels keep the step's output as it is while others are hidden at random. Not for which word.",
-    found: "Tested on known scenes, it finds things no better than chance early, and little better later.",
+    shows: "Which latent pixels preserve the step's output while others are masked at random. It is not about a word.",
+    finding: "Tested on known scenes, it locates objects no better than chance early, and little better later.",
   },
   {
     name: "df_cam",
     label: "DF-CAM",
-    shows: "Where layers are active that the output hangs on, mean over layers. Not what would change without them.",
-    found: "Tested on known scenes, it finds things no better than chance.",
+    shows:
+      "Where layers that influence the output are active, mean over layers. Not what would change without that activity.",
+    finding: "Tested on known scenes, it locates objects no better than chance.",
   },
   {
     name: "df_lime",
     label: "DF-LIME",
     shows: "How much the output changes with each superpixel, from 300 samples (the paper: 1000). Nothing finer.",
-    found: "Tested on known scenes, it finds things no better than chance early, and little better later.",
+    finding: "Tested on known scenes, it locates objects no better than chance early, and little better later.",
   },
 ];
 
-export function labelOf(method: string): string {
-  return METHODS.find(({ name }) => name === method)?.label ?? method;
+export function labelOf(method: string, methods: readonly Method[] = METHODS): string {
+  return methods.find(({ name }) => name === method)?.label ?? method;
 }
 
-/** One method's map of one step; `maps` holds this one map. */
+/** A method's map of a step; `maps` holds this map alone. */
 export interface StepMap {
   readonly method: string;
   readonly step: number;
   readonly maps: Maps;
 }
 
-const ANSWER = object({
+const REPLY = object({
   maps: listOf(object({ method: text, step: whole, grid: pair(whole), scale: maybe(pair(number)) })),
+  methods: maybe(listOf(METHOD)),
 });
-const SECONDS = object({ seconds: object({ df_rise: number, df_cam: number, df_lime: number }) });
+const ESTIMATES = object({ seconds: recordOf(number) });
 
-/** Reads the kernel's answer; throws if its bytes do not fit what it says of them. */
+/** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
 export function readMaps({ content, buffers }: Message): StepMap[] {
   const values = bytes(buffers[0], "maps");
   let end = 0;
-  const cut = ANSWER(content, "saliency").maps.map(({ grid: [height, width], scale, method, step }) => {
+  const stepMaps = REPLY(content, "saliency").maps.map(({ grid: [height, width], scale, method, step }) => {
     const start = end;
     end += height * width;
     return { method, step, maps: { height, width, scales: [scale], data: values.subarray(start, end) } };
   });
   if (end !== values.length) throw new Error(`maps: ${values.length} bytes for ${end} cells`);
-  return cut;
+  return stepMaps;
 }
 
 export class Saliency implements Lens {
   readonly maps = signal<readonly StepMap[]>([]);
-  /** How long a map takes at most, by method. */
+  readonly methods = signal<readonly Method[]>(METHODS);
+  /** The most seconds that a map may take, by method. */
   readonly seconds = signal<Readonly<Record<string, number>> | null>(null);
-  readonly working: Working;
-  readonly estimating: Working;
-  /** The run whose maps these are. */
-  readonly #listed = signal("");
-  #asked = "";
-  #laid = ATTENTION;
+  readonly job: Job;
+  readonly estimate: Job;
+  /** The run that the maps are of. */
+  readonly #mapsRun = signal("");
+  #requestedRun = "";
+  /** The overlay that was acted upon last. */
+  #handledOverlay = ATTENTION;
 
   constructor(private readonly session: Session) {
-    this.working = new Working(session, (answer, task) => this.#add(answer, task.run as string));
-    this.estimating = new Working(session, (answer) => {
-      this.seconds.value = SECONDS(answer.content, "seconds").seconds;
+    this.job = new Job(session, (reply, task) => this.#add(reply, task.run as string));
+    this.estimate = new Job(session, (reply) => {
+      this.seconds.value = ESTIMATES(reply.content, "seconds").seconds;
     });
   }
 
-  /** The run and the step that are looked at; null where there is none whose maps could be had. */
-  get now(): { readonly run: Run; readonly step: number } | null {
+  /** The current run and step; null without a step. */
+  get current(): { readonly run: Run; readonly step: number } | null {
     const run = this.session.store.shown.value;
-    const step = run?.nearest(this.session.look.step.value);
+    const step = run?.nearest(this.session.viewState.step.value);
     return run && step ? { run, step: step.index } : null;
   }
 
-  /** Asks for what the run has, and how long more of it would take; once it is over. */
-  want(): void {
-    const { store, connected, keeps } = this.session;
+  /** Requests the run's maps, and an estimate for new ones, once the run has ended; call it in a reaction. */
+  request(): void {
+    const { store, connected, isOffline } = this.session;
     const run = store.shown.value;
-    if (!connected.value) this.#asked = "";
-    if (!run?.end.value || !connected.value || run.info.run === this.#asked) return;
-    this.#asked = run.info.run;
+    if (!connected.value) this.#requestedRun = "";
+    if (!run?.end.value || !connected.value || run.info.run === this.#requestedRun) return;
+    this.#requestedRun = run.info.run;
     this.maps.value = [];
-    this.working.drop();
-    this.working.standing.value = null;
-    void this.#list(this.#asked);
-    if (keeps) this.estimating.begin({ kind: "estimates", run: this.#asked });
+    this.job.reset();
+    void this.#ask(this.#requestedRun);
+    if (!isOffline) this.estimate.start({ kind: "estimates", run: this.#requestedRun });
   }
 
-  async #list(run: string): Promise<void> {
+  async #ask(run: string): Promise<void> {
     try {
-      const maps = readMaps(await this.session.ask({ type: "saliency", run }));
-      if (run !== this.#asked) return;
+      const reply = await this.session.ask({ type: "saliency", run });
+      const maps = readMaps(reply);
+      if (run !== this.#requestedRun) return;
+      this.methods.value = REPLY(reply.content, "saliency").methods ?? METHODS;
       this.maps.value = maps;
-      this.#listed.value = run;
+      this.#mapsRun.value = run;
     } catch {
-      // The estimate of the same run says what is wrong.
+      // The estimate of the same run shows what is wrong.
     }
   }
 
-  /** Begins what Python wants on the stage, where the run has no such map of this step. */
-  lay(): void {
-    const { now, overlay } = this;
-    if (overlay === this.#laid || now?.run.info.run !== this.#listed.value) return;
-    this.#laid = overlay;
-    if (overlay !== ATTENTION && this.session.keeps && !this.at(overlay, now.step)) this.begin(overlay);
+  /** Computes the map that Python wants on the stage, if the run does not have it; call it in a reaction. */
+  computeOverlay(): void {
+    const { current, overlay } = this;
+    if (overlay === this.#handledOverlay || current?.run.info.run !== this.#mapsRun.value) return;
+    this.#handledOverlay = overlay;
+    if (overlay !== ATTENTION && !this.session.isOffline && !this.mapAt(overlay, current.step)) this.compute(overlay);
   }
 
-  begin(method: string): void {
-    const { now } = this;
-    if (now) this.working.begin({ kind: "saliency", run: now.run.info.run, step: now.step, method });
+  compute(method: string): void {
+    const { current } = this;
+    if (current) this.job.start({ kind: "saliency", run: current.run.info.run, step: current.step, method });
   }
 
-  #add(answer: Message, run: string): void {
-    if (run !== this.#listed.value) return;
-    for (const map of readMaps(answer)) {
+  #add(reply: Message, run: string): void {
+    if (run !== this.#mapsRun.value) return;
+    for (const map of readMaps(reply)) {
       const others = this.maps.value.filter(({ method, step }) => method !== map.method || step !== map.step);
       this.maps.value = [...others, map];
-      this.show(map.method);
+      this.setOverlay(map.method);
     }
-  }
-
-  /** Lays the maps of a method on the stage, or takes them off. */
-  show(overlay: string): void {
-    this.#laid = overlay;
-    this.session.set({ overlay });
   }
 
   get overlay(): string {
     return this.session.traits.overlay.value;
   }
 
-  at(method: string, step: number): StepMap | undefined {
-    const here = this.#listed.value === this.session.store.shown.value?.info.run;
-    return here ? this.maps.value.find((one) => one.method === method && one.step === step) : undefined;
+  /** Shows the maps of a method on the stage; ATTENTION for the heat maps of the words. */
+  setOverlay(overlay: string): void {
+    this.#handledOverlay = overlay;
+    this.session.set({ overlay });
   }
 
-  /** The steps of the shown run that have a map of this method. */
-  having(method: string): readonly number[] {
-    const here = this.#listed.value === this.session.store.shown.value?.info.run;
-    return here ? this.maps.value.flatMap((one) => (one.method === method ? [one.step] : [])) : [];
+  /** The maps of the shown run. */
+  get #shownMaps(): readonly StepMap[] {
+    return this.#mapsRun.value === this.session.store.shown.value?.info.run ? this.maps.value : [];
   }
 
-  // -- as what lies on the stage --
+  mapAt(method: string, step: number): StepMap | undefined {
+    return this.#shownMaps.find((map) => map.method === method && map.step === step);
+  }
 
-  get #laying(): StepMap | undefined {
-    const { now } = this;
-    return now ? this.at(this.overlay, now.step) : undefined;
+  // -- as a lens --
+
+  get #mapOnStage(): StepMap | undefined {
+    const { current } = this;
+    return current ? this.mapAt(this.overlay, current.step) : undefined;
   }
 
   get name(): string {
-    return labelOf(this.overlay);
+    return labelOf(this.overlay, this.methods.value);
   }
 
+  /** The index after the last word stands for the method's map, which is of no word. */
   get words(): readonly number[] | undefined {
-    return this.#laying && this.now ? [this.now.run.info.words.length] : undefined;
+    return this.#mapOnStage && this.current ? [this.current.run.info.words.length] : undefined;
   }
 
   exported(_: Run, words: readonly number[], allSteps: boolean): LensExport {
-    const steps = new Set(this.having(this.overlay)).size;
+    const steps = new Set(this.#shownMaps.filter(({ method }) => method === this.overlay).map(({ step }) => step)).size;
     const isShown = this.words !== undefined || (allSteps && words.length === 0 && steps > 0);
     return isShown ? { method: this.overlay, steps } : {};
   }
 
-  /** The step with the map as that of a word after the last. */
   apply(run: Run, step: StepMessage, [word]: readonly number[]): StepMessage {
-    const laying = this.#laying;
-    if (!laying || word !== run.info.words.length || laying.step !== step.index) return step;
-    const { height, width, scales, data } = laying.maps;
+    const map = this.#mapOnStage;
+    if (!map || word !== run.info.words.length || map.step !== step.index) return step;
+    const { height, width, scales, data } = map.maps;
     const all = new Uint8Array((word + 1) * height * width);
     all.set(data, word * height * width);
     const none = run.info.words.map(() => null);
@@ -210,19 +210,19 @@ export class Saliency implements Lens {
   }
 }
 
-const known = new WeakMap<Session, Saliency>();
+const instances = new WeakMap<Session, Saliency>();
 
-/** One for all views of a session. */
+/** The maps of a session, shared by all of its components. */
 export function saliencyOf(session: Session): Saliency {
-  const found = known.get(session) ?? new Saliency(session);
-  known.set(session, found);
-  return found;
+  const saliency = instances.get(session) ?? new Saliency(session);
+  instances.set(session, saliency);
+  return saliency;
 }
 
-/** Keeps on the stage what the trait `overlay` says, also while the drawer is closed. */
-export function layMaps({ session }: Context, signal: AbortSignal): void {
+/** Makes the stage follow the trait `overlay`, also while the drawer is closed. */
+export function followOverlay({ session }: Context, signal: AbortSignal): void {
   const maps = saliencyOf(session);
-  const { lens } = session.look;
+  const { lens } = session.viewState;
   const stop = effect(() => {
     if (session.traits.overlay.value !== ATTENTION) lens.value = maps;
     else if (lens.peek() === maps) lens.value = null;

@@ -1,4 +1,4 @@
-// Notes that a teacher pins to a step, to words and to a part of the picture; going through them is a tour of the run.
+// Notes on a step, on words and on a region of the image; going through them is a tour of the run.
 
 import {
   Button,
@@ -13,53 +13,54 @@ import {
   useSignal,
 } from "../../app/coreExports";
 
-const HAIR = 1e-6;
+/** The least width and height of a region. */
+const MIN_SIZE = 1e-6;
 
 interface Draft {
-  /** Which note it takes the place of; the number of notes for one more. */
-  readonly at: number;
+  /** The index of the edited note; the number of notes for a new one. */
+  readonly index: number;
   readonly note: Note;
 }
 
 export function Notes({ context }: { readonly context: Context }) {
   const { session, player } = context;
-  const { look, store } = session;
+  const { viewState, store } = session;
   const run = store.shown.value;
-  const at = useSignal<number | null>(null);
+  const chosen = useSignal<number | null>(null);
   const draft = useSignal<Draft | null>(null);
   const problem = useSignal("");
   if (!run) return null;
   const notes = run.notes.value;
-  const writes = session.keeps && session.connected.value;
-  const current = at.value !== null && at.value < notes.length ? at.value : null;
+  const canWrite = !session.isOffline && session.connected.value;
+  const current = chosen.value !== null && chosen.value < notes.length ? chosen.value : null;
 
   const go = (index: number) => {
     const note = notes[index];
     if (!note) return;
     player.pause();
     batch(() => {
-      at.value = index;
+      chosen.value = index;
       if (note.step !== null) session.goTo(note.step);
-      look.pinned.value = note.words;
-      look.hovered.value = null;
+      viewState.pinned.value = note.words;
+      viewState.hovered.value = null;
       const [u0, v0, u1, v1] = note.region ?? [];
-      look.region.value =
+      viewState.region.value =
         u0 !== undefined && v0 !== undefined && u1 !== undefined && v1 !== undefined ? { u0, v0, u1, v1 } : null;
     });
   };
-  // The kernel tells the new notes to every view of the run; what was typed stays until it has taken it.
+  // The kernel sends the new notes to every view of the run; the draft stays until it has accepted them.
   const write = async (next: readonly Note[]) => {
     problem.value = "";
     try {
       await session.ask({ type: "notes", run: run.info.run, notes: next });
       draft.value = null;
     } catch (error) {
-      problem.value = `This could not be kept. ${error instanceof Error ? error.message : error}`;
+      problem.value = `The note could not be saved. ${error instanceof Error ? error.message : error}`;
     }
   };
-  const seen = (text: string): Note => {
-    const region = look.region.value;
-    return { text, step: look.step.value, words: look.pinned.value, region: region && cornersOf(region) };
+  const newNote = (text: string): Note => {
+    const region = viewState.region.value;
+    return { text, step: viewState.step.value, words: viewState.pinned.value, region: region && cornersOf(region) };
   };
   const editor = () =>
     draft.value ? (
@@ -69,8 +70,8 @@ export function Notes({ context }: { readonly context: Context }) {
         change={(text) => {
           if (draft.value) draft.value = { ...draft.value, note: { ...draft.value.note, text } };
         }}
-        save={({ at: place, note }) => write([...notes.slice(0, place), note, ...notes.slice(place + 1)])}
-        drop={() => {
+        save={({ index, note }) => write([...notes.slice(0, index), note, ...notes.slice(index + 1)])}
+        cancel={() => {
           draft.value = null;
         }}
       />
@@ -95,11 +96,11 @@ export function Notes({ context }: { readonly context: Context }) {
             </Button>
           </div>
         ) : null}
-        {writes && !draft.value ? (
+        {canWrite && !draft.value ? (
           <Button
             class="dv-quiet"
             onClick={() => {
-              draft.value = { at: notes.length, note: seen("") };
+              draft.value = { index: notes.length, note: newNote("") };
             }}
           >
             Add a note
@@ -109,7 +110,7 @@ export function Notes({ context }: { readonly context: Context }) {
       <ol>
         {notes.map((note, index) => (
           <li key={index} aria-current={index === current ? "step" : undefined}>
-            {draft.value?.at === index ? (
+            {draft.value?.index === index ? (
               editor()
             ) : (
               <>
@@ -117,13 +118,13 @@ export function Notes({ context }: { readonly context: Context }) {
                   {whereOf(note, run)}
                 </Button>
                 <p>{note.text}</p>
-                {writes && !draft.value ? (
+                {canWrite && !draft.value ? (
                   <div>
                     <Button
                       class="dv-quiet"
                       aria-label={`Edit note ${index + 1}`}
                       onClick={() => {
-                        draft.value = { at: index, note };
+                        draft.value = { index, note };
                       }}
                     >
                       Edit
@@ -142,9 +143,9 @@ export function Notes({ context }: { readonly context: Context }) {
           </li>
         ))}
       </ol>
-      {draft.value?.at === notes.length ? editor() : null}
+      {draft.value?.index === notes.length ? editor() : null}
       {notes.length === 0 && !draft.value ? (
-        <p class="dv-foot">Choose a step, words or a part of the picture, and say what to look at.</p>
+        <p class="dv-foot">Choose a step, words or a region of the image, and write what to look at.</p>
       ) : null}
       {problem.value ? (
         <p class="dv-foot" role="alert">
@@ -160,10 +161,10 @@ interface EditorProps {
   readonly draft: Draft;
   readonly change: (text: string) => void;
   readonly save: (draft: Draft) => void;
-  readonly drop: () => void;
+  readonly cancel: () => void;
 }
 
-function Editor({ run, draft, change, save, drop }: EditorProps) {
+function Editor({ run, draft, change, save, cancel }: EditorProps) {
   const empty = draft.note.text.trim() === "";
   const field = useRef<HTMLTextAreaElement>(null);
   useLayoutEffect(() => field.current?.focus(), []);
@@ -179,37 +180,37 @@ function Editor({ run, draft, change, save, drop }: EditorProps) {
         <textarea
           rows={2}
           maxLength={4000}
-          placeholder="What is to be seen here?"
+          placeholder="What is there to see here?"
           value={draft.note.text}
           ref={field}
           onInput={(event) => change(event.currentTarget.value)}
           onKeyDown={(event) => {
-            if (event.key === "Escape") drop();
+            if (event.key === "Escape") cancel();
             if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !empty) save(draft);
           }}
         />
       </label>
       <button type="submit" class="dv-quiet" disabled={empty}>
-        Keep
+        Save
       </button>
-      <Button class="dv-quiet" onClick={drop}>
+      <Button class="dv-quiet" onClick={cancel}>
         Cancel
       </Button>
     </form>
   );
 }
 
-/** What a note is about, in words. */
-/** A place as notes have it, which is never empty: a click marks a point, and a point gets a hair's breadth. */
+/** The corners of a region as notes take them: never empty, although a click marks a single point. */
 function cornersOf({ u0, v0, u1, v1 }: Region): number[] {
-  const [left, top] = [Math.min(u0, 1 - HAIR), Math.min(v0, 1 - HAIR)];
-  return [left, top, Math.max(u1, left + HAIR), Math.max(v1, top + HAIR)];
+  const [left, top] = [Math.min(u0, 1 - MIN_SIZE), Math.min(v0, 1 - MIN_SIZE)];
+  return [left, top, Math.max(u1, left + MIN_SIZE), Math.max(v1, top + MIN_SIZE)];
 }
 
+/** What a note is about, in words. */
 function whereOf({ step, words, region }: Note, { info }: Run): string {
   const names = words.flatMap((index) => (info.words[index] ? [fullNameOf(info.words[index])] : []));
   const parts = [step === null ? "The whole run" : `Step ${step + 1}`];
   if (names.length > 0) parts.push(names.join(", "));
-  if (region) parts.push("a part of the picture");
+  if (region) parts.push("a region of the image");
   return parts.join(" · ");
 }

@@ -5,7 +5,7 @@ const manifest: DrawerManifest = {
   label: "Notes",
   order: 70,
   needsKernel: false,
-  isOffered: ({ notes }, { keeps }) => keeps || notes.value.length > 0,
+  isOffered: ({ notes }, { isOffline }) => !isOffline || notes.value.length > 0,
   opensItself: ({ store }) => (store.shown.value?.notes.value.length ?? 0) > 0,
 };
 

@@ -1,4 +1,4 @@
-// The runs of this widget: how the next one is to be spread over the noise, and the last ones, to see or compare again.
+// The runs of this widget: settings of the next one, and the last ones, to show again or to compare.
 
 import {
   Button,
@@ -10,10 +10,10 @@ import {
   useReaction,
   useRef,
 } from "../../app/coreExports";
-import { type Entry, Runs, settingsOf } from "../runHistory";
+import { type Entry, RunHistory, settingsOf } from "../runHistory";
 
 const SCHEDULES = [
-  { value: "uniform", label: "Uniform", title: "Steps as the scheduler spreads them" },
+  { value: "uniform", label: "Uniform", title: "Steps spaced as the scheduler spaces them" },
   { value: "early", label: "Early", title: "More steps at the beginning, where the noise is high" },
   { value: "late", label: "Late", title: "More steps at the end, where the noise is low" },
 ] as const;
@@ -21,8 +21,8 @@ const SCHEDULES = [
 export function RunList({ context }: { readonly context: Context }) {
   const { session } = context;
   const { traits } = session;
-  const runs = useMemo(() => new Runs(session), [session]);
-  useReaction(() => runs.want(), [runs]);
+  const runs = useMemo(() => new RunHistory(session), [session]);
+  useReaction(() => runs.request(), [runs]);
   const entries = runs.entries.value.toReversed();
   const fixed = !traits._can_run.value || !session.connected.value;
   return (
@@ -31,7 +31,7 @@ export function RunList({ context }: { readonly context: Context }) {
         <div class="dv-next">
           <h3>Next run</h3>
           <Choice
-            label="Where the steps go"
+            label="Spacing of the steps"
             options={SCHEDULES.map((entry) => ({ ...entry, disabled: fixed }))}
             chosen={traits.schedule.value}
             choose={(schedule) => session.set({ schedule })}
@@ -83,7 +83,7 @@ export function RunList({ context }: { readonly context: Context }) {
 
 function Row({ context, entry }: { readonly context: Context; readonly entry: Entry }) {
   const { session, drawers } = context;
-  const { look, store } = session;
+  const { viewState, store } = session;
   const shown = store.shown.value?.info.run === entry.run;
   const fixed = shown || session.busy.value || !session.connected.value;
   return (
@@ -100,7 +100,7 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
         class="dv-quiet"
         disabled={shown || !session.connected.value}
         onClick={() => {
-          look.against.value = entry.run;
+          viewState.compareWith.value = entry.run;
           drawers.show("compare", session);
         }}
       >
@@ -111,12 +111,12 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
 }
 
 function Thumb({ bytes }: { readonly bytes: Uint8Array | null }) {
-  const picture = useRef<HTMLImageElement>(null);
+  const image = useRef<HTMLImageElement>(null);
   useLayoutEffect(() => {
-    if (!bytes || !picture.current) return;
+    if (!bytes || !image.current) return;
     const url = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer>], { type: "image/webp" }));
-    picture.current.src = url;
+    image.current.src = url;
     return () => URL.revokeObjectURL(url);
   }, [bytes]);
-  return bytes ? <img ref={picture} alt="" /> : <i />;
+  return bytes ? <img ref={image} alt="" /> : <i />;
 }

@@ -1,23 +1,23 @@
-// What the meters and the maps show, as tables: for those who read rather than look, and for copying.
+// The meters and the heat maps as tables: for screen readers, and for copying.
 
-import { type Context, fullNameOf, NOT_KEPT, type Run, score, value } from "../../app/coreExports";
+import { type Context, fullNameOf, NOT_RECORDED, type Run, score, value } from "../../app/coreExports";
 
-/** More rows than this are thinned out. */
-const MOST = 120;
+/** Of more rows than this only every nth is shown. */
+const MAX_ROWS = 120;
 
 export function Tables({ context }: { readonly context: Context }) {
-  const { look, store } = context.session;
+  const { viewState, store } = context.session;
   const run = store.shown.value;
-  const step = run?.nearest(look.step.value);
+  const step = run?.nearest(viewState.step.value);
   if (!run || !step) return null;
   return (
     <section class="dv-tables" aria-label="Tables">
-      {run.scores.value ? <Scores run={run} at={look.step.value} /> : null}
-      {run.mapped ? (
+      {run.scores.value ? <Scores run={run} at={viewState.step.value} /> : null}
+      {run.hasMaps ? (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keys
         <div tabIndex={0} role="region" aria-label="Table of the words">
           <table>
-            <caption>Where each word looks at step {step.index + 1}: attention, 0 to 1</caption>
+            <caption>Attention of each word at step {step.index + 1}, 0 to 1</caption>
             <thead>
               <tr>
                 {["Word", "Mean", "Peak", "Peak at x, y"].map((name) => (
@@ -48,7 +48,7 @@ export function Tables({ context }: { readonly context: Context }) {
 
 function readMap(run: Run, word: number, maps: NonNullable<ReturnType<Run["nearest"]>>["maps"]): readonly string[] {
   const scale = maps.scales[word];
-  if (!scale) return [NOT_KEPT, NOT_KEPT, ""];
+  if (!scale) return [NOT_RECORDED, NOT_RECORDED, ""];
   const { height, width, data } = maps;
   const cells = data.subarray(word * height * width, (word + 1) * height * width);
   const sum = cells.reduce((a, b) => a + b, 0);
@@ -62,7 +62,7 @@ function readMap(run: Run, word: number, maps: NonNullable<ReturnType<Run["neare
 function Scores({ run, at }: { readonly run: Run; readonly at: number }) {
   const scores = run.scores.value;
   if (!scores) return null;
-  const every = Math.ceil(scores.cosine.length / MOST);
+  const every = Math.ceil(scores.cosine.length / MAX_ROWS);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keys
     <div tabIndex={0} role="region" aria-label="Table of the concepts">

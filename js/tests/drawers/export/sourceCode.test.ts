@@ -32,7 +32,7 @@ afterEach(() => {
 it("is asked for with the view on the stage, once the view rests", async () => {
   session.goTo(0);
   session.goTo(1);
-  session.look.pin(2, false);
+  session.viewState.pin(2, false);
   await vi.advanceTimersByTimeAsync(200);
   expect(requests()).toHaveLength(1);
   expect(requests()[0]).toMatchObject({ run: "r1", view: { step: 1, words: ["red"], shared_scale: false } });
@@ -66,7 +66,7 @@ it("is not there where the kernel has none, and not without a kernel", async () 
 });
 
 it("is that of the run on an offline page, which can ask for no other", async () => {
-  host.keeps = false;
+  host.isOffline = true;
   session = new Session(host);
   host.deliver(runContent());
   host.deliver(stepContent(0), stepBuffers());

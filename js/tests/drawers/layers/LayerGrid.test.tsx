@@ -17,7 +17,7 @@ const tiles = () => [...cell.querySelectorAll<HTMLElement>('[aria-label="Heat ma
 const text = (selector: string) => tiles().map((tile) => tile.querySelector(selector)?.textContent);
 const asked = () => host.of("layers").map(({ step, word }) => [step, word]);
 
-/** Two layers of two heads, on grids of 2 x 2 and 1 x 1; the last map was not kept. */
+/** Two layers of two heads, on grids of 2 x 2 and 1 x 1; the last map was not recorded. */
 function answer(over: object = {}): void {
   const { id, run, step, word } = host.of("layers").at(-1) ?? { id: 0, run: "", step: 0, word: 0 };
   const map = (layer: string, head: number, n: number, focus: number | null) => ({

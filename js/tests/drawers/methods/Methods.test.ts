@@ -1,9 +1,9 @@
 // What the kernel answers about the explaining methods: maps cut out of their bytes, curves summed and pointed at.
 
 import { expect, it } from "vitest";
-import { highest, scoreOf, stepAt } from "../../../src/drawers/methods/relevanceCurves";
+import { greatest, scoreOf, stepAt } from "../../../src/drawers/methods/relevanceCurves";
 import { labelOf, readMaps } from "../../../src/drawers/methods/saliency";
-import { span } from "../../../src/drawers/Progress";
+import { formatSpan } from "../../../src/drawers/Progress";
 
 const told = (maps: object[], bytes: readonly number[]) => ({
   content: { type: "saliency", maps },
@@ -49,8 +49,8 @@ it("sums a word's scaled curve, and finds the top of a chart", () => {
     ],
   } as const;
   expect([scoreOf(curves, 0), scoreOf(curves, 1)]).toEqual([1.25, 0.5]);
-  expect(highest(raw)).toBe(3);
-  expect(highest([[null]])).toBeGreaterThan(0);
+  expect(greatest(raw)).toBe(3);
+  expect(greatest([[null]])).toBeGreaterThan(0);
 });
 
 it.each([
@@ -69,5 +69,5 @@ it.each([
   [89, "89 s"],
   [150, "3 min"],
 ])("says %d seconds as %s", (seconds, said) => {
-  expect(span(seconds)).toBe(said);
+  expect(formatSpan(seconds)).toBe(said);
 });

@@ -22,9 +22,9 @@ const named = (name: string) =>
 const slider = () => cell.querySelector('[data-testid="slider"]')?.getAttribute("aria-valuenow");
 const asked = () => host.sent.filter((message) => message.type === "notes");
 
-async function open(notes: readonly object[], keeps = true): Promise<void> {
+async function open(notes: readonly object[], isOffline = false): Promise<void> {
   host = new TestHost({ prompt: PROMPT, status: "done", _can_run: true, steps: 4 });
-  host.keeps = keeps;
+  host.isOffline = isOffline;
   mount(host, cell, SOURCE);
   host.deliver(runContent("r1", 0, { notes }));
   for (const index of [0, 1, 2, 3]) host.deliver(stepContent(index), stepBuffers());
@@ -61,7 +61,7 @@ it("are open where there are any, as text", async () => {
   const notes = cell.querySelector(".dv-notes");
   expect(notes?.textContent).toContain("Look: the vane <b>turns</b>.");
   expect(notes?.querySelector("b")).toBeNull();
-  expect(notes?.textContent).toContain("Step 3 · weathervane · a part of the picture");
+  expect(notes?.textContent).toContain("Step 3 · weathervane · a region of the image");
   expect(notes?.textContent).toContain("The whole run");
 });
 
@@ -87,7 +87,7 @@ it("are kept by the kernel, and stay typed until it has them", async () => {
   await settled();
   await press("Add a note");
   await type("Here it begins.");
-  await press("Keep");
+  await press("Save");
   expect(asked()).toMatchObject([
     { run: "r1", notes: [{ text: "Here it begins.", step: 3, words: [], region: null }] },
   ]);
@@ -95,7 +95,7 @@ it("are kept by the kernel, and stay typed until it has them", async () => {
   await settled();
   expect(cell.querySelector<HTMLTextAreaElement>(".dv-notes textarea")?.value).toBe("Here it begins.");
   expect(cell.querySelector(".dv-notes [role=alert]")?.textContent).toContain("the disk is full");
-  await press("Keep");
+  await press("Save");
   host.deliver({ type: "notes", seq: 10, id: asked()[1]?.id });
   host.deliver(runContent("r1", 11, { notes: [{ text: "Here it begins.", step: 3, words: [], region: null }] }));
   await settled();
@@ -107,7 +107,7 @@ it("are edited and removed one by one", async () => {
   await open(NOTES);
   await press("Edit note 2");
   await type("All of it, slowly.");
-  await press("Keep");
+  await press("Save");
   expect(asked()[0]).toMatchObject({ notes: [NOTES[0], { ...NOTES[1], text: "All of it, slowly." }] });
   host.deliver({ type: "notes", seq: 9, id: asked()[0]?.id });
   await settled();
@@ -116,12 +116,12 @@ it("are edited and removed one by one", async () => {
 });
 
 it("are only read where nobody keeps them, and not offered where there are none", async () => {
-  await open(NOTES, false);
+  await open(NOTES, true);
   expect(named("Start")).toBeDefined();
   expect(named("Add a note")).toBeUndefined();
   expect(named("Edit note 1")).toBeUndefined();
   host.controller.abort();
-  await open([], false);
+  await open([], true);
   expect(cell.querySelector('[data-testid="notes"]')).toBeNull();
 });
 
@@ -133,7 +133,7 @@ it("take a place that was only clicked, as one that is not empty", async () => {
   await settled();
   await press("Add a note");
   await type("Here.");
-  await press("Keep");
+  await press("Save");
   const question = asked()[0];
   const place = question?.type === "notes" ? question.notes[0]?.region : undefined;
   expect(place?.slice(0, 2)).toEqual([0.5, 0.5]);
