@@ -5,7 +5,7 @@ import * as esbuild from "esbuild";
 import { esbuildDrawers } from "./drawerModules.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-/** Bytes that each file may have. `npm run build` and tests/test_packaging.py both read them. */
+/** The limit of each file in bytes, also checked by tests/test_packaging.py. */
 const LIMITS = JSON.parse(await readFile(here("limits.json"), "utf8"));
 
 /** Leaves the core out of the drawers' script: the widget hands it over. */
@@ -25,7 +25,7 @@ const shared = {
     compilerOptions: { jsx: "react", jsxFactory: "createElement", jsxFragmentFactory: "Fragment", strict: true },
   },
   define: {
-    "Number.POSITIVE_INFINITY": "Infinity", // which is written 1 / 0
+    "Number.POSITIVE_INFINITY": "Infinity", // minified to 1 / 0
     "window.__PREACT_SIGNALS_DEVTOOLS__": "false",
   },
   legalComments: "none",
@@ -81,7 +81,7 @@ if (process.argv.includes("--dev")) {
     outdir: out,
     bundle: true,
     minify: true,
-    // Nesting and light-dark() stay as they are.
+    // These support nesting and light-dark().
     target: ["chrome123", "firefox128", "safari17.5"],
     logLevel: "warning",
   });

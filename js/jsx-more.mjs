@@ -1,2 +1,2 @@
-// As jsx.mjs, for the script of the views that open on request: they use the core's Preact.
+// As jsx.mjs, for the drawers' script, which uses the core's Preact.
 export { createElement, Fragment } from "./src/app/coreExports";

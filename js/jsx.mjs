@@ -1,2 +1,2 @@
-// What JSX becomes in the bundle: createElement(tag, props, ...children) takes fewer bytes than the automatic runtime's calls.
+// What JSX compiles to: createElement(tag, props, ...children) is shorter than the calls of the automatic runtime.
 export { createElement, Fragment } from "preact";

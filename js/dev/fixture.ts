@@ -1,4 +1,4 @@
-// A development fixture: a made-up run in the protocol's own messages, drawn on a canvas. No model was asked.
+// A development fixture: a synthetic run in the messages of the protocol, with images drawn on a canvas.
 
 import type { Message, WordKind } from "../src/core/protocol";
 
@@ -8,9 +8,9 @@ export interface FixtureWord {
   readonly kind?: WordKind;
   readonly unknown?: boolean;
   readonly encoder?: string;
-  /** No map was kept of it. */
+  /** Whether it has no heat map. */
   readonly blind?: boolean;
-  /** Where it looks: centre and spread, 0..1. */
+  /** The peak of its heat map: centre and spread, 0..1. */
   readonly spot: readonly [x: number, y: number, spread: number, peak: number];
 }
 
@@ -88,13 +88,13 @@ export const LONG: Fixture = {
   ],
 };
 
-/** The size that the speed is measured at: 512 px, 64 x 64 maps. */
+/** The size for benchmarks: 512 px, maps of 64 x 64. */
 export const LARGE: Fixture = { ...SCENE, size: 512, grid: 64 };
 
-/** A model whose attention cannot be read. */
+/** A model whose attention cannot be recorded. */
 export const UNMAPPED: Fixture = { ...SCENE, grid: 0 };
 
-/** A model that reads the prompt with two encoders; the padding has no map. */
+/** A model with two text encoders; the padding has no map. */
 export const ENCODERS: Fixture = {
   ...SCENE,
   words: ["CLIP", "T5"].flatMap((encoder) => [
@@ -109,7 +109,7 @@ export const SHORT: Fixture = { ...SCENE, steps: 12 };
 const BLOCKS = ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.1", "up_blocks.2"];
 const LAYERS = BLOCKS.map((block) => `${block}.attentions.0.transformer_blocks.0.attn2`);
 
-/** The maps of one word layer by layer, 4 heads in each, as the kernel tells them. */
+/** The maps of a word in every layer, 4 heads each, as the kernel sends them. */
 export function layersOf(fixture: Fixture, question: { run: string; step: number; word: number }): Message {
   const word = fixture.words[question.word - 1] ?? { text: "", spot: [0.5, 0.5, 0.9, 0.6] as const };
   const grids = [fixture.grid, fixture.grid / 2, fixture.grid / 4, fixture.grid / 2, fixture.grid];

@@ -1,4 +1,4 @@
-// The development page: the widget in a plain page, with a made-up kernel that plays a fixture.
+// The development page: the widget in a plain page, with a fake kernel that plays a fixture.
 // ?theme=dark &width=720 &state=done|idle|loading|queued|running|failed|gone|live &fixture=long|large|short|unmapped|encoders &step=12 &shadow
 
 import manifests from "virtual:drawer-manifests";

@@ -1,4 +1,4 @@
-// A host for tests: traits in memory, messages by hand. It keeps to the same contract as the notebook's.
+// A host for tests: traits in memory, messages delivered by the test. It has the contract of the notebook's host.
 
 import type { Host, TraitName, Traits } from "../src/core/host";
 import type { PageMessage } from "../src/core/protocol";

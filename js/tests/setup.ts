@@ -1,4 +1,4 @@
-// What a test's page lacks of a browser: canvases. They draw nothing; drawing is looked at in a real browser.
+// Canvases, which happy-dom lacks. They draw nothing: drawing is tested in a real browser.
 
 class Context {
   drawImage(): void {}

@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-// The views that open on request: asked for once, told where they cannot be had, gone where there is no kernel.
+// Drawers: requested once, with an error where they cannot be loaded, and not offered without a kernel.
 
 import "../setup";
 import { afterEach, expect, it, vi } from "vitest";
@@ -14,7 +14,7 @@ let cell: HTMLElement;
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 const button = () => cell.querySelector<HTMLElement>('[data-testid="layers"]');
-const asked = () => host.sent.filter((message) => message.type === "more") as { id?: number }[];
+const requests = () => host.sent.filter((message) => message.type === "more") as { id?: number }[];
 const load = vi.fn<LoadViews<Context>>(async () => SOURCE.views);
 const LOADED = { ...SOURCE, views: load };
 
@@ -41,13 +41,13 @@ afterEach(() => {
 
 it("are asked for once, when the first of them is opened", async () => {
   await open(LOADED);
-  expect(asked()).toEqual([]);
+  expect(requests()).toEqual([]);
   await toggle();
   await toggle();
   await toggle();
-  expect(asked()).toHaveLength(1);
+  expect(requests()).toHaveLength(1);
   expect(cell.querySelector(".dv-more")?.textContent).toContain("Opening");
-  host.deliver({ type: "more", seq: 9, id: asked()[0]?.id, style: ".dv b{}" }, [new Uint8Array([1, 2])]);
+  host.deliver({ type: "more", seq: 9, id: requests()[0]?.id, style: ".dv b{}" }, [new Uint8Array([1, 2])]);
   await settled();
   expect(load).toHaveBeenCalledExactlyOnceWith(new Uint8Array([1, 2]));
   expect(cell.querySelector(".dv-layers")).not.toBeNull();
@@ -58,22 +58,22 @@ it("are asked for once, when the first of them is opened", async () => {
 
 it("are asked for when somebody first points at the widget", async () => {
   await open(LOADED);
-  expect(asked()).toEqual([]);
+  expect(requests()).toEqual([]);
   for (let i = 0; i < 3; i++)
     cell.querySelector(".dv-time")?.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
-  expect(asked()).toHaveLength(1);
+  expect(requests()).toHaveLength(1);
 });
 
 it("say why they cannot be opened, and are asked for again", async () => {
   await open(LOADED);
   await toggle();
-  host.deliver({ type: "error", run: null, seq: 9, id: asked()[0]?.id, message: "it is not built" });
+  host.deliver({ type: "error", run: null, seq: 9, id: requests()[0]?.id, message: "it is not built" });
   await settled();
   expect(cell.querySelector(".dv-more")?.textContent).toContain("it is not built");
   load.mockRejectedValueOnce(new Error("the page forbids scripts"));
   await toggle();
   await toggle();
-  host.deliver({ type: "more", seq: 10, id: asked().at(-1)?.id, style: "" }, [new Uint8Array(1)]);
+  host.deliver({ type: "more", seq: 10, id: requests().at(-1)?.id, style: "" }, [new Uint8Array(1)]);
   await settled();
   expect(cell.querySelector(".dv-more")?.textContent).toContain("the page forbids scripts");
 });
@@ -88,7 +88,7 @@ it("are asked for again by a page whose kernel went away before it answered", as
   await settled();
   await toggle();
   await toggle();
-  expect(asked()).toHaveLength(2);
+  expect(requests()).toHaveLength(2);
 });
 
 it("have no button where they cannot be had: no kernel to ask, or nothing given", async () => {

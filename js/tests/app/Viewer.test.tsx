@@ -1,207 +1,8 @@
 // @vitest-environment happy-dom
-// The widget as a reader uses it: by pointer, by keyboard, in every state.
-
-import "../setup";
-import { afterEach, describe, expect, it, vi } from "vitest";
-import { mount } from "../../src/app/mount";
-import { PROMPT, runContent, scoresContent, stepBuffers, stepContent, TestHost, WORDS } from "../host";
-
-let host: TestHost;
-let cell: HTMLElement;
-
-/** Preact renders in a microtask of its own. */
-const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
-const one = <T extends Element = HTMLElement>(selector: string): T => {
-  const found = cell.querySelector<T>(selector);
-  if (!found) throw new Error(`nothing matches ${selector}`);
-  return found;
-};
-const byId = <T extends Element = HTMLElement>(id: string): T => one<T>(`[data-testid="${id}"]`);
-const press = (element: Element, key: string, over: KeyboardEventInit = {}) =>
-  element.dispatchEvent(
-    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, composed: true, ...over }),
-  );
-const type = (element: HTMLInputElement | HTMLTextAreaElement, text: string) => {
-  element.value = text;
-  element.dispatchEvent(new Event("input", { bubbles: true }));
-};
-
-async function open(traits: TestHost["traits"] = {}, steps = 4): Promise<void> {
-  host = new TestHost({
-    prompt: PROMPT,
-    seed: 7,
-    steps: 4,
-    guidance_scale: 7.5,
-    status: "done",
-    _can_run: true,
-    concepts: ["red", "boat"],
-    ...traits,
-  });
-  cell = document.createElement("div");
-  document.body.append(cell);
-  mount(host, cell);
-  if (steps > 0) host.deliver(runContent("r1", 0, { prompt: host.traits.prompt }));
-  for (let i = 0; i < steps; i++) host.deliver(stepContent(i), stepBuffers());
-  await settled();
-}
-
-afterEach(() => {
-  host.controller.abort();
-  cell.remove();
-});
-
-describe("chips", () => {
-  it("show the words, the unknown and the cut-off ones marked, special tokens only when asked for", async () => {
-    await open();
-    const chips = [...cell.querySelectorAll(".dv-chip")];
-    expect(chips.map((chip) => chip.querySelector("button")?.textContent)).toEqual([
-      "a",
-      "red",
-      "weathervane (never seen by the model)",
-      "lost (no effect)",
-    ]);
-    expect(byId<HTMLButtonElement>("chip-4").disabled).toBe(true);
-    expect(one(".dv-note").textContent).toBe(
-      "The model has never seen: weathervane · Prompt too long: lost has no effect",
-    );
-    one(".dv-special").click();
-    await settled();
-    expect(byId("chip-0").textContent).toBe("start");
-  });
-
-  it("open to their tokens", async () => {
-    await open();
-    one(".dv-pieces").click();
-    await settled();
-    expect([...cell.querySelectorAll(".dv-piece")].map((piece) => piece.textContent)).toEqual(["weather", "vane"]);
-  });
-
-  it("preview on hover, keep on click, add with shift, let go with Escape", async () => {
-    await open();
-    byId("chip-1").dispatchEvent(new PointerEvent("pointerenter"));
-    await settled();
-    expect(one(".dv-bar-name").textContent).toBe("a");
-    byId("chip-1").dispatchEvent(new PointerEvent("pointerleave"));
-    byId("chip-2").click();
-    byId("chip-3").dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
-    await settled();
-    expect([...cell.querySelectorAll(".dv-bar-name")].map((name) => name.textContent)).toEqual(["red", "weathervane"]);
-    expect(byId("map-2").getAttribute("aria-pressed")).toBe("true");
-    await vi.waitFor(() => expect(host.written).toContainEqual(expect.objectContaining({ selected: [2, 3] })));
-    press(byId("slider"), "Escape");
-    await settled();
-    expect(cell.querySelector(".dv-bar-name")).toBeNull();
-  });
-
-  it("are one tab stop, moved along by arrows", async () => {
-    await open();
-    const bar = one(".dv-chips");
-    expect(bar.querySelectorAll('[data-stop][tabindex="0"]')).toHaveLength(1);
-    byId("chip-1").focus();
-    press(byId("chip-1"), "ArrowRight");
-    expect(document.activeElement).toBe(byId("chip-2"));
-    expect(byId("slider").getAttribute("aria-valuenow")).toBe("4");
-  });
-});
-
-describe("the prompt", () => {
-  const input = () => byId<HTMLTextAreaElement>("prompt-input");
-
-  it("runs on Enter with the settings as they are", async () => {
-    await open();
-    input().focus();
-    type(input(), "a blue boat");
-    press(input(), "Enter");
-    expect(host.of("run")).toEqual([{ type: "run", prompt: "a blue boat", seed: 7, steps: 4, guidance_scale: 7.5 }]);
-    await settled();
-    expect(byId("stop").textContent).toBe("Stop");
-    expect(one(".dv-chips").textContent).toBe("ablueboat");
-  });
-
-  it("loses no letter typed right after Enter", async () => {
-    await open();
-    input().focus();
-    type(input(), "a blue boat");
-    press(input(), "Enter");
-    await settled();
-    type(input(), "a blue boat at night");
-    await settled();
-    expect(input().value).toBe("a blue boat at night");
-    press(input(), "Enter");
-    expect(host.of("run").map((message) => message.prompt)).toEqual(["a blue boat", "a blue boat at night"]);
-  });
-
-  it("keeps a draft when the focus leaves, and gives it up on Escape", async () => {
-    await open();
-    input().focus();
-    type(input(), "half a th");
-    input().blur();
-    await settled();
-    expect(input().value).toBe("half a th");
-    press(input(), "Escape");
-    await settled();
-    expect(input().value).toBe(PROMPT);
-  });
-
-  it("does not run on the Enter that ends an input method's word, nor when it is empty", async () => {
-    await open();
-    type(input(), "円");
-    press(input(), "Enter", { isComposing: true });
-    type(input(), "   ");
-    await settled();
-    press(input(), "Enter");
-    await settled();
-    expect(host.of("run")).toEqual([]);
-    expect(one('[role="alert"]').textContent).toMatch(/Write a prompt/);
-  });
-
-  it("moves along the steps with arrows once it has been run", async () => {
-    await open();
-    input().focus();
-    type(input(), PROMPT);
-    press(input(), "Enter");
-    await settled();
-    press(input(), "ArrowLeft");
-    expect(byId("slider").getAttribute("aria-valuenow")).toBe("3");
-  });
-
-  it("cannot be edited without a pipeline", async () => {
-    await open({ _can_run: false });
-    expect(input().readOnly).toBe(true);
-    expect(cell.querySelector('[data-testid="run"]')).toBeNull();
-  });
-});
-
-describe("numbers", () => {
-  const field = (label: string) => one<HTMLInputElement>(`input[aria-label="${label}"]`);
-
-  it("run with Enter", async () => {
-    await open();
-    type(field("seed"), "11");
-    press(field("seed"), "Enter");
-    expect(host.of("run")[0]).toMatchObject({ seed: 11, prompt: PROMPT });
-  });
-
-  it.each([
-    ["steps", "0"],
-    ["steps", "1.5"],
-    ["seed", "seven"],
-    ["cfg", ""],
-  ])("say what is wrong with %s = %j, and do not run", async (label, text) => {
-    await open();
-    type(field(label), text);
-    await settled();
-    press(field(label), "Enter");
-    await settled();
-    expect(field(label).getAttribute("aria-invalid")).toBe("true");
-    expect(one('[role="alert"]').textContent).toContain(label);
-    byId("run").click();
-    expect(host.of("run")).toEqual([]);
-    press(field(label), "Escape");
-    await settled();
-    expect(cell.querySelector('[role="alert"]')).toBeNull();
-  });
-});
+// The widget as it is used: by pointer, by keyboard, in every state.
+import { describe, expect, it, vi } from "vitest";
+import { runContent, scoresContent, stepBuffers, stepContent, type TestHost, WORDS } from "../host";
+import { byId, cell, host, open, press, query, settled, type } from "../viewer";
 
 describe("steps", () => {
   it("move by key: arrows, shift, Home, End", async () => {
@@ -228,7 +29,7 @@ describe("steps", () => {
     for (const key of ["b", "Enter", "ArrowLeft", "d"]) press(byId("slider"), key);
     document.removeEventListener("keydown", outside);
     expect(outside).not.toHaveBeenCalled();
-    expect(one(".dv").dataset.lmSuppressShortcuts).toBe("true");
+    expect(query(".dv").dataset.lmSuppressShortcuts).toBe("true");
   });
 });
 
@@ -247,8 +48,8 @@ describe("meters", () => {
     expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.31");
     expect(byId("meter-red").hasAttribute("data-weak")).toBe(false);
     expect(byId("meter-boat").hasAttribute("data-weak")).toBe(true);
-    expect(one(".dv-marks button").getAttribute("aria-label")).toBe("red emerges at step 2: go there");
-    one(".dv-marks button").click();
+    expect(query(".dv-marks button").getAttribute("aria-label")).toBe("red emerges at step 2: go there");
+    query(".dv-marks button").click();
     await settled();
     expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.20");
     [...cell.querySelectorAll("button")].find((button) => button.textContent === "Share")?.click();
@@ -262,11 +63,11 @@ describe("meters", () => {
     for (const word of ["  night  sky ", "red"]) {
       type(input, word);
       await settled();
-      one("form").dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+      query("form").dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
       await settled();
     }
     expect(host.traits.concepts).toEqual(["red", "boat", "night sky"]);
-    one('[aria-label="Remove boat"]').click();
+    query('[aria-label="Remove boat"]').click();
     expect(host.traits.concepts).toEqual(["red", "night sky"]);
   });
 
@@ -274,7 +75,7 @@ describe("meters", () => {
     await open({}, 0);
     host.deliver(runContent("r1", 0, { meter: null }));
     await settled();
-    expect(one(".dv-foot").textContent).toMatch(/There is no meter/);
+    expect(query(".dv-foot").textContent).toMatch(/There is no meter/);
   });
 });
 
@@ -310,7 +111,7 @@ describe("states", () => {
     host.deliver({ ...end, seq: 21, state: "failed", steps: 3, error: "x" });
     await settled();
     expect(status()).toBe("Failed at step 4 of 4");
-    expect(one(".dv-failure p").textContent).toBe("RuntimeError: <b>broken</b>");
+    expect(query(".dv-failure p").textContent).toBe("RuntimeError: <b>broken</b>");
     host.connect(false);
     await settled();
     expect(status()).toMatch(/No kernel/);
@@ -335,16 +136,16 @@ describe("the stage", () => {
     await open();
     choose("Change");
     await settled();
-    await vi.waitFor(() => expect(one(".dv-bar").textContent).toMatch(/^change of 255/));
-    expect(one('[role="img"]').getAttribute("aria-label")).toContain("Change at step 4 of 4");
+    await vi.waitFor(() => expect(query(".dv-bar").textContent).toMatch(/^change of 255/));
+    expect(query('[role="img"]').getAttribute("aria-label")).toContain("Change at step 4 of 4");
     press(byId("slider"), "Home");
     await settled();
-    expect(one(".dv-bars").textContent).toBe("The first step has no step before it");
+    expect(query(".dv-bars").textContent).toBe("The first step has no step before it");
   });
 
   it("has contour lines when asked for", async () => {
     await open();
-    const contours = one('[aria-label="Contour lines"]');
+    const contours = query('[aria-label="Contour lines"]');
     expect(contours.getAttribute("aria-pressed")).toBe("false");
     contours.click();
     await settled();
@@ -361,12 +162,12 @@ describe("models of other kinds", () => {
       host.deliver(stepContent(index, index + 1, "r1", { maps }), [new Uint8Array([0x52]), new Uint8Array()]);
     }
     await settled();
-    expect(one(".dv-maps").textContent).toContain("cannot be recorded, so there are no heat maps.");
+    expect(query(".dv-maps").textContent).toContain("cannot be recorded, so there are no heat maps.");
     expect(cell.querySelector(".dv-tile, .dv-bar, .dv-opacity")).toBeNull();
     expect(cell.querySelector(".dv-bars")?.textContent).toBe("");
     expect([...cell.querySelectorAll<HTMLButtonElement>(".dv-chip-text")].every((chip) => chip.disabled)).toBe(true);
     expect(byId("slider").getAttribute("aria-valuetext")).toBe("Step 2 of 4, t = 749");
-    expect(one(".dv-step").textContent).toContain("step 2 / 4");
+    expect(query(".dv-step").textContent).toContain("step 2 / 4");
   });
 
   it("have their words once for each text encoder, and the same one stays chosen in the next run", async () => {
@@ -381,11 +182,11 @@ describe("models of other kinds", () => {
     expect([...cell.querySelectorAll(".dv-chips .dv-encoder")].map((name) => name.textContent)).toEqual(["CLIP", "T5"]);
     byId("chip-2").click();
     await settled();
-    expect(one(".dv-bar-name").textContent).toBe("red (T5)");
+    expect(query(".dv-bar-name").textContent).toBe("red (T5)");
     host.deliver(runContent("r2", 2, { words: streams(["T5", "CLIP"]) }));
     host.deliver(stepContent(0, 3, "r2", { maps }), buffers());
     await settled();
-    expect(one(".dv-bar-name").textContent).toBe("red (T5)");
+    expect(query(".dv-bar-name").textContent).toBe("red (T5)");
     expect(byId("chip-0").getAttribute("aria-pressed")).toBe("true");
   });
 
@@ -400,7 +201,7 @@ describe("models of other kinds", () => {
     expect(byId("map-2").textContent).toBe("rednot recorded");
     byId("chip-2").click();
     await settled();
-    expect(one(".dv-bar").textContent).toBe("rednot recorded");
+    expect(query(".dv-bar").textContent).toBe("rednot recorded");
   });
 });
 
@@ -414,9 +215,9 @@ it("shows markup in prompts, words, concepts and errors as text", async () => {
   host.deliver(scoresContent(0, [[0.3]], { concepts: [evil], share: null, emergence: [0] }));
   await settled();
   expect(cell.querySelector("img")).toBeNull();
-  expect(one(".dv-failure p").textContent).toBe(evil);
+  expect(query(".dv-failure p").textContent).toBe(evil);
   expect(byId("chip-1").textContent).toContain(evil);
-  expect(one(".dv-meter-name").textContent).toBe(evil);
+  expect(query(".dv-meter-name").textContent).toBe(evil);
 });
 
 it("takes itself out again", async () => {
@@ -435,9 +236,9 @@ describe("the theme", () => {
   ])("follows %s=%j on the page, also when it changes", async (name, value, theme) => {
     document.body.setAttribute(name, value);
     await open({}, 0);
-    expect(one(".dv").dataset.theme).toBe(theme);
+    expect(query(".dv").dataset.theme).toBe(theme);
     document.body.removeAttribute(name);
     await settled();
-    expect(one(".dv").dataset.theme).toBe("light");
+    expect(query(".dv").dataset.theme).toBe("light");
   });
 });

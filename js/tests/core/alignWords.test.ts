@@ -1,4 +1,4 @@
-// Words of two prompts, aligned: as many as can be stay, in order.
+// Aligned words of two prompts: as many as possible match, in order.
 
 import { expect, it } from "vitest";
 import { alignWords } from "../../src/core/alignWords";
@@ -19,8 +19,8 @@ it.each([
   ["", "a red circle"],
   ["a a a b", "b a a"],
   ["one two three four", "four three two one"],
-])("%s | %s", (one, two) => {
-  const [a, b] = [words(one), words(two)];
+])("%s | %s", (first, second) => {
+  const [a, b] = [words(first), words(second)];
   const pairs = alignWords(a, b);
   expect(pairs).toHaveLength(longest(a, b));
   for (const [i, j] of pairs) expect(a[i]).toBe(b[j]);

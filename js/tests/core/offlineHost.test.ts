@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-// The host of the offline page: it tells its run when asked, answers what it holds, and says of the rest that it does not.
+// The host of the offline page: sends its run, replies with what it holds, and refuses the rest.
 
 import "../setup";
 import { expect, it } from "vitest";

@@ -81,7 +81,7 @@ describe("decode", () => {
     buffers,
   });
 
-  it("gives each picture its view and the last buffer to the maps", () => {
+  it("gives each image its view and the last buffer to the maps", () => {
     const [image, maps] = stepBuffers(9) as [Uint8Array, Uint8Array];
     const latents = new Uint8Array([1, 2]);
     const message = decode(step({ views: ["prediction", "latents"] }, [image, latents, maps]));

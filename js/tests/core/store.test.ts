@@ -25,7 +25,7 @@ describe("steps", () => {
     expect(run?.nearest(3)?.index).toBe(2);
   });
 
-  it("are replaced by a later arrival, but never an exact picture by a preview", () => {
+  it("are replaced by a later arrival, but never an exact image by a preview", () => {
     const store = begun();
     store.feed(step(0, { exact: false }, 1));
     store.feed(step(0, { exact: true }, 2));

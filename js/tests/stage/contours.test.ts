@@ -16,7 +16,7 @@ function points(values: Float32Array, level: number): [number, number][] {
   return found;
 }
 
-it("has the said share of the picture inside each line", () => {
+it("has the said share of the image inside each line", () => {
   levels(hill).forEach((level, i) => {
     const inside = hill.filter((value) => value > level).length / hill.length;
     expect(inside).toBeCloseTo(INSIDE[i] ?? 0, 2);

@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-// Reverse pick: a place in the picture, and the words that it reads.
+// Regions: a part of the image, and the words ranked by attention inside it.
 
 import "../setup";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
@@ -13,12 +13,12 @@ let host: TestHost;
 let cell: HTMLElement;
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
-const one = (selector: string) => cell.querySelector(selector) as HTMLElement;
+const query = (selector: string) => cell.querySelector(selector) as HTMLElement;
 const names = () => [...cell.querySelectorAll(".dv-maps .dv-meter-name")].map((name) => name.textContent);
 const numbers = () => [...cell.querySelectorAll(".dv-maps .dv-score")].map((name) => name.textContent);
-const frame = () => one(".dv-frame");
+const frame = () => query(".dv-frame");
 
-/** Three words, each with one hot cell, on a grid of 2 x 2; at the second step red has moveRegion to the last cell. */
+/** Three words, each with one hot cell, on a grid of 2 x 2; at the second step red has moved to the last cell. */
 function step(index: number): void {
   const hot = [1, index === 0 ? 0 : 3, 2];
   const data = Uint8Array.from({ length: 12 }, (_, i) => (i % 4 === hot[Math.floor(i / 4)] ? 255 : 0));
@@ -34,7 +34,7 @@ function step(index: number): void {
 }
 
 function point(type: string, u: number, v: number): void {
-  const target = one(".dv-frame canvas");
+  const target = query(".dv-frame canvas");
   target.dispatchEvent(new PointerEvent(type, { clientX: u * 100, clientY: v * 100, bubbles: true, button: 0 }));
 }
 
@@ -64,7 +64,7 @@ it("ranks the words at a point, now and at other steps", async () => {
   await settled();
   expect(names()).toEqual(["red", "a", "weathervane"]);
   expect(numbers()).toEqual(["0.80", "0", "0"]);
-  one('[data-testid="slider"]').dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+  query('[data-testid="slider"]').dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
   await settled();
   expect(numbers()).toEqual(["0", "0", "0"]);
 });
@@ -82,13 +82,13 @@ it("takes the mean over what was brushed", async () => {
 it("keeps a word that is clicked, and lets the place go with Escape", async () => {
   point("pointerdown", 0.9, 0.9);
   await settled();
-  one('[data-testid="region-word-1"]').click();
+  query('[data-testid="region-word-1"]').click();
   await settled();
-  expect(one('[data-testid="chip-1"]').getAttribute("aria-pressed")).toBe("true");
+  expect(query('[data-testid="chip-1"]').getAttribute("aria-pressed")).toBe("true");
   press("Escape");
   await settled();
   expect(names()).toEqual([]);
-  expect(one('[data-testid="map-1"]')).not.toBeNull();
+  expect(query('[data-testid="map-1"]')).not.toBeNull();
 });
 
 it("works by keys: Enter, arrows, Shift and arrows, without moving the steps", async () => {
@@ -103,10 +103,10 @@ it("works by keys: Enter, arrows, Shift and arrows, without moving the steps", a
   await settled();
   expect(names()).toEqual(["red", "weathervane", "a"]);
   expect(numbers()).toEqual(["0.40", "0.20", "0"]);
-  expect(one('[data-testid="slider"]').getAttribute("aria-valuenow")).toBe("2");
+  expect(query('[data-testid="slider"]').getAttribute("aria-valuenow")).toBe("2");
 });
 
-it("stays inside the picture", () => {
+it("stays inside the image", () => {
   let region = regionBetween({ u: 0.9, v: 0.1 }, { u: 0.9, v: 0.1 });
   for (let i = 0; i < 5; i++)
     region = moveRegion(region, new KeyboardEvent("keydown", { key: "ArrowRight" }), [4, 4]) ?? region;
@@ -119,14 +119,14 @@ it("stays inside the picture", () => {
 
 it("draws a chosen word in the colour of all, several in their own", async () => {
   const colour = (index: number) =>
-    one(`[data-testid="region-word-${index}"]`).closest("li")?.style.getPropertyValue("--data");
+    query(`[data-testid="region-word-${index}"]`).closest("li")?.style.getPropertyValue("--data");
   point("pointerdown", 0.9, 0.9);
   await settled();
-  one('[data-testid="region-word-1"]').click();
+  query('[data-testid="region-word-1"]').click();
   await settled();
-  // "var(--data)" would be of no colour at all: it asks for itself.
+  // "var(--data)" would refer to itself, and give no colour.
   expect(colour(1)).toBe("");
-  one('[data-testid="region-word-0"]').dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true }));
+  query('[data-testid="region-word-0"]').dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true }));
   await settled();
   expect(new Set([colour(0), colour(1), colour(2)]).size).toBe(3);
   expect(colour(2)).toBe("");

@@ -1,4 +1,4 @@
-// The film shows whole frames wherever there is room for them.
+// The filmstrip shows whole frames wherever they fit.
 
 import "../setup";
 import { beforeEach, expect, it, vi } from "vitest";
@@ -27,7 +27,7 @@ function canvas(width: number): CanvasRenderingContext2D {
   return { canvas: { width, height: HEIGHT }, clearRect() {}, drawImage } as unknown as CanvasRenderingContext2D;
 }
 
-/** What is drawn of `steps` frames of h x w pixels on a strip that is `width` wide. */
+/** What is drawn for `steps` frames of h x w pixels on a strip of this width. */
 async function film(steps: number, width: number, [h, w] = [8, 8]): Promise<void> {
   vi.stubGlobal("createImageBitmap", async () => ({ width: w, height: h }));
   const images = new ImageCache();
@@ -61,7 +61,7 @@ it("shows as many of many steps as fit, hardly cut", async () => {
   for (const { source } of drawn) expect(source.w).toBeGreaterThan(0.95);
 });
 
-it("keeps the shape of wide and of high pictures", async () => {
+it("keeps the shape of wide and of high images", async () => {
   await film(100, 704, [8, 16]);
   expect(drawn).toHaveLength(8);
   for (const { target, source } of drawn) {

@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-// The layer x head matrix: asked for when it is opened, one question at a time, refusals told.
+// The grid of layers and heads: requested when it opens, one request at a time, with refusals shown.
 
 import "../../setup";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -12,10 +12,10 @@ let host: TestHost;
 let cell: HTMLElement;
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
-const one = (selector: string) => cell.querySelector(selector) as HTMLElement;
+const query = (selector: string) => cell.querySelector(selector) as HTMLElement;
 const tiles = () => [...cell.querySelectorAll<HTMLElement>('[aria-label="Heat maps of the layers"] .dv-tile')];
 const text = (selector: string) => tiles().map((tile) => tile.querySelector(selector)?.textContent);
-const asked = () => host.of("layers").map(({ step, word }) => [step, word]);
+const requests = () => host.of("layers").map(({ step, word }) => [step, word]);
 
 /** Two layers of two heads, on grids of 2 x 2 and 1 x 1; the last map was not recorded. */
 function answer(over: object = {}): void {
@@ -48,22 +48,22 @@ afterEach(() => {
 });
 
 async function open(word = 2): Promise<void> {
-  one(`[data-testid="chip-${word}"]`).click();
-  one('[data-testid="layers"]').click();
+  query(`[data-testid="chip-${word}"]`).click();
+  query('[data-testid="layers"]').click();
   await settled();
 }
 
 it("asks for nothing until it is opened and a word is chosen", async () => {
-  one('[data-testid="chip-2"]').click();
+  query('[data-testid="chip-2"]').click();
   await settled();
-  one('[data-testid="chip-2"]').click();
-  one('[data-testid="layers"]').click();
+  query('[data-testid="chip-2"]').click();
+  query('[data-testid="layers"]').click();
   await settled();
-  expect(asked()).toEqual([]);
-  expect(one(".dv-layers").textContent).toContain("Choose a word");
-  one('[data-testid="chip-3"]').click();
+  expect(requests()).toEqual([]);
+  expect(query(".dv-layers").textContent).toContain("Choose a word");
+  query('[data-testid="chip-3"]').click();
   await settled();
-  expect(asked()).toEqual([[3, 3]]);
+  expect(requests()).toEqual([[3, 3]]);
 });
 
 it("shows every head in the order of the network, or by focus", async () => {
@@ -80,34 +80,36 @@ it("shows every head in the order of the network, or by focus", async () => {
 it("asks one question at a time, and then for what is looked at by then", async () => {
   await open();
   const press = (key: string) =>
-    one('[data-testid="slider"]').dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    query('[data-testid="slider"]').dispatchEvent(
+      new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }),
+    );
   press("Home");
   press("ArrowRight");
   await settled();
-  expect(asked()).toEqual([[3, 2]]);
+  expect(requests()).toEqual([[3, 2]]);
   answer();
   await settled();
-  expect(asked()).toEqual([
+  expect(requests()).toEqual([
     [3, 2],
     [1, 2],
   ]);
   answer();
   await settled();
-  expect(asked()).toHaveLength(2);
+  expect(requests()).toHaveLength(2);
 });
 
 it("lays a clicked map on the stage, with its own values and its name", async () => {
   await open();
   answer();
   await settled();
-  expect(one(".dv-bar").textContent).toBe("red00.20");
+  expect(query(".dv-bar").textContent).toBe("red00.20");
   tiles()[0]?.click();
   await settled();
   expect(tiles()[0]?.getAttribute("aria-pressed")).toBe("true");
-  expect(one(".dv-bar").textContent).toBe("red, down 0 h100.50");
+  expect(query(".dv-bar").textContent).toBe("red, down 0 h100.50");
   tiles()[0]?.click();
   await settled();
-  expect(one(".dv-bar").textContent).toBe("red00.20");
+  expect(query(".dv-bar").textContent).toBe("red00.20");
 });
 
 it("tells a refusal, and does not ask the same again", async () => {
@@ -115,9 +117,9 @@ it("tells a refusal, and does not ask the same again", async () => {
   const { id } = host.of("layers")[0] ?? { id: -1 };
   host.deliver({ type: "error", run: "r1", seq: 60, id, message: "this run is not in the kernel any more" });
   await settled();
-  expect(one(".dv-layers").textContent).toContain("not in the kernel any more");
-  expect(one('[data-testid="status"]').textContent).not.toContain("not in the kernel");
-  expect(asked()).toHaveLength(1);
+  expect(query(".dv-layers").textContent).toContain("not in the kernel any more");
+  expect(query('[data-testid="status"]').textContent).not.toContain("not in the kernel");
+  expect(requests()).toHaveLength(1);
 });
 
 it("takes no answer to a question that it did not ask", async () => {

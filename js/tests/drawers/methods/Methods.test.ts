@@ -1,32 +1,32 @@
-// What the kernel answers about the explaining methods: maps cut out of their bytes, curves summed and pointed at.
+// The kernel's replies about the explain methods: maps read from bytes, curves summed and pointed at.
 
 import { expect, it } from "vitest";
 import { greatest, scoreOf, stepAt } from "../../../src/drawers/methods/relevanceCurves";
 import { labelOf, readMaps } from "../../../src/drawers/methods/saliency";
 import { formatSpan } from "../../../src/drawers/Progress";
 
-const told = (maps: object[], bytes: readonly number[]) => ({
+const reply = (maps: object[], bytes: readonly number[]) => ({
   content: { type: "saliency", maps },
   buffers: [new DataView(Uint8Array.from(bytes).buffer)],
 });
-const one = { method: "df_cam", step: 2, grid: [1, 2], scale: [0, 0.5] };
+const map = { method: "df_cam", step: 2, grid: [1, 2], scale: [0, 0.5] };
 
 it("cuts the maps out of one buffer", () => {
-  const maps = readMaps(told([one, { ...one, method: "df_rise", grid: [2, 1], scale: null }], [0, 255, 3, 4]));
+  const maps = readMaps(reply([map, { ...map, method: "df_rise", grid: [2, 1], scale: null }], [0, 255, 3, 4]));
   expect(maps.map(({ method, step, maps: { data, scales } }) => [method, step, [...data], scales])).toEqual([
     ["df_cam", 2, [0, 255], [[0, 0.5]]],
     ["df_rise", 2, [3, 4], [null]],
   ]);
-  expect(readMaps(told([], []))).toEqual([]);
+  expect(readMaps(reply([], []))).toEqual([]);
 });
 
 it.each([
-  [[one], [0]],
-  [[one], [0, 1, 2]],
-  [[{ ...one, step: -1 }], [0, 1]],
-  [[{ ...one, method: 7 }], [0, 1]],
+  [[map], [0]],
+  [[map], [0, 1, 2]],
+  [[{ ...map, step: -1 }], [0, 1]],
+  [[{ ...map, method: 7 }], [0, 1]],
 ])("refuses bytes and fields that do not fit: %j %j", (maps, bytes) => {
-  expect(() => readMaps(told(maps, bytes))).toThrow();
+  expect(() => readMaps(reply(maps, bytes))).toThrow();
 });
 
 it("names methods, also those that it does not know", () => {

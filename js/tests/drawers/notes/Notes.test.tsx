@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-// Notes: a tour goes where each is pinned; what is written goes to the kernel and stays until the kernel has it.
+// Notes: a tour visits each of them; a draft goes to the kernel and stays until the kernel has accepted it.
 
 import "../../setup";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -20,7 +20,7 @@ const named = (name: string) =>
     (button) => (button.getAttribute("aria-label") ?? button.textContent) === name,
   );
 const slider = () => cell.querySelector('[data-testid="slider"]')?.getAttribute("aria-valuenow");
-const asked = () => host.sent.filter((message) => message.type === "notes");
+const requests = () => host.sent.filter((message) => message.type === "notes");
 
 async function open(notes: readonly object[], isOffline = false): Promise<void> {
   host = new TestHost({ prompt: PROMPT, status: "done", _can_run: true, steps: 4 });
@@ -74,7 +74,7 @@ it("lead through the run", async () => {
   await press("Next");
   expect(cell.querySelector(".dv-notes [aria-current]")?.textContent).toContain("All of it.");
   expect(named("Next")?.disabled).toBe(true);
-  // A note on the whole run stays at the step that is shown, and lets the words go.
+  // A note on the whole run keeps the current step, and releases the words.
   expect(slider()).toBe("3");
   expect(cell.querySelector('[data-testid="chip-3"]')?.getAttribute("aria-pressed")).toBe("false");
   await press("Previous");
@@ -88,15 +88,15 @@ it("are kept by the kernel, and stay typed until it has them", async () => {
   await press("Add a note");
   await type("Here it begins.");
   await press("Save");
-  expect(asked()).toMatchObject([
+  expect(requests()).toMatchObject([
     { run: "r1", notes: [{ text: "Here it begins.", step: 3, words: [], region: null }] },
   ]);
-  host.deliver({ type: "error", run: "r1", seq: 9, id: asked()[0]?.id, message: "the disk is full" });
+  host.deliver({ type: "error", run: "r1", seq: 9, id: requests()[0]?.id, message: "the disk is full" });
   await settled();
   expect(cell.querySelector<HTMLTextAreaElement>(".dv-notes textarea")?.value).toBe("Here it begins.");
   expect(cell.querySelector(".dv-notes [role=alert]")?.textContent).toContain("the disk is full");
   await press("Save");
-  host.deliver({ type: "notes", seq: 10, id: asked()[1]?.id });
+  host.deliver({ type: "notes", seq: 10, id: requests()[1]?.id });
   host.deliver(runContent("r1", 11, { notes: [{ text: "Here it begins.", step: 3, words: [], region: null }] }));
   await settled();
   expect(cell.querySelector<HTMLTextAreaElement>(".dv-notes textarea")).toBeNull();
@@ -108,11 +108,11 @@ it("are edited and removed one by one", async () => {
   await press("Edit note 2");
   await type("All of it, slowly.");
   await press("Save");
-  expect(asked()[0]).toMatchObject({ notes: [NOTES[0], { ...NOTES[1], text: "All of it, slowly." }] });
-  host.deliver({ type: "notes", seq: 9, id: asked()[0]?.id });
+  expect(requests()[0]).toMatchObject({ notes: [NOTES[0], { ...NOTES[1], text: "All of it, slowly." }] });
+  host.deliver({ type: "notes", seq: 9, id: requests()[0]?.id });
   await settled();
   await press("Remove note 1");
-  expect(asked()[1]).toMatchObject({ notes: [NOTES[1]] });
+  expect(requests()[1]).toMatchObject({ notes: [NOTES[1]] });
 });
 
 it("are only read where nobody keeps them, and not offered where there are none", async () => {
@@ -127,14 +127,14 @@ it("are only read where nobody keeps them, and not offered where there are none"
 
 it("take a place that was only clicked, as one that is not empty", async () => {
   await open([]);
-  const picture = cell.querySelector("[role=application]");
-  picture?.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+  const image = cell.querySelector("[role=application]");
+  image?.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
   cell.querySelector<HTMLButtonElement>("[data-testid=notes]")?.click();
   await settled();
   await press("Add a note");
   await type("Here.");
   await press("Save");
-  const question = asked()[0];
+  const question = requests()[0];
   const place = question?.type === "notes" ? question.notes[0]?.region : undefined;
   expect(place?.slice(0, 2)).toEqual([0.5, 0.5]);
   for (const end of place?.slice(2) ?? []) {

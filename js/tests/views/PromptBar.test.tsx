@@ -1,0 +1,159 @@
+// @vitest-environment happy-dom
+// The prompt: its words as chips, its text, and the settings of the run.
+
+import { describe, expect, it, vi } from "vitest";
+import { PROMPT } from "../host";
+import { byId, cell, host, open, press, query, settled, type } from "../viewer";
+
+describe("chips", () => {
+  it("show the words, the unknown and the cut-off ones marked, special tokens only when asked for", async () => {
+    await open();
+    const chips = [...cell.querySelectorAll(".dv-chip")];
+    expect(chips.map((chip) => chip.querySelector("button")?.textContent)).toEqual([
+      "a",
+      "red",
+      "weathervane (never seen by the model)",
+      "lost (no effect)",
+    ]);
+    expect(byId<HTMLButtonElement>("chip-4").disabled).toBe(true);
+    expect(query(".dv-note").textContent).toBe(
+      "The model has never seen: weathervane · Prompt too long: lost has no effect",
+    );
+    query(".dv-special").click();
+    await settled();
+    expect(byId("chip-0").textContent).toBe("start");
+  });
+
+  it("open to their tokens", async () => {
+    await open();
+    query(".dv-pieces").click();
+    await settled();
+    expect([...cell.querySelectorAll(".dv-piece")].map((piece) => piece.textContent)).toEqual(["weather", "vane"]);
+  });
+
+  it("preview on hover, keep on click, add with shift, let go with Escape", async () => {
+    await open();
+    byId("chip-1").dispatchEvent(new PointerEvent("pointerenter"));
+    await settled();
+    expect(query(".dv-bar-name").textContent).toBe("a");
+    byId("chip-1").dispatchEvent(new PointerEvent("pointerleave"));
+    byId("chip-2").click();
+    byId("chip-3").dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
+    await settled();
+    expect([...cell.querySelectorAll(".dv-bar-name")].map((name) => name.textContent)).toEqual(["red", "weathervane"]);
+    expect(byId("map-2").getAttribute("aria-pressed")).toBe("true");
+    await vi.waitFor(() => expect(host.written).toContainEqual(expect.objectContaining({ selected: [2, 3] })));
+    press(byId("slider"), "Escape");
+    await settled();
+    expect(cell.querySelector(".dv-bar-name")).toBeNull();
+  });
+
+  it("are one tab stop, moved along by arrows", async () => {
+    await open();
+    const bar = query(".dv-chips");
+    expect(bar.querySelectorAll('[data-stop][tabindex="0"]')).toHaveLength(1);
+    byId("chip-1").focus();
+    press(byId("chip-1"), "ArrowRight");
+    expect(document.activeElement).toBe(byId("chip-2"));
+    expect(byId("slider").getAttribute("aria-valuenow")).toBe("4");
+  });
+});
+
+describe("the prompt", () => {
+  const input = () => byId<HTMLTextAreaElement>("prompt-input");
+
+  it("runs on Enter with the settings as they are", async () => {
+    await open();
+    input().focus();
+    type(input(), "a blue boat");
+    press(input(), "Enter");
+    expect(host.of("run")).toEqual([{ type: "run", prompt: "a blue boat", seed: 7, steps: 4, guidance_scale: 7.5 }]);
+    await settled();
+    expect(byId("stop").textContent).toBe("Stop");
+    expect(query(".dv-chips").textContent).toBe("ablueboat");
+  });
+
+  it("loses no letter typed right after Enter", async () => {
+    await open();
+    input().focus();
+    type(input(), "a blue boat");
+    press(input(), "Enter");
+    await settled();
+    type(input(), "a blue boat at night");
+    await settled();
+    expect(input().value).toBe("a blue boat at night");
+    press(input(), "Enter");
+    expect(host.of("run").map((message) => message.prompt)).toEqual(["a blue boat", "a blue boat at night"]);
+  });
+
+  it("keeps a draft when the focus leaves, and gives it up on Escape", async () => {
+    await open();
+    input().focus();
+    type(input(), "half a th");
+    input().blur();
+    await settled();
+    expect(input().value).toBe("half a th");
+    press(input(), "Escape");
+    await settled();
+    expect(input().value).toBe(PROMPT);
+  });
+
+  it("does not run on the Enter that ends an input method's word, nor when it is empty", async () => {
+    await open();
+    type(input(), "円");
+    press(input(), "Enter", { isComposing: true });
+    type(input(), "   ");
+    await settled();
+    press(input(), "Enter");
+    await settled();
+    expect(host.of("run")).toEqual([]);
+    expect(query('[role="alert"]').textContent).toMatch(/Write a prompt/);
+  });
+
+  it("moves along the steps with arrows once it has been run", async () => {
+    await open();
+    input().focus();
+    type(input(), PROMPT);
+    press(input(), "Enter");
+    await settled();
+    press(input(), "ArrowLeft");
+    expect(byId("slider").getAttribute("aria-valuenow")).toBe("3");
+  });
+
+  it("cannot be edited without a pipeline", async () => {
+    await open({ _can_run: false });
+    expect(input().readOnly).toBe(true);
+    expect(cell.querySelector('[data-testid="run"]')).toBeNull();
+  });
+});
+
+describe("numbers", () => {
+  const field = (label: string) => query<HTMLInputElement>(`input[aria-label="${label}"]`);
+
+  it("run with Enter", async () => {
+    await open();
+    type(field("seed"), "11");
+    press(field("seed"), "Enter");
+    expect(host.of("run")[0]).toMatchObject({ seed: 11, prompt: PROMPT });
+  });
+
+  it.each([
+    ["steps", "0"],
+    ["steps", "1.5"],
+    ["seed", "seven"],
+    ["cfg", ""],
+  ])("say what is wrong with %s = %j, and do not run", async (label, text) => {
+    await open();
+    type(field(label), text);
+    await settled();
+    press(field(label), "Enter");
+    await settled();
+    expect(field(label).getAttribute("aria-invalid")).toBe("true");
+    expect(query('[role="alert"]').textContent).toContain(label);
+    byId("run").click();
+    expect(host.of("run")).toEqual([]);
+    press(field(label), "Escape");
+    await settled();
+    expect(cell.querySelector('[role="alert"]')).toBeNull();
+  });
+});
