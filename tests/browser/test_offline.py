@@ -258,9 +258,9 @@ def test_two_runs_are_compared_and_shown_in_turn(browser: Browser, tmp_path: Pat
         expect(widget.locator(".dv-course")).to_contain_text("They do not diverge")
         scrub(shown.page)
         widget.get_by_test_id("runs").click()
-        expect(widget.locator(".dv-more img")).to_have_count(2)
+        expect(widget.locator(".dv-drawers img")).to_have_count(2)
         shown.page.wait_for_function(
-            "() => [...document.querySelectorAll('.dv-more img')].every((image) => image.naturalWidth > 0)"
+            "() => [...document.querySelectorAll('.dv-drawers img')].every((image) => image.naturalWidth > 0)"
         )
         widget.get_by_role("button", name="Show", exact=True).click()
         expect(widget.get_by_test_id("prompt-input")).to_have_value("Another prompt")

@@ -22,7 +22,7 @@ export function Drawers({ context }: { readonly context: Context }) {
   // The row keeps its height before there are buttons, so that nothing below the widget moves when a run begins.
   if (!drawers.isAvailable) return null;
   return (
-    <section class="dv-more" aria-label="More">
+    <section class="dv-drawers" aria-label="Drawers">
       <style>{drawers.style}</style>
       {drawers.manifests.value.map((manifest) => (
         <SelfOpening key={manifest.name} context={context} manifest={manifest} />

@@ -12,9 +12,9 @@ export function Progress({ job, what }: { readonly job: Job; readonly what: stri
   if (!job.isRunning) return null;
   const percent = Math.round(100 * progress);
   return (
-    <div class="dv-work">
+    <div class="dv-job">
       <div
-        class="dv-work-bar"
+        class="dv-job-bar"
         role="progressbar"
         aria-label={what}
         aria-valuemin={0}
@@ -28,7 +28,7 @@ export function Progress({ job, what }: { readonly job: Job; readonly what: stri
           ? `${percent} %${seconds_left === null ? "" : ` · ${formatSpan(seconds_left)} left`}`
           : "Waiting for the model"}
       </span>
-      <Button class="dv-quiet" data-testid="stop-work" onClick={() => job.cancel()}>
+      <Button class="dv-quiet" data-testid="stop-job" onClick={() => job.cancel()}>
         Stop
       </Button>
     </div>

@@ -140,7 +140,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
       >
         {isSplit && open.value ? (
           tokens.map((token, i) => (
-            <span class="dv-piece" key={i}>
+            <span class="dv-token" key={i}>
               {token}
             </span>
           ))
@@ -158,7 +158,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
       </Button>
       {isSplit ? (
         <Button
-          class="dv-pieces"
+          class="dv-tokens"
           aria-expanded={open.value}
           aria-label={`The ${tokens.length} tokens of ${word.text}`}
           title={`${tokens.length} tokens: ${tokens.join(" + ")}`}

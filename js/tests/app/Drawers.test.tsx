@@ -46,7 +46,7 @@ it("are asked for once, when the first of them is opened", async () => {
   await toggle();
   await toggle();
   expect(requests()).toHaveLength(1);
-  expect(cell.querySelector(".dv-more")?.textContent).toContain("Opening");
+  expect(cell.querySelector(".dv-drawers")?.textContent).toContain("Opening");
   host.deliver({ type: "more", seq: 9, id: requests()[0]?.id, style: ".dv b{}" }, [new Uint8Array([1, 2])]);
   await settled();
   expect(load).toHaveBeenCalledExactlyOnceWith(new Uint8Array([1, 2]));
@@ -69,13 +69,13 @@ it("say why they cannot be opened, and are asked for again", async () => {
   await toggle();
   host.deliver({ type: "error", run: null, seq: 9, id: requests()[0]?.id, message: "it is not built" });
   await settled();
-  expect(cell.querySelector(".dv-more")?.textContent).toContain("it is not built");
+  expect(cell.querySelector(".dv-drawers")?.textContent).toContain("it is not built");
   load.mockRejectedValueOnce(new Error("the page forbids scripts"));
   await toggle();
   await toggle();
   host.deliver({ type: "more", seq: 10, id: requests().at(-1)?.id, style: "" }, [new Uint8Array(1)]);
   await settled();
-  expect(cell.querySelector(".dv-more")?.textContent).toContain("the page forbids scripts");
+  expect(cell.querySelector(".dv-drawers")?.textContent).toContain("the page forbids scripts");
 });
 
 it("are asked for again by a page whose kernel went away before it answered", async () => {

@@ -15,8 +15,9 @@ let cell: HTMLElement;
 
 const scope = globalThis as { diffvisDrawers?: unknown[] };
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
-const button = (name: string) => cell.querySelector<HTMLElement>(`.dv-more [data-testid="${name}"]`);
-const labels = () => [...cell.querySelectorAll(".dv-more > .dv-choice > button")].map(({ textContent }) => textContent);
+const button = (name: string) => cell.querySelector<HTMLElement>(`.dv-drawers [data-testid="${name}"]`);
+const labels = () =>
+  [...cell.querySelectorAll(".dv-drawers > .dv-choice > button")].map(({ textContent }) => textContent);
 
 const COUNT = {
   name: "count",

@@ -26,9 +26,9 @@ describe("chips", () => {
 
   it("open to their tokens", async () => {
     await open();
-    query(".dv-pieces").click();
+    query(".dv-tokens").click();
     await settled();
-    expect([...cell.querySelectorAll(".dv-piece")].map((piece) => piece.textContent)).toEqual(["weather", "vane"]);
+    expect([...cell.querySelectorAll(".dv-token")].map((piece) => piece.textContent)).toEqual(["weather", "vane"]);
   });
 
   it("preview on hover, keep on click, add with shift, let go with Escape", async () => {
