@@ -118,3 +118,25 @@ it("leaves no listener and no element behind, by its return value or by the sign
   close();
   expect(model.listeners).toEqual([]);
 });
+
+it("offers a drawer that a script of the page adds, before the kernel has sent the package's own", async () => {
+  type Core = typeof import("../src/app/coreExports");
+  const scope = globalThis as { diffvisDrawers?: unknown[] };
+  scope.diffvisDrawers ??= [];
+  scope.diffvisDrawers.push({
+    name: "prompt-length",
+    label: "Prompt length",
+    order: 90,
+    needsKernel: false,
+    create: ({ createElement, useComputed }: Core) => ({
+      View: ({ context }: { context: import("../src/core/context").Context }) => {
+        const length = useComputed(() => context.session.store.shown.value?.info.words.length);
+        return createElement("p", { class: "prompt-length" }, length);
+      },
+    }),
+  });
+  await settled();
+  el.querySelector<HTMLElement>('[data-testid="prompt-length"]')?.click();
+  await settled();
+  expect(el.querySelector(".prompt-length")?.textContent).toBe("5");
+});
