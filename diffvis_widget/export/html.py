@@ -16,25 +16,20 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from diffvis_widget import front_end
+from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file.reader import write_whole
 from diffvis_widget.traces.file.validation import check_additions
-from diffvis_widget.widget.page.relevance import relevance_message
-from diffvis_widget.widget.page.requests import compare_message, runs_message
-from diffvis_widget.widget.page.saliency import saliency_message
-from diffvis_widget.wire import encode
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
-from diffvis_widget.wire.recorded_run import Layers, layer_messages, run_of
+from diffvis_widget.wire.packed_run import Message, pack
+from diffvis_widget.wire.recorded_run import Layers, RecordedRun, layer_messages, record
+from diffvis_widget.wire.replies import compare_message, relevance_message, runs_message, saliency_message
 from diffvis_widget.wire.shrink import fit, smallest
+from diffvis_widget.wire.trace_messages import recorded_settings, state_of
 
 from .offers import offline_exports_messages
-
-if TYPE_CHECKING:
-    from diffvis_widget.widget.session.run import Run
 
 MAX_SIZE = 3_000_000  # bytes of a page without layers
 
@@ -136,7 +131,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         if not trace.records:
             raise ValueError("this trace has no finished step to show")
         check_additions(trace)
-    runs = [run_of(trace, f"recorded-{number}") for number, trace in enumerate(traces, start=1)]
+    runs = [record(trace, f"recorded-{number}", _unknown_words(trace)) for number, trace in enumerate(traces, start=1)]
     trace = traces[-1]
     script, style = front_end.standalone()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -153,7 +148,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
 
     empty = len(fill("").encode())
     answers = [message for run in runs for message in layer_messages(run, layers)]
-    messages = [message for run in runs if run.told is not None for message in run.told.messages()]
+    messages = [message for run in runs for message in run.payload.messages()]
     if not answers:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
@@ -165,11 +160,16 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     return fill(_encode([*shown, *answers]))
 
 
-def _comparisons(runs: Sequence[Run]) -> Iterator[Message]:
+def _unknown_words(trace: Trace) -> list[str]:
+    """Words of the prompt that the model never saw in training: known of the scenes model only."""
+    from diffvis_widget import scenes
+
+    return scenes.unknown_words(trace.prompt) if is_scenes_model(trace.meta.get("fingerprint")) else []
+
+
+def _comparisons(runs: Sequence[RecordedRun]) -> Iterator[Message]:
     """The comparisons of each two runs that can be compared."""
     for a, b in itertools.permutations(runs, 2):
-        assert a.trace is not None
-        assert b.trace is not None
         with contextlib.suppress(ValueError):  # of other sizes, or compact: the page compares the images only
             message = compare_message(0, a.trace, b.trace)
             yield Message({**message.content, "a": a.id, "b": b.id}, message.buffers)
@@ -177,7 +177,7 @@ def _comparisons(runs: Sequence[Run]) -> Iterator[Message]:
 
 def _encode(messages: Sequence[Message]) -> str:
     # Without a time stamp, so that the same run gives the same file.
-    return base64.b64encode(gzip.compress(protocol.pack(messages), 6, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(pack(messages), 6, mtime=0)).decode()
 
 
 def _without_layers(message: Message) -> Message:
@@ -188,7 +188,7 @@ def _without_layers(message: Message) -> Message:
 
 
 def _traits(trace: Trace) -> dict[str, Any]:
-    settings = encode.recorded_settings(trace)
+    settings = recorded_settings(trace)
     return {
         "prompt": settings.prompt,
         "negative_prompt": settings.negative_prompt,
@@ -199,6 +199,6 @@ def _traits(trace: Trace) -> dict[str, Any]:
         "schedule_strength": settings.schedule_strength,
         "weights": settings.weights,
         "concepts": [] if trace.scores is None else trace.scores.concepts,
-        "status": encode.state_of(trace),
+        "status": state_of(trace),
         "progress": len(trace.steps) / max(settings.steps, 1),
     }

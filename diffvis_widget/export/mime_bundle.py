@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from diffvis_widget.wire import images as image_codec
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.packed_run import Message
 
 from .layout import draw_tiles
 

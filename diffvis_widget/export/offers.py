@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.wire.messages import Message, RequestId
+from diffvis_widget.wire.packed_run import Message, RequestId
 
 from .source_code import code, trace_source
 from .video import find_ffmpeg

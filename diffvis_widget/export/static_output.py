@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.wire.recorded_run import Layers, messages_of
+from diffvis_widget.wire.recorded_run import Layers, record
 
 from .html import page
 from .mime_bundle import static_representations
@@ -46,7 +46,7 @@ class StaticOutput:
         if not 100 <= height <= 10_000:
             raise ValueError(f"height must be between 100 and 10000 pixels, not {height!r}")
         document = frame(page([trace], layers), height)
-        self._bundle = {"text/html": document, **static_representations(messages_of(trace))}
+        self._bundle = {"text/html": document, **static_representations(record(trace).payload.messages())}
 
     def __repr__(self) -> str:
         return self._bundle["text/plain"]

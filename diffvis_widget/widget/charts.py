@@ -14,7 +14,7 @@ from bqplot.marks import Lines
 from bqplot.scales import LinearScale
 from ipywidgets import HBox, ToggleButton, VBox
 
-from diffvis_widget.widget.session.outbox import Scores
+from diffvis_widget.wire.messages import ScoresPayload
 
 from .widget import DiffVis
 
@@ -58,7 +58,7 @@ def concept_chart(widget: DiffVis) -> Figure:
     figure = _figure("Concepts over steps (band: what unrelated words score)", "cosine", scales, [band, curves])
     _link(figure, widget, across, [curves])
 
-    def draw(scores: Scores) -> None:
+    def draw(scores: ScoresPayload) -> None:
         steps = np.arange(len(scores.cosine))
         across.max = max(widget.steps - 1, len(steps) - 1, 1)
         if len(steps) < 2:  # bqplot takes a table with one column for one curve

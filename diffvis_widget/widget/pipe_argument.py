@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.widget.session.sampling import check_call
-from diffvis_widget.wire.encode import recorded_settings
+from diffvis_widget.wire.trace_messages import recorded_settings
 
 from . import trait_types as fields
 

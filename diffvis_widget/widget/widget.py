@@ -19,11 +19,11 @@ from diffvis_widget.export.static_output import StaticOutput
 from diffvis_widget.widget.page.requests import answer
 from diffvis_widget.widget.page.saliency import METHODS
 from diffvis_widget.widget.session.external_call import ExternalCall
-from diffvis_widget.widget.session.outbox import Outbox, Scores
+from diffvis_widget.widget.session.outbox import Outbox
 from diffvis_widget.widget.session.run import Run
-from diffvis_widget.widget.session.sampling import Request
 from diffvis_widget.widget.session.session import Session
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.messages import RunRequest, ScoresPayload
+from diffvis_widget.wire.packed_run import unpack
 
 from . import jupyter as kernel
 from . import trait_types as fields
@@ -237,7 +237,7 @@ class DiffVis(anywidget.AnyWidget):
         """
         return ExternalCall(self._session, pipe)
 
-    def observe_scores(self, callback: Callable[[Scores], None]) -> None:
+    def observe_scores(self, callback: Callable[[ScoresPayload], None]) -> None:
         """Call ``callback`` with the concept scores of the run that is shown, now and whenever there are more.
 
         It is called in a thread of the widget's own.
@@ -283,7 +283,7 @@ class DiffVis(anywidget.AnyWidget):
             self.wait(MOMENT if not self._can_run else PATIENCE)
         shown = super()._repr_mimebundle_(**options)
         if shown is not None and self._snapshot:
-            shown[0].update(static_representations(protocol.unpack(self._snapshot)))
+            shown[0].update(static_representations(unpack(self._snapshot)))
         return shown
 
     def close(self) -> None:
@@ -357,12 +357,12 @@ class DiffVis(anywidget.AnyWidget):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _request(self) -> Request:
+    def _request(self) -> RunRequest:
         from diffvis_widget.schedule import timesteps
 
         if self.schedule in ("early", "late"):
             timesteps(self.schedule, self.steps, self.schedule_strength)  # says now what could not be run later
-        return Request(**{name: getattr(self, name) for name in SETTINGS})
+        return RunRequest(**{name: getattr(self, name) for name in SETTINGS})
 
     @t.validate("selected")
     def _words_exist(self, proposal: Any) -> list[int]:

@@ -22,9 +22,9 @@ from diffvis_widget.traces.file.image_codec import MAX_TOTAL, Pictures, decode, 
 from diffvis_widget.traces.file.safetensors_reader import MAX_HEADER, strict_json
 from diffvis_widget.traces.file.validation import check_additions
 
-from . import messages as protocol
-from .messages import Message
-from .recorded_run import messages_of
+from .messages import VIEWS
+from .packed_run import Message, dequantise, pack, unpack
+from .recorded_run import record
 from .shrink import fit
 
 LIMIT = 3_000_000
@@ -37,11 +37,11 @@ Floats = NDArray[np.float32]
 
 def write(trace: Trace) -> bytes:
     """The trace as a compact file. Raises ValueError if no form of it is smaller than LIMIT bytes."""
-    whole = messages_of(trace)
+    whole = record(trace).payload.messages()
     own = _own(trace, with_maps=True)
 
     def small(tried: Sequence[Message]) -> bool:
-        packed = protocol.pack([own, *tried])
+        packed = pack([own, *tried])
         return len(packed) < LIMIT and _header_length(packed) <= MAX_HEADER
 
     if not small(whole):
@@ -49,7 +49,7 @@ def write(trace: Trace) -> bytes:
     page = fit(whole, small)
     if page is None:
         raise ValueError(f"this trace of {len(trace.steps)} steps has no form below {LIMIT} bytes: save it whole")
-    return protocol.pack([own, *page])
+    return pack([own, *page])
 
 
 def _header_length(packed: bytes) -> int:
@@ -84,7 +84,7 @@ def read(path: Path) -> Trace:
     # the packed form allows more than a hostile file shall cost
     if len(data) < 8 or _header_length(data) > MAX_HEADER:
         raise TraceFileError("its header is too long, or missing")
-    messages = protocol.unpack(data)
+    messages = unpack(data)
     by_type = [message.content.get("type") for message in messages]
     steps = [message for message, kind in zip(messages, by_type, strict=True) if kind == "step"]
     if not by_type or by_type[0] != "trace" or by_type[-1] != "end":
@@ -213,7 +213,7 @@ def _maps(header: Header, message: Message) -> NDArray[np.float16]:
     if len(ranges) != shape[0]:
         raise TraceFileError("the maps of a step have other words than the prompt")
     read = [None if one is None else _range(one) for one in ranges]
-    return protocol.dequantise(data, shape, read)[None].astype(np.float16)
+    return dequantise(data, shape, read)[None].astype(np.float16)
 
 
 def _range(value: Any) -> tuple[float, float]:
@@ -228,7 +228,7 @@ def _range(value: Any) -> tuple[float, float]:
 def _views(message: Message) -> list[str]:
     views = message.content.get("views")
     found = cast("list[Any]", views) if isinstance(views, list) else []
-    if len(message.buffers) != len(found) + 1 or not all(view in protocol.VIEWS for view in found):
+    if len(message.buffers) != len(found) + 1 or not all(view in VIEWS for view in found):
         raise TraceFileError("the pictures of a step are missing")
     return cast("list[str]", found)
 

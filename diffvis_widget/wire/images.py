@@ -37,7 +37,7 @@ def read(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def again(data: bytes, largest: int, quality: int) -> bytes:
+def shrunk(data: bytes, largest: int, quality: int) -> bytes:
     """A picture file written again, smaller."""
     return _save(shrink(read(data), largest), "WEBP", quality=quality, method=4)
 

@@ -1,54 +1,112 @@
-"""A run that is over, as all that the page has to be told of it: for the offline page and for a compact file."""
+"""A finished run as the messages that the page needs: for the replay, the offline page and the compact file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
-from diffvis_widget.shipped import is_scenes_model
-from diffvis_widget.widget.session.run import Run
+from diffvis_widget.traces import Trace
 
-from . import encode
-from .messages import Message
-
-if TYPE_CHECKING:
-    from diffvis_widget.traces import Trace
+from . import images
+from .messages import RunPayload, State, StepImages, end_message
+from .packed_run import Message
+from .replies import layer_maps, layers_message
+from .trace_messages import (
+    recorded_settings,
+    state_of,
+    stored_scores,
+    traced_run_message,
+    traced_step_message,
+    views_of,
+)
 
 Layers = bool | Literal["heads"]
 
 
-def run_of(trace: Trace, name: str = "recorded") -> Run:
-    """The run of a trace, with all that there is to tell of it."""
-    run = Run(None, id=name, trace=trace, state=encode.state_of(trace))
+@dataclass(frozen=True)
+class RecordedRun:
+    """A finished run with its messages.
+
+    Attributes:
+        id: its id on the page.
+        trace: its trace.
+        state: how it ended.
+        payload: all its messages.
+    """
+
+    id: str
+    trace: Trace
+    state: State
+    payload: RunPayload
+
+    @property
+    def steps(self) -> int:
+        """Number of finished steps."""
+        return len(self.trace.steps)
+
+
+def record(trace: Trace, name: str = "recorded", unknown: Collection[str] = ()) -> RecordedRun:
+    """Makes a run of a trace.
+
+    Args:
+        trace: the trace, with one finished step at least.
+        name: id of the run.
+        unknown: words (lower case) that the model never saw in training.
+
+    Returns:
+        The run; frames that the trace does not hold yet are decoded.
+    """
     meter = None if trace.scores is None else trace.scores.meter or None
-    run.told = encode.told_of(name, trace, unknown_words(trace), meter)
-    return run
+    return RecordedRun(name, trace, state_of(trace), run_payload(name, trace, unknown, meter))
 
 
-def messages_of(trace: Trace) -> list[Message]:
-    """The run's messages in order: run, steps, scores where there are some, end."""
-    told = run_of(trace).told
-    return [] if told is None else told.messages()
+def run_payload(run: str, trace: Trace, unknown: Collection[str], meter: str | None) -> RunPayload:
+    """Builds all messages of a recorded run.
+
+    Args:
+        run: id of the run.
+        trace: its trace; frames that it does not hold yet are decoded.
+        unknown: words (lower case) that the model never saw in training.
+        meter: name of the concept meter.
+
+    Returns:
+        The messages.
+    """
+    views = views_of(trace)
+    predictions = trace.frames("prediction") if "prediction" in views else None
+    latents = trace.frames("latents") if "latents" in views else None
+    size = (0, 0) if predictions is None else (predictions.shape[1], predictions.shape[2])
+    steps: dict[int, Message] = {}
+    for index, step in enumerate(trace.steps):
+        prediction = None if predictions is None else predictions[index]
+        shown = StepImages(step, prediction, None if latents is None else latents[index], exact=True)
+        steps[index] = traced_step_message(run, trace, shown, 0.0)
+    begin = traced_run_message(run, trace, recorded_settings(trace), unknown, size, views, meter)
+    image = images.png(trace.image) if predictions is not None and trace.is_complete else None
+    end = end_message(run, state_of(trace), len(steps), 0.0, None, image)
+    return RunPayload(begin, steps, stored_scores(trace), end)
 
 
-def layer_messages(run: Run, layers: Layers) -> Iterator[Message]:
-    """What the page would be answered if it asked for the layers of every typed word at every step.
+def layer_messages(run: RecordedRun, layers: Layers) -> Iterator[Message]:
+    """Answers in advance what a page may ask: the layer maps of every typed word at every step.
 
-    layers: True for the mean over the heads of each layer, "heads" for every head where the trace has them.
-    Raises ValueError for a trace without maps of single layers.
+    Args:
+        run: the run.
+        layers: True for the mean over the heads of each layer, "heads" for every head where the trace has them, False
+            for nothing.
+
+    Yields:
+        One layers message per step and word.
+
+    Raises:
+        ValueError: the trace has no maps of single layers.
     """
     trace = run.trace
-    if not layers or trace is None or not trace.layers:
+    if not layers or not trace.layers:
         return
     words = [index for index, word in enumerate(trace.words) if word.kind == "word" and word.tokens]
     for step in range(len(trace.steps)):
         for word in words:
-            yield encode.layers_message(run.id, 0, trace, step, word, heads=layers == "heads")
-
-
-def unknown_words(trace: Trace) -> set[str]:
-    """Words of the prompt that the model never saw; known of the scenes model only."""
-    from diffvis_widget import scenes
-
-    is_scenes = is_scenes_model(trace.meta.get("fingerprint"))
-    return set(scenes.unknown_words(trace.prompt)) if is_scenes else set()
+            maps = layer_maps(trace, step, word, heads=layers == "heads")
+            yield layers_message(run.id, 0, step, word, maps)

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from . import images as pictures
-from . import messages as protocol
-from .messages import Message, View
+from . import images
+from .messages import View
+from .packed_run import Message, pack
 
 LIMIT = 1_000_000
 
 
 def snapshot(messages: Sequence[Message], limit: int = LIMIT) -> bytes:
     """The packed form of a run in less than ``limit`` bytes. Returns no bytes at all if it cannot be made so small."""
-    found = fit(messages, lambda tried: len(protocol.pack(tried)) < limit)
-    return b"" if found is None else protocol.pack(found)
+    found = fit(messages, lambda tried: len(pack(tried)) < limit)
+    return b"" if found is None else pack(found)
 
 
 def fit(messages: Sequence[Message], small: Callable[[Sequence[Message]], bool]) -> list[Message] | None:
@@ -83,5 +83,5 @@ def _with_smaller_pictures(message: Message, largest: int, quality: int) -> Mess
     if message.content["type"] != "step" or "prediction" not in message.content["views"]:
         return message
     at = message.content["views"].index("prediction")
-    smaller = pictures.again(message.buffers[at], largest, quality)
+    smaller = images.shrunk(message.buffers[at], largest, quality)
     return Message(message.content, (*message.buffers[:at], smaller, *message.buffers[at + 1 :]))

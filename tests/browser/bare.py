@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,18 @@ from playwright.sync_api import Browser, Locator, Page
 
 from diffvis_widget import front_end
 from diffvis_widget.traces import Layer, Step, Word
-from diffvis_widget.widget.session.outbox import Scores
 from diffvis_widget.wire import images as pictures
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message, State, View
+from diffvis_widget.wire.messages import (
+    VIEWS,
+    RunSettings,
+    ScoresPayload,
+    State,
+    View,
+    end_message,
+    run_message,
+    step_message,
+)
+from diffvis_widget.wire.packed_run import Message, pack
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>bare</title><style>body{margin:24px}</style><style>%(style)s</style>
@@ -130,7 +138,7 @@ def open_bare(
         "step": 0, "selected": [], "status": "done" if messages else "idle", "progress": 1, "error": "", "_notice": "",
         "_can_run": True,
     }  # fmt: skip
-    snapshot = base64.b64encode(protocol.pack(messages)).decode() if messages else None
+    snapshot = base64.b64encode(pack(messages)).decode() if messages else None
     try:
         page.set_content(PAGE % {"style": front_end.style(), "theme": theme, "width": width})
         script, style = front_end.more()
@@ -161,13 +169,11 @@ def a_run(
     if words is None:
         words = [Word(text, (index,), "word") for index, text in enumerate(prompt.split())]
     finished = steps if finished is None else finished
-    settings = protocol.Settings(prompt, None, 7, steps, 7.5, "uniform", 60.0, "Scheduler", "Pipeline")
+    settings = RunSettings(prompt, None, 7, steps, 7.5, "uniform", 60.0, "Scheduler", "Pipeline")
     layers = [Layer("up_blocks.0.attn2", "cross", 2, (grid, grid), True)]
-    pieces = [(word.text,) for word in words]
+    words = [replace(word, token_texts=(word.text,)) for word in words]
     messages = [
-        protocol.run_message(
-            run, settings, words, pieces, (), (grid, grid), (size, size), layers, protocol.VIEWS, "a meter"
-        )
+        run_message(run, settings, words, layers, grid=(grid, grid), image=(size, size), views=VIEWS, meter="a meter")
     ]
     for index in range(finished):
         part = (index + 1) / steps
@@ -183,15 +189,15 @@ def a_run(
         if nan:
             maps[:] = np.nan
         step = Step(index, float("nan") if nan else 999.0 * (1 - part), 1.0)
-        messages.append(protocol.step_message(run, step, maps, images, (0, 1), True, 0.1 * index))
+        messages.append(step_message(run, step, maps, images, (0, 1), True, 0.1 * index))
     if concepts and finished:
         rise = np.linspace(0.1, 0.3, finished, dtype=np.float32)[:, None] * np.ones(len(concepts), dtype=np.float32)
         cosine = np.full_like(rise, np.nan) if nan else rise
         null = np.tile(np.array([0.1, 0.2], dtype=np.float32), (finished, 1))
         share = np.full_like(cosine, 1 / len(concepts)) if len(concepts) > 1 else None
         emergence = np.full(len(concepts), finished // 2, dtype=np.float32)
-        messages.append(Scores(list(concepts), cosine, null, share, emergence, "a meter").message(run, 0))
-    messages.append(protocol.end_message(run, state, finished, 1.0, error))
+        messages.append(ScoresPayload(list(concepts), cosine, null, share, emergence, "a meter").message(run, 0))
+    messages.append(end_message(run, state, finished, 1.0, error))
     return [message.stamped(seq) for seq, message in enumerate(messages)]
 
 

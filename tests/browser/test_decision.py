@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.packed_run import Message
 from tests.browser.bare import Bare, a_run, open_bare
 from tests.browser.test_more import AXE
 

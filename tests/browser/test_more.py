@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.packed_run import Message, pack
 from tests.browser.bare import Bare, a_run, open_bare
 
 AXE = Path(__file__).parent.parent.parent / "js" / "node_modules" / "axe-core" / "axe.min.js"
@@ -45,7 +44,7 @@ def two(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Bare]:
         runs = [entry("r0", OLD, seed=3), entry("r1", OLD), entry("r2", NEW, weights={"green": 1.5, "a": None})]
         bare.answer(Message({"type": "runs", "limit": 8, "runs": runs}))
         bare.answer(numbers())
-        packed = protocol.pack(a_run(OLD, run="r0"))
+        packed = pack(a_run(OLD, run="r0"))
         bare.answer(Message({"type": "packed", "run": "r0"}, (packed,)))
         bare.set(prompt=NEW)
         bare.deliver(a_run(NEW, run="r2"))

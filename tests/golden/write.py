@@ -2,7 +2,7 @@
 
     python -m tests.golden.write
 
-pytest holds the Python side to these files (tests/widget/test_protocol.py), vitest the TypeScript side. Pictures are
+pytest holds the Python side to these files (tests/wire/test_messages.py), vitest the TypeScript side. Pictures are
 stand-in bytes, so that the files depend on no image codec. A case whose JSON is {"error": true} must be refused.
 """
 
@@ -16,8 +16,18 @@ from typing import Any
 import numpy as np
 
 from diffvis_widget.traces import Layer, Step, Word
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.messages import (
+    VIEWS,
+    RunSettings,
+    View,
+    end_message,
+    frame_message,
+    run_message,
+    scores_message,
+    step_message,
+)
+from diffvis_widget.wire.packed_run import MAGIC, Message, dequantise, pack, unpack
+from diffvis_widget.wire.replies import LayerMap, error_message, layers_message
 
 FOLDER = Path(__file__).parent
 
@@ -34,14 +44,14 @@ def ramp(words: int, height: int, width: int, seed: int) -> np.ndarray:
 
 def a_run() -> list[Message]:
     words = [
-        Word("<|startoftext|>", (0,), "special"),
-        Word("a", (1,), "word"),
-        Word("red", (2,), "word"),
-        Word("weathervane", (3, 4), "word"),
-        Word("<|endoftext|>", (5,), "special"),
+        Word("<|startoftext|>", (0,), "special", ("<|startoftext|>",)),
+        Word("a", (1,), "word", ("a",)),
+        Word("red", (2,), "word", ("red",)),
+        Word("weathervane", (3, 4), "word", ("weather", "vane")),
+        Word("<|endoftext|>", (5,), "special", ("<|endoftext|>",)),
         Word("", tuple(range(6, 77)), "padding"),
     ]
-    settings = protocol.Settings(
+    settings = RunSettings(
         prompt="a red weathervane",
         negative_prompt=None,
         seed=7,
@@ -56,20 +66,27 @@ def a_run() -> list[Message]:
         Layer("down_blocks.0.attentions.0.transformer_blocks.0.attn2", "cross", 4, (4, 6), True),
         Layer("mid_block.attentions.0.transformer_blocks.0.attn2", "cross", 8, (2, 3), False),
     ]
-    pieces = [["<|startoftext|>"], ["a"], ["red"], ["weather", "vane"], ["<|endoftext|>"], []]
     messages = [
-        protocol.run_message(
-            "r1", settings, words, pieces, {"weathervane"}, (4, 6), (32, 48), layers, protocol.VIEWS, "scenes CLIP"
+        run_message(
+            "r1",
+            settings,
+            words,
+            layers,
+            grid=(4, 6),
+            image=(32, 48),
+            views=VIEWS,
+            meter="scenes CLIP",
+            unknown={"weathervane"},
         )
     ]
     for index in range(3):
-        images: dict[protocol.View, bytes] = {
+        images: dict[View, bytes] = {
             "prediction": picture(index, 40),
             "latents": picture(index + 10, 30),
             "guidance": picture(index + 20, 20),
         }
         messages.append(
-            protocol.step_message(
+            step_message(
                 "r1",
                 Step(index, 999.0 - 333 * index, 14.5 / (index + 1), index == 1),
                 ramp(len(words), 4, 6, index),
@@ -82,8 +99,8 @@ def a_run() -> list[Message]:
     nan = float("nan")
     return [
         *messages,
-        protocol.frame_message("r1", 0, picture(40, 50)),
-        protocol.scores_message(
+        frame_message("r1", 0, picture(40, 50)),
+        scores_message(
             "r1",
             0,
             ["red", "weathervane"],
@@ -93,31 +110,31 @@ def a_run() -> list[Message]:
             np.array([2, nan], dtype=np.float32),
             "scenes CLIP",
         ),
-        protocol.layers_message(
+        layers_message(
             "r1",
             5,
             1,
             2,
             [
-                protocol.LayerMap("down.0", 0, ramp(1, 2, 3, 4)[0]),
-                protocol.LayerMap("down.0", 1, np.full((2, 3), nan, dtype=np.float32)),
-                protocol.LayerMap("mid", None, ramp(1, 4, 6, 1)[0]),
+                LayerMap("down.0", 0, ramp(1, 2, 3, 4)[0]),
+                LayerMap("down.0", 1, np.full((2, 3), nan, dtype=np.float32)),
+                LayerMap("mid", None, ramp(1, 4, 6, 1)[0]),
             ],
         ),
-        protocol.error_message("r1", "word 99 is out of range", 6),
-        protocol.end_message("r1", "done", 3, 0.75, image=picture(50, 64)),
+        error_message("r1", "word 99 is out of range", 6),
+        end_message("r1", "done", 3, 0.75, image=picture(50, 64)),
     ]
 
 
 def hard_text() -> list[Message]:
     """Emoji, right-to-left text and markup in the prompt, a truncated word, no guidance, a failure after one step."""
     words = [
-        Word("<b>שלום</b>", (1, 2, 3), "word"),
-        Word("\U0001f9d1‍\U0001f680", (4,), "word"),
-        Word("</script>", (5, 6), "word"),
+        Word("<b>שלום</b>", (1, 2, 3), "word", ("<b>", "שלום", "</b>")),
+        Word("\U0001f9d1‍\U0001f680", (4,), "word", ("\U0001f9d1‍\U0001f680",)),
+        Word("</script>", (5, 6), "word", ("</", "script>")),
         Word("lost", (), "truncated"),
     ]
-    settings = protocol.Settings(
+    settings = RunSettings(
         prompt="<b>שלום</b> \U0001f9d1‍\U0001f680 </script> lost",
         negative_prompt='"quotes" & <i>',
         seed=2**53 - 1,
@@ -131,29 +148,28 @@ def hard_text() -> list[Message]:
     maps = ramp(4, 2, 2, 0)
     maps[3] = np.nan
     maps[1] = 0.125  # a flat map: lo == hi
-    pieces = [["<b>", "שלום", "</b>"], ["\U0001f9d1‍\U0001f680"], ["</", "script>"], []]
     step = Step(0, float("nan"), float("inf"))
     return [
-        protocol.run_message("r2", settings, words, pieces, (), (2, 2), (16, 16), [], ("prediction",), None),
-        protocol.step_message("r2", step, maps, {"prediction": picture(1, 9)}, None, False, 0.1),
-        protocol.end_message("r2", "failed", 1, 0.2, error="ValueError: <img src=x onerror=alert(1)>"),
+        run_message("r2", settings, words, [], grid=(2, 2), image=(16, 16), views=("prediction",), meter=None),
+        step_message("r2", step, maps, {"prediction": picture(1, 9)}, None, False, 0.1),
+        end_message("r2", "failed", 1, 0.2, error="ValueError: <img src=x onerror=alert(1)>"),
     ]
 
 
 def cases() -> dict[str, bytes]:
-    run, text = protocol.pack(seq(a_run())), protocol.pack(seq(hard_text()))
+    run, text = pack(seq(a_run())), pack(seq(hard_text()))
     header = b'{"messages":[{"content":{"type":"run"},"buffers":[-1]}]}'
     return {
         "run": run,
         "text": text,
-        "empty": protocol.pack([]),
+        "empty": pack([]),
         "bad-magic": b"DVR2" + run[4:],
         "bad-cut": run[:-10],
         "bad-header-cut": run[:40],
         "bad-tail": text + b"more",
-        "bad-buffer": protocol.MAGIC + struct.pack("<I", len(header)) + header,
-        "bad-json": protocol.MAGIC + struct.pack("<I", 4) + b"[{]}",
-        "bad-shape": protocol.MAGIC + struct.pack("<I", 2) + b"[]",
+        "bad-buffer": MAGIC + struct.pack("<I", len(header)) + header,
+        "bad-json": MAGIC + struct.pack("<I", 4) + b"[{]}",
+        "bad-shape": MAGIC + struct.pack("<I", 2) + b"[]",
         "bad-nothing": b"",
     }
 
@@ -165,7 +181,7 @@ def seq(messages: list[Message]) -> list[Message]:
 def expected(data: bytes) -> dict[str, Any]:
     """What a reader must find: contents word for word, buffers as hex, maps as numbers."""
     try:
-        messages = protocol.unpack(data)
+        messages = unpack(data)
     except ValueError:
         return {"error": True}
     found: list[dict[str, Any]] = []
@@ -173,7 +189,7 @@ def expected(data: bytes) -> dict[str, Any]:
         entry: dict[str, Any] = {"content": message.content, "buffers": [buffer.hex() for buffer in message.buffers]}
         if message.content["type"] == "step":
             maps = message.content["maps"]
-            values = protocol.dequantise(message.buffers[-1], maps["shape"], maps["scales"])
+            values = dequantise(message.buffers[-1], maps["shape"], maps["scales"])
             entry["maps"] = [None if np.isnan(p).any() else [round(float(v), 6) for v in p.ravel()] for p in values]
         found.append(entry)
     return {"messages": found}

@@ -12,7 +12,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from diffvis_widget.widget.widget import DiffVis
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.packed_run import Message
 from tests import pipelines
 
 with warnings.catch_warnings():

@@ -12,7 +12,7 @@ from traitlets import TraitError
 
 import diffvis_widget as dv
 from diffvis_widget.widget.widget import DiffVis
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import unpack
 from tests.traces.build import make_trace
 from tests.widget.conftest import PROMPT, SECONDS, page, seen
 
@@ -85,7 +85,7 @@ def test_a_recorded_run_is_laid_beside(make: Make, shared_pipe: StableDiffusionP
         (False, "a blue star", 0),
     ]
     page(widget, {"type": "packed", "id": 2, "run": widget._beside})
-    packed = protocol.unpack(widget.wire.of("packed")[0].buffers[0])
+    packed = unpack(widget.wire.of("packed")[0].buffers[0])
     assert [message.content["type"] for message in packed] == ["run", "step", "step", "end"]
     widget.compare(None)
     assert (widget._beside, len(widget.history)) == ("", 1)

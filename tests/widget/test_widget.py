@@ -22,7 +22,7 @@ from diffvis_widget.widget.session import sampling
 from diffvis_widget.widget.session.run import RunFailed
 from diffvis_widget.widget.widget import DiffVis
 from diffvis_widget.wire import images as pictures
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import dequantise, unpack
 from tests import pipelines
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page, seen
 
@@ -49,12 +49,12 @@ def test_steps_carry_the_trace(make: Make, shared_pipe: StableDiffusionPipeline)
     widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=4)
     trace = widget.trace
     # as it is saved: a step that went out with a preview has its exact picture here
-    saved = protocol.unpack(widget._snapshot)
+    saved = unpack(widget._snapshot)
     for index, message in enumerate(message for message in saved if message.content["type"] == "step"):
         content = message.content
         assert content["index"] == index
         assert content["timestep"] == trace.timesteps[index]
-        maps = protocol.dequantise(message.buffers[-1], content["maps"]["shape"], content["maps"]["scales"])
+        maps = dequantise(message.buffers[-1], content["maps"]["shape"], content["maps"]["scales"])
         expected = trace.heat_maps(step=index)
         assert np.abs(maps - expected).max() <= (expected.max() - expected.min()) / 510 + 1e-6
         images = dict(zip(content["views"], message.buffers, strict=False))
@@ -131,7 +131,7 @@ def test_any_prompt_is_a_run(make: Make, shared_pipe: StableDiffusionPipeline, p
     widget = make(shared_pipe, prompt=prompt, steps=2)
     assert widget.wait(SECONDS)
     assert (widget.status, widget.error) == ("done", "")
-    packed = protocol.unpack(widget._snapshot)
+    packed = unpack(widget._snapshot)
     assert packed[0].content["prompt"] == widget.prompt
     words = packed[0].content["words"]
     cut = [word for word in words if word["kind"] == "truncated"]
@@ -171,7 +171,7 @@ def test_stop_ends_the_run_at_the_next_step_and_keeps_what_is_finished(
     assert len(widget.trace.steps) == 4
     assert gate.calls == 4
     assert [message.content["state"] for message in widget.wire.of("end")] == ["stopped"]
-    assert len([m for m in protocol.unpack(widget._snapshot) if m.content["type"] == "step"]) == 4
+    assert len([m for m in unpack(widget._snapshot) if m.content["type"] == "step"]) == 4
     widget.run()
     assert len(widget.trace.steps) == 8
 
@@ -291,7 +291,7 @@ def test_an_error_at_step_5_is_told_and_the_finished_steps_are_kept(make: Make, 
     assert isinstance(caught.value.__cause__, ValueError)
     ended = widget.wire.of("end")[0].content
     assert (ended["state"], ended["steps"], ended["error"]) == ("failed", 5, widget.error)
-    assert len([m for m in protocol.unpack(widget._snapshot) if m.content["type"] == "step"]) == 5
+    assert len([m for m in unpack(widget._snapshot) if m.content["type"] == "step"]) == 5
     handle.remove()
     widget.run()
     assert len(widget.trace.steps) == 10
@@ -568,7 +568,7 @@ def test_a_recorded_trace_is_shown_without_a_pipeline(
         assert widget.wait(SECONDS)
         assert (widget.status, widget.error, widget._can_run) == ("done", "", False)
         assert (widget.prompt, widget.seed, widget.steps, widget.guidance_scale) == (PROMPT, 5, 3, 4.0)
-        assert [m.content["type"] for m in protocol.unpack(widget._snapshot)] == ["run", *["step"] * 3, "end"]
+        assert [m.content["type"] for m in unpack(widget._snapshot)] == ["run", *["step"] * 3, "end"]
         assert np.array_equal(widget.trace.heat_map("circle"), trace.heat_map("circle"))
         with pytest.raises(RuntimeError, match="recorded run"):
             widget.run()
@@ -612,4 +612,4 @@ def test_a_program_that_executes_the_notebook_gets_every_picture_exact(
 
 
 def saved_steps(packed: bytes) -> list[dict[str, Any]]:
-    return [message.content for message in protocol.unpack(packed) if message.content["type"] == "step"]
+    return [message.content for message in unpack(packed) if message.content["type"] == "step"]

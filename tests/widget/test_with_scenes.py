@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import diffvis_widget as dv
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import pack, unpack
 from tests.widget.conftest import SECONDS, seen
 
 Make = Callable[..., Any]
@@ -20,7 +20,7 @@ def saved_scores(widget: Any) -> dict[str, Any]:
     """The scores in what a saved notebook carries; a meter that had to be loaded first gives them late."""
 
     def found(snapshot: bytes) -> list[dict[str, Any]]:
-        return [m.content for m in protocol.unpack(snapshot or protocol.pack([])) if m.content["type"] == "scores"]
+        return [m.content for m in unpack(snapshot or pack([])) if m.content["type"] == "scores"]
 
     assert seen(widget, "_snapshot", lambda snapshot: bool(found(snapshot))).wait(SECONDS)
     return found(widget._snapshot)[0]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diffvis_widget.traces import Layer, Record, Step, Trace, TraceFileError, Word, WordRelevance, open_trace
-from diffvis_widget.wire import messages as protocol
 from diffvis_widget.wire.compact_file import LIMIT
+from diffvis_widget.wire.packed_run import pack, unpack
 from tests.traces.build import make_trace
 
 
@@ -97,7 +97,7 @@ def test_files_of_a_512_pixel_run_stay_within_their_bars(tmp_path: Path) -> None
 
 
 def test_a_packed_run_of_the_page_is_no_trace(tmp_path: Path) -> None:
-    packed = protocol.pack(protocol.unpack(make_trace().save(tmp_path / "run", compact=True).read_bytes())[1:])
+    packed = pack(unpack(make_trace().save(tmp_path / "run", compact=True).read_bytes())[1:])
     (tmp_path / "page").write_bytes(packed)
     with pytest.raises(TraceFileError, match="holds a packed run, but no trace"):
         open_trace(tmp_path / "page")

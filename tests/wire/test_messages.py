@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.packed_run import MAGIC, Message, dequantise, json_number, pack, quantise, unpack
 from tests.golden import write
 
 GOLDEN = Path(write.__file__).parent
@@ -30,14 +29,14 @@ def test_every_golden_file_belongs_to_a_case() -> None:
 @pytest.mark.parametrize("name", [name for name in write.cases() if name.startswith("bad-")])
 def test_damaged_bytes_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="packed run"):
-        protocol.unpack((GOLDEN / f"{name}.bin").read_bytes())
+        unpack((GOLDEN / f"{name}.bin").read_bytes())
 
 
 def test_no_cut_of_a_run_is_taken_for_a_run() -> None:
     data = write.cases()["text"]
     for length in range(len(data)):
         with pytest.raises(ValueError, match="packed run"):
-            protocol.unpack(data[:length])
+            unpack(data[:length])
 
 
 @pytest.mark.parametrize(
@@ -57,32 +56,32 @@ def test_no_cut_of_a_run_is_taken_for_a_run() -> None:
 )
 def test_hostile_headers_are_refused(header: bytes) -> None:
     with pytest.raises(ValueError, match="packed run"):
-        protocol.unpack(protocol.MAGIC + len(header).to_bytes(4, "little") + header)
+        unpack(MAGIC + len(header).to_bytes(4, "little") + header)
 
 
 def test_a_header_may_not_claim_more_than_is_there() -> None:
     with pytest.raises(ValueError, match="cut short"):
-        protocol.unpack(protocol.MAGIC + b"\xff\xff\xff\xff" + b"{}")
+        unpack(MAGIC + b"\xff\xff\xff\xff" + b"{}")
 
 
 def test_pack_and_unpack_keep_messages() -> None:
     messages = [Message({"type": "x", "text": "é\U0001f600\u202e"}, (b"", b"\0\1\2")), Message({"type": "y"})]
-    assert protocol.unpack(protocol.pack(messages)) == messages
+    assert unpack(pack(messages)) == messages
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_number_that_json_lacks_never_gets_into_the_bytes(bad: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        protocol.pack([Message({"value": bad})])
-    assert protocol.number(bad) is None
+        pack([Message({"value": bad})])
+    assert json_number(bad) is None
 
 
 def test_maps_come_back_within_half_a_step_of_their_own_scale() -> None:
     rng = np.random.default_rng(0)
     maps = (rng.random((5, 7, 9)) * np.array([1, 1e-6, 0.5, 1e-3, 1])[:, None, None]).astype(np.float32)
     maps[4] = 0.25
-    quantised, scales = protocol.quantise(maps)
-    back = protocol.dequantise(quantised.tobytes(), maps.shape, scales)
+    quantised, scales = quantise(maps)
+    back = dequantise(quantised.tobytes(), maps.shape, scales)
     for plane, again, scale in zip(maps, back, scales, strict=True):
         assert scale is not None
         lo, hi = scale
@@ -94,15 +93,15 @@ def test_maps_come_back_within_half_a_step_of_their_own_scale() -> None:
 def test_a_word_without_a_map_has_no_scale() -> None:
     maps = np.ones((2, 3, 3), dtype=np.float32)
     maps[0] = np.nan
-    quantised, scales = protocol.quantise(maps)
+    quantised, scales = quantise(maps)
     assert scales == [None, [1.0, 1.0]]
-    back = protocol.dequantise(quantised.tobytes(), maps.shape, scales)
+    back = dequantise(quantised.tobytes(), maps.shape, scales)
     assert np.isnan(back[0]).all()
     assert (back[1] == 1).all()
 
 
 def test_maps_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(words, h, w\)"):
-        protocol.quantise(np.zeros((3, 3), dtype=np.float32))
+        quantise(np.zeros((3, 3), dtype=np.float32))
     with pytest.raises(ValueError, match="do not fit"):
-        protocol.dequantise(bytes(7), (2, 2, 2), [None, None])
+        dequantise(bytes(7), (2, 2, 2), [None, None])

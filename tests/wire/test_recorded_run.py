@@ -16,7 +16,7 @@ import pytest
 import diffvis_widget as dv
 from diffvis_widget.traces import ConceptScores, Trace
 from diffvis_widget.wire import images as pictures
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import Message, unpack
 from tests.traces.build import make_trace
 from tests.widget.conftest import SECONDS
 from tests.wire.test_compact_file import large
@@ -34,7 +34,7 @@ def scored() -> Trace:
 
 
 def told(widget: Any, kind: str) -> list[dict[str, Any]]:
-    return [message.content for message in protocol.unpack(widget._snapshot) if message.content["type"] == kind]
+    return [message.content for message in unpack(widget._snapshot) if message.content["type"] == kind]
 
 
 def test_scores_come_with_the_run_and_need_no_meter(make: Make) -> None:
@@ -72,10 +72,10 @@ def test_hosts_without_widgets_get_a_filmstrip_and_a_sentence(make: Make) -> Non
     )
 
 
-def page_of(path: Path) -> tuple[dict[str, Any], list[protocol.Message]]:
+def page_of(path: Path) -> tuple[dict[str, Any], list[Message]]:
     source = path.read_text(encoding="utf-8")
     blocks = dict(re.findall(r'<script type="[^"]*" id="([^"]*)">([^<]*)</script>', source))
-    return json.loads(blocks["dv-traits"]), protocol.unpack(gzip.decompress(base64.b64decode(blocks["dv-run"])))
+    return json.loads(blocks["dv-traits"]), unpack(gzip.decompress(base64.b64decode(blocks["dv-run"])))
 
 
 def test_a_page_holds_what_the_widget_would_be_told(make: Make, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_page_holds_what_the_widget_would_be_told(make: Make, tmp_path: Path) 
     traits, messages = page_of(dv.to_html(widget, tmp_path / "run.html"))
     assert traits["concepts"] == ["circle", "red"]
     kinds = [message.content["type"] for message in messages]
-    assert kinds == ["run", "step", "step", "step", "scores", "end", "runs", "exports"]
+    assert kinds == ["run", "step", "step", "step", "scores", "end", "runs", "exports", "source_code"]
     assert messages[0].content["layers"] == []
     _, whole = page_of(dv.to_html([make_trace(), scored()], tmp_path / "two.html", layers=True))
     asked = [message.content for message in whole if message.content["type"] == "layers"]

@@ -8,8 +8,8 @@ from PIL import Image
 
 from diffvis_widget.traces import Layer, Step, Word
 from diffvis_widget.wire import images as pictures
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message, View
+from diffvis_widget.wire.messages import VIEWS, RunSettings, View, end_message, run_message, step_message
+from diffvis_widget.wire.packed_run import Message, dequantise, unpack
 from diffvis_widget.wire.shrink import LIMIT, snapshot
 
 STEPS = 6
@@ -25,13 +25,11 @@ def photo(seed: int, size: int) -> np.ndarray:
 
 
 def a_run(steps: int = STEPS, size: int = 256, grid: int = 32, words: int = 8) -> list[Message]:
-    settings = protocol.Settings("p", None, 1, steps, 7.5, "uniform", 60.0, "S", "P")
+    settings = RunSettings("p", None, 1, steps, 7.5, "uniform", 60.0, "S", "P")
     listed = [Word(f"w{index}", (index,), "word") for index in range(words)]
     layers = [Layer("a", "cross", 8, (grid, grid), True)]
     messages = [
-        protocol.run_message(
-            "r", settings, listed, [()] * words, (), (grid, grid), (size, size), layers, protocol.VIEWS, None
-        )
+        run_message("r", settings, listed, layers, grid=(grid, grid), image=(size, size), views=VIEWS, meter=None)
     ]
     rng = np.random.default_rng(0)
     for index in range(steps):
@@ -41,21 +39,21 @@ def a_run(steps: int = STEPS, size: int = 256, grid: int = 32, words: int = 8) -
             "latents": pictures.webp(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)),
             "guidance": pictures.grey(maps[0], 0, 1),
         }
-        messages.append(protocol.step_message("r", Step(index, 1.0, 1.0), maps, images, (0, 1), True, 1.0))
-    messages.append(protocol.end_message("r", "done", steps, 1.0, image=pictures.png(photo(99, size))))
+        messages.append(step_message("r", Step(index, 1.0, 1.0), maps, images, (0, 1), True, 1.0))
+    messages.append(end_message("r", "done", steps, 1.0, image=pictures.png(photo(99, size))))
     return [message.stamped(seq) for seq, message in enumerate(messages)]
 
 
 def test_a_small_run_is_kept_whole() -> None:
     messages = a_run(steps=2, size=96, grid=12)
-    assert protocol.unpack(snapshot(messages)) == messages
+    assert unpack(snapshot(messages)) == messages
 
 
 def test_the_noisy_view_goes_first() -> None:
     messages = a_run()
     full = sum(message.size for message in messages)
     noisy = sum(len(message.buffers[1]) for message in messages[1:-1])
-    kept = protocol.unpack(snapshot(messages, full - noisy // 2))
+    kept = unpack(snapshot(messages, full - noisy // 2))
     assert kept[0].content["views"] == ["prediction", "guidance"]
     for before, after in zip(messages[1:-1], kept[1:-1], strict=True):
         assert after.content["views"] == ["prediction", "guidance"]
@@ -68,7 +66,7 @@ def test_whatever_the_limit_every_step_can_still_be_shown(limit: int) -> None:
     messages = a_run()
     packed = snapshot(messages, limit)
     assert 0 < len(packed) < limit
-    kept = protocol.unpack(packed)
+    kept = unpack(packed)
     assert [message.content["type"] for message in kept] == ["run", *["step"] * STEPS, "end"]
     for before, after in zip(messages[1:-1], kept[1:-1], strict=True):
         views = after.content["views"]
@@ -78,8 +76,8 @@ def test_whatever_the_limit_every_step_can_still_be_shown(limit: int) -> None:
         whole = np.asarray(pictures.read(before.buffers[0]).resize((32, 32)), dtype=float)
         assert np.abs(shown - whole).mean() < 12
         maps = after.content["maps"]
-        values = protocol.dequantise(after.buffers[-1], maps["shape"], maps["scales"])
-        finest = protocol.dequantise(before.buffers[-1], before.content["maps"]["shape"], maps["scales"])
+        values = dequantise(after.buffers[-1], maps["shape"], maps["scales"])
+        finest = dequantise(before.buffers[-1], before.content["maps"]["shape"], maps["scales"])
         factor = finest.shape[1] // values.shape[1]
         small = finest.reshape(len(finest), values.shape[1], factor, values.shape[2], factor).mean(axis=(2, 4))
         assert np.abs(values - small).max() < 0.02
@@ -90,12 +88,12 @@ def test_a_long_run_of_large_pictures_stays_under_a_megabyte() -> None:
     assert sum(message.size for message in messages) > 3 * LIMIT
     packed = snapshot(messages)
     assert 0 < len(packed) < LIMIT
-    assert len(protocol.unpack(packed)) == 14
+    assert len(unpack(packed)) == 14
 
 
 def test_odd_grids_are_halved_too() -> None:
     messages = a_run(steps=2, size=64, grid=9)
-    kept = protocol.unpack(snapshot(messages, 7_000))
+    kept = unpack(snapshot(messages, 7_000))
     assert kept[1].content["maps"]["shape"] == [8, 4, 4]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
+from diffvis_widget.wire.packed_run import json_number, json_numbers
 
 if TYPE_CHECKING:
     from diffvis_widget.intervene import DecisionCurve
@@ -131,17 +130,9 @@ def told(curve: DecisionCurve, run: Run) -> dict[str, Any]:
         "steps": curve.steps,
         "switch": curve.switch.tolist(),
         "seeds": len(curve.seeds),
-        "mean": numbers(curve.mean),
-        "band": [numbers(row) for row in curve.band],
-        "shares": [numbers(row) for row in curve.share],
-        "decision": number(curve.decision),
-        "interval": [number(one) for one in curve.interval],
+        "mean": json_numbers(curve.mean),
+        "band": [json_numbers(row) for row in curve.band],
+        "shares": [json_numbers(row) for row in curve.share],
+        "decision": json_number(curve.decision, 4),
+        "interval": [json_number(one, 4) for one in curve.interval],
     }
-
-
-def numbers(values: NDArray[np.float32]) -> list[float | None]:
-    return [number(float(one)) for one in values]
-
-
-def number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 4)

@@ -5,32 +5,23 @@ It is of the run itself, and of the same under another sampling scheme.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.traces.results.relevance import typed
 from diffvis_widget.widget.pipe_argument import traits_of
 from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
 from diffvis_widget.widget.session.run import Run
-from diffvis_widget.widget.session.sampling import Request, Shot, sample
-from diffvis_widget.wire.encode import recorded_settings
-from diffvis_widget.wire.messages import Message, RequestId
+from diffvis_widget.widget.session.sampling import sample
+from diffvis_widget.wire.messages import RunRequest, StepImages
+from diffvis_widget.wire.replies import relevance_curves
+from diffvis_widget.wire.trace_messages import recorded_settings
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from diffvis_widget.traces import Trace, WordRelevance
     from diffvis_widget.widget.session.session import Session
 
 SCHEDULES = ("uniform", "early", "late")
 RUNNING = 0.1  # about the share of a run in the time of a run and its relevance
-
-
-def relevance_message(request: RequestId, run: str, trace: Trace) -> Message:
-    """All curves of a trace; of several under one schedule the newest."""
-    curves = [_told(trace, one) for one in {one.schedule: one for one in trace.relevance}.values()]
-    return Message({"type": "relevance", "id": request, "run": run, "curves": curves})
 
 
 def relevance(session: Session, task: Task) -> Perform:
@@ -55,7 +46,7 @@ def relevance(session: Session, task: Task) -> Perform:
         if found is None:
             found = _found(session, run, trace, None if schedule == own else schedule, tell)
             trace.relevance.append(found)
-        return Result(_told(trace, found))
+        return Result(relevance_curves(trace, found))
 
     return perform
 
@@ -67,10 +58,10 @@ def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) 
     pipe = run.pipe or session.pipe
     if pipe is None:
         raise ValueError("relevance needs the model, and a run that was opened from a file has none: run it again")
-    asked = run.request or Request(**traits_of(trace))
+    asked = run.request or RunRequest(**traits_of(trace))
     begun = 0.0 if schedule is None else RUNNING
 
-    def stepped(sampled: Trace, shot: Shot) -> None:
+    def stepped(sampled: Trace, shot: StepImages) -> None:
         tell(RUNNING * (shot.step.index + 1) / int(sampled.meta["planned_steps"]))
 
     def gone(done: int, total: int) -> None:
@@ -80,19 +71,3 @@ def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) 
         trace = sample(pipe, replace(asked, schedule=schedule), session.arguments, stepped)
     kept = explain.relevance_of(pipe, trace, progress=gone, **session.arguments).kept
     return kept if schedule is None else replace(kept, maps=None)
-
-
-def _told(trace: Trace, found: WordRelevance) -> dict[str, Any]:
-    words = typed(trace.words)
-    return {
-        "schedule": found.schedule,
-        "own_schedule": recorded_settings(trace).schedule,
-        "words": words,
-        "timesteps": [round(float(time), 2) for time in found.timesteps],
-        "raw": _rows(found.raw[:, words]),
-        "scaled": _rows(found.scaled(trace.words)[:, words]),
-    }
-
-
-def _rows(values: NDArray[Any]) -> list[list[float | None]]:
-    return [[float(f"{one:.4g}") if math.isfinite(one) else None for one in row] for row in values.tolist()]

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message, RequestId
+from diffvis_widget.wire.replies import packed_saliency
 
 if TYPE_CHECKING:
-    from diffvis_widget.traces import Saliency, Trace
+    from diffvis_widget.traces import Trace
     from diffvis_widget.widget.session.session import Session
 
 METHODS = ("df_rise", "df_cam", "df_lime")  # `dv.explain.OVERLAYS`, known before anything heavy is imported
-
-
-def saliency_message(request: RequestId, run: str, trace: Trace) -> Message:
-    """All maps of a trace; of several by one method at one step the newest."""
-    content, buffer = _packed(list({(one.method, one.step): one for one in trace.saliency}.values()))
-    return Message({**content, "type": "saliency", "id": request, "run": run}, (buffer,))
 
 
 def saliency(session: Session, task: Task) -> Perform:
@@ -42,7 +34,7 @@ def saliency(session: Session, task: Task) -> Perform:
 
             found = explain.overlay(trace, step, method, progress=tell)
             trace.saliency.append(found)
-        content, buffer = _packed([found])
+        content, buffer = packed_saliency([found])
         return Result(content, (buffer,))
 
     return perform
@@ -62,16 +54,3 @@ def estimates(session: Session, task: Task) -> Perform:
 
 def _trace(session: Session, task: Task) -> Trace:
     return session.trace_of(str(task.get("run")))
-
-
-def _packed(maps: Sequence[Saliency]) -> tuple[dict[str, Any], bytes]:
-    """Each map as one byte a value with its range, as the layers' maps are: all in one buffer."""
-    told: list[dict[str, Any]] = []
-    data: list[bytes] = []
-    for one in maps:
-        quantised, (scale,) = protocol.quantise(one.map[None])
-        told.append(
-            {"method": one.method, "step": one.step, "grid": [int(size) for size in one.map.shape], "scale": scale}
-        )
-        data.append(quantised.tobytes())
-    return {"maps": told}, b"".join(data)

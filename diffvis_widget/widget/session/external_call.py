@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
+from diffvis_widget.wire.messages import RunRequest
 
 from .run import Run, explain
-from .sampling import Camera, Request
+from .sampling import Camera
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Step, Trace
@@ -22,7 +23,7 @@ class ExternalCall:
         self._session = session
         self._run = Run(None, pipe=pipe)
         self._camera = Camera(pipe)
-        self._request: Request | None = None
+        self._request: RunRequest | None = None
         session.begin(self._run)
 
     def step(self, trace: Trace, step: Step) -> None:
@@ -42,10 +43,10 @@ class ExternalCall:
         self._session.end(run)
 
 
-def _request(trace: Trace) -> Request:
+def _request(trace: Trace) -> RunRequest:
     """What the call asked for, as far as its trace tells."""
     guidance, seed = trace.meta.get("guidance_scale"), trace.meta.get("seed")
-    return Request(
+    return RunRequest(
         prompt=trace.prompt,
         negative_prompt=trace.negative_prompt or "",
         seed=seed if isinstance(seed, int) else 0,

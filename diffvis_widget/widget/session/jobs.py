@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from diffvis_widget.cancellation import Cancelled
-from diffvis_widget.wire.messages import Message, RequestId
+from diffvis_widget.wire.packed_run import Message, RequestId
 
 from .run import LOCK_POLL
 from .threads import calm

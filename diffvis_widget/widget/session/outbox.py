@@ -10,58 +10,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Json, Message, RequestId
+from diffvis_widget.wire.messages import RunPayload, ScoresPayload, frame_message
+from diffvis_widget.wire.packed_run import Json, Message, RequestId
+from diffvis_widget.wire.replies import error_message
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 CAP = 4 * 1024 * 1024
 
 Key = tuple[str, int]
 RUN, SCORES, END = ("run", 0), ("scores", 0), ("end", 0)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Concept scores of the first T steps: cosine and share (T, K), null_band (T, 2), emergence (K,)."""
-
-    concepts: list[str]
-    cosine: NDArray[np.float32]
-    null_band: NDArray[np.float32]
-    share: NDArray[np.float32] | None
-    emergence: NDArray[np.float32]
-    meter: str | None
-
-    def message(self, run: str, start: int) -> Message:
-        share = None if self.share is None else self.share[start:]
-        return protocol.scores_message(
-            run, start, self.concepts, self.cosine[start:], self.null_band[start:], share, self.emergence, self.meter
-        )
-
-
-@dataclass(frozen=True)
-class Told:
-    """All that there is to tell of a run, as it stands."""
-
-    run: Message
-    steps: dict[int, Message]
-    scores: Scores | None
-    end: Message | None
-
-    def messages(self) -> list[Message]:
-        """In order, numbered from 0, for the packed form."""
-        found = [self.run, *(self.steps[index] for index in sorted(self.steps))]
-        if self.scores is not None:
-            found.append(self.scores.message(self.run.content["run"], 0))
-        if self.end is not None:
-            found.append(self.end)
-        return [message.stamped(seq) for seq, message in enumerate(found)]
 
 
 class Outbox:
@@ -77,7 +38,7 @@ class Outbox:
         self._seq = 0
         self._run: Message | None = None
         self._steps: dict[int, Message] = {}
-        self._scores: Scores | None = None
+        self._scores: ScoresPayload | None = None
         self._rows_sent: tuple[list[str], int] = ([], 0)
         self._end: Message | None = None
         self._pending: dict[Key, None] = {}
@@ -136,7 +97,7 @@ class Outbox:
             if ("step", index) not in self._pending:  # a step still to be sent carries the new picture itself
                 self._want(("frame", index))
 
-    def scores(self, run: str, scores: Scores) -> None:
+    def scores(self, run: str, scores: ScoresPayload) -> None:
         with self._lock:
             if self.run == run:
                 self._scores = scores
@@ -150,7 +111,7 @@ class Outbox:
 
     def error(self, message: str, request: RequestId | None = None) -> None:
         """Tell the page that what it asked for could not be done."""
-        self.answer(protocol.error_message(self.run, message, request))
+        self.answer(error_message(self.run, message, request))
 
     def answer(self, message: Message) -> None:
         """Send what the page has asked for; it asks for one thing at a time, so nothing queues up here."""
@@ -187,12 +148,12 @@ class Outbox:
                 self._pending[END] = None
             self._pump()
 
-    def told(self) -> Told | None:
+    def told(self) -> RunPayload | None:
         """The whole run as it stands."""
         with self._lock:
-            return None if self._run is None else Told(self._run, dict(self._steps), self._scores, self._end)
+            return None if self._run is None else RunPayload(self._run, dict(self._steps), self._scores, self._end)
 
-    def show(self, told: Told) -> None:
+    def show(self, told: RunPayload) -> None:
         """Another run, whole, in the place of the one before."""
         with self._lock:
             self.begin(told.run)
@@ -234,7 +195,7 @@ class Outbox:
         if kind == "step":
             return self._steps[index]
         if kind == "frame":
-            return protocol.frame_message(self._run.content["run"], index, self._steps[index].buffers[0])
+            return frame_message(self._run.content["run"], index, self._steps[index].buffers[0])
         if key == SCORES:
             assert self._scores is not None
             concepts, rows = self._rows_sent

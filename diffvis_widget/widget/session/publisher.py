@@ -16,14 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.widget import jupyter as kernel
-from diffvis_widget.wire import encode
 from diffvis_widget.wire import images as pictures
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.messages import RunSettings, State, StepImages, end_message
 from diffvis_widget.wire.shrink import snapshot
+from diffvis_widget.wire.trace_messages import (
+    recorded_settings,
+    traced_run_message,
+    traced_step_message,
+    views_of,
+    with_notes,
+)
 
 from .outbox import Outbox
 from .run import Run
-from .sampling import Shot
 from .scoring import Scorer
 
 if TYPE_CHECKING:
@@ -43,19 +48,19 @@ class Publisher:
         self.scorer = Scorer(outbox, tell)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="diffvis-encode")
 
-    def begin(self, run: Run, trace: Trace, shot: Shot, settings: protocol.Settings, unknown: Collection[str]) -> None:
+    def begin(self, run: Run, trace: Trace, shot: StepImages, settings: RunSettings, unknown: Collection[str]) -> None:
         """A run whose first step is ``shot``."""
         size = (0, 0) if shot.prediction is None else (shot.prediction.shape[0], shot.prediction.shape[1])
-        views, meter = encode.views_of(trace), self.scorer.label
+        views, meter = views_of(trace), self.scorer.label
 
         def send() -> None:
             self.scorer.begin(run.id, trace)
-            self._outbox.begin(encode.run_message(run.id, trace, settings, unknown, size, views, meter))
+            self._outbox.begin(traced_run_message(run.id, trace, settings, unknown, size, views, meter))
 
         self._later(send)
 
-    def step(self, run: Run, trace: Trace, shot: Shot, elapsed: float) -> None:
-        self._later(lambda: self._outbox.step(encode.step_message(run.id, trace, shot, elapsed)))
+    def step(self, run: Run, trace: Trace, shot: StepImages, elapsed: float) -> None:
+        self._later(lambda: self._outbox.step(traced_step_message(run.id, trace, shot, elapsed)))
         if shot.exact and shot.prediction is not None:
             self._score(run, shot.step.index, shot.prediction)
 
@@ -79,8 +84,8 @@ class Publisher:
         """The run is over, in its ``state``."""
         image = run.trace.image if run.state == "done" and run.trace is not None and run.has_pictures else None
         picture = None if image is None else pictures.png(image)
-        state: protocol.State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
-        message = protocol.end_message(run.id, state, run.steps, seconds, run.error or None, picture)
+        state: State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
+        message = end_message(run.id, state, run.steps, seconds, run.error or None, picture)
 
         def send() -> None:
             self._outbox.end(message)
@@ -92,9 +97,9 @@ class Publisher:
         """The notes of a run that was told are others now."""
 
         def send() -> None:
-            if run.told is not None and run.trace is not None:
-                begun = encode.with_notes(run.told.run, run.trace)
-                run.told = replace(run.told, run=begun)
+            if run.payload is not None and run.trace is not None:
+                begun = with_notes(run.payload.run, run.trace)
+                run.payload = replace(run.payload, run=begun)
                 self._outbox.again(begun)
 
         self._later(send)
@@ -106,16 +111,16 @@ class Publisher:
     def _note(self, run: Run) -> None:
         told = self._outbox.told()
         if told is not None and told.run.content["run"] == run.id:
-            run.told = told
+            run.payload = told
 
     def show(self, run: Run) -> None:
         """A run that was kept, again; its concepts are scored anew where others are measured by now."""
 
         def send() -> None:
             # Read here, in its turn: new notes, or the run's very end, may still stand in the queue before this.
-            assert run.told is not None  # only such runs are kept
+            assert run.payload is not None  # only such runs are kept
             self.scorer.begin(run.id)
-            self._outbox.show(run.told)
+            self._outbox.show(run.payload)
 
         self._later(send)
         if run.has_pictures and not run.inexact:
@@ -136,15 +141,15 @@ class Publisher:
 
     def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> bool:
         """A whole run that was recorded elsewhere. False if scores are still to come."""
-        kinds = encode.views_of(trace)
+        kinds = views_of(trace)
         predictions = trace.frames("prediction") if "prediction" in kinds else None
         noisy = trace.frames("latents") if "latents" in kinds else None
         run.has_pictures = predictions is not None
         for index, step in enumerate(trace.steps):
             picture = None if predictions is None else predictions[index]
-            shot = Shot(step, picture, None if noisy is None else noisy[index], exact=True)
+            shot = StepImages(step, picture, None if noisy is None else noisy[index], exact=True)
             if index == 0:
-                self.begin(run, trace, shot, encode.recorded_settings(trace), unknown)
+                self.begin(run, trace, shot, recorded_settings(trace), unknown)
             self.step(run, trace, shot, 0.0)
         if predictions is None:
             run.inexact.clear()

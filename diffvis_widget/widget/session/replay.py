@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.wire import encode
+from diffvis_widget.wire.recorded_run import run_payload
+from diffvis_widget.wire.trace_messages import state_of
 
 from .history import History
 from .pipeline import SessionPipeline
@@ -43,7 +44,7 @@ class Replay:
         state, run = self._state, Run(None, trace=trace, state="done")
         shown: dict[str, Any] = {"_beside": run.id}
         try:
-            run.told = encode.told_of(run.id, trace, self._pipeline.unknown(trace.prompt), self._publisher.scorer.label)
+            run.payload = run_payload(run.id, trace, self._pipeline.unknown(trace.prompt), self._publisher.scorer.label)
             self._history.put_beside(run)
         except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost
             shown = {"_notice": f"The run to compare with cannot be shown: {cause}"}
@@ -56,7 +57,7 @@ class Replay:
     def recorded(self, trace: Trace) -> None:
         """The run that a widget without a pipeline was made of."""
         state = self._state
-        run, complete = Run(None, trace=trace, state=encode.state_of(trace)), True
+        run, complete = Run(None, trace=trace, state=state_of(trace)), True
         try:
             complete = self._publisher.recorded(run, trace, self._pipeline.unknown(trace.prompt))
         except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost

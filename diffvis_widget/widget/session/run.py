@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
-
-from .sampling import Request
+from diffvis_widget.wire.messages import RunRequest
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
-
-    from .outbox import Told
+    from diffvis_widget.wire.messages import RunPayload
 
 LOCK_POLL = 0.05  # whoever waits for a model looks this often whether it is still wanted
 
@@ -36,13 +34,13 @@ class RunFailed(RuntimeError):
 class Run:
     """A run from the moment it is asked for."""
 
-    request: Request | None
+    request: RunRequest | None
     pipe: Any = None  # of a run that was made elsewhere and only followed: its pipeline
     id: str = field(default_factory=lambda: f"{_PROCESS}-{next(_numbers)}")
     stop: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.perf_counter)
     trace: Trace | None = None
-    told: Told | None = None  # what the page was told of it, to tell it again
+    payload: RunPayload | None = None  # what the page was told of it, to tell it again
     decisions: list[dict[str, Any]] = field(
         default_factory=list
     )  # what was found out about when its words were decided

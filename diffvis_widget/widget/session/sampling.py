@@ -6,14 +6,14 @@ The only part of the widget that touches torch. It runs in the session's worker 
 from __future__ import annotations
 
 import inspect
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from diffvis_widget.wire.messages import RunRequest, StepImages
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Step, Trace
@@ -37,39 +37,6 @@ RESERVED = {
     "return_dict": "widget.trace",
     "num_images_per_prompt": "dv.Tracer(pipe), which gives a trace for each image",
 }
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to run."""
-
-    prompt: str
-    negative_prompt: str = ""
-    seed: int = 0
-    steps: int = 30
-    guidance_scale: float = 7.5
-    schedule: Literal["uniform", "early", "late"] = "uniform"
-    schedule_strength: float = 60.0
-    weights: Mapping[str, float | None] = field(default_factory=dict)
-
-    @property
-    def present_weights(self) -> dict[str, float | None]:
-        """The weights of words that the prompt has; others wait for a prompt that has them."""
-        found = {
-            word: re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self.prompt, re.IGNORECASE) for word in self.weights
-        }
-        return {word: self.weights[word] for word, match in found.items() if match}
-
-
-@dataclass
-class Shot:
-    """What a finished step shows: the predicted picture and the noisy one, uint8 (H, W, 3)."""
-
-    step: Step
-    prediction: NDArray[np.uint8] | None
-    latents: NDArray[np.uint8] | None
-    exact: bool
-    decode_seconds: float = 0.0  # what one exact picture costs, as far as that is known
 
 
 @dataclass
@@ -98,7 +65,7 @@ class Camera:
 
         self._preview, self._budget = Preview(pipe), Budget()
 
-    def shot(self, trace: Trace, step: Step) -> Shot:
+    def shot(self, trace: Trace, step: Step) -> StepImages:
         """The pictures of a step that was just finished."""
         record = trace.records[step.index]
         exact = self._budget.allows()
@@ -109,7 +76,7 @@ class Camera:
         else:
             picture = self._preview.image(record.prediction)
         noisy = self._preview.image(record.latents.astype(np.float32) * np.float32(record.visible))
-        return Shot(step, picture, noisy, exact, self._budget.longest)
+        return StepImages(step, picture, noisy, exact, self._budget.longest)
 
 
 def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
@@ -140,9 +107,9 @@ def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
 
 def sample(
     pipe: Any,
-    request: Request,
+    request: RunRequest,
     arguments: Mapping[str, Any],
-    on_step: Callable[[Trace, Shot], None],
+    on_step: Callable[[Trace, StepImages], None],
     keep: Literal["layers", "heads"] = "layers",
 ) -> Trace:
     """Run a copy of ``pipe`` as ``request`` says. ``on_step(trace, shot)`` sees every finished step.

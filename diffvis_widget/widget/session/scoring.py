@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffvis_widget.traces import ConceptScores
-from diffvis_widget.wire.encode import stored_scores
+from diffvis_widget.wire.messages import ScoresPayload
+from diffvis_widget.wire.trace_messages import stored_scores
 
-from .outbox import Outbox, Scores
+from .outbox import Outbox
 from .threads import one_thread
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class _Table:
 
 
 class Scorer:
-    """Scores the pictures of the current run in the order of its steps and gives the rows to the stream.
+    """ScoresPayload the pictures of the current run in the order of its steps and gives the rows to the stream.
 
     ``tell`` gets a sentence when the meter cannot be used.
     """
@@ -59,11 +60,11 @@ class Scorer:
         self._frames: dict[int, NDArray[np.uint8]] = {}
         self._concepts: list[str] = []
         self._table = _Table()
-        self._last: Scores | None = None
-        self._listeners: list[Callable[[Scores], None]] = []
+        self._last: ScoresPayload | None = None
+        self._listeners: list[Callable[[ScoresPayload], None]] = []
         self._telling = threading.RLock()  # who begins to listen hears nothing older after something newer
 
-    def listen(self, listener: Callable[[Scores], None]) -> None:
+    def listen(self, listener: Callable[[ScoresPayload], None]) -> None:
         """Call ``listener`` with the scores there are, and again, in the scorer's thread, whenever there are more."""
         with self._telling:
             self._listeners.append(listener)
@@ -178,7 +179,7 @@ class Scorer:
             )
         self._tell_scores(run, scores)
 
-    def _tell_scores(self, run: str, scores: Scores) -> None:
+    def _tell_scores(self, run: str, scores: ScoresPayload) -> None:
         self._outbox.scores(run, scores)
         with self._telling:
             self._last = scores
@@ -188,12 +189,12 @@ class Scorer:
                 except Exception:
                     log.exception("a function that observes the scores failed")
 
-    def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> Scores:
+    def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> ScoresPayload:
         from diffvis_widget.concepts import emergence
 
         cosine, null_band = np.stack(table.cosine), np.stack(table.null_band)
         count = len(table.concepts)
-        return Scores(
+        return ScoresPayload(
             concepts=table.concepts,
             cosine=cosine,
             null_band=null_band,

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.loading import load
-from diffvis_widget.wire import encode
+from diffvis_widget.wire.messages import RunRequest, StepImages
+from diffvis_widget.wire.trace_messages import requested_settings
 
 from .decoding import IdleDecoder
 from .history import History
@@ -29,7 +30,7 @@ from .pipeline import SessionPipeline
 from .publisher import Publisher
 from .replay import Replay
 from .run import LOCK_POLL, Run, RunFailed, explain
-from .sampling import Request, Shot, check_call, sample
+from .sampling import check_call, sample
 from .scoring import SCENES_LABEL
 from .state import SessionState, Show
 from .threads import calm
@@ -75,7 +76,7 @@ class Session:
 
     # -- asked from any thread ---------------------------------------------------------------------------------------
 
-    def run(self, request: Request) -> None:
+    def run(self, request: RunRequest) -> None:
         """Ask for a run and return at once; it replaces one that waits and ends one that goes on."""
         state = self._state
         with state.changed:
@@ -288,7 +289,7 @@ class Session:
         self.publisher.scorer.use(ConceptMeter, SCENES_LABEL)
 
     def _perform(self, run: Run) -> None:
-        request = run.request or Request("")
+        request = run.request or RunRequest("")
         run.state = "done"
         try:
             with self._denoiser(run), calm(self._pipeline.pipe):
@@ -347,14 +348,14 @@ class Session:
             run.check()
             self._show(**traits)
 
-    def step(self, run: Run, request: Request, trace: Trace, shot: Shot) -> None:
+    def step(self, run: Run, request: RunRequest, trace: Trace, shot: StepImages) -> None:
         """In the middle of the pipeline's call: hand the step over, and end the call if the run is to stop."""
         index = shot.step.index
         elapsed, planned = run.elapsed, max(int(trace.meta["planned_steps"]), index + 1)
         if run.trace is None:
             run.trace = trace
             self.publisher.begin(
-                run, trace, shot, encode.settings_of(request, planned, trace), self._pipeline.unknown(request.prompt)
+                run, trace, shot, requested_settings(request, planned, trace), self._pipeline.unknown(request.prompt)
             )
         self.publisher.step(run, trace, shot, elapsed)
         if shot.exact and shot.prediction is not None:

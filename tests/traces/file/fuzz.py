@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from diffvis_widget.traces import TraceFileError, open_trace
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import MAGIC
 from tests.traces.file.test_validation import with_additions
 
 MEMORY = 400 * 2**20  # over what the process had before: the stated 128 MB and one picture of the largest size
@@ -63,7 +63,7 @@ def _cut(data: bytes, rng: random.Random) -> bytes:
 
 def _header(data: bytes, rng: random.Random) -> bytes:
     """Some values of the header are others, and its length is right: only reading it field by field finds that."""
-    if data[:4] == protocol.MAGIC:
+    if data[:4] == MAGIC:
         begin, (length,) = 8, struct.unpack_from("<I", data, 4)
     else:
         begin, (length,) = 8, struct.unpack_from("<Q", data, 0)
@@ -71,7 +71,7 @@ def _header(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice([1, 1, 1, 2, 5])):
         _change(header, rng)
     text = json.dumps(header).encode()
-    packed = protocol.MAGIC + struct.pack("<I", len(text)) if begin == 8 and data[:4] == protocol.MAGIC else None
+    packed = MAGIC + struct.pack("<I", len(text)) if begin == 8 and data[:4] == MAGIC else None
     return (packed or struct.pack("<Q", len(text))) + text + data[begin + length :]
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, TraceFileError, WordRelevance, open_trace
 from diffvis_widget.traces.file.reader import KEY
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import Message, pack, unpack
 from tests.traces.build import make_trace
 from tests.traces.file.test_file import parts
 
@@ -206,9 +206,9 @@ def test_a_header_that_says_other_things_of_relevance_is_refused(tmp_path: Path,
 
 @pytest.mark.parametrize("lying", [3, [], [True, True], [False, False], [True, False, False]])
 def test_a_compact_file_that_miscounts_its_relevance_is_refused(tmp_path: Path, lying: Any) -> None:
-    own, *page = protocol.unpack(with_additions().save(tmp_path / "run", compact=True).read_bytes())
+    own, *page = unpack(with_additions().save(tmp_path / "run", compact=True).read_bytes())
     assert own.content["lying"] == [True, False]
-    bad = protocol.Message({**own.content, "lying": lying}, own.buffers)
-    (tmp_path / "bad").write_bytes(protocol.pack([bad, *page]))
+    bad = Message({**own.content, "lying": lying}, own.buffers)
+    (tmp_path / "bad").write_bytes(pack([bad, *page]))
     with pytest.raises(TraceFileError, match=r"relevance|parts"):
         open_trace(tmp_path / "bad")

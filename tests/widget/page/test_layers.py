@@ -12,9 +12,8 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from diffvis_widget import front_end
-from diffvis_widget.wire import encode
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.packed_run import Message, dequantise
+from diffvis_widget.wire.replies import focus, layer_maps, layers_message
 from tests.traces.build import LAYERS, make_trace
 from tests.widget.conftest import PROMPT, SECONDS, page
 
@@ -27,7 +26,7 @@ def maps_in(message: Message) -> list[np.ndarray]:
         h, w = entry["grid"]
         part = message.buffers[0][offset : offset + h * w]
         offset += h * w
-        found.append(protocol.dequantise(part, (1, h, w), [entry["scale"]])[0])
+        found.append(dequantise(part, (1, h, w), [entry["scale"]])[0])
     assert offset == len(message.buffers[0])
     return found
 
@@ -65,7 +64,7 @@ def test_the_page_gets_the_views_that_open_on_request(
 
 def test_a_trace_with_heads_is_told_head_by_head() -> None:
     trace = make_trace(keep="heads")
-    message = encode.layers_message("r", 1, trace, 2, 1)
+    message = layers_message("r", 1, 2, 1, layer_maps(trace, 2, 1))
     told = [(entry["layer"], entry["head"]) for entry in message.content["maps"]]
     assert told == [(layer.name, head) for layer in LAYERS for head in range(layer.heads)]
     for (layer, head), found in zip(told, maps_in(message), strict=True):
@@ -97,16 +96,16 @@ def test_what_cannot_be_told_is_answered(
 
 def test_a_trace_of_words_only_says_that_it_has_no_layers() -> None:
     with pytest.raises(ValueError, match='"words"'):
-        encode.layers_message("r", 1, make_trace(keep="words"), 0, 1)
+        layer_maps(make_trace(keep="words"), 0, 1)
 
 
 def test_focus_is_one_for_a_single_cell_and_zero_for_a_flat_map() -> None:
     one = np.zeros((4, 4), dtype=np.float32)
     one[1, 2] = 0.3
-    assert protocol.focus(one) == 1
-    assert protocol.focus(np.full((4, 4), 0.1, dtype=np.float32)) == pytest.approx(0, abs=1e-4)
+    assert focus(one) == 1
+    assert focus(np.full((4, 4), 0.1, dtype=np.float32)) == pytest.approx(0, abs=1e-4)
     half = np.zeros((4, 4), dtype=np.float32)
     half[:2] = 1
-    assert protocol.focus(half) == pytest.approx(1 - math.log(8) / math.log(16), abs=1e-4)
+    assert focus(half) == pytest.approx(1 - math.log(8) / math.log(16), abs=1e-4)
     for odd in (np.zeros((2, 2)), np.full((2, 2), np.nan), np.ones((1, 1))):
-        assert protocol.focus(odd) is None
+        assert focus(odd) is None

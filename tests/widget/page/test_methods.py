@@ -16,7 +16,7 @@ from diffvis_widget import explain, open_trace
 from diffvis_widget.traces import Saliency, WordRelevance
 from diffvis_widget.widget.page.saliency import METHODS
 from diffvis_widget.widget.widget import DiffVis
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import Message, dequantise
 from tests.widget.conftest import PROMPT, page
 
 Make = Callable[..., Any]
@@ -30,12 +30,12 @@ def widget(make: Make, shared_pipe: StableDiffusionPipeline) -> Any:
     return widget
 
 
-def ask(widget: Any, **question: Any) -> protocol.Message:
+def ask(widget: Any, **question: Any) -> Message:
     page(widget, {"id": 9, **question})
     return next(message for message in reversed(widget.wire.messages) if message.content.get("id") == 9)
 
 
-def work(widget: Any, **task: Any) -> protocol.Message:
+def work(widget: Any, **task: Any) -> Message:
     """The answer to a work, once it is over."""
     asked = {"type": "job", "task": {"run": widget._outbox.run, **task}}
     found, pause = ask(widget, **asked), threading.Event()
@@ -45,12 +45,12 @@ def work(widget: Any, **task: Any) -> protocol.Message:
     return found
 
 
-def maps_in(message: protocol.Message) -> dict[tuple[str, int], np.ndarray]:
+def maps_in(message: Message) -> dict[tuple[str, int], np.ndarray]:
     found, at = {}, 0
     for one in message.content["maps"]:
         height, width = one["grid"]
         data = message.buffers[0][at : at + height * width]
-        found[one["method"], one["step"]] = protocol.dequantise(data, (1, height, width), [one["scale"]])[0]
+        found[one["method"], one["step"]] = dequantise(data, (1, height, width), [one["scale"]])[0]
         at += height * width
     assert at == len(message.buffers[0])
     return found

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 
 from diffvis_widget.traces import Note
 from diffvis_widget.widget.page.notes import MOST
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import unpack
 from tests.widget.conftest import PROMPT, page
 
 Make = Callable[..., Any]
@@ -32,7 +32,7 @@ def told(widget: Any) -> list[list[Any]]:
 
 
 def saved(widget: Any) -> list[Any]:
-    run = next(message for message in protocol.unpack(widget._snapshot) if message.content["type"] == "run")
+    run = next(message for message in unpack(widget._snapshot) if message.content["type"] == "run")
     return run.content["notes"]
 
 

@@ -12,7 +12,7 @@ from diffusers import StableDiffusionPipeline
 from diffvis_widget.widget.session.history import History, size
 from diffvis_widget.widget.session.run import Run
 from diffvis_widget.wire import images as pictures
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import dequantise, unpack
 from tests.traces.build import make_trace
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page
 
@@ -75,7 +75,7 @@ def test_the_page_gets_the_list_and_shows_an_earlier_run_as_it_was(
     assert widget.wire.of("run")[0].content["prompt"] == PROMPT
     assert (widget.prompt, widget.seed, widget.steps, widget.status) == (PROMPT, 7, 3, "done")
     assert widget.trace is first
-    assert protocol.unpack(widget._snapshot)[0].content["prompt"] == PROMPT
+    assert unpack(widget._snapshot)[0].content["prompt"] == PROMPT
     page(widget, {"type": "layers", "id": 6, "run": entries[1]["run"], "step": 0, "word": 1})
     assert widget.wire.of("layers")[0].content["run"] == entries[1]["run"]
     widget.show(second)
@@ -90,10 +90,10 @@ def test_a_kept_run_comes_packed_whole(make: Make, shared_pipe: StableDiffusionP
     (run,) = widget._session.history.runs
     page(widget, {"type": "packed", "id": 2, "run": run.id})
     (answer,) = widget.wire.of("packed")
-    packed = protocol.unpack(answer.buffers[0])
+    packed = unpack(answer.buffers[0])
     assert [message.content["type"] for message in packed] == ["run", "step", "step", "end"]
     maps = packed[1].content["maps"]
-    found = protocol.dequantise(packed[1].buffers[-1], maps["shape"], maps["scales"])
+    found = dequantise(packed[1].buffers[-1], maps["shape"], maps["scales"])
     assert np.abs(found - widget.trace.heat_maps(step=0)).max() < 0.01
 
 

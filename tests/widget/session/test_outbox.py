@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffvis_widget.widget.session.outbox import Outbox, Scores
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.widget.session.outbox import Outbox
+from diffvis_widget.wire.messages import ScoresPayload, end_message
+from diffvis_widget.wire.packed_run import Message
 
 KB = 1024
 
@@ -48,11 +48,11 @@ def step(index: int, size: int = KB, name: str = "r1", exact: bool = False) -> M
     return Message(content, (bytes([index]) * size, b"maps"))
 
 
-def scores(rows: int, concepts: tuple[str, ...] = ("a", "b")) -> Scores:
+def scores(rows: int, concepts: tuple[str, ...] = ("a", "b")) -> ScoresPayload:
     count = len(concepts)
     cosine = np.arange(rows * count).reshape(rows, count).astype(np.float32) / np.float32(100)
     nothing = np.full(count, np.nan, dtype=np.float32)
-    return Scores(list(concepts), cosine, np.zeros((rows, 2), np.float32), cosine, nothing, "m")
+    return ScoresPayload(list(concepts), cosine, np.zeros((rows, 2), np.float32), cosine, nothing, "m")
 
 
 def test_numbers_rise_strictly_from_zero_over_runs_and_errors() -> None:
@@ -95,7 +95,7 @@ def test_the_end_does_not_wait_for_the_gaps() -> None:
     page.outbox.begin(run())
     for index in range(4):
         page.outbox.step(step(index, 3 * KB))
-    page.outbox.end(protocol.end_message("r1", "done", 4, 1.0))
+    page.outbox.end(end_message("r1", "done", 4, 1.0))
     page.labels()
     page.acknowledge_all()
     assert page.labels() == ["step 3", "end", "step 1", "step 2"]
@@ -110,7 +110,7 @@ def test_a_new_run_drops_what_was_still_to_be_sent() -> None:
     page.outbox.begin(run("r2"))
     page.outbox.step(step(4))  # late, of the run before
     page.outbox.frame("r1", 2, b"late")
-    page.outbox.end(protocol.end_message("r1", "stopped", 5, 1.0))
+    page.outbox.end(end_message("r1", "stopped", 5, 1.0))
     page.acknowledge_all()
     assert page.labels() == ["run"]
 
@@ -246,4 +246,4 @@ def fill(outbox: Outbox) -> None:
     for index in range(4):
         outbox.step(step(index))
     outbox.scores("r1", scores(4))
-    outbox.end(protocol.end_message("r1", "done", 4, 1.0))
+    outbox.end(end_message("r1", "done", 4, 1.0))

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from diffvis_widget.concepts import emergence
-from diffvis_widget.wire import messages as protocol
+from diffvis_widget.wire.packed_run import unpack
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page
 
 Make = Callable[..., Any]
@@ -69,7 +69,7 @@ def test_every_step_is_scored_once_from_its_exact_picture(make: Make, shared_pip
     last = widget.wire.of("scores")[-1].content
     assert last["meter"] == "mean colour"
     assert widget.wire.of("run")[0].content["meter"] == "mean colour"
-    saved = [m for m in protocol.unpack(widget._snapshot) if m.content["type"] == "scores"]
+    saved = [m for m in unpack(widget._snapshot) if m.content["type"] == "scores"]
     assert len(saved) == 1
     assert np.abs(np.array(saved[0].content["cosine"]) - expected).max() < 1e-5
     assert np.allclose(np.array(saved[0].content["share"]).sum(axis=1), 1, atol=1e-4)

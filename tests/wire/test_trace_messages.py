@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
 from diffvis_widget.traces import Trace, Word
-from diffvis_widget.widget.session.sampling import Shot
 from diffvis_widget.widget.widget import DiffVis
-from diffvis_widget.wire import encode
-from diffvis_widget.wire import messages as protocol
-from diffvis_widget.wire.messages import Message
+from diffvis_widget.wire.messages import StepImages
+from diffvis_widget.wire.packed_run import Message, unpack
+from diffvis_widget.wire.trace_messages import recorded_settings, traced_run_message, traced_step_message, views_of
 from tests.traces.build import WORDS, fake_decoder, make_trace
 from tests.widget.conftest import SECONDS
 
 
-def without_layers(words: list[Any] = WORDS) -> Trace:
+def without_layers(words: Sequence[Word] = WORDS) -> Trace:
     whole = make_trace()
     records = [replace(record, maps=()) for record in whole.records]
     return Trace(
@@ -34,14 +32,14 @@ def without_layers(words: list[Any] = WORDS) -> Trace:
 
 
 def run_of(trace: Trace) -> Message:
-    return encode.run_message("r", trace, encode.recorded_settings(trace), (), (8, 12), encode.views_of(trace), None)
+    return traced_run_message("r", trace, recorded_settings(trace), (), (8, 12), views_of(trace), None)
 
 
 def test_a_trace_without_layers_is_shown_with_pictures_and_no_maps() -> None:
     trace = without_layers()
     assert run_of(trace).content["grid"] == [0, 0]
     picture = trace.frames("prediction")[1]
-    message = encode.step_message("r", trace, Shot(trace.steps[1], picture, None, True), 0.0)
+    message = traced_step_message("r", trace, StepImages(trace.steps[1], picture, None, True), 0.0)
     assert message.content["maps"] == {"shape": [len(WORDS), 0, 0], "scales": [None] * len(WORDS)}
     assert message.content["views"] == ["prediction", "guidance"]
     assert message.buffers[-1] == b""
@@ -49,16 +47,15 @@ def test_a_trace_without_layers_is_shown_with_pictures_and_no_maps() -> None:
     try:
         assert widget.wait(SECONDS)
         assert (widget.status, widget.error) == ("done", "")
-        kept = protocol.unpack(widget._snapshot)
+        kept = unpack(widget._snapshot)
         assert [m.content["type"] for m in kept] == ["run", "step", "step", "step", "end"]
     finally:
         widget.close()
 
 
 def test_a_word_says_which_encoder_reads_it() -> None:
-    streams = ["CLIP", None, "T5"]
-    words = [SimpleNamespace(text="red", tokens=(1,), kind="word", token_texts=(), encoder=name) for name in streams]
-    words.append(Word("plain", (2,), "word"))  # pyright: ignore[reportArgumentType]
+    words = [Word("red", (1,), "word", encoder=name) for name in ("CLIP", "", "T5")]
+    words.append(Word("plain", (2,), "word"))
     found = run_of(without_layers(words)).content["words"]
     assert [word["encoder"] for word in found] == ["CLIP", "", "T5", ""]
 
@@ -69,6 +66,6 @@ def test_a_word_whose_map_was_not_kept_has_no_scale() -> None:
     for layer in maps:
         layer[:, 8] = np.nan
     picture = trace.frames("prediction")[0]
-    message = encode.step_message("r", trace, Shot(trace.steps[0], picture, None, True), 0.0)
+    message = traced_step_message("r", trace, StepImages(trace.steps[0], picture, None, True), 0.0)
     kept = [scale is not None for scale in message.content["maps"]["scales"]]
     assert kept == [word.kind not in ("truncated", "padding") for word in WORDS]

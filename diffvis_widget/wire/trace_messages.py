@@ -1,0 +1,250 @@
+"""The messages of a run, taken from its trace: while it runs, and after it was opened from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffvis_widget.traces import Trace
+from diffvis_widget.traces.selectors import pick_words
+
+from . import images
+from .messages import (
+    VIEWS,
+    RunRequest,
+    RunSettings,
+    ScoresPayload,
+    State,
+    StepImages,
+    View,
+    run_message,
+    step_message,
+)
+from .packed_run import Json, Message
+
+
+def requested_settings(request: RunRequest, planned: int, trace: Trace) -> RunSettings:
+    """Describes the settings of a run that a session started.
+
+    Args:
+        request: what was asked for.
+        planned: number of steps that the scheduler plans.
+        trace: the trace of the run.
+
+    Returns:
+        The settings.
+    """
+    return RunSettings(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or None,
+        seed=request.seed,
+        steps=planned,
+        guidance_scale=request.guidance_scale,
+        schedule=request.schedule,
+        schedule_strength=request.schedule_strength,
+        scheduler=_class_name(trace.meta, "scheduler"),
+        pipeline=_class_name(trace.meta, "pipeline"),
+        weights=request.present_weights,
+    )
+
+
+def recorded_settings(trace: Trace) -> RunSettings:
+    """Reads the settings of a run from its trace, as far as the trace holds them.
+
+    Args:
+        trace: the trace.
+
+    Returns:
+        The settings.
+    """
+    meta = trace.meta
+    strength = meta.get("schedule_strength")
+    seed, guidance, planned = meta.get("seed"), meta.get("guidance_scale"), meta.get("planned_steps")
+    return RunSettings(
+        prompt=trace.prompt,
+        negative_prompt=trace.negative_prompt,
+        seed=seed if isinstance(seed, int) else None,
+        steps=max(planned, len(trace.steps)) if isinstance(planned, int) else len(trace.steps),
+        guidance_scale=float(guidance) if isinstance(guidance, int | float) else None,
+        schedule=str(meta.get("schedule", "uniform")),
+        schedule_strength=float(strength) if isinstance(strength, int | float) else 60.0,
+        scheduler=_class_name(meta, "scheduler"),
+        pipeline=_class_name(meta, "pipeline"),
+        weights=_weights(meta),
+    )
+
+
+def _class_name(meta: dict[str, Any], key: str) -> str:
+    value = meta.get(key, "")
+    return str(value.get("class", "")) if isinstance(value, dict) else str(value)
+
+
+def _weights(meta: dict[str, Any]) -> dict[str, float | None]:
+    """The weights of words that were in force over the whole run."""
+    weights: dict[str, float | None] = {}
+    interventions = meta.get("interventions")
+    for entry in interventions if isinstance(interventions, list) else []:
+        if not isinstance(entry, dict):
+            continue
+        word, steps = entry.get("word"), entry.get("steps")
+        if entry.get("kind") in ("weight", "drop") and isinstance(word, str) and steps in (None, [0, None]):
+            weights[word.lower()] = entry.get("factor")
+    return weights
+
+
+def state_of(trace: Trace) -> State:
+    """Tells how a recorded run ended.
+
+    Args:
+        trace: the trace.
+
+    Returns:
+        "done" if it has all planned steps, else "stopped".
+    """
+    return "done" if trace.is_complete else "stopped"
+
+
+def stored_scores(trace: Trace) -> ScoresPayload | None:
+    """Takes the concept scores that a trace stores.
+
+    Args:
+        trace: the trace.
+
+    Returns:
+        The scores for the page, None where the trace has none.
+    """
+    scores = trace.scores
+    if scores is None:
+        return None
+    share = scores.share if len(scores.concepts) > 1 else None
+    return ScoresPayload(
+        scores.concepts, scores.cosine, scores.null_band, share, scores.emergence, scores.meter or None
+    )
+
+
+def notes_of(trace: Trace) -> list[Json]:
+    """Describes the notes of a trace.
+
+    Args:
+        trace: the trace.
+
+    Returns:
+        The notes as JSON, with words as indices into `trace.words`.
+    """
+    return [
+        {
+            "text": note.text,
+            "step": note.step,
+            "words": pick_words(trace.words, list(note.words)) if note.words else [],
+            "region": note.region,
+        }
+        for note in trace.notes
+    ]
+
+
+def with_notes(run: Message, trace: Trace) -> Message:
+    """Renews the notes in a run message.
+
+    Args:
+        run: the run message.
+        trace: the trace whose notes to take.
+
+    Returns:
+        The message with the present notes of the trace.
+    """
+    return Message({**run.content, "notes": notes_of(trace)}, run.buffers)
+
+
+def views_of(trace: Trace) -> list[View]:
+    """Lists the images that every step of a trace can show.
+
+    Args:
+        trace: the trace.
+
+    Returns:
+        The views, in the order of `VIEWS`.
+    """
+    return [view for view in VIEWS if trace.has_frames(view)]
+
+
+def maps_of(trace: Trace, step: int) -> NDArray[np.float32]:
+    """Computes the attention maps of a step.
+
+    Args:
+        trace: the trace.
+        step: index of the step.
+
+    Returns:
+        float32 (words, h, w); (words, 0, 0) where the pipeline's attention cannot be traced.
+    """
+    if not trace.layers:
+        return np.empty((len(trace.words), 0, 0), dtype=np.float32)
+    return trace.heat_maps(step=step)
+
+
+def traced_run_message(
+    run: str,
+    trace: Trace,
+    settings: RunSettings,
+    unknown: Collection[str],
+    image: tuple[int, int],
+    views: Sequence[View],
+    meter: str | None,
+) -> Message:
+    """Builds the run message of a trace.
+
+    Args:
+        run: id of the run.
+        trace: its trace, with one finished step at least.
+        settings: its settings.
+        unknown: words (lower case) that the model never saw in training.
+        image: (H, W) of the image, (0, 0) where none is shown.
+        views: the images that every step can show.
+        meter: name of the concept meter.
+
+    Returns:
+        The message, with the notes of the trace.
+    """
+    _, height, width = maps_of(trace, 0).shape
+    return run_message(
+        run,
+        settings,
+        trace.words,
+        trace.layers,
+        grid=(height, width),
+        image=image,
+        views=views,
+        meter=meter,
+        unknown=unknown,
+        notes=notes_of(trace),
+    )
+
+
+def traced_step_message(run: str, trace: Trace, shown: StepImages, elapsed: float) -> Message:
+    """Builds the message of one step of a trace: encodes its images and quantises its maps.
+
+    Args:
+        run: id of the run.
+        trace: its trace.
+        shown: the step and its images.
+        elapsed: seconds since the run began.
+
+    Returns:
+        The step message.
+    """
+    encoded: dict[View, bytes] = {}
+    if shown.prediction is not None:
+        largest = images.LARGEST if shown.exact else images.LATENTS_LARGEST
+        encoded["prediction"] = images.webp(shown.prediction, largest)
+    if shown.latents is not None:
+        encoded["latents"] = images.webp(shown.latents, images.LATENTS_LARGEST, 70)
+    guidance = trace.records[shown.step.index].guidance
+    guidance_range = None
+    if guidance is not None:
+        guidance_range = (float(np.min(guidance)), float(np.max(guidance)))
+        encoded["guidance"] = images.grey(guidance, *guidance_range)
+    maps = maps_of(trace, shown.step.index)
+    return step_message(run, shown.step, maps, encoded, guidance_range, shown.exact, elapsed)
