@@ -104,7 +104,7 @@ class MadeUpKernel implements Host {
     const maps = distance.map((far) =>
       words.map(({ change }, i) => (change === "added" ? null : far * (0.1 + 0.1 * i))),
     );
-    const parted = distance.findIndex((far) => far > 0.2);
+    const divergence = distance.findIndex((far) => far > 0.2);
     this.deliver({
       content: {
         type: "compare",
@@ -114,7 +114,7 @@ class MadeUpKernel implements Host {
         words,
         distance,
         threshold: 0.2,
-        divergence_step: parted,
+        divergence_step: divergence,
         maps,
         image_difference: 0.1,
       },

@@ -16,7 +16,7 @@ interface Props {
   readonly image: readonly [h: number, w: number];
 }
 
-/** A ring at that fitImage, in a square frame that shows a picture of [h, w]. */
+/** A ring at that point, in a square frame with an image of [h, w]. */
 export function Probe({ viewState, image }: Props) {
   const probe = viewState.probe.value;
   if (!probe) return null;

@@ -10,7 +10,7 @@ export interface ExportedView {
   readonly view: string;
   readonly layer: string | null;
   readonly head: number | null;
-  /** The explaining method whose map takes the place of the words' maps. */
+  /** The explain method whose map replaces the words' maps. */
   readonly saliency: string | null;
   readonly opacity: number;
   readonly contours: boolean;
