@@ -9,9 +9,11 @@ Weights and freezing follow A. Hertz et al., "Prompt-to-Prompt Image Editing wit
 arXiv 2208.01626; exchanging the prompt at a step is its Fig. 4 turned into a measurement (`decision_curve`).
 """
 
+from diffvis_widget.tracer import Intervention
+
 from .decision_curve import DecisionCurve, decision_curve
 from .engine import on
-from .interventions import Drop, Freeze, Intervention, Switch, Weight, drop, freeze, switch, weight
+from .interventions import Drop, Freeze, Switch, Weight, drop, freeze, switch, weight
 
 __all__ = [
     "DecisionCurve",

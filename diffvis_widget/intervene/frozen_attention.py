@@ -1,4 +1,4 @@
-"""Where another run looked, step by step: its denoiser asked again, its queries and keys kept for one step."""
+"""The attention of another run: at each step its denoiser is evaluated again for queries and keys."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from diffvis_widget.tracer import Denoiser
-from diffvis_widget.tracer.denoiser_inputs import recall
+from diffvis_widget.tracer import Denoiser, find_live_call
 from diffvis_widget.traces import Trace
 
 from .attention import Kept, Reader, Work
 
 
 def check(trace: Trace, module: nn.Module, planned: int) -> None:
-    """Raise ValueError where the attention of a trace cannot take the place of that of a run of `module`."""
-    call, _ = recall(trace)
+    """Check that the attention of a trace can replace that of a run.
+
+    Args:
+        trace: Of the other run.
+        module: The denoiser that runs.
+        planned: Number of denoising steps of the run.
+
+    Raises:
+        ValueError: The trace has no live pipeline, or another model or number of steps.
+    """
+    call, _ = find_live_call(trace)
     if call.denoiser is not module:
         raise ValueError("freeze: the trace is of another model, or its pipeline is gone: trace it with this pipeline")
     if len(trace.steps) != planned:
@@ -27,7 +35,20 @@ def check(trace: Trace, module: nn.Module, planned: int) -> None:
 
 
 def attention_at(trace: Trace, step: int, sites: Mapping[str, nn.Module], positions: int) -> Kept:
-    """Queries and keys of every word-attention layer at a step of another run, in the half that saw the prompt."""
+    """Evaluate another run's denoiser again and read its cross-attention in the conditional branch.
+
+    Args:
+        trace: Of the other run.
+        step: Index of the step.
+        sites: The attention modules by dotted path.
+        positions: Number of text tokens.
+
+    Returns:
+        By module, queries and keys (1, heads, tokens, width).
+
+    Raises:
+        ValueError: The attention of a module was not seen, or has another number of text tokens.
+    """
     probe = Denoiser(trace, step)
     branches = probe.branches
     reader = Reader(sites)
@@ -36,13 +57,13 @@ def attention_at(trace: Trace, step: int, sites: Mapping[str, nn.Module], positi
     try:
         with torch.no_grad():
             reader.begin(work)
-            _ = probe.output  # found to be what that run's scheduler was given
-            found = reader.found
+            _ = probe.output  # checked to be what that run's scheduler received
+            queries_and_keys = reader.found
     finally:
         reader.detach()
     index = branches.index("prompt")
     kept: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for site, calls in found.items():
+    for site, calls in queries_and_keys.items():
         query, key = (torch.cat(parts) for parts in zip(*calls, strict=True))
         kept[site] = query[index : index + 1], key[index : index + 1]
     missing = [site for site in sites if site not in kept]

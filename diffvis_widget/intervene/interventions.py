@@ -1,124 +1,161 @@
-"""The four interventions, as values: what is wrong in itself is said when they are made, the rest when a run begins."""
+"""The four interventions as immutable values.
+
+Arguments are validated on construction; whatever depends on the run, when it starts.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
-from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
 
+from diffvis_widget.tracer import Intervention, StepRange
 from diffvis_widget.traces import Trace
 
-Wanted = str | int | tuple[str | int, ...]
-Steps = tuple[int, int | None]
-_WHOLE: Steps = (0, None)
-
-
-class Intervention(ABC):
-    """What all of them can do. Steps are indices into `trace.steps`; ranges are half open."""
-
-    def on(self, pipe: Any) -> AbstractContextManager[None]:
-        """A block in which calls of this pipeline, made in this thread, are changed; blocks may be nested.
-
-        It holds the denoiser's lock. Raises TypeError and ValueError for a pipeline that cannot be changed so.
-        """
-        from .engine import on
-
-        return on(pipe, self)
-
-    @property
-    @abstractmethod
-    def span(self) -> Steps:
-        """The steps that were asked for: (first, one after the last or None for the end)."""
-
-    def is_at_work(self, step: int) -> bool:
-        """Whether it changes anything at a step."""
-        begin, end = self.span
-        return begin <= step and (end is None or step < end)
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """What it is, as plain JSON values: what `trace.meta["interventions"]` holds."""
+WordSelector = str | int | tuple[str | int, ...]
+_WHOLE: StepRange = (0, None)
 
 
 @dataclass(frozen=True)
 class Weight(Intervention):
-    """See `weight`."""
+    """Multiplies the value rows of a word. Make it with `weight`.
 
-    word: Wanted
+    Attributes:
+        word: The word, as for `Trace.heat_map`; a list as a tuple.
+        factor: Any finite number.
+        steps: (first step, step after the last or None).
+    """
+
+    word: WordSelector
     factor: float
-    steps: Steps = _WHOLE
+    steps: StepRange = _WHOLE
 
     @property
-    def span(self) -> Steps:
+    def step_range(self) -> StepRange:
+        """The steps at which it may act."""
         return self.steps
 
-    def is_at_work(self, step: int) -> bool:
-        return self.factor != 1 and super().is_at_work(step)
+    def acts_at(self, step: int) -> bool:
+        """Whether it changes anything at a step: a factor of 1 does not.
+
+        Args:
+            step: Index of a denoising step, from 0.
+        """
+        return self.factor != 1 and super().acts_at(step)
 
     def describe(self) -> dict[str, Any]:
+        """Describe it for `trace.meta["interventions"]`.
+
+        Returns:
+            Plain JSON values.
+        """
         return {"kind": "weight", "word": _plain(self.word), "factor": self.factor, "steps": list(self.steps)}
 
 
 @dataclass(frozen=True)
 class Drop(Intervention):
-    """See `drop`."""
+    """Masks the keys of a word. Make it with `drop`.
 
-    word: Wanted
-    steps: Steps = _WHOLE
+    Attributes:
+        word: The word, as for `Trace.heat_map`; a list as a tuple.
+        steps: (first step, step after the last or None).
+    """
+
+    word: WordSelector
+    steps: StepRange = _WHOLE
 
     @property
-    def span(self) -> Steps:
+    def step_range(self) -> StepRange:
+        """The steps at which it acts."""
         return self.steps
 
     def describe(self) -> dict[str, Any]:
+        """Describe it for `trace.meta["interventions"]`.
+
+        Returns:
+            Plain JSON values.
+        """
         return {"kind": "drop", "word": _plain(self.word), "steps": list(self.steps)}
 
 
 @dataclass(frozen=True)
 class Switch(Intervention):
-    """See `switch`."""
+    """Puts another prompt in force from a step on. Make it with `switch`.
+
+    Attributes:
+        prompt: The other prompt.
+        step: The first step with it.
+    """
 
     prompt: str
     step: int
 
     @property
-    def span(self) -> Steps:
+    def step_range(self) -> StepRange:
+        """The steps at which the other prompt is in force."""
         return self.step, None
 
     def describe(self) -> dict[str, Any]:
+        """Describe it for `trace.meta["interventions"]`.
+
+        Returns:
+            Plain JSON values.
+        """
         return {"kind": "switch", "prompt": self.prompt, "step": self.step}
 
 
 @dataclass(frozen=True)
 class Freeze(Intervention):
-    """See `freeze`."""
+    """Replaces the cross-attention by that of another run. Make it with `freeze`.
+
+    Attributes:
+        trace: Of the other run.
+        steps: Number of steps, from the first.
+    """
 
     trace: Trace = field(repr=False)
     steps: int
 
     @property
-    def span(self) -> Steps:
+    def step_range(self) -> StepRange:
+        """The steps at which it acts."""
         return 0, self.steps
 
     def describe(self) -> dict[str, Any]:
+        """Describe it for `trace.meta["interventions"]`.
+
+        Returns:
+            Plain JSON values.
+        """
         seed = self.trace.meta.get("seed")
         return {"kind": "freeze", "prompt": self.trace.prompt, "seed": seed, "steps": [0, self.steps]}
 
 
-def weight(word: str | int | list[str | int], factor: float, steps: Steps | None = None) -> Weight:
-    """Make a word count `factor` times as much where the image reads it.
+def weight(word: str | int | list[str | int], factor: float, steps: StepRange | None = None) -> Weight:
+    """Multiply the contribution of a word to the image.
 
-    Its value rows are multiplied in the half of the computation that sees the prompt (Prompt-to-Prompt, arXiv
-    2208.01626, "attention re-weighting"); in joint attention for the image's own rows alone. Where it is read stays:
-    its map is the probability, without the factor. word: as for `Trace.heat_map`. factor: any finite number; 1 changes
-    nothing, 0 silences, below 0 pushes away. steps: (first, one after the last), None in the second place for the end;
-    None is the whole run.
+    The word's value rows are multiplied in the conditional branch (Prompt-to-Prompt, arXiv 2208.01626, "attention
+    re-weighting"); in joint attention for the image tokens alone. The attention probabilities, and with them the word's
+    map, stay as they are.
 
-    Raises TypeError and ValueError for other arguments. The run raises KeyError for a word that no prompt in force has,
-    and ValueError for steps that it does not have.
+    Args:
+        word: The word, as for `Trace.heat_map`: a text of the prompt, an index into `trace.words`, or a list.
+        factor: Any finite number; 1 changes nothing, 0 silences the word, a negative number pushes away from it.
+        steps: (first step, step after the last), None in the second place for the end; None for the whole run. The run
+            raises ValueError for steps that it does not have, and KeyError for a word that no prompt in force has.
+
+    Returns:
+        The intervention, for `on`, `dv.trace` and `dv.Tracer`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: factor is not finite, word is empty, or steps are negative or end before they begin.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> dv.intervene.weight("red", 2.0, steps=(0, 10))
+        Weight(word='red', factor=2.0, steps=(0, 10))
     """
     if isinstance(factor, bool) or not isinstance(factor, int | float):
         raise TypeError(f"factor must be a finite number, not {factor!r}")
@@ -127,24 +164,54 @@ def weight(word: str | int | list[str | int], factor: float, steps: Steps | None
     return Weight(_word(word), float(factor), _steps(steps))
 
 
-def drop(word: str | int | list[str | int], steps: Steps | None = None) -> Drop:
-    """Take a word away: nothing attends to it, and the other words share its attention.
+def drop(word: str | int | list[str | int], steps: StepRange | None = None) -> Drop:
+    """Remove a word from the attention: nothing attends to it, and the other words share its attention.
 
-    Its keys are masked in the half of the computation that sees the prompt. What the other words took from it inside
-    the text encoder stays. word, steps: as for `weight`, and the same errors; the run raises ValueError where nothing
-    would be left to attend to.
+    The word's keys are masked in the conditional branch. What the other words took from it inside the text encoder
+    stays.
+
+    Args:
+        word: The word, as for `weight`.
+        steps: As for `weight`. The run raises ValueError where nothing would be left to attend to, and otherwise as for
+            `weight`.
+
+    Returns:
+        The intervention, for `on`, `dv.trace` and `dv.Tracer`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: word is empty, or steps are negative or end before they begin.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> dv.intervene.drop("square")
+        Drop(word='square', steps=(0, None))
     """
     return Drop(_word(word), _steps(steps))
 
 
 def switch(prompt: str, step: int) -> Switch:
-    """Go on with another prompt from a step on, for all text encoders and all images of the call.
+    """Continue with another prompt from a step on, for all text encoders and all images of the call.
 
-    The negative prompt stays, and a ControlNet keeps reading the first prompt. step: 0 or more; at the number of steps
-    of the run it changes nothing.
+    The negative prompt stays, and a ControlNet keeps the first prompt.
 
-    Raises TypeError and ValueError for other arguments. The run raises ValueError for a step that it does not have,
-    and for a prompt that takes another number of text positions where the model's batch cannot hold it.
+    Args:
+        prompt: The other prompt. The run raises ValueError where it takes another number of text tokens than the
+            batch of a guided run can hold.
+        step: The first step with it, 0 or more; at the number of steps of the run it changes nothing. The run raises
+            ValueError for a step that it does not have.
+
+    Returns:
+        The intervention, for `on`, `dv.trace` and `dv.Tracer`.
+
+    Raises:
+        TypeError: prompt is no text, or step no integer.
+        ValueError: step is negative.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> dv.intervene.switch("a blue circle", step=12)
+        Switch(prompt='a blue circle', step=12)
     """
     if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"prompt must be a text, not {type(prompt).__name__}")
@@ -152,32 +219,46 @@ def switch(prompt: str, step: int) -> Switch:
 
 
 def freeze(trace: Trace, steps: int) -> Freeze:
-    """Look, for the first steps, where another run looked: its cross-attention in place of this run's own.
+    """Replace the cross-attention of the first steps by that of another run.
 
-    At each of these steps the other run's denoiser is asked again, and its attention probabilities, of every layer and
-    head, meet this run's values; in the half that sees the prompt, as in Prompt-to-Prompt (arXiv 2208.01626). It costs
-    one evaluation more per step and keeps nothing. Positions stand for positions: the third token reads where the other
-    run's third token read. trace: made in this process by a cross-attention U-Net, the same that will run, with as many
-    steps. steps: how many, 0 or more.
+    At each of these steps the other run's denoiser is evaluated again, and its attention probabilities, of every layer
+    and head, are applied to this run's values in the conditional branch, as in Prompt-to-Prompt (arXiv 2208.01626). It
+    costs one evaluation more per step and stores nothing. Tokens correspond by position: the third token is attended to
+    where the other run's third token was.
 
-    Raises TypeError and ValueError for other arguments. The run raises ValueError for a trace that was opened from a
-    file, is of another model, another size or another number of steps, or was itself made with interventions, and for
-    a model with joint attention, whose attention would be gigabytes a step.
+    Args:
+        trace: Made in this process by a cross-attention U-Net, the same that will run, with as many steps. The run
+            raises ValueError for a trace that was opened from a file, belongs to another model, has another size or
+            number of steps, or was itself made with interventions, and for a model with joint attention.
+        steps: Number of steps, 0 or more.
+
+    Returns:
+        The intervention, for `on`, `dv.trace` and `dv.Tracer`.
+
+    Raises:
+        TypeError: trace is no Trace, or steps no integer.
+        ValueError: steps is negative.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> first = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> dv.intervene.freeze(first, steps=1)
+        Freeze(steps=1)
     """
     if not isinstance(trace, Trace):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"trace must be a Trace, as dv.trace returns it, not {type(trace).__name__}")
     return Freeze(trace, _count("steps", steps))
 
 
-def _word(word: Any) -> Wanted:
+def _word(word: Any) -> WordSelector:
     if isinstance(word, list | tuple):
         if not word:
             raise ValueError("word: the list is empty; name at least one word")
-        return tuple(_one_word(one) for one in word)  # pyright: ignore[reportUnknownVariableType]
-    return _one_word(word)
+        return tuple(_single_word(item) for item in word)  # pyright: ignore[reportUnknownVariableType]
+    return _single_word(word)
 
 
-def _one_word(word: Any) -> str | int:
+def _single_word(word: Any) -> str | int:
     if isinstance(word, str):
         if not word.strip():
             raise ValueError("word is empty; name a word of the prompt")
@@ -192,13 +273,13 @@ def _one_word(word: Any) -> str | int:
     return index
 
 
-def _steps(steps: Any) -> Steps:
+def _steps(steps: Any) -> StepRange:
     if steps is None:
         return _WHOLE
     try:
         first, last = steps
     except (TypeError, ValueError):
-        raise TypeError(f"steps must be (first, one after the last), or None for all, not {steps!r}") from None
+        raise TypeError(f"steps must be (first step, step after the last), or None for all, not {steps!r}") from None
     begin, end = _count("steps", first), None if last is None else _count("steps", last)
     if end is not None and end < begin:
         raise ValueError(
@@ -219,5 +300,5 @@ def _count(name: str, value: Any) -> int:
     return number
 
 
-def _plain(word: Wanted) -> Any:
+def _plain(word: WordSelector) -> Any:
     return list(word) if isinstance(word, tuple) else word

@@ -1,7 +1,13 @@
-"""Watches a diffusers pipeline while it runs and yields a Trace, changing nothing of what the pipeline does."""
+"""Records what a diffusers pipeline does while it runs, without changing its output.
 
-from .guided_denoiser import Denoiser, denoiser
-from .locks import denoiser_lock
+Other packages import from here, and from `pipeline_calls` and `attention_calls`.
+"""
+
+from .active_interventions import Intervention, StepRange, register_executor, set_active
+from .denoiser_inputs import find_live_call
+from .families import Family, find_family
+from .guided_denoiser import Denoiser, denoiser, pick_argument_rows, pick_rows
+from .locks import denoiser_lock, own_work
 from .preview import Preview, decode
 from .provenance import fingerprint
 from .run_estimate import Estimate, estimate
@@ -11,13 +17,23 @@ from .tracer import Tracer
 __all__ = [
     "Denoiser",
     "Estimate",
+    "Family",
+    "Intervention",
     "Preview",
+    "StepRange",
     "Tracer",
     "decode",
     "denoiser",
     "denoiser_lock",
     "estimate",
+    "find_family",
+    "find_live_call",
     "fingerprint",
+    "own_work",
+    "pick_argument_rows",
+    "pick_rows",
     "private_copy",
+    "register_executor",
+    "set_active",
     "trace",
 ]

@@ -1,7 +1,7 @@
-"""One pipeline call while it is traced: what is captured at each step, brought to the CPU, and laid into its traces.
+"""Records one pipeline call: copies the tensors of each step to the CPU and appends them to the traces.
 
-On a GPU nothing waits inside a step: copies go to pinned memory behind the kernels that fill them, and are read when
-they have arrived. At the latest when somebody asks.
+On a GPU no step waits for a copy: copies go asynchronously to pinned memory, and are read once they are complete, or
+when the trace is read.
 """
 
 from __future__ import annotations
@@ -22,17 +22,30 @@ from diffvis_widget.traces.heat_maps import StepMaps
 from diffvis_widget.traces.resize import mean_maps
 from diffvis_widget.traces.trace import Decoder, Keep
 
-from .active_interventions import Prompts
+from .active_interventions import PromptSchedule
 from .attention import Taken
 from .attention_probabilities import Maps
-from .denoiser_inputs import LiveCall, remember
+from .denoiser_inputs import LiveCall, set_live_call
 from .noise_levels import NoiseLevels
-from .prompt_encoding import Request
+from .prompt_encoding import CallPrompts
 
 
 @dataclass
-class Captured:
-    """One step, on its way from the device. Tensors lie on the CPU, or will when `arrived` has happened."""
+class CapturedStep:
+    """The tensors of one denoising step, on the CPU or being copied there.
+
+    Attributes:
+        index: The scheduler's index of the step; None where it does not count.
+        timestep: Of the step.
+        second_order: Whether the scheduler corrects an earlier step with it.
+        sample: (images, C, h, w), the latents before the step.
+        output: (images, C, h, w) or with more channels, what the scheduler received.
+        result: (images, C, h, w), the latents after the step.
+        branches: (2, images, C, h, w), conditional and unconditional output, or None.
+        maps: Attention maps by branch, of all layers that ran.
+        prompt_matches: bool (), whether the rows of the prompt carried it; None where it was not checked.
+        arrived: Happens when all copies are complete; None where they are.
+    """
 
     index: int | None
     timestep: Tensor | float
@@ -40,12 +53,17 @@ class Captured:
     sample: Tensor
     output: Tensor
     result: Tensor
-    halves: Tensor | None
+    branches: Tensor | None
     maps: dict[Taken, Maps]
     prompt_matches: Tensor | None
     arrived: torch.cuda.Event | None = None
 
-    def ready(self, wait: bool) -> bool:
+    def is_ready(self, wait: bool) -> bool:
+        """Whether all tensors are on the CPU.
+
+        Args:
+            wait: Wait until they are.
+        """
         if self.arrived is None:
             return True
         if wait:
@@ -54,9 +72,14 @@ class Captured:
 
 
 def fetch(tensor: Tensor, own: bool = False) -> Tensor:
-    """A copy on the CPU that later changes of `tensor` do not reach; on CUDA it fills while the device goes on.
+    """Copy a tensor to the CPU; from CUDA asynchronously.
 
-    own: nobody else holds the tensor, so that on the CPU it may be kept as it is.
+    Args:
+        tensor: bfloat16 is widened to float32, which numpy has.
+        own: Nothing else holds the tensor, so that one on the CPU need not be copied.
+
+    Returns:
+        A tensor that later writes into `tensor` do not change. From CUDA, it is complete after the work queued so far.
     """
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
@@ -66,14 +89,33 @@ def fetch(tensor: Tensor, own: bool = False) -> Tensor:
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-class Run:
-    """The traces of one pipeline call, one per image."""
+class CallRecorder:
+    """Builds the traces of one pipeline call, one per image.
+
+    Args:
+        family: The denoiser's family.
+        prompts: The prompts of the call.
+        schedule: Which prompt is in force at which step.
+        levels: Noise levels of the scheduler's steps.
+        heads: Number of heads of each attention module.
+        keep: Which attention maps to store, as for `Tracer`.
+        output: Whether output-space maps are recorded.
+        meta: `Trace.meta` of all images.
+        seeds: Of the generators, one for each image or one for all.
+        decoder: Decodes latents.
+
+    Attributes:
+        traces: One per image, from the first finished step on.
+        steps: Number of steps in the traces.
+        last_result: (images, C, h, w), the latents after the latest step, on the device.
+        live: What `denoiser` needs to evaluate the denoiser again.
+    """
 
     def __init__(
         self,
         family: Family,
-        request: Request,
-        prompts: Prompts,
+        prompts: CallPrompts,
+        schedule: PromptSchedule,
         levels: NoiseLevels,
         heads: Mapping[str, int],
         keep: Keep,
@@ -83,8 +125,8 @@ class Run:
         decoder: Decoder,
     ) -> None:
         self.family = family
-        self.request = request
         self.prompts = prompts
+        self.schedule = schedule
         self.levels = levels
         self.heads = heads
         self.keep: Keep = keep
@@ -96,17 +138,29 @@ class Run:
         self.steps = 0
         self.last_result: Tensor | None = None
         self.live = LiveCall(family)
-        self._ran: dict[Taken, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
+        self._latest: dict[Taken, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._result: tuple[Tensor, int, Tensor] | None = None
-        self._waiting: deque[Captured] = deque()
+        self._waiting: deque[CapturedStep] = deque()
 
     def remember(self, result: Tensor, fetched: Tensor) -> None:
-        """A step's result is the next one's sample: it need not be copied twice."""
+        """Remember the copy of a step's result, which is the next step's sample.
+
+        Args:
+            result: The scheduler's result.
+            fetched: Its copy on the CPU.
+        """
         # tensors of inference mode do not tell whether somebody wrote into them
         self._result = None if result.is_inference() else (result, result._version, fetched)
 
-    def known(self, sample: Tensor) -> Tensor | None:
-        """The copy of this very tensor, if it was the last step's result and nobody has written into it since."""
+    def copied(self, sample: Tensor) -> Tensor | None:
+        """Find the copy of a step's sample.
+
+        Args:
+            sample: As the scheduler receives it.
+
+        Returns:
+            The copy, if the sample is the result of the last step and was not written into since.
+        """
         if self._result is None:
             return None
         result, version, fetched = self._result
@@ -114,28 +168,43 @@ class Run:
 
     @property
     def queued(self) -> int:
-        """How many steps were made so far, those that have not arrived yet included."""
+        """Number of steps made so far, those whose copies are incomplete included."""
         return self.steps + len(self._waiting)
 
-    def add(self, captured: Captured, device: torch.device) -> None:
-        """Queue a step whose tensors are on their way."""
+    def add(self, captured: CapturedStep, device: torch.device) -> None:
+        """Queue a step whose tensors are being copied.
+
+        Args:
+            captured: The step.
+            device: The device that the tensors come from.
+        """
         if device.type == "cuda":
             captured.arrived = torch.cuda.Event()
             captured.arrived.record(torch.cuda.current_stream(device))
         self._waiting.append(captured)
 
     def settle(self, wait: bool) -> list[Step]:
-        """Lay the steps that have arrived (all of them, if `wait`) into the traces, and return them."""
+        """Append the steps whose copies are complete to the traces.
+
+        Args:
+            wait: Wait for the copies of all steps.
+
+        Returns:
+            The steps that were appended.
+
+        Raises:
+            RuntimeError: The denoiser received something else than the prompt.
+        """
         done: list[Step] = []
-        while self._waiting and self._waiting[0].ready(wait):
-            done.append(self._lay(self._waiting.popleft()))
+        while self._waiting and self._waiting[0].is_ready(wait):
+            done.append(self._append(self._waiting.popleft()))
         return done
 
-    def _lay(self, captured: Captured) -> Step:
+    def _append(self, captured: CapturedStep) -> Step:
         if captured.prompt_matches is not None and not bool(captured.prompt_matches):
             raise RuntimeError(
                 "the rows of the denoiser's batch that should carry the prompt carry something else: this pipeline "
-                f"orders its batch in a way that the {self.family.name} entry does not know, so it cannot be traced"
+                f"orders its batch in another way than the family {self.family.name!r}, so it cannot be traced"
             )
         timestep = float(captured.timestep)
         second = captured.second_order or self.levels.corrects(captured.index)
@@ -145,12 +214,12 @@ class Run:
         sample, output, result = (part.numpy() for part in (captured.sample, captured.output, captured.result))
         output = output[:, : sample.shape[1]]  # a learned variance follows the prediction
         clean = level.clean(sample, output).astype(sample.dtype)
-        guidance = _guidance(captured.halves, sample.shape[1])
+        guidance = _guidance(captured.branches, sample.shape[1])
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:
             self._open(captured, size)
         ran, scored = (
-            {site: self.prompts.spread(maps, self.steps) for site, maps in _by_site(captured, part).items()}
+            {site: self.schedule.spread(maps, self.steps) for site, maps in _by_site(captured, part).items()}
             for part in ("prompt", "output")
         )
         for image, trace in enumerate(self.traces):
@@ -171,12 +240,12 @@ class Run:
             )
         for part in captured.maps:
             latest = {"prompt": ran, "output": scored}.get(part) or _by_site(captured, part)
-            self._ran[part] = {**self._ran.get(part, {}), **latest}
+            self._latest[part] = {**self._latest.get(part, {}), **latest}
         self.steps += 1
         return step
 
-    def _open(self, captured: Captured, size: tuple[int, int]) -> None:
-        """Make the traces: only now is it known on which grids the layers work."""
+    def _open(self, captured: CapturedStep, size: tuple[int, int]) -> None:
+        """Make the traces. The maps of the first step show on which grids the layers work."""
         layers: list[Layer] = []
         for name, maps in _by_site(captured, "prompt").items():
             grid = self.family.grid(int(maps.shape[2]), size)
@@ -184,13 +253,13 @@ class Run:
                 raise RuntimeError(f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents")
             layers.append(Layer(name, self.family.attention_kind, self.heads[name], grid, False))
         layers = [replace(layer, default=self.family.is_default_layer(layer, layers)) for layer in layers]
-        negative = self.request.negative
-        for image in range(self.request.images):
+        negative = self.prompts.negative
+        for image in range(self.prompts.images):
             self.traces.append(
                 Trace(
-                    prompt=self.request.prompt.typed[image] or "",
+                    prompt=self.prompts.prompt.typed[image] or "",
                     negative_prompt=None if negative is None else negative.typed[image],
-                    words=self.prompts.words[image],
+                    words=self.schedule.words[image],
                     negative_words=negative.words[image] if negative is not None and negative.typed[image] else None,
                     layers=layers,
                     keep=self.keep,
@@ -198,15 +267,15 @@ class Run:
                         **self.meta,
                         "seed": self.seeds[image % len(self.seeds)],
                         "image_index": image,
-                        "prompt_2": self.request.second[image],
+                        "prompt_2": self.prompts.second[image],
                     },
                     decoder=self.decoder,
                 )
             )
-            remember(self.traces[-1], self.live, image)
+            set_live_call(self.traces[-1], self.live, image)
 
-    def _negative(self, captured: Captured, trace: Trace, image: int) -> StepMaps | None:
-        """None at steps that were made without guidance."""
+    def _negative(self, captured: CapturedStep, trace: Trace, image: int) -> StepMaps | None:
+        """None at steps without guidance."""
         if trace.negative_words is None or "negative" not in captured.maps:
             return None
         return self._maps(_by_site(captured, "negative"), trace, trace.negative_words, image, "negative")
@@ -215,10 +284,10 @@ class Run:
         self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, part: Taken = "prompt"
     ) -> StepMaps:
         maps: list[NDArray[np.float16]] = []
-        unread = [index for index, word in enumerate(words) if word.kind == "padding"]
+        padding = [index for index, word in enumerate(words) if word.kind == "padding"]
         for layer in trace.layers:
             heads = layer.heads if self.keep == "heads" else 1
-            source = ran.get(layer.name, self._ran.get(part, {}).get(layer.name))
+            source = ran.get(layer.name, self._latest.get(part, {}).get(layer.name))
             if source is None:
                 maps.append(np.full((heads, len(words), *layer.grid), np.nan, dtype=np.float16))
                 continue
@@ -226,7 +295,7 @@ class Run:
             laid = np.moveaxis(taken, -1, 1).reshape(taken.shape[0], len(words), *layer.grid)
             laid = np.array(laid, dtype=np.float16, order="C")
             if layer.kind == "joint":
-                laid[:, unread] = np.nan
+                laid[:, padding] = np.nan
             maps.append(laid)
         if self.keep != "words" or not maps:
             return tuple(maps)
@@ -234,7 +303,12 @@ class Run:
         return (mean_maps(chosen)[None].astype(np.float16),)
 
     def finish(self, latents: Tensor | None, images: NDArray[np.uint8] | None) -> None:
-        """Keep what the pipeline ended with: final latents, if they are not the last step's, and images."""
+        """Set what the pipeline ended with.
+
+        Args:
+            latents: (images, C, h, w), the final latents; None for those of the last step.
+            images: uint8 (images, H, W, 3), or None.
+        """
         for index, trace in enumerate(self.traces):
             trace.finish(
                 image=None if images is None else images[index],
@@ -242,14 +316,14 @@ class Run:
             )
 
 
-def _by_site(captured: Captured, part: Taken) -> dict[str, Tensor]:
+def _by_site(captured: CapturedStep, part: Taken) -> dict[str, Tensor]:
     maps = captured.maps.get(part)
     return {} if maps is None else {site: maps.of(site) for site in maps.places}
 
 
-def _guidance(halves: Tensor | None, channels: int) -> NDArray[np.float32] | None:
-    """Root mean square over channels of conditional minus unconditional output, (images, h, w)."""
-    if halves is None:
+def _guidance(branches: Tensor | None, channels: int) -> NDArray[np.float32] | None:
+    """RMS over channels of conditional minus unconditional output, float32 (images, h, w)."""
+    if branches is None:
         return None
-    conditional, unconditional = halves.numpy().astype(np.float32)[:, :, :channels]
+    conditional, unconditional = branches.numpy().astype(np.float32)[:, :, :channels]
     return np.sqrt(np.mean((conditional - unconditional) ** 2, axis=1))

@@ -145,12 +145,12 @@ def from_other_networks(evaluation: Evaluation) -> list[str]:
 _calls: weakref.WeakKeyDictionary[Trace, tuple[LiveCall, int]] = weakref.WeakKeyDictionary()
 
 
-def remember(trace: Trace, call: LiveCall, image: int) -> None:
+def set_live_call(trace: Trace, call: LiveCall, image: int) -> None:
     """Tie a trace to the call that it records. image: which of the call's images it is."""
     _calls[trace] = call, image
 
 
-def recall(trace: Trace) -> tuple[LiveCall, int]:
+def find_live_call(trace: Trace) -> tuple[LiveCall, int]:
     """The call that a trace records, and which of its images. Raises ValueError where there is none."""
     found = _calls.get(trace)
     if found is None:

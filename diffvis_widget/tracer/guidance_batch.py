@@ -7,10 +7,10 @@ from typing import Any
 from diffvis_widget.tracer.families import Family
 
 from .attention import Branch
-from .prompt_encoding import Request
+from .prompt_encoding import CallPrompts
 
 
-def branches(pipe: Any, family: Family, request: Request, text: Any, again: bool) -> dict[Branch, slice]:
+def branches(pipe: Any, family: Family, request: CallPrompts, text: Any, again: bool) -> dict[Branch, slice]:
     """By branch, its rows in an evaluation that was given `text`, all rows of the batch.
 
     again: whether the prompt was evaluated in this step already.
@@ -28,10 +28,10 @@ def branches(pipe: Any, family: Family, request: Request, text: Any, again: bool
     return {"prompt": first, "negative": second}
 
 
-def _branch_of(request: Request, text: Any, again: bool) -> Branch:
+def _branch_of(request: CallPrompts, text: Any, again: bool) -> Branch:
     """Which prompt a batch of one branch carries. Pipelines hand on what they encoded: the same tensors."""
     if request.negative is None or request.prompt.holds(text):
         return "prompt"
     if again or request.negative.holds(text):
         return "negative"
-    return "negative" if not request.prompt.recognises(text) and request.negative.recognises(text) else "prompt"
+    return "negative" if not request.prompt.recognizes(text) and request.negative.recognizes(text) else "prompt"

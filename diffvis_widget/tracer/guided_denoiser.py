@@ -19,7 +19,7 @@ from diffvis_widget.traces import Trace
 
 from . import guidance
 from .attention import Branch
-from .denoiser_inputs import Evaluation, LiveStep, from_other_networks, recall
+from .denoiser_inputs import Evaluation, LiveStep, find_live_call, from_other_networks
 from .locks import lock_of, own_work
 from .noise_levels import Level
 from .packing import pack, unpack
@@ -60,7 +60,7 @@ class Denoiser:
 
     def __init__(self, trace: Trace, step: int, *, checked: bool = False) -> None:
         """checked: the weights were found to be those of the trace a moment ago, for another step."""
-        call, self._image = recall(trace)
+        call, self._image = find_live_call(trace)
         records = trace.records
         self.index = _step(step, len(records))
         _check_plain(trace, self.index)

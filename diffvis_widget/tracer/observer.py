@@ -1,21 +1,55 @@
-"""What can show a pipeline call while it runs. The tracer knows no more of the widget than this."""
+"""What can show pipeline calls while they run. The tracer knows no more of the widget than these protocols."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from diffvis_widget.traces import Step, Trace
 
 
-class Follower(Protocol):
-    """Is told of one call: of each finished step, from inside the call, and of its end, with what it raised."""
+class CallObserver(Protocol):
+    """Observes one pipeline call, in the thread that makes it."""
 
-    def step(self, trace: Trace, step: Step) -> None: ...
+    def step(self, trace: Trace, step: Step) -> None:
+        """Called after each denoising step, from inside the call.
 
-    def end(self, error: BaseException | None) -> None: ...
+        Args:
+            trace: Everything recorded so far.
+            step: The finished step.
+        """
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """Called when the call is over.
+
+        Args:
+            error: The exception that the call raised, or None.
+        """
+        ...
 
 
-class View(Protocol):
-    """Can be asked to follow one call of a pipeline."""
+@runtime_checkable
+class Observer(Protocol):
+    """Can observe calls of a pipeline; a DiffVis is one."""
 
-    def follow(self, pipe: Any) -> Follower: ...
+    def check_model(self, pipe: Any) -> None:
+        """Check that calls of a pipeline can be observed, before the first one is made.
+
+        Args:
+            pipe: The pipeline.
+
+        Raises:
+            ValueError: The observer belongs to another model.
+        """
+        ...
+
+    def follow(self, pipe: Any) -> CallObserver:
+        """Observe one call, which begins now.
+
+        Args:
+            pipe: The pipeline.
+
+        Returns:
+            The observer of that call.
+        """
+        ...

@@ -1,4 +1,4 @@
-"""What a pipeline call was asked for, read from its own `encode_prompt`: texts, embeddings, and the texts' words."""
+"""The prompts of a pipeline call, read from its calls of `encode_prompt`: texts, embeddings and words."""
 
 from __future__ import annotations
 
@@ -27,31 +27,50 @@ Embeddings = Sequence[Tensor] | Tensor
 
 
 @dataclass
-class Encoded:
-    """One call of `encode_prompt`: its arguments by name, what it returned, and what its tokenizers saw."""
+class EncodeCall:
+    """One call of `encode_prompt`.
 
-    asked: Mapping[str, Any]
+    Attributes:
+        arguments: Its arguments by name, defaults included.
+        result: What it returned.
+        tokenizer_calls: The calls of tokenizers inside it.
+    """
+
+    arguments: Mapping[str, Any]
     result: Any
-    noted: list[TokenizerCall]
+    tokenizer_calls: list[TokenizerCall]
 
 
-def encode(original: Callable[..., Any], args: Any, kwargs: Any) -> Encoded:
-    """Make the call and note everything about it."""
-    bound = inspect.signature(original).bind(*args, **kwargs)
+def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any) -> EncodeCall:
+    """Call `encode_prompt` and record the call.
+
+    Args:
+        encode_prompt: A pipeline's own method.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+
+    Returns:
+        The call.
+    """
+    bound = inspect.signature(encode_prompt).bind(*args, **kwargs)
     bound.apply_defaults()
     # a pipeline may write into the lists it is given
-    asked = {name: list(value) if isinstance(value, list) else value for name, value in bound.arguments.items()}
-    noted: list[TokenizerCall] = []
-    with recording_tokenizers(noted):
-        result = original(*args, **kwargs)
-    return Encoded(asked, result, noted)
+    arguments = {name: list(value) if isinstance(value, list) else value for name, value in bound.arguments.items()}
+    tokenizer_calls: list[TokenizerCall] = []
+    with recording_tokenizers(tokenizer_calls):
+        result = encode_prompt(*args, **kwargs)
+    return EncodeCall(arguments, result, tokenizer_calls)
 
 
 @dataclass
-class Side:
-    """The prompts or the negative prompts of a call, one entry per image.
+class PromptBatch:
+    """The prompts, or the negative prompts, of a call: one entry per image.
 
-    embeddings: one row per image, (text positions, width). typed: None for embeddings that came without text.
+    Attributes:
+        typed: Texts as typed; None for embeddings that came without text.
+        embeddings: One row per image, (text tokens, width).
+        words: The words of each text.
+        lengths: Number of text tokens of each row.
     """
 
     typed: list[str | None]
@@ -59,10 +78,18 @@ class Side:
     words: list[list[Word]]
     lengths: list[int]
     _targets: Targets | None = field(default=None, repr=False)
-    _known: Any = field(default=None, repr=False)
+    _recognized: Any = field(default=None, repr=False)
 
     def targets(self, device: torch.device, padding: bool) -> Targets:
-        """What the attention reader looks for. padding: whether padding is looked for too."""
+        """Build what the attention reader sums the tokens of words by.
+
+        Args:
+            device: The denoiser's device.
+            padding: Whether padding tokens count as a word.
+
+        Returns:
+            The same object for every call.
+        """
         if self._targets is None:
             most = max(len(words) for words in self.words)
             whole = torch.zeros(len(self.words), max(self.lengths), most, dtype=torch.float32)
@@ -72,34 +99,62 @@ class Side:
                         whole[image, list(word.tokens), index] = 1.0
             columns: list[Columns] = []
             for matrix, length in zip(whole, self.lengths, strict=True):
-                # a denoiser may be told of fewer positions than were encoded
+                # the denoiser may receive fewer text tokens than were encoded
                 chosen = matrix[:length].any(dim=1).nonzero()[:, 0]
                 columns.append(Columns(chosen.to(device), matrix[chosen].to(device)))
             self._targets = Targets(whole.to(device), columns, self.lengths)
         return self._targets
 
     def holds(self, text: Any) -> bool:
-        """Whether the denoiser was given these very embeddings: the same memory, or what was found equal before."""
-        if self._known is text or self.embeddings is text:
+        """Whether the denoiser received these embeddings, by identity: without waiting for the device.
+
+        Args:
+            text: The text embeddings that the denoiser received.
+
+        Returns:
+            True for the same memory, and for embeddings that `recognizes` found equal.
+        """
+        if self._recognized is text or self.embeddings is text:
             return True
         if not (isinstance(text, Tensor) and isinstance(self.embeddings, Tensor)):
             return False
         return text.shape == self.embeddings.shape and text.data_ptr() == self.embeddings.data_ptr()
 
-    def recognises(self, text: Any) -> bool:
-        """The same by value, which waits for the device."""
+    def recognizes(self, text: Any) -> bool:
+        """Whether the denoiser received these embeddings, by value: waits for the device.
+
+        Args:
+            text: The text embeddings that the denoiser received.
+
+        Returns:
+            True for equal values; `holds` then knows them.
+        """
         same = len(text) == len(self.embeddings) and bool(self.equals(text))
-        self._known = text if same else self._known
+        self._recognized = text if same else self._recognized
         return same
 
     def fits(self, text: Any) -> bool:
-        """Whether the denoiser's text has as many positions as were encoded."""
+        """Whether the denoiser received as many text tokens as were encoded.
+
+        Args:
+            text: The text embeddings that the denoiser received.
+
+        Returns:
+            True where the shapes agree, or cannot be compared.
+        """
         if isinstance(text, Tensor) and isinstance(self.embeddings, Tensor):
             return text.shape[1:] == self.embeddings.shape[1:]
         return True
 
     def equals(self, text: Any) -> Tensor:
-        """On the device: whether these rows of the denoiser's text are the embeddings."""
+        """Compare embeddings on the device.
+
+        Args:
+            text: As many rows of text embeddings as there are images.
+
+        Returns:
+            bool (), True where all rows are equal.
+        """
         same = [
             torch.all(own.to(row.device, row.dtype) == row) if own.shape == row.shape else torch.tensor(False)
             for own, row in zip(self.embeddings, text, strict=True)
@@ -107,99 +162,128 @@ class Side:
         return torch.stack(same).all()
 
     @property
-    def written(self) -> bool:
-        """Whether there is a text of which words could be shown."""
+    def has_text(self) -> bool:
+        """Whether any text was typed whose words could be shown."""
         return any(self.typed)
 
 
 @dataclass
-class Request:
-    """A pipeline call's texts. second: `prompt_2` of each image. negative: None without guidance."""
+class CallPrompts:
+    """The prompts of a pipeline call.
 
-    prompt: Side
-    negative: Side | None
+    Attributes:
+        prompt: The prompts.
+        negative: The negative prompts; None without guidance.
+        second: `prompt_2` of each image.
+    """
+
+    prompt: PromptBatch
+    negative: PromptBatch | None
     second: list[str | None]
 
     @property
     def images(self) -> int:
+        """Number of images that the call generates."""
         return len(self.prompt.typed)
 
 
-def own_calls(family: Family, calls: Sequence[Encoded], text: Any) -> Sequence[Encoded]:
-    """Those of all `encode_prompt` calls so far that belong to the pipeline call which now gives the denoiser `text`.
+def encode_calls_of(family: Family, calls: Sequence[EncodeCall], text: Any) -> Sequence[EncodeCall]:
+    """Select the `encode_prompt` calls that belong to a pipeline call.
 
-    Others may have come before: a user encodes a prompt, and hands on the embeddings.
+    Others may have come before: a user encodes a prompt and passes its embeddings on.
+
+    Args:
+        family: The denoiser's family.
+        calls: All `encode_prompt` calls so far.
+        text: The text embeddings that the pipeline call gave its denoiser.
+
+    Returns:
+        The latest calls of `calls`.
     """
     first, second = family.embedding_indices
     if second is not None:
         return calls[-family.encode_calls :]
     for index in range(len(calls) - 1, -1, -1):
-        one: Tensor = calls[index].result[first]
-        if one.data_ptr() == text.data_ptr() or (one.shape == text.shape and torch.equal(one, text)):
+        embeddings: Tensor = calls[index].result[first]
+        same_memory = embeddings.data_ptr() == text.data_ptr()
+        if same_memory or (embeddings.shape == text.shape and torch.equal(embeddings, text)):
             return calls[index : index + 2]
     return calls[-1:]
 
 
-def unread(calls: Sequence[Encoded], images: int) -> Request:
-    """For a pipeline whose words cannot be followed: the texts, as far as they were seen."""
-    asked = calls[-1].asked if calls else {}
+def prompts_without_words(calls: Sequence[EncodeCall], images: int) -> CallPrompts:
+    """Read the texts of a pipeline whose words cannot be told apart.
+
+    Args:
+        calls: The `encode_prompt` calls; may be empty.
+        images: Number of images that the call generates.
+
+    Returns:
+        The texts that were passed, without words and embeddings.
+    """
+    arguments = calls[-1].arguments if calls else {}
     empty = [torch.empty(0)] * images
 
-    def side(name: str) -> Side:
-        return Side(_texts(asked.get(name), images), empty, [[] for _ in empty], [0] * images)
+    def batch(name: str) -> PromptBatch:
+        return PromptBatch(_texts(arguments.get(name), images), empty, [[] for _ in empty], [0] * images)
 
-    return Request(side("prompt"), side("negative_prompt"), _texts(asked.get("prompt_2"), images))
+    return CallPrompts(batch("prompt"), batch("negative_prompt"), _texts(arguments.get("prompt_2"), images))
 
 
-def read_request(pipe: Any, family: Family, calls: Sequence[Encoded], images: int | None) -> Request:
-    """Make sense of the `encode_prompt` calls of one pipeline call, the negative prompt's own included.
+def read_prompts(pipe: Any, family: Family, calls: Sequence[EncodeCall], images: int | None) -> CallPrompts:
+    """Read prompts and negative prompts from the `encode_prompt` calls of one pipeline call.
 
-    images: how many are made, where it is known; else as many as there are embeddings.
+    Args:
+        pipe: The pipeline.
+        family: The family of its denoiser.
+        calls: The `encode_prompt` calls, that of the negative prompt included.
+        images: Number of images that the call generates; None where it is not known, then one per row of embeddings.
+
+    Returns:
+        One entry per image.
     """
     first, second = family.embedding_indices
     own, rest = calls[: family.encode_calls], calls[family.encode_calls :]
     results = [call.result for call in own]
-    made = images or len(results[0][first])
-    asked = own[0].asked
-    prompt = _side(pipe, family, own, results, asked, "prompt", made, ())
-    taken = [texts for call in own for texts in _first_texts(call.noted)]
-    negative: Side | None = None
+    images = images or len(results[0][first])
+    arguments = own[0].arguments
+    prompt = _batch(pipe, family, own, results, arguments, "prompt", images, ())
+    tokenized = [texts for call in own for texts in _first_texts(call.tokenizer_calls)]
+    negative: PromptBatch | None = None
     if second is None and rest:
-        negative = _side(pipe, family, rest, [call.result for call in rest], rest[0].asked, "prompt", made, ())
+        negative = _batch(pipe, family, rest, [call.result for call in rest], rest[0].arguments, "prompt", images, ())
     elif second is not None and results[0][second] is not None and len(results[0][second]):
         swapped = [_swapped(result, first, second) for result in results]
-        same = _texts(asked.get("negative_prompt"), made) == prompt.typed
-        negative = _side(pipe, family, own, swapped, asked, "negative_prompt", made, () if same else taken)
-    return Request(
-        prompt=prompt,
-        negative=negative,
-        second=_texts(asked.get("prompt_2"), made),
-    )
+        same = _texts(arguments.get("negative_prompt"), images) == prompt.typed
+        exclude = () if same else tokenized
+        negative = _batch(pipe, family, own, swapped, arguments, "negative_prompt", images, exclude)
+    return CallPrompts(prompt=prompt, negative=negative, second=_texts(arguments.get("prompt_2"), images))
 
 
-def _side(
+def _batch(
     pipe: Any,
     family: Family,
-    calls: Sequence[Encoded],
+    calls: Sequence[EncodeCall],
     results: Sequence[Any],
-    asked: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     name: str,
     images: int,
-    taken: Sequence[list[str]],
-) -> Side:
+    exclude: Sequence[list[str]],
+) -> PromptBatch:
+    """exclude: texts whose tokenizer calls belong to another prompt."""
     embeddings: Embeddings = results[0][family.embedding_indices[0]]
     rows = len(embeddings)
     lengths = family.text_lengths(results)
-    typed = _texts(asked.get(name), rows)
+    typed = _texts(arguments.get(name), rows)
     words: list[list[Word]] | None = None
     if all(text is not None for text in typed):
-        noted = [one for call in calls for one in call.noted if one.texts not in taken]
+        tokenized = [item for call in calls for item in call.tokenizer_calls if item.texts not in exclude]
         # several images of one prompt stand next to one another: tokenizers see each prompt once
-        repeats = max(1, rows // max(1, _count(asked.get(name), rows)))
-        prompts = _typed(family.token_streams, asked, name, rows)
+        repeats = max(1, rows // max(1, _count(arguments.get(name), rows)))
+        prompts = _typed(family.token_streams, arguments, name, rows)
         once = {attribute: texts[::repeats] for attribute, texts in prompts.items()}
-        found = words_of_streams(pipe, family.token_streams, noted, once, lengths[::repeats])
-        words = None if found is None else [row for row in found for _ in range(repeats)][:rows]
+        rows_of_words = words_of_streams(pipe, family.token_streams, tokenized, once, lengths[::repeats])
+        words = None if rows_of_words is None else [row for row in rows_of_words for _ in range(repeats)][:rows]
         if words is None and any(typed):
             warnings.warn(
                 f"the words of the {name.replace('_', ' ')} cannot be told apart for {type(pipe).__name__}: its "
@@ -209,7 +293,7 @@ def _side(
             )
     words = [positions(length) for length in lengths] if words is None else words
     repeats = max(1, images // rows)
-    return Side(
+    return PromptBatch(
         typed=[text for text in typed for _ in range(repeats)],
         embeddings=_repeated(embeddings, repeats),
         words=[row for row in words for _ in range(repeats)],
@@ -218,32 +302,32 @@ def _side(
 
 
 def _swapped(result: Any, first: int, second: int) -> Any:
-    """What `encode_prompt` would return for the negative prompt alone: every pair turned around."""
+    """What `encode_prompt` would return for the negative prompt alone: every pair is swapped."""
     step = second - first
-    turned = list(result)
-    # results come as (prompt's, negative's) in turn, or as all of the prompt's and then all of the negative's
-    for index in range(0, len(turned) - step, 2 * step):
+    swapped = list(result)
+    # results alternate between prompt and negative prompt, or hold all of the prompt before all of the negative prompt
+    for index in range(0, len(swapped) - step, 2 * step):
         for inner in range(step):
-            if index + step + inner < len(turned):
-                turned[index + inner] = result[index + step + inner]
-    return turned
+            if index + step + inner < len(swapped):
+                swapped[index + inner] = result[index + step + inner]
+    return swapped
 
 
-def _first_texts(noted: Sequence[TokenizerCall]) -> list[list[str]]:
+def _first_texts(calls: Sequence[TokenizerCall]) -> list[list[str]]:
     firsts: dict[int, list[str]] = {}
-    for one in noted:
-        firsts.setdefault(id(one.tokenizer), one.texts)
+    for call in calls:
+        firsts.setdefault(id(call.tokenizer), call.texts)
     return list(firsts.values())
 
 
-def _typed(streams: Sequence[TokenStream], asked: Mapping[str, Any], name: str, rows: int) -> dict[str, list[str]]:
-    """By tokenizer attribute, what it was to read: `tokenizer_2` reads `prompt_2`, where there is one."""
-    found: dict[str, list[str]] = {}
+def _typed(streams: Sequence[TokenStream], arguments: Mapping[str, Any], name: str, rows: int) -> dict[str, list[str]]:
+    """The texts of each tokenizer by its attribute: `tokenizer_2` reads `prompt_2`, where there is one."""
+    texts: dict[str, list[str]] = {}
     for stream in streams:
         for attribute in stream.tokenizers:
-            text = asked.get(name + attribute.removeprefix("tokenizer"))
-            found[attribute] = [one or "" for one in _texts(asked.get(name) if text is None else text, rows)]
-    return found
+            text = arguments.get(name + attribute.removeprefix("tokenizer"))
+            texts[attribute] = [row or "" for row in _texts(arguments.get(name) if text is None else text, rows)]
+    return texts
 
 
 def _count(texts: Any, rows: int) -> int:

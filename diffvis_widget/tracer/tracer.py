@@ -1,43 +1,27 @@
-"""Watching a diffusers pipeline while it runs, without changing what it does: Tracer and trace().
-
-A run is seen through five calls that every such pipeline makes on its own parts: `encode_prompt` (the texts),
-`scheduler.set_timesteps` (a run begins), the denoiser (attention, raw output), `scheduler.step` (sample and guided
-output of a step), and `vae.decode` (the end). Each is answered by the original, unchanged; all is put back on exit.
-"""
+"""The tracer: records what a diffusers pipeline does while it runs, without changing its output."""
 
 from __future__ import annotations
 
-import inspect
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
 
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
-from diffvis_widget.tracer.families import Family, find_family
+from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.trace import Keep
 
-from .active_interventions import Intervention, Prompts, changes_of
-from .attention import AttentionReader, Branch, Reading, Taken
+from .active_interventions import Intervention, active_on, intervening
+from .attention import AttentionReader
 from .attention_calls import hidden_attention
-from .attention_probabilities import Maps
-from .call_recorder import Captured, Run, fetch
-from .guidance_batch import branches
-from .hooks import watch
-from .latent_layout import Geometry
-from .locks import is_own_work, lock_of
-from .noise_levels import NoiseLevels, is_second_order, kind_of
-from .observer import Follower, View
-from .preview import decoder, to_pixels
-from .prompt_encoding import Encoded, Request, encode, own_calls, read_request, unread
-from .provenance import describe
+from .locks import lock_of
+from .noise_levels import kind_of
+from .observer import Observer
+from .recording import Recording
 
 _KEEPS = ("words", "layers", "heads")
 
@@ -45,27 +29,43 @@ _KEEPS = ("words", "layers", "heads")
 class Tracer:
     """Records every generation that the pipeline makes inside the `with` block, in this thread.
 
-    view: a DiffVis that shows the call while it runs (of a batch, the first image).
-    keep: "words" (the mean over the default layers), "layers" (each layer, mean over heads) or "heads" (all).
-    output: also record how alike the attention outputs of image positions and words are, for `heat_map(kind="output")`.
-    Only models in which text and image attend together (SD3, FLUX and their like) have an output for a word: with the
-    cross-attention of U-Nets, PixArt, Sana and HunyuanDiT it is refused.
-    on_step: called with each finished Step; `traces` then hold everything up to and including it. An exception it
-    raises ends the pipeline's call; the finished steps stay in `traces`.
-    compiled: a denoiser under torch.compile cannot be read and is refused, unless this is "eager": it then runs
-    uncompiled inside the block, and a warning says so.
-    interventions: of diffvis_widget.intervene; they change what the model computes, and that is what is recorded.
-    `trace.meta["interventions"]` says which they were.
+    Args:
+        pipe: A diffusers pipeline. Its output stays bit for bit the same.
+        keep: Which attention maps to store: "words" (the mean over the default layers), "layers" (each layer, mean over
+            heads) or "heads" (all).
+        view: A DiffVis that shows the call while it runs; of a batch, the first image.
+        on_step: Called with each finished Step; `traces` then hold everything up to and including it. An exception it
+            raises ends the pipeline's call; the finished steps stay in `traces`.
+        compiled: "eager" runs a denoiser under torch.compile uncompiled inside the block, with a warning. None refuses
+            it, because its attention cannot be observed.
+        output: Also record output-space scores of image tokens and words, for `heat_map(kind="output")`. Only where
+            text and image tokens attend together (Stable Diffusion 3, FLUX and similar models).
+        interventions: Interventions of `diffvis_widget.intervene`. They change what the model computes, and the changed
+            run is recorded; `trace.meta["interventions"]` describes them.
 
-    `traces` has one Trace per generated image, of all calls made in the block; `trace` is the only one.
-    Raises TypeError or ValueError at once for a pipeline that cannot be read, naming why.
+    Attributes:
+        pipe: The pipeline.
+        keep: As given.
+        output: As given.
+
+    Raises:
+        TypeError: An argument has the wrong type, or the pipeline has no denoiser.
+        ValueError: An argument is out of its range, or the pipeline cannot be traced.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> pipe = dv.load()
+        >>> with dv.Tracer(pipe) as tracer:
+        ...     image = pipe("a red circle", num_inference_steps=2).images[0]
+        >>> len(tracer.trace.steps)
+        2
     """
 
     def __init__(
         self,
         pipe: Any,
         keep: Keep = "layers",
-        view: View | None = None,
+        view: Observer | None = None,
         on_step: Callable[[Step], object] | None = None,
         compiled: Literal["eager"] | None = None,
         output: bool = False,
@@ -75,70 +75,51 @@ class Tracer:
             raise ValueError(f'keep must be "words", "layers" or "heads", not {keep!r}')
         if on_step is not None and not callable(on_step):
             raise TypeError(f"on_step must be a function of a Step, not {on_step!r}")
-        if view is not None and not callable(getattr(view, "follow", None)):
+        if view is not None and not isinstance(view, Observer):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"view must be a DiffVis, not {view!r}")
         if compiled not in (None, "eager"):
             raise ValueError(f'compiled must be None or "eager", not {compiled!r}')
-        for one in interventions:
-            if not callable(getattr(one, "on", None)):
-                raise TypeError(f"interventions must be made by diffvis_widget.intervene, not {one!r}")
-        self._interventions = tuple(interventions)
+        for intervention in interventions:
+            if not isinstance(intervention, Intervention):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"interventions must be made by diffvis_widget.intervene, not {intervention!r}")
         self.pipe = pipe
         self.keep: Keep = keep
+        self.output = output
         self._view = view
-        self._follower: Follower | None = None
         self._on_step = on_step
         self._compiled = compiled
-        self.output = output
-        self._family, self._denoiser = find_family(pipe)
-        if output and self._family.sequence_layout is None:
+        self._interventions = tuple(interventions)
+        family, _ = find_family(pipe)
+        if output and family.sequence_layout is None:
             raise ValueError(
-                f"output=True: in the {self._family.name} of {type(pipe).__name__} words have no attention output to "
+                f"output=True: in the {family.name} of {type(pipe).__name__} words have no attention output to "
                 "compare with the image's; it works where text and image attend together (SD3, FLUX and their like). "
                 "Leave it out: heat_map() then gives attention probabilities"
             )
         self._finished: list[Trace] = []
+        self._recording: Recording | None = None
         self._active: ExitStack | None = None
-        self._forget()
-
-    def _forget(self) -> None:
-        self._run: Run | None = None
-        self._encoded: list[Encoded] = []
-        self._levels: NoiseLevels | None = None
-        self._seeds: list[int | None] = [None]
-        self._geometry = Geometry(self._family)
-        self._forget_step()
-        self._scheduler: Any = None
-        self._scheduler_off: list[Callable[[], None]] = []
-
-    def _forget_step(self) -> None:
-        """What was seen of the evaluations since the last step of the scheduler."""
-        self._now: dict[Branch, slice] = {}
-        self._raw: dict[Branch, Tensor] = {}
-        self._maps: dict[Taken, Maps] = {}
-        self._matches: Tensor | None = None
-
-    # -- the block -------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         if self._active is not None:
             raise RuntimeError("this Tracer is already in a with block; make another one")
-        self._forget()
-        self._family, self._denoiser = find_family(self.pipe)
-        denoiser = uncompiled(self._denoiser)
-        sites = self._family.attention_modules(denoiser)
-        if reason := hidden_attention(sites):
+        family, compiled_denoiser = find_family(self.pipe)
+        denoiser = uncompiled(compiled_denoiser)
+        modules = family.attention_modules(denoiser)
+        if reason := hidden_attention(modules):
             raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
         kind_of(self.pipe.scheduler)
-        compiled = is_compiled(self._denoiser)
+        compiled = is_compiled(compiled_denoiser)
         if compiled and self._compiled is None:
             raise ValueError(
                 "the denoiser is compiled by torch.compile, which hides its attention; "
                 'pass compiled="eager" to run it uncompiled while it is traced'
             )
-        if not sites:
+        if self._view is not None:
+            self._view.check_model(self.pipe)
+        if not modules:
             warnings.warn(
-                f"{type(self.pipe).__name__} is traced without word maps: its denoiser, a {self._family.name}, has no "
+                f"{type(self.pipe).__name__} is traced without word maps: its denoiser, a {family.name}, has no "
                 "attention to words that is known here. To add it, see docs/pages/add-a-family.md",
                 stacklevel=2,
             )
@@ -149,25 +130,25 @@ class Tracer:
             if compiled:
                 warnings.warn("the compiled denoiser runs uncompiled while it is traced", stacklevel=2)
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            if (present := changes_of(denoiser)) is not None:
-                stack.enter_context(present.watching(self.pipe))
-            for one in self._interventions:
-                stack.enter_context(one.on(self.pipe))
-            self._thread = threading.get_ident()
-            self._reader = AttentionReader(sites, heads=self.keep == "heads", output=self.output)
-            stack.callback(self._reader.detach)
-            self._reader.attach()
-            before = denoiser.register_forward_pre_hook(self._denoiser_begins, with_kwargs=True)
-            stack.callback(before.remove)
-            after = denoiser.register_forward_hook(self._denoiser_ends, always_call=True)
-            stack.callback(after.remove)
-            for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
-                if hasattr(self.pipe, name):
-                    stack.callback(watch(self.pipe, name, watcher))
-            if (vae := self._family.vae_of(self.pipe)) is not None:
-                stack.callback(watch(vae, "decode", self._decode))
-            stack.callback(self._leave_scheduler)
-            self._watch_scheduler()
+            if (interventions := active_on(denoiser)) is not None:
+                stack.enter_context(interventions.following(self.pipe))
+            if self._interventions:
+                stack.enter_context(intervening(self.pipe, self._interventions))
+            reader = AttentionReader(modules, heads=self.keep == "heads", output=self.output)
+            self._recording = Recording(
+                self.pipe,
+                family,
+                denoiser,
+                reader,
+                keep=self.keep,
+                observer=self._view,
+                on_step=self._on_step,
+                finished=self._finished,
+            )
+            stack.callback(reader.detach)
+            reader.attach()
+            stack.callback(self._recording.detach)
+            self._recording.attach()
             self._active = stack.pop_all()
         return self
 
@@ -176,13 +157,10 @@ class Tracer:
     ) -> None:
         stack, self._active = self._active, None
         assert stack is not None
+        assert self._recording is not None
         with stack:
-            run = self._run
-            if run is not None:
-                steps = run.settle(wait=True)
-                if error is None:
-                    self._announce(steps)
-            self._close_run(error)
+            self._recording.detach()
+            self._recording.close(error)
         if error is None and not self._finished:
             warnings.warn(
                 "nothing was traced: the pipeline was not called inside the with block, or in another thread",
@@ -191,257 +169,17 @@ class Tracer:
 
     @property
     def traces(self) -> list[Trace]:
-        """One Trace per image of every call so far; those of a running call grow with each step."""
-        run = self._run
-        if run is not None and threading.get_ident() == self._thread:
-            run.settle(wait=True)
-        return [*self._finished, *(run.traces if run is not None else [])]
+        """One Trace per image of every call so far; those of a call under way grow with each step."""
+        return [*self._finished, *([] if self._recording is None else self._recording.traces())]
 
     @property
     def trace(self) -> Trace:
-        """The only Trace. Raises ValueError where there is none, or several."""
+        """The only Trace.
+
+        Raises:
+            ValueError: There is none, or there are several.
+        """
         traces = self.traces
         if len(traces) != 1:
             raise ValueError(f"trace: there are {len(traces)} traces; use tracer.traces")
         return traces[0]
-
-    # -- what the pipeline calls -----------------------------------------------------------------------------------
-
-    def _elsewhere(self) -> bool:
-        return threading.get_ident() != self._thread or self._active is None or is_own_work()
-
-    def _encode_prompt(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._elsewhere():
-            return original(*args, **kwargs)
-        self._close_run()
-        encoded = encode(original, args, kwargs)
-        self._watch_scheduler()
-        self._encoded.append(encoded)
-        return encoded.result
-
-    def _prepare_latents(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        if not self._elsewhere():
-            asked = inspect.signature(original).bind(*args, **kwargs).arguments
-            generator = asked.get("generator")
-            generators = generator if isinstance(generator, list) else [generator]
-            self._seeds = [None if one is None else int(one.initial_seed()) for one in generators] or [None]
-            self._geometry.note(result if isinstance(result, Tensor) else result[0], asked, self.pipe)
-        return result
-
-    def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        if not self._elsewhere():
-            self._close_run()
-            self._levels = NoiseLevels(self._scheduler)
-        return result
-
-    def _denoiser_begins(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if self._elsewhere() or not self._reader.sites or not (self._encoded or self._run):
-            return
-        text = kwargs.get(self._family.text_argument)
-        if text is None:
-            names = list(inspect.signature(module.forward).parameters)
-            text = args[names.index(self._family.text_argument)]
-        if self._run is None:
-            self._open_run(text)
-        run = self._run
-        assert run is not None
-        prompt = run.prompts.at(run.queued)
-        request = replace(run.request, prompt=prompt)
-        # one evaluation of each branch counts for a step: some guidance methods make more
-        carried = branches(self.pipe, self._family, request, text, "prompt" in self._raw)
-        self._now = {branch: rows for branch, rows in carried.items() if branch not in self._raw}
-        run.live.evaluated(module, args, kwargs, len(text), self._now)
-        readings = [
-            Reading(branch, rows, side.targets(text[0].device, padding=self._family.attention_kind == "cross"))
-            for branch, rows in self._now.items()
-            for side in [prompt if branch == "prompt" else run.request.negative]
-            if side is not None and (branch == "prompt" or side.written) and side.fits(text)
-        ]
-        self._reader.begin(len(text), readings, self._geometry.layout())
-
-    def _denoiser_ends(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._elsewhere() or self._run is None or not self._reader.sites:
-            return
-        self._reader.end()
-        for part, maps in self._reader.taken.items():
-            self._maps.setdefault(part, maps)
-        self._reader.taken = {}
-        if output is not None:
-            raw = output[0]
-            for branch, rows in self._now.items():
-                self._raw[branch] = raw[rows] if isinstance(raw, Tensor) else torch.stack(list(raw[rows]))
-        self._now = {}
-
-    def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._elsewhere():
-            return original(*args, **kwargs)
-        asked = inspect.signature(original).bind(*args, **kwargs).arguments
-        if self._run is None and not self._reader.sites and self._levels is not None:
-            self._start(unread(self._encoded, len(asked["sample"])))
-        run = self._run
-        if run is None:
-            return original(*args, **kwargs)
-        device = asked["sample"].device
-        second = is_second_order(self._scheduler)
-        sample = run.known(asked["sample"])
-        if sample is None:
-            sample = fetch(self._geometry.square(asked["sample"]))
-        output = fetch(self._geometry.square(asked["model_output"]))
-        timestep = asked["timestep"]
-        result = original(*args, **kwargs)
-        index = getattr(self._scheduler, "step_index", None)
-        self._check_seen(run)
-        run.last_result = self._geometry.square(result[0].detach())
-        fetched = fetch(run.last_result)
-        run.remember(result[0], fetched)
-        run.live.stepped(self.pipe, sample, output)
-        run.add(
-            Captured(
-                index=None if index is None else index - 1,
-                timestep=fetch(timestep) if isinstance(timestep, Tensor) and timestep.is_cuda else float(timestep),
-                second_order=second,
-                sample=sample,
-                output=output,
-                result=fetched,
-                halves=self._halves(),
-                maps={part: Maps(fetch(maps.flat, own=True), maps.places) for part, maps in self._maps.items()},
-                prompt_matches=self._matches,
-            ),
-            device,
-        )
-        self._forget_step()
-        self._announce(run.settle(wait=self._on_step is not None))
-        return result
-
-    def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        run = self._run
-        if self._elsewhere() or run is None or run.last_result is None:
-            return result
-        latents: Tensor = args[0] if args else kwargs["z"]
-        last = run.last_result
-        if len(latents) == len(last) and latents.numel() == last.numel():
-            run.settle(wait=True)
-            vae = self._family.vae_of(self.pipe)
-            expected = self._family.scale_for_vae(vae, last.to(latents.dtype))
-            # inpainting, or a callback, may change the latents after the last step
-            same = torch.allclose(latents.float(), expected.float(), rtol=1e-2, atol=1e-3)
-            changed = None if same or latents.shape != last.shape else _from_vae(self._family, vae, latents)
-            run.finish(changed, to_pixels(result[0].detach()))
-        return result
-
-    # -- runs ------------------------------------------------------------------------------------------------------
-
-    def _watch_scheduler(self) -> None:
-        """Follow the pipeline's scheduler, which the user may exchange inside the block."""
-        if self._scheduler is self.pipe.scheduler:
-            return
-        kind_of(self.pipe.scheduler)
-        self._leave_scheduler()
-        self._scheduler = self.pipe.scheduler
-        self._scheduler_off = [
-            watch(self._scheduler, "set_timesteps", self._set_timesteps),
-            watch(self._scheduler, "step", self._step),
-        ]
-
-    def _leave_scheduler(self) -> None:
-        while self._scheduler_off:
-            self._scheduler_off.pop()()
-        self._scheduler = None
-
-    def _open_run(self, text: Any) -> None:
-        """The first evaluation of a call: `text` is what the denoiser was given, all rows of the batch."""
-        encoded, self._encoded = self._encoded, []
-        changes = changes_of(uncompiled(self._denoiser))
-        given = text if changes is None or changes.given is None else changes.given
-        request = read_request(self.pipe, self._family, own_calls(self._family, encoded, given), self._geometry.images)
-        prompts = Prompts(request.prompt, () if changes is None else changes.later())
-        first = prompts.at(0)
-        rows = branches(self.pipe, self._family, replace(request, prompt=first), text, again=False).get("prompt")
-        if rows is None or rows.stop > len(text) or not first.fits(text):
-            raise RuntimeError(
-                f"the denoiser was given text of shape {_shape(text)} for a prompt encoded to "
-                f"{_shape(first.embeddings)}: {type(self.pipe).__name__} feeds it in a way that cannot be "
-                "traced"
-            )
-        self._start(request, prompts)
-        # compared on the device, read after the step
-        self._matches = fetch(first.equals(text[rows]))
-
-    def _start(self, request: Request, prompts: Prompts | None = None) -> None:
-        levels = self._levels or NoiseLevels(self._scheduler)
-        planned = getattr(self.pipe, "_num_timesteps", None) or len(levels.timesteps)
-        changes = changes_of(uncompiled(self._denoiser))
-        described = [] if changes is None else changes.describe()
-        self._run = Run(
-            family=self._family,
-            request=request,
-            prompts=prompts or Prompts(request.prompt, ()),
-            levels=levels,
-            heads={name: int(getattr(module, "heads")) for name, module in self._reader.sites.items()},  # noqa: B009
-            keep=self.keep,
-            output=self.output,
-            meta={
-                **describe(self.pipe, uncompiled(self._denoiser)),
-                "guidance_scale": _number(getattr(self.pipe, "guidance_scale", None)),
-                "planned_steps": int(planned),
-                **({"interventions": described} if described else {}),
-            },
-            seeds=self._seeds,
-            decoder=decoder(self.pipe),
-        )
-
-    def _close_run(self, error: BaseException | None = None) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            run.settle(wait=True)
-            self._finished += run.traces
-            self._encoded = []
-        follower, self._follower = self._follower, None
-        if follower is not None:
-            follower.end(error)
-        self._forget_step()
-        self._reader.end()
-
-    def _halves(self) -> Tensor | None:
-        """(2, images, C, h, w): the denoiser's conditional and unconditional output, where it was asked for both."""
-        if len(self._raw) < 2:
-            return None
-        pair = torch.stack([self._geometry.square(self._raw[branch]) for branch in ("prompt", "negative")])
-        return fetch(pair, own=True)
-
-    def _check_seen(self, run: Run) -> None:
-        if run.last_result is None and self._reader.sites and not self._maps:
-            raise RuntimeError(
-                "no attention was seen while the denoiser ran: its processors compute it in a way that cannot be read; "
-                "call set_default_attn_processor() on the denoiser to trace it"
-            )
-
-    def _announce(self, steps: list[Step]) -> None:
-        run = self._run
-        for step in steps:
-            if self._view is not None and run is not None:
-                if self._follower is None:
-                    self._follower = self._view.follow(self.pipe)
-                self._follower.step(run.traces[0], step)
-            if self._on_step is not None:
-                self._on_step(step)
-
-
-def _shape(embeddings: Any) -> Any:
-    return tuple(embeddings.shape) if isinstance(embeddings, Tensor) else [tuple(row.shape) for row in embeddings]
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _from_vae(family: Family, vae: Any, latents: Tensor) -> Tensor:
-    """The inverse of `Family.scale_for_vae`, on the CPU."""
-    z = latents.detach().float()
-    zero = torch.zeros_like(z)
-    offset = family.scale_for_vae(vae, zero)
-    slope = family.scale_for_vae(vae, zero + 1) - offset
-    return ((z - offset) / slope).cpu()

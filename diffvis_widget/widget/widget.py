@@ -226,6 +226,17 @@ class DiffVis(anywidget.AnyWidget):
         _check_compare(trace)
         self._session.compare(trace)
 
+    def check_model(self, pipe: Any) -> None:
+        """Check that the widget can show calls of a pipeline: that it was made for the same model.
+
+        Args:
+            pipe: The pipeline.
+
+        Raises:
+            ValueError: The widget was made for another model.
+        """
+        self._session.check_model(pipe)
+
     def follow(self, pipe: Any) -> ExternalCall:
         """Show one call of ``pipe`` that the notebook's own code makes: what ``dv.Tracer(pipe, view=widget)`` uses.
 

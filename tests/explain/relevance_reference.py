@@ -10,14 +10,14 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from diffvis_widget.tracer.denoiser_inputs import recall
+from diffvis_widget.tracer import find_live_call
 from diffvis_widget.traces.resize import resize
 
 
 def relevance(pipe: Any, trace: Any, step: int) -> np.ndarray:
     """R_iq at one step, float64 (image positions of the finest attention grid, text positions)."""
     embeddings, pooled, text_maps = _text(pipe, trace.prompt)
-    call, _ = recall(trace)
+    call, _ = find_live_call(trace)
     (evaluation,) = call.steps[step].evaluations
     model = copy.deepcopy(pipe.unet).double()
     model.set_attn_processor(AttnProcessor())

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from diffvis_widget import explain
 from diffvis_widget.explain.cam_layers import ImageStream
-from diffvis_widget.tracer import Tracer, denoiser, trace
-from diffvis_widget.tracer.denoiser_inputs import recall
+from diffvis_widget.tracer import Tracer, denoiser, find_live_call, trace
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces.resize import resize
 from tests import pipelines
@@ -32,7 +31,7 @@ class Probe:
     """The denoiser of a step in float64, from the arguments that the pipeline gave it, for one image."""
 
     def __init__(self, one: Any, step: int) -> None:
-        call, _ = recall(one)
+        call, _ = find_live_call(one)
         assert call.denoiser is not None
         self.model = copy.deepcopy(call.denoiser).double()
         (evaluation,) = call.steps[step].evaluations

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffvis_widget import explain
-from diffvis_widget.tracer.denoiser_inputs import recall
+from diffvis_widget.tracer import find_live_call
 from diffvis_widget.tracer.locks import own_work
 from tests.pipelines_dit import FAMILIES
 from tests.tracer.families.test_families import build
@@ -27,7 +27,7 @@ def find(name: str, **more: Any) -> explain.Relevance:
 
 def cams(trace: Any, step: int) -> list[np.ndarray]:
     """Of every softmax attention of the prompt's own evaluation, float64 (queries, keys), in order."""
-    call, _ = recall(trace)
+    call, _ = find_live_call(trace)
     module = call.denoiser
     assert module is not None
     evaluation = next(one for one in call.steps[step].evaluations if "prompt" in one.branches)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget.tracer import fingerprint
-from diffvis_widget.tracer.denoiser_inputs import LiveCall, remember
+from diffvis_widget.tracer.denoiser_inputs import LiveCall, set_live_call
 from diffvis_widget.tracer.families.unet import FAMILY as UNET
 from diffvis_widget.tracer.noise_levels import Level
 from diffvis_widget.traces import Record, Step, Trace
@@ -75,6 +75,6 @@ def toy_trace(
     )
     array = latents[0].numpy()
     trace.append(Record(Step(0, 500.0, 0.5), array, array, array, None, 1.0, ()))
-    remember(trace, call, 0)
+    set_live_call(trace, call, 0)
     module.rows.clear()
     return trace, module

@@ -175,7 +175,7 @@ def test_nested_blocks_are_one_list() -> None:
     pipe = built("sd")
     parts = [intervene.weight("red", 2.0), intervene.drop("square", (1, 2)), intervene.switch("a red star", 2)]
     expected = call(pipe, "sd", *parts)
-    with parts[0].on(pipe), parts[2].on(pipe):
+    with intervene.on(pipe, parts[0]), intervene.on(pipe, parts[2]):
         assert np.array_equal(call(pipe, "sd", parts[1]), expected)
     with Tracer(pipe, interventions=[parts[1]]), intervene.on(pipe, parts[2], parts[0]):
         assert np.array_equal(call(pipe, "sd"), expected)

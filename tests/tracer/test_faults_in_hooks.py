@@ -72,6 +72,9 @@ class Viewer:
         self._step = faults.around(lambda trace, step: None, "view.step")
         self._end = faults.around(lambda error: None, "view.end")
 
+    def check_model(self, pipe: Any) -> None:
+        pass
+
     def follow(self, pipe: Any) -> Viewer:
         return self
 

@@ -306,6 +306,20 @@ class Session:
             run.state, run.error, run.cause = "failed", explain(cause, run.steps, planned), cause
         self.end(run)
 
+    def check_model(self, pipe: Any) -> None:
+        """Check that a pipeline has the model of this session: its words, its meter and its Run button.
+
+        Args:
+            pipe: The pipeline.
+
+        Raises:
+            ValueError: It has another model.
+        """
+        from diffvis_widget.tracer import denoiser_lock
+
+        if self._pipeline.pipe is None or denoiser_lock(self._pipeline.pipe) is not denoiser_lock(pipe):
+            raise ValueError("view shows runs of the model it was made for: make it with dv.DiffVis(pipe)")
+
     def begin(self, run: Run) -> None:
         """A run that the notebook's own code makes, to be followed; one of the widget's own is over when it begins.
 
@@ -314,10 +328,7 @@ class Session:
             ValueError: the widget has another model: its words, its meter and its Run button would be wrong.
         """
         state = self._state
-        from diffvis_widget.tracer import denoiser_lock
-
-        if self._pipeline.pipe is None or denoiser_lock(self._pipeline.pipe) is not denoiser_lock(run.pipe):
-            raise ValueError("view shows runs of the model it was made for: make it with dv.DiffVis(pipe)")
+        self.check_model(run.pipe)
         self.stop()
         with state.changed:
             if state.closed:

@@ -110,7 +110,9 @@ def test_several_calls_and_other_pipelines_of_the_same_model(make: Make, shared_
 
 def test_a_view_of_another_model_is_refused(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(pipelines.stable_diffusion(seed=5))
+    entered = False
     with pytest.raises(ValueError, match=r"made for: make it with dv\.DiffVis"), dv.Tracer(shared_pipe, view=widget):
-        call(shared_pipe)
+        entered = True
+    assert not entered  # refused before the first step
     with pytest.raises(TypeError, match="view must be a DiffVis"):
         dv.Tracer(shared_pipe, view="widget")  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,339 @@
+"""Follows the calls of a pipeline, for tracers and interventions.
+
+Every pipeline calls the same methods of its own parts: `encode_prompt` (the texts), `prepare_latents` (number and size
+of the images), `scheduler.set_timesteps` (a call begins), the denoiser, `scheduler.step` (a denoising step) and
+`vae.decode` (the end). This module alone hooks them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from diffvis_widget.tracer.families import Family
+
+from .attention import Branch, Layout
+from .guidance_batch import branches
+from .hooks import watch
+from .latent_layout import Geometry
+from .locks import is_own_work
+from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
+
+__all__ = [
+    "CallListener",
+    "CallPrompts",
+    "DenoiserArguments",
+    "EncodeCall",
+    "Layout",
+    "PipelineCalls",
+    "PromptBatch",
+    "encode",
+    "read_prompts",
+]
+
+Remove = Callable[[], None]
+DenoiserArguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a call of the denoiser."""
+
+
+class CallListener:
+    """The callbacks of `PipelineCalls`, in the order of a pipeline call; all of them do nothing by default."""
+
+    def check_scheduler(self, scheduler: Any) -> None:
+        """Called before the calls of another scheduler are followed.
+
+        Args:
+            scheduler: The pipeline's scheduler, which may change from one call to the next.
+
+        Raises:
+            ValueError: The scheduler is not supported.
+        """
+
+    def prompt_encoded(self, call: EncodeCall, encode_prompt: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        """Called after each call of `encode_prompt`.
+
+        Args:
+            call: The call.
+            encode_prompt: The pipeline's own method.
+            args: Positional arguments of the call.
+            kwargs: Keyword arguments of the call.
+        """
+
+    def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
+        """Called after `prepare_latents`.
+
+        Args:
+            arguments: Its arguments by name.
+        """
+
+    def timesteps_set(self) -> None:
+        """Called after `scheduler.set_timesteps`, when a call begins."""
+
+    def evaluation_begins(self, text: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DenoiserArguments | None:
+        """Called before each evaluation of a pipeline call.
+
+        Args:
+            text: The text embeddings that the denoiser receives, all rows of its batch.
+            args: Positional arguments of the denoiser.
+            kwargs: Keyword arguments of the denoiser.
+
+        Returns:
+            Other arguments for the denoiser, or None to leave them.
+        """
+
+    def evaluation_ends(self, output: Any) -> Any:
+        """Called after each evaluation.
+
+        Args:
+            output: Of the denoiser; None where it raised.
+
+        Returns:
+            Another output of the denoiser, or None to leave it.
+        """
+
+    def step(self, make_step: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+        """Called in place of `scheduler.step`.
+
+        Args:
+            make_step: Makes the step.
+            arguments: Arguments of the step by name.
+
+        Returns:
+            The result of `make_step`.
+        """
+        return make_step()
+
+    def decoded(self, latents: Tensor, result: Any) -> None:
+        """Called after `vae.decode`.
+
+        Args:
+            latents: As the VAE received them.
+            result: As the VAE returned it.
+        """
+
+    def call_ends(self) -> None:
+        """Called when the next pipeline call begins, or the pipeline is followed no longer."""
+
+
+class PipelineCalls:
+    """Follows the calls that pipelines with one denoiser make in the thread that made this object.
+
+    Calls of other threads, and calls that diffvis_widget itself makes (`own_work`), pass through.
+
+    Args:
+        family: The denoiser's family.
+        denoiser: The denoiser.
+        listener: Receives the callbacks.
+        modifies: Whether the listener changes calls. It then comes before all listeners that do not, so that these see
+            what is computed.
+
+    Attributes:
+        pipe: The pipeline that is followed; None outside `follow`.
+        scheduler: Its scheduler.
+        geometry: Size and number of the images of the call under way.
+        is_under_way: Whether the denoiser was evaluated in the call.
+    """
+
+    def __init__(self, family: Family, denoiser: nn.Module, listener: CallListener, *, modifies: bool = False) -> None:
+        self.pipe: Any = None
+        self.scheduler: Any = None
+        self.geometry = Geometry(family)
+        self.is_under_way = False
+        self._family = family
+        self._denoiser = denoiser
+        self._listener = listener
+        self._modifies = modifies
+        self._thread = threading.get_ident()
+        self._encoded: list[EncodeCall] = []
+        self._prompt_evaluated = False  # in the current step
+        self._followed: list[tuple[Any, list[Remove]]] = []
+        self._scheduler_hooks: list[Remove] = []
+        self._denoiser_hooks: list[Remove] = []
+
+    # -- what is hooked --------------------------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Hook the denoiser. `detach` removes the hooks."""
+        before = self._denoiser.register_forward_pre_hook(
+            self._evaluation_begins, prepend=self._modifies, with_kwargs=True
+        )
+        after = self._denoiser.register_forward_hook(self._evaluation_ends, always_call=True)
+        self._denoiser_hooks += [before.remove, after.remove]
+
+    def detach(self) -> None:
+        """Remove all hooks, from the denoiser and from the pipelines."""
+        while self._followed:
+            self.unfollow(self._followed[-1][0])
+        while self._denoiser_hooks:
+            self._denoiser_hooks.pop()()
+
+    def follows(self, pipe: Any) -> bool:
+        """Whether a pipeline's calls are followed.
+
+        Args:
+            pipe: The pipeline.
+        """
+        return any(followed is pipe for followed, _ in self._followed)
+
+    def follow(self, pipe: Any) -> None:
+        """Follow the calls of a pipeline, until `unfollow`.
+
+        Args:
+            pipe: A pipeline with this denoiser.
+        """
+        hooks: list[Remove] = []
+        self._followed.append((pipe, hooks))
+        for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
+            if hasattr(pipe, name):
+                hooks.append(watch(pipe, name, functools.partial(watcher, pipe), outer=self._modifies))
+        if (vae := self._family.vae_of(pipe)) is not None:
+            hooks.append(watch(vae, "decode", self._decode, outer=self._modifies))
+        self._select(pipe)
+
+    def unfollow(self, pipe: Any) -> None:
+        """Follow the calls of a pipeline no longer; the pipeline followed before becomes the current one.
+
+        Args:
+            pipe: A pipeline given to `follow`.
+        """
+        for followed, hooks in self._followed:
+            while followed is pipe and hooks:
+                hooks.pop()()
+        self._followed = [(followed, hooks) for followed, hooks in self._followed if followed is not pipe]
+        self._select(self._followed[-1][0] if self._followed else None)
+
+    def _select(self, pipe: Any) -> None:
+        """Make a pipeline the current one, with the scheduler that it has now."""
+        scheduler = None if pipe is None else pipe.scheduler
+        if scheduler is not None and scheduler is not self.scheduler:
+            self._listener.check_scheduler(scheduler)
+        self.pipe = pipe
+        if scheduler is self.scheduler:
+            return
+        while self._scheduler_hooks:
+            self._scheduler_hooks.pop()()
+        self.scheduler = scheduler
+        if scheduler is not None:
+            self._scheduler_hooks = [
+                watch(scheduler, "set_timesteps", self._set_timesteps, outer=self._modifies),
+                watch(scheduler, "step", self._step, outer=self._modifies),
+            ]
+
+    # -- what is known of the call under way -----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The call is under way; the `encode_prompt` calls so far belong to it."""
+        self.is_under_way = True
+        self._encoded = []
+
+    def end(self) -> None:
+        """The call is over, or what was seen of it is to be forgotten."""
+        self.is_under_way = False
+        self._encoded = []
+        self._prompt_evaluated = False
+        self._listener.call_ends()
+
+    @property
+    def encoded(self) -> Sequence[EncodeCall]:
+        """The `encode_prompt` calls since the last pipeline call."""
+        return self._encoded
+
+    @property
+    def planned_steps(self) -> int:
+        """Number of denoising steps that the pipeline call plans."""
+        return int(getattr(self.pipe, "_num_timesteps", None) or len(self.scheduler.timesteps))
+
+    def read_prompts(self, text: Any) -> tuple[Sequence[EncodeCall], CallPrompts]:
+        """Read the prompts of the call that begins. It is under way from now on.
+
+        Args:
+            text: The text embeddings that the pipeline gave its denoiser, all rows of the batch.
+
+        Returns:
+            The `encode_prompt` calls that belong to the pipeline call, and its prompts.
+        """
+        encoded = self._encoded
+        self.begin()
+        calls = encode_calls_of(self._family, encoded, text)
+        return calls, read_prompts(self.pipe, self._family, calls, self.geometry.images)
+
+    def rows(self, prompts: CallPrompts, text: Any) -> dict[Branch, slice]:
+        """Find which rows of the evaluation that begins carry the prompt and the negative prompt.
+
+        Args:
+            prompts: The prompts in force.
+            text: The text embeddings that the denoiser receives.
+
+        Returns:
+            Rows of the batch by branch.
+        """
+        rows = branches(self.pipe, self._family, prompts, text, self._prompt_evaluated)
+        self._prompt_evaluated = self._prompt_evaluated or "prompt" in rows
+        return rows
+
+    def sequence_layout(self) -> Layout | None:
+        """Where text and image lie in the sequence of joint attention; None for cross-attention."""
+        return self.geometry.layout()
+
+    # -- the hooks -------------------------------------------------------------------------------------------------
+
+    def _passes(self) -> bool:
+        """Whether a call is none of a followed pipeline's."""
+        return self.pipe is None or threading.get_ident() != self._thread or is_own_work()
+
+    def _encode_prompt(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._passes():
+            return original(*args, **kwargs)
+        if self.is_under_way:
+            self.end()
+        self._select(pipe)
+        call = encode(original, args, kwargs)
+        self._listener.prompt_encoded(call, original, args, kwargs)
+        self._encoded.append(call)
+        return call.result
+
+    def _prepare_latents(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not self._passes():
+            arguments = inspect.signature(original).bind(*args, **kwargs).arguments
+            self._listener.latents_prepared(arguments)
+            self.geometry.note(result if isinstance(result, Tensor) else result[0], arguments, pipe)
+        return result
+
+    def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not self._passes():
+            if self.is_under_way:
+                self.end()
+            self._listener.timesteps_set()
+        return result
+
+    def _evaluation_begins(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> DenoiserArguments | None:
+        if self._passes() or not (self._encoded or self.is_under_way):
+            return None
+        text = kwargs.get(self._family.text_argument)
+        if text is None:
+            text = inspect.signature(module.forward).bind(*args, **kwargs).arguments[self._family.text_argument]
+        return self._listener.evaluation_begins(text, args, kwargs)
+
+    def _evaluation_ends(self, module: nn.Module, args: Any, output: Any) -> Any:
+        return None if self._passes() else self._listener.evaluation_ends(output)
+
+    def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._passes():
+            return original(*args, **kwargs)
+        arguments = inspect.signature(original).bind(*args, **kwargs).arguments
+        result = self._listener.step(functools.partial(original, *args, **kwargs), arguments)
+        self._prompt_evaluated = False
+        return result
+
+    def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not self._passes():
+            self._listener.decoded(args[0] if args else kwargs["z"], result)
+        return result

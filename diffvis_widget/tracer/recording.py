@@ -1,0 +1,307 @@
+"""Records the pipeline calls of one tracer's with block: what `PipelineCalls` reports, laid into traces."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget.tracer.families import Family
+from diffvis_widget.traces import Step, Trace
+from diffvis_widget.traces.trace import Keep
+
+from .active_interventions import PromptSchedule, active_on
+from .attention import AttentionReader, Branch, Reading, Taken
+from .attention_probabilities import Maps
+from .call_recorder import CallRecorder, CapturedStep, fetch
+from .noise_levels import NoiseLevels, is_second_order, kind_of
+from .observer import CallObserver, Observer
+from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
+from .preview import decoder, to_pixels
+from .prompt_encoding import CallPrompts, prompts_without_words
+from .provenance import describe
+
+
+class Recording(CallListener):
+    """Records the calls of one with block.
+
+    Args:
+        pipe: The pipeline.
+        family: The family of its denoiser.
+        denoiser: Its denoiser.
+        reader: Reads the denoiser's attention; attached to its modules.
+        keep: Which attention maps to store, as for `Tracer`.
+        observer: Observes each call, or None.
+        on_step: Called with each finished step, or None.
+        finished: Receives the traces of every call that is over.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        family: Family,
+        denoiser: nn.Module,
+        reader: AttentionReader,
+        *,
+        keep: Keep,
+        observer: Observer | None,
+        on_step: Callable[[Step], object] | None,
+        finished: list[Trace],
+    ) -> None:
+        self._pipe = pipe
+        self._family = family
+        self._denoiser = denoiser
+        self._reader = reader
+        self._keep: Keep = keep
+        self._observer = observer
+        self._on_step = on_step
+        self._finished = finished
+        self._thread = threading.get_ident()
+        self._calls = PipelineCalls(family, denoiser, self)
+        self._recorder: CallRecorder | None = None
+        self._call_observer: CallObserver | None = None
+        self._levels: NoiseLevels | None = None
+        self._seeds: list[int | None] = [None]
+        self._forget_step()
+
+    def _forget_step(self) -> None:
+        """Forget the evaluations since the last step of the scheduler."""
+        self._rows: dict[Branch, slice] = {}
+        self._raw: dict[Branch, Tensor] = {}
+        self._maps: dict[Taken, Maps] = {}
+        self._matches: Tensor | None = None
+
+    def attach(self) -> None:
+        """Hook the denoiser and the pipeline; `detach` removes the hooks."""
+        if self._reader.sites:
+            self._calls.attach()
+        self._calls.follow(self._pipe)
+
+    def detach(self) -> None:
+        """Remove all hooks."""
+        self._calls.detach()
+
+    def close(self, error: BaseException | None) -> None:
+        """End the call under way.
+
+        Args:
+            error: The exception that ended the with block, or None.
+        """
+        recorder = self._recorder
+        if recorder is not None:
+            steps = recorder.settle(wait=True)
+            if error is None:
+                self._announce(steps)
+        self.call_ends(error)
+
+    def traces(self) -> list[Trace]:
+        """Collect the traces of the call under way.
+
+        Returns:
+            One trace per image. In the thread of the block they hold every step made so far.
+        """
+        recorder = self._recorder
+        if recorder is not None and threading.get_ident() == self._thread:
+            recorder.settle(wait=True)
+        return [] if recorder is None else recorder.traces
+
+    # -- what the pipeline calls -----------------------------------------------------------------------------------
+
+    def check_scheduler(self, scheduler: Any) -> None:
+        kind_of(scheduler)
+
+    def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
+        generator = arguments.get("generator")
+        generators = generator if isinstance(generator, list) else [generator]
+        self._seeds = [None if source is None else int(source.initial_seed()) for source in generators] or [None]
+
+    def timesteps_set(self) -> None:
+        self._levels = NoiseLevels(self._calls.scheduler)
+
+    def evaluation_begins(self, text: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DenoiserArguments | None:
+        recorder = self._recorder
+        if recorder is None:
+            prompts, schedule = self._read_prompts(text)
+            step = 0
+        else:
+            prompts, schedule, step = recorder.prompts, recorder.schedule, recorder.queued
+        prompt = schedule.at(step)
+        rows = self._calls.rows(replace(prompts, prompt=prompt), text)
+        if recorder is None:
+            first = rows.get("prompt")
+            if first is None or first.stop > len(text) or not prompt.fits(text):
+                raise RuntimeError(
+                    f"the denoiser was given text of shape {_shape(text)} for a prompt encoded to "
+                    f"{_shape(prompt.embeddings)}: {type(self._pipe).__name__} feeds it in a way that cannot be traced"
+                )
+            recorder = self._record(prompts, schedule)
+            # compared on the device, read after the step
+            self._matches = fetch(prompt.equals(text[first]))
+        # one evaluation of each branch counts for a step: some guidance methods make more
+        self._rows = {branch: part for branch, part in rows.items() if branch not in self._raw}
+        recorder.live.evaluated(self._denoiser, args, kwargs, len(text), self._rows)
+        readings = [
+            Reading(branch, part, texts.targets(text[0].device, padding=self._family.attention_kind == "cross"))
+            for branch, part in self._rows.items()
+            for texts in [prompt if branch == "prompt" else prompts.negative]
+            if texts is not None and (branch == "prompt" or texts.has_text) and texts.fits(text)
+        ]
+        self._reader.begin(len(text), readings, self._calls.sequence_layout())
+        return None
+
+    def evaluation_ends(self, output: Any) -> Any:
+        if self._recorder is None:
+            return
+        self._reader.end()
+        for part, maps in self._reader.taken.items():
+            self._maps.setdefault(part, maps)
+        self._reader.taken = {}
+        if output is not None:
+            raw = output[0]
+            for branch, rows in self._rows.items():
+                self._raw[branch] = raw[rows] if isinstance(raw, Tensor) else torch.stack(list(raw[rows]))
+        self._rows = {}
+
+    def step(self, make_step: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+        if self._recorder is None and not self._reader.sites and self._levels is not None:
+            prompts = prompts_without_words(self._calls.encoded, len(arguments["sample"]))
+            self._calls.begin()
+            self._record(prompts, PromptSchedule(prompts.prompt, ()))
+        recorder = self._recorder
+        if recorder is None:
+            return make_step()
+        square, scheduler = self._calls.geometry.square, self._calls.scheduler
+        device = arguments["sample"].device
+        second_order = is_second_order(scheduler)
+        sample = recorder.copied(arguments["sample"])
+        if sample is None:
+            sample = fetch(square(arguments["sample"]))
+        output = fetch(square(arguments["model_output"]))
+        timestep = arguments["timestep"]
+        result = make_step()
+        index = getattr(scheduler, "step_index", None)
+        self._check_attention_seen(recorder)
+        recorder.last_result = square(result[0].detach())
+        fetched = fetch(recorder.last_result)
+        recorder.remember(result[0], fetched)
+        recorder.live.stepped(self._pipe, sample, output)
+        recorder.add(
+            CapturedStep(
+                index=None if index is None else index - 1,
+                timestep=fetch(timestep) if isinstance(timestep, Tensor) and timestep.is_cuda else float(timestep),
+                second_order=second_order,
+                sample=sample,
+                output=output,
+                result=fetched,
+                branches=self._branch_outputs(),
+                maps={part: Maps(fetch(maps.flat, own=True), maps.places) for part, maps in self._maps.items()},
+                prompt_matches=self._matches,
+            ),
+            device,
+        )
+        self._forget_step()
+        self._announce(recorder.settle(wait=self._on_step is not None))
+        return result
+
+    def decoded(self, latents: Tensor, result: Any) -> None:
+        recorder = self._recorder
+        if recorder is None or recorder.last_result is None:
+            return
+        last = recorder.last_result
+        if len(latents) == len(last) and latents.numel() == last.numel():
+            recorder.settle(wait=True)
+            vae = self._family.vae_of(self._pipe)
+            expected = self._family.scale_for_vae(vae, last.to(latents.dtype))
+            # inpainting, or a callback, may change the latents after the last step
+            same = torch.allclose(latents.float(), expected.float(), rtol=1e-2, atol=1e-3)
+            changed = None if same or latents.shape != last.shape else _from_vae(self._family, vae, latents)
+            recorder.finish(changed, to_pixels(result[0].detach()))
+
+    def call_ends(self, error: BaseException | None = None) -> None:
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            recorder.settle(wait=True)
+            self._finished += recorder.traces
+        call_observer, self._call_observer = self._call_observer, None
+        if call_observer is not None:
+            call_observer.end(error)
+        self._forget_step()
+        self._reader.end()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _read_prompts(self, text: Any) -> tuple[CallPrompts, PromptSchedule]:
+        """The prompts of the call whose first evaluation was given this text, all rows of the batch."""
+        active = active_on(self._denoiser)
+        original = None if active is None else active.original_text
+        _, prompts = self._calls.read_prompts(text if original is None else original)
+        return prompts, PromptSchedule(prompts.prompt, () if active is None else active.later_prompts())
+
+    def _record(self, prompts: CallPrompts, schedule: PromptSchedule) -> CallRecorder:
+        """Begin to record a call."""
+        levels = self._levels or NoiseLevels(self._calls.scheduler)
+        active = active_on(self._denoiser)
+        described = [] if active is None else active.describe()
+        self._recorder = CallRecorder(
+            family=self._family,
+            prompts=prompts,
+            schedule=schedule,
+            levels=levels,
+            heads={name: int(getattr(module, "heads")) for name, module in self._reader.sites.items()},  # noqa: B009
+            keep=self._keep,
+            output=self._reader.output,
+            meta={
+                **describe(self._pipe, self._denoiser),
+                "guidance_scale": _number(getattr(self._pipe, "guidance_scale", None)),
+                "planned_steps": self._calls.planned_steps,
+                **({"interventions": described} if described else {}),
+            },
+            seeds=self._seeds,
+            decoder=decoder(self._pipe),
+        )
+        return self._recorder
+
+    def _branch_outputs(self) -> Tensor | None:
+        """(2, images, C, h, w): conditional and unconditional output, where both were evaluated."""
+        if len(self._raw) < 2:
+            return None
+        pair = torch.stack([self._calls.geometry.square(self._raw[branch]) for branch in ("prompt", "negative")])
+        return fetch(pair, own=True)
+
+    def _check_attention_seen(self, recorder: CallRecorder) -> None:
+        if recorder.last_result is None and self._reader.sites and not self._maps:
+            raise RuntimeError(
+                "no attention was seen while the denoiser ran: its processors compute it in a way that cannot be read; "
+                "call set_default_attn_processor() on the denoiser to trace it"
+            )
+
+    def _announce(self, steps: list[Step]) -> None:
+        recorder = self._recorder
+        for step in steps:
+            if self._observer is not None and recorder is not None:
+                if self._call_observer is None:
+                    self._call_observer = self._observer.follow(self._pipe)
+                self._call_observer.step(recorder.traces[0], step)
+            if self._on_step is not None:
+                self._on_step(step)
+
+
+def _shape(embeddings: Any) -> Any:
+    return tuple(embeddings.shape) if isinstance(embeddings, Tensor) else [tuple(row.shape) for row in embeddings]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _from_vae(family: Family, vae: Any, latents: Tensor) -> Tensor:
+    """The inverse of `Family.scale_for_vae`, on the CPU."""
+    z = latents.detach().float()
+    zero = torch.zeros_like(z)
+    offset = family.scale_for_vae(vae, zero)
+    slope = family.scale_for_vae(vae, zero + 1) - offset
+    return ((z - offset) / slope).cpu()
