@@ -167,10 +167,10 @@ class PipelineCalls:
 
     def detach(self) -> None:
         """Remove all hooks, from the denoiser and from the pipelines."""
-        while self._followed:
-            self.unfollow(self._followed[-1][0])
         while self._denoiser_hooks:
             self._denoiser_hooks.pop()()
+        while self._followed:
+            self.unfollow(self._followed[-1][0])
 
     def follows(self, pipe: Any) -> bool:
         """Whether a pipeline's calls are followed.

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from diffvis_widget.tracer import Tracer
+from diffvis_widget.tracer.pipeline_calls import PipelineCalls
 from diffvis_widget.tracer.hooks import unwatched, watch
 from tests import pipelines
 from tests.tracer.test_transparency import snapshot
@@ -98,12 +99,12 @@ def test_the_block_goes_on_after_a_caught_fault(error: type[BaseException]) -> N
     assert snapshot(pipe) == before
 
 
-@pytest.mark.parametrize("name", ["_encode_prompt", "_prepare_latents", "_set_timesteps", "_denoiser_begins"])
+@pytest.mark.parametrize("name", ["_encode_prompt", "_prepare_latents", "_set_timesteps", "_evaluation_begins"])
 @pytest.mark.parametrize("error", [Fault, KeyboardInterrupt])
 def test_faults_in_our_own_hooks(name: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = pipelines.stable_diffusion()
     before = snapshot(pipe)
-    monkeypatch.setattr(Tracer, name, lambda self, *args, **kwargs: fail_at(1, error)())
+    monkeypatch.setattr(PipelineCalls, name, lambda self, *args, **kwargs: fail_at(1, error)())
     with pytest.raises(error), Tracer(pipe):
         pipe(PROMPT, num_inference_steps=2)
     assert snapshot(pipe) == before
@@ -113,12 +114,12 @@ def test_a_refusal_on_entering_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -
     pipe = pipelines.stable_diffusion()
     before = snapshot(pipe)
 
-    def refuse(self: Any) -> None:
+    def refuse(self: Any, pipe: Any) -> None:
         raise Fault
 
     tracer = Tracer(pipe)
     with monkeypatch.context() as patch:
-        patch.setattr(Tracer, "_watch_scheduler", refuse)
+        patch.setattr(PipelineCalls, "_select", refuse)
         with pytest.raises(Fault), tracer:
             pass
     assert snapshot(pipe) == before
