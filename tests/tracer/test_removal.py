@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.pipeline_calls import PipelineCalls
 from diffvis_widget.tracer.hooks import unwatched, watch
+from diffvis_widget.tracer.pipeline_calls import PipelineCalls
 from tests import pipelines
 from tests.tracer.test_transparency import snapshot
 
