@@ -294,6 +294,18 @@ class Trace:
         """The encoded pictures of the file that this trace was opened from; None where there are none."""
         return self._pictures.get(kind)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays: latents, predictions, guidance, maps of every kind, and the frames decoded so far."""
+        arrays: list[NDArray[Any]] = [*self._pictures.values()]
+        arrays += [frame for frames in self._frames.values() for frame in list(frames.values())]
+        for record in list(self._records):
+            arrays += [record.latents, record.result, record.prediction]
+            arrays += [] if record.guidance is None else [record.guidance]
+            arrays += [*record.maps, *(record.negative or ()), *(record.outputs or ())]
+        arrays += [] if self._image is None else [self._image]
+        return sum(array.nbytes for array in {id(array): array for array in arrays}.values())  # some are shared
+
     def _guidance_frames(self) -> Images:
         guidance = self.guidance
         if guidance is None:
