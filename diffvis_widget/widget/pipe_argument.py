@@ -1,4 +1,4 @@
-"""What a widget can be made of: a pipeline, the name of one, or a recorded run."""
+"""Validates what a widget is made of: a pipeline, the name of one, or a recorded run; its meter, its comparison run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING, Any
 from diffvis_widget.widget.session.sampling import check_call
 from diffvis_widget.wire.trace_messages import recorded_settings
 
-from . import trait_types as fields
+from .trait_types import MAX_SEED, MAX_TEXT, shorten
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
 
 def check_source(pipe: Any, arguments: dict[str, Any]) -> Trace | None:
-    """The trace, if ``pipe`` is one; TypeError or ValueError for what can be neither run nor shown."""
+    """Refuse what can be neither run nor shown.
+
+    Args:
+        pipe: the argument ``pipe`` of DiffVis.
+        arguments: the arguments for the pipeline's call, by name.
+
+    Returns:
+        The trace, if ``pipe`` is one.
+
+    Raises:
+        TypeError: ``pipe`` is of no such type, or takes no such argument.
+        ValueError: the denoiser of the pipeline cannot be read.
+    """
     from diffvis_widget.traces import Trace
 
     if pipe is None or (isinstance(pipe, str) and pipe):
@@ -23,13 +35,13 @@ def check_source(pipe: Any, arguments: dict[str, Any]) -> Trace | None:
     if isinstance(pipe, Trace):
         if arguments:
             raise TypeError(
-                f"a recorded run takes no argument {', '.join(arguments)}: there is no pipeline to give it to"
+                f"a recorded run takes no argument {', '.join(arguments)}: there is no pipeline to pass it to"
             )
         return pipe
     if not callable(pipe) or not hasattr(pipe, "scheduler"):
         raise TypeError(
             "pipe must be a diffusers pipeline, the name of one, None for the built-in scenes model, or a Trace; "
-            f"got {fields.shorten(pipe)}"
+            f"got {shorten(pipe)}"
         )
     from diffvis_widget.tracer import Tracer
 
@@ -38,16 +50,52 @@ def check_source(pipe: Any, arguments: dict[str, Any]) -> Trace | None:
     return None
 
 
+def check_compare(trace: Any) -> None:
+    """Refuse what cannot be compared with a run.
+
+    Args:
+        trace: the argument ``compare`` of DiffVis.
+
+    Raises:
+        TypeError: it is neither a Trace nor None.
+    """
+    from diffvis_widget.traces import Trace
+
+    if trace is not None and not isinstance(trace, Trace):
+        raise TypeError(f"compare takes a Trace, as dv.trace and dv.open_trace return it; got {shorten(trace)}")
+
+
+def check_meter(meter: Any) -> None:
+    """Refuse what cannot score concepts.
+
+    Args:
+        meter: the argument ``meter`` of DiffVis.
+
+    Raises:
+        TypeError: it is neither None nor has the attribute ``label`` and the methods ``scores`` and ``share``.
+    """
+    methods = [getattr(meter, name, None) for name in ("scores", "share")]
+    if meter is not None and not (hasattr(meter, "label") and all(map(callable, methods))):
+        raise TypeError(f"meter must be a ConceptMeter, such as dv.ConceptMeter(); got {shorten(meter)}")
+
+
 def traits_of(trace: Trace) -> dict[str, Any]:
-    """The traits that a widget has which shows ``trace``."""
+    """The traits of a widget that shows a recorded run.
+
+    Args:
+        trace: the run.
+
+    Returns:
+        The values by name; those that the trace does not tell, or that a trait cannot have, are left out.
+    """
     settings = recorded_settings(trace)
-    found: dict[str, Any] = {"prompt": settings.prompt[: fields.MAX_TEXT], "steps": min(max(settings.steps, 1), 1000)}
+    traits: dict[str, Any] = {"prompt": settings.prompt[:MAX_TEXT], "steps": min(max(settings.steps, 1), 1000)}
     if settings.weights:
-        found["weights"] = settings.weights
+        traits["weights"] = settings.weights
     if settings.negative_prompt:
-        found["negative_prompt"] = settings.negative_prompt[: fields.MAX_TEXT]
-    if settings.seed is not None and 0 <= settings.seed <= fields.MAX_SEED:
-        found["seed"] = settings.seed
+        traits["negative_prompt"] = settings.negative_prompt[:MAX_TEXT]
+    if settings.seed is not None and 0 <= settings.seed <= MAX_SEED:
+        traits["seed"] = settings.seed
     if settings.guidance_scale is not None and 0 <= settings.guidance_scale <= 1000:
-        found["guidance_scale"] = settings.guidance_scale
-    return found
+        traits["guidance_scale"] = settings.guidance_scale
+    return traits

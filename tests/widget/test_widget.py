@@ -16,12 +16,11 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.widget import jupyter as kernel
-from diffvis_widget.widget.session import decoding as idle
-from diffvis_widget.widget.session import sampling
+from diffvis_widget.widget import jupyter
+from diffvis_widget.widget.session import decoding, sampling
 from diffvis_widget.widget.session.run import RunFailed
 from diffvis_widget.widget.widget import DiffVis
-from diffvis_widget.wire import images as pictures
+from diffvis_widget.wire import images
 from diffvis_widget.wire.packed_run import dequantise, unpack
 from tests import pipelines
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page, seen
@@ -42,7 +41,7 @@ def test_a_run_tells_the_page_everything_in_order(make: Make, shared_pipe: Stabl
     assert begun["image"] == [32, 32]
     ended = widget.wire.of("end")[0]
     assert (ended.content["state"], ended.content["steps"], ended.content["error"]) == ("done", 6, None)
-    assert np.array_equal(np.asarray(pictures.read(ended.buffers[0])), widget.trace.image)
+    assert np.array_equal(np.asarray(images.read(ended.buffers[0])), widget.trace.image)
 
 
 def test_steps_carry_the_trace(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
@@ -57,13 +56,13 @@ def test_steps_carry_the_trace(make: Make, shared_pipe: StableDiffusionPipeline)
         maps = dequantise(message.buffers[-1], content["maps"]["shape"], content["maps"]["scales"])
         expected = trace.heat_maps(step=index)
         assert np.abs(maps - expected).max() <= (expected.max() - expected.min()) / 510 + 1e-6
-        images = dict(zip(content["views"], message.buffers, strict=False))
-        assert list(images) == ["prediction", "latents", "guidance"]
-        grey = np.asarray(pictures.read(images["guidance"]))[..., 0] / 255
+        views = dict(zip(content["views"], message.buffers, strict=False))
+        assert list(views) == ["prediction", "latents", "guidance"]
+        grey = np.asarray(images.read(views["guidance"]))[..., 0] / 255
         lo, hi = content["guidance_range"]
         assert np.abs(lo + grey * (hi - lo) - trace.guidance[index]).max() <= (hi - lo) / 500
         assert content["exact"]
-        assert np.array_equal(np.asarray(pictures.read(images["prediction"])), trace.frames("prediction")[index])
+        assert np.array_equal(np.asarray(images.read(views["prediction"])), trace.frames("prediction")[index])
 
 
 def test_the_widget_runs_what_trace_runs_and_leaves_the_pipeline_alone(
@@ -255,7 +254,7 @@ def test_a_widget_that_is_closed_is_collected(shared_pipe: StableDiffusionPipeli
 def test_a_widget_that_ipywidgets_let_go_works_until_nobody_has_it(shared_pipe: StableDiffusionPipeline) -> None:
     widget = DiffVis(shared_pipe, prompt=PROMPT, steps=2)
     assert widget.wait(SECONDS)
-    kernel.let_go(widget)
+    jupyter.let_go(widget)
     asked = {"type": "run", "prompt": "a star"}
     message = {"content": {"data": {"method": "custom", "content": asked}}, "buffers": []}
     assert widget.comm is not None
@@ -601,8 +600,8 @@ def test_a_program_that_executes_the_notebook_gets_every_picture_exact(
 ) -> None:
     monkeypatch.setattr(sampling, "DECODE_SECONDS", 0.0)
     monkeypatch.setattr(sampling, "DECODE_SHARE", 0.0)
-    monkeypatch.setattr(idle, "QUICK", 0.0)
-    monkeypatch.setattr(kernel, "is_unattended", lambda: True)
+    monkeypatch.setattr(decoding, "QUICK", 0.0)
+    monkeypatch.setattr(jupyter, "is_unattended", lambda: True)
     widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=4)
     live: list[bool] = []
     widget.observe(lambda change: live.extend(step["exact"] for step in saved_steps(change["new"])), "_snapshot")

@@ -1,1 +1,1 @@
-"""Replies to the requests of the page."""
+"""Replies to the requests of the page, and the jobs that it asks for."""

@@ -1,7 +1,4 @@
-"""The relevance of a run's words for the page: what its trace has, and what it keeps once that was asked for.
-
-It is of the run itself, and of the same under another sampling scheme.
-"""
+"""The relevance of a run's words for the page: of the run itself, and of the same run under another schedule."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.widget.pipe_argument import traits_of
-from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
+from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
 from diffvis_widget.widget.session.run import Run
 from diffvis_widget.widget.session.sampling import sample
 from diffvis_widget.wire.messages import RunRequest, StepImages
@@ -21,53 +18,62 @@ if TYPE_CHECKING:
     from diffvis_widget.widget.session.session import Session
 
 SCHEDULES = ("uniform", "early", "late")
-RUNNING = 0.1  # about the share of a run in the time of a run and its relevance
+SAMPLING = 0.1  # about the share of sampling in the time of sampling a run and computing its relevance
 
 
-def relevance(session: Session, task: Task) -> Perform:
-    """`explain.relevance` of a run's prompt, seed and settings under ``schedule``, "" for the run's own.
+def prepare_relevance(session: Session, task: Task) -> JobFunction:
+    """Prepare the job that gives the relevance of a run's prompt, seed and settings under a schedule.
 
-    The trace's own, else a new one, appended to `trace.relevance`; maps are kept of the run as it was.
+    The job takes it from the trace, or computes it and keeps it there; maps are kept of the run's own schedule only.
+
+    Args:
+        session: the session of the widget.
+        task: ``run`` is an id, ``schedule`` a name or "" for the run's own.
+
+    Returns:
+        The job.
 
     Raises:
         ValueError: there is no such run or schedule.
     """
-    run, wanted = session.run_of(str(task.get("run"))), task.get("schedule")
+    run, schedule = session.run_of(str(task.get("run"))), task.get("schedule")
     trace = run.trace
     if trace is None:
         raise ValueError("this run has no finished step yet")
-    own = recorded_settings(trace).schedule
-    schedule = own if wanted == "" else wanted
-    if schedule not in (own, *SCHEDULES):
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {wanted!r}")
+    own_schedule = recorded_settings(trace).schedule
+    if schedule == "":
+        schedule = own_schedule
+    if schedule not in (own_schedule, *SCHEDULES):
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
 
-    def perform(tell: Tell) -> Result:
-        found = next((one for one in reversed(trace.relevance) if one.schedule == schedule), None)
-        if found is None:
-            found = _found(session, run, trace, None if schedule == own else schedule, tell)
-            trace.relevance.append(found)
-        return Result(relevance_curves(trace, found))
+    def perform(report: ReportProgress) -> JobResult:
+        relevance = next((each for each in reversed(trace.relevance) if each.schedule == schedule), None)
+        if relevance is None:
+            other_schedule = None if schedule == own_schedule else schedule
+            relevance = _compute(session, run, trace, other_schedule, report)
+            trace.relevance.append(relevance)
+        return JobResult(relevance_curves(trace, relevance))
 
     return perform
 
 
-def _found(session: Session, run: Run, trace: Trace, schedule: Any, tell: Tell) -> WordRelevance:
-    """schedule: another one than the run's own, which is sampled first; None for the run as it was."""
+def _compute(session: Session, run: Run, trace: Trace, other_schedule: Any, report: ReportProgress) -> WordRelevance:
+    """Under another schedule the run is sampled first; None takes it as it was."""
     from diffvis_widget import explain
 
     pipe = run.pipe or session.pipe
     if pipe is None:
         raise ValueError("relevance needs the model, and a run that was opened from a file has none: run it again")
-    asked = run.request or RunRequest(**traits_of(trace))
-    begun = 0.0 if schedule is None else RUNNING
+    request = run.request or RunRequest(**traits_of(trace))
+    before = 0.0 if other_schedule is None else SAMPLING
 
-    def stepped(sampled: Trace, shot: StepImages) -> None:
-        tell(RUNNING * (shot.step.index + 1) / int(sampled.meta["planned_steps"]))
+    def sampled(sample_trace: Trace, images: StepImages) -> None:
+        report(SAMPLING * (images.step.index + 1) / int(sample_trace.meta["planned_steps"]))
 
-    def gone(done: int, total: int) -> None:
-        tell(begun + (1 - begun) * done / total)
+    def computed(done: int, total: int) -> None:
+        report(before + (1 - before) * done / total)
 
-    if schedule is not None:
-        trace = sample(pipe, replace(asked, schedule=schedule), session.arguments, stepped)
-    kept = explain.relevance_of(pipe, trace, progress=gone, **session.arguments).kept
-    return kept if schedule is None else replace(kept, maps=None)
+    if other_schedule is not None:
+        trace = sample(pipe, replace(request, schedule=other_schedule), session.arguments, sampled)
+    relevance = explain.relevance_of(pipe, trace, progress=computed, **session.arguments).kept
+    return relevance if other_schedule is None else replace(relevance, maps=None)

@@ -1,10 +1,10 @@
-"""Maps of the explaining methods for the page: those that a run's trace has, and new ones, which it then keeps."""
+"""Maps of the explaining methods for the page. New ones are kept in the trace."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diffvis_widget.widget.session.jobs import Perform, Result, Task, Tell
+from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
 from diffvis_widget.wire.replies import packed_saliency
 
 if TYPE_CHECKING:
@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 METHODS = ("df_rise", "df_cam", "df_lime")  # `dv.explain.OVERLAYS`, known before anything heavy is imported
 
 
-def saliency(session: Session, task: Task) -> Perform:
-    """A method's map of one step: the trace's own, else a new one, appended to `trace.saliency`.
+def prepare_saliency(session: Session, task: Task) -> JobFunction:
+    """Prepare the job that gives a method's map of one step: the trace's own, else a new one, which the trace keeps.
+
+    Args:
+        session: the session of the widget.
+        task: ``run`` is an id, ``step`` an index, ``method`` a name.
+
+    Returns:
+        The job.
 
     Raises:
         ValueError: there is no such run or method.
@@ -27,27 +34,39 @@ def saliency(session: Session, task: Task) -> Perform:
     if type(step) is not int or not 0 <= step < len(trace.steps):
         raise IndexError(f"step {step!r} is out of range: this run has steps 0 to {len(trace.steps) - 1}")
 
-    def perform(tell: Tell) -> Result:
-        found = next((one for one in reversed(trace.saliency) if (one.method, one.step) == (method, step)), None)
-        if found is None:
+    def perform(report: ReportProgress) -> JobResult:
+        newest_first = reversed(trace.saliency)
+        saliency = next((each for each in newest_first if (each.method, each.step) == (method, step)), None)
+        if saliency is None:
             from diffvis_widget import explain
 
-            found = explain.overlay(trace, step, method, progress=tell)
-            trace.saliency.append(found)
-        content, buffer = packed_saliency([found])
-        return Result(content, (buffer,))
+            saliency = explain.overlay(trace, step, method, progress=report)
+            trace.saliency.append(saliency)
+        content, buffer = packed_saliency([saliency])
+        return JobResult(content, (buffer,))
 
     return perform
 
 
-def estimates(session: Session, task: Task) -> Perform:
-    """Seconds that each method will take at most for a map of a run's step; ValueError where there is no such run."""
+def prepare_estimates(session: Session, task: Task) -> JobFunction:
+    """Prepare the job that estimates how long each method will take for a map of a run's step.
+
+    Args:
+        session: the session of the widget.
+        task: ``run`` is an id.
+
+    Returns:
+        The job, which gives the most seconds by method.
+
+    Raises:
+        ValueError: there is no such run.
+    """
     trace = _trace(session, task)
 
-    def perform(tell: Tell) -> Result:
+    def perform(report: ReportProgress) -> JobResult:
         from diffvis_widget import explain
 
-        return Result({"seconds": explain.estimates(trace, 0)})
+        return JobResult({"seconds": explain.estimates(trace, 0)})
 
     return perform
 

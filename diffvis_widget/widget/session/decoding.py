@@ -1,59 +1,84 @@
-"""The exact pictures of steps that were shown as previews, decoded when the model is not wanted for anything else."""
+"""Decodes the exact images of steps that were shown as previews, while nothing else wants the model."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from diffvis_widget.widget import jupyter as kernel
+from diffvis_widget.widget import jupyter
 
+from .history import History
 from .publisher import Publisher
 from .run import LOCK_POLL, Run
-from .state import Show
+from .state import SessionState
 
 log = logging.getLogger(__name__)
 
-QUICK = 1.0  # pictures that can be decoded in this many seconds are decoded before a run is called done
+QUICK = 1.0  # seconds: a run is not called done before the images that can be decoded in this time
 
 
 class IdleDecoder:
-    """Decodes for one session. ``focus`` is the step that somebody looks at: it comes first, then its neighbours."""
+    """Decodes for one session.
 
-    def __init__(self, publisher: Publisher, show: Show) -> None:
-        self._publisher, self._show = publisher, show
+    Args:
+        state: the session's state.
+        publisher: gets the images.
+        history: told when a run has grown.
+
+    Attributes:
+        focus: the step that the page shows: it comes first, then its neighbours.
+    """
+
+    def __init__(self, state: SessionState, publisher: Publisher, history: History) -> None:
+        self._state, self._publisher, self._history = state, publisher, history
         self.focus = 0
 
-    def quickly(self, run: Run, pipe: Any) -> None:
-        """The rest of the pictures, if that takes a moment only, or nobody watches: idle time may never come then."""
-        while run.inexact and (len(run.inexact) * run.decode_seconds < QUICK or kernel.is_unattended()):
-            run.check()
-            self._one(run, pipe)
+    def decode_quickly(self, run: Run, pipe: Any) -> None:
+        """Decode all images that are missing, if that takes a moment only or if no idle time may ever come.
 
-    def next(self, run: Run, pipe: Any) -> None:
-        """One picture, if the model is free; after the last one the run is scored and kept for a saved notebook."""
+        Args:
+            run: the run, whose denoiser this thread holds.
+            pipe: its pipeline.
+
+        Raises:
+            Cancelled: the run was stopped.
+        """
+        while run.inexact and (len(run.inexact) * run.decode_seconds < QUICK or jupyter.is_unattended()):
+            run.check()
+            self._decode(run, pipe)
+
+    def decode_next(self, run: Run, pipe: Any) -> None:
+        """Decode one image if the model is free; after the last one, score the run and save it in the notebook.
+
+        Args:
+            run: a finished run with images that are missing.
+            pipe: its pipeline.
+        """
         from diffvis_widget.tracer import denoiser_lock
 
-        lock = denoiser_lock(pipe)
-        if not lock.acquire(timeout=LOCK_POLL):
-            return
         try:
-            self._one(run, pipe)
+            lock = denoiser_lock(pipe)
+            if not lock.acquire(timeout=LOCK_POLL):
+                return
+            try:
+                self._decode(run, pipe)
+            finally:
+                lock.release()
         except Exception:
             run.inexact.clear()  # the previews stay
             log.exception("a prediction could not be decoded")
             return
-        finally:
-            lock.release()
         if not run.inexact:
             self._publisher.score(run)
             self._publisher.settle(run)
             self._publisher.keep(run)
-            self._show(_snapshot=self._publisher.snapshot())
+            self._state.set_traits(_snapshot=self._publisher.snapshot())
+            self._history.trim()
 
-    def _one(self, run: Run, pipe: Any) -> None:
+    def _decode(self, run: Run, pipe: Any) -> None:
         from diffvis_widget.tracer import decode
 
-        assert run.trace is not None  # a run without steps has no inexact ones
+        assert run.trace is not None  # a run without steps has no previews
         index = min(run.inexact, key=lambda step: (abs(step - self.focus), step))
         image = decode(pipe, run.trace.records[index].prediction[None])[0]
         run.trace.keep_frame("prediction", index, image)

@@ -1,13 +1,14 @@
-"""Showing a pipeline call that the notebook's own code makes, while it runs."""
+"""Shows a pipeline call that the notebook's own code makes, while it runs."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.wire.messages import RunRequest
 
-from .run import Run, explain
+from .run import Run
 from .sampling import Camera
 
 if TYPE_CHECKING:
@@ -15,32 +16,57 @@ if TYPE_CHECKING:
 
     from .session import Session
 
+log = logging.getLogger(__name__)
+
 
 class ExternalCall:
-    """One followed call. Its methods are called from inside the call, in the caller's thread."""
+    """One call of a pipeline that a session shows. Its methods are called inside the call, in the caller's thread.
+
+    Args:
+        session: the session, whose own run is stopped.
+        pipe: the pipeline that is called.
+
+    Raises:
+        RuntimeError: the widget is closed.
+        ValueError: the widget shows another model.
+    """
 
     def __init__(self, session: Session, pipe: Any) -> None:
         self._session = session
         self._run = Run(None, pipe=pipe)
-        self._camera = Camera(pipe)
-        self._request: RunRequest | None = None
         session.begin(self._run)
+        try:
+            self._camera = Camera(pipe)
+        except BaseException as error:
+            self.end(error)
+            raise
+        self._request: RunRequest | None = None
 
     def step(self, trace: Trace, step: Step) -> None:
-        """A step is finished. Raises Cancelled, which ends the call, once Stop was pressed."""
+        """Show a finished step.
+
+        Args:
+            trace: the trace, with that step.
+            step: the step.
+
+        Raises:
+            Cancelled: Stop was pressed; it ends the call.
+        """
         if self._request is None:
             self._request = _request(trace)
-        self._session.step(self._run, self._request, trace, self._camera.shot(trace, step))
+        self._session.runner.step(self._run, self._request, trace, self._camera.images(trace, step))
 
     def end(self, error: BaseException | None) -> None:
-        """The call has returned, or raised."""
-        run = self._run
+        """Show that the call has returned or raised. Never raises: the call must not fail because the page does.
+
+        Args:
+            error: what the call raised; None if it returned.
+        """
         if isinstance(error, Cancelled | KeyboardInterrupt):
-            run.state = "stopped"
+            self._run.state = "stopped"
         elif error is not None:
-            planned = None if run.trace is None else run.trace.meta.get("planned_steps")
-            run.state, run.error, run.cause = "failed", explain(error, run.steps, planned), error
-        self._session.end(run)
+            self._run.fail(error)
+        self._session.runner.end(self._run)
 
 
 def _request(trace: Trace) -> RunRequest:

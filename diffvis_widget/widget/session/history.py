@@ -1,69 +1,81 @@
-"""The runs that a session keeps, so that they can be shown again and laid side by side."""
+"""The runs that a session keeps, to show them again and to compare them."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from .run import Run
-
-if TYPE_CHECKING:
-    from diffvis_widget.traces import Trace
 
 RUNS = 8
 BYTES = 2 * 1024**3
 
 
 class History:
-    """The last RUNS runs that have something to show, the newest always, older ones while all fit into BYTES.
+    """The last runs with at least one step: the newest always, older ones while all fit into a limit of bytes.
 
-    A run of ``beside`` is kept beside these for as long as the session lives. Every method may be called in any thread.
+    A comparison run is kept beside these for as long as the session lives. Every method may be called in any thread.
+
+    Args:
+        runs: how many runs are kept at most.
+        limit: how many bytes they may take together: see `Run.nbytes`.
     """
 
     def __init__(self, runs: int = RUNS, limit: int = BYTES) -> None:
-        self._most, self._limit = runs, limit
+        self._count, self._limit = runs, limit
         self._lock = threading.Lock()
         self._runs: list[Run] = []
-        self._beside: Run | None = None
+        self._comparison: Run | None = None
 
     def add(self, run: Run) -> None:
-        with self._lock:
-            if run in self._runs:
-                return
-            self._runs = [*self._runs, run][-self._most :]
-            sizes = [size(kept.trace) for kept in self._runs]
-            while len(self._runs) > 1 and sum(sizes) > self._limit:
-                del self._runs[0], sizes[0]
+        """Keep a run that has ended, and drop older ones that no longer fit.
 
-    def put_beside(self, run: Run | None) -> None:
+        Args:
+            run: the run; nothing changes where it is kept already.
+        """
         with self._lock:
-            self._beside = run
+            if run not in self._runs:
+                self._runs.append(run)
+            self._trim()
+
+    def trim(self) -> None:
+        """Drop older runs that no longer fit: runs grow after their end, by decoded frames and encoded messages."""
+        with self._lock:
+            self._trim()
+
+    def _trim(self) -> None:
+        self._runs = self._runs[-self._count :]
+        sizes = [run.nbytes for run in self._runs]
+        while len(self._runs) > 1 and sum(sizes) > self._limit:
+            del self._runs[0], sizes[0]
+
+    def set_comparison(self, run: Run | None) -> None:
+        """Keep a run for comparison, in the place of the one before.
+
+        Args:
+            run: the run; None keeps none.
+        """
+        with self._lock:
+            self._comparison = run
 
     @property
     def runs(self) -> list[Run]:
-        """Oldest first; one that was laid beside them comes before all."""
+        """Oldest first; the comparison run, where there is one, comes before all."""
         with self._lock:
-            return [*([self._beside] if self._beside else []), *self._runs]
+            return [*([self._comparison] if self._comparison else []), *self._runs]
 
     def find(self, run: str) -> Run:
-        """The run with this id.
+        """A run by its id.
+
+        Args:
+            run: the id.
+
+        Returns:
+            The run.
 
         Raises:
-            ValueError: it is not kept.
+            ValueError: no such run is kept.
         """
-        for known in self.runs:
-            if known.id == run:
-                return known
+        for candidate in self.runs:
+            if candidate.id == run:
+                return candidate
         raise ValueError("this run is not in the kernel any more: run it again")
-
-
-def size(trace: Trace | None) -> int:
-    """Bytes of a trace's arrays, its decoded pictures left out."""
-    if trace is None:
-        return 0
-    total = 0
-    for record in trace.records:
-        parts = [record.latents, record.prediction, *record.maps, *(record.negative or ())]
-        parts += [] if record.guidance is None else [record.guidance]
-        total += sum(part.nbytes for part in parts)
-    return total

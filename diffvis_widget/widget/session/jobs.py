@@ -1,7 +1,7 @@
-"""Job that a page asks for and that takes a while: saliency maps, decision curves, files. Told how far it is, stopped.
+"""Jobs that a page asks for and that take a while: saliency maps, decision curves, files.
 
-The page asks again and again with the same task until the answer says that it is over: so a page that reloads, or a
-message that gets lost, harms nothing. The session's worker does the work when no run wants the model.
+The page sends the same task again and again until a reply says that its job is over, so a page that reloads or a
+message that is lost does no harm. The session's worker performs a job when no run wants the model.
 """
 
 from __future__ import annotations
@@ -17,159 +17,226 @@ from typing import Any, Literal, NamedTuple, Protocol
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.wire.packed_run import Message, RequestId
 
-from .run import LOCK_POLL
-from .threads import calm
+from .run import LOCK_POLL, error_text
+from .threads import single_threaded_denoiser
 
 log = logging.getLogger(__name__)
 
 Task = Mapping[str, Any]
-State = Literal["waiting", "running", "done", "canceled", "failed"]
-KEPT = 4  # ended works that nobody has asked after yet
+JobState = Literal["waiting", "running", "done", "canceled", "failed"]
+ENDED = 4  # ended jobs that are kept until the page asks for them
+EXPECTED = (LookupError, ValueError, OSError, ImportError, RuntimeError)  # their messages are written for the reader
 
 
-class Result(NamedTuple):
-    """What goes into the answer, and its buffers."""
+class JobResult(NamedTuple):
+    """What a job gives: the content of the reply and its binary buffers."""
 
     content: dict[str, Any]
     buffers: tuple[bytes, ...] = ()
 
 
-class Tell(Protocol):
-    """Says how much is done, 0..1, and raises Cancelled once the work is to end."""
+class ReportProgress(Protocol):
+    """Reports how much of a job is done."""
 
-    def __call__(self, share: float) -> None: ...
+    def __call__(self, progress: float) -> None:
+        """Report progress.
+
+        Args:
+            progress: the finished share, 0..1; it never falls.
+
+        Raises:
+            Cancelled: the job was cancelled.
+        """
+        ...
 
 
-Perform = Callable[[Tell], Result]
+JobFunction = Callable[[ReportProgress], JobResult]
 
 
 @dataclass(eq=False)
 class Job:
-    """A task from the moment it is asked for. share: 0..1 of it is done; left: seconds, None while nobody knows."""
+    """A task from the moment the page asks for it.
+
+    Attributes:
+        task: what the page asked for.
+        function: performs it.
+        state: how it stands.
+        progress: the finished share, 0..1.
+        error: why it failed.
+        result: what it gave.
+        stop: set to cancel it.
+        started: when it began, on the performance counter.
+    """
 
     task: Task
-    perform: Perform
-    state: State = "waiting"
-    share: float = 0.0
+    function: JobFunction
+    state: JobState = "waiting"
+    progress: float = 0.0
     error: str = ""
-    result: Result = field(default_factory=lambda: Result({}))
+    result: JobResult = field(default_factory=lambda: JobResult({}))
     stop: threading.Event = field(default_factory=threading.Event)
-    began: float = 0.0
+    started: float = 0.0
 
     @property
     def over(self) -> bool:
+        """Whether it has ended, in whatever way."""
         return self.state not in ("waiting", "running")
 
     @property
-    def left(self) -> float | None:
-        if self.state != "running" or self.share < 0.02:
+    def seconds_left(self) -> float | None:
+        """How long it will take from now; None while that is not known."""
+        if self.state != "running" or self.progress < 0.02:
             return None
-        return (time.perf_counter() - self.began) * (1 / self.share - 1)
+        return (time.perf_counter() - self.started) * (1 / self.progress - 1)
 
-    def tell(self, share: float) -> None:
+    def report(self, progress: float) -> None:
+        """Take note of progress.
+
+        Args:
+            progress: the finished share, 0..1.
+
+        Raises:
+            Cancelled: the job was cancelled.
+        """
         if self.stop.is_set():
             raise Cancelled
-        self.share = min(1.0, max(self.share, share))
+        self.progress = min(1.0, max(self.progress, progress))
 
-    def do(self) -> None:
-        """Perform it in this thread; whatever goes wrong is told in its state."""
-        self.state, self.began = "running", time.perf_counter()
+    def cancel(self) -> None:
+        """Cancel it: at once if it waits, else at its next report."""
+        self.stop.set()
+        if self.state == "waiting":
+            self.state = "canceled"
+
+    def run(self) -> None:
+        """Perform it in this thread. Never raises: what goes wrong ends in ``state`` and ``error``."""
+        self.state, self.started = "running", time.perf_counter()
         try:
-            self.tell(0)
-            self.result = self.perform(self.tell)
-            self.share, state = 1.0, "done"
+            self.report(0)
+            self.result = self.function(self.report)
+            self.progress, self.state = 1.0, "done"
         except Cancelled:
-            state = "canceled"
-        except (LookupError, ValueError, OSError, ImportError, RuntimeError) as cause:
-            self.error, state = str(cause.args[0] if isinstance(cause, KeyError) else cause), "failed"
-        except Exception as cause:
-            log.exception("%s failed", self.task)
-            self.error, state = f"{type(cause).__name__}: {cause}", "failed"
-        self.state = state
+            self.state = "canceled"
+        except BaseException as error:  # noqa: BLE001 - the page waits for an end, whatever comes
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End it because of an error.
+
+        Args:
+            error: what was raised.
+        """
+        expected = isinstance(error, EXPECTED)
+        if not expected:
+            log.error("%s failed", self.task, exc_info=error)
+        self.error = error_text(error) if expected else f"{type(error).__name__}: {error_text(error)}"
+        self.state = "failed"
 
 
 class JobQueue:
-    """The works of one session. Every method may be called in any thread; ``wake`` is called when there is one more."""
+    """The jobs of one session. Every method may be called in any thread.
+
+    Args:
+        wake: called when a job is added.
+    """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._lock = threading.Lock()
-        self._works: dict[str, Job] = {}
+        self._lock = threading.RLock()  # re-entrant: the garbage collector may close a widget in any thread
+        self._jobs: dict[str, Job] = {}
 
-    def ask(self, task: Task, prepare: Callable[[Task], Perform]) -> Job:
-        """The work for this task: the one that is there, else a new one, which waits for the worker.
+    def ask(self, task: Task, prepare: Callable[[Task], JobFunction]) -> Job:
+        """The job for a task: the one that exists, else a new one, which waits for the worker.
 
-        One that ended is given once and forgotten: asking again begins anew. What ``prepare`` raises is raised.
+        A job that has ended is returned once and then forgotten, so asking again starts anew.
+
+        Args:
+            task: JSON data that says what to do.
+            prepare: checks a new task and returns the function that performs it; what it raises is raised.
+
+        Returns:
+            The job.
         """
         key = json.dumps(task, sort_keys=True)
         with self._lock:
-            if (known := self._works.get(key)) is not None:
-                if known.over:
-                    del self._works[key]
-                return known
-        perform = prepare(task)
+            if (job := self._jobs.get(key)) is not None:
+                if job.over:
+                    del self._jobs[key]
+                return job
+        function = prepare(task)
         with self._lock:
-            work = self._works.setdefault(key, Job(task, perform))
-            ended = [name for name, other in self._works.items() if other.over]
-            for name in ended[:-KEPT]:
-                del self._works[name]
+            job = self._jobs.setdefault(key, Job(task, function))
+            ended = [name for name, other in self._jobs.items() if other.over]
+            for name in ended[:-ENDED]:
+                del self._jobs[name]
         self._wake()
-        return work
+        return job
 
-    def drop(self, task: Task) -> None:
-        """Stop the work for this task; nothing happens where there is none."""
-        with self._lock:
-            work = self._works.get(json.dumps(task, sort_keys=True))
-            if work is not None:
-                _stop(work)
+    def cancel(self, task: Task) -> None:
+        """Cancel the job for a task; nothing happens where there is none.
 
-    def stop(self) -> None:
-        """Stop them all: a run is wanted, or the widget is closed."""
+        Args:
+            task: the task as it was asked for.
+        """
         with self._lock:
-            for work in self._works.values():
-                _stop(work)
+            job = self._jobs.get(json.dumps(task, sort_keys=True))
+            if job is not None:
+                job.cancel()
+
+    def cancel_all(self) -> None:
+        """Cancel every job: a run is requested, or the widget is closed."""
+        with self._lock:
+            for job in self._jobs.values():
+                job.cancel()
 
     def next(self) -> Job | None:
-        """The oldest work that waits."""
+        """The job that has waited longest; None if none waits."""
         with self._lock:
-            return next((work for work in self._works.values() if work.state == "waiting"), None)
+            return next((job for job in self._jobs.values() if job.state == "waiting"), None)
 
 
-def run_exclusively(work: Job, pipe: Any) -> None:
-    """Perform it while no run of another widget, nor of the notebook's own, has the model of ``pipe`` (None: no model).
+def run_exclusively(job: Job, pipe: Any) -> None:
+    """Perform a job while it alone uses the model. Never raises; a job cancelled before its turn is left alone.
 
-    It is left alone if it is stopped before its turn has come.
+    Args:
+        job: a job that waits.
+        pipe: the pipeline whose denoiser no other run may use meanwhile; None for a job without a model.
     """
     from diffvis_widget.tracer import denoiser_lock
 
-    if pipe is None:
-        work.do()
-        return
-    lock = denoiser_lock(pipe)
-    while not lock.acquire(timeout=LOCK_POLL):
-        if work.stop.is_set():
-            return
     try:
-        with calm(pipe):
-            work.do()
-    finally:
-        lock.release()
+        if pipe is None:
+            job.run()
+            return
+        lock = denoiser_lock(pipe)
+        while not lock.acquire(timeout=LOCK_POLL):
+            if job.stop.is_set():
+                return
+        try:
+            with single_threaded_denoiser(pipe):
+                job.run()
+        finally:
+            lock.release()
+    except BaseException as error:  # noqa: BLE001 - a job that stays waiting would be tried for ever
+        job.fail(error)
 
 
-def _stop(work: Job) -> None:
-    work.stop.set()
-    if work.state == "waiting":
-        work.state = "canceled"
+def job_message(request: RequestId, job: Job) -> Message:
+    """How a job stands. Its result and buffers come with the state "done".
 
+    Args:
+        request: the id of the request.
+        job: the job.
 
-def job_message(request: RequestId, work: Job) -> Message:
-    """How a work stands. Result and buffers come with the state "done"."""
-    result = work.result if work.state == "done" else Result({})
-    left = work.left
-    told = {
-        "state": work.state,
-        "progress": round(work.share, 4),
-        "seconds_left": None if left is None else round(left, 1),
-        "error": work.error,
+    Returns:
+        The reply.
+    """
+    result = job.result if job.state == "done" else JobResult({})
+    seconds = job.seconds_left
+    standing = {
+        "state": job.state,
+        "progress": round(job.progress, 4),
+        "seconds_left": None if seconds is None else round(seconds, 1),
+        "error": job.error,
     }
-    return Message({**result.content, "type": "job", "id": request, **told}, result.buffers)
+    return Message({**result.content, "type": "job", "id": request, **standing}, result.buffers)

@@ -1,4 +1,4 @@
-"""What a session runs: a pipeline, and what is known of its words."""
+"""The pipeline that a session runs, and what is known about its model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from diffvis_widget.shipped import is_scenes_model
 
 
 class SessionPipeline:
-    """The pipeline of a session: given, still to be loaded by its name, or none where a recorded run is shown.
+    """The pipeline of a session: passed in, still to be loaded by its name, or absent where a recorded run is shown.
 
-    ``source`` is a pipeline, the name of one, None for the scenes model, or a Trace.
+    Args:
+        source: a pipeline, the name of one, None for the scenes model, or a Trace.
+
+    Attributes:
+        recorded: the Trace, where the source is one.
+        name: the name, where the source is one.
+        pipe: the pipeline; None until it is loaded, and for a Trace.
     """
 
     def __init__(self, source: Any) -> None:
@@ -21,19 +27,27 @@ class SessionPipeline:
         self.pipe: Any = None if source is None or self.name or self.recorded else source
 
     @property
-    def loading(self) -> str:
+    def notice(self) -> str:
+        """What the page says while the pipeline loads."""
         return f"Loading {self.name or 'the scenes model'}"
 
     def is_scenes(self) -> bool:
-        """Whether the runs are those of the built-in model, whose words and whose meter are known."""
+        """Whether the runs are those of the built-in model, whose words and concept meter are known."""
         from diffvis_widget import scenes
 
         if self.recorded is not None:
             return is_scenes_model(self.recorded.meta.get("fingerprint"))
         return scenes.is_scenes(self.pipe)
 
-    def unknown(self, prompt: str) -> set[str]:
-        """Words that the model never saw, as far as that is known."""
+    def unknown_words(self, prompt: str) -> set[str]:
+        """The words that the model was never trained on, as far as that is known.
+
+        Args:
+            prompt: the prompt.
+
+        Returns:
+            Words in lower case; none for models other than the built-in one.
+        """
         from diffvis_widget import scenes
 
         return set(scenes.unknown_words(prompt)) if self.is_scenes() else set()

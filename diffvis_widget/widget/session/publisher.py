@@ -1,6 +1,6 @@
-"""Tells the page about a run: pictures and maps are encoded in one thread, concepts scored in another.
+"""Publishes a run to the page: images and maps are encoded in one thread, concepts are scored in another.
 
-The thread that samples only hands over; what cannot be encoded or scored is logged and never ends a run.
+The sampling thread only hands over. What cannot be encoded or scored is logged and never ends a run.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.widget import jupyter as kernel
-from diffvis_widget.wire import images as pictures
+from diffvis_widget.widget import jupyter
+from diffvis_widget.wire import images
 from diffvis_widget.wire.messages import RunSettings, State, StepImages, end_message
 from diffvis_widget.wire.shrink import snapshot
 from diffvis_widget.wire.trace_messages import (
@@ -36,21 +36,37 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 2.0  # at most this long a finished run waits for its last scores
-UNWATCHED = 600.0  # and this long where a program executes the notebook and takes what is there in the end
+PATIENCE = 2.0  # seconds that a finished run waits for its last scores
+UNATTENDED_PATIENCE = 600.0  # the same where a program executes the notebook and saves what is there in the end
 
 
 class Publisher:
-    """Feeds one stream. ``tell`` gets a sentence when the concept meter cannot be used."""
+    """Encodes runs for one outbox.
 
-    def __init__(self, outbox: Outbox, tell: Callable[[str], None]) -> None:
+    Args:
+        outbox: gets the messages.
+        show_notice: called with a sentence when the concept meter cannot be used.
+
+    Attributes:
+        scorer: scores the concepts.
+    """
+
+    def __init__(self, outbox: Outbox, show_notice: Callable[[str], None]) -> None:
         self._outbox = outbox
-        self.scorer = Scorer(outbox, tell)
+        self.scorer = Scorer(outbox, show_notice)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="diffvis-encode")
 
-    def begin(self, run: Run, trace: Trace, shot: StepImages, settings: RunSettings, unknown: Collection[str]) -> None:
-        """A run whose first step is ``shot``."""
-        size = (0, 0) if shot.prediction is None else (shot.prediction.shape[0], shot.prediction.shape[1])
+    def begin(self, run: Run, trace: Trace, shown: StepImages, settings: RunSettings, unknown: Collection[str]) -> None:
+        """Begin a run.
+
+        Args:
+            run: the run.
+            trace: its trace.
+            shown: the images of its first step.
+            settings: what it was asked for.
+            unknown: the words of its prompt that the model was never trained on.
+        """
+        size = (0, 0) if shown.prediction is None else (shown.prediction.shape[0], shown.prediction.shape[1])
         views, meter = views_of(trace), self.scorer.label
 
         def send() -> None:
@@ -59,123 +75,172 @@ class Publisher:
 
         self._later(send)
 
-    def step(self, run: Run, trace: Trace, shot: StepImages, elapsed: float) -> None:
-        self._later(lambda: self._outbox.step(traced_step_message(run.id, trace, shot, elapsed)))
-        if shot.exact and shot.prediction is not None:
-            self._score(run, shot.step.index, shot.prediction)
+    def step(self, run: Run, trace: Trace, shown: StepImages, elapsed: float) -> None:
+        """Add a finished step.
+
+        Args:
+            run: the run.
+            trace: its trace.
+            shown: the images of the step.
+            elapsed: seconds since the run began.
+        """
+        self._later(lambda: self._outbox.step(traced_step_message(run.id, trace, shown, elapsed)))
+        if shown.exact and shown.prediction is not None:
+            self._score(run, shown.step.index, shown.prediction)
 
     def frame(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
-        """The exact picture of a step that was told with a preview."""
-        self._later(lambda: self._outbox.frame(run.id, index, pictures.webp(image)))
+        """Replace the preview of a step by its exact image.
+
+        Args:
+            run: the run.
+            index: the step.
+            image: uint8 (H, W, 3).
+        """
+        self._later(lambda: self._outbox.frame(run.id, index, images.webp(image)))
         self._score(run, index, image)
 
     def settle(self, run: Run) -> bool:
-        """Wait until all that was told is encoded and, for a run with exact pictures throughout, scored.
+        """Wait until a run's steps are encoded and, where all its images are exact, scored.
 
-        False if scores are still to come: a meter that has to be loaded first takes longer than a run should wait.
+        Args:
+            run: the run.
+
+        Returns:
+            Whether its scores are complete: a meter that has to be loaded first takes longer than a run should wait.
         """
-        self._flush()
+        self.flush()
         if not run.steps or run.inexact:
             return True
         self.scorer.finish(run.id, run.steps)
-        return self.scorer.drain(UNWATCHED if kernel.is_unattended() else PATIENCE)
+        return self.scorer.drain(UNATTENDED_PATIENCE if jupyter.is_unattended() else PATIENCE)
 
     def end(self, run: Run, seconds: float) -> None:
-        """The run is over, in its ``state``."""
-        image = run.trace.image if run.state == "done" and run.trace is not None and run.has_pictures else None
-        picture = None if image is None else pictures.png(image)
+        """End a run, in its ``state``.
+
+        Args:
+            run: the run.
+            seconds: how long it took.
+        """
+        final = run.trace.image if run.state == "done" and run.trace is not None and run.has_images else None
+        image = None if final is None else images.png(final)
         state: State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
-        message = end_message(run.id, state, run.steps, seconds, run.error or None, picture)
+        message = end_message(run.id, state, run.steps, seconds, run.error or None, image)
 
         def send() -> None:
             self._outbox.end(message)
-            self._note(run)
+            self._keep(run)
 
         self._later(send)
 
-    def noted(self, run: Run) -> None:
-        """The notes of a run that was told are others now."""
+    def update_notes(self, run: Run) -> None:
+        """Publish the notes of a run as they are by now.
+
+        Args:
+            run: the run.
+        """
 
         def send() -> None:
             if run.payload is not None and run.trace is not None:
-                begun = with_notes(run.payload.run, run.trace)
-                run.payload = replace(run.payload, run=begun)
-                self._outbox.again(begun)
+                message = with_notes(run.payload.run, run.trace)
+                run.payload = replace(run.payload, run=message)
+                self._outbox.restate(message)
 
         self._later(send)
 
     def keep(self, run: Run) -> None:
-        """Note down what is told of ``run`` so far, so that it can be shown again."""
-        self._later(lambda: self._note(run))
+        """Keep the messages of a run as they are by now, to show it again.
 
-    def _note(self, run: Run) -> None:
-        told = self._outbox.told()
-        if told is not None and told.run.content["run"] == run.id:
-            run.payload = told
+        Args:
+            run: the run; nothing happens unless the page shows it.
+        """
+        self._later(lambda: self._keep(run))
+
+    def _keep(self, run: Run) -> None:
+        payload = self._outbox.payload()
+        if payload is not None and payload.run.content["run"] == run.id:
+            run.payload = payload
 
     def show(self, run: Run) -> None:
-        """A run that was kept, again; its concepts are scored anew where others are measured by now."""
+        """Show a finished run again. Its concepts are scored anew where others are measured by now.
+
+        Args:
+            run: a run with messages.
+        """
 
         def send() -> None:
-            # Read here, in its turn: new notes, or the run's very end, may still stand in the queue before this.
+            # Read here, in its turn: new notes, or the run's very end, may still be queued before this.
             assert run.payload is not None  # only such runs are kept
             self.scorer.begin(run.id)
             self._outbox.show(run.payload)
 
         self._later(send)
-        if run.has_pictures and not run.inexact:
+        if run.has_images and not run.inexact:
             self.score(run)
 
     def score(self, run: Run) -> None:
-        """Score all pictures of a run whose pictures are all decoded exactly."""
+        """Score all images of a run.
+
+        Args:
+            run: a run whose images are all exact.
+        """
         assert run.trace is not None
         for index, image in enumerate(run.trace.frames("prediction")):
             self._score(run, index, image)
         self._later(lambda: self.scorer.finish(run.id, run.steps))
 
     def snapshot(self) -> bytes:
-        """What is told so far, packed for a saved notebook."""
-        self._flush()
-        told = self._outbox.told()
-        return b"" if told is None else snapshot(told.messages())
+        """The current run packed for a saved notebook; b"" before the first."""
+        self.flush()
+        payload = self._outbox.payload()
+        return b"" if payload is None else snapshot(payload.messages())
 
     def recorded(self, run: Run, trace: Trace, unknown: Collection[str]) -> bool:
-        """A whole run that was recorded elsewhere. False if scores are still to come."""
-        kinds = views_of(trace)
-        predictions = trace.frames("prediction") if "prediction" in kinds else None
-        noisy = trace.frames("latents") if "latents" in kinds else None
-        run.has_pictures = predictions is not None
+        """Publish a whole run that was recorded elsewhere.
+
+        Args:
+            run: the run.
+            trace: its trace; images that it lacks are decoded.
+            unknown: the words of its prompt that the model was never trained on.
+
+        Returns:
+            Whether its scores are complete.
+        """
+        views = views_of(trace)
+        predictions = trace.frames("prediction") if "prediction" in views else None
+        latents = trace.frames("latents") if "latents" in views else None
+        run.has_images = predictions is not None
         for index, step in enumerate(trace.steps):
-            picture = None if predictions is None else predictions[index]
-            shot = StepImages(step, picture, None if noisy is None else noisy[index], exact=True)
+            prediction = None if predictions is None else predictions[index]
+            shown = StepImages(step, prediction, None if latents is None else latents[index], exact=True)
             if index == 0:
-                self.begin(run, trace, shot, recorded_settings(trace), unknown)
-            self.step(run, trace, shot, 0.0)
+                self.begin(run, trace, shown, recorded_settings(trace), unknown)
+            self.step(run, trace, shown, 0.0)
         if predictions is None:
             run.inexact.clear()
         complete = self.settle(run)
         self.end(run, 0.0)
         return complete
 
+    def flush(self) -> None:
+        """Wait until everything handed over is in the outbox."""
+        with contextlib.suppress(RuntimeError):  # closed in the meantime
+            self._encoder.submit(lambda: None).result()
+
     def close(self) -> None:
+        """End the threads. Returns at once."""
         self.scorer.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
     def _score(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
-        """Through the encoder's queue: the page takes scores only of a run that it knows."""
+        """Through the encoder's queue: the page takes scores only of a run that it has."""
         self._later(lambda: self.scorer.add(run.id, index, image))
-
-    def _flush(self) -> None:
-        """Wait until all that was told is with the stream."""
-        with contextlib.suppress(RuntimeError):  # closed in the meantime
-            self._encoder.submit(lambda: None).result()
 
     def _later(self, job: Callable[[], None]) -> None:
         def guarded() -> None:
             try:
                 job()
             except Exception:
-                log.exception("a step could not be shown")
+                log.exception("a step could not be published")
 
         with contextlib.suppress(RuntimeError):  # closed in the meantime
             self._encoder.submit(guarded)

@@ -1,7 +1,9 @@
-"""Runs that are over: shown again, laid beside another one, read from a file."""
+"""Replays finished runs: from the history, from a file, or as the comparison run."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.wire.recorded_run import run_payload
@@ -10,84 +12,130 @@ from diffvis_widget.wire.trace_messages import state_of
 from .history import History
 from .pipeline import SessionPipeline
 from .publisher import Publisher
-from .run import Run, explain
-from .state import SessionState, Show
+from .run import Run, describe_failure, error_text
+from .state import SessionState
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
+log = logging.getLogger(__name__)
+
 
 class Replay:
-    """Shows them; its methods are called in the worker's thread, ``save_again`` and ``noted`` in any."""
+    """Replays runs of one session.
 
-    def __init__(
-        self, state: SessionState, pipeline: SessionPipeline, publisher: Publisher, history: History, show: Show
-    ) -> None:
-        self._state, self._pipeline, self._publisher = state, pipeline, publisher
-        self._history, self._show = history, show
+    `show`, `open` and `compare` are called in the worker's thread, after it has set ``state.replaying``; they clear
+    it. The other methods may be called in any thread.
 
-    def again(self, run: Run) -> None:
-        """A run of the history."""
-        state = self._state
-        self._publisher.show(run)
-        complete = self._publisher.settle(run)
-        with state.changed:
-            state.again = None
-            state.latest = state.finished = run
-            self._show(status=run.state, error=run.error, _notice="", _snapshot=self._publisher.snapshot())
-            state.changed.notify_all()
+    Args:
+        state: the session's state.
+        pipeline: its pipeline.
+        publisher: gets the runs.
+        history: keeps them.
+    """
+
+    def __init__(self, state: SessionState, pipeline: SessionPipeline, publisher: Publisher, history: History) -> None:
+        self._state, self._pipeline, self._publisher, self._history = state, pipeline, publisher, history
+
+    def show(self, run: Run) -> None:
+        """Show a run of the history again; where that fails, the page says why.
+
+        Args:
+            run: the run.
+        """
+
+        def publish() -> bool:
+            self._publisher.show(run)
+            return self._publisher.settle(run)
+
+        complete, traits = self._published(run, publish)
+        with self._state.update():
+            self._state.replaying = False
+            self._state.latest = self._state.shown = run
+            self._state.queue_traits(_notice="", **traits)
         if not complete:
-            self.save_with_scores(run)
+            self.save_after_scoring(run)
 
-    def beside(self, trace: Trace) -> None:
-        """A recorded run, for comparison with the one that is shown."""
-        state, run = self._state, Run(None, trace=trace, state="done")
-        shown: dict[str, Any] = {"_beside": run.id}
-        try:
-            run.payload = run_payload(run.id, trace, self._pipeline.unknown(trace.prompt), self._publisher.scorer.label)
-            self._history.put_beside(run)
-        except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost
-            shown = {"_notice": f"The run to compare with cannot be shown: {cause}"}
-        with state.changed:
-            if state.to_compare is trace:
-                state.to_compare = None
-                self._show(**shown)
-            state.changed.notify_all()
+    def open(self, trace: Trace) -> None:
+        """Show the run that a widget without a pipeline was made of; where that fails, the run has failed.
 
-    def recorded(self, trace: Trace) -> None:
-        """The run that a widget without a pipeline was made of."""
-        state = self._state
-        run, complete = Run(None, trace=trace, state=state_of(trace)), True
-        try:
-            complete = self._publisher.recorded(run, trace, self._pipeline.unknown(trace.prompt))
-        except Exception as cause:  # noqa: BLE001 - a damaged or odd trace is told, not lost
-            run.state, run.error, run.cause = "failed", explain(cause, 0, None), cause
-        with state.changed:
-            state.latest = state.finished = run
-            if run.steps:
-                self._history.add(run)
-            snapshot = self._publisher.snapshot()
-            self._show(status=run.state, error=run.error, _notice="", progress=1.0, _snapshot=snapshot)
-            state.changed.notify_all()
+        Args:
+            trace: the run.
+        """
+        run = Run(None, trace=trace, state=state_of(trace))
+        complete, traits = self._published(
+            run, lambda: self._publisher.recorded(run, trace, self._pipeline.unknown_words(trace.prompt))
+        )
+        if traits["status"] == "failed":
+            run.state, run.error = "failed", traits["error"]
+        if run.steps:
+            self._history.add(run)
+        with self._state.update():
+            self._state.replaying = False
+            self._state.latest = self._state.shown = run
+            self._state.queue_traits(_notice="", progress=1.0, **traits)
         if not complete:
-            self.save_with_scores(run)
+            self.save_after_scoring(run)
 
-    def noted(self, trace: Trace) -> None:
-        """Tell the page, and what a saved notebook carries, of the notes that a trace has by now."""
+    def _published(self, run: Run, publish: Callable[[], bool]) -> tuple[bool, dict[str, Any]]:
+        """Whether the scores are complete, and the traits that say how the run, or its publication, ended."""
+        try:
+            complete = publish()
+            return complete, {"status": run.state, "error": run.error, "_snapshot": self._publisher.snapshot()}
+        except Exception as error:
+            log.exception("a run could not be shown")
+            run.cause = run.cause or error
+            return True, {"status": "failed", "error": describe_failure(error)}
+
+    def compare(self, trace: Trace) -> None:
+        """Show a recorded run beside the current one; where that fails, the page says why.
+
+        Args:
+            trace: the recorded run.
+        """
+        run, label = Run(None, trace=trace, state="done"), self._publisher.scorer.label
+        traits: dict[str, Any] = {"_beside": run.id}
+        try:
+            run.payload = run_payload(run.id, trace, self._pipeline.unknown_words(trace.prompt), label)
+        except Exception as error:
+            log.exception("the comparison run could not be shown")
+            traits = {"_notice": f"The run to compare with cannot be shown: {error_text(error)}"}
+        with self._state.update():
+            self._state.replaying = False
+            if self._state.comparing is trace:  # no other comparison was asked for in the meantime
+                self._state.comparing = None
+                if run.payload is not None:
+                    self._history.set_comparison(run)
+                self._state.queue_traits(**traits)
+
+    def update_notes(self, trace: Trace) -> None:
+        """Publish the notes of a trace as they are by now, and save them in the notebook.
+
+        Args:
+            trace: the trace of a run of the history.
+        """
         for run in self._history.runs:
             if run.trace is trace:
-                self._publisher.noted(run)
-                self.save_again(run)
+                self._publisher.update_notes(run)
+                self.save(run)
 
-    def save_with_scores(self, run: Run) -> None:
-        """Once the scores that are still to come are there."""
-        self._publisher.scorer.afterwards(lambda: self.save_again(run))
+    def save_after_scoring(self, run: Run) -> None:
+        """Save a run in the notebook once its scores are complete.
 
-    def save_again(self, run: Run) -> None:
-        """What came late, scores and notes, belongs into a saved notebook too."""
+        Args:
+            run: the run.
+        """
+        self._publisher.scorer.afterwards(lambda: self.save(run))
+
+    def save(self, run: Run) -> None:
+        """Save a run in the notebook, with the scores and notes that came after its end.
+
+        Args:
+            run: the run; nothing happens unless it is the latest and over.
+        """
         state = self._state
         with state.changed:
             if state.latest is not run or state.active is not None or state.closed:
                 return
         self._publisher.keep(run)
-        self._show(_snapshot=self._publisher.snapshot())
+        self._state.set_traits(_snapshot=self._publisher.snapshot())

@@ -1,4 +1,4 @@
-"""What the session keeps of one run, and how it says that one went wrong."""
+"""One run of a session, and how its failure is explained."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
-from diffvis_widget.wire.messages import RunRequest
+from diffvis_widget.wire.messages import RunPayload, RunRequest
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
-    from diffvis_widget.wire.messages import RunPayload
 
-LOCK_POLL = 0.05  # whoever waits for a model looks this often whether it is still wanted
+LOCK_POLL = 0.05  # seconds between two looks of a thread that waits for a model whether it still has to
 
 _numbers = itertools.count(1)
 _PROCESS = uuid.uuid4().hex[:8]  # ids must differ from those in a notebook saved by an earlier kernel
 
 
 class RunFailed(RuntimeError):
-    """The latest run failed. ``trace`` holds the steps that were finished, or is None where there are none."""
+    """The latest run failed.
+
+    Args:
+        message: what happened and what to do.
+        trace: the trace of the finished steps, or None where there are none; also an attribute.
+    """
 
     def __init__(self, message: str, trace: Trace | None) -> None:
         super().__init__(message)
@@ -32,49 +36,116 @@ class RunFailed(RuntimeError):
 
 @dataclass(eq=False)
 class Run:
-    """A run from the moment it is asked for."""
+    """A run from the moment it is requested.
+
+    Attributes:
+        request: what to run; None where the run was made elsewhere.
+        pipe: the pipeline of a run that the notebook's own code makes; None for the session's own.
+        id: unique in this process and in notebooks saved by earlier ones.
+        stop: set to end the run at its next step.
+        started: when it began, on the performance counter.
+        trace: the finished steps; None before the first.
+        payload: the messages that show it, to show it again.
+        decisions: decision curves of its words, as the page gets them.
+        inexact: steps whose image is a linear preview so far.
+        decode_seconds: duration of one exact decode.
+        has_images: whether its predictions can be decoded.
+        state: "queued", "done", "stopped" or "failed".
+        error: why it failed, for the reader of the page.
+        cause: the exception that ended it.
+    """
 
     request: RunRequest | None
-    pipe: Any = None  # of a run that was made elsewhere and only followed: its pipeline
+    pipe: Any = None
     id: str = field(default_factory=lambda: f"{_PROCESS}-{next(_numbers)}")
     stop: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.perf_counter)
     trace: Trace | None = None
-    payload: RunPayload | None = None  # what the page was told of it, to tell it again
-    decisions: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # what was found out about when its words were decided
-    inexact: set[int] = field(default_factory=set)  # steps whose picture is a linear preview so far
-    decode_seconds: float = 0.0  # what one exact picture costs
-    has_pictures: bool = True
+    payload: RunPayload | None = None
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    inexact: set[int] = field(default_factory=set)
+    decode_seconds: float = 0.0
+    has_images: bool = True
     state: str = "queued"
     error: str = ""
     cause: BaseException | None = None
 
     @property
     def steps(self) -> int:
+        """Number of finished steps."""
         return 0 if self.trace is None else len(self.trace.records)
 
     @property
     def elapsed(self) -> float:
+        """Seconds since it began."""
         return time.perf_counter() - self.started
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its trace, decoded frames included, and of the messages that show it."""
+        messages = [] if self.payload is None else [self.payload.run, *self.payload.steps.values(), self.payload.end]
+        encoded = sum(message.size for message in messages if message is not None)
+        return encoded + (0 if self.trace is None else self.trace.nbytes)
+
     def check(self) -> None:
-        """Raise Cancelled if the run is to end."""
+        """Go on, unless the run is to end.
+
+        Raises:
+            Cancelled: it was stopped.
+        """
         if self.stop.is_set():
             raise Cancelled
 
+    def fail(self, cause: BaseException) -> None:
+        """End it because of an error.
 
-def explain(error: BaseException, steps: int, planned: int | None) -> str:
-    """What happened and what to do, for the reader of the page."""
-    said = f"{type(error).__name__}: {error}".strip().removesuffix(":")
-    kept = f" The {steps} finished {'step is' if steps == 1 else 'steps are'} kept." if steps else ""
-    where = f"Step {steps + 1} of {planned} failed: " if planned else ""
-    return f"{where}{said}{'' if said.endswith('.') else '.'}{kept} {_advice(error)}"
+        Args:
+            cause: what was raised.
+        """
+        planned = None if self.trace is None else self.trace.meta.get("planned_steps")
+        self.state, self.cause = "failed", cause
+        self.error = describe_failure(cause, self.steps, planned)
+
+
+def describe_failure(error: BaseException, steps: int = 0, planned: int | None = None) -> str:
+    """Say what happened and what to do, for the reader of the page.
+
+    Args:
+        error: what was raised.
+        steps: number of finished steps.
+        planned: planned number of steps; None where it is not known or does not matter.
+
+    Returns:
+        A few sentences.
+    """
+    reason = f"{type(error).__name__}: {_printed(error)}".strip().removesuffix(":")
+    finished = f" The {steps} finished {'step is' if steps == 1 else 'steps are'} kept." if steps else ""
+    where = f"Step {steps + 1} of {planned} failed: " if planned and steps < planned else ""
+    return f"{where}{reason}{'' if reason.endswith('.') else '.'}{finished} {_advice(error)}"
+
+
+def error_text(error: BaseException) -> str:
+    """The message of an error, without the quotes that a KeyError puts around its own.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        Its message; its type where it has none.
+    """
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else _printed(error)
+    return text or type(error).__name__
+
+
+def _printed(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as other:  # noqa: BLE001 - a broken __str__ must not hide the error
+        return f"<{type(other).__name__} in str>"
 
 
 def _advice(error: BaseException) -> str:
-    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error).lower():
+    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in _printed(error).lower():
         return "Use a smaller height and width, half precision, or pipe.enable_model_cpu_offload(), and run again."
     if isinstance(error, FileNotFoundError | ConnectionError):
         return "Put the files in place or name another model, and run again."

@@ -1,6 +1,6 @@
-"""One run of a diffusers pipeline for the widget: its own copy of the pipeline, the tracer around it, live pictures.
+"""One run of a diffusers pipeline for the widget: a copy of the pipeline, the tracer around it, images of each step.
 
-The only part of the widget that touches torch. It runs in the session's worker thread and nowhere else.
+Of the session's files only this one computes with torch.
 """
 
 from __future__ import annotations
@@ -40,50 +40,78 @@ RESERVED = {
 
 
 @dataclass
-class Budget:
-    """Says when an exact decode is cheap enough to be done live."""
+class DecodeBudget:
+    """Decides when an exact decode is cheap enough to be done during the run.
+
+    Attributes:
+        started: when the run began, on the performance counter.
+        spent: seconds spent on decodes.
+        longest: seconds of the longest decode after the first.
+    """
 
     started: float = field(default_factory=time.perf_counter)
     spent: float = 0.0
     longest: float = 0.0
 
     def allows(self) -> bool:
+        """Whether another decode fits."""
         elapsed = time.perf_counter() - self.started
         return not self.spent or self.spent + self.longest <= DECODE_SECONDS + DECODE_SHARE * elapsed
 
-    def pay(self, seconds: float) -> None:
+    def spend(self, seconds: float) -> None:
+        """Take note of a decode.
+
+        Args:
+            seconds: how long it took.
+        """
         # The first decode warms the VAE up and says little about the next ones.
         self.longest = seconds if self.spent == self.longest else max(self.longest, seconds)
         self.spent += seconds
 
 
 class Camera:
-    """Takes the pictures of each step of a run: exactly decoded as far as the budget allows, else by a linear map."""
+    """Makes the images of each step of a run: decoded exactly as far as the budget allows, else by a linear map.
+
+    Args:
+        pipe: the pipeline.
+    """
 
     def __init__(self, pipe: Any) -> None:
         from diffvis_widget.tracer import Preview
 
-        self._preview, self._budget = Preview(pipe), Budget()
+        self._preview, self._budget = Preview(pipe), DecodeBudget()
 
-    def shot(self, trace: Trace, step: Step) -> StepImages:
-        """The pictures of a step that was just finished."""
+    def images(self, trace: Trace, step: Step) -> StepImages:
+        """The images of a step that was just finished.
+
+        Args:
+            trace: the trace, with that step.
+            step: the step.
+
+        Returns:
+            The predicted and the noisy image.
+        """
         record = trace.records[step.index]
         exact = self._budget.allows()
         if exact:
             before = time.perf_counter()
-            picture = self._preview.fit(record.prediction)
-            self._budget.pay(time.perf_counter() - before)
+            prediction = self._preview.fit(record.prediction)
+            self._budget.spend(time.perf_counter() - before)
         else:
-            picture = self._preview.image(record.prediction)
-        noisy = self._preview.image(record.latents.astype(np.float32) * np.float32(record.visible))
-        return StepImages(step, picture, noisy, exact, self._budget.longest)
+            prediction = self._preview.image(record.prediction)
+        latents = self._preview.image(record.latents.astype(np.float32) * np.float32(record.visible))
+        return StepImages(step, prediction, latents, exact, self._budget.longest)
 
 
 def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse pipeline arguments that the widget sets itself or that the pipeline does not take, and one without prompt.
+    """Refuse arguments that the widget sets itself or that the pipeline does not take, and pipelines without a prompt.
+
+    Args:
+        pipe: the pipeline; None where it is not loaded yet.
+        arguments: the arguments for its call, by name.
 
     Raises:
-        TypeError: naming the argument and what to use instead.
+        TypeError: names the argument and what to use instead.
     """
     for name in arguments:
         if name in RESERVED:
@@ -112,11 +140,19 @@ def sample(
     on_step: Callable[[Trace, StepImages], None],
     keep: Literal["layers", "heads"] = "layers",
 ) -> Trace:
-    """Run a copy of ``pipe`` as ``request`` says. ``on_step(trace, shot)`` sees every finished step.
+    """Run a copy of a pipeline.
 
-    ``keep`` says how finely the trace keeps attention.
+    What ``on_step`` or the pipeline raises is raised; the trace that ``on_step`` got keeps the finished steps.
 
-    What ``on_step`` or the pipeline raises comes out; the trace that ``on_step`` was given keeps the finished steps.
+    Args:
+        pipe: the pipeline, which is left as it is.
+        request: what to run.
+        arguments: further arguments for the pipeline's call.
+        on_step: called with the trace and the images of every finished step, in the middle of the call.
+        keep: how finely the trace keeps attention.
+
+    Returns:
+        The trace.
     """
     import torch
 
@@ -124,29 +160,29 @@ def sample(
     from diffvis_widget.schedule import pipeline_arguments
     from diffvis_widget.tracer import Tracer, private_copy
 
-    own = private_copy(pipe)
-    own.set_progress_bar_config(disable=True)
-    camera = Camera(own)
+    copy = private_copy(pipe)
+    copy.set_progress_bar_config(disable=True)
+    camera = Camera(copy)
 
     def finished(step: Step) -> None:
         trace = tracer.traces[0]
         if request.schedule != "uniform":
             trace.meta |= {"schedule": request.schedule, "schedule_strength": request.schedule_strength}
-        on_step(trace, camera.shot(trace, step))
+        on_step(trace, camera.images(trace, step))
 
-    takes = inspect.signature(type(own).__call__).parameters
+    takes = inspect.signature(type(copy).__call__).parameters
     call: dict[str, Any] = {
         **arguments,
-        **pipeline_arguments(own.scheduler, request.schedule, request.steps, request.schedule_strength),
+        **pipeline_arguments(copy.scheduler, request.schedule, request.steps, request.schedule_strength),
         "generator": torch.Generator("cpu").manual_seed(request.seed),
     }
     optional = {"negative_prompt": request.negative_prompt or None, "guidance_scale": request.guidance_scale}
     call |= {name: value for name, value in optional.items() if name in takes}
-    # Grad mode does not cross threads, so the worker sets its own.
     interventions = [
         intervene.drop(word) if factor is None else intervene.weight(word, factor)
         for word, factor in request.present_weights.items()
     ]
-    with torch.no_grad(), Tracer(own, keep=keep, on_step=finished, interventions=interventions) as tracer:
-        own(prompt=request.prompt, **call)
+    # Grad mode does not cross threads, so the worker sets its own.
+    with torch.no_grad(), Tracer(copy, keep=keep, on_step=finished, interventions=interventions) as tracer:
+        copy(prompt=request.prompt, **call)
     return tracer.traces[0]

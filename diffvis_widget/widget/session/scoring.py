@@ -1,4 +1,4 @@
-"""Concept scores while a run goes on: exactly decoded pictures in, rows of scores out, in a thread of their own."""
+"""Concept scores during a run: exactly decoded images in, rows of scores out, in a thread of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffvis_widget.wire.messages import ScoresPayload
 from diffvis_widget.wire.trace_messages import stored_scores
 
 from .outbox import Outbox
-from .threads import one_thread
+from .threads import single_threaded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ SCENES_LABEL = "scenes CLIP"
 
 @dataclass
 class _Table:
-    """The scores of one run for one list of concepts, as far as they are known."""
+    """The scores of one run for one list of concepts, as far as they are computed."""
 
     concepts: list[str] = field(default_factory=list)
     cosine: list[NDArray[np.float32]] = field(default_factory=list)
@@ -40,20 +40,27 @@ class _Table:
 
 
 class Scorer:
-    """ScoresPayload the pictures of the current run in the order of its steps and gives the rows to the stream.
+    """Scores the images of the current run in the order of its steps and hands the rows to the outbox.
 
-    ``tell`` gets a sentence when the meter cannot be used.
+    Args:
+        outbox: gets the scores.
+        show_notice: called with a sentence when the meter cannot be used, and with "" when it can be again.
+
+    Attributes:
+        label: the name of the meter; None without one.
+        problem: why nothing is scored, until the next run or other concepts; "" where nothing is wrong.
     """
 
-    def __init__(self, outbox: Outbox, tell: Callable[[str], None]) -> None:
+    def __init__(self, outbox: Outbox, show_notice: Callable[[str], None]) -> None:
         self._outbox = outbox
-        self._tell = tell
-        self._lock = threading.Lock()
+        self._show_notice = show_notice
+        self._lock = threading.Lock()  # held for moments only: setting the trait `concepts` takes it
+        self._making = threading.Lock()  # held while a meter is made
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="diffvis-scores")
         self._meter: ConceptMeter | None = None
         self._make: Callable[[], ConceptMeter] | None = None
         self.label: str | None = None
-        self.problem = ""  # why nothing is scored; until the next run, or other concepts
+        self.problem = ""
         self._run = ""
         self._trace: Trace | None = None
         self._total: int | None = None
@@ -62,72 +69,125 @@ class Scorer:
         self._table = _Table()
         self._last: ScoresPayload | None = None
         self._listeners: list[Callable[[ScoresPayload], None]] = []
-        self._telling = threading.RLock()  # who begins to listen hears nothing older after something newer
+        self._notifying = threading.RLock()  # a new listener gets nothing older after something newer
 
     def listen(self, listener: Callable[[ScoresPayload], None]) -> None:
-        """Call ``listener`` with the scores there are, and again, in the scorer's thread, whenever there are more."""
-        with self._telling:
+        """Call a function with the scores so far, and again, in the scorer's thread, whenever there are more.
+
+        Args:
+            listener: the function.
+        """
+        with self._notifying:
             self._listeners.append(listener)
             if self._last is not None:
                 listener(self._last)
 
     def use(self, make: Callable[[], ConceptMeter] | None, label: str | None) -> None:
-        """The meter to score with, made when it is first needed; None scores nothing."""
+        """Choose the meter.
+
+        Args:
+            make: makes it when it is first needed; None scores nothing.
+            label: its name; None without a meter.
+        """
         with self._lock:
             self._make, self._meter, self.label = make, None, label
             self._table = _Table()
 
     def meter(self) -> ConceptMeter | None:
-        """What scores, made now if it was not needed yet; None where nothing does. Raises what making it raises."""
+        """The meter, made now if it was not needed yet; None without one. Raises what making it raises."""
+        meter, make = self._chosen()
+        if meter is not None or make is None:
+            return meter
+        with self._making:
+            meter, make = self._chosen()  # another thread may have made it in the meantime
+            if meter is None and make is not None:
+                meter = make()
+                with self._lock:
+                    if self._make is make:
+                        self._meter, self.label = meter, meter.label
+            return meter
+
+    def _chosen(self) -> tuple[ConceptMeter | None, Callable[[], ConceptMeter] | None]:
         with self._lock:
-            if self._meter is None and self._make is not None:
-                self._meter = self._make()
-            return self._meter
+            return self._meter, self._make
 
     def begin(self, run: str, trace: Trace | None = None) -> None:
-        """A run; the scores of all its steps, once they are there, are kept in its ``trace``, and taken from there."""
+        """Start a new run.
+
+        Args:
+            run: its id.
+            trace: gets the scores of all steps once they are complete, and gives them where it has them already.
+        """
         with self._lock:
             self._run, self._trace, self._total, self.problem = run, trace, None, ""
             self._frames, self._table = {}, _Table()
 
     def add(self, run: str, index: int, frame: NDArray[np.uint8]) -> None:
-        """The exactly decoded picture of a step."""
+        """Add the exactly decoded image of a step.
+
+        Args:
+            run: the id of the run; nothing happens for another one than the current.
+            index: the step.
+            frame: uint8 (H, W, 3).
+        """
         with self._lock:
             if run != self._run:
                 return
             self._frames[index] = frame
-        self._later()
+        self._schedule()
 
     def finish(self, run: str, total: int) -> None:
-        """The run has ``total`` steps and no more: now it can be said when concepts emerged."""
+        """Say that a run has no more steps: now it is known when concepts emerged.
+
+        Args:
+            run: the id of the run; nothing happens for another one than the current.
+            total: how many steps it has.
+        """
         with self._lock:
             if run != self._run:
                 return
             self._total = total
-        self._later(again=True)
+        self._schedule(resend=True)
 
-    def want(self, concepts: Sequence[str]) -> None:
+    def set_concepts(self, concepts: Sequence[str]) -> None:
+        """Score other concepts from now on, those of the current run's finished steps too.
+
+        Args:
+            concepts: words or phrases.
+        """
         with self._lock:
             self._concepts = list(concepts)
             solved, self.problem = bool(self.problem), ""
         if solved:
-            self._tell("")
-        self._later(again=True)
+            self._show_notice("")
+        self._schedule(resend=True)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until what is here is scored; False if that took longer than ``timeout`` seconds."""
+        """Wait until everything that was added is scored.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Whether that happened in time.
+        """
         done = threading.Event()
         return self._submit(done.set) and done.wait(timeout)
 
     def afterwards(self, job: Callable[[], None]) -> None:
-        """Call ``job``, in the scorer's thread, when what is here is scored."""
+        """Call a function, in the scorer's thread, once everything that was added is scored.
+
+        Args:
+            job: the function.
+        """
         self._submit(job)
 
     def close(self) -> None:
+        """End the thread. Returns at once."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _later(self, again: bool = False) -> None:
-        self._submit(lambda: self._score(again))
+    def _schedule(self, resend: bool = False) -> None:
+        self._submit(lambda: self._score(resend))
 
     def _submit(self, job: Callable[[], None]) -> bool:
         """Leave a job for the thread; False if the scorer was closed in the meantime."""
@@ -137,16 +197,16 @@ class Scorer:
             return False
         return True
 
-    def _score(self, again: bool) -> None:
+    def _score(self, resend: bool) -> None:
         try:
-            self._score_new(again)
-        except Exception as error:  # noqa: BLE001 - any meter may fail in any way; the run must not
+            self._score_new(resend)
+        except Exception as error:  # noqa: BLE001 - a meter may fail in any way; the run must not
             with self._lock:
                 self.problem = f"The concepts cannot be measured: {error}"
-            self._tell(self.problem)
+            self._show_notice(self.problem)
 
-    def _score_new(self, again: bool) -> None:
-        """Score the frames that are here without a gap from the first; ``again`` sends even if nothing is new."""
+    def _score_new(self, resend: bool) -> None:
+        """Score the frames that follow each other from the first on; ``resend`` sends even if nothing is new."""
         with self._lock:
             run, trace, total = self._run, self._trace, self._total
             concepts, table = self._concepts, self._table
@@ -155,33 +215,33 @@ class Scorer:
             ready: list[NDArray[np.uint8]] = []
             while (index := len(table.cosine) + len(ready)) in self._frames:
                 ready.append(self._frames[index])
-            make = None if self.problem else self._make
+            usable = self._make is not None and not self.problem
         if total is not None and trace is not None and trace.scores is not None and trace.scores.concepts == concepts:
-            if kept := stored_scores(trace):
-                self._tell_scores(run, kept)
+            if stored := stored_scores(trace):
+                self._send(run, stored)
             return
-        if make is None or not (ready or (again and table.cosine)):
+        if not usable or not (ready or (resend and table.cosine)):
             return
-        if self._meter is None:
-            self._meter = make()
-            self.label = self._meter.label
+        meter = self.meter()
+        if meter is None:
+            return
         if ready:
-            with one_thread() if self.label == SCENES_LABEL else contextlib.nullcontext():
-                cosine, null_band = self._meter.scores(np.stack(ready), concepts)
+            with single_threaded() if meter.label == SCENES_LABEL else contextlib.nullcontext():
+                cosine, null_band = meter.scores(np.stack(ready), concepts)
             table.cosine.extend(cosine)
             table.null_band.extend(null_band)
         complete = len(table.cosine) == total
-        scores = self._scores(self._meter, table, complete)
+        scores = _payload(meter, table, complete)
         if complete and trace is not None and concepts:
-            share = self._meter.share(scores.cosine)
+            share = meter.share(scores.cosine)
             trace.scores = ConceptScores(
-                concepts, scores.cosine, share, scores.null_band, scores.emergence, self._meter.label
+                concepts, scores.cosine, share, scores.null_band, scores.emergence, meter.label
             )
-        self._tell_scores(run, scores)
+        self._send(run, scores)
 
-    def _tell_scores(self, run: str, scores: ScoresPayload) -> None:
+    def _send(self, run: str, scores: ScoresPayload) -> None:
         self._outbox.scores(run, scores)
-        with self._telling:
+        with self._notifying:
             self._last = scores
             for listener in list(self._listeners):
                 try:
@@ -189,17 +249,18 @@ class Scorer:
                 except Exception:
                     log.exception("a function that observes the scores failed")
 
-    def _scores(self, meter: ConceptMeter, table: _Table, complete: bool) -> ScoresPayload:
-        from diffvis_widget.concepts import emergence
 
-        cosine, null_band = np.stack(table.cosine), np.stack(table.null_band)
-        count = len(table.concepts)
-        return ScoresPayload(
-            concepts=table.concepts,
-            cosine=cosine,
-            null_band=null_band,
-            share=meter.share(cosine) if count > 1 else None,
-            # Where a concept emerges depends on its last value: not known before the end.
-            emergence=emergence(cosine, null_band) if complete else np.full(count, np.nan, dtype=np.float32),
-            meter=meter.label,
-        )
+def _payload(meter: ConceptMeter, table: _Table, complete: bool) -> ScoresPayload:
+    from diffvis_widget.concepts import emergence
+
+    cosine, null_band = np.stack(table.cosine), np.stack(table.null_band)
+    count = len(table.concepts)
+    return ScoresPayload(
+        concepts=table.concepts,
+        cosine=cosine,
+        null_band=null_band,
+        share=meter.share(cosine) if count > 1 else None,
+        # Where a concept emerges depends on its last value: it is not known before the end.
+        emergence=emergence(cosine, null_band) if complete else np.full(count, np.nan, dtype=np.float32),
+        meter=meter.label,
+    )

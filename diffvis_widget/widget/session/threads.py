@@ -1,10 +1,10 @@
 """One processor thread for the built-in models in the widget's own threads.
 
-Every thread of the interpreter that computes with torch gets an OpenMP pool of its own. Where the pools together have
-more threads than the machine has processors, GNU's OpenMP puts them to sleep after each operation, and operations of
-these models are shorter than waking: on two processors a run takes 1.5 s on one thread and 3.3 s on two.
-Other models stay as they are: with another number of threads the last bits of some operations differ. Those of the
-scenes model's denoiser do not; its decoder's would.
+Every Python thread that computes with torch gets an OpenMP pool of its own. Where the pools together have more threads
+than the machine has processors, GNU OpenMP puts them to sleep after each operation, and the operations of these models
+are shorter than waking up: on two processors a run takes 1.5 s on one thread and 3.3 s on two.
+Other models are left alone: with another number of threads the last bits of some operations differ. The denoiser of the
+scenes model has no such operation; its decoder has.
 """
 
 from __future__ import annotations
@@ -20,17 +20,27 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one processor thread, in this thread of the interpreter only."""
+def single_threaded() -> Iterator[None]:
+    """Compute on one processor thread, in this Python thread only.
+
+    Yields:
+        Nothing.
+    """
     with _controller().limit(limits=1, user_api="openmp"):
         yield
 
 
 @contextlib.contextmanager
-def calm(pipe: Any) -> Iterator[None]:
-    """Let the denoiser of the built-in model compute on one processor thread, and nothing else of its pipeline.
+def single_threaded_denoiser(pipe: Any) -> Iterator[None]:
+    """Compute the denoiser of the built-in model, and nothing else of its pipeline, on one processor thread.
 
-    pipe: any; others than the built-in one are left alone. Holds for calls in this thread of the interpreter.
+    It holds for calls in this Python thread.
+
+    Args:
+        pipe: a pipeline; every model but the built-in one is left alone.
+
+    Yields:
+        Nothing.
     """
     from diffvis_widget import scenes
 
@@ -40,17 +50,17 @@ def calm(pipe: Any) -> Iterator[None]:
     calls = contextlib.ExitStack()
     thread = threading.get_ident()
 
-    def entering(*_: Any) -> None:
+    def enter(*_: Any) -> None:
         if threading.get_ident() == thread:
-            calls.enter_context(one_thread())
+            calls.enter_context(single_threaded())
 
-    def leaving(*_: Any) -> None:
+    def leave(*_: Any) -> None:
         if threading.get_ident() == thread:
             calls.close()
 
     hooks = [
-        pipe.unet.register_forward_pre_hook(entering),
-        pipe.unet.register_forward_hook(leaving, always_call=True),
+        pipe.unet.register_forward_pre_hook(enter),
+        pipe.unet.register_forward_hook(leave, always_call=True),
     ]
     try:
         yield
@@ -62,7 +72,7 @@ def calm(pipe: Any) -> Iterator[None]:
 
 @functools.cache
 def _controller() -> ThreadpoolController:
-    """Of the libraries that are loaded: torch, whose models compute here, has brought its own."""
+    """Of the libraries that are loaded: torch, whose models compute here, brings its own OpenMP."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

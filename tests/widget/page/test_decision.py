@@ -12,7 +12,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
 from diffvis_widget.intervene import DecisionCurve, decision_curve
 from diffvis_widget.traces import Trace
-from diffvis_widget.widget.page import decision as deciding
+from diffvis_widget.widget.page import decision
 from tests import pipelines
 from tests.traces.build import make_trace
 from tests.widget.conftest import SECONDS, Gate, page
@@ -96,11 +96,11 @@ def test_pairs_are_kept_each_once_as_long_as_the_run(make: Make, shared_pipe: St
 
 
 def test_long_runs_are_switched_at_a_few_steps_only() -> None:
-    assert deciding.points_of(3) == [0, 1, 2, 3]
-    assert deciding.points_of(deciding.POINTS - 1) == list(range(deciding.POINTS))
-    assert deciding.points_of(30) == list(range(0, 31, 2))
-    points = deciding.points_of(1000)
-    assert (len(points), points[0], points[-1]) == (deciding.POINTS, 0, 1000)
+    assert decision.points_of(3) == [0, 1, 2, 3]
+    assert decision.points_of(decision.POINTS - 1) == list(range(decision.POINTS))
+    assert decision.points_of(30) == list(range(0, 31, 2))
+    points = decision.points_of(1000)
+    assert (len(points), points[0], points[-1]) == (decision.POINTS, 0, 1000)
 
 
 def test_it_says_how_far_it_is_and_stops_within_a_step(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
@@ -126,7 +126,7 @@ def test_it_says_how_far_it_is_and_stops_within_a_step(make: Make, pipe: StableD
 
 def test_the_share_of_the_work_follows_the_rows_that_are_asked() -> None:
     # switched at 0, 1 and 3 of 3 steps: 2, 3 and 3 rows
-    assert [deciding._spent([0, 1, 3], step, 3) for step in range(3)] == [2 / 8, 5 / 8, 1]
+    assert [decision._finished_share([0, 1, 3], step, 3) for step in range(3)] == [2 / 8, 5 / 8, 1]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_decision_and_its_interval_are_told() -> None:
         *(np.array([0, 2, 4]), np.arange(3), ["red", "blue"], cosine, share),
     )
     run: Any = type("Run", (), {"id": "r"})
-    found = deciding.told(curve, run)
+    found = decision.curve_content(curve, run)
     assert found["decision"] == pytest.approx(curve.decision, abs=1e-4)
     assert found["interval"] == pytest.approx(list(curve.interval), abs=1e-4)
     assert 2 <= found["interval"][0] <= found["decision"] <= found["interval"][1] <= 4

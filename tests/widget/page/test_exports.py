@@ -47,10 +47,10 @@ def made(trace: Trace, what: str, tell: Callable[[float], object], **over: Any) 
     task = {"kind": "export", "what": what, "run": "r1", **SEEN, **over}
     session: Any = Session()
 
-    def telling(share: float) -> None:
-        tell(share)
+    def telling(progress: float) -> None:
+        tell(progress)
 
-    return exporting.prepare(session, task)(telling).buffers[0]
+    return exporting.prepare_export(session, task)(telling).buffers[0]
 
 
 @pytest.mark.parametrize("what", ["png", "filmstrip", "webp", "gif", "mp4", "html", "trace", "compact"])

@@ -10,7 +10,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from diffvis_widget.traces import Note
-from diffvis_widget.widget.page.notes import MOST
+from diffvis_widget.widget.page.notes import MAX_NOTES
 from diffvis_widget.wire.packed_run import unpack
 from tests.widget.conftest import PROMPT, page
 
@@ -27,7 +27,7 @@ def widget(make: Make, shared_pipe: StableDiffusionPipeline) -> Any:
 
 def told(widget: Any) -> list[list[Any]]:
     """The notes of each beginning of a run that was told, in order."""
-    widget._session.publisher._flush()
+    widget._session.publisher.flush()
     return [message.content["notes"] for message in widget.wire.of("run")]
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_a_note_is_answered_and_nothing_changes(widget: Any, wron
 
 
 def test_too_many_notes_and_a_run_that_is_gone(widget: Any) -> None:
-    assert f"{MOST} notes" in ask(widget, [CIRCLE] * (MOST + 1))["message"]
+    assert f"{MAX_NOTES} notes" in ask(widget, [CIRCLE] * (MAX_NOTES + 1))["message"]
     assert "run it again" in ask(widget, [CIRCLE], run="gone", request=6)["message"]
     assert not widget.trace.notes
 

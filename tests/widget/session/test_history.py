@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from diffvis_widget.widget.session.history import History, size
+from diffvis_widget.widget.session.history import History
 from diffvis_widget.widget.session.run import Run
-from diffvis_widget.wire import images as pictures
-from diffvis_widget.wire.packed_run import dequantise, unpack
+from diffvis_widget.wire import images
+from diffvis_widget.wire.messages import RunPayload
+from diffvis_widget.wire.packed_run import Message, dequantise, unpack
 from tests.traces.build import make_trace
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page
 
@@ -36,19 +37,37 @@ def test_the_newest_are_kept() -> None:
 
 
 def test_the_newest_is_kept_however_large_and_others_while_they_fit() -> None:
-    trace = make_trace()
-    one = size(trace)
-    first = trace.records[0]
-    parts = [first.latents, first.prediction, *first.maps, *(first.negative or ())]
-    parts += [] if first.guidance is None else [first.guidance]
-    assert one == sum(part.size * part.itemsize for part in parts) * len(trace.records)
-    history = History(limit=2 * one + 1)
+    size = run_of(make_trace()).nbytes
+    history = History(limit=2 * size + 1)
     for _ in range(4):
         history.add(run_of(make_trace()))
     assert len(history.runs) == 2
     tiny = History(limit=1)
     tiny.add(run_of(make_trace()))
     assert len(tiny.runs) == 1
+
+
+def test_decoded_frames_and_encoded_messages_count() -> None:
+    first, second = run_of(make_trace()), run_of(make_trace())
+    size = first.nbytes
+    history = History(limit=2 * size)
+    for run in (first, second):
+        history.add(run)
+    history.trim()
+    assert history.runs == [first, second]
+    frame = np.zeros((8, 12, 3), np.uint8)
+    assert first.trace is not None
+    first.trace.keep_frame("prediction", 0, frame)
+    assert first.nbytes == size + frame.nbytes
+    history.trim()
+    assert history.runs == [second]
+    grown = run_of(make_trace())
+    grown.payload = RunPayload(Message({}), {0: Message({}, (bytes(1000),))}, None, None)
+    assert grown.nbytes > size + 1000
+    tight = History(limit=2 * size)
+    for run in (grown, second):
+        tight.add(run)
+    assert tight.runs == [second]
 
 
 def test_the_page_gets_the_list_and_shows_an_earlier_run_as_it_was(
@@ -66,7 +85,7 @@ def test_the_page_gets_the_list_and_shows_an_earlier_run_as_it_was(
         (PROMPT, 7, 3, "done"),
         ("a blue star", 9, 2, "done"),
     ]
-    assert [pictures.read(image).size for image in answer.buffers] == [(32, 32), (32, 32)]
+    assert [images.read(image).size for image in answer.buffers] == [(32, 32), (32, 32)]
     del widget.wire.messages[:]
     page(widget, {"type": "show", "run": entries[0]["run"]})
     assert widget.wait(SECONDS)
@@ -117,7 +136,7 @@ def test_an_earlier_run_is_not_shown_while_one_goes_on(make: Make, pipe: StableD
     first = widget.trace
     widget.run()
     gate.until_held()
-    with pytest.raises(RuntimeError, match="a run is going on"):
+    with pytest.raises(RuntimeError, match="a run is in progress"):
         widget.show(first)
     assert widget.prompt == PROMPT
     gate.let_all()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from diffvis_widget.widget.page import requests as answers
-from diffvis_widget.widget.session.jobs import Result, Tell
+from diffvis_widget.widget.session.jobs import JobResult, ReportProgress
 from diffvis_widget.widget.widget import DiffVis
 from tests.widget.conftest import page
 
@@ -23,13 +23,13 @@ class Held:
         self.began, self.go_on = threading.Event(), threading.Event()
         self.ended = threading.Event()
 
-    def __call__(self, tell: Tell) -> Result:
+    def __call__(self, tell: ReportProgress) -> JobResult:
         try:
             tell(0.5)
             self.began.set()
             assert self.go_on.wait(30)
             tell(0.75)
-            return Result({"answer": 42}, (b"bytes",))
+            return JobResult({"answer": 42}, (b"bytes",))
         finally:
             self.ended.set()
 
@@ -107,7 +107,7 @@ def test_a_closed_widget_ends_a_work(make: Callable[..., DiffVis], shared_pipe: 
 def test_what_goes_wrong_is_told_and_can_be_asked_again(
     make: Callable[..., DiffVis], shared_pipe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perform(tell: Tell) -> Result:
+    def perform(tell: ReportProgress) -> JobResult:
         raise error
 
     monkeypatch.setitem(answers.JOBS, "test", lambda session, task: perform)

@@ -122,9 +122,9 @@ def test_an_exact_frame_replaces_the_preview() -> None:
     page.outbox.frame("r1", 0, b"exact")
     assert page.labels() == ["run", "step 0", "frame 0"]
     assert page.got[-1].buffers == (b"exact",)
-    told = page.outbox.told()
-    assert told is not None
-    stored = told.messages()[1]
+    payload = page.outbox.payload()
+    assert payload is not None
+    stored = payload.messages()[1]
     assert stored.buffers == (b"exact", b"maps")
     assert stored.content["exact"] is True
 
@@ -229,11 +229,11 @@ def test_odd_greetings_get_the_run() -> None:
 
 def test_messages_are_the_whole_run_in_reading_order() -> None:
     page = Page()
-    assert page.outbox.told() is None
+    assert page.outbox.payload() is None
     fill(page.outbox)
-    told = page.outbox.told()
-    assert told is not None
-    messages = told.messages()
+    payload = page.outbox.payload()
+    assert payload is not None
+    messages = payload.messages()
     assert [label(message) for message in messages] == [
         "run", "step 0", "step 1", "step 2", "step 3", "scores", "end",
     ]  # fmt: skip

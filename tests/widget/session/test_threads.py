@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 import diffvis_widget as dv
-from diffvis_widget.widget.session.threads import calm
+from diffvis_widget.widget.session.threads import single_threaded_denoiser
 
 USUAL = torch.get_num_threads()
 several = pytest.mark.skipif(USUAL < 2, reason="this machine computes on one thread anyway")
@@ -38,7 +38,7 @@ def threads_of(pipe: Any) -> dict[str, set[int]]:
         pipe.vae.decoder.register_forward_hook(lambda *_: seen["vae"].add(torch.get_num_threads())),
     ]
     try:
-        with calm(pipe):
+        with single_threaded_denoiser(pipe):
             pipe("a red circle", num_inference_steps=2)
         seen["afterwards"].add(torch.get_num_threads())
     finally:
@@ -61,7 +61,7 @@ def test_a_call_of_somebody_else_is_left_alone() -> None:
     pipe: Any = dv.load()
     seen: list[int] = []
     hook = pipe.unet.conv_in.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
-    with calm(pipe):
+    with single_threaded_denoiser(pipe):
         in_a_thread(lambda: pipe("a red circle", num_inference_steps=1))
     hook.remove()
     assert set(seen) == {USUAL}
@@ -74,7 +74,7 @@ def test_a_denoiser_that_fails_leaves_nothing_behind() -> None:
         raise RuntimeError("no more")
 
     hook = pipe.unet.conv_in.register_forward_hook(fail)
-    with pytest.raises(RuntimeError, match="no more"), calm(pipe):
+    with pytest.raises(RuntimeError, match="no more"), single_threaded_denoiser(pipe):
         pipe("a red circle", num_inference_steps=1)
     hook.remove()
     assert torch.get_num_threads() == USUAL
@@ -94,7 +94,7 @@ def test_the_picture_is_that_of_all_threads() -> None:
         return pipe("a red circle in the snow", **call).images
 
     def calmly() -> torch.Tensor:
-        with calm(pipe):
+        with single_threaded_denoiser(pipe):
             return picture()
 
     assert torch.equal(in_a_thread(calmly), picture())
