@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffvis_widget.explain.methods import method_label
+
 from .colormap import HUES, apply_colormap
 from .contours import ENCLOSED_SHARES, WHITE, contour_levels, draw_outlined_lines, trace_contours
 
@@ -24,7 +26,6 @@ Images = NDArray[np.uint8]
 
 _SMALL_IMAGE = 160  # pixels; on smaller images three contours of each word would hide what is under them
 _RASTER = 128  # cells on the longest side of a map whose contours are traced, as on the page
-_METHOD_LABELS = {"df_rise": "DF-RISE", "df_cam": "DF-CAM", "df_lime": "DF-LIME"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def overlay_maps(trace: Trace, view: StepView) -> list[ColouredMap]:
     """
     maps: list[ColouredMap] = []
     if (saliency := view.saliency) is not None:
-        name = _METHOD_LABELS.get(saliency.method, saliency.method)
+        name = method_label(saliency.method)
         maps.append(ColouredMap(name, saliency.map, *_finite_range(saliency.map)))
     for word in view.words:
         values = trace.heat_map(word, step=view.step, layer=view.layer, head=view.head)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diffvis_widget import front_end
+from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file.reader import write_whole
@@ -153,7 +154,11 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
     traced_runs = list(zip(runs, traces, strict=True))
-    answers += [saliency_message(0, run.id, trace) for run, trace in traced_runs if trace.saliency]
+    answers += [
+        saliency_message(0, run.id, trace, method_rows())
+        for run, trace in traced_runs
+        if trace.saliency or trace.relevance
+    ]
     answers += [relevance_message(0, run.id, trace) for run, trace in traced_runs if trace.relevance]
     answers += offline_exports_messages((run.id, trace) for run, trace in traced_runs)
     shown = fit(messages, lambda smaller: empty + len(_encode(smaller)) < MAX_SIZE) or smallest(messages)

@@ -33,9 +33,9 @@ class ViewOptions(TypedDict, total=False):
             previous step).
         layer: The layer of the heat maps, as for `Trace.heat_map`.
         head: The head of the heat maps, as for `Trace.heat_map`.
-        saliency: An overlay in place of words. The name of a method ("df_rise", "df_cam", "df_lime") selects its maps
-            in `trace.saliency`, the newest of several at a step; in filmstrips and animations steps without one show
-            the image alone. A map returned by `dv.explain` is shown at its own step only.
+        saliency: An overlay in place of words. The name of a method, as in `dv.explain.registered_methods`, selects
+            its maps in `trace.saliency`, the newest of several at a step; in filmstrips and animations steps without
+            one show the image alone. A map returned by `dv.explain` is shown at its own step only.
         opacity: Of the heat maps, 0..1; 0.65 by default.
         contours: Draw contours around the half, the quarter and the tenth of the image with the highest values; on
             images under 160 pixels around the tenth only.

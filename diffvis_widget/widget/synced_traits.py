@@ -10,7 +10,7 @@ from typing import Any
 import anywidget
 import traitlets as t
 
-from diffvis_widget.widget.page.saliency import METHODS
+from diffvis_widget.explain.methods import overlay_names
 from diffvis_widget.wire.messages import RunRequest
 
 from . import trait_types
@@ -38,7 +38,7 @@ class SyncedTraits(anywidget.AnyWidget):
     concepts = trait_types.Concepts().tag(sync=True)
     step = trait_types.Whole(0, 0, 100_000, "0").tag(sync=True)
     selected = trait_types.Indices().tag(sync=True)
-    overlay = trait_types.Choice(["attention", *METHODS]).tag(sync=True)
+    overlay = trait_types.Choice(overlay_names).tag(sync=True)
     status = trait_types.Choice(STATUSES).tag(sync=True)
     progress = trait_types.Real(0.0, 0, 1, "0.5").tag(sync=True)
     error = t.Unicode("").tag(sync=True)

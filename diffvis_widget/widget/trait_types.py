@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import traitlets as t
@@ -81,15 +81,16 @@ class Real(t.TraitType[float, Any]):
 
 
 class Choice(t.TraitType[str, Any]):
-    """One of a few names."""
+    """One of a few names: fixed ones, or those that a function lists whenever the trait is set."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(names[0])
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str] | Callable[[], Sequence[str]]) -> None:
+        self.names: Callable[[], Sequence[str]] = names if callable(names) else lambda: names
+        super().__init__(self.names()[0])
 
     def validate(self, obj: Any, value: Any) -> str:
-        if not isinstance(value, str) or value not in self.names:
-            raise _refuse(self, value, " or ".join(f'"{name}"' for name in self.names))
+        names = self.names()
+        if not isinstance(value, str) or value not in names:
+            raise _refuse(self, value, " or ".join(f'"{name}"' for name in names))
         return value
 
 

@@ -129,19 +129,20 @@ def focus(values: NDArray[np.floating[Any]]) -> float | None:
     return round(1 + float((share * np.log(share)).sum()) / math.log(values.size), 4)
 
 
-def saliency_message(request: RequestId, run: str, trace: Trace) -> Message:
+def saliency_message(request: RequestId, run: str, trace: Trace, methods: Sequence[Json]) -> Message:
     """Builds the reply with the saliency maps of a trace; of several by one method at one step, the newest.
 
     Args:
         request: id of the request.
         run: id of the run.
         trace: its trace.
+        methods: rows of the registry of explaining methods: name, label, caption and finding of each.
 
     Returns:
         The saliency message.
     """
     content, buffer = packed_saliency(list({(each.method, each.step): each for each in trace.saliency}.values()))
-    return Message({**content, "type": "saliency", "id": request, "run": run}, (buffer,))
+    return Message({"type": "saliency", "id": request, "run": run, "methods": list(methods), **content}, (buffer,))
 
 
 def packed_saliency(maps: Sequence[Saliency]) -> tuple[Json, bytes]:

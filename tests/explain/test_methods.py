@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -73,16 +75,27 @@ def test_an_estimate_covers_what_is_evaluated(toy: tuple[Trace, Toy], monkeypatc
 
 def test_all_methods_on_a_pipeline() -> None:
     one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=1)
-    for method in explain.OVERLAYS:
-        if method != "df_rise":  # of 500 masks: see above
-            assert explain.overlay(one, 0, method).map.shape == one.latents.shape[2:]
+    for method in explain.registered_methods():
+        if method.name != "df_rise":  # of 500 masks: see above
+            assert explain.overlay(one, 0, method.name).map.shape == one.latents.shape[2:]
+
+
+def test_the_registry_is_there_without_torch() -> None:
+    code = "import sys, diffvis_widget as dv; dv.explain.registered_methods(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(explain, name) is not None for name in explain.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'lrp'; it has"):
+        _ = explain.lrp
 
 
 def test_bad_input(toy: tuple[Trace, Toy], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="method must be one of 'df_rise', 'df_cam', 'df_lime', not 'lrp'"):
-        explain.overlay(toy[0], 0, "lrp")  # pyright: ignore[reportArgumentType]
+        explain.overlay(toy[0], 0, "lrp")
     with pytest.raises(ValueError, match="method must be one of"):
-        explain.estimate(toy[0], 0, "lrp")  # pyright: ignore[reportArgumentType]
+        explain.estimate(toy[0], 0, "lrp")
     with pytest.raises(IndexError, match="step 3 is out of range"):
         explain.overlay(toy[0], 3, "df_cam")
     toy[0].save(tmp_path / "run.safetensors")

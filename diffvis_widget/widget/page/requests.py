@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget import front_end
+from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.export.offers import exports_message, source_code_message
 from diffvis_widget.widget.session.history import RUNS
 from diffvis_widget.widget.session.jobs import JobFunction, Task, job_message
@@ -148,7 +149,7 @@ def _layers(session: Session, request: RequestId, run: str, step: int, word: int
 
 
 def _saliency(session: Session, request: RequestId, run: str) -> Message:
-    return saliency_message(request, run, session.trace_of(run))
+    return saliency_message(request, run, session.trace_of(run), method_rows())
 
 
 def _relevance(session: Session, request: RequestId, run: str) -> Message:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diffvis_widget.explain.methods import find_method
 from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
 from diffvis_widget.wire.replies import packed_saliency
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
     from diffvis_widget.widget.session.session import Session
-
-METHODS = ("df_rise", "df_cam", "df_lime")  # `dv.explain.OVERLAYS`, known before anything heavy is imported
 
 
 def prepare_saliency(session: Session, task: Task) -> JobFunction:
@@ -29,8 +28,7 @@ def prepare_saliency(session: Session, task: Task) -> JobFunction:
         IndexError: there is no such step.
     """
     trace, step, method = _trace(session, task), task.get("step"), task.get("method")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    find_method(str(method))
     if type(step) is not int or not 0 <= step < len(trace.steps):
         raise IndexError(f"step {step!r} is out of range: this run has steps 0 to {len(trace.steps) - 1}")
 
@@ -40,7 +38,7 @@ def prepare_saliency(session: Session, task: Task) -> JobFunction:
         if saliency is None:
             from diffvis_widget import explain
 
-            saliency = explain.overlay(trace, step, method, progress=report)
+            saliency = explain.overlay(trace, step, str(method), progress=report)
             trace.saliency.append(saliency)
         content, buffer = packed_saliency([saliency])
         return JobResult(content, (buffer,))

@@ -14,7 +14,6 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 from diffvis_widget import explain, open_trace
 from diffvis_widget.traces import Saliency, WordRelevance
-from diffvis_widget.widget.page.saliency import METHODS
 from diffvis_widget.widget.widget import DiffVis
 from diffvis_widget.wire.packed_run import Message, dequantise
 from tests.widget.conftest import PROMPT, page
@@ -60,8 +59,10 @@ def close(found: np.ndarray, expected: np.ndarray) -> bool:
     return float(np.abs(found - expected).max()) <= 1.01 * float(np.ptp(expected)) / 510
 
 
-def test_the_methods_of_the_page_are_those_of_explain() -> None:
-    assert METHODS == explain.OVERLAYS
+def test_the_page_gets_the_registered_methods(widget: Any) -> None:
+    reply = ask(widget, type="saliency", run=widget._outbox.run)
+    assert [row["name"] for row in reply.content["methods"]] == [method.name for method in explain.registered_methods()]
+    assert all(row["label"] and row["caption"] and row["finding"] for row in reply.content["methods"])
 
 
 def test_a_map_is_the_methods_and_the_trace_keeps_it(widget: Any) -> None:
@@ -125,7 +126,7 @@ def test_a_map_that_is_stopped_leaves_nothing(widget: Any, monkeypatch: pytest.M
 
 def test_seconds_are_estimated_for_every_method(widget: Any) -> None:
     seconds = work(widget, kind="estimates").content["seconds"]
-    assert list(seconds) == list(METHODS)
+    assert list(seconds) == [method.name for method in explain.registered_methods()]
     assert 0 < seconds["df_cam"] < seconds["df_lime"] < seconds["df_rise"]
 
 
@@ -135,7 +136,7 @@ def test_seconds_are_estimated_for_every_method(widget: Any) -> None:
         ({"kind": "saliency", "step": 3, "method": "df_cam"}, "step 3 is out of range: this run has steps 0 to 2"),
         ({"kind": "saliency", "step": -1, "method": "df_cam"}, "out of range"),
         ({"kind": "saliency", "step": "1", "method": "df_cam"}, "out of range"),
-        ({"kind": "saliency", "step": 0, "method": "shap"}, "method must be one of df_rise, df_cam, df_lime"),
+        ({"kind": "saliency", "step": 0, "method": "shap"}, "method must be one of 'df_rise', 'df_cam', 'df_lime'"),
         ({"kind": "saliency", "step": 0, "method": "df_cam", "run": "gone"}, "not in the kernel any more"),
         ({"kind": "estimates", "run": "gone"}, "not in the kernel any more"),
         ({"kind": "relevance", "schedule": "often"}, "schedule must be one of uniform, early, late, not 'often'"),

@@ -80,7 +80,7 @@ interface MethodCardProps {
   readonly canCompute: boolean;
 }
 
-function MethodCard({ saliency, method: { name, label, shows, finding }, step, canCompute }: MethodCardProps) {
+function MethodCard({ saliency, method: { name, label, caption, finding }, step, canCompute }: MethodCardProps) {
   const map = saliency.mapAt(name, step);
   const { job } = saliency;
   const seconds = saliency.seconds.value?.[name];
@@ -118,10 +118,12 @@ function MethodCard({ saliency, method: { name, label, shows, finding }, step, c
           <Progress job={job} what={isThisStep ? label : `${label} of step ${Number(task?.step) + 1}`} />
         ) : null}
       </div>
-      <p>{shows}</p>
-      <p>
-        <b>Caution:</b> {finding}
-      </p>
+      <p>{caption}</p>
+      {finding ? (
+        <p>
+          <b>Caution:</b> {finding}
+        </p>
+      ) : null}
     </div>
   );
 }

@@ -25,35 +25,14 @@ import {
 } from "../../app/coreExports";
 import { Job } from "../job";
 
-const METHOD = object({ name: text, label: text, shows: text, finding: text });
+const METHOD = object({ name: text, label: text, caption: text, finding: text });
 
-/** An explain method. `shows`: what its map says, and what it does not. `finding`: the project's own evaluation of it. */
+/** A row of the kernel's registry of explain methods. `caption`: what its map shows, and what it does not show.
+ *  `finding`: how far the map can be trusted, as measured; empty where nothing was measured. */
 export type Method = ReturnType<typeof METHOD>;
 
-/** The methods of this version of the package; the kernel's reply may list others. Findings: benchmarks/explain. */
-const METHODS: readonly Method[] = [
-  {
-    name: "df_rise",
-    label: "DF-RISE",
-    shows: "Which latent pixels preserve the step's output while others are masked at random. It is not about a word.",
-    finding: "Tested on known scenes, it locates objects no better than chance early, and little better later.",
-  },
-  {
-    name: "df_cam",
-    label: "DF-CAM",
-    shows:
-      "Where layers that influence the output are active, mean over layers. Not what would change without that activity.",
-    finding: "Tested on known scenes, it locates objects no better than chance.",
-  },
-  {
-    name: "df_lime",
-    label: "DF-LIME",
-    shows: "How much the output changes with each superpixel, from 300 samples (the paper: 1000). Nothing finer.",
-    finding: "Tested on known scenes, it locates objects no better than chance early, and little better later.",
-  },
-];
-
-export function labelOf(method: string, methods: readonly Method[] = METHODS): string {
+/** A method's name for readers; a file can hold maps of methods that the kernel does not know. */
+export function labelOf(method: string, methods: readonly Method[]): string {
   return methods.find(({ name }) => name === method)?.label ?? method;
 }
 
@@ -66,8 +45,8 @@ export interface StepMap {
 
 const REPLY = object({
   maps: listOf(object({ method: text, step: whole, grid: pair(whole), scale: maybe(pair(number)) })),
-  methods: maybe(listOf(METHOD)),
 });
+const METHODS = object({ methods: listOf(METHOD) });
 const ESTIMATES = object({ seconds: recordOf(number) });
 
 /** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
@@ -85,7 +64,7 @@ export function readMaps({ content, buffers }: Message): StepMap[] {
 
 export class Saliency implements Lens {
   readonly maps = signal<readonly StepMap[]>([]);
-  readonly methods = signal<readonly Method[]>(METHODS);
+  readonly methods = signal<readonly Method[]>([]);
   /** The most seconds that a map may take, by method. */
   readonly seconds = signal<Readonly<Record<string, number>> | null>(null);
   readonly job: Job;
@@ -128,7 +107,7 @@ export class Saliency implements Lens {
       const reply = await this.session.ask({ type: "saliency", run });
       const maps = readMaps(reply);
       if (run !== this.#requestedRun) return;
-      this.methods.value = REPLY(reply.content, "saliency").methods ?? METHODS;
+      this.methods.value = METHODS(reply.content, "saliency").methods;
       this.maps.value = maps;
       this.#mapsRun.value = run;
     } catch {

@@ -30,7 +30,8 @@ it.each([
 });
 
 it("names methods, also those that it does not know", () => {
-  expect([labelOf("df_rise"), labelOf("mine")]).toEqual(["DF-RISE", "mine"]);
+  const methods = [{ name: "df_rise", label: "DF-RISE", caption: "Shows pixels.", finding: "" }];
+  expect([labelOf("df_rise", methods), labelOf("mine", methods)]).toEqual(["DF-RISE", "mine"]);
 });
 
 it("sums a word's scaled curve, and finds the top of a chart", () => {
