@@ -17,7 +17,7 @@ import threading
 import diffvis_widget as dv
 from diffvis_widget.widget.charts import attention_chart
 from tests import pipelines
-from tests.widget.test_scoring import ColourMeter
+from tests.widget.session.test_scoring import ColourMeter
 
 pipe = pipelines.stable_diffusion()
 gate, calls = threading.Event(), []
