@@ -1,8 +1,8 @@
-"""Concept meters: how much of a word CLIP sees in the picture so far, at every denoising step."""
+"""Concept meters: how similar the predicted image is to a word according to CLIP, at every denoising step."""
 
 from __future__ import annotations
 
-from .meter import ConceptMeter
+from .meter import ConceptMeter, default_meter
 from .scores import ConceptScores, concept_scores, emergence, meter_for
 
-__all__ = ["ConceptMeter", "ConceptScores", "concept_scores", "emergence", "meter_for"]
+__all__ = ["ConceptMeter", "ConceptScores", "concept_scores", "default_meter", "emergence", "meter_for"]

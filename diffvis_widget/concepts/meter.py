@@ -1,4 +1,4 @@
-"""One CLIP model as a measuring instrument: pictures and words in, cosines out."""
+"""Measures images against words with a CLIP model: cosines, null band, shares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BATCH = 32
 _ATTEMPTS, _ATTEMPT_SECONDS = 50, 0.1
 MAX_CONCEPTS = 256
-# Words about nothing that a picture of a scene shows: what they score is what any word would score.
+# Words that no image of a scene shows: their scores are those of any unrelated word.
 UNRELATED = (
     "economy", "grammar", "yesterday", "opinion", "justice", "salary", "theory", "password", "inflation", "verb",
     "promise", "policy", "history", "melody", "election", "logic", "invoice", "rumour", "senator", "syntax",
@@ -30,9 +30,9 @@ UNRELATED = (
 
 
 class ConceptMeter:
-    """Scores pictures against words with an open_clip model.
+    """Scores images against words with an open_clip model.
 
-    `ConceptMeter()` is the built-in scenes CLIP, which reads half-finished pictures of the scenes world.
+    `ConceptMeter()` is the built-in scenes CLIP, which is trained on unfinished images of the scenes world too.
     `ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")` is any model that open_clip can create.
 
     Args:
@@ -43,7 +43,15 @@ class ConceptMeter:
 
     Raises:
         ValueError: an unknown model name, a missing or unknown pretrained tag, a template without "{}".
-        OSError: the weights could not be had (no network, no file).
+        OSError: the weights could not be loaded (no network, no file).
+
+    Example:
+        >>> import numpy as np
+        >>> import diffvis_widget as dv
+        >>> meter = dv.ConceptMeter()
+        >>> cosine, null_band = meter.scores(np.zeros((2, 96, 96, 3), np.uint8), ["circle", "red"])
+        >>> cosine.shape, null_band.shape
+        ((2, 2), (2, 2))
     """
 
     def __init__(
@@ -57,7 +65,7 @@ class ConceptMeter:
         import open_clip
 
         if "{}" not in template:
-            raise ValueError(f'template={template!r} has no place for the concept: write "{{}}" where it goes')
+            raise ValueError(f'template={template!r} has no placeholder for the concept: write "{{}}" where it goes')
         if name is None:
             if pretrained is not None:
                 raise ValueError(f"pretrained={pretrained!r} needs a name too, such as ConceptMeter('ViT-B-32', ...)")
@@ -82,13 +90,13 @@ class ConceptMeter:
 
     @property
     def logit_scale(self) -> float:
-        """The factor that the model was trained to put before its softmax."""
+        """Factor that the model was trained to apply before its softmax."""
         return float(self._model.logit_scale.exp())
 
     def scores(
         self, frames: NDArray[np.uint8], concepts: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Cosines of pictures and concepts, and the null band.
+        """Compute the cosines of images and concepts, and the null band.
 
         Args:
             frames: uint8 (T, H, W, 3), sRGB.
@@ -107,21 +115,35 @@ class ConceptMeter:
         if len(frames) == 0 or not words:
             null_only = self._null(self.image_features(frames)) if len(frames) else np.zeros((0, 2), np.float32)
             return np.zeros((len(frames), len(words)), np.float32), null_only
-        pictures = self.image_features(frames)
-        cosine = pictures @ self._text_features(words).T
-        return cosine.astype(np.float32), self._null(pictures)
+        features = self.image_features(frames)
+        cosine = features @ self._text_features(words).T
+        return cosine.astype(np.float32), self._null(features)
 
-    def _null(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.percentile(pictures @ self._text_features(UNRELATED).T, (5, 95), axis=1).T.astype(np.float32)
+    def _null(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.percentile(features @ self._text_features(UNRELATED).T, (5, 95), axis=1).T.astype(np.float32)
 
     def share(self, cosine: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Softmax over the concepts with the model's logit scale: (T, K) to (T, K), rows sum to 1."""
+        """Turn cosines into shares: a softmax over the concepts with the model's logit scale.
+
+        Args:
+            cosine: float32 (T, K).
+
+        Returns:
+            float32 (T, K); rows sum to 1.
+        """
         logits = cosine.astype(np.float64) * self.logit_scale
         weights = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def image_features(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the model sees in pictures uint8 (T, H, W, 3): float32 (T, D), each of length 1."""
+        """Encode images.
+
+        Args:
+            frames: uint8 (T, H, W, 3), sRGB; T of 1 or more.
+
+        Returns:
+            float32 (T, D); each row has length 1.
+        """
         import torch
         from PIL import Image
 
@@ -144,8 +166,31 @@ class ConceptMeter:
         return np.stack([self._texts[word] for word in words])
 
 
+_default_lock = threading.Lock()
+_default: ConceptMeter | None = None
+
+
+def default_meter() -> ConceptMeter:
+    """Return the process's meter with the scenes CLIP, built on first use, once, whatever threads ask for it.
+
+    Returns:
+        The same meter on every call.
+    """
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = ConceptMeter()
+        return _default
+
+
 def check_concepts(concepts: Sequence[str]) -> list[str]:
-    """The concepts as a clean list: trimmed, each once.
+    """Clean a list of concepts: trimmed, duplicates removed.
+
+    Args:
+        concepts: Words or phrases.
+
+    Returns:
+        The clean list.
 
     Raises:
         ValueError: a bare string, an entry that is no text or empty, or more than 256 of them.

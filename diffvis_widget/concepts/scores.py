@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import ConceptScores, Trace
 
-from .meter import ConceptMeter, check_concepts
+from .meter import ConceptMeter, check_concepts, default_meter
 
 
 def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | None = None) -> ConceptScores:
@@ -21,8 +21,17 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
         concepts: words or phrases.
         meter: the CLIP model that measures. None is the scenes CLIP, for runs of the scenes model only.
 
+    Returns:
+        Scores float32 (T, K) with their null band and the steps of emergence.
+
     Raises:
         ValueError: concepts that are not a list of words; no meter for a run of another model.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> dv.concept_scores(trace, ["circle", "red"]).cosine.shape
+        (2, 2)
     """
     words = check_concepts(concepts)
     meter = meter_for(trace, meter)
@@ -31,7 +40,18 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
 
 
 def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
-    """The given meter; None is the scenes CLIP, for a run of the scenes model. Raises ValueError for another run."""
+    """Choose the meter for a run.
+
+    Args:
+        trace: The run.
+        meter: A meter; None for the scenes CLIP, which is for runs of the scenes model only.
+
+    Returns:
+        The meter that was given, or the default one, which the process shares.
+
+    Raises:
+        ValueError: If `meter` is None and the run is of another model.
+    """
     if meter is not None:
         return meter
     if not is_scenes_model(trace.meta.get("fingerprint")):
@@ -39,11 +59,11 @@ def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
             "meter=None is for runs of the built-in scenes model; for this run choose one, such as "
             'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'
         )
-    return ConceptMeter()
+    return default_meter()
 
 
 def emergence(cosine: NDArray[np.float32], null_band: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first step from which each concept stays above the midpoint of its first and last cosine.
+    """Find the first step from which each concept stays above the midpoint of its first and last cosine.
 
     Args:
         cosine: float32 (T, K).

@@ -1,5 +1,8 @@
 """Concept scores: cosines against open_clip itself, emergence against its definition, bad input."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +12,8 @@ import torch
 from PIL import Image
 
 from diffvis_widget import scenes
-from diffvis_widget.concepts import ConceptMeter, emergence
+from diffvis_widget.concepts import ConceptMeter, default_meter, emergence
+from diffvis_widget.concepts import meter as meter_module
 from diffvis_widget.concepts.meter import UNRELATED, check_concepts
 
 
@@ -101,3 +105,25 @@ def test_a_meter_that_cannot_be_made_says_why(arguments: dict[str, str], message
 def test_frames_of_another_type_are_refused(meter: ConceptMeter, frames: np.ndarray):
     with pytest.raises(ValueError, match=r"frames must be uint8 \(T, H, W, 3\), got float64"):
         meter.scores(cast(Any, frames / 255.0), ["circle"])
+
+
+def test_threads_share_a_default_meter_that_is_built_once(monkeypatch: pytest.MonkeyPatch):
+    built: list[object] = []
+    both_ask = threading.Barrier(2)
+
+    class SlowMeter:
+        def __init__(self) -> None:
+            time.sleep(0.1)  # long enough for the other thread to arrive
+            built.append(self)
+
+    monkeypatch.setattr(meter_module, "ConceptMeter", SlowMeter)
+    monkeypatch.setattr(meter_module, "_default", None)
+
+    def ask(_: int) -> object:
+        both_ask.wait(10)
+        return default_meter()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, range(2))
+    assert first is second is built[0]
+    assert len(built) == 1
