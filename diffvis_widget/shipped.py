@@ -8,7 +8,11 @@ WEIGHTS = Path(__file__).parent / "scenes" / "weights"
 
 
 def clip_folder() -> Path:
-    """Return the folder of the scenes CLIP: `open_clip.create_model(f"local-dir:{clip_folder()}")` loads it."""
+    """Locate the scenes CLIP: `open_clip.create_model(f"local-dir:{clip_folder()}")` loads it.
+
+    Returns:
+        Its folder.
+    """
     return WEIGHTS / "clip"
 
 
@@ -28,5 +32,8 @@ def is_scenes_model(fingerprint: object) -> bool:
     Args:
         fingerprint: `Trace.meta.get("fingerprint")` of a run, or `diffvis_widget.tracer.fingerprint(pipe)`; any value,
             since the metadata of a trace file may hold anything.
+
+    Returns:
+        True for the fingerprint of the packaged weights.
     """
     return isinstance(fingerprint, str) and fingerprint == scenes_fingerprint()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer import Family
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer import Denoiser
-from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer import Denoiser, Family
 from diffvis_widget.traces.results.saliency import Floats
 
 from .attention_gradients import Attended, attention_seen

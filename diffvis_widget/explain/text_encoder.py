@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer import Family
 
 from .attention_gradients import Attended, attention_seen
 from .relevance_rules import self_attention

@@ -13,9 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from diffvis_widget._compat.torch_compile import uncompiled
-from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock
+from diffvis_widget.tracer import Denoiser, Family, denoiser, denoiser_lock, find_family
 from diffvis_widget.tracer import trace as run
-from diffvis_widget.tracer.families import Family, find_family
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.results.relevance import scaled
 from diffvis_widget.traces.results.saliency import Floats

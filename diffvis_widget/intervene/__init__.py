@@ -11,7 +11,8 @@ arXiv 2208.01626; exchanging the prompt at a step is its Fig. 4 turned into a me
 
 from diffvis_widget.tracer import Intervention
 
-from .decision_curve import DecisionCurve, decision_curve
+from .decision_curves import DecisionCurve
+from .decision_runs import decision_curve
 from .engine import on
 from .interventions import Drop, Freeze, Switch, Weight, drop, freeze, switch, weight
 

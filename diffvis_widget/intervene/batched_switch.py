@@ -23,8 +23,6 @@ class Fork(Switch):
     """Switches the prompt of each image of a call at its own step.
 
     Attributes:
-        prompt: The other prompt.
-        step: The first of the steps.
         points: Of each image, the first step with the other prompt.
     """
 
@@ -59,6 +57,11 @@ class Narrowing:
         rows: The rows that are evaluated.
         sources: Of each row of the batch, the index into `rows` of its output.
     """
+
+    waiting: list[int]
+    batch: int
+    rows: list[int]
+    sources: list[int]
 
     def __init__(self, batch: int, points: Sequence[int], step: int) -> None:
         images = len(points)

@@ -177,7 +177,11 @@ class Engine(CallListener):
     # -- for a tracer of the same calls ------------------------------------------------------------------------------
 
     def later_prompts(self) -> Sequence[tuple[int, PromptBatch]]:
-        """The other prompts of the call under way, each with the step from which it is in force."""
+        """List the other prompts of the call under way.
+
+        Returns:
+            Each with the step from which it is in force, in order.
+        """
         return [] if self._call is None else self._call.prompts_by_step[1:]
 
     @property

@@ -41,6 +41,9 @@ class Weight(Intervention):
 
         Args:
             step: Index of a denoising step, from 0.
+
+        Returns:
+            True within its steps, unless the factor is 1.
         """
         return self.factor != 1 and super().acts_at(step)
 

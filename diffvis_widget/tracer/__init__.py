@@ -4,11 +4,12 @@ Other packages import from here, and from `pipeline_calls` and `attention_calls`
 """
 
 from .active_interventions import Intervention, StepRange, register_executor, set_active
+from .batch_rows import pick_argument_rows, pick_rows
 from .denoiser_inputs import find_live_call
 from .families import Family, find_family
-from .guided_denoiser import Denoiser, denoiser, pick_argument_rows, pick_rows
+from .guided_denoiser import Denoiser, denoiser
 from .locks import denoiser_lock, own_work
-from .preview import Preview, decode
+from .preview import Preview, decode, to_pixels
 from .provenance import fingerprint
 from .run_estimate import Estimate, estimate
 from .trace_call import private_copy, trace
@@ -35,5 +36,6 @@ __all__ = [
     "private_copy",
     "register_executor",
     "set_active",
+    "to_pixels",
     "trace",
 ]

@@ -37,6 +37,9 @@ class Intervention(ABC):
 
         Args:
             step: Index of a denoising step, from 0.
+
+        Returns:
+            True within `step_range`.
         """
         begin, end = self.step_range
         return begin <= step and (end is None or step < end)
@@ -58,6 +61,9 @@ class ActiveInterventions(Protocol):
 
         Args:
             pipe: The pipeline.
+
+        Returns:
+            A context in which they act on them.
         """
         ...
 
@@ -67,7 +73,11 @@ class ActiveInterventions(Protocol):
         ...
 
     def later_prompts(self) -> Sequence[tuple[int, PromptBatch]]:
-        """The other prompts of the call under way, each with the step from which it is in force, in order."""
+        """List the other prompts of the call under way.
+
+        Returns:
+            Each with the step from which it is in force, in order.
+        """
         ...
 
     def describe(self) -> list[dict[str, Any]]:
@@ -149,6 +159,8 @@ class PromptSchedule:
         words: Of each image, the words of all prompts: those of the first prompt, then those that only a later one has.
     """
 
+    words: list[list[Word]]
+
     def __init__(self, first: PromptBatch, later: Sequence[tuple[int, PromptBatch]]) -> None:
         self._prompts = [(0, first), *later]
         self.words = [list(words) for words in first.words]
@@ -163,10 +175,13 @@ class PromptSchedule:
         return max(index for index, (begin, _) in enumerate(self._prompts) if begin <= step)
 
     def at(self, step: int) -> PromptBatch:
-        """The prompt in force at a step.
+        """Look up the prompt in force at a step.
 
         Args:
             step: Index of a denoising step, from 0.
+
+        Returns:
+            The prompt of every image.
         """
         return self._prompts[self._index(step)][1]
 

@@ -63,6 +63,9 @@ class CapturedStep:
 
         Args:
             wait: Wait until they are.
+
+        Returns:
+            True if the step can be read.
         """
         if self.arrived is None:
             return True
@@ -111,6 +114,11 @@ class CallRecorder:
         live: What `denoiser` needs to evaluate the denoiser again.
     """
 
+    traces: list[Trace]
+    steps: int
+    last_result: Tensor | None
+    live: LiveCall
+
     def __init__(
         self,
         family: Family,
@@ -134,9 +142,9 @@ class CallRecorder:
         self.meta = dict(meta)
         self.seeds = seeds
         self.decoder = decoder
-        self.traces: list[Trace] = []
+        self.traces = []
         self.steps = 0
-        self.last_result: Tensor | None = None
+        self.last_result = None
         self.live = LiveCall(family)
         self._latest: dict[Taken, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._result: tuple[Tensor, int, Tensor] | None = None

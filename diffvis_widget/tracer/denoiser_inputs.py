@@ -1,8 +1,7 @@
-"""What is kept of a traced pipeline call so that its denoiser can be asked again: see guided_denoiser.py.
+"""The arguments of a traced pipeline call's evaluations, so that its denoiser can be evaluated again.
 
-The tracer tells a LiveCall of every evaluation and every step, and gives it to the traces of that call. It holds what
-the pipeline held anyway (the text embeddings, by reference) and never the latents' history or the model itself: when
-the pipeline is gone, so is the denoiser.
+A LiveCall holds what the pipeline held anyway (the text embeddings, by reference), never the latents of past steps or
+the model itself: when the pipeline is garbage collected, so is the denoiser. See guided_denoiser.py.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from diffvis_widget.traces import Trace
 from .attention import Branch
 from .noise_levels import Level
 
-# The outputs of other networks that looked at the latents: a function of the latents cannot take them as they were.
+# Outputs of other networks that depend on the latents: for other latents they would differ.
 _FROM_LATENTS = (
     "down_block_additional_residuals",
     "mid_block_additional_residual",
@@ -37,10 +36,18 @@ _FROM_LATENTS = (
 class Evaluation:
     """One call of the denoiser.
 
-    latents: name of the argument that carried the latents. arguments: all others, by name. batch: rows of the call.
-    branches: which rows belong to the prompt and to the negative prompt; rows of neither are not asked again.
-    shape: of the latents given (of one row, where the model takes a list of them). extra: what was joined to them along
-    their second axis (an inpainting model's mask and picture, the picture that an editing model looks at), or None.
+    Attributes:
+        latents: Name of the argument that carried the latents.
+        arguments: All other arguments by name.
+        batch: Rows of the call.
+        branches: Which rows belong to the prompt and to the negative prompt; other rows are not evaluated again.
+        shape: Of the latents; of one row, where the model takes a list of them.
+        listed: Whether the model takes a list of latents.
+        dtype: Of the latents.
+        device: Of the latents.
+        autocast: dtype of the autocast that was on, or None.
+        extra: What was joined to the latents along their second axis (an inpainting model's mask and image, the
+            reference image of an editing model), or None.
     """
 
     latents: str
@@ -57,9 +64,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class LiveStep:
-    """One step: what the denoiser was asked, how its answers were combined, and the outcome.
+    """One denoising step: the evaluations, and how their outputs were combined.
 
-    output: (images, C, h, w) on the CPU, as the scheduler was given it; read it only when the trace has the step.
+    Attributes:
+        evaluations: The calls of the denoiser.
+        guidance_scale: As the pipeline gives it, or None.
+        guidance_rescale: As the pipeline gives it, else 0.
+        output: (images, C, h, w) on the CPU, as the scheduler received it; complete once the trace has the step.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -69,12 +80,25 @@ class LiveStep:
 
 
 class LiveCall:
-    """One pipeline call. levels: of its steps so far."""
+    """The evaluations of one pipeline call.
+
+    Args:
+        family: The denoiser's family.
+
+    Attributes:
+        family: The denoiser's family.
+        steps: The steps so far.
+        levels: Their noise levels.
+    """
+
+    family: Family
+    steps: list[LiveStep]
+    levels: list[Level]
 
     def __init__(self, family: Family) -> None:
         self.family = family
-        self.steps: list[LiveStep] = []
-        self.levels: list[Level] = []
+        self.steps = []
+        self.levels = []
         self._denoiser: weakref.ref[nn.Module] | None = None
         self._pending: list[tuple[Evaluation, Any]] = []
 
@@ -91,18 +115,28 @@ class LiveCall:
         batch: int,
         branches: Mapping[Branch, slice],
     ) -> None:
-        """The denoiser is being called with so many rows, of which `branches` carry the prompts."""
+        """Record an evaluation that begins.
+
+        Args:
+            module: The denoiser.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            batch: Rows of the call.
+            branches: Which rows carry the prompt and the negative prompt.
+        """
         bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
-        given = {**bound, **bound.get("kwargs", {})}
-        names = [name for name in given if name not in ("self", "kwargs", "return_dict")]
-        latents: Any = given[names[0]]
+        arguments = {**bound, **bound.get("kwargs", {})}
+        names = [name for name in arguments if name not in ("self", "kwargs", "return_dict")]
+        latents: Any = arguments[names[0]]
         first: Tensor = latents if isinstance(latents, Tensor) else latents[0]
         kind = first.device.type
         evaluation = Evaluation(
             latents=names[0],
-            # named, but not held: those of other networks are large and cannot be used
+            # outputs of other networks are large and cannot be used: only their names are stored
             arguments={
-                name: None if name in _FROM_LATENTS else given[name] for name in names[1:] if given[name] is not None
+                name: None if name in _FROM_LATENTS else arguments[name]
+                for name in names[1:]
+                if arguments[name] is not None
             },
             batch=batch,
             branches=dict(branches),
@@ -116,7 +150,13 @@ class LiveCall:
         self._pending.append((evaluation, latents))
 
     def stepped(self, pipe: Any, sample: Tensor, output: Tensor) -> None:
-        """The scheduler takes a step. sample: (images, C, h, w), the latents; output: see `LiveStep.output`."""
+        """Record a step of the scheduler.
+
+        Args:
+            pipe: The pipeline.
+            sample: (images, C, h, w), the latents before the step.
+            output: See `LiveStep.output`.
+        """
         pending, self._pending = self._pending, []
         scale, rescale = (getattr(pipe, name, None) for name in ("guidance_scale", "guidance_rescale"))
         self.steps.append(
@@ -138,7 +178,14 @@ class LiveCall:
 
 
 def from_other_networks(evaluation: Evaluation) -> list[str]:
-    """Names of the arguments that another network (a ControlNet, say) had computed from the latents."""
+    """List the arguments that another network, such as a ControlNet, computed from the latents.
+
+    Args:
+        evaluation: A call of the denoiser.
+
+    Returns:
+        Names of the arguments.
+    """
     return [name for name in evaluation.arguments if name in _FROM_LATENTS]
 
 
@@ -146,16 +193,32 @@ _calls: weakref.WeakKeyDictionary[Trace, tuple[LiveCall, int]] = weakref.WeakKey
 
 
 def set_live_call(trace: Trace, call: LiveCall, image: int) -> None:
-    """Tie a trace to the call that it records. image: which of the call's images it is."""
+    """Store the call that a trace records.
+
+    Args:
+        trace: The trace.
+        call: Its call.
+        image: Index of its image in the call.
+    """
     _calls[trace] = call, image
 
 
 def find_live_call(trace: Trace) -> tuple[LiveCall, int]:
-    """The call that a trace records, and which of its images. Raises ValueError where there is none."""
-    found = _calls.get(trace)
-    if found is None:
+    """Find the call that a trace records.
+
+    Args:
+        trace: A trace made in this process.
+
+    Returns:
+        The call, and the index of the trace's image in it.
+
+    Raises:
+        ValueError: The trace was opened from a file, or copied.
+    """
+    call = _calls.get(trace)
+    if call is None:
         raise ValueError(
-            "this trace has no live pipeline: it was opened from a file, or copied. What asks the model again needs a "
+            "this trace has no live pipeline: it was opened from a file, or copied. Evaluating the model again needs a "
             "trace made in this process: run it with dv.trace(pipe, prompt, seed=...), the seed is in trace.meta"
         )
-    return found
+    return call

@@ -1,4 +1,4 @@
-"""One lock per denoiser: two threads in one diffusers pipeline crash, so whoever runs it holds this."""
+"""One lock per denoiser, held by whatever runs it: two threads in one diffusers pipeline crash."""
 
 from __future__ import annotations
 
@@ -20,19 +20,37 @@ _state = threading.local()
 
 
 def denoiser_lock(pipe: Any) -> Lock:
-    """The lock of the pipeline's denoiser, the same for all pipelines that share it. It is re-entrant."""
+    """Return the lock of a pipeline's denoiser.
+
+    Args:
+        pipe: A pipeline.
+
+    Returns:
+        A re-entrant lock, the same for all pipelines that share the denoiser.
+    """
     return lock_of(find_family(pipe)[1])
 
 
 def lock_of(denoiser: nn.Module) -> Lock:
-    """The lock of a denoiser."""
+    """Return the lock of a denoiser.
+
+    Args:
+        denoiser: The denoiser, compiled or not.
+
+    Returns:
+        A re-entrant lock.
+    """
     with _guard:
         return _locks.setdefault(uncompiled(denoiser), threading.RLock())
 
 
 @contextlib.contextmanager
 def own_work() -> Iterator[None]:
-    """While in it, what this thread asks of the models is ours (a preview, a probe), not part of a traced run."""
+    """Mark this thread's calls of models as diffvis_widget's own (a preview, a probe), which no tracer records.
+
+    Yields:
+        None.
+    """
     before = is_own_work()
     _state.own = True
     try:
@@ -42,4 +60,9 @@ def own_work() -> Iterator[None]:
 
 
 def is_own_work() -> bool:
+    """Whether this thread is inside `own_work`.
+
+    Returns:
+        True inside.
+    """
     return getattr(_state, "own", False)

@@ -139,9 +139,14 @@ class PipelineCalls:
         is_under_way: Whether the denoiser was evaluated in the call.
     """
 
+    pipe: Any
+    scheduler: Any
+    geometry: Geometry
+    is_under_way: bool
+
     def __init__(self, family: Family, denoiser: nn.Module, listener: CallListener, *, modifies: bool = False) -> None:
-        self.pipe: Any = None
-        self.scheduler: Any = None
+        self.pipe = None
+        self.scheduler = None
         self.geometry = Geometry(family)
         self.is_under_way = False
         self._family = family
@@ -177,6 +182,9 @@ class PipelineCalls:
 
         Args:
             pipe: The pipeline.
+
+        Returns:
+            True between `follow` and `unfollow`.
         """
         return any(followed is pipe for followed, _ in self._followed)
 
@@ -277,7 +285,11 @@ class PipelineCalls:
         return rows
 
     def sequence_layout(self) -> Layout | None:
-        """Where text and image lie in the sequence of joint attention; None for cross-attention."""
+        """Locate text and image in the sequence of joint attention.
+
+        Returns:
+            The layout; None for cross-attention.
+        """
         return self.geometry.layout()
 
     # -- the hooks -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a trace says about where it comes from: model, scheduler, versions, date. Plain JSON values only."""
+"""The metadata of a trace: model, scheduler, versions, date, as plain JSON values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ _PACKAGES = {
 
 
 def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
-    """Everything about a run that is known before its first step."""
+    """Collect what is known about a run before its first step.
+
+    Args:
+        pipe: The pipeline.
+        denoiser: Its denoiser.
+
+    Returns:
+        Entries of `Trace.meta`.
+    """
     scheduler = pipe.scheduler
     return {
         "pipeline": type(pipe).__name__,
@@ -40,21 +48,31 @@ def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Installed versions of what a run depends on. The result is shared: do not change it."""
-    found: dict[str, str] = {}
+    """Look up the installed versions of what a run depends on.
+
+    Returns:
+        Versions by package; shared by all callers, do not change it.
+    """
+    installed: dict[str, str] = {}
     for name, package in _PACKAGES.items():
         try:
-            found[name] = importlib.metadata.version(package)
+            installed[name] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
-            found[name] = "unknown"
-    return found
+            installed[name] = "unknown"
+    return installed
 
 
 def fingerprint(model: Any) -> str:
-    """16 hex digits that change with the class, its config, the names and shapes of its parameters, or their values.
+    """Compute a fingerprint of a denoiser from its class, its config, and names, shapes and values of its parameters.
 
     Values are sampled: 64 numbers of each of 16 parameters, enough to tell a fine-tuned model from its parent. The same
-    model has the same digits wherever it was loaded from, and in float32 and float16.
+    model has the same fingerprint wherever it was loaded from, and in float32 and float16.
+
+    Args:
+        model: A pipeline, or its denoiser.
+
+    Returns:
+        16 hexadecimal digits, as in `Trace.meta["fingerprint"]`.
     """
     module = uncompiled(model if isinstance(model, nn.Module) else find_family(model)[1])
     entries = dict(getattr(module, "config", {})).items()
@@ -71,15 +89,22 @@ def fingerprint(model: Any) -> str:
 
 
 def plain_json(value: Any) -> Any:
-    """The value with only what JSON knows: anything else becomes its text, numbers that are not finite too."""
+    """Convert a value to plain JSON values.
+
+    Args:
+        value: Any value; what JSON does not have becomes its text, numbers that are not finite too.
+
+    Returns:
+        None, bool, int, float, str, or dictionaries and lists of these.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
-        return {str(key): plain_json(one) for key, one in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain_json(one) for one in value]
+        return [plain_json(item) for item in value]
     if hasattr(value, "tolist"):
         return plain_json(value.tolist())
     return str(value)

@@ -112,17 +112,41 @@ class Recording(CallListener):
     # -- what the pipeline calls -----------------------------------------------------------------------------------
 
     def check_scheduler(self, scheduler: Any) -> None:
+        """Check that the noise levels of a scheduler are known.
+
+        Args:
+            scheduler: The scheduler.
+        """
         kind_of(scheduler)
 
     def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
+        """Note the seeds of the call.
+
+        Args:
+            arguments: Of `prepare_latents`, by name.
+        """
         generator = arguments.get("generator")
         generators = generator if isinstance(generator, list) else [generator]
         self._seeds = [None if source is None else int(source.initial_seed()) for source in generators] or [None]
 
     def timesteps_set(self) -> None:
+        """Read the noise levels of the call."""
         self._levels = NoiseLevels(self._calls.scheduler)
 
     def evaluation_begins(self, text: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DenoiserArguments | None:
+        """Prepare the reading of the attention.
+
+        Args:
+            text: The text embeddings that the denoiser receives.
+            args: Positional arguments of the denoiser.
+            kwargs: Keyword arguments of the denoiser.
+
+        Returns:
+            None: the arguments stay.
+
+        Raises:
+            RuntimeError: The text is not what the pipeline encoded.
+        """
         recorder = self._recorder
         if recorder is None:
             prompts, schedule = self._read_prompts(text)
@@ -154,6 +178,14 @@ class Recording(CallListener):
         return None
 
     def evaluation_ends(self, output: Any) -> Any:
+        """Collect maps and output of the evaluation.
+
+        Args:
+            output: Of the denoiser; None where it raised.
+
+        Returns:
+            None: the output stays.
+        """
         if self._recorder is None:
             return
         self._reader.end()
@@ -167,6 +199,15 @@ class Recording(CallListener):
         self._rows = {}
 
     def step(self, make_step: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+        """Make a step and record it.
+
+        Args:
+            make_step: Makes the step.
+            arguments: Arguments of the step by name.
+
+        Returns:
+            The result of `make_step`.
+        """
         if self._recorder is None and not self._reader.sites and self._levels is not None:
             prompts = prompts_without_words(self._calls.encoded, len(arguments["sample"]))
             self._calls.begin()
@@ -208,6 +249,12 @@ class Recording(CallListener):
         return result
 
     def decoded(self, latents: Tensor, result: Any) -> None:
+        """Record the images, and the final latents where they are not those of the last step.
+
+        Args:
+            latents: As the VAE received them.
+            result: As the VAE returned it.
+        """
         recorder = self._recorder
         if recorder is None or recorder.last_result is None:
             return
@@ -222,6 +269,11 @@ class Recording(CallListener):
             recorder.finish(changed, to_pixels(result[0].detach()))
 
     def call_ends(self, error: BaseException | None = None) -> None:
+        """Finish the traces of the call.
+
+        Args:
+            error: The exception that ended it, or None.
+        """
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             recorder.settle(wait=True)

@@ -1,4 +1,4 @@
-"""trace(): one picture from a prompt, traced, on a copy of the pipeline that nobody else sees."""
+"""Generates one traced image from a prompt, on a private copy of the pipeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from .tracer import Tracer
 
 
 def private_copy(pipe: Any) -> Any:
-    """A shallow copy of a pipeline with its own scheduler: same weights, nothing of a run shared."""
+    """Copy a pipeline so that runs of the copy leave it as it was.
+
+    Args:
+        pipe: A diffusers pipeline.
+
+    Returns:
+        A shallow copy: the same weights, its own scheduler, no hooks.
+    """
     return _copied(pipe, {})
 
 
@@ -59,15 +66,38 @@ def trace(
     interventions: Sequence[Intervention] = (),
     **pipe_kwargs: Any,
 ) -> Trace:
-    """Generate one picture and return its Trace.
+    """Generate one image and return its Trace.
 
-    prompt: the text; None with prompt_embeds= in pipe_kwargs. seed: of the noise; None draws one, and `trace.meta`
-    tells which. schedule, schedule_strength: where the steps are spent, see `diffvis_widget.timesteps`. keep, on_step,
-    compiled, output: see `Tracer`. interventions: what to change in the run, see diffvis_widget.intervene. All else
-    goes to the pipeline's own call. Runs on a shallow copy with its own scheduler, so the pipeline stays as it was, and
-    waits while another thread uses the same denoiser.
-    Raises TypeError and ValueError, before anything runs, for a prompt, seed, number of steps or schedule that cannot
-    be used.
+    Runs on a shallow copy of the pipeline with its own scheduler, so the pipeline stays as it was, and waits while
+    another thread uses the same denoiser.
+
+    Args:
+        pipe: A diffusers pipeline.
+        prompt: The text; None with `prompt_embeds` in pipe_kwargs.
+        seed: Of the initial noise, 0 to 2**64 - 1; None draws one, which `trace.meta["seed"]` holds.
+        num_inference_steps: Number of denoising steps; None for the pipeline's default.
+        schedule: Where the steps are spent, see `diffvis_widget.timesteps`.
+        schedule_strength: See `diffvis_widget.timesteps`.
+        negative_prompt: The negative prompt, or None.
+        keep: Which attention maps to store, see `Tracer`.
+        on_step: Called with each finished Step, see `Tracer`.
+        compiled: Whether to run a compiled denoiser uncompiled, see `Tracer`.
+        output: Whether to record output-space scores, see `Tracer`.
+        interventions: What to change in the run, see `diffvis_widget.intervene`.
+        **pipe_kwargs: Other arguments of the pipeline call.
+
+    Returns:
+        The trace of the run.
+
+    Raises:
+        TypeError: An argument has the wrong type, or the pipeline call does not take it. Nothing was run.
+        ValueError: An argument is out of its range, or the pipeline cannot be traced. Nothing was run.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> [word.text for word in trace.words if word.kind == "word"]
+        ['a', 'red', 'circle']
     """
     if prompt is None:
         if pipe_kwargs.get("prompt_embeds") is None:
@@ -77,7 +107,7 @@ def trace(
     if negative_prompt is not None and not isinstance(negative_prompt, str):
         raise TypeError(f"negative_prompt must be one text or None, not {type(negative_prompt).__name__}")
     if pipe_kwargs.get("num_images_per_prompt", 1) != 1:
-        raise ValueError("num_images_per_prompt: trace makes one picture; for several use Tracer around the call")
+        raise ValueError("num_images_per_prompt: trace makes one image; for several use Tracer around the call")
     seed = _check_seed(seed, "generator" in pipe_kwargs)
     with denoiser_lock(pipe):
         clone = private_copy(pipe)
@@ -86,8 +116,8 @@ def trace(
         )
         arguments = dict(pipe_kwargs)
         if schedule != "uniform" or num_inference_steps is not None:
-            wanted = _default_steps(clone) if num_inference_steps is None else num_inference_steps
-            arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, wanted, schedule_strength)
+            steps = _default_steps(clone) if num_inference_steps is None else num_inference_steps
+            arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, steps, schedule_strength)
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
         _check_accepted(clone, arguments)
@@ -95,11 +125,11 @@ def trace(
             arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
         with tracer:
             clone(prompt=prompt, **arguments)
-    found = tracer.trace
-    found.prompt = found.prompt or prompt or ""  # where words cannot be followed, nobody else saw it
+    result = tracer.trace
+    result.prompt = result.prompt or prompt or ""  # pipelines without word maps may hide it from the tracer
     if schedule != "uniform":
-        found.meta |= {"schedule": schedule, "schedule_strength": float(schedule_strength)}
-    return found
+        result.meta |= {"schedule": schedule, "schedule_strength": float(schedule_strength)}
+    return result
 
 
 def _check_seed(seed: Any, has_generator: bool) -> int | None:
@@ -123,7 +153,7 @@ def _default_steps(pipe: Any) -> int:
 
 
 def _check_accepted(pipe: Any, arguments: dict[str, Any]) -> None:
-    """Raise TypeError for an argument that the pipeline's call does not name: many swallow what they do not know."""
+    """Raise TypeError for an argument that the pipeline call does not name: many ignore unknown ones silently."""
     accepted = [name for name in inspect.signature(pipe.__call__).parameters if name not in ("args", "kwargs")]
     for name in arguments:
         if name not in accepted:

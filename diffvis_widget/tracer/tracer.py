@@ -43,11 +43,6 @@ class Tracer:
         interventions: Interventions of `diffvis_widget.intervene`. They change what the model computes, and the changed
             run is recorded; `trace.meta["interventions"]` describes them.
 
-    Attributes:
-        pipe: The pipeline.
-        keep: As given.
-        output: As given.
-
     Raises:
         TypeError: An argument has the wrong type, or the pipeline has no denoiser.
         ValueError: An argument is out of its range, or the pipeline cannot be traced.

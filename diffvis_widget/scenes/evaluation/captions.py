@@ -22,7 +22,7 @@ from PIL import Image
 
 from diffvis_widget.scenes import WEIGHTS, draw, load
 from diffvis_widget.scenes.render import Scene
-from diffvis_widget.tracer.preview import to_pixels
+from diffvis_widget.tracer import to_pixels
 
 from .judge import Verdict, check, load_judge
 

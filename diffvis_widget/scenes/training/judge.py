@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffvis_widget.scenes.evaluation.judge import CELL, CLASSES, GRID, SETTING_CLASSES, Judge
 from diffvis_widget.scenes.render import Sketch, sketch
-from diffvis_widget.tracer.preview import to_pixels
+from diffvis_widget.tracer import to_pixels
 
 from .dataset import Dataset
 from .loop import Plan, compiled, device_of, fit

@@ -10,7 +10,8 @@ import pytest
 
 from diffvis_widget import intervene, scenes
 from diffvis_widget.concepts import ConceptMeter
-from diffvis_widget.intervene.decision_curve import DecisionCurve, _pictures
+from diffvis_widget.intervene import DecisionCurve
+from diffvis_widget.intervene.decision_runs import _images
 from diffvis_widget.tracer import trace
 
 PROMPT, OTHER = "a red circle", "a blue circle"
@@ -34,7 +35,7 @@ def curve(pipe: Any, meter: ConceptMeter, **more: Any) -> DecisionCurve:
 def test_the_pictures_are_those_of_runs_made_one_by_one(pipe: Any) -> None:
     evaluated: list[int] = []
     handle = pipe.unet.conv_in.register_forward_pre_hook(lambda module, args: evaluated.append(len(args[0])))
-    together = _pictures(pipe, PROMPT, OTHER, 5, 4, [0, 1, 3, 4], {})
+    together = _images(pipe, PROMPT, OTHER, 5, 4, [0, 1, 3, 4], {})
     handle.remove()
     # both halves of: the switched ones, and one for all that were not switched yet
     assert evaluated == [4, 6, 6, 8]

@@ -1,0 +1,116 @@
+"""The decision curve: which of two words the final images show, by the step at which one replaced the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+_DRAWS = 2000  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class DecisionCurve:
+    """What the final images show, by the step at which a word was replaced. Made by `decision_curve`.
+
+    Attributes:
+        prompt: The prompt with `word`.
+        other: The prompt with `to` in its place.
+        word: The word.
+        to: What it was replaced by.
+        steps: Number of denoising steps of each run.
+        switch: int64 (K,), the step from which `other` was in force: 0 is a run of `other` alone, `steps` of `prompt`.
+        seeds: int64 (S,), the seed of each row.
+        concepts: C words, `word` and `to` first.
+        cosine: float32 (S, K, C), CLIP similarity of the final images and the concepts; NaN where a run was not made.
+        share: float32 (S, K), 0 to 1, of `word` against `to`: softmax with the meter's logit scale.
+
+    Example:
+        >>> import numpy as np
+        >>> import diffvis_widget as dv
+        >>> curve = dv.DecisionCurve(
+        ...     "a red circle", "a blue circle", "red", "blue", 4, np.array([0, 2, 4]), np.array([0]), ["red", "blue"],
+        ...     cosine=np.zeros((1, 3, 2), np.float32), share=np.array([[0.0, 0.0, 1.0]], np.float32),
+        ... )
+        >>> curve.decision
+        3.0
+    """
+
+    prompt: str
+    other: str
+    word: str
+    to: str
+    steps: int
+    switch: NDArray[np.int64]
+    seeds: NDArray[np.int64]
+    concepts: list[str]
+    cosine: Floats
+    share: Floats
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run was made."""
+        return not np.isnan(self.share).any()
+
+    @property
+    def mean(self) -> Floats:
+        """float32 (K,), mean share over the finished seeds; NaN where there is none."""
+        return _mean(self.share[self._finished])
+
+    @property
+    def band(self) -> Floats:
+        """float32 (K, 2), 95 % interval of the mean share, bootstrap over seeds; NaN for fewer than two seeds."""
+        if self._finished.sum() < 2:
+            return np.full((len(self.switch), 2), np.nan, dtype=np.float32)
+        means = np.stack([self.share[chosen].mean(axis=0) for chosen in self._draws()])
+        return np.percentile(means, (2.5, 97.5), axis=0).T.astype(np.float32)
+
+    @property
+    def decision(self) -> float:
+        """The step at which the mean share crosses the middle between its two ends, interpolated between steps.
+
+        NaN where the ends are less than 0.2 apart: the meter cannot tell the images of the two prompts apart.
+        """
+        return _crossing(self.switch, self.mean)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of `decision`: bootstrap over seeds; NaN for fewer than two seeds."""
+        if self._finished.sum() < 2:
+            return float("nan"), float("nan")
+        crossings = np.array([_crossing(self.switch, self.share[chosen].mean(axis=0)) for chosen in self._draws()])
+        crossings = crossings[np.isfinite(crossings)]
+        if len(crossings) < _DRAWS // 2:  # most samples of the seeds show no decision at all
+            return float("nan"), float("nan")
+        low, high = np.percentile(crossings, (2.5, 97.5))
+        return float(low), float(high)
+
+    @property
+    def decisions(self) -> Floats:
+        """float32 (S,), the decision step of each seed alone; NaN as for `decision`, and for unfinished seeds."""
+        return np.array([_crossing(self.switch, row) for row in self.share], dtype=np.float32)
+
+    @property
+    def _finished(self) -> NDArray[np.bool_]:
+        return np.asarray(~np.isnan(self.share).any(axis=1))
+
+    def _draws(self) -> NDArray[np.int64]:
+        """Rows of seeds drawn with replacement, (draws, seeds), with a fixed generator."""
+        rows = np.flatnonzero(self._finished)
+        return rows[np.random.default_rng(0).integers(0, len(rows), (_DRAWS, len(rows)))]
+
+
+def _mean(rows: Floats) -> Floats:
+    return rows.mean(axis=0) if len(rows) else np.full(rows.shape[1], np.nan, dtype=np.float32)
+
+
+def _crossing(points: NDArray[np.int64], curve: Floats) -> float:
+    """Where the curve last rises through the middle of its two ends; from there on it stays above."""
+    if np.isnan(curve).any() or curve[-1] - curve[0] < 0.2:
+        return float("nan")
+    middle = (curve[0] + curve[-1]) / 2
+    below = int(np.flatnonzero(curve < middle)[-1])
+    part = (middle - curve[below]) / (curve[below + 1] - curve[below])
+    return float(points[below] + part * (points[below + 1] - points[below]))
