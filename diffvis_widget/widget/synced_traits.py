@@ -25,6 +25,23 @@ class SyncedTraits(anywidget.AnyWidget):
 
     Args:
         **traits: values by name.
+
+    Attributes:
+        prompt: the text to paint.
+        negative_prompt: what to keep away from; "" for none.
+        seed: of the initial noise.
+        steps: number of denoising steps, 1 to 1000.
+        guidance_scale: strength of the guidance, 0 to 1000.
+        schedule: "uniform", "early" or "late".
+        schedule_strength: of "early" and "late".
+        weights: attention factors of words; None leaves a word out.
+        concepts: words for the concept meters.
+        step: the step on the stage, from 0.
+        selected: the selected words, as indices into ``trace.words``.
+        overlay: "attention", or the name of an explaining method.
+        status: "idle", "loading", "queued", "running", "stopping", "stopped", "done" or "failed".
+        progress: the finished share of the run, 0..1.
+        error: why the run failed.
     """
 
     prompt = trait_types.Text().tag(sync=True)

@@ -57,8 +57,9 @@ class _Open:
 class DiffVis(SyncedTraits):
     """Shows how a text-to-image diffusion model decides, step by step, while it runs.
 
-    A run goes on in a thread of its own. Functions that observe ``status``, ``progress`` or ``error`` are called in
-    that thread, or in the thread that asked for the change.
+    All traits can be set from Python, observed and linked; `SyncedTraits` lists them. A run goes on in a thread of its
+    own. Functions that observe ``status``, ``progress`` or ``error`` are called in that thread, or in the thread that
+    asked for the change.
 
     Args:
         pipe: a diffusers pipeline; the name of one (loaded in the background); None for the built-in scenes model; or a
@@ -76,23 +77,6 @@ class DiffVis(SyncedTraits):
             pipeline does not take or that the widget sets itself.
         ValueError: the denoiser of the pipeline cannot be read, or the schedule is impossible with so many steps.
         traitlets.TraitError: a trait cannot have that value; the message says what would work.
-
-    Attributes:
-        prompt: the text to paint.
-        negative_prompt: what to keep away from; "" for none.
-        seed: of the initial noise.
-        steps: number of denoising steps, 1 to 1000.
-        guidance_scale: strength of the guidance, 0 to 1000.
-        schedule: "uniform", "early" or "late".
-        schedule_strength: of "early" and "late".
-        weights: attention factors of words; None leaves a word out.
-        concepts: words for the concept meters.
-        step: the step on the stage, from 0.
-        selected: the selected words, as indices into ``trace.words``.
-        overlay: "attention", or the name of an explaining method.
-        status: "idle", "loading", "queued", "running", "stopping", "stopped", "done" or "failed".
-        progress: the finished share of the run, 0..1.
-        error: why the run failed.
 
     Example:
         >>> import diffvis_widget as dv

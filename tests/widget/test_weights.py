@@ -1,4 +1,4 @@
-"""Words made stronger, weaker or left out in the widget's own runs, and a recorded run laid beside the one shown."""
+"""Weights of words in runs of the widget, and a recorded run beside the current one."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Make = Callable[..., Any]
 def test_weights_are_the_interventions_of_the_run(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=3, weights={"Red": 2, "square": None, "boat": 3})
     assert widget.weights == {"red": 2.0, "square": None, "boat": 3.0}
-    weighed = dv.trace(
+    weighted = dv.trace(
         shared_pipe,
         PROMPT,
         seed=7,
         num_inference_steps=3,
         interventions=[dv.intervene.weight("red", 2), dv.intervene.drop("square")],
     )
-    assert np.array_equal(widget.trace.latents, weighed.latents)
+    assert np.array_equal(widget.trace.latents, weighted.latents)
     assert widget.wire.of("run")[0].content["weights"] == {"red": 2.0, "square": None}
     page(widget, {"type": "run", "weights": {}})
     plain = dv.trace(shared_pipe, PROMPT, seed=7, num_inference_steps=3)
     assert np.array_equal(widget.trace.latents, plain.latents)
-    assert not np.array_equal(plain.latents, weighed.latents)
+    assert not np.array_equal(plain.latents, weighted.latents)
 
 
 def test_a_shown_run_brings_its_weights_back(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
@@ -65,7 +65,7 @@ def test_a_shown_run_brings_its_weights_back(make: Make, shared_pipe: StableDiff
         {"red": []},
     ],
 )
-def test_weights_that_are_none_are_refused(make: Make, shared_pipe: StableDiffusionPipeline, weights: Any) -> None:
+def test_invalid_weights_are_refused(make: Make, shared_pipe: StableDiffusionPipeline, weights: Any) -> None:
     widget = make(shared_pipe)
     with pytest.raises(TraitError, match=r'weights must be a dict of words and factors .* such as \{"red": 1\.5'):
         widget.weights = weights
@@ -73,7 +73,7 @@ def test_weights_that_are_none_are_refused(make: Make, shared_pipe: StableDiffus
     assert (widget.weights, widget.prompt, widget.status) == ({}, "", "idle")
 
 
-def test_a_recorded_run_is_laid_beside(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_a_recorded_run_is_shown_beside_the_current_one(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     old = dv.trace(shared_pipe, PROMPT, seed=5, num_inference_steps=2)
     widget = make(shared_pipe, prompt="a blue star", steps=2, compare=old)
     assert widget.wait(SECONDS)
@@ -98,32 +98,32 @@ def test_the_page_gets_the_numbers_of_two_runs(make: Make, shared_pipe: StableDi
     new = widget.trace
     first, second = (run.id for run in widget._session.history.runs)
     page(widget, {"type": "compare", "id": 4, "a": first, "b": second})
-    told = widget.wire.of("compare")[0].content
+    reply = widget.wire.of("compare")[0].content
     found = dv.compare(old, new)
-    assert (told["id"], told["align"], told["steps"]) == (4, "index", [[0, 0], [1, 1], [2, 2]])
-    assert told["distance"] == pytest.approx(found.distance.tolist(), abs=1e-4)
-    assert (told["divergence_step"], told["threshold"]) == (found.divergence_step, found.threshold)
-    replaced = [word for word in told["words"] if word["change"] == "replaced"]
+    assert (reply["id"], reply["align"], reply["steps"]) == (4, "index", [[0, 0], [1, 1], [2, 2]])
+    assert reply["distance"] == pytest.approx(found.distance.tolist(), abs=1e-4)
+    assert (reply["divergence_step"], reply["threshold"]) == (found.divergence_step, found.threshold)
+    replaced = [word for word in reply["words"] if word["change"] == "replaced"]
     assert [(old.words[word["a"]].text, new.words[word["b"]].text) for word in replaced] == [("red", "blue")]
-    assert np.shape(told["maps"]) == found.maps.shape
+    assert np.shape(reply["maps"]) == found.maps.shape
     page(widget, {"type": "run", "steps": 5})
     assert widget.wait(SECONDS)
     third = widget._session.history.runs[-1].id
     page(widget, {"type": "compare", "id": 5, "a": first, "b": third})
-    told = widget.wire.of("compare")[-1].content
-    assert (told["align"], len(told["steps"])) == ("noise", 3)
+    reply = widget.wire.of("compare")[-1].content
+    assert (reply["align"], len(reply["steps"])) == ("noise", 3)
     page(widget, {"type": "compare", "id": 6, "a": first, "b": "gone"})
     assert widget.wire.of("error")[-1].content["id"] == 6
 
 
-def test_two_recorded_runs_and_a_run_without_pictures(make: Make) -> None:
+def test_two_recorded_runs_without_images(make: Make) -> None:
     widget = make(make_trace(), compare=make_trace())
     assert widget.wait(SECONDS)
     assert seen(widget, "_beside", bool).is_set()
     assert len(widget.history) == 2
 
 
-def test_what_is_no_trace_cannot_be_compared(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_only_a_trace_can_be_compared(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     with pytest.raises(TypeError, match=r"compare takes a Trace, .* got 'run\.safetensors'"):
         DiffVis(shared_pipe, compare="run.safetensors")  # pyright: ignore[reportArgumentType]
     widget = make(shared_pipe)

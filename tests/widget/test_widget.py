@@ -1,4 +1,4 @@
-"""DiffVis on a real pipeline: runs, the latest wins, stop, failures, and what the page is told of all that."""
+"""DiffVis on a real pipeline: runs, the latest wins, stop, failures, and the messages to the page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.widget.conftest import PROMPT, SECONDS, Gate, page, seen
 Make = Callable[..., Any]
 
 
-def test_a_run_tells_the_page_everything_in_order(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_a_run_sends_everything_in_order(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=6)
     assert widget.wait(SECONDS)
     assert (widget.status, widget.error, widget.progress) == ("done", "", 1.0)
@@ -268,7 +268,7 @@ def test_a_widget_that_ipywidgets_let_go_works_until_nobody_has_it(shared_pipe: 
     assert not session.alive
 
 
-def test_an_error_at_step_5_is_told_and_the_finished_steps_are_kept(make: Make, pipe: StableDiffusionPipeline) -> None:
+def test_an_error_at_step_5_is_shown_and_the_finished_steps_are_kept(make: Make, pipe: StableDiffusionPipeline) -> None:
     calls = 0
 
     def fail(*_: Any) -> None:
@@ -336,7 +336,7 @@ def test_a_failure_before_the_first_step_leaves_the_run_before_it(
         ("step", -1, "step must be a whole number from 0"),
     ],
 )
-def test_bad_values_are_refused_at_the_door(
+def test_invalid_values_are_refused(
     make: Make, shared_pipe: StableDiffusionPipeline, name: str, value: Any, says: str
 ) -> None:
     from traitlets import TraitError
@@ -432,7 +432,7 @@ def test_a_refused_request_changes_nothing(make: Make, shared_pipe: StableDiffus
 
 
 @pytest.mark.parametrize("content", [None, 7, "run", [], {}, {"type": "dance"}, {"type": "hello"}, {"type": None}])
-def test_a_message_that_is_none_is_answered(make: Make, shared_pipe: StableDiffusionPipeline, content: Any) -> None:
+def test_an_unknown_message_is_answered(make: Make, shared_pipe: StableDiffusionPipeline, content: Any) -> None:
     widget = make(shared_pipe)
     page(widget, content)
     assert "does not know this message" in widget.wire.of("error")[-1].content["message"]
@@ -450,7 +450,7 @@ def test_the_page_stops_a_run_from_any_thread(make: Make, pipe: StableDiffusionP
     assert gate.calls == 1
 
 
-def test_the_page_cannot_say_how_things_stand(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_the_page_cannot_set_the_status(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe)
     widget.set_state({"status": "done", "error": "x", "_can_run": False, "_snapshot": b"x", "_esm": "alert(1)"})
     assert (widget.status, widget.error, widget._can_run, widget._snapshot) == ("idle", "", True, b"")
@@ -531,7 +531,7 @@ def test_cancelling_arun_stops_the_run(make: Make, pipe: StableDiffusionPipeline
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_model_that_cannot_be_loaded_is_told(make: Make, tmp_path: Any) -> None:
+def test_a_model_that_cannot_be_loaded_is_shown(make: Make, tmp_path: Any) -> None:
     widget = make(str(tmp_path / "nowhere"), prompt=PROMPT)
     assert widget.wait(SECONDS)
     assert widget.status == "failed"
@@ -583,7 +583,7 @@ def test_a_recorded_trace_takes_no_prompt_and_no_arguments(shared_pipe: StableDi
         DiffVis(trace, height=64)
 
 
-def test_a_file_without_pictures_still_shows_its_maps(
+def test_a_file_without_images_still_shows_its_maps(
     make: Make, shared_pipe: StableDiffusionPipeline, tmp_path: Any
 ) -> None:
     trace = dv.trace(shared_pipe, PROMPT, seed=5, num_inference_steps=2)
@@ -595,7 +595,7 @@ def test_a_file_without_pictures_still_shows_its_maps(
     assert widget.wire.of("step")[0].content["maps"]["shape"][0] == len(trace.words)
 
 
-def test_a_program_that_executes_the_notebook_gets_every_picture_exact(
+def test_a_program_that_executes_the_notebook_gets_every_image_exact(
     make: Make, shared_pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sampling, "DECODE_SECONDS", 0.0)

@@ -29,6 +29,8 @@ class IdleDecoder:
         focus: the step that the page shows: it comes first, then its neighbours.
     """
 
+    focus: int
+
     def __init__(self, state: SessionState, publisher: Publisher, history: History) -> None:
         self._state, self._publisher, self._history = state, publisher, history
         self.focus = 0

@@ -29,7 +29,12 @@ EXPECTED = (LookupError, ValueError, OSError, ImportError, RuntimeError)  # thei
 
 
 class JobResult(NamedTuple):
-    """What a job gives: the content of the reply and its binary buffers."""
+    """What a job gives.
+
+    Attributes:
+        content: the fields of the reply.
+        buffers: its binary buffers.
+    """
 
     content: dict[str, Any]
     buffers: tuple[bytes, ...] = ()
@@ -190,7 +195,11 @@ class JobQueue:
                 job.cancel()
 
     def next(self) -> Job | None:
-        """The job that has waited longest; None if none waits."""
+        """Find the job that has waited longest.
+
+        Returns:
+            The job; None if none waits.
+        """
         with self._lock:
             return next((job for job in self._jobs.values() if job.state == "waiting"), None)
 

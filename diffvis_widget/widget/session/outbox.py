@@ -195,7 +195,11 @@ class Outbox:
             self._pump()
 
     def payload(self) -> RunPayload | None:
-        """The whole current run, as it stands; None before the first."""
+        """Collect the messages of the current run.
+
+        Returns:
+            The run as it stands; None before the first.
+        """
         with self._lock:
             return None if self._run is None else RunPayload(self._run, dict(self._steps), self._scores, self._end)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.shipped import is_scenes_model
+
+if TYPE_CHECKING:
+    from diffvis_widget.traces import Trace
 
 
 class SessionPipeline:
@@ -19,12 +22,16 @@ class SessionPipeline:
         pipe: the pipeline; None until it is loaded, and for a Trace.
     """
 
+    recorded: Trace | None
+    name: str | None
+    pipe: Any
+
     def __init__(self, source: Any) -> None:
         from diffvis_widget.traces import Trace
 
         self.recorded = source if isinstance(source, Trace) else None
         self.name = source if isinstance(source, str) else None
-        self.pipe: Any = None if source is None or self.name or self.recorded else source
+        self.pipe = None if source is None or self.name or self.recorded else source
 
     @property
     def notice(self) -> str:
@@ -32,7 +39,11 @@ class SessionPipeline:
         return f"Loading {self.name or 'the scenes model'}"
 
     def is_scenes(self) -> bool:
-        """Whether the runs are those of the built-in model, whose words and concept meter are known."""
+        """Tell the built-in model, whose words and concept meter are known.
+
+        Returns:
+            Whether the runs are those of the built-in model.
+        """
         from diffvis_widget import scenes
 
         if self.recorded is not None:

@@ -51,6 +51,8 @@ class Publisher:
         scorer: scores the concepts.
     """
 
+    scorer: Scorer
+
     def __init__(self, outbox: Outbox, show_notice: Callable[[str], None]) -> None:
         self._outbox = outbox
         self.scorer = Scorer(outbox, show_notice)
@@ -189,7 +191,11 @@ class Publisher:
         self._later(lambda: self.scorer.finish(run.id, run.steps))
 
     def snapshot(self) -> bytes:
-        """The current run packed for a saved notebook; b"" before the first."""
+        """Pack the current run for a saved notebook.
+
+        Returns:
+            The packed run; b"" before the first.
+        """
         self.flush()
         payload = self._outbox.payload()
         return b"" if payload is None else snapshot(payload.messages())

@@ -54,7 +54,11 @@ class DecodeBudget:
     longest: float = 0.0
 
     def allows(self) -> bool:
-        """Whether another decode fits."""
+        """Decide about another decode.
+
+        Returns:
+            Whether it fits into the budget.
+        """
         elapsed = time.perf_counter() - self.started
         return not self.spent or self.spent + self.longest <= DECODE_SECONDS + DECODE_SHARE * elapsed
 

@@ -32,7 +32,13 @@ SCENES_LABEL = "scenes CLIP"
 
 @dataclass
 class _Table:
-    """The scores of one run for one list of concepts, as far as they are computed."""
+    """The scores of one run for one list of concepts, as far as they are computed.
+
+    Attributes:
+        concepts: the K concepts.
+        cosine: a row (K,) for each step.
+        null_band: a row (2,) for each step.
+    """
 
     concepts: list[str] = field(default_factory=list)
     cosine: list[NDArray[np.float32]] = field(default_factory=list)
@@ -51,6 +57,9 @@ class Scorer:
         problem: why nothing is scored, until the next run or other concepts; "" where nothing is wrong.
     """
 
+    label: str | None
+    problem: str
+
     def __init__(self, outbox: Outbox, show_notice: Callable[[str], None]) -> None:
         self._outbox = outbox
         self._show_notice = show_notice
@@ -59,7 +68,7 @@ class Scorer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="diffvis-scores")
         self._meter: ConceptMeter | None = None
         self._make: Callable[[], ConceptMeter] | None = None
-        self.label: str | None = None
+        self.label = None
         self.problem = ""
         self._run = ""
         self._trace: Trace | None = None
@@ -93,8 +102,18 @@ class Scorer:
             self._make, self._meter, self.label = make, None, label
             self._table = _Table()
 
+    def use_scenes_meter(self) -> None:
+        """Choose the meter of the scenes model."""
+        from diffvis_widget.concepts import ConceptMeter
+
+        self.use(ConceptMeter, SCENES_LABEL)
+
     def meter(self) -> ConceptMeter | None:
-        """The meter, made now if it was not needed yet; None without one. Raises what making it raises."""
+        """The meter, made now if it was not needed yet. Raises what making it raises.
+
+        Returns:
+            The meter; None without one.
+        """
         meter, make = self._chosen()
         if meter is not None or make is None:
             return meter

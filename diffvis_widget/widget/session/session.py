@@ -28,7 +28,6 @@ from .replay import Replay
 from .run import Run, RunFailed, describe_failure
 from .runner import Runner
 from .sampling import check_call
-from .scoring import SCENES_LABEL
 from .state import SessionState
 
 if TYPE_CHECKING:
@@ -57,6 +56,13 @@ class Session:
         runner: performs runs.
     """
 
+    history: History
+    jobs: JobQueue
+    publisher: Publisher
+    decoder: IdleDecoder
+    replay: Replay
+    runner: Runner
+
     def __init__(
         self,
         source: Any,
@@ -70,7 +76,7 @@ class Session:
         loading = pipeline.recorded is None and pipeline.pipe is None
         self._state = state = SessionState(set_trait, loading, pipeline.recorded)
         self.history = History()
-        self.jobs = JobQueue(self._wake)
+        self.jobs = JobQueue(state.wake)
         self.publisher = Publisher(outbox, lambda notice: state.set_traits(_notice=notice))
         self.decoder = IdleDecoder(state, self.publisher, self.history)
         self.replay = Replay(state, pipeline, self.publisher, self.history)
@@ -138,7 +144,10 @@ class Session:
         return self._state.wait(timeout)
 
     def trace(self) -> Trace:
-        """The trace of the latest run.
+        """Get the latest run.
+
+        Returns:
+            Its trace.
 
         Raises:
             RunFailed: the latest run failed.
@@ -168,8 +177,7 @@ class Session:
         Raises:
             ValueError: no such run is kept.
         """
-        with self._state.changed:
-            active = self._state.active
+        active = self._state.active
         return active if active is not None and active.id == run else self.history.find(run)
 
     def trace_of(self, run: str) -> Trace:
@@ -274,8 +282,7 @@ class Session:
         """Stop everything and end the threads. Returns at once."""
         state = self._state
         with state.update():
-            state.closed = True
-            state.requested = None
+            state.closed, state.requested = True, None
             self.jobs.cancel_all()
             if state.active is not None:
                 state.active.stop.set()
@@ -301,14 +308,10 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker's thread runs."""
+        """Whether the worker runs."""
         return self._thread.is_alive()
 
     # -- the worker --------------------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        with self._state.changed:
-            self._state.changed.notify_all()
 
     def _work(self) -> None:
         while (task := self._next()) is not None:
@@ -377,11 +380,8 @@ class Session:
 
     def _use_scenes_meter(self) -> None:
         """The scenes model has a concept meter of its own, unless the user chose another one."""
-        if self._custom_meter or not self._pipeline.is_scenes():
-            return
-        from diffvis_widget.concepts import ConceptMeter
-
-        self.publisher.scorer.use(ConceptMeter, SCENES_LABEL)
+        if not self._custom_meter and self._pipeline.is_scenes():
+            self.publisher.scorer.use_scenes_meter()
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

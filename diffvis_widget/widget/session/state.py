@@ -114,6 +114,19 @@ class SessionState:
         closed: the session takes no more requests, and its worker ends.
     """
 
+    changed: threading.Condition
+    loading: bool
+    recorded: Trace | None
+    requested: Run | None
+    active: Run | None
+    latest: Run | None
+    shown: Run | None
+    to_replay: Run | None
+    to_compare: Trace | None
+    comparing: Trace | None
+    replaying: bool
+    closed: bool
+
     def __init__(
         self, set_trait: Callable[[str, Any], None], loading: bool = False, recorded: Trace | None = None
     ) -> None:
@@ -121,13 +134,13 @@ class SessionState:
         self._traits = TraitQueue(set_trait)
         self.loading = loading
         self.recorded = recorded
-        self.requested: Run | None = None
-        self.active: Run | None = None
-        self.latest: Run | None = None
-        self.shown: Run | None = None
-        self.to_replay: Run | None = None
-        self.to_compare: Trace | None = None
-        self.comparing: Trace | None = None
+        self.requested = None
+        self.active = None
+        self.latest = None
+        self.shown = None
+        self.to_replay = None
+        self.to_compare = None
+        self.comparing = None
         self.replaying = False
         self.closed = False
 
@@ -169,6 +182,11 @@ class SessionState:
         """
         with self.update():
             self.queue_traits(**traits)
+
+    def wake(self) -> None:
+        """Wake all waiting threads: there is another job."""
+        with self.changed:
+            self.changed.notify_all()
 
     def check_open(self) -> None:
         """Refuse what a closed session cannot do. Call it while holding the lock.

@@ -1,4 +1,4 @@
-"""When a word of the shown run was decided, as the page asks for it."""
+"""Decision curves of the run on the page."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def ask(widget: Any, task: dict[str, Any], kind: str = "job") -> dict[str, Any]:
 
 def until_over(widget: Any, task: dict[str, Any]) -> dict[str, Any]:
     pause = threading.Event()
-    while (found := ask(widget, task))["state"] in ("waiting", "running"):
+    while (reply := ask(widget, task))["state"] in ("waiting", "running"):
         pause.wait(0.01)
-    return found
+    return reply
 
 
-def kept(widget: Any) -> list[dict[str, Any]]:
+def stored_curves(widget: Any) -> list[dict[str, Any]]:
     page(widget, {"type": "decisions", "id": 2, "run": run_of(widget)})
     return widget.wire.messages[-1].content["decisions"]
 
@@ -47,7 +47,7 @@ def kept(widget: Any) -> list[dict[str, Any]]:
 def test_the_curve_is_that_of_dv_decision_curve(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, seed=5, steps=3, guidance_scale=3.0, meter=ColourMeter())
     assert widget.wait(SECONDS)
-    assert kept(widget) == []
+    assert stored_curves(widget) == []
     done = until_over(widget, BLUE)
     assert done["state"] == "done"
     meter: Any = ColourMeter()
@@ -60,8 +60,8 @@ def test_the_curve_is_that_of_dv_decision_curve(make: Make, shared_pipe: StableD
     assert (done["switch"], done["steps"], done["seeds"]) == ([0, 1, 2, 3], 3, 2)
     assert done["decision"] is None  # colours that differ by so little cannot be told apart
     assert done["interval"] == [None, None]
-    (one,) = kept(widget)
-    assert one.items() <= done.items()
+    (stored,) = stored_curves(widget)
+    assert stored.items() <= done.items()
 
 
 def test_the_settings_are_those_of_the_run(make: Make) -> None:
@@ -82,17 +82,20 @@ def test_the_settings_are_those_of_the_run(make: Make) -> None:
     assert abs(float(plain.share[0, 0]) - expected) > 1e-5  # the schedule and the negative prompt matter
 
 
-def test_pairs_are_kept_each_once_as_long_as_the_run(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_each_pair_is_stored_once_with_its_run(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=2, meter=ColourMeter())
     assert widget.wait(SECONDS)
     green = {**BLUE, "to": "green", "seeds": 1}
     for task in (BLUE, green, {**BLUE, "seeds": 1}):
         assert until_over(widget, task)["state"] == "done"
-    assert [(one["word"], one["to"], one["seeds"]) for one in kept(widget)] == [("red", "green", 1), ("red", "blue", 1)]
+    assert [(curve["word"], curve["to"], curve["seeds"]) for curve in stored_curves(widget)] == [
+        ("red", "green", 1),
+        ("red", "blue", 1),
+    ]
     widget.prompt = "a blue circle"
     widget.run()
     assert widget.wait(SECONDS)
-    assert kept(widget) == []
+    assert stored_curves(widget) == []
 
 
 def test_long_runs_are_switched_at_a_few_steps_only() -> None:
@@ -103,7 +106,9 @@ def test_long_runs_are_switched_at_a_few_steps_only() -> None:
     assert (len(points), points[0], points[-1]) == (decision.POINTS, 0, 1000)
 
 
-def test_it_says_how_far_it_is_and_stops_within_a_step(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
+def test_progress_is_reported_and_cancelling_takes_one_step(
+    make: Make, pipe: StableDiffusionPipeline, gate: Gate
+) -> None:
     gate.open = True
     widget = make(pipe, prompt=PROMPT, steps=4, meter=ColourMeter())
     assert widget.wait(SECONDS)
@@ -121,10 +126,10 @@ def test_it_says_how_far_it_is_and_stops_within_a_step(make: Make, pipe: StableD
     gate.let_all()
     assert until_over(widget, BLUE)["state"] == "canceled"
     assert gate.calls == 4
-    assert kept(widget) == []
+    assert stored_curves(widget) == []
 
 
-def test_the_share_of_the_work_follows_the_rows_that_are_asked() -> None:
+def test_progress_follows_the_rows_that_are_computed() -> None:
     # switched at 0, 1 and 3 of 3 steps: 2, 3 and 3 rows
     assert [decision._finished_share([0, 1, 3], step, 3) for step in range(3)] == [2 / 8, 5 / 8, 1]
 
@@ -139,7 +144,7 @@ def test_the_share_of_the_work_follows_the_rows_that_are_asked() -> None:
         ({"run": "gone"}, "not in the kernel any more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
+def test_an_impossible_task_is_refused(
     make: Make, shared_pipe: StableDiffusionPipeline, task: dict[str, Any], message: str
 ) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=1, meter=ColourMeter())
@@ -156,7 +161,7 @@ def test_what_cannot_be_asked_is_refused(
         ({"to": "Red"}, "to must be another word"),
     ],
 )
-def test_what_cannot_be_found_out_is_told(
+def test_a_curve_that_cannot_be_computed_says_why(
     make: Make, shared_pipe: StableDiffusionPipeline, task: dict[str, Any], message: str
 ) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=1, meter=ColourMeter())
@@ -172,7 +177,7 @@ def test_without_a_meter_it_says_what_to_do(make: Make, shared_pipe: StableDiffu
     assert "make the widget with meter=" in until_over(widget, BLUE)["error"]
 
 
-def test_weighed_and_recorded_runs_are_refused(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_weighted_and_recorded_runs_are_refused(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=1, meter=ColourMeter(), weights={"red": 2.0})
     assert widget.wait(SECONDS)
     assert "run it again without them" in ask(widget, BLUE)["message"]
@@ -181,7 +186,7 @@ def test_weighed_and_recorded_runs_are_refused(make: Make, shared_pipe: StableDi
     assert "recorded run without a pipeline" in ask(recorded, BLUE)["message"]
 
 
-def test_a_decision_and_its_interval_are_told() -> None:
+def test_a_decision_and_its_interval_are_in_the_reply() -> None:
     share = np.array([[0, 0, 1], [0, 0.5, 1], [0, 0, 1]], np.float32)
     cosine = np.stack([share, 1 - share], axis=-1)
     curve = DecisionCurve(
@@ -189,7 +194,7 @@ def test_a_decision_and_its_interval_are_told() -> None:
         *(np.array([0, 2, 4]), np.arange(3), ["red", "blue"], cosine, share),
     )
     run: Any = type("Run", (), {"id": "r"})
-    found = decision.curve_content(curve, run)
-    assert found["decision"] == pytest.approx(curve.decision, abs=1e-4)
-    assert found["interval"] == pytest.approx(list(curve.interval), abs=1e-4)
-    assert 2 <= found["interval"][0] <= found["decision"] <= found["interval"][1] <= 4
+    reply = decision.curve_content(curve, run)
+    assert reply["decision"] == pytest.approx(curve.decision, abs=1e-4)
+    assert reply["interval"] == pytest.approx(list(curve.interval), abs=1e-4)
+    assert 2 <= reply["interval"][0] <= reply["decision"] <= reply["interval"][1] <= 4

@@ -54,7 +54,7 @@ def made(trace: Trace, what: str, tell: Callable[[float], object], **over: Any) 
 
 
 @pytest.mark.parametrize("what", ["png", "filmstrip", "webp", "gif", "mp4", "html", "trace", "compact"])
-def test_every_kind_tells_how_far_it_is_and_can_be_stopped(what: str) -> None:
+def test_every_kind_reports_progress_and_can_be_cancelled(what: str) -> None:
     decoded: list[int] = []
 
     def decoder(latents: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_a_figure_is_that_of_python() -> None:
         ({"opacity": 3}, "opacity must be between 0 and 1"),
     ],
 )
-def test_what_cannot_be_is_refused(over: dict[str, Any], words: str) -> None:
+def test_an_impossible_file_is_refused(over: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, LookupError, TypeError), match=words):
         made(make_trace(), **{"what": "png", "tell": lambda share: None, **over})
 

@@ -62,12 +62,12 @@ def test_the_page_gets_the_views_that_open_on_request(
     assert (error["id"], "not built" in error["message"]) == (4, True)
 
 
-def test_a_trace_with_heads_is_told_head_by_head() -> None:
+def test_a_trace_with_heads_is_sent_head_by_head() -> None:
     trace = make_trace(keep="heads")
     message = layers_message("r", 1, 2, 1, layer_maps(trace, 2, 1))
-    told = [(entry["layer"], entry["head"]) for entry in message.content["maps"]]
-    assert told == [(layer.name, head) for layer in LAYERS for head in range(layer.heads)]
-    for (layer, head), found in zip(told, maps_in(message), strict=True):
+    parts = [(entry["layer"], entry["head"]) for entry in message.content["maps"]]
+    assert parts == [(layer.name, head) for layer in LAYERS for head in range(layer.heads)]
+    for (layer, head), found in zip(parts, maps_in(message), strict=True):
         expected = trace.heat_map(1, step=2, layer=layer, head=head)
         assert np.abs(found - expected).max() < 0.01
 
@@ -82,7 +82,7 @@ def test_a_trace_with_heads_is_told_head_by_head() -> None:
         ({"word": "x"}, "does not know this message"),
     ],
 )
-def test_what_cannot_be_told_is_answered(
+def test_an_impossible_request_is_answered(
     make: Make, shared_pipe: StableDiffusionPipeline, asked: dict[str, Any], says: str
 ) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=2)
@@ -100,9 +100,9 @@ def test_a_trace_of_words_only_says_that_it_has_no_layers() -> None:
 
 
 def test_focus_is_one_for_a_single_cell_and_zero_for_a_flat_map() -> None:
-    one = np.zeros((4, 4), dtype=np.float32)
-    one[1, 2] = 0.3
-    assert focus(one) == 1
+    single = np.zeros((4, 4), dtype=np.float32)
+    single[1, 2] = 0.3
+    assert focus(single) == 1
     assert focus(np.full((4, 4), 0.1, dtype=np.float32)) == pytest.approx(0, abs=1e-4)
     half = np.zeros((4, 4), dtype=np.float32)
     half[:2] = 1

@@ -45,18 +45,18 @@ def work(widget: Any, **task: Any) -> Message:
 
 
 def maps_in(message: Message) -> dict[tuple[str, int], np.ndarray]:
-    found, at = {}, 0
-    for one in message.content["maps"]:
-        height, width = one["grid"]
-        data = message.buffers[0][at : at + height * width]
-        found[one["method"], one["step"]] = dequantise(data, (1, height, width), [one["scale"]])[0]
-        at += height * width
-    assert at == len(message.buffers[0])
-    return found
+    maps, offset = {}, 0
+    for entry in message.content["maps"]:
+        height, width = entry["grid"]
+        data = message.buffers[0][offset : offset + height * width]
+        maps[entry["method"], entry["step"]] = dequantise(data, (1, height, width), [entry["scale"]])[0]
+        offset += height * width
+    assert offset == len(message.buffers[0])
+    return maps
 
 
-def close(found: np.ndarray, expected: np.ndarray) -> bool:
-    return float(np.abs(found - expected).max()) <= 1.01 * float(np.ptp(expected)) / 510
+def close(values: np.ndarray, expected: np.ndarray) -> bool:
+    return float(np.abs(values - expected).max()) <= 1.01 * float(np.ptp(expected)) / 510
 
 
 def test_the_page_gets_the_registered_methods(widget: Any) -> None:
@@ -131,7 +131,7 @@ def test_seconds_are_estimated_for_every_method(widget: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "says"),
     [
         ({"kind": "saliency", "step": 3, "method": "df_cam"}, "step 3 is out of range: this run has steps 0 to 2"),
         ({"kind": "saliency", "step": -1, "method": "df_cam"}, "out of range"),
@@ -143,10 +143,10 @@ def test_seconds_are_estimated_for_every_method(widget: Any) -> None:
         ({"kind": "relevance", "schedule": "", "run": "gone"}, "not in the kernel any more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(widget: Any, task: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_asked_is_refused(widget: Any, task: dict[str, Any], says: str) -> None:
     answer = work(widget, **task).content
     assert answer["type"] == "error"
-    assert said in answer["message"]
+    assert says in answer["message"]
 
 
 @pytest.mark.parametrize(

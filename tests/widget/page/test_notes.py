@@ -25,8 +25,8 @@ def widget(make: Make, shared_pipe: StableDiffusionPipeline) -> Any:
     return widget
 
 
-def told(widget: Any) -> list[list[Any]]:
-    """The notes of each beginning of a run that was told, in order."""
+def sent(widget: Any) -> list[list[Any]]:
+    """The notes of each beginning of a run that was sent, in order."""
     widget._session.publisher.flush()
     return [message.content["notes"] for message in widget.wire.of("run")]
 
@@ -48,7 +48,7 @@ def test_python_pins_a_note(widget: Any) -> None:
     assert note == Note("Look: the circle", 2, ("circle",), (0, 0, 0.5, 1))
     assert widget.trace.notes == [note]
     expected = [{"text": "Look: the circle", "step": 2, "words": words, "region": (0, 0, 0.5, 1)}]
-    assert told(widget) == [[], expected]
+    assert sent(widget) == [[], expected]
     assert saved(widget) == [{**expected[0], "region": [0, 0, 0.5, 1]}]
 
 
@@ -56,9 +56,9 @@ def test_the_page_writes_notes(widget: Any) -> None:
     widget.note("An old one")
     assert ask(widget, [CIRCLE])["type"] == "notes"
     assert widget.trace.notes == [Note("Here.", 1, (3,), (0, 0.25, 0.5, 1))]
-    assert told(widget)[-1] == [{**CIRCLE, "region": (0, 0.25, 0.5, 1)}]
+    assert sent(widget)[-1] == [{**CIRCLE, "region": (0, 0.25, 0.5, 1)}]
     assert ask(widget, [], request=6)["type"] == "notes"
-    assert (widget.trace.notes, told(widget)[-1], saved(widget)) == ([], [], [])
+    assert (widget.trace.notes, sent(widget)[-1], saved(widget)) == ([], [], [])
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_the_page_writes_notes(widget: Any) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_a_note_is_answered_and_nothing_changes(widget: Any, wrong: Any) -> None:
+def test_an_invalid_note_is_answered_and_nothing_changes(widget: Any, wrong: Any) -> None:
     before = [widget.note("An old one"), widget.note("Another", step=0)]
     answered = ask(widget, [CIRCLE, wrong])
     assert answered["type"] == "error"
     assert answered["message"]
     assert widget.trace.notes == before
-    assert len(told(widget)) == 3
+    assert len(sent(widget)) == 3
 
 
 def test_too_many_notes_and_a_run_that_is_gone(widget: Any) -> None:
@@ -104,7 +104,7 @@ def test_an_earlier_run_keeps_its_own(widget: Any) -> None:
     assert saved(widget) == []
     page(widget, {"type": "show", "run": first})
     assert widget.wait(60)
-    assert told(widget)[-1][0]["text"] == "Here."
+    assert sent(widget)[-1][0]["text"] == "Here."
     assert saved(widget)[0]["text"] == "Here."
 
 
@@ -120,7 +120,7 @@ def test_a_run_shown_again_has_notes_that_still_wait_to_be_told(widget: Any) -> 
         widget._session.publisher.show(first)
     finally:
         held.set()
-    assert [note["text"] for note in told(widget)[-1]] == ["Here."]
+    assert [note["text"] for note in sent(widget)[-1]] == ["Here."]
 
 
 def test_errors_of_python_name_what_is_wrong(widget: Any) -> None:

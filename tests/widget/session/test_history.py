@@ -116,7 +116,7 @@ def test_a_kept_run_comes_packed_whole(make: Make, shared_pipe: StableDiffusionP
     assert np.abs(found - widget.trace.heat_maps(step=0)).max() < 0.01
 
 
-def test_what_is_not_kept_is_refused(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_a_run_that_is_not_kept_is_refused(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=1)
     assert widget.wait(SECONDS)
     page(widget, {"type": "packed", "id": 2, "run": "gone"})
@@ -129,7 +129,7 @@ def test_what_is_not_kept_is_refused(make: Make, shared_pipe: StableDiffusionPip
         widget.show(make_trace())
 
 
-def test_an_earlier_run_is_not_shown_while_one_goes_on(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
+def test_an_earlier_run_is_not_shown_during_a_run(make: Make, pipe: StableDiffusionPipeline, gate: Gate) -> None:
     widget = make(pipe, prompt=PROMPT, steps=1)
     gate.until_held()
     gate.free.release()

@@ -17,18 +17,18 @@ TASK = {"kind": "test"}
 
 
 class Held:
-    """A work that goes on step by step, as the test lets it."""
+    """A job that goes on step by step, as the test lets it."""
 
     def __init__(self) -> None:
         self.began, self.go_on = threading.Event(), threading.Event()
         self.ended = threading.Event()
 
-    def __call__(self, tell: ReportProgress) -> JobResult:
+    def __call__(self, report: ReportProgress) -> JobResult:
         try:
-            tell(0.5)
+            report(0.5)
             self.began.set()
             assert self.go_on.wait(30)
-            tell(0.75)
+            report(0.75)
             return JobResult({"answer": 42}, (b"bytes",))
         finally:
             self.ended.set()
@@ -55,7 +55,7 @@ def until_over(widget: Any) -> dict[str, Any]:
     return found
 
 
-def test_a_work_is_told_while_it_goes_on_and_its_result_comes_once(
+def test_a_job_reports_while_it_runs_and_gives_its_result_once(
     make: Callable[..., DiffVis], shared_pipe: Any, held: Held
 ) -> None:
     widget: Any = make(shared_pipe)
@@ -73,9 +73,7 @@ def test_a_work_is_told_while_it_goes_on_and_its_result_comes_once(
     assert held.began.wait(30)
 
 
-def test_a_dropped_work_ends_where_it_tells_how_far_it_is(
-    make: Callable[..., DiffVis], shared_pipe: Any, held: Held
-) -> None:
+def test_a_cancelled_job_ends_at_its_next_report(make: Callable[..., DiffVis], shared_pipe: Any, held: Held) -> None:
     widget = make(shared_pipe)
     ask(widget)
     assert held.began.wait(30)
@@ -84,7 +82,7 @@ def test_a_dropped_work_ends_where_it_tells_how_far_it_is(
     assert until_over(widget)["state"] == "canceled"
 
 
-def test_a_run_goes_before_and_ends_a_work(make: Callable[..., DiffVis], pipe: Any, held: Held) -> None:
+def test_a_run_cancels_a_job_and_goes_first(make: Callable[..., DiffVis], pipe: Any, held: Held) -> None:
     widget = make(pipe, steps=2)
     ask(widget)
     assert held.began.wait(30)
@@ -95,7 +93,7 @@ def test_a_run_goes_before_and_ends_a_work(make: Callable[..., DiffVis], pipe: A
     assert until_over(widget)["state"] == "canceled"
 
 
-def test_a_closed_widget_ends_a_work(make: Callable[..., DiffVis], shared_pipe: Any, held: Held) -> None:
+def test_a_closed_widget_ends_a_job(make: Callable[..., DiffVis], shared_pipe: Any, held: Held) -> None:
     widget = make(shared_pipe)
     ask(widget)
     assert held.began.wait(30)
@@ -104,10 +102,10 @@ def test_a_closed_widget_ends_a_work(make: Callable[..., DiffVis], shared_pipe: 
     assert held.ended.wait(30)
 
 
-def test_what_goes_wrong_is_told_and_can_be_asked_again(
+def test_a_job_that_fails_says_why_and_can_be_asked_for_again(
     make: Callable[..., DiffVis], shared_pipe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perform(tell: ReportProgress) -> JobResult:
+    def perform(report: ReportProgress) -> JobResult:
         raise error
 
     monkeypatch.setitem(answers.JOBS, "test", lambda session, task: perform)

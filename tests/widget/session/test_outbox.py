@@ -1,4 +1,4 @@
-"""The stream to the page: order, the cap, what is skipped and filled in later, and what a page gets that comes back."""
+"""The outbox: order, the cap, what is skipped and filled in later, and what a page gets that comes back."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Page:
 
     def labels(self) -> list[str]:
         """What came since the last time this was asked."""
-        found = [label(message) for message in self.got[self._acknowledged :]]
+        labels = [label(message) for message in self.got[self._acknowledged :]]
         self._acknowledged = len(self.got)
-        return found
+        return labels
 
     def acknowledge_all(self) -> None:
         while pending := [m.content["seq"] for m in self.got if m.content["seq"] in self.outbox._in_flight]:
@@ -206,12 +206,12 @@ def test_a_page_that_came_back_is_not_held_up_by_what_the_old_one_never_acknowle
     assert page.labels() == ["run", "step 5"]
 
 
-@pytest.mark.parametrize("said", [None, "x", -1, 10**9, 1.5, [1]])
-def test_odd_acknowledgements_change_nothing(said: Any) -> None:
+@pytest.mark.parametrize("seq", [None, "x", -1, 10**9, 1.5, [1]])
+def test_odd_acknowledgements_change_nothing(seq: Any) -> None:
     page = Page()
     page.outbox.begin(run())
     before = page.outbox.in_flight
-    page.outbox.acknowledge(said)
+    page.outbox.acknowledge(seq)
     assert page.outbox.in_flight == before
 
 

@@ -18,15 +18,15 @@ several = pytest.mark.skipif(USUAL < 2, reason="this machine computes on one thr
 
 
 def in_a_thread(job: Callable[[], Any]) -> Any:
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(job()))
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(job()))
     thread.start()
     thread.join()
-    return found[0]
+    return results[0]
 
 
 def threads_of(pipe: Any) -> dict[str, set[int]]:
-    """How many threads torch computes with while the parts of a pipeline work, calm, and elsewhere meanwhile."""
+    """How many threads torch computes with while the parts of a pipeline work, and elsewhere meanwhile."""
     seen: dict[str, set[int]] = {"unet": set(), "vae": set(), "elsewhere": set(), "afterwards": set()}
 
     def unet(*_: Any) -> None:
@@ -86,15 +86,15 @@ def test_other_models_are_left_alone(shared_pipe: StableDiffusionPipeline) -> No
     assert set().union(*threads_of(shared_pipe).values()) == {USUAL}
 
 
-def test_the_picture_is_that_of_all_threads() -> None:
+def test_the_image_is_that_of_all_threads() -> None:
     pipe: Any = dv.load()
 
-    def picture() -> torch.Tensor:
+    def image() -> torch.Tensor:
         call = {"num_inference_steps": 3, "generator": torch.Generator().manual_seed(5), "output_type": "pt"}
         return pipe("a red circle in the snow", **call).images
 
-    def calmly() -> torch.Tensor:
+    def single_threaded() -> torch.Tensor:
         with single_threaded_denoiser(pipe):
-            return picture()
+            return image()
 
-    assert torch.equal(in_a_thread(calmly), picture())
+    assert torch.equal(in_a_thread(single_threaded), image())
