@@ -63,7 +63,7 @@ class Eyes:
     def scores(self, frames: NDArray[np.uint8], concepts: Sequence[str]) -> tuple[NDArray[np.float32], Any]:
         plain = [one for one in concepts if not one.startswith("seen ")]
         cosine, null = self._clip.scores(frames, plain)
-        verdicts = self._judge.look(frames)
+        verdicts = self._judge.detect(frames)
         columns = {name: cosine[:, index] for index, name in enumerate(plain)}
         for name in set(concepts) - set(plain):
             _, kind, word = name.split(" ")
@@ -75,7 +75,7 @@ def sees(verdict: Verdict, kind: str, word: str) -> bool:
     """Whether the judge sees the word in a picture."""
     if kind == "setting":
         return verdict.setting == word
-    return any(getattr(seen.thing, "shape" if kind == "object" else kind) == word for seen in verdict.sightings)
+    return any(getattr(seen.thing, "shape" if kind == "object" else kind) == word for seen in verdict.detections)
 
 
 def measured(prompts: int, guidance: float, folder: Path) -> dict[str, dict[str, Floats]]:
@@ -115,7 +115,7 @@ def interval(values: Floats) -> str:
     return f"{known.mean():.1f} ({low:.1f} to {high:.1f})"
 
 
-def table(found: dict[str, dict[str, Floats]], guidance: float, noise: Floats) -> str:
+def markdown_table(found: dict[str, dict[str, Floats]], guidance: float, noise: Floats) -> str:
     """Both tables as markdown."""
     count = len(found["CLIP"]["setting"])
     lines = [
@@ -157,7 +157,7 @@ def main() -> None:
     torch.set_num_threads(1)
     found = measured(chosen.prompts, chosen.guidance, chosen.folder)
     sample = dv.trace(dv.load(), "a red circle", seed=0, num_inference_steps=STEPS)
-    print(table(found, chosen.guidance, sample.sigmas.astype(np.float64)))
+    print(markdown_table(found, chosen.guidance, sample.sigmas.astype(np.float64)))
 
 
 if __name__ == "__main__":

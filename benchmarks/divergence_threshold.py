@@ -23,7 +23,7 @@ EDGES = (0.0, 0.05, 0.1, 0.2, 0.5, 10.0)
 
 def named(verdict: Verdict) -> tuple[str | None, list[str]]:
     """What the detector names, wherever it stands."""
-    return verdict.setting, sorted(str(sighting.thing) for sighting in verdict.sightings)
+    return verdict.setting, sorted(str(sighting.thing) for sighting in verdict.detections)
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
             change = [dv.intervene.weight([*words], factor)]
             other = dv.trace(pipe, prompt, seed=seed, num_inference_steps=12, interventions=change)
             found = dv.compare(plain, other)
-            first, second = judge.look(np.stack([plain.image, other.image]))
+            first, second = judge.detect(np.stack([plain.image, other.image]))
             assert found.image_difference is not None
             rows.append((float(found.distance[-1]), 255 * found.image_difference, named(first) == named(second)))
     table = np.array(rows, dtype=np.float64)

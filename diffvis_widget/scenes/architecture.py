@@ -1,6 +1,6 @@
-"""The parts of the scenes model, built from their configs.
+"""The networks of the scenes model, built from their configurations.
 
-Pictures are 96 x 96; latents 4 x 12 x 12; the U-Net has cross-attention at 12 x 12, 6 x 6 and 3 x 3.
+Images are 96 x 96 pixels, latents 4 x 12 x 12. The U-Net has cross-attention at 12 x 12, 6 x 6 and 3 x 3.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffvis_widget.scenes import MARK
 
-# CLIP's byte-pair merges in order of frequency: enough for most of the world's words to be one token; rarer ones
-# (triangle, balloon, striped, dotted) stay split, as words do in the large models.
+# CLIP's byte-pair merges in order of frequency. Most words of the world are one token; rarer ones (triangle, balloon,
+# striped, dotted) stay split, as words do in large models.
 MERGES = 7168
 MAX_TOKENS = 32
 TEXT_WIDTH = 128
@@ -25,7 +25,14 @@ CLIP_NAME = "diffvis-scenes-clip"
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Write CLIP's byte-level BPE, cut to its first `MERGES` merges, into `folder` and load it."""
+    """Write CLIP's byte-level BPE, cut to its first `MERGES` merges, and load it.
+
+    Args:
+        folder: Where its files are written.
+
+    Returns:
+        The tokenizer.
+    """
     source = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(source.read_bytes()).decode("utf-8").split("\n")[1 : MERGES + 1]
     symbols = _byte_symbols()
@@ -48,7 +55,14 @@ def _byte_symbols() -> list[str]:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A three-layer CLIP text encoder over the cut vocabulary."""
+    """Build a CLIP text encoder of three layers.
+
+    Args:
+        tokenizer: The tokenizer whose vocabulary it has.
+
+    Returns:
+        The network, with random weights.
+    """
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -61,14 +75,18 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-            trained_on=MARK,  # pyright: ignore[reportCallIssue] (configs keep any further name)
+            trained_on=MARK,  # pyright: ignore[reportCallIssue] (configs store any further name)
         )
     )
 
 
 def make_vae() -> AutoencoderKL:
-    """A small KL autoencoder: 96 x 96 RGB to 4 x 12 x 12 and back."""
-    # diffusers types these tuples as if they had one entry
+    """Build a small KL autoencoder: 96 x 96 RGB to 4 x 12 x 12 and back.
+
+    Returns:
+        The network, with random weights.
+    """
+    # diffusers annotates these tuples as if they had a single entry.
     blocks: Any = {
         "block_out_channels": (16, 32, 64, 96),
         "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -85,7 +103,11 @@ def make_vae() -> AutoencoderKL:
 
 
 def make_unet() -> UNet2DConditionModel:
-    """A U-Net of three levels with cross-attention on each."""
+    """Build a U-Net of three levels with cross-attention on each.
+
+    Returns:
+        The network, with random weights.
+    """
     return UNet2DConditionModel(
         sample_size=12,
         in_channels=4,
@@ -101,11 +123,14 @@ def make_unet() -> UNet2DConditionModel:
 
 
 def make_scheduler() -> DPMSolverMultistepScheduler:
-    """DPM-Solver++ over 1000 training steps, v-prediction, a schedule that ends with no signal at all.
+    """DPM-Solver++ over 1000 training steps, with v-prediction and zero terminal signal-to-noise ratio.
 
-    Zero terminal signal (Lin et al. 2024, arXiv 2305.08891) makes the model paint the layout itself, from pure noise.
-    First order: with guidance of 7.5 the second order's extrapolation overshoots where steps are few, up to other
-    colours and shapes at 12 steps.
+    With zero terminal signal (Lin et al. 2024, arXiv 2305.08891) the model generates the layout itself, from pure
+    noise. The solver is of first order: with a guidance of 7.5 the extrapolation of the second order overshoots where
+    steps are few; at 12 steps it changes colours and shapes.
+
+    Returns:
+        The scheduler.
     """
     return DPMSolverMultistepScheduler(
         num_train_timesteps=1000,
@@ -115,19 +140,23 @@ def make_scheduler() -> DPMSolverMultistepScheduler:
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
-        steps_offset=1,  # means nothing with this spacing; StableDiffusionPipeline would set it, with a warning
+        steps_offset=1,  # without effect here; StableDiffusionPipeline would set it, with a warning
         solver_order=1,
     )
 
 
 def clip_config() -> dict[str, Any]:
-    """The concept model's open_clip config; its text side shares the pipeline's tokenizer."""
+    """The open_clip configuration of the concept model; its text encoder shares the tokenizer of the pipeline.
+
+    Returns:
+        Keyword arguments of `open_clip.CLIP`.
+    """
     return {
         "embed_dim": 96,
-        # The sigmoid loss starts from "nothing holds".
+        # The sigmoid loss starts from "no phrase is true".
         "init_logit_scale": 2.302585092994046,
         "init_logit_bias": -5.0,
-        # A residual network, not patches: it learns shapes from a tenth of the pictures.
+        # A residual network learns shapes from a tenth of the images that patches need.
         "vision_cfg": {"image_size": 96, "layers": [1, 2, 2, 1], "width": 12, "head_width": 32},
         "text_cfg": {
             "context_length": MAX_TOKENS,

@@ -1,6 +1,6 @@
-"""Paint a scene, with a ground-truth mask for every caption word that has a place.
+"""Renders a scene, with a ground-truth mask for each caption word that refers to a part of the image.
 
-Pictures are 96 x 96 RGB, antialiased by supersampling each object three times per pixel.
+Images are 96 x 96 RGB; each object is antialiased with 3 x 3 samples per pixel.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SUPER = 3
 _CREAM = np.array([255, 246, 224], dtype=np.float64)
 _INK = np.array([58, 56, 70], dtype=np.float64)
 _MARGIN = 2.0
-# One sky for all nights (and snowfalls), which drifts sideways from scene to scene: pixels (x, y).
+# The stars of all nights (and the flakes of all snowfalls) in pixels (x, y); they drift sideways from scene to scene.
 _STARS = ((9, 12), (22, 40), (31, 7), (38, 66), (47, 24), (55, 84), (60, 46), (69, 13), (76, 72), (83, 33), (90, 88),
           (15, 78))  # fmt: skip
-# Radii in pixels by the size word; None is medium.
+# Ranges of radii in pixels by the size word; None is medium.
 _RADII = {"small": (8.5, 11.0), None: (14.0, 18.0), "large": (21.5, 25.0)}
 _RADII_OF_TWO = {"small": (8.5, 11.0), None: (13.5, 16.5), "large": (19.5, 21.0)}
 
@@ -33,7 +33,15 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a thing stands: centre and radius in pixels, tilt in radians, stretch of its width over height."""
+    """Position, size and orientation of an object.
+
+    Attributes:
+        x: Centre in pixels from the left.
+        y: Centre in pixels from the top.
+        r: Radius in pixels.
+        tilt: Rotation in radians.
+        aspect: Stretch of its width over its height.
+    """
 
     x: float
     y: float
@@ -44,10 +52,14 @@ class Pose:
 
 @dataclass(frozen=True)
 class Sketch:
-    """A scene before it is painted: all that the seed decides.
+    """A scene before it is painted: everything that the seed decides.
 
-    things: as the spec's, with the colours that were chosen where the caption leaves them open.
-    weather: phase of waves and hills (radians), height of the horizon and drift of clouds and stars (pixels).
+    Attributes:
+        spec: Its meaning.
+        words: Its caption.
+        things: The objects of the meaning, with colours chosen where the caption states none.
+        poses: A pose per object.
+        weather: Phase of waves and hills in radians, height of the horizon and drift of clouds and stars in pixels.
     """
 
     spec: Spec
@@ -61,8 +73,12 @@ class Sketch:
 class Scene:
     """A painted scene.
 
-    image: uint8 (96, 96, 3), sRGB.  caption: its words.  mentions: the caption's placeable words (character spans).
-    masks: bool (96, 96) for each mention: the object spoken of, or, for a setting, all that is not an object.
+    Attributes:
+        image: uint8 (96, 96, 3), sRGB.
+        caption: Its caption.
+        mentions: The words of the caption that refer to a part of the image.
+        masks: bool (96, 96) for each mention: the object, or, for a setting, everything but the objects.
+        sketch: What it was painted from.
     """
 
     image: Rgb
@@ -73,21 +89,48 @@ class Scene:
 
 
 def draw(seed: int, held_out: bool | None = None) -> Scene:
-    """Draw the scene of a seed: same seed, same scene.
+    """Draw the scene of a seed.
 
-    held_out: True draws only combinations that training never saw, False only training's, None any.
+    Args:
+        seed: The same seed gives the same scene.
+        held_out: True for combinations that training never saw, False for those of training, None for any.
+
+    Returns:
+        The scene.
+
+    Example:
+        >>> from diffvis_widget import scenes
+        >>> scene = scenes.draw(3)
+        >>> scene.image.shape, len(scene.mentions) == len(scene.masks)
+        ((96, 96, 3), True)
     """
     return paint(sketch(seed, held_out))
 
 
 def sketch(seed: int, held_out: bool | None = None) -> Sketch:
-    """All that `draw(seed, held_out)` shows, without painting it."""
+    """Everything that `draw` decides, without painting it.
+
+    Args:
+        seed: As for `draw`.
+        held_out: As for `draw`.
+
+    Returns:
+        The sketch.
+    """
     rng = np.random.default_rng([seed, 96])
     return sketch_of(sample_spec(rng, held_out), rng)
 
 
 def sketch_of(spec: Spec, rng: np.random.Generator) -> Sketch:
-    """A scene of this meaning: its words, weather, open colours and poses drawn from ``rng``."""
+    """A scene of a given meaning.
+
+    Args:
+        spec: The meaning.
+        rng: Random generator for words, weather, unstated colours and poses.
+
+    Returns:
+        The sketch.
+    """
     words = caption(spec, rng)
     weather = (float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(50, 58)), float(rng.uniform(-10, 10)))
     things: list[Thing] = []
@@ -99,7 +142,14 @@ def sketch_of(spec: Spec, rng: np.random.Generator) -> Sketch:
 
 
 def paint(plan: Sketch) -> Scene:
-    """Paint a sketch, with a mask for every word that has a place."""
+    """Paint a sketch.
+
+    Args:
+        plan: The sketch.
+
+    Returns:
+        The scene, with a mask for each word that refers to a part of the image.
+    """
     canvas = _background(plan.spec.setting, plan.weather)
     thing_masks: list[Mask] = []
     for thing, pose in zip(plan.things, plan.poses, strict=True):
@@ -113,7 +163,7 @@ def paint(plan: Sketch) -> Scene:
     return Scene(image, plan.words.text, mentions, masks, plan)
 
 
-# --- where things go ---------------------------------------------------------------------------------------------
+# --- layout -----------------------------------------------------------------------------------------------------
 
 
 def _radius(thing: Thing, rng: np.random.Generator, of_two: bool) -> float:
@@ -126,7 +176,7 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _layout(spec: Spec, rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Centre and radius of every thing, in pixels."""
+    """Centre and radius of each object in pixels."""
     if len(spec.things) == 1:
         r = _radius(spec.things[0], rng, of_two=False)
         low, high = r + _MARGIN, SIZE - r - _MARGIN
@@ -150,7 +200,7 @@ def _layout(spec: Spec, rng: np.random.Generator) -> list[tuple[float, float, fl
     if relation == "and":
         relation = str(rng.choice(["above", "below", "left", "right"]))
     r1, r2 = (_radius(thing, rng, of_two=True) for thing in spec.things)
-    # Along the axis of the relation the pair takes its room with a gap; across it, both wander about one line.
+    # The gap is drawn along the axis of the relation; across it, both objects lie near a common line.
     room = SIZE - 2 * _MARGIN - 2 * (r1 + r2)
     gap = _between(rng, min(3.0, room), max(room * 0.7, min(3.0, room)))
     start = _MARGIN + _between(rng, 0, room - gap)
@@ -176,7 +226,7 @@ def _gradient(top: tuple[int, int, int], bottom: tuple[int, int, int], rows: int
 
 
 def _disc(cx: float, cy: float, rx: float, ry: float) -> NDArray[np.float64]:
-    """Coverage (96, 96) of an ellipse, with a soft edge of about a pixel."""
+    """Coverage (96, 96) of an ellipse, with a soft edge of about one pixel."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] + 0.5
     distance = (np.hypot((x - cx) / rx, (y - cy) / ry) - 1) * min(rx, ry)
     return np.clip(0.5 - distance, 0, 1)
@@ -187,7 +237,7 @@ def _blend(canvas: NDArray[np.float64], colour: tuple[int, int, int], cover: NDA
 
 
 def _ground(horizon: float, swell: float, phase: float) -> NDArray[np.float64]:
-    """Coverage (96, 96) of all below a gently waving horizon."""
+    """Coverage (96, 96) of everything below a gently waving horizon."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] + 0.5
     return np.clip(y - horizon - swell * np.sin(x / SIZE * 2 * math.pi + phase), 0, 1)
 
@@ -237,7 +287,7 @@ def _background(setting: str | None, weather: tuple[float, float, float]) -> NDA
 
 
 def _texture(thing: Thing, main: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> Image.Image:
-    """The fill of the main parts over supersampled coordinates measured in pixels from the object's centre."""
+    """The fill of the main parts; x and y are supersampled coordinates in pixels from the object's centre."""
     light = main * 0.25 + _CREAM * 0.75
     if thing.texture == "striped":
         pattern = (np.mod(x * 0.5 + y * 0.866, 7.0) < 3.2).astype(np.float64)
@@ -252,7 +302,7 @@ def _texture(thing: Thing, main: NDArray[np.float64], x: NDArray[np.float64], y:
 
 
 def _object(thing: Thing, pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One object on an empty canvas: premultiplied colour (96, 96, 3) in 0..255 and coverage (96, 96) in 0..1."""
+    """An object on an empty canvas: premultiplied colour (96, 96, 3) in 0..255 and coverage (96, 96) in 0..1."""
     assert thing.colour is not None
     main = np.array(COLOURS[thing.colour], dtype=np.float64)
     turn = np.array([[math.cos(pose.tilt), -math.sin(pose.tilt)], [math.sin(pose.tilt), math.cos(pose.tilt)]])
@@ -295,7 +345,7 @@ def _object(thing: Thing, pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _shrink(cover: Image.Image, colour: Image.Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Average supersampled coverage and premultiplied colour down to pixels."""
+    """Averages supersampled coverage and premultiplied colour over each pixel."""
     a = np.asarray(cover, dtype=np.float64) / 255
     rgb = np.asarray(colour, dtype=np.float64) * a[..., None]
     h, w = a.shape[0] // _SUPER, a.shape[1] // _SUPER

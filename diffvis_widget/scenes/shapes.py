@@ -1,7 +1,7 @@
 """Outlines of the fourteen objects of the scenes world, in a unit frame.
 
-x points right, y points down; every object fits the disc of radius 1 about the origin closely enough that
-the renderer can treat its radius as its size. An object is a list of parts, painted in order.
+x points right and y down. Each object fits the disc of radius 1 around the origin closely enough for the renderer to
+take its radius for its size. An object is a list of parts, painted in order.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Part:
-    """One closed polygon of an object.
+    """A closed polygon of an object.
 
-    `fill` is a role, not a colour: "main" is the object's own colour (and carries its texture), "shade" a darker
-    version of it, "cream" and "ink" the neutral light and dark, "erase" cuts a hole.
+    Attributes:
+        points: Its corners, (n, 2).
+        fill: Its role: "main" is the object's colour, with its texture; "shade" a darker version of it; "cream" and
+            "ink" are neutral light and dark; "erase" cuts a hole.
     """
 
     points: Points  # (n, 2)

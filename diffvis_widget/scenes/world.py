@@ -1,7 +1,7 @@
-"""The scenes world: what can be in a picture, how it is said, and which combinations are kept for tests.
+"""The scenes world: what an image can show, how captions say it, and which combinations are held out for tests.
 
-A `Spec` is the meaning of a scene; `caption` says it in words and remembers where each word's thing is, so that the
-renderer can give a ground-truth mask for every word that has a place.
+A `Spec` is the meaning of a scene. `caption` puts it into words and records which object each word refers to, so that
+the renderer can give a ground-truth mask for each of these words. An object is called "thing" here.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SIZES = ("small", "large")  # no word: medium
 TEXTURES = ("striped", "dotted")  # no word: plain
-# What can be said of one thing, with its words.
+# The attributes of an object, with their words.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "colour": tuple(COLOURS),
     "texture": TEXTURES,
     "size": SIZES,
 }
-# Each setting with the phrases that say it; the last word of a phrase is the one that carries the setting.
+# Each setting with its phrases; the last word of a phrase refers to the setting.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "day": ("by day", "in the day"),
     "night": ("at night", "in the night"),
@@ -62,7 +62,14 @@ _PLAIN_WORDS = ("a", "an", "plain")
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: a shape with its attributes; None is an attribute left unsaid (medium, plain, any colour)."""
+    """An object: a shape with its attributes.
+
+    Attributes:
+        shape: Its shape.
+        colour: Its colour; None where the caption states none.
+        size: None for medium.
+        texture: None for plain.
+    """
 
     shape: str
     colour: str | None
@@ -72,7 +79,14 @@ class Thing:
 
 @dataclass(frozen=True)
 class Spec:
-    """The meaning of a scene: one thing with an optional place, or two things with a relation, in a setting."""
+    """The meaning of a scene.
+
+    Attributes:
+        things: One or two objects.
+        relation: The relation of two objects.
+        place: Where a single object is; None for anywhere.
+        setting: The background; None for plain paper.
+    """
 
     things: tuple[Thing, ...]
     relation: str | None = None
@@ -81,13 +95,23 @@ class Spec:
 
     @property
     def held_out(self) -> bool:
-        """True for the tenth of all combinations that training never draws."""
+        """Whether this is one of the tenth of all combinations that training never draws.
+
+        The split is made from the `repr`: renaming a class or a field here would change it.
+        """
         return zlib.crc32(repr(self).encode()) % 10 == 0
 
 
 @dataclass(frozen=True)
 class Mention:
-    """A caption word that has a place in the picture: its character span, its role and the thing it speaks of."""
+    """A caption word that refers to a part of the image.
+
+    Attributes:
+        start: First character of the word.
+        end: One past its last character.
+        role: "object", "colour", "size", "texture" or "setting".
+        thing: Index into `Spec.things`; None for the setting.
+    """
 
     start: int
     end: int
@@ -97,7 +121,12 @@ class Mention:
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and the spans of its placeable words."""
+    """A caption.
+
+    Attributes:
+        text: Its text.
+        mentions: Its words that refer to a part of the image.
+    """
 
     text: str
     mentions: tuple[Mention, ...]
@@ -113,9 +142,14 @@ def _thing(rng: np.random.Generator) -> Thing:
 
 
 def sample_spec(rng: np.random.Generator, held_out: bool | None = None) -> Spec:
-    """Draw a scene's meaning.
+    """Draw the meaning of a scene.
 
-    held_out: True for combinations never used in training, False for training's own, None for any.
+    Args:
+        rng: Random generator.
+        held_out: True for combinations never used in training, False for those of training, None for any.
+
+    Returns:
+        The meaning.
     """
     while True:
         setting = str(rng.choice(list(SETTINGS))) if rng.random() < 0.65 else None
@@ -133,7 +167,15 @@ def sample_spec(rng: np.random.Generator, held_out: bool | None = None) -> Spec:
 
 
 def caption(spec: Spec, rng: np.random.Generator) -> Caption:
-    """Say a scene in words: "a large red fish above a blue square at sea"."""
+    """Put the meaning of a scene into words, such as "a large red fish above a blue square at sea".
+
+    Args:
+        spec: The meaning.
+        rng: Random generator that chooses between synonyms.
+
+    Returns:
+        The caption.
+    """
     text = ""
     mentions: list[Mention] = []
 
@@ -150,9 +192,9 @@ def caption(spec: Spec, rng: np.random.Generator) -> Caption:
             assert spec.relation is not None
             say(str(rng.choice(RELATIONS[spec.relation])))
         words = [(thing.size, "size"), (thing.texture, "texture"), (thing.colour, "colour"), (thing.shape, "object")]
-        said = [(word, role) for word, role in words if word is not None]
-        say("an" if said[0][0][0] in "aeiou" else "a")
-        for word, role in said:
+        stated = [(word, role) for word, role in words if word is not None]
+        say("an" if stated[0][0][0] in "aeiou" else "a")
+        for word, role in stated:
             say(word, role, index)
     if spec.place is not None:
         say(str(rng.choice(PLACES[spec.place])))
@@ -162,7 +204,11 @@ def caption(spec: Spec, rng: np.random.Generator) -> Caption:
 
 
 def vocabulary() -> frozenset[str]:
-    """Every word that a training caption can hold, lower case."""
+    """All words that a training caption can contain.
+
+    Returns:
+        The words, in lower case.
+    """
     phrases = [*SHAPES, *COLOURS, *SIZES, *TEXTURES, *_PLAIN_WORDS]
     for table in (SETTINGS, RELATIONS, PLACES):
         phrases += [phrase for options in table.values() for phrase in options]
@@ -170,7 +216,18 @@ def vocabulary() -> frozenset[str]:
 
 
 def unknown_words(prompt: str) -> list[str]:
-    """The words of a prompt that the scenes model never saw, lower case, in order, each once."""
-    known = vocabulary()
+    """The words of a prompt that the scenes model never saw in training.
+
+    Args:
+        prompt: A prompt.
+
+    Returns:
+        The words in order, in lower case, each once.
+
+    Example:
+        >>> unknown_words("a red dog above a Castle")
+        ['dog', 'castle']
+    """
+    trained = vocabulary()
     words = re.findall(r"[^\W_]+", prompt.lower())
-    return list(dict.fromkeys(word for word in words if word not in known))
+    return list(dict.fromkeys(word for word in words if word not in trained))

@@ -11,12 +11,12 @@ from diffvis_widget.scenes.architecture import make_vae
 from diffvis_widget.scenes.render import SIZE, draw, sketch
 from diffvis_widget.scenes.training.dataset import Dataset
 from diffvis_widget.scenes.training.vae import (
-    attention_to_things,
     encode_latents,
-    posterior_of,
+    latent_posterior,
+    object_weights,
     similarity,
     train_vae,
-    whitened,
+    whiten,
 )
 
 
@@ -53,7 +53,7 @@ def test_a_faint_edge_counts_as_much_as_a_strong_one():
 
 def test_pixels_of_things_count_most():
     plan = sketch(3, held_out=False)
-    weight = attention_to_things(plan)
+    weight = object_weights(plan)
     assert weight.shape == (SIZE, SIZE)
     for pose in plan.poses:
         assert weight[int(pose.y), int(pose.x)].item() == pytest.approx(3.4)
@@ -80,9 +80,9 @@ def test_training_brings_pictures_closer(tmp_path: Path, data: Dataset):
 def test_whitened_latents_say_the_same_in_even_channels(data: Dataset):
     torch.manual_seed(0)
     plain: Any = make_vae()
-    white: Any = whitened(plain, data)
+    white: Any = whiten(plain, data)
     x = data.pixels(torch.arange(12))
-    before, after = posterior_of(plain, x), posterior_of(white, x)
+    before, after = latent_posterior(plain, x), latent_posterior(white, x)
     channels = after.mean.transpose(0, 1).flatten(1)
     assert torch.allclose(torch.cov(channels), torch.eye(4), atol=1e-2)
     assert torch.allclose(channels.mean(1), torch.zeros(4), atol=1e-3)

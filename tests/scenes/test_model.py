@@ -10,10 +10,24 @@ import diffvis_widget as dv
 from diffvis_widget import scenes
 from diffvis_widget import shipped as builtin
 from diffvis_widget.concepts import ConceptMeter
-from diffvis_widget.scenes.evaluation.captions import colours_by_part, generate, held_out_scenes, interval, score
-from diffvis_widget.scenes.evaluation.concept_accuracy import answers, half_finished, single_scenes
+from diffvis_widget.scenes.evaluation.captions import (
+    colour_accuracy_by_word,
+    generate,
+    held_out_scenes,
+    score,
+    wilson_interval,
+)
+from diffvis_widget.scenes.evaluation.concept_accuracy import answers, noisy_predictions, single_object_scenes
 from diffvis_widget.scenes.evaluation.judge import load_judge
-from diffvis_widget.scenes.evaluation.localization import daam, overlap, points, ratio, ratios, refined, runs_of
+from diffvis_widget.scenes.evaluation.localization import (
+    daam_aggregation,
+    image_to_image_runs,
+    inside_outside_ratio,
+    inside_outside_ratios,
+    intersection_over_union,
+    points_inside,
+    refined_by_self_attention,
+)
 from diffvis_widget.scenes.render import SIZE
 from diffvis_widget.scenes.training.export import LIMIT, check_size
 from diffvis_widget.scenes.world import SHAPES
@@ -92,9 +106,9 @@ def test_few_steps_at_full_guidance_still_paint_what_is_asked(pipe: StableDiffus
 def test_pictures_follow_held_out_captions():
     sample = held_out_scenes(24)
     judge = load_judge(scenes.WEIGHTS / "judge.safetensors")
-    own = score(sample, judge.look(np.stack([scene.image for scene in sample])))
+    own = score(sample, judge.detect(np.stack([scene.image for scene in sample])))
     assert sum(right for right, _ in own.values()) / sum(asked for _, asked in own.values()) > 0.99
-    painted = score(sample, judge.look(generate([scene.caption for scene in sample])))
+    painted = score(sample, judge.detect(generate([scene.caption for scene in sample])))
     for measure, floor in (("setting", 0.9), ("colour", 0.85)):
         right, asked = painted[measure]
         assert right / asked > floor, (measure, painted)
@@ -105,8 +119,8 @@ def test_what_is_missed_is_told_by_what_was_said():
     pictures = np.stack([scene.image for scene in sample])
     at_night = [i for i, scene in enumerate(sample) if scene.sketch.spec.setting == "night"]
     pictures[at_night] = sample[next(i for i in range(60) if i not in at_night)].image
-    verdicts = load_judge(scenes.WEIGHTS / "judge.safetensors").look(pictures)
-    by_part = colours_by_part(sample, verdicts)
+    verdicts = load_judge(scenes.WEIGHTS / "judge.safetensors").detect(pictures)
+    by_part = colour_accuracy_by_word(sample, verdicts)
     assert by_part["setting", "night"][0] / by_part["setting", "night"][1] < 0.3
     for word in ("day", "sea", "(unsaid)"):
         assert by_part["setting", word][0] / by_part["setting", word][1] > 0.9
@@ -118,38 +132,38 @@ def test_what_is_missed_is_told_by_what_was_said():
 
 def test_words_look_where_their_things_are():
     found: dict[str, list[float]] = {"default": [], "refined": [], "daam": []}
-    for scene, trace, attention in runs_of(held_out_scenes(10)):
+    for scene, trace, attention in image_to_image_runs(held_out_scenes(10)):
         np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-4)
         maps = {"default": trace.heat_maps(size=(SIZE, SIZE))}
-        maps |= {"refined": refined(trace, attention), "daam": daam(trace, attention)}
+        maps |= {"refined": refined_by_self_attention(trace, attention), "daam": daam_aggregation(trace, attention)}
         for name, one in maps.items():
             assert one.shape == (len(trace.words), SIZE, SIZE)
-            found[name] += [value for _, value in ratios(scene, one, trace)]
+            found[name] += [value for _, value in inside_outside_ratios(scene, one, trace)]
     assert min(np.mean(values) for values in found.values()) > 1.2
 
 
 def test_the_ratio_is_inside_over_outside():
     heat = np.array([[4, 2], [1, 1]], dtype=np.float32)
     mask = np.array([[True, True], [False, False]])
-    assert ratio(heat, mask) == 3
-    assert points(heat, mask)
-    assert not points(heat, ~mask)
-    assert overlap(heat, mask) == 0.5  # of 1 to 4, the middle is 2.5: one of the two pixels
-    assert overlap(heat, ~mask) == 0
+    assert inside_outside_ratio(heat, mask) == 3
+    assert points_inside(heat, mask)
+    assert not points_inside(heat, ~mask)
+    assert intersection_over_union(heat, mask) == 0.5  # of 1 to 4, the middle is 2.5: one of the two pixels
+    assert intersection_over_union(heat, ~mask) == 0
 
 
 def test_the_concept_model_reads_renderings_and_half_finished_pictures(pipe: StableDiffusionPipeline):
     # as many half-finished ones as their bar is for: 120 of them are up to 7 points off by chance
-    meter, sample = ConceptMeter(), single_scenes(1000)
+    meter, sample = ConceptMeter(), single_object_scenes(1000)
     few = sample[:120]
     renderings = np.stack([scene.image for scene in few])
-    for floor, asked, pictures in ((0.95, few, renderings), (0.85, sample, half_finished(pipe, sample))):
+    for floor, asked, pictures in ((0.95, few, renderings), (0.85, sample, noisy_predictions(pipe, sample))):
         for attribute, (right, _) in answers(meter, asked, pictures).items():
             assert right.mean() > floor, (attribute, right.mean())
 
 
 def test_words_that_are_not_in_the_picture_score_as_unrelated_ones():
-    sample = single_scenes(60)
+    sample = single_object_scenes(60)
     cosine, null = ConceptMeter().scores(np.stack([scene.image for scene in sample]), list(SHAPES))
     truth = np.array([[word == scene.sketch.things[0].shape for word in SHAPES] for scene in sample])
     above = cosine > null[:, 1:]
@@ -159,7 +173,7 @@ def test_words_that_are_not_in_the_picture_score_as_unrelated_ones():
 
 def test_the_interval_is_wilsons():
     # the textbook value for 8 of 10
-    assert interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-3)
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-3)
 
 
 def test_missing_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path):

@@ -11,19 +11,19 @@ from diffvis_widget.scenes import WEIGHTS
 from diffvis_widget.scenes.architecture import make_scheduler
 from diffvis_widget.scenes.evaluation.judge import CLASSES, Judge, load_judge
 from diffvis_widget.scenes.render import draw
-from diffvis_widget.scenes.training.judge import read_reader
-from diffvis_widget.scenes.training.reward import walk
-from diffvis_widget.scenes.training.wishes import wishes
+from diffvis_widget.scenes.training.caption_loss import missing_content_loss
+from diffvis_widget.scenes.training.judge import load_reader
+from diffvis_widget.scenes.training.reward import sampling_coefficients
 from diffvis_widget.scenes.world import Spec, Thing
 
 CLASS_COUNT = sum(map(len, CLASSES.values()))
 
 
-def _answers(*sightings: tuple[int, int, Thing]) -> tuple[torch.Tensor, torch.Tensor]:
+def _answers(*detections: tuple[int, int, Thing]) -> tuple[torch.Tensor, torch.Tensor]:
     """A detector's answers, sure of things in cells (row, column) and of no setting."""
     cells = torch.full((1, 3 + CLASS_COUNT, 12, 12), -30.0)
     cells[:, 1:3] = 0.5
-    for row, column, thing in sightings:
+    for row, column, thing in detections:
         cells[0, 0, row, column] = 30
         start = 3
         for key, names in CLASSES.items():
@@ -40,10 +40,10 @@ def test_a_wish_is_the_logarithm_of_what_a_detector_believes():
     cells[0, 0, 4, 7] = math.log(0.6 / 0.4)
     cells[0, 3:, 4, 7] = 0.0
     settings = torch.zeros(1, 8)
-    (found,) = wishes(cells, settings, [Spec((Thing("fish", "red"),), setting="sea")])
+    (found,) = missing_content_loss(cells, settings, [Spec((Thing("fish", "red"),), setting="sea")])
     chance = 0.6 * (1 / 14) * (1 / 8) * (1 / 3) ** 0.5 * (1 / 3) ** 0.5
     assert found.item() == pytest.approx(-math.log(chance) - 0.01 - 0.5 * math.log(1 / 8), abs=1e-4)
-    (open_colour,) = wishes(cells, settings, [Spec((Thing("fish", None),), setting="sea")])
+    (open_colour,) = missing_content_loss(cells, settings, [Spec((Thing("fish", None),), setting="sea")])
     assert (found - open_colour).item() == pytest.approx(math.log(8), abs=1e-4)
 
 
@@ -72,7 +72,7 @@ STAR, HOUSE = Thing("star", "red"), Thing("house", "blue")
 )
 def test_nothing_is_wished_where_all_is_there(spec: Spec, seen: list[tuple[int, int, Thing]], there: bool):
     cells, setting = _answers(*seen)
-    (found,) = wishes(cells, setting, [spec])
+    (found,) = missing_content_loss(cells, setting, [spec])
     assert found.item() == pytest.approx(0, abs=1e-3) if there else found.item() > 0.5
 
 
@@ -82,7 +82,10 @@ def test_renderings_leave_little_to_wish_of_their_captions_and_much_of_others():
     pictures = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
         cells, settings = load_judge(WEIGHTS / "judge.safetensors")(pictures)
-        own, other = wishes(cells, settings, specs), wishes(cells, settings, specs[1:] + specs[:1])
+        own, other = (
+            missing_content_loss(cells, settings, specs),
+            missing_content_loss(cells, settings, specs[1:] + specs[:1]),
+        )
     assert own.quantile(0.9) < 0.3
     assert other.min() > 3
 
@@ -96,7 +99,7 @@ def test_a_wish_can_be_followed_down():
     for _ in range(20):
         picture.requires_grad_(True)
         cells, settings = judge(picture)
-        (lacking,) = wishes(cells, settings, [spec])
+        (lacking,) = missing_content_loss(cells, settings, [spec])
         lacked.append(lacking.item())
         (slope,) = torch.autograd.grad(lacking, picture)
         picture = (picture - slope / slope.norm()).detach().clamp(-1, 1)
@@ -105,7 +108,7 @@ def test_a_wish_can_be_followed_down():
 
 def test_the_walk_is_the_schedulers_and_its_reach_what_an_answer_changes_in_the_end():
     steps, changed = 11, 4
-    timesteps, keep, add, reach = walk(steps)
+    timesteps, keep, add, reach = sampling_coefficients(steps)
     generator = torch.Generator().manual_seed(0)
     answers = torch.randn(steps, 1, 4, 12, 12, generator=generator)
     z = start = torch.randn(1, 4, 12, 12, generator=generator)
@@ -129,6 +132,6 @@ def test_the_walk_is_the_schedulers_and_its_reach_what_an_answer_changes_in_the_
 
 def test_a_reader_that_has_not_begun_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="run the reader stage first"):
-        read_reader(tmp_path)
+        load_reader(tmp_path)
     torch.save({"average": Judge().state_dict()}, tmp_path / "reader.pt")
-    assert not read_reader(tmp_path).training
+    assert not load_reader(tmp_path).training

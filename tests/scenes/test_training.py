@@ -18,8 +18,8 @@ from diffvis_widget.scenes.evaluation.captions import BARS
 from diffvis_widget.scenes.evaluation.judge import (
     CLASSES,
     SETTING_CLASSES,
+    Detection,
     Judge,
-    Sighting,
     Verdict,
     check,
     load_judge,
@@ -27,11 +27,11 @@ from diffvis_widget.scenes.evaluation.judge import (
 from diffvis_widget.scenes.render import draw, sketch
 from diffvis_widget.scenes.training import __main__ as command
 from diffvis_widget.scenes.training import dataset, export
-from diffvis_widget.scenes.training.bars import append_bars
+from diffvis_widget.scenes.training.bars import log_accuracy
 from diffvis_widget.scenes.training.clip import Phrase
 from diffvis_widget.scenes.training.loop import Plan, compiled, fit
 from diffvis_widget.scenes.training.muon import Muon, hidden_matrices
-from diffvis_widget.scenes.training.stages import attention_to_places
+from diffvis_widget.scenes.training.stages import latent_weights
 from diffvis_widget.scenes.world import Spec, Thing
 from diffvis_widget.shipped import is_scenes_model
 
@@ -85,7 +85,7 @@ def test_a_training_is_looked_at_in_its_moving_average(tmp_path: Path):
 
 
 def test_bars_of_a_half_trained_model_are_logged(tmp_path: Path):
-    line = append_bars(load(), 700, tmp_path, count=4)
+    line = log_accuracy(load(), 700, tmp_path, count=4)
     assert json.loads((tmp_path / "bars.jsonl").read_text()) == line
     assert (line["step"], line["captions"]) == (700, 4)
     assert {"object", "colour", "texture", "size"} <= set(line) <= {"step", "captions", *BARS}
@@ -108,7 +108,7 @@ def test_one_command_goes_from_nothing_to_weights_that_load(tmp_path: Path, monk
     for folder in ("pipeline/tokenizer", "clip"):
         kept = json.loads((weights / folder / "tokenizer.json").read_text(encoding="utf-8"))
         assert kept["padding"] is kept["truncation"] is None
-    assert len(load_judge(weights / "judge.safetensors").look(trace.image[None])) == 1
+    assert len(load_judge(weights / "judge.safetensors").detect(trace.image[None])) == 1
 
 
 def test_exported_weights_do_not_tell_where_they_were_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -160,7 +160,7 @@ def test_compiled_networks_compute_the_same_to_bfloat16_where_the_processor_has_
 
 def test_places_of_things_count_more_in_the_latents():
     plans = [sketch(i, held_out=False) for i in range(40)]
-    weights = attention_to_places(plans)
+    weights = latent_weights(plans)
     assert weights.shape == (40, 1, 12, 12)
     assert weights.float().mean().item() == pytest.approx(1, abs=1e-2)
     for plan, (weight,) in zip(plans, weights, strict=True):
@@ -196,12 +196,12 @@ def test_muon_takes_each_matrix_for_itself():
     for weight in together:
         weight.grad = torch.randn(weight.shape)
     alone = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
-    for one, weight in zip(alone, together, strict=True):
-        one.grad = weight.grad
-        Muon([one], lr=0.1).step()
+    for value, weight in zip(alone, together, strict=True):
+        value.grad = weight.grad
+        Muon([value], lr=0.1).step()
     Muon(together, lr=0.1).step()
-    for one, weight in zip(alone, together, strict=True):
-        assert torch.allclose(one, weight, atol=1e-5)
+    for value, weight in zip(alone, together, strict=True):
+        assert torch.allclose(value, weight, atol=1e-5)
 
 
 def test_muon_serves_kernels_only():
@@ -237,8 +237,8 @@ def test_a_phrase_holds_where_one_thing_fits_all_of_it():
 
 
 SPEC = Spec((Thing("circle", "red"), Thing("boat", "blue", texture="striped")), relation="above", setting="night")
-CIRCLE = Sighting(Thing("circle", "red"), 40, 20, 0.9)
-BOAT = Sighting(Thing("boat", "blue", texture="striped"), 45, 70, 0.9)
+CIRCLE = Detection(Thing("circle", "red"), 40, 20, 0.9)
+BOAT = Detection(Thing("boat", "blue", texture="striped"), 45, 70, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -246,16 +246,16 @@ BOAT = Sighting(Thing("boat", "blue", texture="striped"), 45, 70, 0.9)
     [
         ((CIRCLE, BOAT), "night", {"colour": [True, True], "relation": [True], "setting": [True]}),
         ((CIRCLE,), None, {"object": [True, False], "relation": [False], "setting": [False]}),
-        ((CIRCLE, Sighting(BOAT.thing, 40, 5, 0.9)), "night", {"object": [True, True], "relation": [False]}),
+        ((CIRCLE, Detection(BOAT.thing, 40, 5, 0.9)), "night", {"object": [True, True], "relation": [False]}),
         (
-            (Sighting(Thing("circle", "blue"), 40, 20, 0.9), Sighting(Thing("boat", "red"), 45, 70, 0.9)),
+            (Detection(Thing("circle", "blue"), 40, 20, 0.9), Detection(Thing("boat", "red"), 45, 70, 0.9)),
             "night",
             {"object": [True, True], "colour": [False, False], "relation": [False], "texture": [False, False]},
         ),
     ],
 )
 def test_the_check_asks_what_the_caption_asks(
-    seen: tuple[Sighting, ...], setting: str | None, expected: dict[str, list[bool]]
+    seen: tuple[Detection, ...], setting: str | None, expected: dict[str, list[bool]]
 ):
     answers = check(SPEC, Verdict(seen, setting))
     assert {key: answers[key] for key in expected} == expected
@@ -265,8 +265,8 @@ ANY = Spec((Thing("star", "blue"), Thing("star", None)), relation="right")
 STRIPED = Spec((Thing("boat", None, texture="striped"), Thing("boat", "pink")), relation="below")
 
 
-def _sees(shape: str, colour: str, x: float, y: float, confidence: float, texture: str | None = None) -> Sighting:
-    return Sighting(Thing(shape, colour, texture=texture), x, y, confidence)
+def _sees(shape: str, colour: str, x: float, y: float, confidence: float, texture: str | None = None) -> Detection:
+    return Detection(Thing(shape, colour, texture=texture), x, y, confidence)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def _sees(shape: str, colour: str, x: float, y: float, confidence: float, textur
         ),
     ],
 )
-def test_no_thing_is_taken_for_another_of_its_shape(spec: Spec, seen: list[Sighting], expected: dict[str, list[bool]]):
+def test_no_thing_is_taken_for_another_of_its_shape(spec: Spec, seen: list[Detection], expected: dict[str, list[bool]]):
     for order in (seen, seen[::-1]):
         answers = check(spec, Verdict(tuple(order), None))
         assert {key: answers[key] for key in expected} == expected

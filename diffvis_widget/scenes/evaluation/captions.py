@@ -1,8 +1,8 @@
-"""How well the scenes model follows its prompt: `python -m diffvis_widget.scenes.evaluation.captions`.
+"""Measure how well the scenes model follows its prompt: `python -m diffvis_widget.scenes.evaluation.captions`.
 
-Captions whose combinations training never drew, 30 steps, guidance 7.5, one picture each, judged by a detector that has
-seen renderings only. Beside stand the judge's scores on renderings of the same captions, as they are and after a way
-through the autoencoder: what a perfect denoiser would reach.
+One image per held-out caption, 30 steps, guidance 7.5. A detector that was trained on renderings only judges them.
+The same judge's scores on renderings of the captions, and on renderings reconstructed by the autoencoder, are upper
+bounds: what a perfect denoiser would reach.
 """
 
 from __future__ import annotations
@@ -40,17 +40,30 @@ JUDGE_BAR, DECODER_BAR = 0.995, 32.0
 
 
 def held_out_scenes(count: int) -> list[Scene]:
-    """Renderings, with captions, of combinations that training never drew."""
+    """Render scenes whose combinations training never drew.
+
+    Args:
+        count: Number of scenes.
+
+    Returns:
+        The scenes, the same ones for the same count.
+    """
     return [draw(1_000_000 + i, held_out=True) for i in range(count)]
 
 
 def generate(captions: list[str], batch: int = 50, pipe: StableDiffusionPipeline | None = None) -> NDArray[np.uint8]:
-    """One picture of each caption, uint8 (n, 96, 96, 3), by the shipped model where none is given.
+    """Generate one image per caption; image i starts from seed i.
 
-    Picture i starts from seed i.
+    Args:
+        captions: n captions.
+        batch: Images per call of the pipeline.
+        pipe: The pipeline; None for the packaged model.
+
+    Returns:
+        uint8 (n, 96, 96, 3).
     """
     pipe = pipe or load()
-    pictures: list[NDArray[np.uint8]] = []
+    generated: list[NDArray[np.uint8]] = []
     for start in range(0, len(captions), batch):
         part = captions[start : start + batch]
         seeds = [torch.Generator().manual_seed(start + i) for i in range(len(part))]
@@ -62,30 +75,54 @@ def generate(captions: list[str], batch: int = 50, pipe: StableDiffusionPipeline
             output_type="np",
             return_dict=False,
         )
-        pictures.append(np.rint(np.asarray(images) * 255).astype(np.uint8))
-    return np.concatenate(pictures)
+        generated.append(np.rint(np.asarray(images) * 255).astype(np.uint8))
+    return np.concatenate(generated)
 
 
 @torch.no_grad()
-def through_autoencoder(pictures: NDArray[np.uint8], batch: int = 50) -> NDArray[np.uint8]:
-    """Pictures, uint8 (n, 96, 96, 3), encoded to the mean of their latents and decoded again."""
+def reconstruct(images: NDArray[np.uint8], batch: int = 50) -> NDArray[np.uint8]:
+    """Encode images to the mean of their latents and decode them again.
+
+    Args:
+        images: uint8 (n, 96, 96, 3).
+        batch: Images per call of the autoencoder.
+
+    Returns:
+        uint8 (n, 96, 96, 3).
+    """
     vae = load().vae
     decoded: list[NDArray[np.uint8]] = []
-    for start in range(0, len(pictures), batch):
-        x = torch.from_numpy(pictures[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    for start in range(0, len(images), batch):
+        x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
         (posterior,) = vae.encode(x, return_dict=False)
         decoded.append(to_pixels(vae.decode(posterior.mean, return_dict=False)[0]))
     return np.concatenate(decoded)
 
 
-def likeness(pictures: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of pictures, uint8 (n, h, w, 3), to others, mean over them, in dB."""
-    error = np.square(pictures.astype(np.float64) - others).mean(axis=(1, 2, 3))
+def psnr(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
+    """Mean peak signal-to-noise ratio of images.
+
+    Args:
+        images: uint8 (n, h, w, 3).
+        others: The images to compare with, uint8 (n, h, w, 3).
+
+    Returns:
+        The ratio in dB.
+    """
+    error = np.square(images.astype(np.float64) - others).mean(axis=(1, 2, 3))
     return float(np.mean(10 * np.log10(255**2 / error)))
 
 
-def interval(right: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a proportion.
+
+    Args:
+        right: Number of successes.
+        total: Number of trials.
+
+    Returns:
+        Lower and upper end, 0..1.
+    """
     z, share = 1.96, right / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
@@ -93,37 +130,63 @@ def interval(right: int, total: int) -> tuple[float, float]:
 
 
 def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, tuple[int, int]]:
-    """Measure -> (right answers, questions asked)."""
+    """Compare verdicts with the captions.
+
+    Args:
+        scenes: The scenes.
+        verdicts: The judge's verdict on an image of each.
+
+    Returns:
+        For each measure, the number of correct answers and of questions.
+    """
     answers: dict[str, list[bool]] = defaultdict(list)
     for scene, verdict in zip(scenes, verdicts, strict=True):
-        for measure, given in check(scene.sketch.spec, verdict).items():
-            answers[measure] += given
-    return {measure: (sum(given), len(given)) for measure, given in answers.items()}
+        for measure, correct in check(scene.sketch.spec, verdict).items():
+            answers[measure] += correct
+    return {measure: (sum(correct), len(correct)) for measure, correct in answers.items()}
 
 
-def colours_by_part(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[tuple[str, str], tuple[int, int]]:
-    """(what is said of a thing or its scene, the word) -> (things there in their colour, things): where it fails."""
+def colour_accuracy_by_word(
+    scenes: Iterable[Scene], verdicts: Iterable[Verdict]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """How often an object is present in its colour, by the words of its caption.
+
+    Args:
+        scenes: The scenes.
+        verdicts: The judge's verdict on an image of each.
+
+    Returns:
+        For each attribute and word, the number of objects present in their colour and of all objects.
+    """
     answers: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for scene, verdict in zip(scenes, verdicts, strict=True):
         spec = scene.sketch.spec
         for thing, right in zip(spec.things, check(spec, verdict)["colour"], strict=True):
             for part, word in {**vars(thing), "relation": spec.relation, "setting": spec.setting}.items():
-                answers[part, word or "(unsaid)"].append(right)
-    return {key: (sum(given), len(given)) for key, given in sorted(answers.items())}
+                answers[part, word or "(none)"].append(right)
+    return {key: (sum(correct), len(correct)) for key, correct in sorted(answers.items())}
 
 
-def sheet(pictures: NDArray[np.uint8], columns: int = 10) -> Image.Image:
-    """Pictures side by side."""
-    rows = [np.concatenate(list(pictures[i : i + columns]), axis=1) for i in range(0, len(pictures), columns)]
+def sheet(images: NDArray[np.uint8], columns: int = 10) -> Image.Image:
+    """Arrange images in rows.
+
+    Args:
+        images: uint8 (n, h, w, 3).
+        columns: Images in a row; an incomplete last row is dropped.
+
+    Returns:
+        One image.
+    """
+    rows = [np.concatenate(list(images[i : i + columns]), axis=1) for i in range(0, len(images), columns)]
     return Image.fromarray(np.concatenate([row for row in rows if row.shape[1] == rows[0].shape[1]]))
 
 
 def main() -> None:
-    """Print the table; save a sheet of pictures where one is asked for."""
+    """Print the table; with ``--sheet``, save a sheet of images."""
     parser = argparse.ArgumentParser(prog="python -m diffvis_widget.scenes.evaluation.captions", description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="captions")
-    parser.add_argument("--sheet", type=Path, help="save the first 100 pictures here, as a PNG")
-    parser.add_argument("--by", action="store_true", help="also how often a thing is there in its colour, by word")
+    parser.add_argument("--sheet", type=Path, help="save the first 100 images here, as a PNG")
+    parser.add_argument("--by", action="store_true", help="also how often an object is present in its colour, by word")
     args = parser.parse_args()
     if args.count < 1:
         parser.error(f"--count is {args.count}, but a table needs at least 1 caption")
@@ -131,38 +194,42 @@ def main() -> None:
     scenes = held_out_scenes(args.count)
     judge = load_judge(WEIGHTS / "judge.safetensors")
     renderings = np.stack([scene.image for scene in scenes])
-    trusted = score(scenes, judge.look(renderings))
-    decoded = through_autoencoder(renderings)
-    seen_in_decoded = judge.look(decoded)
-    reachable = score(scenes, seen_in_decoded)
-    pictures = generate([scene.caption for scene in scenes])
-    verdicts = judge.look(pictures)
-    painted = score(scenes, verdicts)
+    on_renderings = score(scenes, judge.detect(renderings))
+    decoded = reconstruct(renderings)
+    reconstruction_verdicts = judge.detect(decoded)
+    on_reconstructions = score(scenes, reconstruction_verdicts)
+    images = generate([scene.caption for scene in scenes])
+    verdicts = judge.detect(images)
+    on_images = score(scenes, verdicts)
     print(f"{args.count} held-out captions, {STEPS} steps, guidance {GUIDANCE}")
-    print("| measure | right | 95 % interval | asked | bar | renderings | renderings through the autoencoder |")
+    print("| measure | correct | 95 % interval | questions | bar | renderings | renderings through the autoencoder |")
     print("|---|---|---|---|---|---|---|")
     for measure, bar in BARS.items():
-        if measure not in painted:  # few captions may ask for no place, say
+        if measure not in on_images:  # few captions may ask for no place, say
             continue
-        right, total = painted[measure]
-        low, high = interval(right, total)
+        right, total = on_images[measure]
+        low, high = wilson_interval(right, total)
         print(
             f"| {measure} | {right / total:.1%} | {low:.1%} to {high:.1%} | {total} | {bar:.0%} | "
-            f"{trusted[measure][0] / total:.1%} | {reachable[measure][0] / total:.1%} |"
+            f"{on_renderings[measure][0] / total:.1%} | {on_reconstructions[measure][0] / total:.1%} |"
         )
-    right, total = (sum(column) for column in zip(*trusted.values(), strict=True))
+    right, total = (sum(column) for column in zip(*on_renderings.values(), strict=True))
     print(f"judge on renderings: {right / total:.2%} of {total} answers (bar {JUDGE_BAR:.1%})")
-    print(f"autoencoder on renderings: {likeness(decoded, renderings):.1f} dB (bar {DECODER_BAR:.0f} dB)")
+    print(f"autoencoder on renderings: {psnr(decoded, renderings):.1f} dB (bar {DECODER_BAR:.0f} dB)")
     print(f"{time.monotonic() - began:.0f} s")
     if args.by:
-        print("| said | word | colour right | asked | renderings through the autoencoder |\n|---|---|---|---|---|")
-        reachable_by_part = colours_by_part(scenes, seen_in_decoded)
-        for (said, word), (right, total) in colours_by_part(scenes, verdicts).items():
+        print(
+            "| attribute | word | colour correct | questions | renderings through the autoencoder |\n"
+            "|---|---|---|---|---|"
+        )
+        reachable = colour_accuracy_by_word(scenes, reconstruction_verdicts)
+        for (attribute, word), (right, total) in colour_accuracy_by_word(scenes, verdicts).items():
             print(
-                f"| {said} | {word} | {right / total:.1%} | {total} | {reachable_by_part[said, word][0] / total:.1%} |"
+                f"| {attribute} | {word} | {right / total:.1%} | {total} | "
+                f"{reachable[attribute, word][0] / total:.1%} |"
             )
     if args.sheet is not None:
-        sheet(pictures[:100]).save(args.sheet)
+        sheet(images[:100]).save(args.sheet)
 
 
 if __name__ == "__main__":

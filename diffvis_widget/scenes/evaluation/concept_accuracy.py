@@ -1,10 +1,8 @@
-"""How well the concept model does on images of the world.
+"""Measure the concept model on images of the world: `python -m diffvis_widget.scenes.evaluation.concept_accuracy`.
 
-Run it as `python -m diffvis_widget.scenes.evaluation.concept_accuracy`.
-
-Held-out renderings of one thing, clean and as half-finished predictions: noised to half of the noise levels and
-predicted clean by the scenes model in one step. For each attribute the model chooses among its words by the largest
-cosine; the second table asks whether the share it gives its choice is how often it is right.
+The images are held-out renderings of one object, clean and as intermediate predictions: noised to half of the noise
+levels and denoised by the scenes model in one step. For each attribute the word with the largest cosine is chosen. The
+second table compares the share of the chosen word with how often it is correct.
 """
 
 from __future__ import annotations
@@ -24,35 +22,49 @@ from diffvis_widget.scenes import draw, load
 from diffvis_widget.scenes.render import Scene
 from diffvis_widget.scenes.world import ATTRIBUTES, SETTINGS
 
-from .captions import interval
+from .captions import wilson_interval
 
 _KINDS: dict[str, tuple[str, ...]] = {**ATTRIBUTES, "setting": tuple(SETTINGS)}
 _BATCH = 50
 
 
-def single_scenes(count: int) -> list[Scene]:
-    """Held-out renderings of one thing each."""
-    found: list[Scene] = []
+def single_object_scenes(count: int) -> list[Scene]:
+    """Render held-out scenes of one object each.
+
+    Args:
+        count: Number of scenes.
+
+    Returns:
+        The scenes.
+    """
+    scenes: list[Scene] = []
     seed = 2_000_000
-    while len(found) < count:
+    while len(scenes) < count:
         scene = draw(seed, held_out=True)
         if len(scene.sketch.things) == 1:
-            found.append(scene)
+            scenes.append(scene)
         seed += 1
-    return found
+    return scenes
 
 
 @torch.no_grad()
-def half_finished(pipe: StableDiffusionPipeline, scenes: Sequence[Scene]) -> NDArray[np.uint8]:
-    """What the scenes model predicts, in one step at guidance 1, from renderings noised to half of the noise levels.
+def noisy_predictions(pipe: StableDiffusionPipeline, scenes: Sequence[Scene]) -> NDArray[np.uint8]:
+    """Noise renderings to half of the noise levels and predict them clean in one step, at guidance 1.
 
-    uint8 (n, 96, 96, 3). Noise of picture i is drawn from seed i.
+    The noise of image i is drawn from seed i.
+
+    Args:
+        pipe: The scenes model.
+        scenes: n scenes.
+
+    Returns:
+        uint8 (n, 96, 96, 3).
     """
     alphas = pipe.scheduler.alphas_cumprod
     level = len(alphas) // 2
     signal, noise = alphas[level].sqrt(), (1 - alphas[level]).sqrt()
     scale = pipe.vae.config["scaling_factor"]
-    pictures: list[NDArray[np.uint8]] = []
+    images: list[NDArray[np.uint8]] = []
     for start in range(0, len(scenes), _BATCH):
         part = scenes[start : start + _BATCH]
         x = torch.from_numpy(np.stack([scene.image for scene in part])).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -65,24 +77,33 @@ def half_finished(pipe: StableDiffusionPipeline, scenes: Sequence[Scene]) -> NDA
         v = pipe.unet(noisy, torch.tensor(level), text, return_dict=False)[0]
         y = pipe.vae.decode((signal * noisy - noise * v) / scale, return_dict=False)[0]
         pixels = ((y.clamp(-1, 1) + 1) * 127.5).round().byte()
-        pictures.append(pixels.permute(0, 2, 3, 1).numpy())
-    return np.concatenate(pictures)
+        images.append(pixels.permute(0, 2, 3, 1).numpy())
+    return np.concatenate(images)
 
 
 def answers(
-    meter: ConceptMeter, scenes: Sequence[Scene], pictures: NDArray[np.uint8]
+    meter: ConceptMeter, scenes: Sequence[Scene], images: NDArray[np.uint8]
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]]:
-    """Attribute -> was the choice right, and the share it was given; for the scenes that say the attribute."""
-    found: dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]] = {}
+    """Choose a word for each attribute of each scene by the largest cosine.
+
+    Args:
+        meter: The concept meter.
+        scenes: n scenes.
+        images: Their images, uint8 (n, 96, 96, 3).
+
+    Returns:
+        For each attribute, over the scenes whose caption states it: whether the choice is correct, and its share.
+    """
+    choices: dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]] = {}
     for attribute, words in _KINDS.items():
-        said = [s.sketch.spec.setting if attribute == "setting" else getattr(s.sketch.things[0], attribute)
+        stated = [s.sketch.spec.setting if attribute == "setting" else getattr(s.sketch.things[0], attribute)
                 for s in scenes]  # fmt: skip
-        asked = np.array([word is not None for word in said])
-        cosine, _ = meter.scores(pictures[asked], list(words))
+        is_stated = np.array([word is not None for word in stated])
+        cosine, _ = meter.scores(images[is_stated], list(words))
         share = meter.share(cosine)
-        right = np.array([words.index(str(word)) for word in said if word is not None]) == cosine.argmax(axis=1)
-        found[attribute] = right, share.max(axis=1)
-    return found
+        right = np.array([words.index(str(word)) for word in stated if word is not None]) == cosine.argmax(axis=1)
+        choices[attribute] = right, share.max(axis=1)
+    return choices
 
 
 def main() -> None:
@@ -93,31 +114,31 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="renderings")
     args = parser.parse_args()
     began = time.monotonic()
-    scenes, meter = single_scenes(args.count), ConceptMeter()
-    sorts = {
+    scenes, meter = single_object_scenes(args.count), ConceptMeter()
+    image_kinds = {
         "renderings": np.stack([scene.image for scene in scenes]),
-        "half-finished": half_finished(load(), scenes),
+        "half-finished": noisy_predictions(load(), scenes),
     }
-    read = {sort: answers(meter, scenes, pictures) for sort, pictures in sorts.items()}
-    print(f"{args.count} held-out scenes of one thing: right word by the largest cosine (95 % interval)")
-    print("| attribute | words | " + " | ".join(sorts) + " |")
+    results = {kind: answers(meter, scenes, images) for kind, images in image_kinds.items()}
+    print(f"{args.count} held-out scenes of one object: correct word by the largest cosine (95 % interval)")
+    print("| attribute | words | " + " | ".join(image_kinds) + " |")
     print("|---|---|---|---|")
     for attribute, words in _KINDS.items():
         cells: list[str] = []
-        for sort in sorts:
-            right = read[sort][attribute][0]
-            low, high = interval(int(right.sum()), len(right))
+        for kind in image_kinds:
+            right = results[kind][attribute][0]
+            low, high = wilson_interval(int(right.sum()), len(right))
             cells.append(f"{right.mean():.1%} ({low:.1%} to {high:.1%})")
         print(f"| {attribute} | {len(words)} | {' | '.join(cells)} |")
-    print("\nShare given to the choice, and how often the choice was right (answers)")
-    print("| share | " + " | ".join(sorts) + " |")
+    print("\nShare of the choice, and how often the choice was correct (answers)")
+    print("| share | " + " | ".join(image_kinds) + " |")
     print("|---|---|---|")
     edges = (0.0, 0.5, 0.7, 0.9, 0.97, 1.0)
     for low, high in pairwise(edges):
         cells = []
-        for sort in sorts:
-            right = np.concatenate([read[sort][attribute][0] for attribute in _KINDS])
-            share = np.concatenate([read[sort][attribute][1] for attribute in _KINDS])
+        for kind in image_kinds:
+            right = np.concatenate([results[kind][attribute][0] for attribute in _KINDS])
+            share = np.concatenate([results[kind][attribute][1] for attribute in _KINDS])
             inside = (share > low) & (share <= high)
             cells.append(f"{right[inside].mean():.1%} ({inside.sum()})" if inside.any() else "none")
         print(f"| {low:.0%} to {high:.0%} | {' | '.join(cells)} |")

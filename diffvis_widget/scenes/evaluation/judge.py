@@ -1,7 +1,7 @@
-"""The judge of generated scenes: a small detector trained on renderings only, never on generated pictures.
+"""The judge of generated scenes: a small detector trained on renderings only, never on generated images.
 
-It names what stands where: for every cell of a 12 x 12 grid, whether a thing's centre is in it, and then its shape,
-colour, texture, size and exact place; and, once per picture, the setting.
+For each cell of a 12 x 12 grid it predicts whether the centre of an object lies in it, and the object's shape, colour,
+texture, size and exact position; and for the whole image the setting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffvis_widget.scenes.world import COLOURS, SETTINGS, SHAPES, SIZES, TEXTUR
 
 GRID = 12
 CELL = SIZE / GRID
-# What the judge tells apart; None is the unsaid value (medium, plain, paper).
+# The classes of each attribute; None where the caption has no word (medium, plain, paper).
 CLASSES: dict[str, tuple[str | None, ...]] = {
     "shape": SHAPES,
     "colour": tuple(COLOURS),
@@ -34,8 +34,15 @@ SETTING_CLASSES: tuple[str | None, ...] = (None, *SETTINGS)
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """A thing that the judge sees, its centre in pixels, and how sure it is that something is there (0..1)."""
+class Detection:
+    """A detected object.
+
+    Attributes:
+        thing: Its predicted attributes.
+        x: Its centre in pixels from the left.
+        y: Its centre in pixels from the top.
+        confidence: That an object is present, 0..1.
+    """
 
     thing: Thing
     x: float
@@ -45,9 +52,14 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that the judge sees in one picture."""
+    """All that the judge detects in one image.
 
-    sightings: tuple[Sighting, ...]
+    Attributes:
+        detections: The objects.
+        setting: The setting; None for plain paper.
+    """
+
+    detections: tuple[Detection, ...]
     setting: str | None
 
 
@@ -59,9 +71,13 @@ def _residual(width: int, dilation: int = 1) -> nn.Sequential:
 
 
 class Judge(nn.Module):
-    """Images (n, 3, 96, 96) in -1..1 to a grid of answers (n, 3 + classes, 12, 12) and setting logits (n, 8).
+    """A convolutional detector.
 
-    It looks twice as close before it looks about: stripes are 7 pixels apart, and a cell is 8 wide.
+    Its first blocks work at twice the resolution of the grid, because stripes are 7 pixels apart and a cell is 8 wide.
+
+    Args:
+        near: Channels of the blocks at high resolution.
+        width: Channels of the other blocks.
     """
 
     def __init__(self, near: int = 48, width: int = 64) -> None:
@@ -77,6 +93,15 @@ class Judge(nn.Module):
         self.setting = nn.Linear(width, len(SETTING_CLASSES))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict the objects of images.
+
+        Args:
+            x: Images (n, 3, 96, 96) in -1..1.
+
+        Returns:
+            Grid of answers (n, 3 + classes, 12, 12): presence logit, x and y offset, class logits; and setting
+            logits (n, 8).
+        """
         x = self.stem(x)
         for block in self.close:
             x = F.silu(x + block(x))
@@ -86,30 +111,44 @@ class Judge(nn.Module):
         return self.cells(x), self.setting(x.mean(dim=(2, 3)))
 
     @torch.no_grad()
-    def look(self, images: NDArray[np.uint8]) -> list[Verdict]:
-        """Judge pictures, uint8 (n, 96, 96, 3)."""
+    def detect(self, images: NDArray[np.uint8]) -> list[Verdict]:
+        """Detect the objects and the setting of images.
+
+        Args:
+            images: uint8 (n, 96, 96, 3).
+
+        Returns:
+            A verdict per image.
+        """
         x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         cells, settings = self(x)
         presence = cells[:, 0].sigmoid()
-        # A centre is a cell surest among its neighbours; on the edge of cells it shares its presence with them.
+        # A centre has the highest presence among its neighbours; near the edge of a cell they share the presence.
         around = 9 * F.avg_pool2d(presence[:, None], 3, 1, 1)[:, 0]
         peaks = (around > 0.5) & (presence == F.max_pool2d(presence[:, None], 3, 1, 1)[:, 0])
         verdicts: list[Verdict] = []
         for i in range(len(images)):
-            seen: list[Sighting] = []
+            detections: list[Detection] = []
             for row, column in peaks[i].nonzero().tolist():
                 answer = cells[i, :, row, column]
                 x_px, y_px = ((column + answer[1]) * CELL).item(), ((row + answer[2]) * CELL).item()
                 groups = answer[3:].split([len(names) for names in CLASSES.values()])
                 named = {key: CLASSES[key][int(g.argmax())] for key, g in zip(CLASSES, groups, strict=True)}
                 thing = Thing(str(named["shape"]), named["colour"], named["size"], named["texture"])
-                seen.append(Sighting(thing, x_px, y_px, min(float(around[i, row, column]), 1.0)))
-            verdicts.append(Verdict(tuple(seen), SETTING_CLASSES[int(settings[i].argmax())]))
+                detections.append(Detection(thing, x_px, y_px, min(float(around[i, row, column]), 1.0)))
+            verdicts.append(Verdict(tuple(detections), SETTING_CLASSES[int(settings[i].argmax())]))
         return verdicts
 
 
 def load_judge(path: Path) -> Judge:
-    """The judge with its shipped weights."""
+    """Load a judge.
+
+    Args:
+        path: A safetensors file.
+
+    Returns:
+        The judge, in evaluation mode.
+    """
     judge = Judge()
     judge.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
@@ -118,18 +157,25 @@ def load_judge(path: Path) -> Judge:
 
 
 def check(spec: Spec, verdict: Verdict) -> dict[str, list[bool]]:
-    """What a picture owes its caption, item by item: measure -> one answer for each time the caption asks for it.
+    """Compare a verdict with the meaning of a caption, item by item.
 
-    object: the shape is there.  colour: ... in its colour.  texture, size: ... with that texture or size (plain and
-    medium are asked for by saying nothing).  relation: both are there, in their colours, and stand as said.
-    place: the thing is where it was said to be.  setting: as said, paper where nothing is said.
+    The measures are: object: the shape is present. colour: it has its colour. texture, size: it also has its texture or
+    size (plain and medium are stated by leaving the word out). relation: both objects are present in their colours and
+    arranged as stated. place: the object is where the caption says. setting: as stated, plain paper if nothing is.
+
+    Args:
+        spec: The meaning of the caption.
+        verdict: The verdict on an image.
+
+    Returns:
+        For each measure, one answer per item of the caption.
     """
     answers: dict[str, list[bool]] = {"setting": [verdict.setting == spec.setting]}
-    best: list[Sighting | None] = []
-    for thing, seen in zip(spec.things, _who_is_who(spec.things, verdict.sightings), strict=True):
-        coloured = seen if seen is not None and _coloured(thing, seen) else None
+    best: list[Detection | None] = []
+    for thing, detection in zip(spec.things, _assign(spec.things, verdict.detections), strict=True):
+        coloured = detection if detection is not None and _has_colour(thing, detection) else None
         best.append(coloured)
-        answers.setdefault("object", []).append(seen is not None)
+        answers.setdefault("object", []).append(detection is not None)
         answers.setdefault("colour", []).append(coloured is not None)
         answers.setdefault("texture", []).append(coloured is not None and coloured.thing.texture == thing.texture)
         answers.setdefault("size", []).append(coloured is not None and coloured.thing.size == thing.size)
@@ -140,33 +186,32 @@ def check(spec: Spec, verdict: Verdict) -> dict[str, list[bool]]:
     return answers
 
 
-def _coloured(thing: Thing, seen: Sighting) -> bool:
-    return thing.colour is None or seen.thing.colour == thing.colour
+def _has_colour(thing: Thing, detection: Detection) -> bool:
+    return thing.colour is None or detection.thing.colour == thing.colour
 
 
-def _who_is_who(things: Sequence[Thing], sightings: Sequence[Sighting]) -> list[Sighting | None]:
-    """For each thing of a caption the sighting of its shape that it is, or None; no sighting is two things.
+def _assign(things: Sequence[Thing], detections: Sequence[Detection]) -> list[Detection | None]:
+    """Assigns to each object of a caption a detection of its shape, or None; each detection at most once.
 
-    Told by how they look, never by where they stand, so that "a blue star left of a star" can be wrong: most shapes
-    there, then most colours right, then, where two things share a shape, most textures and sizes; what is left of doubt
-    goes to the surest.
+    The assignment uses looks only, never positions, so that "a blue star left of a star" can be wrong. It maximises in
+    this order: objects present, correct colours, correct textures and sizes if two objects share a shape, confidence.
     """
     same_shape = len({thing.shape for thing in things}) < len(things)
-    candidates = [[None, *(s for s in sightings if s.thing.shape == thing.shape)] for thing in things]
+    candidates = [[None, *(s for s in detections if s.thing.shape == thing.shape)] for thing in things]
 
-    def merit(chosen: Sequence[Sighting | None]) -> tuple[int, int, int, float]:
-        pairs = [(thing, seen) for thing, seen in zip(things, chosen, strict=True) if seen is not None]
+    def merit(chosen: Sequence[Detection | None]) -> tuple[int, int, int, float]:
+        pairs = [(thing, choice) for thing, choice in zip(things, chosen, strict=True) if choice is not None]
         looks = sum((t.texture == s.thing.texture) + (t.size == s.thing.size) for t, s in pairs if same_shape)
-        return len(pairs), sum(_coloured(t, s) for t, s in pairs), looks, sum(s.confidence for _, s in pairs)
+        return len(pairs), sum(_has_colour(t, s) for t, s in pairs), looks, sum(s.confidence for _, s in pairs)
 
-    def apart(chosen: Sequence[Sighting | None]) -> bool:
-        seen = [id(s) for s in chosen if s is not None]
-        return len(seen) == len(set(seen))
+    def are_distinct(chosen: Sequence[Detection | None]) -> bool:
+        ids = [id(choice) for choice in chosen if choice is not None]
+        return len(ids) == len(set(ids))
 
-    return list(max(filter(apart, product(*candidates)), key=merit))
+    return list(max(filter(are_distinct, product(*candidates)), key=merit))
 
 
-def _related(first: Sighting | None, second: Sighting | None, relation: str) -> bool:
+def _related(first: Detection | None, second: Detection | None, relation: str) -> bool:
     if first is None or second is None:
         return False
     dx, dy = second.x - first.x, second.y - first.y
@@ -175,7 +220,7 @@ def _related(first: Sighting | None, second: Sighting | None, relation: str) -> 
     return along > abs(across)
 
 
-def _placed(sighting: Sighting, place: str) -> bool:
+def _placed(sighting: Detection, place: str) -> bool:
     dx, dy = sighting.x - SIZE / 2, sighting.y - SIZE / 2
     if place == "middle":
         return max(abs(dx), abs(dy)) < SIZE / 8

@@ -1,10 +1,10 @@
-"""Does a word's heat map lie on its thing? `python -m diffvis_widget.scenes.evaluation.localization`.
+"""Measure whether a word's heat map lies on its object: `python -m diffvis_widget.scenes.evaluation.localization`.
 
-Held-out renderings, whose masks are known, are noised to half way and painted again from there by image-to-image, which
-keeps the layout; the attention of that run, mean over the steps, is compared with the mask of every object and colour
-word: the mean inside over the mean outside (1 is chance), how often the map's highest pixel lies in the mask, and the
-overlap (intersection over union) of the mask with the pixels above the middle between the map's least and greatest
-value. So for each layer, and for the ways to make one map of all layers.
+Held-out renderings with known masks are noised half way and denoised by image-to-image, which keeps the layout. The
+attention of that run, averaged over the steps, is compared with the mask of each object and colour word: the mean
+inside over the mean outside (1 is chance), how often the maximum lies in the mask (pointing game), and the intersection
+over union of the mask and the pixels above the middle of the map's range. The table has a row for each layer, and for
+each way to aggregate the layers into one map.
 """
 
 from __future__ import annotations
@@ -38,41 +38,52 @@ STEPS, STRENGTH, GUIDANCE = 20, 0.5, 7.5
 ROLES = ("object", "colour")
 Floats = NDArray[np.float32]
 # a trace, and the self-attention of its run -> maps of all words, (words, SIZE, SIZE)
-Way = Callable[[Trace, Floats], Floats]
+Aggregation = Callable[[Trace, Floats], Floats]
 
 
 @contextmanager
-def self_attention(cells: int, images: int) -> Iterator[list[Tensor]]:
-    """While in it, the self-attention of layers of so many positions is collected.
+def record_self_attention(cells: int, images: int) -> Iterator[list[Tensor]]:
+    """Record the self-attention of layers with a given number of positions.
 
-    float32 (images, cells, cells) each, the mean over heads in the half of the batch that sees the prompt.
+    Args:
+        cells: Number of positions.
+        images: Number of images; they are the conditional branch, the last ones of the batch.
+
+    Yields:
+        The list to which each call appends the mean over heads, float32 (images, cells, cells).
     """
-    found: list[Tensor] = []
+    recorded: list[Tensor] = []
 
     def watcher(original: Callable[..., Tensor], query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if query.shape[2] == key.shape[2] == cells:
             q, k = query[-images:].float(), key[-images:].float()
-            found.append((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1))
+            recorded.append((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1))
         return original(query, key, *args, **kwargs)
 
     end = watch(F, "scaled_dot_product_attention", watcher)
     try:
-        yield found
+        yield recorded
     finally:
         end()
 
 
-def runs_of(scenes: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, Trace, Floats]]:
-    """Image-to-image runs that start from the noised renderings, each scene's trace and the self-attention of the run:
+def image_to_image_runs(scenes: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, Trace, Floats]]:
+    """Run image-to-image from the noised renderings.
 
-    on the finest grid that attends to words, the mean over its layers, heads and steps, (cells, cells).
+    Args:
+        scenes: The scenes.
+        batch: Images per call.
+
+    Yields:
+        Each scene, the trace of its run, and its self-attention on the finest grid that attends to words: the mean over
+        its layers, heads and steps, (cells, cells).
     """
     pipe = StableDiffusionImg2ImgPipeline(**load().components, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     cells = (SIZE // pipe.vae_scale_factor) ** 2
     for start in range(0, len(scenes), batch):
         part = scenes[start : start + batch]
-        with self_attention(cells, len(part)) as seen, Tracer(pipe, keep="heads") as tracer:
+        with record_self_attention(cells, len(part)) as self_attention, Tracer(pipe, keep="heads") as tracer:
             pipe(
                 [scene.caption for scene in part],
                 image=[Image.fromarray(scene.image) for scene in part],
@@ -82,27 +93,49 @@ def runs_of(scenes: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, Trace
                 generator=[torch.Generator().manual_seed(start + i) for i in range(len(part))],
                 output_type="np",
             )
-        yield from zip(part, tracer.traces, torch.stack(seen).mean(dim=0).numpy(), strict=True)
+        yield from zip(part, tracer.traces, torch.stack(self_attention).mean(dim=0).numpy(), strict=True)
 
 
-def layers(which: str | int | None) -> Way:
-    """The mean over some layers, each resized bilinearly to the finest grid among them, and the mean to the picture."""
+def layers(which: str | int | None) -> Aggregation:
+    """The mean over layers, each resized bilinearly to the finest grid among them, then to the size of the image.
+
+    Args:
+        which: The layers, as for `Trace.heat_maps`.
+
+    Returns:
+        The aggregation.
+    """
     return lambda trace, attention: resize(trace.heat_maps(layer=which), (SIZE, SIZE))
 
 
-def refined(trace: Trace, attention: Floats) -> Floats:
-    """The default layers; each position gets the mean of those that it attends to in self-attention."""
+def refined_by_self_attention(trace: Trace, attention: Floats) -> Floats:
+    """The default layers, where each position gets the mean of the positions that it attends to.
+
+    Args:
+        trace: The trace.
+        attention: Self-attention (cells, cells).
+
+    Returns:
+        Maps of all words, (words, SIZE, SIZE).
+    """
     maps = trace.heat_maps()
     flat = maps.reshape(len(maps), -1) @ attention.T
     return resize(flat.reshape(maps.shape), (SIZE, SIZE))
 
 
-def daam(trace: Trace, attention: Floats) -> Floats:
-    """As DAAM 0.2.0 has it (arXiv 2210.04885; `DiffusionHeatMapHooker.compute_global_heat_map`).
+def daam_aggregation(trace: Trace, attention: Floats) -> Floats:
+    """The aggregation of DAAM 0.2.0 (arXiv 2210.04885; `DiffusionHeatMapHooker.compute_global_heat_map`).
 
-    The maps of every head of every layer outside the middle block, but for those on an eighth of the latents' side,
-    summed over the steps, brought to the latents' size by bicubic interpolation, what falls below zero set to zero, the
-    mean of all; then bicubic again to the picture's size. Its default leaves words unnormalised against one another.
+    The maps of every head of every layer outside the middle block, except those on an eighth of the latents' side, are
+    summed over the steps, resized bicubically to the latents' size, clamped at zero and averaged; the mean is resized
+    bicubically to the size of the image. As by its default, words are not normalised against each other.
+
+    Args:
+        trace: The trace.
+        attention: Not used.
+
+    Returns:
+        Maps of all words, (words, SIZE, SIZE).
     """
     side = trace.latents.shape[-1]
     parts: list[Tensor] = []
@@ -116,21 +149,36 @@ def daam(trace: Trace, attention: Floats) -> Floats:
     return F.interpolate(mean, size=(SIZE, SIZE), mode="bicubic")[:, 0].numpy()
 
 
-def ways(trace: Trace) -> dict[str, tuple[str, Way]]:
-    """By title, the grid and how a map is made."""
+def aggregations(trace: Trace) -> dict[str, tuple[str, Aggregation]]:
+    """The rows of the table.
+
+    Args:
+        trace: The trace of any run.
+
+    Returns:
+        For each title, the grid of its maps and the aggregation.
+    """
     grids = [layer.grid for layer in trace.layers]
     best = " x ".join(map(str, finest(grids)))
-    found: dict[str, tuple[str, Way]] = {
+    rows: dict[str, tuple[str, Aggregation]] = {
         "default layers": (best, layers(None)),
         "mean of all layers": (best, layers("all")),
-        "DAAM's aggregation": (" x ".join(map(str, trace.latents.shape[-2:])), daam),
-        "default layers, refined by self-attention": (best, refined),
+        "DAAM's aggregation": (" x ".join(map(str, trace.latents.shape[-2:])), daam_aggregation),
+        "default layers, refined by self-attention": (best, refined_by_self_attention),
     }
-    return found | {layer.name: (" x ".join(map(str, layer.grid)), layers(layer.name)) for layer in trace.layers}
+    return rows | {layer.name: (" x ".join(map(str, layer.grid)), layers(layer.name)) for layer in trace.layers}
 
 
-def spoken(scene: Scene, trace: Trace) -> Iterator[tuple[str, int, NDArray[np.bool_]]]:
-    """(role, index of the word, mask) of every object and colour word of a scene."""
+def mentioned_words(scene: Scene, trace: Trace) -> Iterator[tuple[str, int, NDArray[np.bool_]]]:
+    """The object and colour words of a scene.
+
+    Args:
+        scene: The scene.
+        trace: The trace of its run.
+
+    Yields:
+        Role, index of the word, and mask.
+    """
     words = [i for i, word in enumerate(trace.words) if word.kind == "word"]
     for mention, mask in zip(scene.mentions, scene.masks, strict=True):
         if mention.role in ROLES and mask.any():
@@ -138,39 +186,81 @@ def spoken(scene: Scene, trace: Trace) -> Iterator[tuple[str, int, NDArray[np.bo
             yield mention.role, words[scene.caption[: mention.start].count(" ")], mask
 
 
-def ratio(heat: Floats, mask: NDArray[np.bool_]) -> float:
-    """Mean of a map inside a mask over its mean outside."""
+def inside_outside_ratio(heat: Floats, mask: NDArray[np.bool_]) -> float:
+    """The mean of a map inside a mask over its mean outside.
+
+    Args:
+        heat: (h, w).
+        mask: (h, w).
+
+    Returns:
+        The ratio; 1 is chance.
+    """
     return float(heat[mask].mean() / heat[~mask].mean())
 
 
-def points(heat: Floats, mask: NDArray[np.bool_]) -> bool:
-    """Whether the map's highest pixel lies in the mask."""
+def points_inside(heat: Floats, mask: NDArray[np.bool_]) -> bool:
+    """Whether the maximum of a map lies in a mask.
+
+    Args:
+        heat: (h, w).
+        mask: (h, w).
+
+    Returns:
+        True for a hit.
+    """
     return bool(mask.flat[heat.argmax()])
 
 
-def overlap(heat: Floats, mask: NDArray[np.bool_]) -> float:
-    """Intersection over union of a mask and the pixels above the middle between the map's least and greatest value."""
+def intersection_over_union(heat: Floats, mask: NDArray[np.bool_]) -> float:
+    """Overlap of a mask and the pixels above the middle of the map's range.
+
+    Args:
+        heat: (h, w).
+        mask: (h, w).
+
+    Returns:
+        Intersection over union, 0..1.
+    """
     above = heat > (heat.min() + heat.max()) / 2
     return float((above & mask).sum() / (above | mask).sum())
 
 
-def ratios(scene: Scene, maps: Floats, trace: Trace) -> list[tuple[str, float]]:
-    """(role, ratio) of every object and colour word of a scene. maps: (words, SIZE, SIZE)."""
-    return [(role, ratio(maps[word], mask)) for role, word, mask in spoken(scene, trace)]
+def inside_outside_ratios(scene: Scene, maps: Floats, trace: Trace) -> list[tuple[str, float]]:
+    """The ratio of each object and colour word of a scene.
+
+    Args:
+        scene: The scene.
+        maps: Maps of all words, (words, SIZE, SIZE).
+        trace: The trace of its run.
+
+    Returns:
+        Role and ratio of each word.
+    """
+    return [(role, inside_outside_ratio(maps[word], mask)) for role, word, mask in mentioned_words(scene, trace)]
 
 
 def measure(scenes: list[Scene]) -> tuple[dict[str, str], Mapping[str, Mapping[str, list[tuple[float, bool, float]]]]]:
-    """By way, its grid; by way and role, (ratio, whether it points right, overlap) of every word of every scene."""
+    """Measure all aggregations.
+
+    Args:
+        scenes: The scenes.
+
+    Returns:
+        For each aggregation, its grid; and for each aggregation and role, the ratio, hit and overlap of every word.
+    """
     grids: dict[str, str] = {}
-    found: dict[str, dict[str, list[tuple[float, bool, float]]]] = defaultdict(lambda: defaultdict(list))
-    for scene, trace, attention in runs_of(scenes):
-        for title, (grid, way) in ways(trace).items():
+    results: dict[str, dict[str, list[tuple[float, bool, float]]]] = defaultdict(lambda: defaultdict(list))
+    for scene, trace, attention in image_to_image_runs(scenes):
+        for title, (grid, aggregation) in aggregations(trace).items():
             grids[title] = grid
-            maps = way(trace, attention)
-            for role, word, mask in spoken(scene, trace):
+            maps = aggregation(trace, attention)
+            for role, word, mask in mentioned_words(scene, trace):
                 heat = maps[word]
-                found[title][role].append((ratio(heat, mask), points(heat, mask), overlap(heat, mask)))
-    return grids, found
+                results[title][role].append(
+                    (inside_outside_ratio(heat, mask), points_inside(heat, mask), intersection_over_union(heat, mask))
+                )
+    return grids, results
 
 
 def main() -> None:
@@ -181,8 +271,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="scenes")
     args = parser.parse_args()
     began = time.monotonic()
-    grids, found = measure(held_out_scenes(args.count))
-    counts = " and ".join(f"{len(found['default layers'][role])} {role} words" for role in ROLES)
+    grids, results = measure(held_out_scenes(args.count))
+    counts = " and ".join(f"{len(results['default layers'][role])} {role} words" for role in ROLES)
     print(f"{args.count} held-out scenes, {counts}; attention inside the mask over outside: mean (median) over words")
     heads = [f"{role} words: {what}" for role in ROLES for what in ("inside / outside", "pointing", "IoU")]
     print(f"| map | grid | {' | '.join(heads)} |")
@@ -190,7 +280,7 @@ def main() -> None:
     for title, grid in grids.items():
         cells: list[str] = []
         for role in ROLES:
-            values, right, overlaps = zip(*found[title][role], strict=True)
+            values, right, overlaps = zip(*results[title][role], strict=True)
             cells += [f"{np.mean(values):.2f} ({np.median(values):.2f})", f"{np.mean(right):.1%}"]
             cells.append(f"{np.mean(overlaps):.3f}")
         print(f"| {title} | {grid} | {' | '.join(cells)} |")

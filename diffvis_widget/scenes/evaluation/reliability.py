@@ -1,11 +1,12 @@
-"""When to believe the concept meter: `python -m diffvis_widget.scenes.evaluation.reliability`.
+"""Measure when to trust the concept meter: `python -m diffvis_widget.scenes.evaluation.reliability`.
 
-It takes some ten minutes on one thread.
+It takes about ten minutes on one thread.
 
-Held-out captions are painted, and half-finished predictions read at several noise levels. Of all shapes, and of all
-colours, the meter's highest word is compared with what the finished picture shows, as a detector names it that has
-seen renderings only. One answer per picture, level and set, so that the intervals (Wilson) hold. The last two columns
-ask every word of both sets: does one above the null band appear in the finished picture, and one in it or below not?
+Held-out captions are generated, and the predictions scored at several noise levels. Among all shapes, and among all
+colours, the word with the highest score is compared with what the final image shows, according to a detector that was
+trained on renderings only. Each image gives one answer per level and set, so that the Wilson intervals hold. The last
+two columns ask about every word of both sets whether a word above the null band is present in the final image, and
+whether a word in the band or below is absent.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from diffvis_widget.scenes import WEIGHTS, load
 from diffvis_widget.scenes.world import COLOURS, SHAPES
 from diffvis_widget.tracer import decode, trace
 
-from .captions import GUIDANCE, STEPS, held_out_scenes, interval
+from .captions import GUIDANCE, STEPS, held_out_scenes, wilson_interval
 from .judge import Verdict, load_judge
 
 SETS: dict[str, tuple[str, ...]] = {"shape": SHAPES, "colour": tuple(COLOURS)}
@@ -34,7 +35,14 @@ LEVELS = (10.0, 5.0, 2.5, 1.2, 0.6)  # noise over signal; the first and the last
 
 @dataclass
 class Tally:
-    """Right answers among those given, at one noise level."""
+    """The answers at one noise level.
+
+    Attributes:
+        sigmas: Noise over signal of each image.
+        best: For each set, whether the word with the highest score is present.
+        above: For each word above the null band, whether it is present.
+        inside: For each word in the null band or below, whether it is absent.
+    """
 
     sigmas: list[float] = field(default_factory=list)
     best: dict[str, list[bool]] = field(default_factory=lambda: {name: [] for name in SETS})
@@ -42,46 +50,76 @@ class Tally:
     inside: list[bool] = field(default_factory=list)
 
 
-def present(verdict: Verdict) -> dict[str, set[str]]:
-    """The words of each set that a picture shows."""
-    return {name: {str(getattr(seen.thing, name)) for seen in verdict.sightings} for name in SETS}
+def shown_words(verdict: Verdict) -> dict[str, set[str]]:
+    """The words of each set that an image shows.
+
+    Args:
+        verdict: The judge's verdict on the image.
+
+    Returns:
+        For each set, the words.
+    """
+    return {name: {str(getattr(detection.thing, name)) for detection in verdict.detections} for name in SETS}
 
 
-def steps_read(sigmas: NDArray[np.float32]) -> list[int]:
-    """The first step, those nearest to the levels (by ratio), and the last."""
+def sampled_steps(sigmas: NDArray[np.float32]) -> list[int]:
+    """The steps that are scored: the first, those nearest to the levels by ratio, and the last.
+
+    Args:
+        sigmas: Noise over signal of each step.
+
+    Returns:
+        Indices of steps.
+    """
     near = [int(np.abs(np.log(sigmas / level)).argmin()) for level in LEVELS]
     return [0, *near, len(sigmas) - 1]
 
 
 def add(
-    tallies: Sequence[Tally], sigmas: NDArray[np.float32], read: dict[str, NDArray[np.float32]],
+    tallies: Sequence[Tally], sigmas: NDArray[np.float32], cosines: dict[str, NDArray[np.float32]],
     null: NDArray[np.float32], shown: dict[str, set[str]],
 ) -> None:  # fmt: skip
-    """Count one picture. read: set -> cosines (levels, words); null: (levels, 2); shown: what is truly there."""
+    """Count one image.
+
+    Args:
+        tallies: One per level; they are changed.
+        sigmas: Noise over signal, (levels,).
+        cosines: For each set, cosines (levels, words).
+        null: Null band (levels, 2).
+        shown: For each set, the words that the final image shows.
+    """
     for level, tally in enumerate(tallies):
         tally.sigmas.append(float(sigmas[level]))
         for name, words in SETS.items():
-            cosine = read[name][level]
+            cosine = cosines[name][level]
             tally.best[name].append(words[int(cosine.argmax())] in shown[name])
-            for word, one in zip(words, cosine, strict=True):
-                there = word in shown[name]
-                if one > null[level, 1]:
-                    tally.above.append(there)
+            for word, value in zip(words, cosine, strict=True):
+                is_present = word in shown[name]
+                if value > null[level, 1]:
+                    tally.above.append(is_present)
                 else:
-                    tally.inside.append(not there)
+                    tally.inside.append(not is_present)
 
 
 def measure(pipe: StableDiffusionPipeline, count: int) -> tuple[list[Tally], dict[str, float]]:
-    """The tallies of all levels, and by set how often a word drawn at random would be right."""
+    """Score the predictions of held-out captions.
+
+    Args:
+        pipe: The scenes model.
+        count: Number of captions.
+
+    Returns:
+        The tallies of all levels; and for each set how often a word drawn at random would be correct.
+    """
     meter, judge = ConceptMeter(), load_judge(WEIGHTS / "judge.safetensors")
     tallies = [Tally() for _ in range(len(LEVELS) + 2)]
     chance: dict[str, list[float]] = {name: [] for name in SETS}
     for seed, scene in enumerate(held_out_scenes(count)):
         run = trace(pipe, scene.caption, seed=seed, num_inference_steps=STEPS, guidance_scale=GUIDANCE, keep="words")
-        shown = present(judge.look(run.image[None])[0])
+        shown = shown_words(judge.detect(run.image[None])[0])
         if not shown["shape"]:
-            continue  # the judge sees nothing at all, so nothing is known
-        steps = steps_read(run.sigmas)
+            continue  # the judge detects nothing
+        steps = sampled_steps(run.sigmas)
         frames = decode(pipe, run.predictions[steps])
         scores = {name: meter.scores(frames, list(words)) for name, words in SETS.items()}
         null = scores["shape"][1]
@@ -92,24 +130,39 @@ def measure(pipe: StableDiffusionPipeline, count: int) -> tuple[list[Tally], dic
 
 
 def cell(answers: Sequence[bool]) -> str:
-    """Share of right answers with its interval."""
+    """A cell of the table.
+
+    Args:
+        answers: The answers.
+
+    Returns:
+        The share of correct answers with its interval.
+    """
     if not answers:
         return "none"
-    low, high = interval(sum(answers), len(answers))
+    low, high = wilson_interval(sum(answers), len(answers))
     return f"{np.mean(answers):.1%} ({low:.1%} to {high:.1%})"
 
 
-def table(tallies: Sequence[Tally], chance: dict[str, float]) -> str:
-    """Markdown."""
+def markdown_table(tallies: Sequence[Tally], chance: dict[str, float]) -> str:
+    """The table.
+
+    Args:
+        tallies: One per level.
+        chance: For each set, how often a word drawn at random is correct.
+
+    Returns:
+        Markdown.
+    """
     lines = [
-        "| noise over signal | highest shape is there | highest colour is there | above the null band: there | "
-        "in it or below: not there |",
+        "| noise over signal | highest shape is present | highest colour is present | above the null band: present | "
+        "in it or below: absent |",
         "|---|---|---|---|---|",
     ]
     for index, tally in enumerate(tallies):
         level = "first step" if index == 0 else f"{np.mean(tally.sigmas):.2g}"
         cells = [cell(tally.best[name]) for name in SETS]
-        cells += [f"{np.mean(one):.1%} of {len(one)}" if one else "none" for one in (tally.above, tally.inside)]
+        cells += [f"{np.mean(value):.1%} of {len(value)}" if value else "none" for value in (tally.above, tally.inside)]
         lines.append(f"| {level} | {' | '.join(cells)} |")
     lines.append(f"| drawn at random | {' | '.join(f'{chance[name]:.1%}' for name in SETS)} | | |")
     return "\n".join(lines)
@@ -124,7 +177,7 @@ def main() -> None:
     began = time.monotonic()
     tallies, chance = measure(load(), args.count)
     print(f"{len(tallies[0].sigmas)} of {args.count} held-out captions, {STEPS} steps, guidance {GUIDANCE}")
-    print(table(tallies, chance))
+    print(markdown_table(tallies, chance))
     print(f"{time.monotonic() - began:.0f} s")
 
 

@@ -1,9 +1,7 @@
-"""Whether the scenes model keeps words apart, and whether its images vary.
+"""Measure attribute binding and variety of the scenes model: `python -m diffvis_widget.scenes.evaluation.variety`.
 
-Run it as `python -m diffvis_widget.scenes.evaluation.variety`.
-
-Swap test: a red circle and a blue square is not a blue circle and a red square. Diversity: where a thing stands in many
-pictures of one prompt, how large and how wide it is, beside many renderings of the same prompt.
+The swap test asks whether "a red circle and a blue square" differs from "a blue circle and a red square". The variety
+of position, size and width of an object over many images of one prompt is compared with that of renderings.
 """
 
 from __future__ import annotations
@@ -20,12 +18,12 @@ from diffvis_widget.scenes import WEIGHTS
 from diffvis_widget.scenes.render import Rgb, paint, sketch_of
 from diffvis_widget.scenes.world import Spec, Thing, caption, sample_spec
 
-from .captions import GUIDANCE, STEPS, generate, interval
+from .captions import GUIDANCE, STEPS, generate, wilson_interval
 from .judge import Judge, Verdict, load_judge
 
 PAIRS, SEEDS = 100, 64
 SWAP_BAR = 0.95
-# Each on plain paper, where a thing's outline can be read off the picture.
+# Each on plain paper, where the outline of an object can be measured.
 VARIED = (
     Spec((Thing("circle", "red"),)),
     Spec((Thing("fish", "blue"),)),
@@ -33,62 +31,100 @@ VARIED = (
     Spec((Thing("house", "purple"),)),
 )
 MEASURES = ("x", "y", "size", "stretch")
-_UNLIKE = 60.0  # distance of a pixel's colour from the paper's, of 442, from which on it belongs to a thing
+_UNLIKE = 60.0  # distance of a pixel's colour from the paper's, of 442, from which on it belongs to an object
 
 Floats = NDArray[np.float64]
 
 
-def swaps(count: int) -> Iterator[tuple[Spec, Spec]]:
-    """Held-out meanings of two things of different shapes and colours, each with that of the colours exchanged."""
+def swapped_pairs(count: int) -> Iterator[tuple[Spec, Spec]]:
+    """Held-out meanings of two objects of different shapes and colours, each with the colours swapped.
+
+    Args:
+        count: Number of pairs.
+
+    Yields:
+        A meaning, and the same with its colours swapped.
+    """
     rng = np.random.default_rng(2_000_000)
-    found = 0
-    while found < count:
+    pairs = 0
+    while pairs < count:
         spec = sample_spec(rng, held_out=True)
         if len(spec.things) != 2:
             continue
         a, b = spec.things
         if a.shape == b.shape or a.colour == b.colour or a.colour is None or b.colour is None:
             continue
-        found += 1
-        yield spec, exchanged(spec)
+        pairs += 1
+        yield spec, swap_colours(spec)
 
 
-def exchanged(spec: Spec) -> Spec:
-    """The same two things with their colours exchanged."""
+def swap_colours(spec: Spec) -> Spec:
+    """Swap the colours of two objects.
+
+    Args:
+        spec: A meaning with two objects.
+
+    Returns:
+        The other meaning.
+    """
     a, b = spec.things
     return replace(spec, things=(replace(a, colour=b.colour), replace(b, colour=a.colour)))
 
 
-def kept_apart(spec: Spec, verdict: Verdict) -> bool:
-    """Whether the picture has more of the caption's pairs of shape and colour than of the exchanged caption's."""
-    seen = {(sighting.thing.shape, sighting.thing.colour) for sighting in verdict.sightings}
-    own, other = (sum((thing.shape, thing.colour) in seen for thing in one.things) for one in (spec, exchanged(spec)))
-    return own > other
+def binds_colours(spec: Spec, verdict: Verdict) -> bool:
+    """Whether an image shows more pairs of shape and colour of its caption than of the swapped caption.
+
+    Args:
+        spec: The meaning of the caption.
+        verdict: The verdict on the image.
+
+    Returns:
+        True where it does.
+    """
+    present = {(detection.thing.shape, detection.thing.colour) for detection in verdict.detections}
+    matches, swapped_matches = (
+        sum((thing.shape, thing.colour) in present for thing in meaning.things)
+        for meaning in (spec, swap_colours(spec))
+    )
+    return matches > swapped_matches
 
 
 def swap_test(judge: Judge, pairs: int) -> tuple[int, int, int]:
-    """Right of the model's pictures, right of renderings, asked: every meaning and its exchange, from one seed."""
-    specs = [spec for pair in swaps(pairs) for spec in pair]
+    """Generate each meaning and its swap from the same seed, and judge them.
+
+    Args:
+        judge: The judge.
+        pairs: Number of pairs.
+
+    Returns:
+        Correct generated images, correct renderings, and the number of images.
+    """
+    specs = [spec for pair in swapped_pairs(pairs) for spec in pair]
     rng = np.random.default_rng(2_000_001)
     rendered = np.stack([paint(sketch_of(spec, rng)).image for spec in specs])
-    # both captions of a pair are said with the same words and start from the same noise
+    # Both captions of a pair use the same words and start from the same noise.
     captions = [caption(spec, np.random.default_rng([2_000_002, i // 2])).text for i, spec in enumerate(specs)]
     firsts, seconds = generate(captions[::2]), generate(captions[1::2])
-    pictures = np.stack([one for pair in zip(firsts, seconds, strict=True) for one in pair])
-    right, trusted = (
-        sum(kept_apart(spec, verdict) for spec, verdict in zip(specs, judge.look(images), strict=True))
-        for images in (pictures, rendered)
+    generated = np.stack([image for pair in zip(firsts, seconds, strict=True) for image in pair])
+    right, right_renderings = (
+        sum(binds_colours(spec, verdict) for spec, verdict in zip(specs, judge.detect(images), strict=True))
+        for images in (generated, rendered)
     )
-    return right, trusted, len(specs)
+    return right, right_renderings, len(specs)
 
 
-def outline(picture: Rgb) -> Floats:
-    """Of the thing on plain paper: its centre x and y, the root of its area, all in pixels, and its width over height.
+def object_outline(image: Rgb) -> Floats:
+    """Measure the object on plain paper; the colour of the paper is the median of the image's border.
 
-    The paper's colour is the median of the picture's edge. NaN where nothing stands out.
+    Args:
+        image: uint8 (96, 96, 3).
+
+    Returns:
+        x and y of its centre and the root of its area, all in pixels, and its width over its height. NaN where nothing
+        differs from the paper.
     """
-    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    unlike = np.linalg.norm(picture.astype(np.float64) - np.median(edge, axis=0), axis=2)
+    edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    unlike = np.linalg.norm(image.astype(np.float64) - np.median(edge, axis=0), axis=2)
     rows, columns = np.nonzero(unlike > _UNLIKE)
     if len(rows) < 16:
         return np.full(len(MEASURES), np.nan)
@@ -96,52 +132,76 @@ def outline(picture: Rgb) -> Floats:
     return np.array([columns.mean() + 0.5, rows.mean() + 0.5, np.sqrt(len(rows)), stretch])
 
 
-def distance(a: Floats, b: Floats) -> float:
-    """Wasserstein distance of two samples of one size, in standard deviations of the second; NaN counts as absent."""
-    a, b = (np.sort(one[np.isfinite(one)]) for one in (a, b))
+def relative_distance(a: Floats, b: Floats) -> float:
+    """Wasserstein distance of two samples, in standard deviations of the second.
+
+    Args:
+        a: Sample; NaN is left out.
+        b: Sample; NaN is left out.
+
+    Returns:
+        The distance.
+    """
+    a, b = (np.sort(sample[np.isfinite(sample)]) for sample in (a, b))
     levels = (np.arange(200) + 0.5) / 200
     return float(np.abs(np.quantile(a, levels) - np.quantile(b, levels)).mean() / b.std())
 
 
-def outlines(pictures: Sequence[Rgb] | NDArray[np.uint8]) -> Floats:
-    """float64 (n, MEASURES)."""
-    return np.stack([outline(picture) for picture in pictures])
+def object_outlines(images: Sequence[Rgb] | NDArray[np.uint8]) -> Floats:
+    """`object_outline` of several images.
+
+    Args:
+        images: n images, uint8 (96, 96, 3).
+
+    Returns:
+        float64 (n, MEASURES).
+    """
+    return np.stack([object_outline(image) for image in images])
 
 
-def rendered(spec: Spec, count: int, seed: int) -> Floats:
-    """The outlines of so many renderings."""
+def rendered_outlines(spec: Spec, count: int, seed: int) -> Floats:
+    """The outlines of renderings of a meaning.
+
+    Args:
+        spec: The meaning.
+        count: Number of renderings.
+        seed: Seed of the renderings.
+
+    Returns:
+        float64 (count, MEASURES).
+    """
     rng = np.random.default_rng(seed)
-    return outlines([paint(sketch_of(spec, rng)).image for _ in range(count)])
+    return object_outlines([paint(sketch_of(spec, rng)).image for _ in range(count)])
 
 
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m diffvis_widget.scenes.evaluation.variety", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="captions of the swap test, each said both ways")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="pictures of each prompt")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="captions of the swap test, each with its swap")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="images of each prompt")
     args = parser.parse_args()
     began = time.monotonic()
-    right, trusted, asked = swap_test(load_judge(WEIGHTS / "judge.safetensors"), args.pairs)
-    low, high = interval(right, asked)
+    right, right_renderings, count = swap_test(load_judge(WEIGHTS / "judge.safetensors"), args.pairs)
+    low, high = wilson_interval(right, count)
     print(f"{STEPS} steps, guidance {GUIDANCE}")
-    print("| measure | right | 95 % interval | asked | bar | judge on renderings |")
+    print("| measure | correct | 95 % interval | questions | bar | judge on renderings |")
     print("|---|---|---|---|---|---|")
     print(
-        f"| swap | {right / asked:.1%} | {low:.1%} to {high:.1%} | {asked} | {SWAP_BAR:.0%} | {trusted / asked:.1%} |"
+        f"| swap | {right / count:.1%} | {low:.1%} to {high:.1%} | {count} | {SWAP_BAR:.0%} | "
+        f"{right_renderings / count:.1%} |"
     )
     print()
     print("| prompt | measure | spread | of renderings | distance | of two sets of renderings |")
     print("|---|---|---|---|---|---|")
     for spec in VARIED:
         text = caption(spec, np.random.default_rng(0)).text
-        painted = outlines(generate([text] * args.seeds))
-        truth, again = (rendered(spec, args.seeds, seed) for seed in (0, 1))
+        generated = object_outlines(generate([text] * args.seeds))
+        truth, again = (rendered_outlines(spec, args.seeds, seed) for seed in (0, 1))
         for index, name in enumerate(MEASURES):
-            own, real, other = painted[:, index], truth[:, index], again[:, index]
-            print(
-                f"| {text} | {name} | {np.nanstd(own):.2f} | {np.nanstd(real):.2f} | {distance(own, real):.2f} | "
-                f"{distance(other, real):.2f} |"
-            )
+            values, reference, other = generated[:, index], truth[:, index], again[:, index]
+            distances = [relative_distance(sample, reference) for sample in (values, other)]
+            spreads = f"{np.nanstd(values):.2f} | {np.nanstd(reference):.2f}"
+            print(f"| {text} | {name} | {spreads} | {distances[0]:.2f} | {distances[1]:.2f} |")
     print(f"{time.monotonic() - began:.0f} s")
 
 

@@ -1,9 +1,9 @@
-"""`python -m diffvis_widget.scenes.training [stages] --folder DIR`: from nothing to the shipped weights, resumable.
+"""Train the packaged weights: `python -m diffvis_widget.scenes.training [stages] --folder DIR`; it resumes.
 
-`torchrun --nproc-per-node 2 -m diffvis_widget.scenes.training unet --threads 1` has two processes learn one stage
-together. Networks this small keep one processor core busier than two: both see twice the batch in 1.3 times the time.
-With `--quick` the networks are compiled and multiply in bfloat16 where the device can; with `--shipped` they start from
-the shipped weights.
+`torchrun --nproc-per-node 2 -m diffvis_widget.scenes.training unet --threads 1` trains a stage with two processes.
+Networks this small keep one processor core busier than two: together they process twice the batch in 1.3 times the
+time. ``--quick`` compiles the networks and multiplies in bfloat16 where the device can; ``--shipped`` starts from the
+packaged weights.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from diffvis_widget.scenes.architecture import clip_config, make_text_encoder, m
 from diffvis_widget.scenes.evaluation.judge import Judge, load_judge
 
 from . import dataset, export, stages
-from .bars import append_bars
+from .bars import log_accuracy
 from .clip import train_clip
-from .judge import read_reader, train_judge, train_reader
-from .loop import place
+from .judge import load_reader, train_judge, train_reader
+from .loop import rank_and_size
 from .reward import train_reward
 from .vae import encode_latents, train_vae
 
-# Steps of each stage in the order they are run; a stage that was interrupted goes on where it stopped.
+# Steps of each stage, in the order of the stages; an interrupted stage resumes.
 STEPS = {
     "data": 60_000,
     "vae": 5_000,
@@ -59,10 +59,10 @@ def _shipped(tokenizer: CLIPTokenizer) -> Networks:
     return pipe.vae, pipe.text_encoder, pipe.unet, clip, load_judge(WEIGHTS / "judge.safetensors")
 
 
-def _learn_to_paint(
+def _train_painter(
     networks: Networks, tokenizer: CLIPTokenizer, data: dataset.Dataset, args: argparse.Namespace
 ) -> StableDiffusionPipeline | None:
-    """The stages from the autoencoder to the denoiser that were asked for; the pipeline where the denoiser learned."""
+    """Runs the chosen stages from the autoencoder to the denoiser; returns the pipeline if the denoiser was trained."""
     vae, text_encoder, unet, _, _ = networks
     run: Path = args.folder / "run"
     if {"text", "unet", "reward"} & set(args.stages):
@@ -81,10 +81,10 @@ def _learn_to_paint(
     scenes = stages.NoisedScenes(latents, seen.captions, tokenizer)
 
     def pipeline(denoiser: stages.Denoiser) -> StableDiffusionPipeline:
-        return export.pipeline_of(vae, denoiser, tokenizer, latents)
+        return export.make_pipeline(vae, denoiser, tokenizer, latents)
 
     def look(average: stages.Denoiser, step: int) -> None:
-        append_bars(pipeline(average), step, run)
+        log_accuracy(pipeline(average), step, run)
 
     denoiser = stages.train_unet(
         stages.Denoiser(unet, text_encoder),
@@ -96,38 +96,38 @@ def _learn_to_paint(
         look=(args.bars, look),
     )
     if "reward" in args.stages:
-        reader = read_reader(run).to(vae.device)
+        reader = load_reader(run).to(vae.device)
         denoiser = train_reward(denoiser, vae, reader, scenes, run, _steps("reward", args), quick=args.quick)
     return pipeline(denoiser)
 
 
 def _steps(stage: str, args: argparse.Namespace) -> int:
-    """How far a stage is to learn: one that is only needed for its result is taken as far as it has come."""
+    """The number of steps of a stage; 0 loads a stage that is needed only for its result."""
     return (args.steps or STEPS[stage]) if stage in args.stages else 0
 
 
 def main() -> None:
-    """Run the stages asked for, all by default, and export what they trained."""
+    """Run the chosen stages, all by default, and export what they trained."""
     parser = argparse.ArgumentParser(prog="python -m diffvis_widget.scenes.training", description=__doc__)
-    parser.add_argument("stages", nargs="*", help=f"of {', '.join(STEPS)}; all of them by default")
+    parser.add_argument("stages", nargs="*", help=f"some of {', '.join(STEPS)}; all by default")
     parser.add_argument("--folder", type=Path, default=Path(".training"), help="data and checkpoints")
     parser.add_argument("--steps", type=int, help="another number of steps (with one stage)")
-    parser.add_argument("--latents", type=int, default=60_000, help="how many scenes the U-Net sees")
+    parser.add_argument("--latents", type=int, default=60_000, help="number of scenes that the U-Net is trained on")
     parser.add_argument("--rate", type=float, default=2e-3, help="the U-Net's highest learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="compile the networks; bfloat16 if possible")
-    parser.add_argument("--bars", type=int, default=2000, help="how often the U-Net's bars are logged, in steps")
+    parser.add_argument("--bars", type=int, default=2000, help="steps between measurements of prompt following")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--shipped", action="store_true", help="begin with the shipped weights instead of from nothing")
+    parser.add_argument("--shipped", action="store_true", help="start from the packaged weights")
     args = parser.parse_args()
     args.stages = chosen = args.stages or list(STEPS)
     if unknown := set(chosen) - set(STEPS):
-        parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+        parser.error(f"unknown stage: {', '.join(sorted(unknown))}; the stages are {', '.join(STEPS)}")
     if args.steps is not None and len(chosen) != 1:
-        parser.error("--steps goes with one stage")
+        parser.error("--steps needs exactly one stage")
     if "RANK" in os.environ:
         if len(chosen) != 1 or chosen == ["data"]:
-            parser.error("processes of torchrun learn one stage together: name one, and not data")
+            parser.error("torchrun trains a single stage: name one other than data")
         dist.init_process_group("gloo")
 
     torch.set_num_threads(args.threads)
@@ -146,7 +146,7 @@ def main() -> None:
     *_, clip, judge = networks
     exports: list[Callable[[], None]] = []
     if {"vae", "text", "unet", "reader", "reward"} & set(chosen):
-        painter = _learn_to_paint(networks, tokenizer, data, args)
+        painter = _train_painter(networks, tokenizer, data, args)
         if painter is not None:
             exports.append(partial(export.export_pipeline, painter))
     if "clip" in chosen:
@@ -155,7 +155,7 @@ def main() -> None:
     if "judge" in chosen:
         judge = train_judge(judge, data, run, _steps("judge", args), quick=args.quick)
         exports.append(partial(export.export_judge, judge))
-    if place()[0] > 0:
+    if rank_and_size()[0] > 0:
         return
     for write in exports:
         write()

@@ -1,4 +1,4 @@
-"""How well the model follows its prompt while it learns: a line of `bars.jsonl` every so many steps."""
+"""Measures prompt following during training: one line of `bars.jsonl` every so many steps."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ from diffvis_widget.scenes.evaluation.judge import load_judge
 CAPTIONS = 200
 
 
-def append_bars(pipe: StableDiffusionPipeline, step: int, folder: Path, count: int = CAPTIONS) -> dict[str, float]:
-    """Paint the first `count` held-out captions, have the shipped judge answer, and append its shares of right answers.
+def log_accuracy(pipe: StableDiffusionPipeline, step: int, folder: Path, count: int = CAPTIONS) -> dict[str, float]:
+    """Generate images of the first held-out captions, judge them, and append the accuracies to `bars.jsonl`.
 
-    Returns the line: step, captions, and each measure of `python -m diffvis_widget.scenes.evaluation.captions`, 0..1.
+    Args:
+        pipe: The pipeline.
+        step: The training step.
+        folder: Where `bars.jsonl` is.
+        count: Number of captions.
+
+    Returns:
+        The line: step, captions, and each measure of `python -m diffvis_widget.scenes.evaluation.captions`, 0..1.
     """
     scenes = held_out_scenes(count)
-    pictures = generate([scene.caption for scene in scenes], pipe=pipe)
-    found = score(scenes, load_judge(WEIGHTS / "judge.safetensors").look(np.asarray(pictures)))
+    images = generate([scene.caption for scene in scenes], pipe=pipe)
+    scores = score(scenes, load_judge(WEIGHTS / "judge.safetensors").detect(np.asarray(images)))
     line = {"step": step, "captions": count}
-    line |= {measure: round(right / total, 4) for measure, (right, total) in found.items()}
+    line |= {measure: round(right / total, 4) for measure, (right, total) in scores.items()}
     with (folder / "bars.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
     print("bars", line, flush=True)

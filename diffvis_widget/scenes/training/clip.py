@@ -1,7 +1,7 @@
-"""Training of the concept model: an open_clip CLIP that knows the world's words and reads half-finished pictures.
+"""Training of the concept model: an open_clip CLIP for the world's words and for intermediate predictions.
 
-Which phrase is true of which scene is known exactly, so every image is scored against every phrase of a batch with the
-sigmoid loss of SigLIP (Zhai et al. 2023, arXiv 2303.15343): two images of a red circle are both right for "red".
+Which phrase is true of which scene is known exactly, so each image is scored against each phrase of a batch with the
+sigmoid loss of SigLIP (Zhai et al. 2023, arXiv 2303.15343): two images of a red circle both match "red".
 """
 
 from __future__ import annotations
@@ -27,39 +27,50 @@ _NONSENSE = 24
 
 
 class Phrase(dict[str, str]):
-    """What a phrase says: attribute -> value of one thing ({"colour": "red", "shape": "circle"}), or a setting."""
+    """A phrase: attributes of one object ({"colour": "red", "shape": "circle"}), or a setting."""
 
     def text(self) -> str:
-        """The phrase in the order English puts it: size, texture, colour, shape."""
+        """The phrase in English order: size, texture, colour, shape.
+
+        Returns:
+            Its text.
+        """
         return " ".join(self[key] for key in ("size", "texture", "colour", "shape", "setting") if key in self)
 
     def holds(self, scene: Sketch) -> bool:
-        """Whether the phrase is true of a scene."""
+        """Whether the phrase is true of a scene.
+
+        Args:
+            scene: The scene.
+
+        Returns:
+            True where it is.
+        """
         if "setting" in self:
             return scene.spec.setting == self["setting"]
         return any(all(getattr(thing, key) == value for key, value in self.items()) for thing in scene.things)
 
 
 def _words() -> list[Phrase]:
-    """Every single word as a phrase."""
+    """Each single word as a phrase."""
     words = [Phrase({key: value}) for key, values in ATTRIBUTES.items() for value in values]
     return words + [Phrase(setting=value) for value in SETTINGS]
 
 
 def _phrase_of(scene: Sketch, rng: np.random.Generator) -> Phrase:
-    """A phrase of two or more words about one thing of a scene, attributes left out at random."""
+    """A phrase of two or more words about one object of a scene; attributes are left out at random."""
     thing = scene.things[int(rng.integers(len(scene.things)))]
-    said = {key: getattr(thing, key) for key in ATTRIBUTES if getattr(thing, key) is not None}
-    kept = {key: value for key, value in said.items() if key == "shape" or rng.random() < 0.6}
-    return Phrase(kept)
+    stated = {key: getattr(thing, key) for key in ATTRIBUTES if getattr(thing, key) is not None}
+    chosen = {key: value for key, value in stated.items() if key == "shape" or rng.random() < 0.6}
+    return Phrase(chosen)
 
 
-def _half_finished(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur and noise a batch as predictions at any noise level look: from nearly the mean to clean."""
+def _imitate_predictions(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Blurs and noises a batch to look like predictions at any noise level, from nearly the mean to clean."""
     for part in range(4):
         chosen = torch.arange(part, len(x), 4)
         if part > 0:
-            # Averaging down and smoothing up again is a blur whose cost does not grow with its width.
+            # Reducing and enlarging is a blur whose cost does not grow with its width.
             side = int(torch.randint(5, 64, (1,), generator=generator))
             small = F.interpolate(x[chosen], size=(side, side), mode="area")
             x[chosen] = F.interpolate(small, size=x.shape[-2:], mode="bicubic")
@@ -72,7 +83,7 @@ def _half_finished(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _nonsense(tokenizer: CLIPTokenizer, generator: torch.Generator) -> Tensor:
-    """Token ids of random pieces of the vocabulary: words of no world, true of no picture."""
+    """Token ids of random pieces of the vocabulary, which are true of no image."""
     ids = tokenize(tokenizer, [""]).repeat(_NONSENSE, 1)
     for row in ids:
         length = int(torch.randint(1, 4, (1,), generator=generator))
@@ -80,10 +91,10 @@ def _nonsense(tokenizer: CLIPTokenizer, generator: torch.Generator) -> Tensor:
     return ids
 
 
-def _unlike(nonsense: Tensor, words: Tensor, false: Tensor) -> Tensor:
-    """How far the logits of nonsense (n, k) are, picture by picture, from those of the words that are false of it.
+def _band_loss(nonsense: Tensor, words: Tensor, false: Tensor) -> Tensor:
+    """The difference between the logits of nonsense (n, k) and of false words, in mean and spread per image.
 
-    Mean and spread are compared: the band of unrelated words then says what a word scores that is not in the picture.
+    With it the null band of unrelated words covers the scores of absent words.
     """
     count = false.sum(1)
     mean = (words * false).sum(1) / count
@@ -92,7 +103,19 @@ def _unlike(nonsense: Tensor, words: Tensor, false: Tensor) -> Tensor:
 
 
 def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 64) -> CLIP:
-    """Learn single words, phrases and whole captions at once."""
+    """Train on single words, phrases and whole captions at once.
+
+    Args:
+        model: The network.
+        tokenizer: Its tokenizer.
+        data: The training scenes.
+        folder: Checkpoints and log.
+        steps: Number of steps.
+        batch: Images per step.
+
+    Returns:
+        The moving average of the network.
+    """
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
     device = device_of(model)
     words = _words()
@@ -110,22 +133,22 @@ def train_clip(model: CLIP, tokenizer: CLIPTokenizer, data: Dataset, folder: Pat
         texts = [str(rng.choice(_TEMPLATES)).format(phrase.text()) for phrase in phrases] + captions
 
         x = torch.from_numpy(data.images[np.array(index)]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        image = F.normalize(model.encode_image(_half_finished(x, generator).to(device)), dim=-1)
+        image = F.normalize(model.encode_image(_imitate_predictions(x, generator).to(device)), dim=-1)
         ids = torch.cat([tokenize(tokenizer, texts), _nonsense(tokenizer, generator)])
         text = F.normalize(model.encode_text(ids.to(device)), dim=-1)
         assert model.logit_bias is not None
         logits = model.logit_scale.exp() * image @ text.T + model.logit_bias
         n = len(words)
-        known, nonsense = logits[:, :-_NONSENSE], logits[:, -_NONSENSE:]
-        loss = F.binary_cross_entropy_with_logits(known, target, reduction="none")
-        # Words, phrases and captions count alike, however many columns each has.
+        meaningful, nonsense = logits[:, :-_NONSENSE], logits[:, -_NONSENSE:]
+        loss = F.binary_cross_entropy_with_logits(meaningful, target, reduction="none")
+        # Words, phrases and captions have equal weight, however many columns each has.
         total = sum((group.mean() for group in loss.split([n, batch, batch], dim=1)), torch.zeros((), device=device))
-        total = total + 0.1 * _unlike(nonsense, logits[:, :n].detach(), target[:, :n] == 0)
-        # One word of its kind against the others, as zero-shot classification asks.
+        total = total + 0.1 * _band_loss(nonsense, logits[:, :n].detach(), target[:, :n] == 0)
+        # Each word against the others of its kind, as in zero-shot classification.
         for kind, truths in zip(logits[:, :n].split(sizes, 1), target[:, :n].split(sizes, 1), strict=True):
-            said = truths.sum(1) > 0
-            share = truths[said] / truths[said].sum(1, keepdim=True)
-            total = total + 0.25 * F.cross_entropy(kind[said], share)
+            stated = truths.sum(1) > 0
+            share = truths[stated] / truths[stated].sum(1, keepdim=True)
+            total = total + 0.25 * F.cross_entropy(kind[stated], share)
         return total
 
     return fit("clip", model, loss_of, Plan(steps, 2e-3), folder, weight_decay=0.02)

@@ -1,4 +1,4 @@
-"""Training scenes on disk: images as one memory-mapped array, captions and seeds beside it, made once and resumed."""
+"""Training scenes on disk: memory-mapped images with their captions, rendered once; interrupted runs resume."""
 
 from __future__ import annotations
 
@@ -19,13 +19,25 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Dataset:
-    """images: uint8 (n, 96, 96, 3), memory-mapped.  captions: n strings. Scene i is `draw(i, held_out=False)`."""
+    """Training scenes; scene i is `draw(i, held_out=False)`.
+
+    Attributes:
+        images: uint8 (n, 96, 96, 3), memory-mapped.
+        captions: n captions.
+    """
 
     images: NDArray[np.uint8]
     captions: list[str]
 
     def pixels(self, index: Tensor) -> Tensor:
-        """Images of the given indices as float32 (n, 3, 96, 96) in -1..1."""
+        """The images of given indices.
+
+        Args:
+            index: int64 (n,).
+
+        Returns:
+            float32 (n, 3, 96, 96) in -1..1.
+        """
         batch = torch.from_numpy(self.images[index.numpy()])
         return batch.permute(0, 3, 1, 2).float() / 127.5 - 1
 
@@ -36,7 +48,13 @@ def _draw_one(seed: int) -> tuple[NDArray[np.uint8], str]:
 
 
 def make(folder: Path, count: int, workers: int = 1) -> None:
-    """Render training scenes 0 .. count-1 into `folder`, going on where an earlier call stopped."""
+    """Render training scenes 0 to count - 1, starting where an earlier call stopped.
+
+    Args:
+        folder: Where they are written.
+        count: Number of scenes.
+        workers: Number of processes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with Pool(workers) as pool:
         for start in range(0, count, _CHUNK):
@@ -52,9 +70,16 @@ def make(folder: Path, count: int, workers: int = 1) -> None:
 
 
 def read(folder: Path) -> Dataset:
-    """All whole chunks that `make` has finished so far.
+    """Load all chunks that `make` has finished.
 
-    Raises FileNotFoundError where there is none.
+    Args:
+        folder: Where they are.
+
+    Returns:
+        The scenes.
+
+    Raises:
+        FileNotFoundError: There is none.
     """
     parts = sorted(folder.glob("[0-9]*.npy"))
     if not parts:

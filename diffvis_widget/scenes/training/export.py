@@ -1,4 +1,4 @@
-"""Trained networks to shipped weights: `save_pretrained` layout, safetensors, half precision."""
+"""Writes trained networks as packaged weights: `save_pretrained` layout, safetensors, half precision."""
 
 from __future__ import annotations
 
@@ -22,10 +22,20 @@ from .stages import Denoiser
 LIMIT = 20_000_000
 
 
-def pipeline_of(
+def make_pipeline(
     vae: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer, latents: tuple[torch.Tensor, torch.Tensor]
 ) -> StableDiffusionPipeline:
-    """The networks as a pipeline; the autoencoder's scaling factor gives latents of unit spread."""
+    """Build a pipeline; the scaling factor of the autoencoder gives latents of unit spread.
+
+    Args:
+        vae: The autoencoder.
+        denoiser: U-Net and text encoder.
+        tokenizer: The tokenizer.
+        latents: Mean and standard deviation of the latents of the training images.
+
+    Returns:
+        The pipeline.
+    """
     vae.register_to_config(scaling_factor=latent_scale(latents))
     pipe = StableDiffusionPipeline(
         vae=vae,
@@ -42,13 +52,13 @@ def pipeline_of(
 
 
 def _forget_lengths(tokenizer: CLIPTokenizer) -> None:
-    """How the last texts were padded and cut would be saved as a part of the tokenizer."""
+    """Keeps the padding and truncation of the last call from being saved with the tokenizer."""
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
 
 
 def _forget_origin(folder: Path) -> None:
-    """Networks that began with shipped weights remember the folder that they were read from."""
+    """Removes the folder from which packaged networks were loaded."""
     for path in folder.rglob("*.json"):
         config = json.loads(path.read_text(encoding="utf-8"))
         if config.pop("_name_or_path", None) is not None:
@@ -56,7 +66,11 @@ def _forget_origin(folder: Path) -> None:
 
 
 def export_pipeline(pipe: StableDiffusionPipeline) -> None:
-    """Write the pipeline in half precision, and the fingerprint by which its traces are known."""
+    """Write the pipeline in half precision, and its fingerprint.
+
+    Args:
+        pipe: The pipeline.
+    """
     folder = WEIGHTS / "pipeline"
     shutil.rmtree(folder, ignore_errors=True)
     _forget_lengths(pipe.tokenizer)
@@ -66,12 +80,24 @@ def export_pipeline(pipe: StableDiffusionPipeline) -> None:
 
 
 def latent_scale(latents: tuple[torch.Tensor, torch.Tensor]) -> float:
-    """One over the spread of the latent means."""
+    """The scaling factor of the autoencoder.
+
+    Args:
+        latents: Mean and standard deviation of the latents of the training images.
+
+    Returns:
+        One over the spread of the means.
+    """
     return 1 / latents[0][:4000].float().std().item()
 
 
 def export_clip(model: CLIP, tokenizer: CLIPTokenizer) -> None:
-    """Write the concept model as a folder that open_clip loads by "local-dir:"."""
+    """Write the concept model as a folder that open_clip loads by "local-dir:".
+
+    Args:
+        model: The network.
+        tokenizer: Its tokenizer.
+    """
     folder = WEIGHTS / "clip"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -84,16 +110,24 @@ def export_clip(model: CLIP, tokenizer: CLIPTokenizer) -> None:
 
 
 def export_judge(judge: Judge) -> None:
-    """Write the judge."""
+    """Write the judge.
+
+    Args:
+        judge: The network.
+    """
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
     save_file(state, WEIGHTS / "judge.safetensors")
 
 
 def check_size() -> int:
-    """Bytes of all shipped weights.
+    """Measure the packaged weights.
 
-    Raises RuntimeError over 20 MB.
+    Returns:
+        Bytes.
+
+    Raises:
+        RuntimeError: They take more than 20 MB.
     """
     for path in WEIGHTS.rglob("*.safetensors"):
         path.chmod(0o644)  # the writer leaves them to the owner alone

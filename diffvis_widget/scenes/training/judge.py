@@ -1,6 +1,6 @@
-"""Training of the judge, on renderings alone, and of the reader, which looks at pictures for the denoiser to learn.
+"""Training of two detectors on renderings: the judge, and the reader, whose gradient trains the denoiser.
 
-The reader is a second detector from another start: the denoiser learns what it sees, so it cannot judge.
+They have different initial weights. The denoiser learns from the reader, so the reader cannot judge it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffvis_widget.tracer import to_pixels
 from .dataset import Dataset
 from .loop import Plan, compiled, device_of, fit
 
-# Things that are hard to see are shown to the reader more often.
+# Settings in which objects are hard to see are drawn more often.
 _READER_SHARES = {"night": 2.0, "sea": 1.5}
 
 
@@ -38,33 +38,45 @@ def _targets(scene: Sketch) -> tuple[Tensor, int]:
 
 
 def _errors(look: Callable[[Tensor], tuple[Tensor, Tensor]], pictures: Tensor, scenes: Iterable[Sketch]) -> Tensor:
-    """Cross-entropy of every answer of a detector to (n, 3, 96, 96), and how far the centres are off."""
+    """The cross-entropy of each answer of a detector to images (n, 3, 96, 96), plus the error of the centres."""
     cells, setting = (answer.float() for answer in look(pictures.contiguous(memory_format=torch.channels_last)))
     grids, settings = zip(*(_targets(scene) for scene in scenes), strict=True)
     target = torch.stack(grids).to(cells.device)
     here = target[:, 0] > 0
-    answer, wanted = cells.permute(0, 2, 3, 1)[here], target.permute(0, 2, 3, 1)[here]
+    answer, expected = cells.permute(0, 2, 3, 1)[here], target.permute(0, 2, 3, 1)[here]
     loss = 40 * F.binary_cross_entropy_with_logits(cells[:, 0], target[:, 0])
-    loss = loss + F.l1_loss(answer[:, 1:3], wanted[:, 1:3])
+    loss = loss + F.l1_loss(answer[:, 1:3], expected[:, 1:3])
     groups = answer[:, 3:].split([len(names) for names in CLASSES.values()], dim=1)
     for k, logits in enumerate(groups):
-        loss = loss + F.cross_entropy(logits, wanted[:, 3 + k].long())
+        loss = loss + F.cross_entropy(logits, expected[:, 3 + k].long())
     return loss + F.cross_entropy(setting, torch.tensor(settings).to(setting.device))
 
 
 def _blurred(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures (n, 3, 96, 96) by way of a smaller size, 48 to 96."""
+    """Images (n, 3, 96, 96) reduced to 48 to 96 pixels and enlarged again."""
     side = int(torch.randint(48, 97, (1,), generator=generator))
     return F.interpolate(F.interpolate(x, size=(side, side), mode="area"), size=x.shape[-2:], mode="bilinear")
 
 
 def _noisy(x: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """Pictures (n, 3, 96, 96) with noise of a spread of 0 to `most`."""
+    """Images (n, 3, 96, 96) with noise of a spread of 0 to `most`."""
     return x + most * torch.rand(len(x), 1, 1, 1, generator=generator) * torch.randn(x.shape, generator=generator)
 
 
 def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: int = 96, quick: bool = False) -> Judge:
-    """Learn from renderings under slight noise and blur: decoded pictures are never quite crisp."""
+    """Train the judge on renderings with slight noise and blur, because decoded images are never quite sharp.
+
+    Args:
+        judge: The network.
+        data: The training scenes.
+        folder: Checkpoints and log.
+        steps: Number of steps.
+        batch: Images per step.
+        quick: Compile the network.
+
+    Returns:
+        The moving average of the network.
+    """
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
     judge = judge.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -79,25 +91,32 @@ def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: in
 
 
 @torch.no_grad()
-def decoded_astray(
+def decode_noisy_latents(
     vae: AutoencoderKL, latents: tuple[Tensor, Tensor], folder: Path, count: int = 12_000
 ) -> NDArray[np.uint8]:
-    """The first scenes, decoded from latents that are off by noise of 0 to 0.4 of their spread, kept in `folder`.
+    """Decode the latents of the first scenes with noise of 0 to 0.4 of their spread; the result is stored.
 
-    Returns uint8 (n, 96, 96, 3), n at most `count`.
+    Args:
+        vae: The autoencoder.
+        latents: Mean and standard deviation of the latents of the training images.
+        folder: Where `astray.npy` is stored.
+        count: The largest number of images.
+
+    Returns:
+        uint8 (n, 96, 96, 3).
     """
     path = folder / "astray.npy"
     means = latents[0][:count]
-    if path.exists() and len(kept := np.load(path)) == len(means):
-        return kept
+    if path.exists() and len(stored := np.load(path)) == len(means):
+        return stored
     generator = torch.Generator().manual_seed(0)
     spread = means.float().std()
-    pictures: list[NDArray[np.uint8]] = []
+    images: list[NDArray[np.uint8]] = []
     for part in means.float().split(50):
         z = cast(torch.FloatTensor, _noisy(part, 0.4 * float(spread), generator).to(device_of(vae)))
-        pictures.append(to_pixels(vae.decode(z, return_dict=False)[0]))
-    np.save(path, np.concatenate(pictures))
-    return np.concatenate(pictures)
+        images.append(to_pixels(vae.decode(z, return_dict=False)[0]))
+    np.save(path, np.concatenate(images))
+    return np.concatenate(images)
 
 
 def train_reader(
@@ -109,11 +128,21 @@ def train_reader(
     batch: int = 48,
     quick: bool = False,
 ) -> None:
-    """Learn from renderings, and as many of them decoded from latents that are off (`decoded_astray`).
+    """Train the reader on renderings and as many images decoded from noisy latents (`decode_noisy_latents`).
 
-    Pictures of a denoiser are off as well, and the gradients of a detector that never saw such are worth little there.
+    Images of a denoiser are imperfect too; the gradients of a detector that never saw such images are of little use
+    there.
+
+    Args:
+        vae: The autoencoder.
+        latents: Mean and standard deviation of the latents of the training images.
+        data: The training scenes.
+        folder: Checkpoints and log.
+        steps: Number of steps.
+        batch: Images per step.
+        quick: Compile the network.
     """
-    astray = decoded_astray(vae, latents, folder)
+    astray = decode_noisy_latents(vae, latents, folder)
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
     chance = torch.tensor([_READER_SHARES.get(str(scene.spec.setting), 1.0) for scene in scenes])
     reader = Judge().to(device_of(vae), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -132,10 +161,17 @@ def train_reader(
     fit("reader", reader, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)
 
 
-def read_reader(folder: Path) -> Judge:
-    """The reader as far as it has learned.
+def load_reader(folder: Path) -> Judge:
+    """Load the reader from its checkpoint.
 
-    Raises FileNotFoundError where it has not begun.
+    Args:
+        folder: Where it is.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
     """
     path = folder / "reader.pt"
     if not path.exists():

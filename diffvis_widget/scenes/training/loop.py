@@ -1,4 +1,4 @@
-"""One training loop for every stage: seeded, resumable, with an exponential moving average and a log of the loss."""
+"""The training loop of all stages: seeded, resumable, with an exponential moving average and a log of the loss."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast a stage learns.
+    """Length and learning rate of a stage.
 
-    The learning rate rises over the first `warmup` steps, holds, and falls to zero as a half cosine over the last
+    The learning rate rises over the first `warmup` steps, stays, and falls to zero as a half cosine over the last
     `decay` share of `steps`.
+
+    Attributes:
+        steps: Number of steps.
+        rate: The highest learning rate.
+        warmup: Number of steps.
+        decay: Share of the steps, 0..1.
+        ema: Decay of the moving average per step, 0..1.
     """
 
     steps: int
@@ -35,7 +42,14 @@ class Plan:
     ema: float = 0.999
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of a step."""
+        """The learning rate of a step.
+
+        Args:
+            step: The step.
+
+        Returns:
+            The rate.
+        """
         falling = (step - self.steps * (1 - self.decay)) / max(self.steps * self.decay, 1)
         fall = 0.5 * (1 + math.cos(math.pi * min(max(falling, 0.0), 1.0)))
         return self.rate * min((step + 1) / self.warmup, 1.0) * fall
@@ -45,12 +59,18 @@ Result = TypeVar("Result")
 
 
 def compiled(compute: Callable[..., Result]) -> Callable[..., Result]:
-    """`compute` as compiled code that multiplies in bfloat16, where the device can, and sums in float32.
+    """Compile a function that multiplies in bfloat16, where the device can, and sums in float32.
 
-    Networks this small spend much of their time between the multiplications: a processor core that has bfloat16 sees
-    nearly twice as many pictures so. Needs a C++ compiler, and some minutes before the first step.
+    Networks this small spend much time between multiplications: a processor core with bfloat16 processes nearly twice
+    as many images. It needs a C++ compiler, and minutes before the first step.
+
+    Args:
+        compute: The function; its first argument is a tensor.
+
+    Returns:
+        The compiled function.
     """
-    # A processor without it would compute bfloat16 by way of float32, which takes several times as long.
+    # Without support a processor computes bfloat16 through float32, several times slower.
     able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
     def in_half(*args: Tensor) -> Result:
@@ -62,17 +82,28 @@ def compiled(compute: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a network is, and its batches have to be."""
+    """The device of a network, to which its batches have to be moved.
+
+    Args:
+        module: The network.
+
+    Returns:
+        The device.
+    """
     return next(module.parameters()).device
 
 
-def place() -> tuple[int, int]:
-    """This process's rank and the number of processes that learn together: (0, 1) where there is one alone."""
+def rank_and_size() -> tuple[int, int]:
+    """The rank of this process and the number of processes that train together.
+
+    Returns:
+        (0, 1) where there is a single one.
+    """
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def _share_gradients(module: nn.Module, processes: int) -> None:
-    """Give every process the mean of all gradients, in one message."""
+    """Averages the gradients over all processes, in one message."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     together = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(together)
@@ -91,14 +122,27 @@ def fit(
     checkpoint_seconds: float = 120.0,
     look: tuple[int, Callable[[Module, int], object]] | None = None,
 ) -> Module:
-    """Train `module` on `loss_of(generator, step)` and return its moving average.
+    """Train a network and return its moving average.
 
-    Muon serves the hidden matrices, AdamW the rest. Goes on from `folder/<name>.pt` where a run was interrupted;
-    appends to `folder/<name>.jsonl`. The generator is seeded by the step, so an interrupted run sees the same batches
-    as an uninterrupted one. Under torchrun each process draws its own batches and all take the mean of their gradients;
-    the first one writes. With `look` = (n, act) it calls act(moving average, step) after every n steps.
+    Muon updates the hidden matrices, AdamW the rest. An interrupted run resumes from `folder/<name>.pt`;
+    `folder/<name>.jsonl` is the log. The generator is seeded by the step, so an interrupted run sees the same batches
+    as an uninterrupted one. Under torchrun each process draws its own batches, gradients are averaged, and the first
+    process writes.
+
+    Args:
+        name: Name of the stage.
+        module: The network.
+        loss_of: Returns the loss from a generator and the step.
+        plan: Length and learning rate.
+        folder: Checkpoints and log.
+        weight_decay: Weight decay of Muon.
+        checkpoint_seconds: Seconds between checkpoints.
+        look: (n, function): the function is called with the moving average and the step after every n steps.
+
+    Returns:
+        The moving average.
     """
-    rank, processes = place()
+    rank, processes = rank_and_size()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.pt"
     average = copy.deepcopy(module).requires_grad_(False)
@@ -143,7 +187,7 @@ def fit(
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        # A young average follows closely, or it would remember the random start.
+        # At first the average follows closely, or it would remember the initial weights.
         keep = min(plan.ema, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.parameters(), module.parameters(), strict=True):

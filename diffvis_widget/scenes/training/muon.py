@@ -1,7 +1,7 @@
 """The Muon optimizer for hidden matrices: momentum whose update is made nearly orthogonal.
 
-K. Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the step size of Liu et al. 2025 (arXiv 2502.16982,
-eq. 4), which lets one learning rate serve Muon and AdamW. torch.optim.Muon takes no convolutions.
+K. Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the step size of Liu et al. 2025 (arXiv 2502.16982, eq.
+4), with which Muon and AdamW share a learning rate. torch.optim.Muon takes no convolutions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 
 def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
-    """The weights that Muon serves: linear and convolution kernels with at least 16 inputs and outputs."""
+    """The weights that Muon updates: kernels of linear layers and convolutions with at least 16 inputs and outputs.
+
+    Args:
+        module: The network.
+
+    Returns:
+        The parameters.
+    """
     kernels = (m.weight for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d))
     return [w for w in kernels if isinstance(w, nn.Parameter) and min(w.shape[0], w.shape[1]) >= 16]
 
@@ -23,8 +30,8 @@ def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
 def _orthogonal(matrices: Tensor) -> Tensor:
     """Five Newton-Schulz steps towards the nearest orthogonal matrix, for each of a stack (k, n, m).
 
-    Each step multiplies x by a polynomial of its Gram matrix. All of them are gathered in one small square matrix, so
-    that the long side is met only at the beginning and at the end.
+    Each step multiplies x by a polynomial of its Gram matrix. All polynomials are gathered in one small square matrix,
+    so that the long side is multiplied only at the beginning and at the end.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
@@ -42,16 +49,27 @@ def _orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised per matrix; convolution kernels count as (out, in * k * k)."""
+    """Nesterov momentum, orthogonalised per matrix; convolution kernels count as (out, in * k * k).
+
+    Args:
+        params: The parameters, of at least two axes.
+        lr: Learning rate.
+        momentum: Decay of the momentum per step, 0..1.
+        weight_decay: Weight decay.
+    """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Update every matrix that has a gradient."""
+        """Update each matrix that has a gradient.
+
+        Args:
+            closure: Not used.
+        """
         for group in self.param_groups:
-            # Matrices of one shape go through together: alone they are too small to keep a processor busy.
+            # Matrices of one shape are stacked: single ones are too small to keep a processor busy.
             shapes: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is None:

@@ -18,26 +18,34 @@ from diffvis_widget.scenes.render import SIZE, Sketch, sketch
 
 from .dataset import Dataset
 from .loop import Plan, compiled, device_of, fit
-from .vae import GRID, attention_to_things
+from .vae import GRID, object_weights
 
 THUMBNAIL = 8
-# How much oftener than they are drawn scenes of a setting are seen: things at night took longest to learn, and on plain
+# How often scenes of a setting are drawn, relative to the world: objects at night took longest to learn, and on plain
 # paper ("None") the slightest tint is another setting.
 _SHARES = {"night": 2.5, "sea": 1.7, "sunset": 1.3, "None": 1.2}
-# What the error of the guided answer counts beside an answer's own. The best answers then tell what a caption changes
-# weaker: with two answers to captions beside each guided one, by (2 + 7.5 * 0.03) / (2 + 7.5**2 * 0.03) = 0.6.
-GUIDANCE, _PULL = 7.5, 0.03
+# The weight of the guided prediction's error beside that of each prediction. The optimum then understates the effect of
+# a caption: with two conditional predictions per guided one, by (2 + 7.5 * 0.03) / (2 + 7.5**2 * 0.03) = 0.6.
+GUIDANCE, _GUIDED_WEIGHT = 7.5, 0.03
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token ids int64 (n, MAX_TOKENS), padded and cut as the pipeline does it."""
+    """Tokenize captions as the pipeline does.
+
+    Args:
+        tokenizer: The tokenizer.
+        captions: n captions.
+
+    Returns:
+        int64 (n, MAX_TOKENS), padded and truncated.
+    """
     return tokenizer(
         captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids
 
 
 class _CrossAttention(nn.Module):
-    """One layer of cells reading the text."""
+    """A layer in which cells attend to the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,9 +64,12 @@ class _CrossAttention(nn.Module):
 
 
 class LayoutReader(nn.Module):
-    """Text features to a thumbnail of the scene: learned position queries, two cross-attention layers.
+    """Predicts a thumbnail of the scene from text features: learned position queries and two cross-attention layers.
 
-    It exists to pretrain the text encoder, whose features must hold the whole layout, and is thrown away after.
+    It pretrains the text encoder, whose features must contain the whole layout, and is discarded after that.
+
+    Args:
+        text_encoder: The text encoder.
     """
 
     def __init__(self, text_encoder: CLIPTextModel) -> None:
@@ -69,7 +80,14 @@ class LayoutReader(nn.Module):
         self.head = nn.Linear(TEXT_WIDTH, 3)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Token ids (n, tokens) to thumbnails (n, 3, 8, 8) in -1..1."""
+        """Predict thumbnails.
+
+        Args:
+            ids: Token ids (n, tokens).
+
+        Returns:
+            (n, 3, 8, 8) in -1..1.
+        """
         text = self.text_encoder(ids).last_hidden_state
         cells = self.queries.expand(len(ids), -1, -1)
         for layer in self.layers:
@@ -80,7 +98,19 @@ class LayoutReader(nn.Module):
 def train_text(
     text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, data: Dataset, folder: Path, steps: int, batch: int = 96
 ) -> CLIPTextModel:
-    """Pretrain the text encoder to predict the scene's thumbnail."""
+    """Pretrain the text encoder to predict the thumbnail of a scene.
+
+    Args:
+        text_encoder: The text encoder.
+        tokenizer: Its tokenizer.
+        data: The training scenes.
+        folder: Checkpoints and log.
+        steps: Number of steps.
+        batch: Scenes per step.
+
+    Returns:
+        The moving average of the text encoder.
+    """
     reader = LayoutReader(text_encoder).to(text_encoder.device)
     ids = tokenize(tokenizer, data.captions)
     padding = int(tokenize(tokenizer, [""])[0, -1])
@@ -90,7 +120,7 @@ def train_text(
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(data.captions), (batch,), generator=generator)
         target = F.adaptive_avg_pool2d(data.pixels(index), THUMBNAIL).to(device)
-        # Padding says nothing: read no further than the longest caption of the batch.
+        # Drop the padding beyond the longest caption of the batch.
         length = int(torch.ne(ids[index], padding).sum(1).max()) + 1
         return F.mse_loss(reader(ids[index, :length].to(device)), target)
 
@@ -98,7 +128,12 @@ def train_text(
 
 
 class Denoiser(nn.Module):
-    """The U-Net and the text encoder that learn together."""
+    """The U-Net and the text encoder, which are trained together.
+
+    Args:
+        unet: The U-Net.
+        text_encoder: The text encoder.
+    """
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
         super().__init__()
@@ -106,14 +141,27 @@ class Denoiser(nn.Module):
         self.text_encoder = text_encoder
 
 
-def attention_to_places(plans: Iterable[Sketch]) -> Tensor:
-    """How much each place of the latents counts for the thing that stands there, float16 (n, 1, 12, 12), mean 1."""
-    weights = torch.stack([F.avg_pool2d(attention_to_things(plan)[None], SIZE // GRID).half() for plan in plans])
+def latent_weights(plans: Iterable[Sketch]) -> Tensor:
+    """The weight of each position of the latents in the loss, higher on objects.
+
+    Args:
+        plans: n scenes.
+
+    Returns:
+        float16 (n, 1, 12, 12), mean 1.
+    """
+    weights = torch.stack([F.avg_pool2d(object_weights(plan)[None], SIZE // GRID).half() for plan in plans])
     return 0.5 + 0.5 * weights / weights.float().mean()
 
 
 class NoisedScenes:
-    """Scenes as the denoiser meets them: latents under noise, with their captions, without, or both in turn."""
+    """Training batches of the denoiser: noised latents, with their captions, without them, or both in turn.
+
+    Args:
+        latents: Mean and standard deviation of the latents of the training images.
+        captions: Their captions.
+        tokenizer: The tokenizer.
+    """
 
     def __init__(self, latents: tuple[Tensor, Tensor], captions: list[str], tokenizer: CLIPTokenizer) -> None:
         self.mean, self.std = latents
@@ -121,19 +169,26 @@ class NoisedScenes:
         self.tokens = tokenize(tokenizer, captions)
         self.empty = tokenize(tokenizer, [""])
         self.plans = [sketch(i, held_out=False) for i in range(len(captions))]
-        self.places = attention_to_places(self.plans)
+        self.places = latent_weights(self.plans)
         self.chance = torch.tensor([_SHARES.get(str(plan.spec.setting), 1.0) for plan in self.plans])
         self.alphas = make_scheduler().alphas_cumprod
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Clean latents, noise, time steps, tokens and how much each place counts, n of each.
+        """Draw a batch.
 
-        The first third is seen with its captions, and the second third is the first without them.
+        The first third has its captions, and the second third is the first without them.
+
+        Args:
+            batch: Number of scenes.
+            generator: Random generator.
+
+        Returns:
+            Clean latents, noise, time steps, tokens, and the weight of each position.
         """
         pairs = batch // 3
         index = torch.multinomial(self.chance, batch - pairs, replacement=True, generator=generator)
         noise = torch.randn((2, batch - pairs, *self.mean.shape[1:]), generator=generator)
-        # A root of a uniform number leans to 1: to high noise.
+        # A root of a uniform number favours 1: high noise.
         t = (torch.rand(batch - pairs, generator=generator).pow(0.75) * 1000).long().clamp(max=999)
         twice = torch.cat([torch.arange(pairs), torch.arange(batch - pairs)])
         index, t, noise = index[twice], t[twice], noise[:, twice]
@@ -145,23 +200,44 @@ class NoisedScenes:
 
 
 def noised(clean: Tensor, noise: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents under noise and the v that tells them apart, for products of alphas (n, 1, 1, 1)."""
+    """Add noise to latents.
+
+    Args:
+        clean: Latents (n, C, h, w).
+        noise: Noise of the same shape.
+        a: Cumulative products of alphas (n, 1, 1, 1).
+
+    Returns:
+        The noised latents, and their v.
+    """
     return a.sqrt() * clean + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * clean
 
 
-def error_of_answers(given: Tensor, v: Tensor, counted: Tensor) -> Tensor:
-    """Squared error of the answers to a batch of `NoisedScenes`, and of the guided ones that its pairs give."""
+def denoising_loss(given: Tensor, v: Tensor, counted: Tensor) -> Tensor:
+    """The squared error of the predictions for a batch of `NoisedScenes`, and of the guided predictions of its pairs.
+
+    Args:
+        given: Predictions of v.
+        v: The true v.
+        counted: The weight of each position.
+
+    Returns:
+        The loss, a scalar.
+    """
     pairs = len(v) // 3
-    with_caption, without = given[:pairs], given[pairs : 2 * pairs]
-    guided = without + GUIDANCE * (with_caption - without)
+    conditional, unconditional = given[:pairs], given[pairs : 2 * pairs]
+    guided = unconditional + GUIDANCE * (conditional - unconditional)
     error, pull = counted * (given - v) ** 2, counted[:pairs] * (guided - v[:pairs]) ** 2
-    return error.mean() + _PULL * pull.mean() * pairs / len(v)
+    return error.mean() + _GUIDED_WEIGHT * pull.mean() * pairs / len(v)
 
 
 def without_fused_attention(model: Denoiser) -> None:
-    """Have a denoiser compute attention step by step.
+    """Make a denoiser compute attention step by step.
 
-    The fused kernels are slow to look back through on a processor: more than half of the time.
+    Differentiating the fused kernels on a processor takes more than half of the time.
+
+    Args:
+        model: The denoiser; it is changed.
     """
     model.unet.set_attn_processor(AttnProcessor())
     model.text_encoder.set_attn_implementation("eager")
@@ -177,13 +253,27 @@ def train_unet(
     quick: bool = False,
     look: tuple[int, Callable[[Denoiser, int], object]] | None = None,
 ) -> Denoiser:
-    """v-prediction, high noise drawn more often, places of things counted more, captions dropped 10 % or more.
+    """Train the denoiser with v-prediction; high noise is drawn more often, at least 10 % of the captions are dropped.
 
-    Guidance multiplies what a caption changes by 7.5, and with it every error by which the two answers differ. So a
-    third of the scenes is seen with and without the caption, and the guided answer is asked to be right as well.
+    Guidance multiplies the effect of a caption by 7.5, and with it each error by which the two predictions differ. So a
+    third of the scenes is seen with and without the caption, and the guided prediction enters the loss too.
 
-    Layout is decided while there is almost only noise, where the usual weightings fade to nothing. Where things stand
-    is counted as far as the noisy latents tell it: earlier, the extra weight would ask for more things than there are.
+    The layout is decided while there is almost only noise, where the usual weightings vanish. Positions of objects
+    count more as far as the noised latents reveal them: earlier, the extra weight would ask for more objects than there
+    are.
+
+    Args:
+        denoiser: U-Net and text encoder.
+        scenes: The training scenes.
+        folder: Checkpoints and log.
+        steps: Number of steps.
+        batch: Scenes per step.
+        rate: The highest learning rate.
+        quick: Compile the networks.
+        look: As for `fit`.
+
+    Returns:
+        The moving average of the denoiser.
     """
     model = copy.deepcopy(denoiser).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     device = device_of(model)
@@ -194,7 +284,7 @@ def train_unet(
         noisy, v = noised(clean, noise, a)
         text = model.text_encoder(tokens).last_hidden_state
         given = model.unet(noisy, t, text, return_dict=False)[0].float()
-        return error_of_answers(given, v, 1 + a * (place - 1))
+        return denoising_loss(given, v, 1 + a * (place - 1))
 
     compute = compiled(error_of) if quick else error_of
     if quick and device.type == "cpu":

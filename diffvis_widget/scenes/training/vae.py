@@ -20,21 +20,36 @@ from .dataset import Dataset
 from .loop import Plan, compiled, device_of, fit
 
 GRID = SIZE // 8  # side of the latents
-# Shares of a batch where they are not 1: settings against which things stand out least need most practice.
+# Shares of a batch other than 1: settings with the least contrast to objects are drawn most often.
 _SHARES = {"night": 4.0, "sea": 3.0, "sunset": 2.0}
 
 
-def posterior_of(vae: AutoencoderKL, x: Tensor) -> DiagonalGaussianDistribution:
-    """The autoencoder's distribution over latents of pictures (n, 3, 96, 96) in -1..1."""
+def latent_posterior(vae: AutoencoderKL, x: Tensor) -> DiagonalGaussianDistribution:
+    """The autoencoder's distribution over the latents of images.
+
+    Args:
+        vae: The autoencoder.
+        x: Images (n, 3, 96, 96) in -1..1.
+
+    Returns:
+        The distribution.
+    """
     (posterior,) = vae.encode(x, return_dict=False)
     return posterior
 
 
 def similarity(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity of two pictures in -1..1 at each pixel: (n, 3, h, w) and the same to (n, 3, h, w).
+    """Structural similarity of two images at each pixel; 1 where they are alike.
 
-    1 where the pictures are alike. It compares how pixels vary about their mean, so that a faint edge counts as much
-    as a strong one (Wang et al. 2004, eq. 13, over windows of 5 x 5; the second constant is a third of the paper's).
+    It compares how pixels vary around their mean, so that a faint edge counts as much as a strong one (Wang et al.
+    2004, eq. 13, over windows of 5 x 5; the second constant is a third of the paper's).
+
+    Args:
+        x: Images (n, 3, h, w) in -1..1.
+        y: Images of the same shape.
+
+    Returns:
+        (n, 3, h, w).
     """
 
     def mean(values: Tensor) -> Tensor:
@@ -46,8 +61,15 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
     return (2 * mx * my + c1) * (2 * covariance + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
 
 
-def attention_to_things(plan: Sketch) -> Tensor:
-    """How much each pixel counts, float32 (96, 96): 3.4 on things and close around them, 0.4 elsewhere."""
+def object_weights(plan: Sketch) -> Tensor:
+    """The weight of each pixel in the loss: 3.4 on objects and close around them, 0.4 elsewhere.
+
+    Args:
+        plan: The scene.
+
+    Returns:
+        float32 (96, 96).
+    """
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
     near = np.zeros((SIZE, SIZE))
     for pose in plan.poses:
@@ -59,9 +81,20 @@ def attention_to_things(plan: Sketch) -> Tensor:
 def train_vae(
     vae: AutoencoderKL, data: Dataset, folder: Path, steps: int, batch: int = 8, quick: bool = False
 ) -> AutoencoderKL:
-    """Absolute, squared and structural error, mostly on things, and a KL term small enough to keep every edge.
+    """Train with absolute, squared and structural error, mostly on objects, and a small KL term that keeps every edge.
 
-    The latents of what is returned are uncorrelated channels of mean 0 and spread 1 (`whitened`).
+    The latents of the result are uncorrelated channels of mean 0 and spread 1 (`whiten`).
+
+    Args:
+        vae: The autoencoder.
+        data: The training scenes.
+        folder: Checkpoints and log.
+        steps: Number of steps.
+        batch: Images per step.
+        quick: Compile the network.
+
+    Returns:
+        The moving average of the network.
     """
     vae = vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     plans = [sketch(i, held_out=False) for i in range(len(data.captions))]
@@ -70,7 +103,7 @@ def train_vae(
     chance = torch.tensor([_SHARES.get(s, 1.0) / often[s] for s in settings])
 
     def error_of(x: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
-        posterior = posterior_of(vae, x)
+        posterior = latent_posterior(vae, x)
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         z = cast(torch.FloatTensor, mean + (0.5 * logvar).exp() * noise)
         y = vae.decode(z, return_dict=False)[0].float()
@@ -83,30 +116,37 @@ def train_vae(
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.multinomial(chance, batch, replacement=True, generator=generator)
         x = data.pixels(index).contiguous(memory_format=torch.channels_last)
-        weight = torch.stack([attention_to_things(plans[i]) for i in index.tolist()])[:, None]
+        weight = torch.stack([object_weights(plans[i]) for i in index.tolist()])[:, None]
         noise = torch.randn((batch, vae.config["latent_channels"], GRID, GRID), generator=generator)
         return compute(*(part.to(device_of(vae)) for part in (x, weight, noise)))
 
     plan = Plan(steps, 1.5e-3, warmup=50, decay=0.5, ema=0.998)
-    return whitened(fit("vae", vae, loss_of, plan, folder, weight_decay=0.0), data)
+    return whiten(fit("vae", vae, loss_of, plan, folder, weight_decay=0.0), data)
 
 
 @torch.no_grad()
-def whitened(vae: AutoencoderKL, data: Dataset) -> AutoencoderKL:
-    """The same autoencoder with latents of uncorrelated channels, mean 0 and spread 1 each.
+def whiten(vae: AutoencoderKL, data: Dataset) -> AutoencoderKL:
+    """The same autoencoder with latents of uncorrelated channels of mean 0 and spread 1 each.
 
-    Left as they are, two channels can nearly repeat each other, and what little they differ by, the detail, weighs next
-    to nothing in the error of a denoiser. The change of base that moves channels least (ZCA) goes into the two
-    convolutions of 1 x 1 next to the latents; their spread becomes the same at every place.
+    Otherwise two channels can nearly repeat each other, and their small difference, the detail, weighs next to nothing
+    in the loss of a denoiser. The change of base that moves channels least (ZCA) is merged into the two 1 x 1
+    convolutions next to the latents; their spread becomes the same at every position.
+
+    Args:
+        vae: The autoencoder.
+        data: The training scenes.
+
+    Returns:
+        A copy.
     """
     index = torch.linspace(0, len(data.captions) - 1, min(2000, len(data.captions))).long()
-    posteriors = [posterior_of(vae, data.pixels(part).to(device_of(vae))) for part in index.split(50)]
+    posteriors = [latent_posterior(vae, data.pixels(part).to(device_of(vae))) for part in index.split(50)]
     means = torch.cat([p.mean for p in posteriors]).transpose(0, 1).flatten(1).double()
     variance = torch.cat([p.var for p in posteriors]).mean(dim=(0, 2, 3)).double()
     centre = means.mean(1)
     values, vectors = torch.linalg.eigh(torch.cov(means))
-    there = vectors @ values.rsqrt().diag() @ vectors.T
-    back = vectors @ values.sqrt().diag() @ vectors.T
+    to_white = vectors @ values.rsqrt().diag() @ vectors.T
+    from_white = vectors @ values.sqrt().diag() @ vectors.T
     n = len(centre)
     vae = copy.deepcopy(vae)
     into, out = vae.quant_conv, vae.post_quant_conv
@@ -115,23 +155,33 @@ def whitened(vae: AutoencoderKL, data: Dataset) -> AutoencoderKL:
     assert into.bias is not None
     assert out.bias is not None
     rows = into.weight[:n, :, 0, 0].double()
-    into.weight[:n, :, 0, 0] = (there @ rows).float()
-    into.bias[:n] = (there @ (into.bias[:n].double() - centre)).float()
+    into.weight[:n, :, 0, 0] = (to_white @ rows).float()
+    into.bias[:n] = (to_white @ (into.bias[:n].double() - centre)).float()
     into.weight[n:] = 0
-    into.bias[n:] = (there.square() @ variance).log().float()
+    into.bias[n:] = (to_white.square() @ variance).log().float()
     columns = out.weight[:, :, 0, 0].double()
     out.bias += (columns @ centre).float()
-    out.weight[:, :, 0, 0] = (columns @ back).float()
+    out.weight[:, :, 0, 0] = (columns @ from_white).float()
     return vae
 
 
 @torch.no_grad()
 def encode_latents(vae: AutoencoderKL, data: Dataset, folder: Path, quick: bool = False) -> tuple[Tensor, Tensor]:
-    """The latent mean and standard deviation of every training image, float16 (n, C, 12, 12), kept in `folder`."""
+    """Encode all training images; the result is stored.
+
+    Args:
+        vae: The autoencoder.
+        data: The training scenes.
+        folder: Where `latents.pt` is stored.
+        quick: Compile the network.
+
+    Returns:
+        Mean and standard deviation of the latents, float16 (n, C, 12, 12).
+    """
     path = folder / "latents.pt"
 
     def spread(x: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = posterior_of(vae, x)
+        posterior = latent_posterior(vae, x)
         return posterior.mean, posterior.std
 
     encode = compiled(spread) if quick else spread
@@ -139,7 +189,7 @@ def encode_latents(vae: AutoencoderKL, data: Dataset, folder: Path, quick: bool 
 
     if path.exists():
         mean, std = torch.load(path, weights_only=True)
-        # Kept ones hold for the autoencoder that made them, not for one that has learned more since.
+        # Stored latents belong to the autoencoder that made them, not to one that was trained further.
         near = 0.1 if quick else 0.01
         same = torch.allclose(mean[:4].float(), spread(data.pixels(torch.arange(4)).to(device))[0].cpu(), atol=near)
         if same and len(mean) == len(data.captions):

@@ -7,20 +7,20 @@ import pytest
 
 from diffvis_widget import scenes
 from diffvis_widget.scenes.evaluation import reliability
-from diffvis_widget.scenes.evaluation.captions import interval
-from diffvis_widget.scenes.evaluation.judge import Sighting, Verdict
+from diffvis_widget.scenes.evaluation.captions import wilson_interval
+from diffvis_widget.scenes.evaluation.judge import Detection, Verdict
 from diffvis_widget.scenes.world import COLOURS, SHAPES, Thing
 
 
 def test_what_the_judge_names_is_what_is_there() -> None:
     things = [Thing("circle", "red"), Thing("star", "red", texture="dotted")]
-    verdict = Verdict(tuple(Sighting(thing, 1, 1, 1) for thing in things), "sea")
-    assert reliability.present(verdict) == {"shape": {"circle", "star"}, "colour": {"red"}}
+    verdict = Verdict(tuple(Detection(thing, 1, 1, 1) for thing in things), "sea")
+    assert reliability.shown_words(verdict) == {"shape": {"circle", "star"}, "colour": {"red"}}
 
 
 def test_steps_are_those_nearest_to_the_levels() -> None:
     sigmas = np.array([4096, 12, 7, 4, 2, 1, 0.5, 0.2], dtype=np.float32)
-    assert reliability.steps_read(sigmas) == [0, 1, 3, 4, 5, 6, 7]
+    assert reliability.sampled_steps(sigmas) == [0, 1, 3, 4, 5, 6, 7]
 
 
 def test_answers_are_counted() -> None:
@@ -41,9 +41,9 @@ def test_answers_are_counted() -> None:
     assert (len(first.inside), first.inside.count(False)) == (20, 1)  # the circle was missed
     assert last.above == [True]
     assert (len(last.inside), last.inside.count(False)) == (21, 1)  # red lies in the band
-    low, high = interval(1, 1)
-    table = reliability.table(tallies, {"shape": 1 / 14, "colour": 1 / 8})
-    assert table.splitlines()[2].startswith(f"| first step | 0.0% (0.0% to {interval(0, 1)[1]:.1%}) | 100.0%")
+    low, high = wilson_interval(1, 1)
+    table = reliability.markdown_table(tallies, {"shape": 1 / 14, "colour": 1 / 8})
+    assert table.splitlines()[2].startswith(f"| first step | 0.0% (0.0% to {wilson_interval(0, 1)[1]:.1%}) | 100.0%")
     assert f"| 1 | 100.0% ({low:.1%} to {high:.1%}) | 100.0%" in table
     assert "| 100.0% of 1 | 95.2% of 21 |" in table
     assert table.splitlines()[-1] == "| drawn at random | 7.1% | 12.5% | | |"

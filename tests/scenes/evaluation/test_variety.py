@@ -11,24 +11,32 @@ from scipy.stats import wasserstein_distance
 
 from diffvis_widget.scenes import WEIGHTS
 from diffvis_widget.scenes.evaluation.judge import load_judge
-from diffvis_widget.scenes.evaluation.variety import VARIED, distance, exchanged, kept_apart, outline, rendered, swaps
+from diffvis_widget.scenes.evaluation.variety import (
+    VARIED,
+    binds_colours,
+    object_outline,
+    relative_distance,
+    rendered_outlines,
+    swap_colours,
+    swapped_pairs,
+)
 from diffvis_widget.scenes.render import paint, sketch, sketch_of
 from diffvis_widget.scenes.world import Spec, Thing
 
 
 def test_a_rendering_is_told_from_the_one_with_exchanged_colours():
     judge = load_judge(WEIGHTS / "judge.safetensors")
-    pairs = list(swaps(10))
+    pairs = list(swapped_pairs(10))
     rng = np.random.default_rng(3)
     images = np.stack([paint(sketch_of(spec, rng)).image for pair in pairs for spec in pair])
-    verdicts = judge.look(images)
+    verdicts = judge.detect(images)
     right = [
-        kept_apart(asked, verdict)
+        binds_colours(asked, verdict)
         for (spec, other), one, two in zip(pairs, verdicts[::2], verdicts[1::2], strict=True)
         for asked, verdict in ((spec, one), (other, two))
     ]
     wrong = [
-        kept_apart(asked, verdict)
+        binds_colours(asked, verdict)
         for (spec, other), one, two in zip(pairs, verdicts[::2], verdicts[1::2], strict=True)
         for asked, verdict in ((other, one), (spec, two))
     ]
@@ -37,9 +45,9 @@ def test_a_rendering_is_told_from_the_one_with_exchanged_colours():
 
 
 def test_swapped_meanings_differ_in_their_colours_only():
-    for spec, other in swaps(20):
+    for spec, other in swapped_pairs(20):
         assert spec.held_out
-        assert exchanged(other) == spec
+        assert swap_colours(other) == spec
         assert [thing.shape for thing in other.things] == [thing.shape for thing in spec.things]
         assert [thing.colour for thing in other.things] == [thing.colour for thing in reversed(spec.things)]
 
@@ -55,7 +63,7 @@ def test_a_sketch_of_a_meaning_is_the_one_that_its_seed_draws():
 @pytest.mark.parametrize("spec", VARIED)
 def test_the_outline_is_where_the_renderer_put_the_thing(spec: Spec):
     plan = sketch_of(spec, np.random.default_rng(8))
-    x, y, size, stretch = outline(paint(plan).image)
+    x, y, size, stretch = object_outline(paint(plan).image)
     (pose,) = plan.poses
     assert math.hypot(x - pose.x, y - pose.y) < pose.r / 2  # not every shape has its middle where it is placed
     assert 0.8 * pose.r < size < 2 * pose.r
@@ -66,25 +74,25 @@ def test_a_circle_is_measured_exactly():
     plan = sketch_of(Spec((Thing("circle", "red"),)), np.random.default_rng(8))
     (pose,) = plan.poses
     plan = replace(plan, poses=(replace(pose, tilt=0.0, aspect=1.0),))
-    x, y, size, stretch = outline(paint(plan).image)
+    x, y, size, stretch = object_outline(paint(plan).image)
     assert (x, y) == pytest.approx((pose.x, pose.y), abs=0.2)
     assert size == pytest.approx(math.sqrt(math.pi) * pose.r, rel=0.05)
     assert stretch == pytest.approx(1, abs=0.03)
 
 
 def test_an_empty_picture_has_no_outline():
-    assert np.isnan(outline(np.full((96, 96, 3), 240, dtype=np.uint8))).all()
+    assert np.isnan(object_outline(np.full((96, 96, 3), 240, dtype=np.uint8))).all()
 
 
 def test_the_distance_is_wasserstein_s_in_spreads_of_the_second():
     rng = np.random.default_rng(0)
     a, b = rng.normal(3, 2, 400), rng.normal(0, 1, 400)
-    assert distance(a, b) == pytest.approx(wasserstein_distance(a, b) / b.std(), rel=0.03)
-    assert distance(np.append(a, np.nan), b) == distance(a, b)
-    assert distance(b, b) == 0
+    assert relative_distance(a, b) == pytest.approx(wasserstein_distance(a, b) / b.std(), rel=0.03)
+    assert relative_distance(np.append(a, np.nan), b) == relative_distance(a, b)
+    assert relative_distance(b, b) == 0
 
 
 def test_one_position_is_further_from_renderings_than_renderings_are():
-    truth, again = rendered(VARIED[0], 64, 0), rendered(VARIED[0], 64, 1)
+    truth, again = rendered_outlines(VARIED[0], 64, 0), rendered_outlines(VARIED[0], 64, 1)
     still = np.full(64, 48.0)
-    assert distance(still, truth[:, 0]) > 3 * distance(again[:, 0], truth[:, 0])
+    assert relative_distance(still, truth[:, 0]) > 3 * relative_distance(again[:, 0], truth[:, 0])
