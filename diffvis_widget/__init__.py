@@ -4,7 +4,7 @@
 
     widget = dv.DiffVis(prompt="a red circle above a blue square", concepts=["circle", "square"], seed=7)
 
-Importing the package loads nothing heavy: each name below is loaded from its room when it is first used (PEP 562).
+Importing the package loads nothing heavy: each name below is imported when it is first used (PEP 562).
 """
 
 from __future__ import annotations
@@ -131,10 +131,18 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext diffvis_widget``: gives the notebook ``%%diffvis``."""
+    """Register ``%%diffvis``; ``%load_ext diffvis_widget`` calls this.
+
+    Args:
+        shell: The running IPython shell.
+    """
     importlib.import_module(f"{__name__}.widget.magic").load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """``%unload_ext diffvis_widget``: takes it away again."""
+    """Remove ``%%diffvis``; ``%unload_ext diffvis_widget`` calls this.
+
+    Args:
+        shell: The running IPython shell.
+    """
     importlib.import_module(f"{__name__}.widget.magic").unload(shell)

@@ -1,6 +1,6 @@
-"""The ``diffvis`` command: trace a prompt into a file, or open the quickstart notebook.
+"""The ``diffvis`` command: traces a prompt into a file, or opens the quickstart notebook.
 
-Exit codes: 0 done, 1 it could not be done (the reason is on stderr), 2 arguments that cannot be, 130 interrupted.
+Exit codes: 0 for success, 1 for a failure (its reason is on stderr), 2 for invalid arguments, 130 after Ctrl+C.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ _WIDTH = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit code."""
+    """Run the command.
+
+    Args:
+        arguments: The arguments; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -44,35 +51,45 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     parser.set_defaults(command=None)
 
-    trace = commands.add_parser("trace", help="run a prompt and write what happened at every step to a file")
+    trace = commands.add_parser("trace", help="run a prompt and save a trace of every step to a file")
     trace.set_defaults(command=_trace)
-    trace.add_argument("prompt", help="the text to paint, in quotes")
-    trace.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help="where to write, such as run.safetensors"
-    )
+    trace.add_argument("prompt", help="the prompt, in quotes")
+    trace.add_argument("--out", required=True, type=Path, metavar="FILE", help="file to write, such as run.safetensors")
     trace.add_argument(
         "--model", metavar="NAME", help="a diffusers model or folder (default: the built-in scenes model)"
     )
-    trace.add_argument("--steps", type=_whole(1), default=30, help="denoising steps (default: 30)")
-    trace.add_argument("--seed", type=_whole(0), default=0, help="seed of the noise (default: 0)")
-    trace.add_argument("--guidance-scale", type=float, default=7.5, metavar="G", help="guidance (default: 7.5)")
-    trace.add_argument("--negative-prompt", metavar="TEXT", help="what to steer away from")
+    trace.add_argument("--steps", type=_integer_from(1), default=30, help="denoising steps (default: 30)")
+    trace.add_argument("--seed", type=_integer_from(0), default=0, help="seed of the noise (default: 0)")
+    trace.add_argument("--guidance-scale", type=float, default=7.5, metavar="G", help="guidance scale (default: 7.5)")
+    trace.add_argument("--negative-prompt", metavar="TEXT", help="negative prompt")
     trace.add_argument(
-        "--schedule", choices=["uniform", "early", "late"], default="uniform", help="where the steps are spent"
+        "--schedule",
+        choices=["uniform", "early", "late"],
+        default="uniform",
+        help="distribution of the steps (default: uniform)",
     )
-    trace.add_argument("--schedule-strength", type=float, default=60.0, metavar="S", help="of early and late (60)")
-    trace.add_argument("--keep", choices=["words", "layers", "heads"], default="layers", help="detail of the maps")
+    trace.add_argument(
+        "--schedule-strength", type=float, default=60.0, metavar="S", help="strength of early and late (default: 60)"
+    )
+    trace.add_argument(
+        "--keep",
+        choices=["words", "layers", "heads"],
+        default="layers",
+        help="detail of the stored maps (default: layers)",
+    )
     trace.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
     demo = commands.add_parser("demo", help="open the quickstart notebook in JupyterLab")
     demo.set_defaults(command=_demo)
     demo.add_argument("--copy-to", type=Path, metavar="FOLDER", help="work on a copy of the notebook in this folder")
     demo.add_argument("--no-browser", action="store_true", help="only print the address")
-    demo.add_argument("--port", type=_whole(0), help="port of the server (default: the first free one from 8888)")
+    demo.add_argument(
+        "--port", type=_integer_from(0), help="port of the server (default: the first free one from 8888)"
+    )
     return parser
 
 
-def _whole(least: int) -> Any:
+def _integer_from(least: int) -> Any:
     def parse(text: str) -> int:
         try:
             number = int(text)
@@ -97,7 +114,7 @@ def _trace(options: argparse.Namespace) -> int:
     pipe.set_progress_bar_config(disable=True)
     done = 0
 
-    def finished(_: dv.Step) -> None:
+    def on_step(_: dv.Step) -> None:
         nonlocal done
         done += 1
         bar.show(done, max(done, options.steps))
@@ -113,7 +130,7 @@ def _trace(options: argparse.Namespace) -> int:
         schedule=options.schedule,
         schedule_strength=options.schedule_strength,
         keep=options.keep,
-        on_step=finished,
+        on_step=on_step,
     )
     seconds = time.perf_counter() - started
     bar.say("writing the file")
@@ -124,7 +141,7 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
-    """Say before the run, not after it, that its file cannot be written."""
+    """Reports before the run, not after it, that its file cannot be written."""
     if out.is_dir():
         raise IsADirectoryError(f"--out {out} is a folder: name a file, such as {out / 'run.safetensors'}")
     if not out.parent.is_dir():
@@ -139,7 +156,7 @@ def _demo(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("jupyterlab") is None:
         raise RuntimeError("JupyterLab is not installed here: pip install 'diffvis-widget[lab]'")
     notebook = _notebook(options.copy_to)
-    # the server opens the notebook in a browser by itself, but prints only its default address
+    # The server opens the notebook in a browser, but prints only its default address.
     address = f"/lab/tree/{urllib.parse.quote(notebook.name)}"
     command = [sys.executable, "-m", "jupyter", "lab", str(notebook), f"--LabApp.default_url={address}"]
     command += ["--no-browser"] if options.no_browser or not _has_browser() else []
@@ -148,12 +165,12 @@ def _demo(options: argparse.Namespace) -> int:
     print(f"diffvis: opening {notebook} in JupyterLab; the address is below. Ctrl+C ends it.", file=sys.stderr)
     try:
         return subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:  # the usual way to end a notebook server, which has been told too
+    except KeyboardInterrupt:  # the usual way to end a notebook server, which receives it too
         return 0
 
 
 def _notebook(folder: Path | None) -> Path:
-    """The notebook to open: that of a checkout itself, or a copy of the installed one, to be worked on."""
+    """The notebook to open: that of a checkout, or a copy of the installed one."""
     package = Path(__file__).parent
     checkout, installed = package.parent / "notebooks" / NOTEBOOK, package / "notebooks" / NOTEBOOK
     source = installed if installed.is_file() else checkout
@@ -163,9 +180,9 @@ def _notebook(folder: Path | None) -> Path:
         return checkout
     folder = Path.cwd() if folder is None else folder
     if not folder.is_dir():
-        raise NotADirectoryError(f"--copy-to {folder} is no folder")
+        raise NotADirectoryError(f"--copy-to {folder} is not a folder")
     target = folder / ("diffvis_quickstart.ipynb" if source == installed else NOTEBOOK)
-    if not target.exists():  # a copy that is there already may hold somebody's work
+    if not target.exists():  # an existing copy may contain the user's work
         shutil.copyfile(source, target)
     return target
 
@@ -181,13 +198,17 @@ def _has_browser() -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The error in one line, with the cause's name where its own text says too little."""
+    """The error message in one line."""
     text = str(error) or type(error).__name__
     return " ".join(text.split())
 
 
 class Bar:
-    """A progress bar on one line of a terminal; silent anywhere else."""
+    """A progress bar on one line of a terminal; it prints nothing anywhere else.
+
+    Args:
+        out: The stream.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -195,15 +216,27 @@ class Bar:
         self._started = time.perf_counter()
 
     def say(self, what: str) -> None:
+        """Show a message, and start measuring time.
+
+        Args:
+            what: The message.
+        """
         self._line(what + " ...")
         self._started = time.perf_counter()
 
     def show(self, done: int, total: int) -> None:
+        """Show the progress and the estimated time left.
+
+        Args:
+            done: Number of finished steps, at least 1.
+            total: Number of all steps.
+        """
         filled = _WIDTH * done // total
         left = (time.perf_counter() - self._started) / done * (total - done)
         self._line(f"[{'#' * filled}{'.' * (_WIDTH - filled)}] step {done} of {total}, {left:.0f} s left")
 
     def clear(self) -> None:
+        """Clear the line."""
         self._line("")
 
     def _line(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The built front end as text. It is built from js/ when the package is installed and is part of every wheel."""
+"""The built front end as text. It is built from js/ when the package is installed, and is part of every wheel."""
 
 from __future__ import annotations
 
@@ -19,22 +19,34 @@ export default {
 
 
 def script() -> str | Path:
-    """The JavaScript module; without a build, one that says so."""
+    """The JavaScript module of the widget.
+
+    Returns:
+        Its text, or its path under ANYWIDGET_HMR=1; a module that shows an error message where the front end is not
+        built.
+    """
     path = STATIC / "widget.js"
     return _asset(path) if path.is_file() else _MISSING
 
 
 def style() -> str | Path:
-    """The style sheet."""
+    """The style sheet of the widget.
+
+    Returns:
+        Its text, or its path under ANYWIDGET_HMR=1; empty where the front end is not built.
+    """
     path = STATIC / "widget.css"
     return _asset(path) if path.is_file() else ""
 
 
 def more() -> tuple[bytes, str]:
-    """The script and the style sheet of the views that open on request, which a page asks for when it needs them.
+    """The script and the style sheet of the drawers, which a page requests when the first one opens.
+
+    Returns:
+        JavaScript and CSS.
 
     Raises:
-        FileNotFoundError: the front end is not built.
+        FileNotFoundError: The front end is not built.
     """
     try:
         return (STATIC / "more.js").read_bytes(), (STATIC / "more.css").read_text(encoding="utf-8")
@@ -45,13 +57,16 @@ def more() -> tuple[bytes, str]:
 def standalone() -> tuple[str, str]:
     """The script and the style sheet of the offline page, which has all views.
 
+    Returns:
+        JavaScript and CSS.
+
     Raises:
-        FileNotFoundError: the front end is not built.
+        FileNotFoundError: The front end is not built.
     """
     style = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("widget.css", "more.css"))
     return (STATIC / "standalone.js").read_text(encoding="utf-8"), style
 
 
 def _asset(path: Path) -> str | Path:
-    # anywidget watches a Path for changes, and keeps every widget alive that was made from it: only to work on js/.
+    # anywidget watches a Path for changes and keeps every widget made from it alive: only for development of js/.
     return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")

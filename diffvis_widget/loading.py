@@ -1,4 +1,4 @@
-"""``dv.load``: a pipeline by name, or the built-in one."""
+"""``dv.load``: a pipeline by name, or the built-in scenes model."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ if TYPE_CHECKING:
 
 
 def load(name: str | None = None, **arguments: Any) -> DiffusionPipeline:
-    """A diffusers pipeline.
+    """Load a diffusers pipeline.
 
     Args:
-        name: a model on the Hugging Face hub or a folder, as for ``DiffusionPipeline.from_pretrained``; None for the
+        name: A model on the Hugging Face hub or a folder, as for ``DiffusionPipeline.from_pretrained``. None loads the
             built-in scenes model, which needs neither a network nor a GPU.
-        **arguments: go to ``from_pretrained`` (``torch_dtype=``, ``variant=``, ...).
+        **arguments: Passed to ``from_pretrained`` (``torch_dtype=``, ``variant=``, ...).
+
+    Returns:
+        The pipeline.
 
     Raises:
-        TypeError: arguments without a name: the scenes model takes none.
-        OSError: there is no such model, or no network to fetch it.
+        TypeError: There are arguments but no name; the scenes model takes none.
+        OSError: The model does not exist, or there is no network to download it.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> type(dv.load()).__name__
+        'StableDiffusionPipeline'
     """
     if name is None:
         if arguments:
-            raise TypeError(f"the built-in scenes model takes no argument {', '.join(arguments)}: give a name too")
+            raise TypeError(f"the built-in scenes model takes no argument {', '.join(arguments)}: give a name as well")
         from diffvis_widget import scenes
 
         return scenes.load()

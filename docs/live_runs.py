@@ -1,4 +1,4 @@
-"""Runs of the scenes model for the pages, made anew with every build by the code that the pages describe."""
+"""Pages of the documentation that show runs of the scenes model; each build makes them again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ RUNS = {
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add an offline page for each run, as `runs/NAME.html`."""
+    """Add an offline page for each run, as `runs/NAME.html`.
+
+    Args:
+        files: The files of the documentation.
+        config: The configuration of MkDocs.
+
+    Returns:
+        The same files.
+    """
     pipe = dv.load()
     for name, (prompt, concepts, seed) in RUNS.items():
         trace = dv.trace(pipe, prompt, seed=seed, num_inference_steps=30, guidance_scale=7.5)

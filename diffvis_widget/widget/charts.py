@@ -1,4 +1,4 @@
-"""bqplot figures that belong to a DiffVis and stay in step with it."""
+"""bqplot figures that are linked to a widget."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _BAND = "#8a8f98"
 _LINE = "#8a8f98"
 _ACCENT = "#2f6fdb"
-# told apart without red against green, on light and on dark ground
+# distinguishable without red against green, on light and dark backgrounds
 _COLOURS = (
     "#2f6fdb",
     "#d9822b",
@@ -41,13 +41,19 @@ _COLOURS = (
 
 
 def concept_chart(widget: DiffVis) -> Figure:
-    """The concept curves of a widget's run: cosine over steps, a line at the step that is shown, and the null band.
+    """The concept curves of a widget's run: the cosine over the steps, a line at the shown step, and the null band.
 
-    The chart grows while the run goes on and starts anew with the next. The line is linked both ways: click into the
-    chart, move, and click again to move ``widget.step``; the line follows when the widget moves.
+    The chart grows during a run and is cleared when the next one starts. The line and ``widget.step`` are linked both
+    ways: click into the chart, move, and click again to set the step.
+
+    Args:
+        widget: The widget.
+
+    Returns:
+        A bqplot figure.
 
     Raises:
-        TypeError: ``widget`` is no DiffVis.
+        TypeError: ``widget`` is not a DiffVis.
     """
     _check("concept_chart", widget)
     across = LinearScale(min=0, max=max(widget.steps - 1, 1))
@@ -55,13 +61,13 @@ def concept_chart(widget: DiffVis) -> Figure:
     scales = {"x": across, "y": up}
     band = _band(scales)
     curves = Lines(x=[], y=[], scales=scales, display_legend=True, stroke_width=2)
-    figure = _figure("Concepts over steps (band: what unrelated words score)", "cosine", scales, [band, curves])
+    figure = _figure("Concepts over steps (band: scores of unrelated words)", "cosine", scales, [band, curves])
     _link(figure, widget, across, [curves])
 
     def draw(scores: ScoresPayload) -> None:
         steps = np.arange(len(scores.cosine))
         across.max = max(widget.steps - 1, len(steps) - 1, 1)
-        if len(steps) < 2:  # bqplot takes a table with one column for one curve
+        if len(steps) < 2:  # bqplot takes a table with a single column for a single curve
             curves.x, curves.y, band.x, band.y = [], [], [], [[], []]
             return
         with band.hold_sync():
@@ -75,30 +81,36 @@ def concept_chart(widget: DiffVis) -> Figure:
 
 
 def attention_chart(widget: DiffVis) -> VBox:
-    """How much attention each typed word of a widget's run gets: the mean of its heat map over the steps.
+    """The attention to each typed word of a widget's run: the mean of its heat map over the steps.
 
-    A row of buttons, one for each word in the colour of its curve, over a figure. The chart grows while the run goes on
-    and starts anew with the next. It is linked both ways: the line moves with ``widget.step`` and moves it (click,
-    move, click); a button adds its word to ``widget.selected`` or takes it away, and selected words are drawn strong.
+    Above the figure is a button for each word, in the colour of its curve. The chart grows during a run and is cleared
+    when the next one starts. Both parts are linked both ways: the line to ``widget.step`` (click, move, click), the
+    buttons to ``widget.selected``, whose words are emphasised.
+
+    Args:
+        widget: The widget.
+
+    Returns:
+        The buttons and the bqplot figure.
 
     Raises:
-        TypeError: ``widget`` is no DiffVis.
+        TypeError: ``widget`` is not a DiffVis.
     """
     _check("attention_chart", widget)
     across = LinearScale(min=0, max=max(widget.steps - 1, 1))
     scales = {"x": across, "y": LinearScale(min=0)}
     figure = _figure("Attention over steps (mean of each word's heat map)", "attention", scales, [])
     selector = _link(figure, widget, across, [])
-    # not the figure's legend: it lies under what moves the line, and cannot be clicked
+    # not the legend of the figure: it lies under the selector and cannot be clicked
     buttons = HBox(layout={"flex_flow": "row wrap"})
-    masses = _Masses()
-    drawing = threading.Lock()  # the worker's thread and the notebook's both come here
+    attention = _WordAttention()
+    drawing = threading.Lock()  # called by the worker thread and by the notebook's
     curves: dict[int, Lines] = {}
 
     def begin(trace: Trace) -> None:
         curves.clear()
         shown: list[ToggleButton] = []
-        for place, index in enumerate(masses.words):
+        for place, index in enumerate(attention.words):
             colour, text = _COLOURS[place % len(_COLOURS)], trace.words[index].text
             curves[index] = Lines(x=[], y=[], scales=scales, labels=[text], colors=[colour])
             button = ToggleButton(description=text, value=index in widget.selected, layout={"width": "auto"})
@@ -113,13 +125,13 @@ def attention_chart(widget: DiffVis) -> VBox:
         if trace is None:
             return
         with drawing:
-            if masses.take(trace):
+            if attention.update(trace):
                 begin(trace)
-            steps = np.arange(len(masses.rows))
+            steps = np.arange(len(attention.rows))
             across.max = max(widget.steps - 1, len(steps) - 1, 1)
             for place, curve in enumerate(curves.values()):
                 with curve.hold_sync():
-                    curve.x, curve.y = steps, [row[place] for row in masses.rows]
+                    curve.x, curve.y = steps, [row[place] for row in attention.rows]
         stress()
 
     def stress(_: Any = None) -> None:
@@ -138,25 +150,34 @@ def attention_chart(widget: DiffVis) -> VBox:
 def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figure:
     """A decision curve: the mean share over its seeds with its 95 % band, and the decision step with its interval.
 
-    With a widget of a run of as many steps there is also the line at its step, linked both ways as in `concept_chart`:
-    at step k you see the picture from which on the word was another one.
+    With a widget whose run has as many steps, a line at its step is linked both ways as in `concept_chart`: at step k
+    the widget shows the image from which on the word was replaced.
+
+    Args:
+        curve: The decision curve.
+        widget: A widget to link.
+
+    Returns:
+        A bqplot figure.
 
     Raises:
-        TypeError: ``curve`` is no DecisionCurve, or ``widget`` no DiffVis.
-        ValueError: the widget's run has other steps than the curve.
+        TypeError: ``curve`` is not a DecisionCurve, or ``widget`` not a DiffVis.
+        ValueError: The widget's run and the curve have different numbers of steps.
     """
     from diffvis_widget.intervene import DecisionCurve
 
     if not isinstance(curve, DecisionCurve):
-        raise TypeError(f"decision_chart needs what dv.decision_curve gives, got {type(curve).__name__}")
+        raise TypeError(
+            f"decision_chart needs a DecisionCurve, as dv.decision_curve returns it, got {type(curve).__name__}"
+        )
     across = LinearScale(min=0, max=curve.steps)
     scales = {"x": across, "y": LinearScale(min=0, max=1)}
-    known = np.isfinite(curve.band).all(axis=1)
+    has_band = np.isfinite(curve.band).all(axis=1)
     band = _band(scales, _ACCENT)
-    if known.sum() > 1:
-        band.x, band.y = curve.switch[known], curve.band[known].T
-    there = np.isfinite(curve.mean)
-    mean = Lines(x=curve.switch[there], y=curve.mean[there], scales=scales, colors=[_ACCENT], stroke_width=2.5)
+    if has_band.sum() > 1:
+        band.x, band.y = curve.switch[has_band], curve.band[has_band].T
+    has_mean = np.isfinite(curve.mean)
+    mean = Lines(x=curve.switch[has_mean], y=curve.mean[has_mean], scales=scales, colors=[_ACCENT], stroke_width=2.5)
     marks = [band, mean]
     title = f"{curve.word} or {curve.to}? The meter cannot tell the two apart"
     if np.isfinite(curve.decision):
@@ -171,29 +192,34 @@ def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figur
             Lines(x=[curve.decision] * 2, y=[0, 1], scales=scales, colors=[_LINE], line_style="dashed", stroke_width=2)
         )
     figure = _figure(title, f"share of {curve.word}", scales, marks)
-    figure.axes[0].label = f"step from which on {curve.word} was {curve.to}"
+    figure.axes[0].label = f"step from which {curve.word} was replaced by {curve.to}"
     if widget is not None:
         _check("decision_chart", widget)
         trace = widget._session.watched
         steps = widget.steps if trace is None else len(trace.steps)
         if steps != curve.steps:
-            raise ValueError(
-                f"widget has a run of {steps} steps and the curve has {curve.steps}: they do not belong together"
-            )
+            raise ValueError(f"the widget's run has {steps} steps and the curve {curve.steps}: they must be equal")
         _link(figure, widget, across, [mean], most=curve.steps - 1)
     return figure
 
 
-class _Masses:
-    """Mean of the heat map of each typed word, step by step; what was computed for a run is kept."""
+class _WordAttention:
+    """The mean of the heat map of each typed word at each step, cached per run."""
 
     def __init__(self) -> None:
         self._trace: Trace | None = None
         self.words: list[int] = []
         self.rows: list[Any] = []
 
-    def take(self, trace: Trace) -> bool:
-        """Add the steps that are new; True for another run than the last."""
+    def update(self, trace: Trace) -> bool:
+        """Add the new steps.
+
+        Args:
+            trace: The trace of the run.
+
+        Returns:
+            True for another run than before.
+        """
         new = trace is not self._trace
         if new:
             self._trace, self.rows = trace, []
@@ -205,7 +231,7 @@ class _Masses:
         return new
 
 
-# -- what the charts share ---------------------------------------------------------------------------------------------
+# -- shared by the charts ----------------------------------------------------------------------------------------------
 
 
 def _check(chart: str, widget: Any) -> None:
@@ -239,7 +265,7 @@ def _band(scales: dict[str, LinearScale], colour: str = _BAND) -> Lines:
 def _link(
     figure: Figure, widget: DiffVis, across: LinearScale, marks: Sequence[Any], most: int | None = None
 ) -> IndexSelector:
-    """A line at the widget's step that moves with it, and moves it. most: the last step, where it is not the axis'."""
+    """Links a line to the widget's step, both ways. most: the last step, if it is not the end of the axis."""
     selector = IndexSelector(scale=across, marks=list(marks), color=_LINE, line_width=2)
 
     def follow(_: Any) -> None:
@@ -260,7 +286,7 @@ def _link(
 
 def _selects(widget: DiffVis, index: int) -> Callable[[Any], None]:
     def follow(change: Any) -> None:
-        others = [one for one in widget.selected if one != index]
+        others = [selected for selected in widget.selected if selected != index]
         if change["new"] != (index in widget.selected):
             widget.selected = [*others, index] if change["new"] else others
 
@@ -268,5 +294,5 @@ def _selects(widget: DiffVis, index: int) -> Callable[[Any], None]:
 
 
 def _step_of(selected: Any) -> int | None:
-    """The step nearest to where the line is; None where there is no line."""
+    """The step nearest to the line; None without a line."""
     return None if selected is None or len(selected) == 0 else max(0, round(float(selected[0])))

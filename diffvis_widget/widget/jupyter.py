@@ -1,4 +1,4 @@
-"""What the widget must know of the Jupyter kernel it lives in, and nothing where there is none."""
+"""Adapts the widget to the Jupyter kernel that it runs in. Outside of a kernel these functions do nothing."""
 
 from __future__ import annotations
 
@@ -11,45 +11,59 @@ _by_cell: dict[str, list[tuple[str, weakref.ref[Any], Callable[[], None]]]] = {}
 
 
 def let_page_choose_thread(comm: Any) -> None:
-    """Make the page's messages reach Python while a cell is running.
+    """Deliver the page's messages while a cell is running.
 
-    JupyterLab sends them to a subshell, a thread of its own. From 7.4 on, ipykernel sends them instead to the shell
-    that last wrote to the comm, which is the main one as soon as a cell touches the widget: then Stop waits until
-    ``widget.wait()`` in that cell returns. This undoes the redirection for this comm; elsewhere it does nothing.
+    JupyterLab sends them to a subshell, a thread of its own. Since 7.4 ipykernel redirects them to the shell that last
+    wrote to the comm, which is the main one as soon as a cell touches the widget: Stop would wait until
+    ``widget.wait()`` in that cell returns. This undoes the redirection for this comm.
+
+    Args:
+        comm: The comm of the widget.
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda data, default: default
 
 
 def stop_earlier_runs_of_this_cell(owner: object, stop: Callable[[], None]) -> None:
-    """Call what earlier executions of the running cell registered here, and register ``stop`` for later ones.
+    """Stop what earlier executions of the running cell registered here, and register ``stop`` for later ones.
 
-    Somebody who runs a cell again wants the new run, not to wait for the old one that nobody can see any more. The
-    widget of the old one lives on only if the notebook's own names still hold it. ``stop`` must not hold ``owner``.
+    A user who runs a cell again wants the new run, and does not want to wait for the old one, whose output is gone. The
+    old widget stays alive only while a variable of the notebook holds it.
+
+    Args:
+        owner: The widget; it is held weakly.
+        stop: Stops its run. It must not hold ``owner``.
     """
     cell, execution = _running_cell()
     if cell is None:
         return
-    known = [(run, ref, call) for run, ref, call in _by_cell.get(cell, []) if ref() is not None]
-    for run, ref, call in known:
+    registered = [(run, ref, call) for run, ref, call in _by_cell.get(cell, []) if ref() is not None]
+    for run, ref, call in registered:
         if run != execution:
             call()
             let_go(ref())
-    here = [entry for entry in known if entry[0] == execution]
-    _by_cell[cell] = [*here, (execution, weakref.ref(owner), stop)]
+    same_execution = [entry for entry in registered if entry[0] == execution]
+    _by_cell[cell] = [*same_execution, (execution, weakref.ref(owner), stop)]
 
 
 def is_unattended() -> bool:
-    """Whether the running cell is executed by a program (nbconvert, papermill): nobody watches."""
+    """Whether a program executes the running cell (nbconvert, papermill), so that nobody watches.
+
+    Returns:
+        True where it does.
+    """
     ipython = sys.modules.get("IPython")
     kernel = None if ipython is None else getattr(ipython.get_ipython(), "kernel", None)
     return getattr(kernel, "_allow_stdin", True) is False
 
 
 def let_go(widget: Any) -> None:
-    """Undo what ipywidgets holds a widget with: its list of all widgets, and the comm that delivers messages to it.
+    """Release what ipywidgets holds a widget by: its registry, and the comm that delivers messages.
 
-    It goes on working for whoever has it; when nobody has, it is collected, and closes itself then.
+    The widget keeps working for whoever holds it. When nobody does, it is collected and closes itself.
+
+    Args:
+        widget: The widget, or None.
     """
     from ipywidgets.widgets import widget as ipywidgets
 
@@ -66,8 +80,8 @@ def let_go(widget: Any) -> None:
 
 
 def _running_cell() -> tuple[str | None, str]:
-    """The id of the cell that is being executed, where the host tells it, and of this execution."""
-    ipython = sys.modules.get("IPython")  # where nobody imported it, this is no kernel
+    """The id of the running cell, where the host gives it, and of this execution."""
+    ipython = sys.modules.get("IPython")  # if it was never imported, this is not a kernel
     kernel = None if ipython is None else getattr(ipython.get_ipython(), "kernel", None)
     if kernel is None:
         return None, ""

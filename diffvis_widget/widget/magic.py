@@ -1,4 +1,4 @@
-"""``%%diffvis``: a cell whose text is a prompt. ``%load_ext diffvis_widget`` makes it known to IPython."""
+"""``%%diffvis``: a cell magic whose text is a prompt. ``%load_ext diffvis_widget`` registers it with IPython."""
 
 from __future__ import annotations
 
@@ -16,46 +16,55 @@ NAME = "%%diffvis"
 EXAMPLE = f"{NAME} --seed 7 --concepts circle,square\na red circle above a blue square"
 
 
-class _Said(Exception):
-    """What is wrong with the line, or its help: a sentence for the reader."""
+class _OptionError(Exception):
+    """An error message about the options of the cell."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that ends in an exception, not the interpreter."""
+    """An argument parser that raises an exception instead of ending the interpreter."""
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-        if found := re.search(r"unrecognized arguments: (\S+)", message):
-            near = difflib.get_close_matches(found[1], flags, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(flags)}"
-            message = f"there is no {found[1]}{hint}" if found[1].startswith("-") else (
-                f"{found[1]!r} is no option: the prompt goes into the lines below {NAME}"
+        if match := re.search(r"unrecognized arguments: (\S+)", message):
+            near = difflib.get_close_matches(match[1], flags, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; the options are {', '.join(flags)}"
+            message = f"there is no option {match[1]}{hint}" if match[1].startswith("-") else (
+                f"{match[1]!r} is not an option: the prompt goes into the lines below {NAME}"
             )  # fmt: skip
-        raise _Said(f"{NAME}: {message}")
+        raise _OptionError(f"{NAME}: {message}")
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog=NAME, description="Paint the prompt in the cell below and watch how.", add_help=False)
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    parser = _Parser(prog=NAME, description="Generate an image of the prompt below, and watch how.", add_help=False)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (0)")
     parser.add_argument("--steps", type=int, default=30, help="denoising steps (30)")
     parser.add_argument("--concepts", default="", help="words for the concept meters, separated by commas")
     parser.add_argument("--guidance", type=float, default=7.5, help="guidance scale (7.5)")
     parser.add_argument("--negative", default="", help="negative prompt, in quotes")
-    parser.add_argument("--schedule", choices=["uniform", "early", "late"], default="uniform", help="(uniform)")
-    parser.add_argument("--strength", type=float, default=60.0, help="of an early or late schedule (60)")
-    parser.add_argument("--pipe", help="a variable that holds a diffusers pipeline (the built-in scenes model)")
-    parser.add_argument("--name", help="a variable that gets the widget")
-    parser.add_argument("--help", "-h", action="store_true", help="show this")
+    parser.add_argument(
+        "--schedule", choices=["uniform", "early", "late"], default="uniform", help="kind of schedule (uniform)"
+    )
+    parser.add_argument("--strength", type=float, default=60.0, help="strength of an early or late schedule (60)")
+    parser.add_argument("--pipe", help="variable that holds a diffusers pipeline (default: the built-in scenes model)")
+    parser.add_argument("--name", help="variable to store the widget in")
+    parser.add_argument("--help", "-h", action="store_true", help="show this help")
     return parser
 
 
 def cell(line: str, text: str | None, variables: dict[str, Any]) -> DiffVis | None:
-    """The widget that ``%%diffvis`` shows: it paints ``text`` with the options of ``line``; None after ``--help``.
+    """Make the widget that ``%%diffvis`` shows.
 
-    variables: of the notebook, where ``--pipe`` looks for a pipeline and ``--name`` leaves the widget.
+    Args:
+        line: The options after ``%%diffvis``.
+        text: The text of the cell, which is the prompt.
+        variables: Variables of the notebook: ``--pipe`` names a pipeline among them, ``--name`` stores the widget
+            there.
+
+    Returns:
+        The widget; None after ``--help``.
 
     Raises:
-        UsageError: options that are not there or cannot have that value, a cell without a prompt.
+        UsageError: An option is unknown or invalid, or the cell has no prompt.
     """
     from IPython.core.error import UsageError
 
@@ -64,22 +73,24 @@ def cell(line: str, text: str | None, variables: dict[str, Any]) -> DiffVis | No
         try:
             options = parser.parse_args(shlex.split(line))
         except ValueError as error:  # an open quote
-            raise _Said(f"{NAME}: {error}: {line}") from error
+            raise _OptionError(f"{NAME}: {error}: {line}") from error
         if options.help:
             print(f"{parser.format_help()}\nFor example:\n\n{EXAMPLE}")
             return None
         prompt = " ".join((text or "").split())
         if not prompt:
-            raise _Said(f"{NAME}: the lines below it are the prompt, and there are none. For example:\n\n{EXAMPLE}")
+            raise _OptionError(f"{NAME}: the lines below it are the prompt; they are empty. For example:\n\n{EXAMPLE}")
         if options.name is not None and not options.name.isidentifier():
-            raise _Said(f"{NAME}: --name must be the name of a variable, not {options.name!r}")
+            raise _OptionError(f"{NAME}: --name must be the name of a variable, not {options.name!r}")
         if options.pipe is not None and options.pipe not in variables:
-            raise _Said(f"{NAME}: --pipe {options.pipe}: there is no such variable; make it in a cell before, as "
-                        f"{options.pipe} = dv.load(...)")  # fmt: skip
+            raise _OptionError(
+                f"{NAME}: --pipe {options.pipe}: there is no such variable; define it in an earlier cell, as "
+                f"{options.pipe} = dv.load(...)"
+            )
         widget = DiffVis(
             None if options.pipe is None else variables[options.pipe],
             prompt=prompt,
-            concepts=[word for one in options.concepts.split(",") if (word := one.strip())],
+            concepts=[word for part in options.concepts.split(",") if (word := part.strip())],
             seed=options.seed,
             steps=options.steps,
             guidance_scale=options.guidance,
@@ -87,8 +98,8 @@ def cell(line: str, text: str | None, variables: dict[str, Any]) -> DiffVis | No
             schedule=options.schedule,
             schedule_strength=options.strength,
         )
-    except _Said as said:
-        raise UsageError(str(said)) from None
+    except _OptionError as error:
+        raise UsageError(str(error)) from None
     except (t.TraitError, TypeError, ValueError) as error:
         raise UsageError(f"{NAME}: {error}") from error
     if options.name is not None:
@@ -97,7 +108,11 @@ def cell(line: str, text: str | None, variables: dict[str, Any]) -> DiffVis | No
 
 
 def load(shell: Any) -> None:
-    """Make ``%%diffvis`` known to a running IPython shell."""
+    """Register ``%%diffvis`` with a running IPython shell.
+
+    Args:
+        shell: The shell.
+    """
 
     def diffvis(line: str, cell_text: str | None = None) -> DiffVis | None:
         return cell(line, cell_text, shell.user_ns)
@@ -107,6 +122,10 @@ def load(shell: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """Take it away again."""
+    """Remove ``%%diffvis`` from a running IPython shell.
+
+    Args:
+        shell: The shell.
+    """
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("diffvis", None)
