@@ -1,10 +1,10 @@
-"""When does the scenes model decide what? `python -m benchmarks.decisions`, some 20 minutes on a thread for a guidance.
+"""When the scenes model decides what: `python -m benchmarks.decisions`; some 20 minutes on one thread.
 
-Each prompt names one thing with a texture, a colour and a shape in a setting. Each of the four words in turn is
-exchanged for another of its kind at every step (`dv.decision_curve`), and the step is found from which on that no
-longer changes what the finished picture shows: to CLIP, by the share of the one word against the other, and to the
-judge, a detector that has seen renderings only. All four share the prompt and the noise, so they are compared in pairs.
-What is done is kept in a folder, and an interrupted run goes on where it was.
+Each prompt names an object with a texture, a colour and a shape in a setting. Each of the four words in turn is
+replaced by another of its kind at every step (`dv.decision_curve`), to find the step from which on that no longer
+changes what the final image shows: according to CLIP, by the share of one word against the other, and according to
+the judge, a detector that was trained on renderings only. All four share the prompt and the noise, so they are
+compared in pairs. Results are stored in a folder; an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from diffvis_widget.scenes.world import COLOURS, SHAPES, TEXTURES
 STEPS = 20
 READINGS = ("CLIP", "judge")
 KINDS = ("setting", "object", "colour", "texture")
-# settings that are said with the same little word, so that one word is exchanged and no more
+# Settings with the same preposition, so that a single word is replaced.
 PLACES = {"at": ("night", "sea", "sunset"), "on": ("grass", "sand")}
 PAIRS = (
     ("object", "setting"), ("colour", "setting"), ("texture", "setting"), ("colour", "object"), ("texture", "object"),
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 
 
 def prompt_of(seed: int) -> tuple[str, dict[str, tuple[str, str]]]:
-    """A prompt, and by kind the word of that kind and what takes its place."""
+    """A prompt, and for each kind its word and the replacement."""
     rng = np.random.default_rng(seed)
     how = str(rng.choice(list(PLACES)))
     options = {"setting": PLACES[how], "object": SHAPES, "colour": tuple(COLOURS), "texture": TEXTURES}
@@ -50,8 +50,8 @@ def prompt_of(seed: int) -> tuple[str, dict[str, tuple[str, str]]]:
     return f"a {word['texture']} {word['colour']} {word['object']} {how} {word['setting']}", drawn
 
 
-class Eyes:
-    """A concept meter that is CLIP for a word, and for "seen KIND WORD" the judge: 1 if it sees that, else 0."""
+class JudgeMeter:
+    """A concept meter: CLIP for a word, and the judge for "seen KIND WORD": 1 if it detects that, else 0."""
 
     label = "scenes CLIP and judge"
 
@@ -61,7 +61,7 @@ class Eyes:
         self.share = self._clip.share
 
     def scores(self, frames: NDArray[np.uint8], concepts: Sequence[str]) -> tuple[NDArray[np.float32], Any]:
-        plain = [one for one in concepts if not one.startswith("seen ")]
+        plain = [name for name in concepts if not name.startswith("seen ")]
         cosine, null = self._clip.scores(frames, plain)
         verdicts = self._judge.detect(frames)
         columns = {name: cosine[:, index] for index, name in enumerate(plain)}
@@ -72,16 +72,18 @@ class Eyes:
 
 
 def sees(verdict: Verdict, kind: str, word: str) -> bool:
-    """Whether the judge sees the word in a picture."""
+    """Whether the judge detects the word in an image."""
     if kind == "setting":
         return verdict.setting == word
-    return any(getattr(seen.thing, "shape" if kind == "object" else kind) == word for seen in verdict.detections)
+    return any(
+        getattr(detection.thing, "shape" if kind == "object" else kind) == word for detection in verdict.detections
+    )
 
 
 def measured(prompts: int, guidance: float, folder: Path) -> dict[str, dict[str, Floats]]:
-    """By reading and kind, the decision step of every prompt, NaN where the pictures could not be told apart."""
-    pipe, eyes = dv.load(), Eyes()
-    found: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in READINGS}
+    """By meter and kind, the decision step of every prompt; NaN where the meter cannot tell the images apart."""
+    pipe, meter = dv.load(), JudgeMeter()
+    decisions: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in READINGS}
     for seed in range(prompts):
         prompt, drawn = prompt_of(seed)
         for kind, (word, to) in drawn.items():
@@ -90,46 +92,48 @@ def measured(prompts: int, guidance: float, folder: Path) -> dict[str, dict[str,
                 steps=STEPS,
                 seeds=[seed],
                 concepts=[f"seen {kind} {word}", f"seen {kind} {to}"],
-                meter=cast(dv.ConceptMeter, eyes),
+                meter=cast(dv.ConceptMeter, meter),
                 path=folder / f"{guidance}-{seed}-{kind}.json",
                 progress=False,
                 guidance_scale=guidance,
             )
             if not curve.complete:
                 raise KeyboardInterrupt
-            found["CLIP"][kind].append(curve.decision)
+            decisions["CLIP"][kind].append(curve.decision)
             judged = (1 + curve.cosine[..., 2] - curve.cosine[..., 3]) / 2
-            found["judge"][kind].append(replace(curve, share=judged).decision)
-        said = (f"{kind} {steps[-1]:.1f} ({found['judge'][kind][-1]:.1f})" for kind, steps in found["CLIP"].items())
-        print(f"{seed + 1} of {prompts}: {prompt}: {', '.join(said)}", flush=True)
-    return {name: {kind: np.array(steps) for kind, steps in kinds.items()} for name, kinds in found.items()}
+            decisions["judge"][kind].append(replace(curve, share=judged).decision)
+        summary = (
+            f"{kind} {steps[-1]:.1f} ({decisions['judge'][kind][-1]:.1f})" for kind, steps in decisions["CLIP"].items()
+        )
+        print(f"{seed + 1} of {prompts}: {prompt}: {', '.join(summary)}", flush=True)
+    return {name: {kind: np.array(steps) for kind, steps in kinds.items()} for name, kinds in decisions.items()}
 
 
 def interval(values: Floats) -> str:
     """Mean with its 95 % interval: bootstrap over prompts."""
-    known = values[np.isfinite(values)]
-    if len(known) < 2:
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2:
         return "–"
-    draws = known[np.random.default_rng(0).integers(0, len(known), (10_000, len(known)))].mean(axis=1)
+    draws = finite[np.random.default_rng(0).integers(0, len(finite), (10_000, len(finite)))].mean(axis=1)
     low, high = np.percentile(draws, (2.5, 97.5))
-    return f"{known.mean():.1f} ({low:.1f} to {high:.1f})"
+    return f"{finite.mean():.1f} ({low:.1f} to {high:.1f})"
 
 
-def markdown_table(found: dict[str, dict[str, Floats]], guidance: float, noise: Floats) -> str:
+def markdown_table(decisions: dict[str, dict[str, Floats]], guidance: float, noise: Floats) -> str:
     """Both tables as markdown."""
-    count = len(found["CLIP"]["setting"])
+    count = len(decisions["CLIP"]["setting"])
     lines = [
         f"{count} prompts, one seed each, {STEPS} steps, guidance {guidance:g}.",
         "",
-        "| kind | decided at step, by CLIP | by the judge | noise over signal there | told apart, by CLIP and judge |",
+        "| kind | decided at step, by CLIP | by the judge | noise over signal then | told apart, by CLIP and judge |",
         "|---|---|---|---|---|",
     ]
     for kind in KINDS:
-        clip, judge = found["CLIP"][kind], found["judge"][kind]
-        told = [int(np.isfinite(steps).sum()) for steps in (clip, judge)]
+        clip, judge = decisions["CLIP"][kind], decisions["judge"][kind]
+        counts = [int(np.isfinite(steps).sum()) for steps in (clip, judge)]
         level = np.exp(np.interp(np.nanmean(clip), np.arange(len(noise)), np.log(noise)))
         lines.append(
-            f"| {kind} | {interval(clip)} | {interval(judge)} | {level:.2f} | {told[0]} and {told[1]} of {count} |"
+            f"| {kind} | {interval(clip)} | {interval(judge)} | {level:.2f} | {counts[0]} and {counts[1]} of {count} |"
         )
     lines += [
         "",
@@ -140,10 +144,10 @@ def markdown_table(found: dict[str, dict[str, Floats]], guidance: float, noise: 
         cells: list[str] = []
         shares: list[str] = []
         for reading in READINGS:
-            apart = found[reading][later] - found[reading][sooner]
-            apart = apart[np.isfinite(apart)]
-            cells.append(interval(apart))
-            shares.append(f"{int((apart > 0).sum())} of {len(apart)}")
+            gaps = decisions[reading][later] - decisions[reading][sooner]
+            gaps = gaps[np.isfinite(gaps)]
+            cells.append(interval(gaps))
+            shares.append(f"{int((gaps > 0).sum())} of {len(gaps)}")
         lines.append(f"| {later} after {sooner} | {' | '.join(cells + shares)} |")
     return "\n".join(lines)
 
@@ -155,9 +159,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "diffvis-decisions")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    found = measured(chosen.prompts, chosen.guidance, chosen.folder)
+    decisions = measured(chosen.prompts, chosen.guidance, chosen.folder)
     sample = dv.trace(dv.load(), "a red circle", seed=0, num_inference_steps=STEPS)
-    print(markdown_table(found, chosen.guidance, sample.sigmas.astype(np.float64)))
+    print(markdown_table(decisions, chosen.guidance, sample.sigmas.astype(np.float64)))
 
 
 if __name__ == "__main__":

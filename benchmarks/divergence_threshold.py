@@ -22,8 +22,8 @@ EDGES = (0.0, 0.05, 0.1, 0.2, 0.5, 10.0)
 
 
 def named(verdict: Verdict) -> tuple[str | None, list[str]]:
-    """What the detector names, wherever it stands."""
-    return verdict.setting, sorted(str(sighting.thing) for sighting in verdict.detections)
+    """What the detector names, regardless of positions."""
+    return verdict.setting, sorted(str(detection.thing) for detection in verdict.detections)
 
 
 def main() -> None:

@@ -1,18 +1,20 @@
-"""How the widget feels, measured in a real Chromium: every figure beside its bar.
+"""Responsiveness of the widget in a real Chromium, each figure beside its required value.
 
     python -m benchmarks.feel
 
-The run is made by hand: 30 steps, 512 px, maps of 64 x 64, six words chosen. What needs the scenes model is measured in
-this process, without a notebook around it: the widget is asked, and the time to its first step is taken.
+The run of the first figures is synthetic: 30 steps, 512 px, maps of 64 x 64, six selected words. Figures that need the
+scenes model are measured in this process, without a notebook: the time from a request to the first step on the wire.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
@@ -23,10 +25,11 @@ from tests import chromium
 from tests.browser.bare import a_run, open_bare
 
 STEPS, SIZE, GRID = 30, 512, 64
+LIMITS = json.loads((Path(__file__).parent.parent / "js" / "limits.json").read_text(encoding="utf-8"))  # bytes
 PROMPT = "a red circle above a square"
 
-# One pointer move a frame for two seconds, to and fro over the slider. The handler and all drawing that it causes run
-# inside the dispatch, for signals draw at once, and in the microtasks after it, where Preact renders.
+# One pointer move per frame for two seconds, back and forth over the slider. The handler and the drawing that it causes
+# run inside the dispatch, because signals draw at once, and in the microtasks after it, where Preact renders.
 SCRUB = """async () => {
     const slider = document.querySelector('[data-testid=slider]');
     const box = slider.getBoundingClientRect();
@@ -56,14 +59,14 @@ SCRUB = """async () => {
 
 @dataclass
 class Figure:
-    what: str
+    name: str
     value: float
     bar: float
     unit: str
 
     def __str__(self) -> str:
         verdict = "ok" if self.value <= self.bar else "MISSED"
-        return f"{self.what:<62} {self.value:>9.1f} {self.unit:<4} bar {self.bar:>7.1f}  {verdict}"
+        return f"{self.name:<62} {self.value:>9.1f} {self.unit:<4} bar {self.bar:>7.1f}  {verdict}"
 
 
 def scrub(browser: Browser) -> list[Figure]:
@@ -72,14 +75,14 @@ def scrub(browser: Browser) -> list[Figure]:
     with open_bare(browser, messages, motion=True, **shown) as bare:
         bare.slider.focus()
         bare.slider.press("Home")
-        for _ in range(STEPS):  # every frame is decoded once, as by somebody who has seen the run
+        for _ in range(STEPS):  # decodes each frame once, as for a user who has seen the run
             bare.slider.press("ArrowRight")
             bare.frames()
-        found = bare.page.evaluate(SCRUB)
-    spent = sorted(found["spent"])
-    # A frame is dropped where two paints lie more than one and a half usual ones apart.
-    usual = statistics.median(found["frames"])
-    dropped = sum(gap > 1.5 * usual for gap in found["frames"][1:])
+        measured = bare.page.evaluate(SCRUB)
+    spent = sorted(measured["spent"])
+    # A frame is dropped where the time between two paints exceeds one and a half times the median.
+    usual = statistics.median(measured["frames"])
+    dropped = sum(gap > 1.5 * usual for gap in measured["frames"][1:])
     return [
         Figure("slider move to end of drawing, 95th percentile", spent[int(len(spent) * 0.95)], 8, "ms"),
         Figure("slider move to end of drawing, median", statistics.median(spent), 8, "ms"),
@@ -90,14 +93,14 @@ def scrub(browser: Browser) -> list[Figure]:
 def sizes() -> list[Figure]:
     saved = snapshot(a_run(PROMPT, steps=STEPS, size=SIZE, grid=GRID))
     return [
-        Figure("bundle, JavaScript", (STATIC / "widget.js").stat().st_size / 1000, 80, "kB"),
-        Figure("bundle, style sheet", (STATIC / "widget.css").stat().st_size / 1000, 12, "kB"),
+        Figure("bundle, JavaScript", (STATIC / "widget.js").stat().st_size / 1000, LIMITS["widget.js"] / 1000, "kB"),
+        Figure("bundle, style sheet", (STATIC / "widget.css").stat().st_size / 1000, LIMITS["widget.css"] / 1000, "kB"),
         Figure("saved state of a finished 30-step run of 512 px", len(saved) / 1000, 1000, "kB"),
     ]
 
 
 def runs() -> list[Figure]:
-    """From asking for a run to its first step on the wire, on the built-in model."""
+    """Times from requesting a run to its first step on the wire, with the built-in model."""
     from diffvis_widget.widget.widget import DiffVis
 
     arrived = threading.Event()
@@ -116,22 +119,22 @@ def runs() -> list[Figure]:
 
     began = time.perf_counter()
     widget = Timed(seed=7, steps=30, concepts=["circle", "square"])
-    there = time.perf_counter() - began
+    created = time.perf_counter() - began
     widget.wait(120)
     widget.prompt = PROMPT
     cold = first_step(widget.run)
     widget.wait(120)
-    again: list[float] = []
+    edited: list[float] = []
     for prompt in ("a blue circle", "a green star", "a red square", "a yellow circle", "a blue star"):
         edit = {"type": "run", "prompt": prompt}
-        again.append(first_step(lambda edit=edit: widget._handle_custom_msg(edit, [])))
+        edited.append(first_step(lambda edit=edit: widget._handle_custom_msg(edit, [])))
         widget.wait(120)
     widget.close()
     return [
-        Figure("widget made, model still loading", there * 1000, 1000, "ms"),
+        Figure("widget created while the model is loading", created * 1000, 1000, "ms"),
         Figure("first frame once the model is loaded", cold * 1000, 1000, "ms"),
         Figure(
-            "Enter on an edited prompt to the first new frame, median of 5", statistics.median(again) * 1000, 300, "ms"
+            "Enter on an edited prompt to the first new frame, median of 5", statistics.median(edited) * 1000, 300, "ms"
         ),
     ]
 

@@ -1,10 +1,10 @@
-"""Pictures of the widget in its states, for people who look at it: docs/screens, all of them made anew.
+"""Screenshots of the widget in its states, in docs/screens.
 
     python -m benchmarks.screens            # all
-    python -m benchmarks.screens words-720  # those whose name begins so
+    python -m benchmarks.screens words-720  # those whose names begin so
 
-Every one is a real run of the built-in model in a real Chromium, on fixed seeds. Times that are written in them differ
-from machine to machine; all else stays.
+Each shows a real run of the built-in model in a real Chromium, with a fixed seed. Times in them differ between
+machines; everything else is the same.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tests.browser.live_page import LivePage, open_live
 FOLDER = Path(__file__).parent.parent / "docs" / "screens"
 PROMPT, OTHER = "a red circle above a blue square", "a red circle above a green square"
 CONCEPTS = ["circle", "square", "red", "blue"]
-RATIO = 1.5  # pixels of the picture for each of the page
-HIGHEST = 1160  # of the page's pixels
-PATIENT = 120_000
+RATIO = 1.5  # pixels of the screenshot per pixel of the page
+MAX_HEIGHT = 1160  # pixels of the page
+TIMEOUT = 120_000  # milliseconds
 
 
 @dataclass
 class Studio:
-    """What all pictures share: a browser, and the built-in model, which can be held in the middle of a run."""
+    """A browser, and the built-in model, which can be paused in the middle of a run."""
 
     browser: Browser
     pipe: Any
@@ -53,7 +53,7 @@ class Studio:
 
     @contextmanager
     def at(self, step: int, act: Callable[[], None]) -> Iterator[threading.Event]:
-        """Do something when the model is asked for this step; the event is set when it is there."""
+        """Calls a function when the model is evaluated for this step; the event is set when that happens."""
         reached, calls = threading.Event(), 0
 
         def hook(*_: Any) -> None:
@@ -71,9 +71,9 @@ class Studio:
 
 
 def done(view: Locator) -> None:
-    """The run is over, every picture exact, every concept scored."""
-    expect(view.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=PATIENT)
-    expect(view.locator(".dv-marks button")).not_to_have_count(0, timeout=PATIENT)
+    """Waits until the run is over, each image exact and each concept scored."""
+    expect(view.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=TIMEOUT)
+    expect(view.locator(".dv-marks button")).not_to_have_count(0, timeout=TIMEOUT)
 
 
 def choose(view: Locator, *words: str) -> None:
@@ -90,7 +90,7 @@ def go_to(view: Locator, step: int) -> None:
 
 
 def away(page: Page) -> None:
-    """The pointer to where it changes nothing, and the last pictures drawn."""
+    """Moves the pointer to where it changes nothing, and waits until everything is drawn."""
     page.mouse.move(0, 0)
     page.evaluate("() => document.activeElement?.blur()")
     page.wait_for_load_state()
@@ -110,12 +110,12 @@ def running(studio: Studio, width: int, theme: str) -> bytes:
         widget = studio.widget()
         with studio.page(width, theme, widget) as (live, view):
             assert reached.wait(120)
-            expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuemax", "14", timeout=PATIENT)
+            expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuemax", "14", timeout=TIMEOUT)
             choose(view, "square")
-            picture = taken(live.page, view)
+            screenshot = taken(live.page, view)
             free.set()
             done(view)
-            return picture
+            return screenshot
 
 
 def words(studio: Studio, width: int, theme: str) -> bytes:
@@ -148,19 +148,19 @@ def compare(studio: Studio, width: int, theme: str) -> bytes:
         field = view.get_by_test_id("prompt-input")
         field.fill(OTHER)
         field.press("Enter")
-        expect(view.locator(".dv-chip[data-changed]")).to_have_count(1, timeout=PATIENT)
+        expect(view.locator(".dv-chip[data-changed]")).to_have_count(1, timeout=TIMEOUT)
         done(view)
         choose(view, "square")
         view.get_by_test_id("compare").click()
-        expect(view.locator(".dv-course")).to_contain_text("diverge at", timeout=PATIENT)
+        expect(view.locator(".dv-course")).to_contain_text("diverge at", timeout=TIMEOUT)
         go_to(view, 12)
         return taken(live.page, view)
 
 
 def notes(studio: Studio, width: int, theme: str) -> bytes:
     widget = studio.widget()
-    widget.note("The circle has its place before it has its colour.", step=4, words=["circle"])
-    widget.note("Look here: the square is blue as soon as it is there.", step=9, words=["blue", "square"])
+    widget.note("The circle has its position before it has its colour.", step=4, words=["circle"])
+    widget.note("Look here: the square is blue as soon as it appears.", step=9, words=["blue", "square"])
     widget.note("From here on only edges change.", step=20, region=(0.2, 0.1, 0.8, 0.5))
     with studio.page(width, theme, widget) as (live, view):
         done(view)
@@ -172,11 +172,11 @@ def notes(studio: Studio, width: int, theme: str) -> bytes:
 
 def failed(studio: Studio, width: int, theme: str) -> bytes:
     def fail() -> None:
-        raise ValueError("the sampler met a number that is none")
+        raise ValueError("the sampler met a value that is not a number")
 
     with studio.at(11, fail), studio.page(width, theme, studio.widget()) as (live, view):
-        expect(view.get_by_test_id("status")).to_have_attribute("data-status", "failed", timeout=PATIENT)
-        expect(view.get_by_test_id("meter-blue")).to_contain_text(re.compile(r"0\.\d\d"), timeout=PATIENT)
+        expect(view.get_by_test_id("status")).to_have_attribute("data-status", "failed", timeout=TIMEOUT)
+        expect(view.get_by_test_id("meter-blue")).to_contain_text(re.compile(r"0\.\d\d"), timeout=TIMEOUT)
         return taken(live.page, view)
 
 
@@ -200,11 +200,11 @@ def offline(studio: Studio, width: int, theme: str) -> bytes:
 
 
 def taken(page: Page, view: Locator) -> bytes:
-    """The widget, of a very long one the upper part."""
+    """A screenshot of the widget; of a very long one, its upper part."""
     away(page)
     box = view.bounding_box()
     assert box is not None
-    part = {**box, "height": min(box["height"], HIGHEST)}
+    part = {**box, "height": min(box["height"], MAX_HEIGHT)}
     return page.screenshot(clip=part, full_page=True)  # pyright: ignore[reportArgumentType]
 
 
@@ -224,9 +224,9 @@ SCREENS: dict[str, Callable[[Studio, int, str], bytes]] = {
 }
 
 
-def small(picture: bytes) -> bytes:
-    """The same PNG with a palette of its own: a third of the size, and no difference that the eye sees."""
-    with Image.open(io.BytesIO(picture)) as image:
+def small(screenshot: bytes) -> bytes:
+    """The same PNG with a palette: a third of the size, without a visible difference."""
+    with Image.open(io.BytesIO(screenshot)) as image:
         colours = image.convert("RGB")
     palette = colours.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
     data = io.BytesIO()
@@ -235,21 +235,21 @@ def small(picture: bytes) -> bytes:
 
 
 def moving(pipe: Any) -> None:
-    """The animated picture of the README."""
+    """The animated image of the README."""
     trace = dv.trace(pipe, PROMPT, seed=7, num_inference_steps=30, guidance_scale=7.5)
     dv.export.webp(trace, FOLDER / "run.webp", words=["circle", "square"], fps=6, hold=2, size=384)
 
 
-def main(wanted: list[str]) -> None:
+def main(prefixes: list[str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     pipe = dv.load()
-    if not wanted:
+    if not prefixes:
         moving(pipe)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=chromium.FLAGS)
         studio = Studio(browser, pipe)
         for name, make in SCREENS.items():
-            if wanted and not name.startswith(tuple(wanted)):
+            if prefixes and not name.startswith(tuple(prefixes)):
                 continue
             _, width, theme = name.split("-")
             data = small(make(studio, int(width), theme))

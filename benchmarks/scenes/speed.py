@@ -1,7 +1,7 @@
-"""How quick the scenes model is, every figure beside its bar: `python -m benchmarks.scenes.speed`.
+"""Speed of the scenes model, each figure beside its required value: `python -m benchmarks.scenes.speed`.
 
-Medians of the runs asked for, after one that is not counted. Steps and guidance as where its pictures are judged. How
-fast the machine multiplies stands above, on one thread and on all: two virtual cores may be one that is shared.
+Medians of several runs, after a warm-up run, with the steps and the guidance of the evaluation. The speed of matrix
+products is printed first, on one thread and on all: two virtual cores may be a shared one.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from diffvis_widget.scenes.architecture import MAX_TOKENS
 from diffvis_widget.scenes.evaluation.captions import GUIDANCE, STEPS
 
 PROMPT = "a red circle above a blue square at night"
-# milliseconds; the last two say what a picture's time is made of
+# milliseconds; the last two show what an image's time is made of
 BARS = {
-    "a picture": 1500.0,
-    "the first step, once the text is encoded": 60.0,
+    "an image": 1500.0,
+    "the first step, after the text is encoded": 60.0,
     "decoding one frame": 60.0,
-    "one evaluation of the U-Net, both answers": None,
-    "the same of one answer, latents of 4 x 4": None,
+    "one evaluation of the U-Net, both branches": None,
+    "one evaluation of one branch, latents of 4 x 4": None,
 }
 
 
 def measure(pipe: Any) -> dict[str, float]:
-    """Milliseconds of one picture, of its first step, of decoding it and of single evaluations of the U-Net."""
+    """Milliseconds of an image, of its first step, of decoding it and of single evaluations of the U-Net."""
     text, negative = pipe.encode_prompt(PROMPT, torch.device("cpu"), 1, True)
     ends: list[float] = []
 
-    def note(*given: Any) -> dict[str, Any]:
+    def on_step_end(*arguments: Any) -> dict[str, Any]:
         ends.append(time.perf_counter())
-        return given[-1]
+        return arguments[-1]
 
     settings = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "latent"}
     began = time.perf_counter()
-    (latents,) = pipe(prompt_embeds=text, negative_prompt_embeds=negative, callback_on_step_end=note, **settings)[:1]
+    (latents,) = pipe(
+        prompt_embeds=text, negative_prompt_embeds=negative, callback_on_step_end=on_step_end, **settings
+    )[:1]
     first = ends[0] - began
     began = time.perf_counter()
     with torch.no_grad():
@@ -66,7 +68,7 @@ def evaluation(unet: Any, latents: torch.Tensor, text: torch.Tensor) -> float:
 
 
 def operations(unet: Any) -> int:
-    """Floating point operations of one evaluation of the U-Net for both answers, in its products and convolutions."""
+    """Floating-point operations in the products and convolutions of one evaluation of the U-Net with both branches."""
     side = unet.config.sample_size
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -76,7 +78,7 @@ def operations(unet: Any) -> int:
 
 
 def products(threads: int, side: int = 1024) -> float:
-    """Billions of floating point operations per second in products of two float32 matrices; the median of 50."""
+    """Billions of floating-point operations per second in products of two float32 matrices; the median of 50."""
     torch.set_num_threads(threads)
     a = torch.randn(side, side)
     times: list[float] = []
@@ -97,15 +99,15 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     pipe = load()
     measure(pipe)
-    found = [measure(pipe) for _ in range(args.runs)]
+    measurements = [measure(pipe) for _ in range(args.runs)]
     print(f"matrix products: {rates[0]:.0f} GFLOP/s on one thread, {rates[1]:.0f} on {args.threads}")
-    print(f"one evaluation of the U-Net, both answers: {operations(pipe.unet) / 1e9:.2f} GFLOP")
+    print(f"one evaluation of the U-Net, both branches: {operations(pipe.unet) / 1e9:.2f} GFLOP")
     print(f"{STEPS} steps, guidance {GUIDANCE}, {args.threads} threads; milliseconds, {args.runs} runs")
-    print("| what | median | slowest | bar |")
+    print("| measure | median | slowest | bar |")
     print("|---|---|---|---|")
-    for what, bar in BARS.items():
-        times = [one[what] for one in found]
-        print(f"| {what} | {statistics.median(times):.0f} | {max(times):.0f} | {'' if bar is None else f'{bar:.0f}'} |")
+    for name, bar in BARS.items():
+        times = [measurement[name] for measurement in measurements]
+        print(f"| {name} | {statistics.median(times):.0f} | {max(times):.0f} | {'' if bar is None else f'{bar:.0f}'} |")
 
 
 if __name__ == "__main__":

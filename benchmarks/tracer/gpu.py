@@ -1,9 +1,9 @@
-"""What tracing costs on a GPU: `python -m benchmarks.tracer.gpu` (`make bench-gpu`). Says so where there is none.
+"""The cost of tracing on a GPU: `python -m benchmarks.tracer.gpu` (`make bench-gpu`); it ends where there is none.
 
-Models of full size, random weights, half precision: Stable Diffusion 1.5 at 512 px, SDXL at 1024 px, FLUX.1 at 1024 px
-(its 12 billion weights need about 30 GB; `--blocks 4 8` takes fewer of its 19 double and 38 single blocks). Then, for
-each attention kernel that tells its log-sum-exp, whether its output is bit for bit that of the public function, and its
-normaliser right: what the tracer also asks before it uses one.
+Models of full size with random weights in half precision: Stable Diffusion 1.5 at 512 px, SDXL at 1024 px, FLUX.1 at
+1024 px (its 12 billion weights need about 30 GB; `--blocks 4 8` takes fewer of its 19 double and 38 single blocks).
+Then, for each attention kernel that returns its log-sum-exp, whether its output is bit for bit that of the public
+function, and whether its normaliser is right, which the tracer checks too before it uses a kernel.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SHAPES = {"FLUX.1, 1024 px": (1, 24, 4608, 128), "Stable Diffusion 3, 1024 px": 
 
 
 def costs(pipe: Any, arguments: dict[str, Any], pairs: int, steps: int) -> str:
-    """Cells of the table: ratio of times, of peak memory, and megabytes kept per step."""
-    timed(pipe, arguments, lambda: Tracer(pipe), steps)  # warm, and kernels checked
+    """Cells of the table: ratio of times, ratio of peak memory, and megabytes of maps per step."""
+    timed(pipe, arguments, lambda: Tracer(pipe), steps)  # warms up, and checks the kernels
     ratios: list[float] = []
     peaks: dict[bool, int] = {}
-    kept = 0
+    size = 0
     for pair in range(pairs):
         seconds: dict[bool, float] = {}
         for traced in (True, False) if pair % 2 else (False, True):
@@ -42,9 +42,9 @@ def costs(pipe: Any, arguments: dict[str, Any], pairs: int, steps: int) -> str:
             done = timed(pipe, arguments, around, steps)
             seconds[traced], peaks[traced] = done.seconds, torch.cuda.max_memory_allocated()
             if traced:
-                kept = sum(part.nbytes for part in done.inside.trace.records[-1].maps)
+                size = sum(part.nbytes for part in done.inside.trace.records[-1].maps)
         ratios.append(seconds[True] / seconds[False])
-    return f"{spread(ratios)} | {peaks[True] / peaks[False]:.3f} | {kept / 2**20:.2f} MB"
+    return f"{spread(ratios)} | {peaks[True] / peaks[False]:.3f} | {size / 2**20:.2f} MB"
 
 
 def kernels(device: str, shapes: dict[str, tuple[int, int, int, int]] = SHAPES) -> Iterator[tuple[str, str, str, str]]:
@@ -57,8 +57,8 @@ def kernels(device: str, shapes: dict[str, tuple[int, int, int, int]] = SHAPES) 
                     try:
                         output, lse = answer(Call(q, k, v), lambda: F.scaled_dot_product_attention(q, k, v))  # noqa: B023
                         plain = F.scaled_dot_product_attention(q, k, v)
-                    except RuntimeError:  # not on this device
-                        outcome = "does not run here"
+                    except RuntimeError:  # not supported on this device
+                        outcome = "not supported on this device"
                     else:
                         same = "same bits" if torch.equal(output, plain) else "OTHER BITS"
                         outcome = f"{same}, {'log-sum-exp used' if lse is not None else 'log-sum-exp not used'}"
@@ -70,25 +70,25 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--blocks", type=int, nargs=2, default=[19, 38], metavar=("DOUBLE", "SINGLE"))
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit("bench-gpu: there is no CUDA device here; nothing was measured")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {date.today()}, {chosen.pairs} pairs")
-    print("| model | time of a step | peak memory | kept per step |\n|---|---|---|---|")
+        raise SystemExit("bench-gpu: no CUDA device was found; nothing was measured")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {date.today()}, {options.pairs} pairs")
+    print("| model | time of a step | peak memory | maps per step |\n|---|---|---|---|")
     built: dict[str, tuple[Callable[[], models.Model], torch.dtype]] = {
         "Stable Diffusion 1.5, 512 px": (lambda: models.stable_diffusion(64), torch.float16),
         "SDXL, 1024 px": (models.stable_diffusion_xl, torch.float16),
-        f"FLUX.1 ({' + '.join(map(str, chosen.blocks))} blocks), 1024 px": (
-            lambda: models.flux(*chosen.blocks),
+        f"FLUX.1 ({' + '.join(map(str, options.blocks))} blocks), 1024 px": (
+            lambda: models.flux(*options.blocks),
             torch.bfloat16,
         ),
     }
     for name, (build, dtype) in built.items():
-        torch.set_default_dtype(dtype)  # twelve billion weights are not made in float32 first
+        torch.set_default_dtype(dtype)  # avoids building twelve billion weights in float32 first
         pipe, arguments = build()
         torch.set_default_dtype(torch.float32)
         pipe = pipe.to("cuda", dtype)
-        print(f"| {name} | {costs(pipe, arguments, chosen.pairs, chosen.steps)} |", flush=True)
+        print(f"| {name} | {costs(pipe, arguments, options.pairs, options.steps)} |", flush=True)
         del pipe
         torch.cuda.empty_cache()
     print("\n| shape | dtype | kernel | outcome |\n|---|---|---|---|")

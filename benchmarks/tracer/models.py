@@ -1,6 +1,6 @@
-"""Pipelines of real size with random weights: what is measured is at full size, what is not (VAE, text encoder) small.
+"""Pipelines of real size with random weights; what is not measured (VAE, text encoder) is small.
 
-Each builder returns the pipeline and the arguments of its call, but for the prompt and the number of steps.
+Each builder returns the pipeline and the arguments of its call, except for the prompt and the number of steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Model = tuple[Any, dict[str, Any]]
 
 
 def stable_diffusion(latents: int = 32, width: int = 320, levels: int = 3) -> Model:
-    """Stable Diffusion 1.5's U-Net, guided. latents: side; 32 are 256 px. width, levels: its own are 320 and 3."""
+    """The U-Net of Stable Diffusion 1.5, guided. latents: side; 32 are 256 px. Original width, levels: 320, 3."""
     from tests import pipelines
 
     config: dict[str, Any] = {
@@ -35,7 +35,7 @@ def stable_diffusion(latents: int = 32, width: int = 320, levels: int = 3) -> Mo
 
 
 def stable_diffusion_xl(latents: int = 128) -> Model:
-    """SDXL's U-Net, guided; 128 latents are 1024 px."""
+    """The U-Net of SDXL, guided; 128 latents are 1024 px."""
     from tests import pipelines
 
     pipe = pipelines.stable_diffusion_xl()
@@ -56,9 +56,9 @@ def stable_diffusion_xl(latents: int = 128) -> Model:
 
 
 def flux(double: int = 1, single: int = 0, latents: int = 128) -> Model:
-    """FLUX.1 dev's transformer with so many of its 19 double and 38 single blocks, 512 text positions.
+    """The transformer of FLUX.1 dev with some of its 19 double and 38 single blocks, 512 text tokens.
 
-    latents: side; 128 are 1024 px, 4096 image positions.
+    latents: side; 128 are 1024 px, 4096 image tokens.
     """
     from tests.pipelines_dit import FAMILIES
 

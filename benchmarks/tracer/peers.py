@@ -1,8 +1,8 @@
-"""The tracer beside its peers: `python -m benchmarks.tracer.peers`. Needs the network once, for the peers.
+"""The tracer beside its peers: `python -m benchmarks.tracer.peers`. It needs the network once, to install the peers.
 
-A U-Net of Stable Diffusion 1.5's size (random weights, float32), 256 px, guided. In each round every method makes the
-same run, in another order; a method's time is that of a step over the plain run's of the same round. The peers are put
-into `.cache/peers` and found after the project's own packages, whose versions they are given as they are.
+A U-Net of the size of Stable Diffusion 1.5 (random weights, float32), 256 px, guided. In each round every method makes
+the same run, in another order; the time of a method is that of a step over the plain run's of the same round. The peers
+are installed into `.cache/peers`, which is searched after the project's own packages, with their versions as they are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STEPS = 2
 
 @dataclass(frozen=True)
 class Method:
-    """around: of a pipeline, what to enter around its call. kept: bytes, after a call. after: seconds until maps."""
+    """around: for a pipeline, what to enter around its call. kept: bytes after a call. after: computes the maps."""
 
     around: Callable[[Any], Around]
     kept: Callable[[Any], int]
@@ -39,7 +39,7 @@ class Method:
 
 
 def install() -> str:
-    """Put the peers into their folder; what went wrong, or nothing."""
+    """Installs the peers into their folder. Returns an error message, or an empty string."""
     if (PEERS / "daam").is_dir() and (PEERS / "spacy").is_dir():
         return ""
     wanted = [["--no-deps", CAPTURE, DAAM], ["spacy", "matplotlib"]]  # of DAAM's many, those that it imports

@@ -1,9 +1,9 @@
 """How the cost grows: `python -m benchmarks.tracer.plots` writes `docs/pages/cost.svg`, four small plots.
 
-Against steps, words, layers and resolution, on a guided U-Net of Stable Diffusion 1.5's shape with a tenth of its
-width, so that it takes minutes: there the tracer's share is greater than in the full one, whose own work grows faster.
-Solid: milliseconds of CPU time that the tracer's own code takes (of the run, against steps; of a step elsewhere), the
-median of repeated runs. Dashed: what is kept, in MB (of the run; of a step).
+They show it against steps, words, layers and resolution, on a guided U-Net of the shape of Stable Diffusion 1.5 with a
+tenth of its width, so that it takes minutes; the tracer's share is greater there than in the full one. Solid:
+milliseconds of CPU time of the tracer's own code (of the run against steps, of a step elsewhere), the median of
+repeated runs. Dashed: size of the maps in MB (of the run; of a step).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tracer import models
-from benchmarks.tracer.own import own_time
 from benchmarks.tracer.timing import timed
+from benchmarks.tracer.tracer_time import measure_tracer_time
 from diffvis_widget.tracer import Tracer
 
 WORDS = " ".join(["a red circle above a small blue square in the snow and"] * 6).split()
@@ -26,7 +26,7 @@ WIDTH_OF_MODEL = 32  # and norms in groups of 32
 
 
 def point(at: float, model: models.Model, repeats: int, steps: int | None = None, **more: Any) -> Point:
-    """steps: of a run that is measured as a whole; without it, a step is measured, as what four more of them take."""
+    """A point of a plot. steps: measures a run of so many steps as a whole; None measures a step."""
     pipe, arguments = model
     arguments = {**arguments, **more}
 
@@ -34,42 +34,42 @@ def point(at: float, model: models.Model, repeats: int, steps: int | None = None
         return Tracer(pipe)
 
     tracer = timed(pipe, arguments, around).inside  # warm
-    kept = sum(part.nbytes for part in tracer.trace.records[-1].maps) / 2**20
-    with own_time() as own:
+    size = sum(part.nbytes for part in tracer.trace.records[-1].maps) / 2**20
+    with measure_tracer_time() as seconds_spent:
 
-        def taken(count: int) -> float:
-            before = own()
+        def spent(count: int) -> float:
+            before = seconds_spent()
             timed(pipe, arguments, around, count)
-            return own() - before
+            return seconds_spent() - before
 
-        found = [taken(steps) if steps else (taken(6) - taken(2)) / 4 for _ in range(repeats)]
-    return at, 1000 * statistics.median(found), (steps or 1) * kept
+        seconds = [spent(steps) if steps else (spent(6) - spent(2)) / 4 for _ in range(repeats)]
+    return at, 1000 * statistics.median(seconds), (steps or 1) * size
 
 
 def measure(repeats: int) -> dict[str, list[Point]]:
     model = models.stable_diffusion(width=WIDTH_OF_MODEL)
 
     def layers(levels: int) -> Point:
-        found = models.stable_diffusion(width=WIDTH_OF_MODEL, levels=levels)
-        return point(5 * levels + 1, found, repeats)
+        smaller = models.stable_diffusion(width=WIDTH_OF_MODEL, levels=levels)
+        return point(5 * levels + 1, smaller, repeats)
 
     plots: dict[str, Callable[[], list[Point]]] = {
         "steps": lambda: [point(n, model, repeats, n) for n in (2, 5, 10, 20)],
         "words": lambda: [point(n, model, repeats, prompt=" ".join(WORDS[:n])) for n in (1, 10, 30, 60)],
         "word-attention layers": lambda: [layers(levels) for levels in (1, 2, 3)],
-        "side of the picture in px": lambda: [
+        "side of the image in px": lambda: [
             point(8 * side, models.stable_diffusion(side, WIDTH_OF_MODEL), repeats) for side in (16, 32, 48, 64)
         ],
     }
-    found: dict[str, list[Point]] = {}
+    measured: dict[str, list[Point]] = {}
     for name, make in plots.items():
-        found[name] = make()
-        print(name, [tuple(round(value, 3) for value in one) for one in found[name]], flush=True)
-    return found
+        measured[name] = make()
+        print(name, [tuple(round(value, 3) for value in values) for values in measured[name]], flush=True)
+    return measured
 
 
 def drawn(plots: Mapping[str, Sequence[Point]]) -> str:
-    """An SVG of one plot beside another, in two rows."""
+    """An SVG with the plots in two rows."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {2 * HEIGHT}" width="{2 * WIDTH}" '
         f'height="{2 * HEIGHT}" font-family="sans-serif" font-size="11">',
@@ -85,10 +85,10 @@ def _panel(name: str, points: Sequence[Point]) -> str:
     most = max(at for at, _, _ in points)
     parts = [f'<path d="M{LEFT} {TOP}V{bottom}H{right}V{TOP}" fill="none" stroke="#999"/>']
     for column, (colour, dashes, unit) in enumerate((("#0b62a4", "", "ms"), ("#b34700", "5 3", "MB")), start=1):
-        top = max(max(one[column] for one in points), 1e-9)
+        top = max(max(values[column] for values in points), 1e-9)
         places = [
-            (LEFT + (right - LEFT) * one[0] / most, bottom - (bottom - TOP) * max(one[column], 0) / top)
-            for one in points
+            (LEFT + (right - LEFT) * values[0] / most, bottom - (bottom - TOP) * max(values[column], 0) / top)
+            for values in points
         ]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(
@@ -109,9 +109,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("docs/pages/cost.svg"))
-    chosen = parser.parse_args()
-    chosen.out.write_text(drawn(measure(chosen.repeats)))
-    print(chosen.out)
+    options = parser.parse_args()
+    options.out.write_text(drawn(measure(options.repeats)))
+    print(options.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long the steps of a pipeline's call take, and how two ways to make it compare."""
+"""Times the steps of a pipeline call, and summarises ratios of times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Timed:
 
 
 def clock() -> float:
-    """Seconds: of the device where there is one, else of CPU time, which other work on the machine disturbs less."""
+    """Seconds: on a GPU of elapsed time, else of CPU time, which other work on the machine disturbs less."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         return time.perf_counter()
@@ -34,7 +34,7 @@ def clock() -> float:
 
 
 def timed(pipe: Any, arguments: dict[str, Any], around: Around = nullcontext, steps: int = 2) -> Timed:
-    """A call of so many steps; the first, which warms up, is left out of the mean. The latents are returned."""
+    """Times a call; the first step, which warms up, is left out of the mean."""
     stamps: list[float] = []
 
     def stamp(pipe: Any, index: int, timestep: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def timed(pipe: Any, arguments: dict[str, Any], around: Around = nullcontext, st
 
 
 def middle(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median, and the bounds of the middle half."""
+    """Median, and the bounds of the interquartile range."""
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
     return statistics.median(values), low, high
 

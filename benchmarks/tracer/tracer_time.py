@@ -1,7 +1,7 @@
-"""The time that the tracer itself takes, where that is too little to be seen in the difference of two runs.
+"""The time that the tracer's own code takes, where it is too short to appear in the difference of two runs.
 
-The clock runs while code of the tracer runs: in its hooks on modules, and in its watchers of functions, less the time
-that the watched function takes. What it costs the model besides, a cache that went cold, only the difference shows.
+The clock runs while code of the tracer runs: in its hooks on modules, and in its watchers of functions, without the
+time of the watched function. Indirect costs for the model, such as a cold cache, appear only in the difference.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Call = Callable[..., Any]
 
 
 @contextmanager
-def own_time() -> Iterator[Callable[[], float]]:
-    """Gives a function that says how many seconds of the clock the tracers entered inside have taken so far.
+def measure_tracer_time() -> Iterator[Callable[[], float]]:
+    """Yields a function that returns the seconds spent so far in the tracers entered inside.
 
-    Not for joint attention: its normaliser comes from the kernel that the watched function would have called.
+    It is not for joint attention, whose normaliser comes from the kernel that the watched function would have called.
     """
     spent = 0.0
     interception: Any = hooks.__dict__["_Interception"]
-    kept = interception.__call__, nn.Module.register_forward_pre_hook, nn.Module.register_forward_hook
+    originals = interception.__call__, nn.Module.register_forward_pre_hook, nn.Module.register_forward_hook
 
     def watching(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal spent
@@ -69,9 +69,9 @@ def own_time() -> Iterator[Callable[[], float]]:
         return registering
 
     interception.__call__ = watching
-    nn.Module.register_forward_pre_hook = timing(kept[1])  # type: ignore[method-assign]
-    nn.Module.register_forward_hook = timing(kept[2])  # type: ignore[method-assign]
+    nn.Module.register_forward_pre_hook = timing(originals[1])  # type: ignore[method-assign]
+    nn.Module.register_forward_hook = timing(originals[2])  # type: ignore[method-assign]
     try:
         yield lambda: spent
     finally:
-        interception.__call__, nn.Module.register_forward_pre_hook, nn.Module.register_forward_hook = kept
+        interception.__call__, nn.Module.register_forward_pre_hook, nn.Module.register_forward_hook = originals
