@@ -85,13 +85,12 @@ def draw(graph: Graph) -> str:
     rows, arrows = _arranged(levels(graph), reduced(graph)), reduced(graph)
     columns = max(map(len, rows))
     width = 2 * MARGIN + columns * WIDTH + (columns - 1) * GAP_X
-    height = 2 * MARGIN + (len(rows) + 1) * HEIGHT + len(rows) * GAP_Y
+    height = 2 * MARGIN + len(rows) * HEIGHT + (len(rows) - 1) * GAP_Y
     place: dict[str, tuple[float, float]] = {}
     for row, names in enumerate(rows):
         left = (width - len(names) * WIDTH - (len(names) - 1) * GAP_X) / 2
         for column, name in enumerate(names):
             place[name] = (left + column * (WIDTH + GAP_X), height - MARGIN - HEIGHT - row * (HEIGHT + GAP_Y))
-    page = ((width - WIDTH * 2) / 2, MARGIN)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
         ' role="img" aria-label="The packages of diffvis_widget and what each imports">',
@@ -104,16 +103,14 @@ def draw(graph: Graph) -> str:
             _arrow(place[name], place[target], f'data-from="{name}" data-to="{target}"')
             for target in sorted(arrows[name])
         ]
-    if "widget" in place:
-        x, y = place["widget"]
-        middle = page[0] + WIDTH
-        lines.append(
-            f'<path class="messages" d="M{middle:.0f} {page[1] + HEIGHT} C{middle:.0f} {(page[1] + HEIGHT + y) / 2:.0f}'
-            f' {x + WIDTH / 2:.0f} {(page[1] + HEIGHT + y) / 2:.0f} {x + WIDTH / 2:.0f} {y:.0f}"/>'
-        )
+    page = (MARGIN, place["widget"][1])  # beside the package that it talks to
+    y = page[1] + HEIGHT / 2
+    lines.append(f'<path class="messages" d="M{page[0] + 2 * WIDTH:.0f} {y:.0f}H{place["widget"][0]:.0f}"/>')
     for name, corner in place.items():
         lines += _box(corner, WIDTH, name, _summary(name), _inside(PACKAGE / name, "*.py"))
-    lines += _box(page, WIDTH * 2, "js/src", "The page in the browser: messages to and from the widget", _folders())
+    lines += _box(
+        page, WIDTH * 2, "js/src", "The page in the browser. It exchanges messages with the widget", _folders()
+    )
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -164,7 +161,7 @@ def _folders() -> str:
 
 def _box(corner: tuple[float, float], width: float, name: str, summary: str, inside: str) -> list[str]:
     x, y = corner
-    lines = textwrap.wrap(summary, int(width / 6.4), max_lines=2 if inside else 3, placeholder=" ...")
+    lines = textwrap.wrap(summary, int(width / 7), max_lines=2 if inside else 3, placeholder=" ...")
     texts = [("name", name), *(("", line) for line in lines), *([("inside", inside)] if inside else [])]
     return [
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{width}" height="{HEIGHT}" rx="6"/>',

@@ -171,6 +171,15 @@ def test_the_changelog_lists_every_version_once_and_newest_first() -> None:
     assert versions == sorted(set(versions), reverse=True)
 
 
+def test_the_image_of_the_architecture_shows_the_imports_of_today() -> None:
+    image = architecture.IMAGE.read_text(encoding="utf-8")
+    drawn = set(re.findall(r'data-from="(\w+)" data-to="(\w+)"', image))
+    graph = architecture.packages()
+    arrows = {(name, target) for name, targets in architecture.reduced(graph).items() for target in targets}
+    assert drawn == arrows, "run `python -m docs.architecture`"
+    assert set(re.findall(r'class="name"[^>]*>([\w/]+)<', image)) == {*graph, "js/src"}
+
+
 def test_the_image_refuses_packages_that_import_each_other() -> None:
     with pytest.raises(ValueError, match="circle: wire -> traces -> wire"):
         architecture.levels({"wire": {"traces"}, "traces": {"wire"}})
