@@ -182,8 +182,8 @@ def test_what_does_not_fit_the_run_is_said_before_its_first_step(pipe: Any, tmp_
         (intervene.freeze(run(pipe, "a", height=48, width=32), 2), ValueError, "same height"),
         (intervene.freeze(run(pipe, "a red circle", intervene.drop("red")), 2), ValueError, "with an intervention"),
     ]
-    for one, error, said in cases:
-        tracer = Tracer(pipe, interventions=[one])
+    for intervention, error, said in cases:
+        tracer = Tracer(pipe, interventions=[intervention])
         with pytest.raises(error, match=said), tracer:
             pipe("a red circle", num_inference_steps=3)
         assert not tracer.traces or not tracer.trace.steps

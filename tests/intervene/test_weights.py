@@ -85,7 +85,7 @@ def naive(pipe: Any, name: str, weights: dict[str, float], dropped: list[str], s
         for index in pick_words(found.words, word)
         for position in found.words[index].tokens
     }
-    hidden = [one for word in dropped for index in pick_words(found.words, word) for one in found.words[index].tokens]
+    hidden = [item for word in dropped for index in pick_words(found.words, word) for item in found.words[index].tokens]
     text = 1 + max(position for word in found.words for position in word.tokens)
     cells = found.layers[0].grid[0] * found.layers[0].grid[1]
     places = {
@@ -167,7 +167,7 @@ def test_a_weight_leaves_the_unconditional_half() -> None:
             interventions=[intervene.weight("red", 9.0), intervene.drop("square")],
         )
     )  # fmt: skip
-    maps = [one.negative.heat_maps() for one in traces if one.negative is not None]
+    maps = [item.negative.heat_maps() for item in traces if item.negative is not None]
     assert np.array_equal(maps[0], maps[1], equal_nan=True)
 
 
@@ -182,7 +182,7 @@ def test_nested_blocks_are_one_list() -> None:
     found = trace(pipe, PROMPT, seed=3, num_inference_steps=3, interventions=parts)
     with intervene.on(pipe, *parts):  # dv.trace works on a copy of the pipeline
         assert np.array_equal(trace(pipe, PROMPT, seed=3, num_inference_steps=3).latents, found.latents)
-    assert [one["kind"] for one in found.meta["interventions"]] == ["weight", "drop", "switch"]
+    assert [item["kind"] for item in found.meta["interventions"]] == ["weight", "drop", "switch"]
     assert "interventions" not in trace(pipe, PROMPT, seed=3, num_inference_steps=1).meta
 
 

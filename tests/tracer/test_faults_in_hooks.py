@@ -164,9 +164,9 @@ def test_everything_is_as_before(build: Any, faults: Faults) -> None:
 
     def traced() -> tuple[Any, list[Trace]]:
         on_step = faults.around(lambda step: None, "on_step")
-        with Tracer(pipe, on_step=on_step, view=Viewer(faults), keep="heads") as one:
+        with Tracer(pipe, on_step=on_step, view=Viewer(faults), keep="heads") as tracer:
             images = run()
-        return images, one.traces
+        return images, tracer.traces
 
     plain = run()
     before = snapshot(pipe)

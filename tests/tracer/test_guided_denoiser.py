@@ -46,11 +46,11 @@ def check(pipe: Any, tolerance: float = 1e-5, **arguments: Any) -> list[Any]:
     """Compare every step and image with what the scheduler was given, after the pipeline has made another picture."""
     traces, given = traced(pipe, **arguments)
     traced(pipe, **(arguments | {"num_inference_steps": 2}))
-    for image, one in enumerate(traces):
-        assert len(given) == len(one.steps)
+    for image, recorded in enumerate(traces):
+        assert len(given) == len(recorded.steps)
         for step, expected in enumerate(given):
-            again = denoiser(one, step)(one.latents[step][None])
-            assert again.shape == (1, *one.latents.shape[1:])
+            again = denoiser(recorded, step)(recorded.latents[step][None])
+            assert again.shape == (1, *recorded.latents.shape[1:])
             np.testing.assert_allclose(
                 again[0].astype(np.float32), expected[image], atol=tolerance * np.abs(expected).max()
             )
@@ -121,8 +121,8 @@ def test_autocast_of_the_run_is_used_again() -> None:
 def test_a_run_in_inference_mode_can_be_differentiated() -> None:
     pipe = pipelines.stable_diffusion()
     with torch.inference_mode():
-        (one,), _ = traced(pipe)
-    probe = denoiser(one, 1)
+        (recorded,), _ = traced(pipe)
+    probe = denoiser(recorded, 1)
     latents = probe.latents.clone().requires_grad_()
     with probe.held():
         (gradient,) = torch.autograd.grad(probe.answers(latents)["prompt"].sum(), latents)
@@ -130,8 +130,8 @@ def test_a_run_in_inference_mode_can_be_differentiated() -> None:
 
 
 def test_many_latents_at_once_are_as_one_at_a_time() -> None:
-    one = trace(pipelines.stable_diffusion_xl(), PROMPT, seed=1, num_inference_steps=3)
-    probe = denoiser(one, -2)
+    recorded = trace(pipelines.stable_diffusion_xl(), PROMPT, seed=1, num_inference_steps=3)
+    probe = denoiser(recorded, -2)
     assert probe.index == 1
     many = np.random.default_rng(0).standard_normal((5, 4, 16, 16)).astype(np.float32)
     together = probe(many)
@@ -143,25 +143,25 @@ def test_many_latents_at_once_are_as_one_at_a_time() -> None:
 
 def test_what_an_output_means() -> None:
     """Clean latents are those of the trace; a first-order step is DDIM's own step."""
-    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=4)
+    recorded = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=4)
     for step in range(4):
-        probe = denoiser(one, step)
-        np.testing.assert_allclose(probe.clean(probe.latents, probe.output)[0], one.predictions[step], atol=1e-4)
+        probe = denoiser(recorded, step)
+        np.testing.assert_allclose(probe.clean(probe.latents, probe.output)[0], recorded.predictions[step], atol=1e-4)
         if step < 3:
             after = probe.advance(probe.latents, probe.output)
-            np.testing.assert_allclose(after[0], one.latents[step + 1], atol=1e-4)
-    last = denoiser(one, 3)
-    np.testing.assert_allclose(last.advance(last.latents, last.output)[0], one.predictions[3], atol=1e-4)
+            np.testing.assert_allclose(after[0], recorded.latents[step + 1], atol=1e-4)
+    last = denoiser(recorded, 3)
+    np.testing.assert_allclose(last.advance(last.latents, last.output)[0], recorded.predictions[3], atol=1e-4)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_first_order_step_of_a_scheduler_that_keeps_its_noise_unscaled(prediction: str) -> None:
     pipe = pipelines.stable_diffusion()
     pipe.scheduler = diffusers.EulerDiscreteScheduler(**pipelines.TRAIN_BETAS, prediction_type=prediction)
-    one = trace(pipe, PROMPT, seed=1, num_inference_steps=4)
-    probe = denoiser(one, 1)
+    recorded = trace(pipe, PROMPT, seed=1, num_inference_steps=4)
+    probe = denoiser(recorded, 1)
     after = probe.advance(probe.latents, probe.output)
-    np.testing.assert_allclose(after[0], one.visible_latents[2], atol=1e-4)
+    np.testing.assert_allclose(after[0], recorded.visible_latents[2], atol=1e-4)
 
 
 def test_inside_the_run_it_explains() -> None:
@@ -177,9 +177,9 @@ def test_inside_the_run_it_explains() -> None:
     assert np.array_equal(tracer.trace.heat_maps(), plain.heat_maps())
 
 
-def _probe(one: Any, step: int) -> float:
-    probe = denoiser(one, step)
-    return float(np.abs(probe.clean(probe.latents, probe.output)[0].numpy() - one.predictions[step]).max())
+def _probe(recorded: Any, step: int) -> float:
+    probe = denoiser(recorded, step)
+    return float(np.abs(probe.clean(probe.latents, probe.output)[0].numpy() - recorded.predictions[step]).max())
 
 
 def test_it_waits_for_the_denoisers_lock() -> None:
@@ -201,10 +201,10 @@ ASKED = [name for name in TRACED if not name.endswith(("pag", "controlnet"))]
 @pytest.mark.parametrize("name", ASKED)
 def test_every_family(name: str) -> None:
     _, tracer = trace_of(name)
-    one = tracer.trace
-    probe = denoiser(one, -1)
+    recorded = tracer.trace
+    probe = denoiser(recorded, -1)
     clean = probe.clean(probe.latents, probe.output)[0].numpy()
-    np.testing.assert_allclose(clean, one.predictions[-1], atol=1e-3 * np.abs(one.predictions[-1]).max())
+    np.testing.assert_allclose(clean, recorded.predictions[-1], atol=1e-3 * np.abs(recorded.predictions[-1]).max())
     others = torch.randn(3, *probe.latents.shape[1:], generator=torch.Generator().manual_seed(0))
     together = probe(others)
     for index in range(3):
@@ -216,15 +216,15 @@ def test_every_family(name: str) -> None:
 
 
 def test_bad_arguments() -> None:
-    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2)
+    recorded = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2)
     with pytest.raises(IndexError, match="step 2 is out of range: this trace has steps 0 to 1"):
-        denoiser(one, 2)
+        denoiser(recorded, 2)
     for wrong in ("1", 1.0, None, True):
         with pytest.raises(TypeError, match="step must be an integer"):
-            denoiser(one, wrong)  # pyright: ignore[reportArgumentType]
+            denoiser(recorded, wrong)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="must be a Trace"):
         denoiser("run.safetensors", 0)  # pyright: ignore[reportArgumentType]
-    probe = denoiser(one, 0)
+    probe = denoiser(recorded, 0)
     for shape in ((4, 16, 16), (1, 4, 16, 8), (0, 4, 16, 16)):
         with pytest.raises(ValueError, match=r"latents must be \(n, 4, 16, 16\)"):
             probe(np.zeros(shape, np.float32))
@@ -233,44 +233,44 @@ def test_bad_arguments() -> None:
 
 
 def test_a_trace_from_a_file(tmp_path: Any) -> None:
-    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=1)
-    opened = open_trace(one.save(tmp_path / "run.safetensors"))
+    recorded = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=1)
+    opened = open_trace(recorded.save(tmp_path / "run.safetensors"))
     for other in (opened, make_trace()):
         with pytest.raises(ValueError, match="no live pipeline: it was opened from a file"):
             denoiser(other, 0)
 
 
 def test_a_pipeline_that_is_gone() -> None:
-    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=1)
-    one._decoder = None  # what keeps the pipeline of a trace
+    recorded = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=1)
+    recorded._decoder = None  # what keeps the pipeline of a trace
     gc.collect()
     with pytest.raises(ValueError, match="pipeline of this trace is gone"):
-        denoiser(one, 0)
+        denoiser(recorded, 0)
 
 
 def test_weights_that_were_changed() -> None:
     pipe = pipelines.stable_diffusion()
-    one = trace(pipe, PROMPT, seed=1, num_inference_steps=1)
+    recorded = trace(pipe, PROMPT, seed=1, num_inference_steps=1)
     with torch.no_grad():
         pipe.unet.conv_in.weight.add_(0.1)
     with pytest.raises(ValueError, match="weights have been changed"):
-        denoiser(one, 0)
+        denoiser(recorded, 0)
 
 
 def test_a_change_that_the_fingerprint_does_not_see() -> None:
     pipe = pipelines.stable_diffusion()
-    one = trace(pipe, PROMPT, seed=1, num_inference_steps=1)
+    recorded = trace(pipe, PROMPT, seed=1, num_inference_steps=1)
     handle = pipe.unet.mid_block.register_forward_hook(lambda module, args, output: output * 2)
     with pytest.raises(ValueError, match="no longer answers as it did"):
-        denoiser(one, 0)
+        denoiser(recorded, 0)
     handle.remove()
-    denoiser(one, 0)
+    denoiser(recorded, 0)
 
 
 def test_perturbed_attention_guidance_is_refused() -> None:
-    one = trace(pipelines.perturbed(), PROMPT, seed=1, num_inference_steps=1)
+    recorded = trace(pipelines.perturbed(), PROMPT, seed=1, num_inference_steps=1)
     with pytest.raises(ValueError, match="3 parts per step, 2 of them for its prompts"):
-        denoiser(one, 0)
+        denoiser(recorded, 0)
 
 
 def test_controlnet_is_refused() -> None:
@@ -279,6 +279,6 @@ def test_controlnet_is_refused() -> None:
     parts = {name: part for name, part in base.components.items() if name != "image_encoder"}
     pipe: Any = StableDiffusionControlNetPipeline(**parts, controlnet=control, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
-    one = trace(pipe, PROMPT, seed=1, num_inference_steps=1, image=torch.rand(1, 3, 32, 32))
+    recorded = trace(pipe, PROMPT, seed=1, num_inference_steps=1, image=torch.rand(1, 3, 32, 32))
     with pytest.raises(ValueError, match="down_block_additional_residuals, which another network"):
-        denoiser(one, 0)
+        denoiser(recorded, 0)

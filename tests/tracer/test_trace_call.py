@@ -26,7 +26,7 @@ def solver_pipeline() -> Any:
 
 def test_is_what_the_pipeline_does_with_that_seed() -> None:
     pipe = solver_pipeline()
-    one = trace(pipe, PROMPT, seed=7, num_inference_steps=4, negative_prompt="fog", guidance_scale=5.0)
+    recorded = trace(pipe, PROMPT, seed=7, num_inference_steps=4, negative_prompt="fog", guidance_scale=5.0)
     image = pipe(
         PROMPT,
         num_inference_steps=4,
@@ -34,9 +34,9 @@ def test_is_what_the_pipeline_does_with_that_seed() -> None:
         guidance_scale=5.0,
         generator=torch.Generator().manual_seed(7),
     ).images[0]
-    assert np.array_equal(one.image, np.asarray(image))
-    assert (one.prompt, one.negative_prompt) == (PROMPT, "fog")
-    assert (one.meta["seed"], one.meta["guidance_scale"], one.meta["planned_steps"]) == (7, 5.0, 4)
+    assert np.array_equal(recorded.image, np.asarray(image))
+    assert (recorded.prompt, recorded.negative_prompt) == (PROMPT, "fog")
+    assert (recorded.meta["seed"], recorded.meta["guidance_scale"], recorded.meta["planned_steps"]) == (7, 5.0, 4)
 
 
 def test_meta_says_where_it_comes_from_in_plain_json(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_without_a_seed_the_drawn_one_is_told() -> None:
 
 @pytest.mark.parametrize("kind", ["early", "late"])
 def test_schedules_reach_the_scheduler(kind: Any) -> None:
-    one = trace(solver_pipeline(), PROMPT, seed=1, num_inference_steps=6, schedule=kind, schedule_strength=20)
-    assert one.timesteps.tolist() == timesteps(kind, steps=6, strength=20)
+    recorded = trace(solver_pipeline(), PROMPT, seed=1, num_inference_steps=6, schedule=kind, schedule_strength=20)
+    assert recorded.timesteps.tolist() == timesteps(kind, steps=6, strength=20)
 
 
 def test_a_schedule_without_a_number_of_steps_takes_the_pipelines_own() -> None:
@@ -87,8 +87,8 @@ def test_a_schedule_without_a_number_of_steps_takes_the_pipelines_own() -> None:
 
 
 def test_arguments_go_on_to_the_pipeline() -> None:
-    one = trace(solver_pipeline(), PROMPT, seed=1, num_inference_steps=2, height=40, width=48)
-    assert one.image.shape == (40, 48, 3)
+    recorded = trace(solver_pipeline(), PROMPT, seed=1, num_inference_steps=2, height=40, width=48)
+    assert recorded.image.shape == (40, 48, 3)
     pipe = solver_pipeline()
     embeddings, negative = pipe.encode_prompt(PROMPT, "cpu", 1, True)
     given = trace(pipe, None, num_inference_steps=2, prompt_embeds=embeddings, negative_prompt_embeds=negative)
@@ -149,7 +149,7 @@ def test_inside_a_tracer_of_the_same_pipeline() -> None:
     with Tracer(pipe) as outer:
         pipe("outer", num_inference_steps=2)
         inner = trace(pipe, "inner", seed=1, num_inference_steps=3)
-    assert [(one.prompt, len(one.steps)) for one in outer.traces] == [("outer", 2)]
+    assert [(recorded.prompt, len(recorded.steps)) for recorded in outer.traces] == [("outer", 2)]
     assert (inner.prompt, len(inner.steps)) == ("inner", 3)
 
 

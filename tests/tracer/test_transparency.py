@@ -44,8 +44,8 @@ def twice(pipe: Any, keep: Any = "layers", **arguments: Any) -> Any:
         results.append((images, torch.get_rng_state(), generator.get_state()))
     for plain, seen in zip(*results, strict=True):
         assert np.array_equal(plain, seen)
-    for image, one in zip(results[0][0], tracer.traces, strict=True):
-        assert np.array_equal(one.image, np.round(image * 255).astype(np.uint8))
+    for image, recorded in zip(results[0][0], tracer.traces, strict=True):
+        assert np.array_equal(recorded.image, np.round(image * 255).astype(np.uint8))
     return tracer
 
 
@@ -202,9 +202,9 @@ def test_trace_leaves_pipeline_and_scheduler_alone() -> None:
     state = {key: str(value) for key, value in vars(scheduler).items()}
     torch.manual_seed(3)
     random_state = torch.get_rng_state()
-    one = trace(pipe, PROMPT, seed=5, num_inference_steps=4, schedule="early")
+    recorded = trace(pipe, PROMPT, seed=5, num_inference_steps=4, schedule="early")
     assert torch.equal(torch.get_rng_state(), random_state)
     assert snapshot(pipe) == before
     assert pipe.scheduler is scheduler
     assert {key: str(value) for key, value in vars(scheduler).items()} == state
-    assert len(one.steps) == 4
+    assert len(recorded.steps) == 4
