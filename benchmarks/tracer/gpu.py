@@ -21,7 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from benchmarks.tracer import models
 from benchmarks.tracer.timing import spread, timed
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.log_sum_exp import Call, answer
+from diffvis_widget.tracer.attention_calls import AttentionCall
+from diffvis_widget.tracer.log_sum_exp import attend
 
 KERNELS = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
 # batch, heads, positions, width
@@ -55,7 +56,7 @@ def kernels(device: str, shapes: dict[str, tuple[int, int, int, int]] = SHAPES) 
             for kernel in KERNELS:
                 with sdpa_kernel(kernel):
                     try:
-                        output, lse = answer(Call(q, k, v), lambda: F.scaled_dot_product_attention(q, k, v))  # noqa: B023
+                        output, lse = attend(AttentionCall(q, k, v), lambda: F.scaled_dot_product_attention(q, k, v))  # noqa: B023
                         plain = F.scaled_dot_product_attention(q, k, v)
                     except RuntimeError:  # not supported on this device
                         outcome = "not supported on this device"

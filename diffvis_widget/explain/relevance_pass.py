@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from diffvis_widget.tracer import Denoiser, Family
 from diffvis_widget.traces.results.saliency import Floats
 
-from .attention_gradients import Attended, attention_seen
+from .attention_gradients import RecordedAttention, recording_attention
 from .relevance_rules import ImageText, Joined, Size, resized, resized_keys
 from .text_encoder import TextSide
 
 _ROWS = 10  # steps at once, at most
 _CELLS = 2**12  # and latent cells at once: the graph of one step at 64 x 64 is kept
 
-Seen = list[tuple[Attended, Tensor | None]]
+Seen = list[tuple[RecordedAttention, Tensor | None]]
 """Calls of attention in order, each with the gradient of its output."""
 
 
@@ -61,7 +61,7 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
         return [carried([probe], sites, text, length, limit)[0] for probe in probes]
     # the first one's level is applied to all of them by the call itself
     latents = torch.cat([probe.latents * (probe.visible / first.visible) for probe in probes])
-    with torch.inference_mode(False), torch.enable_grad(), first.held(), attention_seen(sites.all) as seen:
+    with torch.inference_mode(False), torch.enable_grad(), first.held(), recording_attention(sites.all) as seen:
         # a leaf, so that there is a graph where the parameters are frozen
         total = first.run(evaluation, latents.clone().requires_grad_(), rows * len(probes), joined).float().sum()
         wanted = [*(one.output for one in seen), *(leaf for row in leaves for leaf in row)]
@@ -108,13 +108,13 @@ def merged(given: Sequence[Any]) -> Any:
 
 def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: int, row: int) -> ImageText:
     own = _own_calls(calls, sites.words, len(on_text))
-    grids = [probe.family.grid(one.query.shape[2], _size(probe)) for one, _ in own]
+    grids = [probe.family.grid(one.call.query.shape[2], _size(probe)) for one, _ in own]
     known = [grid for grid in grids if grid is not None]
-    if not any(one.site in sites.words for one, _ in own) or len(known) < len(grids):
+    if not any(one.layer in sites.words for one, _ in own) or len(known) < len(grids):
         raise _unseen()
     state = ImageText(_limited(max(known, key=lambda one: one[0] * one[1]), limit), on_text)
     for (one, gradient), source in zip(own, known, strict=True):
-        if one.site in sites.words:
+        if one.layer in sites.words:
             state.cross_layer(resized(one.cam(gradient, row=row), source, state.grid))
         else:
             cam = one.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid), row=row)
@@ -127,9 +127,9 @@ def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
     first: set[str] = set()
     chosen: Seen = []
     for one, gradient in calls:
-        fits = one.key.shape[2] == (length if one.site in words else one.query.shape[2])
-        if fits and one.site not in first:
-            first.add(one.site)
+        fits = one.call.key.shape[2] == (length if one.layer in words else one.call.query.shape[2])
+        if fits and one.layer not in first:
+            first.add(one.layer)
             chosen.append((one, gradient))
     return chosen
 
@@ -141,10 +141,10 @@ def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) 
     state = Joined(_limited(source, limit), length, probe.device)
     met = False
     for one, gradient in calls:
-        positions = one.query.shape[2]
-        if one.key.shape[2] != positions:
+        positions = one.call.query.shape[2]
+        if one.call.key.shape[2] != positions:
             continue  # attention to something beside the sequence
-        where = place(positions, length, cells) if place is not None and one.site in sites.words else None
+        where = place(positions, length, cells) if place is not None and one.layer in sites.words else None
         if where is not None:
             met = True
             state.layer(_on_both(one, gradient, where, source, state.grid))
@@ -156,7 +156,9 @@ def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) 
     return state
 
 
-def _on_both(one: Attended, gradient: Tensor | None, where: tuple[slice, slice], source: Size, target: Size) -> Tensor:
+def _on_both(
+    one: RecordedAttention, gradient: Tensor | None, where: tuple[slice, slice], source: Size, target: Size
+) -> Tensor:
     """cam of joint attention on [text, image], the image on another grid."""
     text, image = where
 

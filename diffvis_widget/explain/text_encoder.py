@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer import Family
 
-from .attention_gradients import Attended, attention_seen
+from .attention_gradients import RecordedAttention, recording_attention
 from .relevance_rules import self_attention
 
 
@@ -44,10 +44,10 @@ class TextSide:
                     switch.set_attn_implementation("sdpa")
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            self._seen: list[Attended] = stack.enter_context(attention_seen(self._encoders))
+            self._seen: list[RecordedAttention] = stack.enter_context(recording_attention(self._encoders))
             asked = {"num_images_per_prompt": 1, "do_classifier_free_guidance": False, "device": None}
             result = self._pipe.encode_prompt(prompt=self._prompt, **{**self._arguments, **asked})
-        blind = [name for name in self._encoders if not any(one.site == name for one in self._seen)]
+        blind = [name for name in self._encoders if not any(one.layer == name for one in self._seen)]
         if blind:
             raise ValueError(f"{blind[0]} computes its attention in a way that cannot be followed to its words")
         # SDXL also conditions on the pooled text
@@ -85,6 +85,6 @@ class TextSide:
         )
         found: list[Tensor] = []
         for name in self._encoders:
-            cams = [one.cam(slope) for one, slope in zip(self._seen, gradients, strict=True) if one.site == name]
+            cams = [one.cam(slope) for one, slope in zip(self._seen, gradients, strict=True) if one.layer == name]
             found.append(self_attention(cams))
         return torch.stack(found).mean(dim=0)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffvis_widget.tracer import Family, Intervention
-from diffvis_widget.tracer.pipeline_calls import CallPrompts, Layout, PromptBatch
+from diffvis_widget.tracer.pipeline_calls import CallLayout, CallPrompts, PromptBatch
 from diffvis_widget.traces.selectors import pick_words
 
-from .attention import Rows, Work
+from .attention import AttentionChange, Rows
 from .batched_switch import Fork
 from .interventions import Drop, Switch, Weight, WordSelector
 from .prompt_switch import LaterPrompt, Substitution
@@ -41,7 +41,7 @@ class CallPlan:
     substitution: Substitution | None
     step: int = 0
     has_acted: bool = False
-    works: dict[Any, Work] = field(default_factory=dict[Any, Work])
+    works: dict[Any, AttentionChange] = field(default_factory=dict[Any, AttentionChange])
 
     def prompt_at(self, step: int) -> tuple[int, PromptBatch]:
         """The prompt in force at a step.
@@ -108,8 +108,8 @@ def plan_call(
 
 
 def attention_work(
-    prompt: PromptBatch, batch: int, rows: Rows, on_words: Sequence[Weight | Drop], layout: Layout | None
-) -> Work:
+    prompt: PromptBatch, batch: int, rows: Rows, on_words: Sequence[Weight | Drop], layout: CallLayout | None
+) -> AttentionChange:
     """Collect what weights and drops change in the attention of an evaluation.
 
     Args:
@@ -131,13 +131,13 @@ def attention_work(
             continue
         for image, tokens in enumerate(positions):
             dropped[image].update(tokens)
-    return Work(
+    return AttentionChange(
         batch=batch,
         rows=rows,
         lengths=prompt.lengths,
         weights=weights,
         dropped=[sorted(tokens) for tokens in dropped] if any(dropped) else None,
-        kept=None,
+        frozen=None,
         layout=layout,
     )
 

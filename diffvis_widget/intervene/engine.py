@@ -29,7 +29,7 @@ from diffvis_widget.tracer.pipeline_calls import (
     read_prompts,
 )
 
-from .attention import Rows, TextAttention, Work
+from .attention import AttentionChange, Rows, TextAttention
 from .batched_switch import Narrowing, narrowing
 from .call_plan import CallPlan, attention_work, plan_call
 from .frozen_attention import attention_at, check
@@ -338,7 +338,7 @@ class Engine(CallListener):
         stop = batch if perturbed else branch.stop
         return [(row, (row - branch.start) % images) for row in range(branch.start, stop)]
 
-    def _work(self, call: CallPlan, number: int, prompt: PromptBatch, batch: int, rows: Rows) -> Work | None:
+    def _work(self, call: CallPlan, number: int, prompt: PromptBatch, batch: int, rows: Rows) -> AttentionChange | None:
         """What to change in the attention of this evaluation, or None."""
         active = [item for item in self._interventions if item.acts_at(call.step)]
         on_words = tuple(item for item in active if isinstance(item, Weight | Drop))
@@ -352,4 +352,4 @@ class Engine(CallListener):
         if frozen is None:
             return work
         modules = self._family.attention_modules(self._denoiser)
-        return replace(work, kept=attention_at(frozen.trace, call.step, modules, work.positions))
+        return replace(work, frozen=attention_at(frozen.trace, call.step, modules, work.positions))

@@ -10,7 +10,7 @@ from torch import nn
 from diffvis_widget.tracer import Denoiser, find_live_call
 from diffvis_widget.traces import Trace
 
-from .attention import Kept, Reader, Work
+from .attention import AttentionRecorder, QueriesKeys
 
 
 def check(trace: Trace, module: nn.Module, planned: int) -> None:
@@ -34,7 +34,7 @@ def check(trace: Trace, module: nn.Module, planned: int) -> None:
         )
 
 
-def attention_at(trace: Trace, step: int, sites: Mapping[str, nn.Module], positions: int) -> Kept:
+def attention_at(trace: Trace, step: int, sites: Mapping[str, nn.Module], positions: int) -> QueriesKeys:
     """Evaluate another run's denoiser again and read its cross-attention in the conditional branch.
 
     Args:
@@ -51,19 +51,16 @@ def attention_at(trace: Trace, step: int, sites: Mapping[str, nn.Module], positi
     """
     probe = Denoiser(trace, step)
     branches = probe.branches
-    reader = Reader(sites)
-    work = Work(len(probe.prompt()[0].branches), [], [positions], [], None, None, None)
-    reader.attach()
+    recorder = AttentionRecorder(sites, len(probe.prompt()[0].branches), positions)
     try:
+        recorder.attach()
         with torch.no_grad():
-            reader.begin(work)
             _ = probe.output  # checked to be what that run's scheduler received
-            queries_and_keys = reader.found
     finally:
-        reader.detach()
+        recorder.detach()
     index = branches.index("prompt")
     kept: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for site, calls in queries_and_keys.items():
+    for site, calls in recorder.recorded.items():
         query, key = (torch.cat(parts) for parts in zip(*calls, strict=True))
         kept[site] = query[index : index + 1], key[index : index + 1]
     missing = [site for site in sites if site not in kept]

@@ -1,37 +1,49 @@
-"""Exact attention probabilities of the prompt's words, read where attention is computed.
+"""Reads exact attention probabilities of the prompt's words where attention is computed.
 
-While a traced denoiser runs, calls of scaled_dot_product_attention (and of the eager and sliced processors'
-`get_attention_scores`) made inside one of its word-attention modules are answered with the original's own bits, and q
-and k are read beside it: after norms, rotary embedding and masks, multiplied as float32. Nothing is replaced in the
-model: modules get hooks, processors stay.
+While a traced denoiser runs, each attention call inside its word-attention modules returns its original result, bit for
+bit, and its queries and keys are read: after norms, rotary embedding and masks, multiplied in float32.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention_probabilities import Maps, Seen, Targets, cross, in_output_space, joint, together
-from .hooks import watch
-from .log_sum_exp import Call, answer, exact
+from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, ScoresCall, ScoresCollector
+from .attention_probabilities import (
+    CrossCall,
+    FlatMaps,
+    Targets,
+    cross_probabilities,
+    flatten_maps,
+    joint_probabilities,
+    output_scores,
+)
+from .log_sum_exp import attend, without_autocast
 
-Remove = Callable[[], None]
-_BUILT_IN: Any = F.scaled_dot_product_attention  # whoever replaces it later must see every call
 Branch = Literal["prompt", "negative"]
-Taken = Literal["prompt", "negative", "output"]  # of a branch its probabilities; the prompt's scores in output space
-# (keys, text positions) -> where text and image lie in the sequence; None for attention of another kind
-Layout = Callable[[int, int], tuple[slice, slice] | None]
+"""The conditional branch ("prompt") and the unconditional one."""
+
+MapKind = Literal["prompt", "negative", "output"]
+"""Attention probabilities of a branch, or output-space scores of the conditional branch."""
+
+CallLayout = Callable[[int, int], tuple[slice, slice] | None]
+"""(keys, text tokens) -> where text and image tokens lie in the sequence; None for attention of another kind."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What to read in one evaluation of the denoiser: these rows of the batch, one per image, for these words."""
+    """What to read in one evaluation of the denoiser.
+
+    Attributes:
+        branch: Which branch.
+        rows: Its rows of the batch, one per image.
+        targets: Its words.
+    """
 
     branch: Branch
     rows: slice
@@ -39,153 +51,142 @@ class Reading:
 
 
 class AttentionReader:
-    """Reads one denoiser's word attention in one thread.
+    """Reads the word attention of one denoiser, in one thread.
 
-    sites: the word-attention modules by dotted path. heads: whether heads are kept apart. output: whether joint
-    attention is read in output space too. After `end`, `taken` has the maps of that evaluation.
+    Args:
+        modules: The word-attention modules by dotted path.
+        heads: Whether heads are kept apart.
+        output: Whether joint attention is read in output space too.
+
+    Attributes:
+        modules: The word-attention modules by dotted path.
+        output: Whether joint attention is read in output space too.
+        maps: After `end`, the maps of that evaluation.
     """
 
-    def __init__(self, sites: dict[str, nn.Module], heads: bool, output: bool = False) -> None:
-        self.sites = sites
-        self.heads = heads
+    def __init__(self, modules: dict[str, nn.Module], heads: bool, output: bool = False) -> None:
+        self.modules = modules
+        self.maps: dict[MapKind, FlatMaps] = {}
+        self._heads = heads
         self.output = output
-        self.taken: dict[Taken, Maps] = {}
-        self._thread = threading.get_ident()
+        self._watcher = AttentionWatcher(modules, self)
+        self._slices = ScoresCollector()
         self._readings: Sequence[Reading] = ()
-        self._layout: Layout | None = None
+        self._layout: CallLayout | None = None
         self._batch = 0
-        self._site: str | None = None
-        self._read: set[str] = set()
-        self._seen: dict[Branch, list[Seen]] = {}
-        self._done: dict[Taken, dict[str, Tensor]] = {}
-        self._parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        self._removers: list[Remove] = []
-        self._end_watch: Remove | None = None
+        self._cross: dict[Branch, list[CrossCall]] = {}
+        self._joint: dict[MapKind, dict[str, Tensor]] = {}
 
     def attach(self) -> None:
-        """Put the hooks on. `detach` takes everything off again, whatever happened."""
-        for name, module in self.sites.items():
-            before = module.register_forward_pre_hook(self._entering(name))
-            after = module.register_forward_hook(self._leaving, always_call=True)
-            self._removers += [before.remove, after.remove]
-            if hasattr(module, "get_attention_scores"):
-                self._removers.append(watch(module, "get_attention_scores", self._scores(module)))
+        """Register the hooks. `detach` removes all of them, whatever happened in between."""
+        self._watcher.attach()
 
     def detach(self) -> None:
-        self._stop()
-        while self._removers:
-            self._removers.pop()()
+        """Remove the hooks."""
+        self._watcher.detach()
 
-    def begin(self, batch: int, readings: Sequence[Reading], layout: Layout | None) -> None:
-        """An evaluation of the denoiser begins.
+    def begin(self, batch: int, readings: Sequence[Reading], layout: CallLayout | None) -> None:
+        """Begin to read an evaluation of the denoiser.
 
-        batch: its rows. layout: for joint attention; None where the keys are the text alone.
+        Args:
+            batch: Its rows.
+            readings: What to read; empty: nothing.
+            layout: The sequence of joint attention; None where the keys are the text alone.
         """
-        self._stop()
+        self._watcher.end()
         self._batch, self._readings, self._layout = batch, readings, layout
-        self.taken, self._seen, self._done, self._read = {}, {}, {}, set()
+        self.maps, self._cross, self._joint = {}, {}, {}
         if readings:
-            self._end_watch = watch(F, "scaled_dot_product_attention", self._attention)
+            self._watcher.begin()
 
     def end(self) -> None:
-        """The evaluation is over: compute what was left for its end."""
-        self._stop()
-        seen, self._seen, done, self._done = self._seen, {}, self._done, {}
+        """End the evaluation, and compute its maps."""
+        self._watcher.end()
+        cross, self._cross, maps, self._joint = self._cross, {}, self._joint, {}
         with torch.no_grad():
             for reading in self._readings:
-                if parts := seen.get(reading.branch):
-                    with exact(parts[0].query.device):
-                        done[reading.branch] = cross(parts, reading.targets.whole, self.heads)
-            self.taken = {branch: together(maps) for branch, maps in done.items()}
+                if calls := cross.get(reading.branch):
+                    with without_autocast(calls[0].query.device):
+                        maps[reading.branch] = cross_probabilities(calls, reading.targets.membership, self._heads)
+            self.maps = {kind: flatten_maps(layers) for kind, layers in maps.items()}
         self._readings = ()
 
-    def _stop(self) -> None:
-        if self._end_watch is not None:
-            self._end_watch()
-        self._end_watch, self._site, self._parts = None, None, []
+    def on_attention(self, layer: str, call: AttentionCall, result: AttentionResult) -> Tensor | None:
+        """Read a call of scaled_dot_product_attention; see `AttentionListener`.
 
-    # -- what modules and functions call ---------------------------------------------------------------------------
+        Args:
+            layer: Dotted path of the module.
+            call: Its arguments.
+            result: Computes the original result.
 
-    def _entering(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any) -> None:
-            if self._end_watch is not None and threading.get_ident() == self._thread:
-                self._site, self._parts = name, []
-
-        return hook
-
-    def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() == self._thread:
-            self._site, self._parts = None, []
-
-    def _attention(self, original: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        if self._site is None or self._site in self._read or threading.get_ident() != self._thread:
-            return original(*args, **kwargs)
-        call = Call(*args, **kwargs)
+        Returns:
+            The original result, or None.
+        """
         if len(call.query) != self._batch:
-            return original(*args, **kwargs)
-        if self._layout is None:
-            output = original(*args, **kwargs)
-            if self._is_text(call.key):
-                self._keep(call.query, call.key, call.attn_mask, call.factor)
-            return output
-        return self._joint(call, lambda: original(*args, **kwargs), original is _BUILT_IN)
+            return None
+        if self._layout is not None:
+            return self._read_joint(layer, call, result)
+        output = result()
+        if self._attends_to_text(call.key):
+            self._keep(layer, call.query, call.key, call.attn_mask, call.factor)
+        return output
 
-    def _scores(self, module: Any) -> Callable[..., Tensor]:
-        """For the eager and sliced processors: heads and batch in one dimension, in one part or several."""
+    def on_scores(
+        self, layer: str, call: ScoresCall, original: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    ) -> Tensor | None:
+        """Read a call of an eager or sliced processor; see `AttentionListener`.
 
-        def watcher(
-            original: Callable[..., Tensor], query: Tensor, key: Tensor, attention_mask: Tensor | None = None
-        ) -> Tensor:
-            output = original(query, key, attention_mask)
-            inside = self._site is not None and threading.get_ident() == self._thread
-            if inside and self._layout is None and self._site not in self._read and self._is_text(key):
-                self._parts.append((query, key, attention_mask))
-                heads = int(module.heads)
-                if sum(len(part[0]) for part in self._parts) == self._batch * heads:
-                    queries, keys, masks = zip(*self._parts, strict=True)
-                    self._parts = []
-                    whole = None if masks[0] is None else torch.cat(masks).unflatten(0, (-1, heads))
-                    q, k = (torch.cat(parts).unflatten(0, (-1, heads)) for parts in (queries, keys))
-                    self._keep(q, k, whole, float(module.scale))
-            return output
+        Args:
+            layer: Dotted path of the module.
+            call: Its arguments.
+            original: (query, key, mask) -> probabilities.
 
-        return watcher
+        Returns:
+            The original result, or None.
+        """
+        if self._layout is not None or not self._attends_to_text(call.key):
+            return None
+        output = original(call.query, call.key, call.mask)
+        if (whole := self._slices.add(call, self._batch)) is not None:
+            self._keep(layer, *whole, call.scale)
+        return output
 
-    def _is_text(self, key: Tensor) -> bool:
-        """Whether this call is the prompt's: an IP-Adapter attends again, to as many keys as its picture has."""
-        return key.shape[-2] == self._readings[0].targets.whole.shape[1]
+    def _attends_to_text(self, key: Tensor) -> bool:
+        """An IP-Adapter calls attention again, with as many keys as its reference image has tokens."""
+        return key.shape[-2] == self._readings[0].targets.membership.shape[1]
 
-    def _keep(self, query: Tensor, key: Tensor, mask: Tensor | None, factor: float) -> None:
-        """Cross-attention is computed at the end of the evaluation, all sites of one shape together."""
-        assert self._site is not None
-        self._read.add(self._site)
+    def _keep(self, layer: str, query: Tensor, key: Tensor, mask: Tensor | None, factor: float) -> None:
+        """Cross-attention is computed at the end of the evaluation, all layers of one shape together."""
+        self._watcher.finished.add(layer)
         for reading in self._readings:
             rows = reading.rows
             part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
-            seen = Seen(self._site, query[rows].detach(), key[rows].detach(), part, factor)
-            self._seen.setdefault(reading.branch, []).append(seen)
+            call = CrossCall(layer, query[rows].detach(), key[rows].detach(), part, factor)
+            self._cross.setdefault(reading.branch, []).append(call)
 
-    def _joint(self, call: Call, original: Callable[[], Tensor], built_in: bool) -> Tensor:
-        """built_in: whether `original` is torch's own function, and nobody else's that must see the call too."""
-        assert self._site is not None
+    def _read_joint(self, layer: str, call: AttentionCall, result: AttentionResult) -> Tensor | None:
         assert self._layout is not None
         keys = call.key.shape[2]
-        found = [[self._layout(keys, length) for length in reading.targets.lengths] for reading in self._readings]
-        if call.query.shape[2] != keys or any(place is None for places in found for place in places):
-            return original()
-        self._read.add(self._site)
-        output, lse = answer(call, original) if built_in else (original(), None)
-        with torch.no_grad(), exact(call.query.device):
-            for reading, places in zip(self._readings, found, strict=True):
+        spans = [[self._layout(keys, length) for length in reading.targets.lengths] for reading in self._readings]
+        if call.query.shape[2] != keys or any(span is None for row in spans for span in row):
+            return None
+        self._watcher.finished.add(layer)
+        # another watcher, or a user's replacement, must receive the call too
+        output, log_sum_exp = attend(call, result) if result.is_torch else (result(), None)
+        with torch.no_grad(), without_autocast(call.query.device):
+            for reading, row_spans in zip(self._readings, spans, strict=True):
                 rows = range(reading.rows.start, reading.rows.stop)
                 images = [
-                    (row, place, columns)
-                    for row, place, columns in zip(rows, places, reading.targets.columns, strict=True)
-                    if place is not None
+                    (row, span, columns)
+                    for row, span, columns in zip(rows, row_spans, reading.targets.columns, strict=True)
+                    if span is not None
                 ]
-                maps = [joint(call, lse, row, *place, columns, self.heads) for row, place, columns in images]
-                self._done.setdefault(reading.branch, {})[self._site] = torch.stack(maps)
+                maps = [
+                    joint_probabilities(call, log_sum_exp, row, *span, columns, self._heads)
+                    for row, span, columns in images
+                ]
+                self._joint.setdefault(reading.branch, {})[layer] = torch.stack(maps)
                 if self.output and reading.branch == "prompt":
-                    maps = [in_output_space(output[row], *place, columns, self.heads) for row, place, columns in images]
-                    self._done.setdefault("output", {})[self._site] = torch.stack(maps)
+                    scores = [output_scores(output[row], *span, columns, self._heads) for row, span, columns in images]
+                    self._joint.setdefault("output", {})[layer] = torch.stack(scores)
         return output

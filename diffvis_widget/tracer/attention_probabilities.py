@@ -1,7 +1,7 @@
 """Attention probabilities of words from queries and keys: float32 throughout, softmax over every key.
 
-Cross-attention is a plain softmax over the text; sites of one shape are computed together, so that a step adds few
-kernel launches. In joint attention the words are a few columns of a row whose normaliser is known; there they have an
+Cross-attention is a plain softmax over the text; layers of one shape are computed together, so that a step adds few
+kernel launches. In joint attention words are a few columns of rows whose log-sum-exp is known; there they have an
 output too, which can be compared with the image's.
 """
 
@@ -13,16 +13,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .log_sum_exp import Call, log_sum_exp, masked
+from diffvis_widget._compat.float32_matmul import matmul_float32
 
-# float32 scores held at a time: 64 MB
-_MOST = 2**24
+from .attention_calls import AttentionCall, apply_mask
+from .log_sum_exp import chunked_log_sum_exp
+
+_SCORES = 2**24  # float32 scores that are held at once: 64 MB
 _LARGEST = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The text positions of an image's words: int64 (n,), and float32 (n, words), 1 where one belongs to a word."""
+class WordColumns:
+    """The text tokens of an image's words.
+
+    Attributes:
+        positions: int64 (n,), positions of text tokens.
+        weights: float32 (n, words), 1 where a token belongs to a word.
+    """
 
     positions: Tensor
     weights: Tensor
@@ -30,98 +37,153 @@ class Columns:
 
 @dataclass(frozen=True)
 class Targets:
-    """What is looked for in one branch of a batch, one entry per image, on the denoiser's device.
+    """The words of one branch of a batch, one entry per image, on the denoiser's device.
 
-    whole: float32 (images, text positions, words). lengths: each image's own number of text positions.
+    Attributes:
+        membership: float32 (images, text tokens, words), 1 where a token belongs to a word.
+        columns: The same for each image, without tokens that belong to no word.
+        lengths: Number of text tokens of each image.
     """
 
-    whole: Tensor
-    columns: list[Columns]
+    membership: Tensor
+    columns: list[WordColumns]
     lengths: list[int]
 
 
 @dataclass(frozen=True)
-class Maps:
-    """The maps of all sites in one float16 tensor, so that they leave the device in one copy.
+class FlatMaps:
+    """The maps of all layers in one float16 tensor, so that they leave the device in one copy.
 
-    places: by site, where its part begins, and its shape: (images, heads or 1, image positions, words).
+    Attributes:
+        flat: float16 (n,).
+        places: By layer, where its part begins, and its shape (images, heads or 1, image tokens, words).
     """
 
     flat: Tensor
     places: dict[str, tuple[int, torch.Size]]
 
-    def of(self, site: str) -> Tensor:
-        start, shape = self.places[site]
+    def of(self, layer: str) -> Tensor:
+        """The maps of one layer.
+
+        Args:
+            layer: Dotted path.
+
+        Returns:
+            float16 (images, heads or 1, image tokens, words), a view.
+        """
+        start, shape = self.places[layer]
         return self.flat[start : start + shape.numel()].view(shape)
 
 
-def together(parts: dict[str, Tensor]) -> Maps:
-    """Lay the sites' maps, of any floating type, into one tensor."""
+def flatten_maps(maps: dict[str, Tensor]) -> FlatMaps:
+    """Lay the maps of all layers into one tensor.
+
+    Args:
+        maps: By layer, of any floating type; at least one.
+
+    Returns:
+        The maps as float16.
+    """
     places: dict[str, tuple[int, torch.Size]] = {}
     start = 0
-    for site, part in parts.items():
-        places[site] = start, part.shape
+    for layer, part in maps.items():
+        places[layer] = start, part.shape
         start += part.numel()
-    return Maps(torch.cat([part.flatten() for part in parts.values()]).to(torch.float16), places)
+    return FlatMaps(torch.cat([part.flatten() for part in maps.values()]).to(torch.float16), places)
 
 
 @dataclass
-class Seen:
-    """Queries and keys of one cross-attention site, (images, heads, positions, width) each, before any upcast."""
+class CrossCall:
+    """Queries and keys of one cross-attention layer, before any upcast.
 
-    site: str
+    Attributes:
+        layer: Dotted path.
+        query: (images, heads, image tokens, width).
+        key: (images, heads, text tokens, width).
+        mask: Boolean or added to the scores, or None.
+        factor: Factor of the scores.
+    """
+
+    layer: str
     query: Tensor
     key: Tensor
     mask: Tensor | None
     factor: float
 
-    def alike(self) -> tuple[object, ...]:
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What calls that are computed together have in common."""
         mask = None if self.mask is None else (self.mask.shape, self.mask.dtype)
         return self.query.shape, self.key.shape, self.query.dtype, mask, self.factor
 
     @property
     def scores(self) -> int:
+        """Number of scores."""
         return self.query.shape[:3].numel() * self.key.shape[2]
 
 
-def cross(seen: Sequence[Seen], words: Tensor, heads: bool) -> dict[str, Tensor]:
-    """By site, float32 (images, heads or 1, image positions, words) of all that was seen in one evaluation.
+def cross_probabilities(calls: Sequence[CrossCall], membership: Tensor, heads: bool) -> dict[str, Tensor]:
+    """Compute the words' attention probabilities in cross-attention.
 
-    words: float32 (images, text positions, words), 1 where a position belongs to a word.
+    Args:
+        calls: All layers of one evaluation.
+        membership: float32 (images, text tokens, words), 1 where a token belongs to a word.
+        heads: Whether heads are kept apart.
+
+    Returns:
+        By layer, float32 (images, heads or 1, image tokens, words).
     """
-    groups: dict[tuple[object, ...], list[Seen]] = {}
-    for one in seen:
-        groups.setdefault(one.alike(), []).append(one)
-    found: dict[str, Tensor] = {}
+    groups: dict[tuple[object, ...], list[CrossCall]] = {}
+    for call in calls:
+        groups.setdefault(call.shape, []).append(call)
+    maps: dict[str, Tensor] = {}
     for group in groups.values():
-        most = max(1, _MOST // group[0].scores)
-        for start in range(0, len(group), most):
-            part = group[start : start + most]
-            found |= zip((one.site for one in part), _softmax(part, words, heads), strict=True)
-    return {one.site: found[one.site] for one in seen}
+        size = max(1, _SCORES // group[0].scores)
+        for start in range(0, len(group), size):
+            part = group[start : start + size]
+            maps |= zip((call.layer for call in part), _softmax(part, membership, heads), strict=True)
+    return {call.layer: maps[call.layer] for call in calls}
 
 
-def _softmax(group: Sequence[Seen], words: Tensor, heads: bool) -> Sequence[Tensor]:
+def _softmax(group: Sequence[CrossCall], membership: Tensor, heads: bool) -> Sequence[Tensor]:
     first = group[0]
     images, count, rows, _ = first.query.shape
-    query = torch.stack([one.query for one in group]).float().flatten(0, 2)
-    key = torch.stack([one.key for one in group]).float().flatten(0, 2)
-    scores = torch.baddbmm(query.new_empty(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=first.factor)
+    query = torch.stack([call.query for call in group]).float().flatten(0, 2)
+    key = torch.stack([call.key for call in group]).float().flatten(0, 2)
+    scores = matmul_float32(query, key.transpose(1, 2), first.factor)
     scores = scores.view(len(group), images, count, rows, -1)
     if first.mask is not None:
-        masks = torch.stack([one.mask for one in group if one.mask is not None])
-        scores = masked(scores, masks.view(len(group), *(1,) * (4 - first.mask.ndim), *first.mask.shape))
-    shares = scores.softmax(dim=-1)
+        masks = torch.stack([call.mask for call in group if call.mask is not None])
+        scores = apply_mask(scores, masks.view(len(group), *(1,) * (4 - first.mask.ndim), *first.mask.shape))
+    probabilities = scores.softmax(dim=-1)
     if first.mask is not None:
-        shares = shares.nan_to_num(0.0)  # a row that may look at nothing looks at nothing
-    shares = shares if heads else shares.mean(dim=2, keepdim=True)
-    return torch.matmul(shares, words[:, None]).unbind(0)
+        probabilities = probabilities.nan_to_num(0.0)  # fully masked rows: softmax gives NaN, define as 0
+    probabilities = probabilities if heads else probabilities.mean(dim=2, keepdim=True)
+    return matmul_float32(probabilities, membership[:, None]).unbind(0)
 
 
-def joint(call: Call, lse: Tensor | None, row: int, text: slice, image: slice, words: Columns, heads: bool) -> Tensor:
-    """float32 (heads or 1, image positions, words) of one row of the batch, of all the keys that it attends to.
+def joint_probabilities(
+    call: AttentionCall,
+    log_sum_exp: Tensor | None,
+    row: int,
+    text: slice,
+    image: slice,
+    words: WordColumns,
+    heads: bool,
+) -> Tensor:
+    """Compute the words' attention probabilities in joint attention, among all keys.
 
-    text, image: where both lie in the sequence. lse: the call's normaliser if a kernel told it.
+    Args:
+        call: The call of scaled_dot_product_attention.
+        log_sum_exp: float32 (batch, heads, queries), where a kernel returned it; None: it is computed.
+        row: Row of the batch.
+        text: Where the text tokens lie in the sequence.
+        image: Where the image tokens lie in the sequence.
+        words: The words of that row.
+        heads: Whether heads are kept apart.
+
+    Returns:
+        float32 (heads or 1, image tokens, words).
     """
     query = call.query[row : row + 1, :, image].float()
     mask = call.attn_mask
@@ -131,27 +193,39 @@ def joint(call: Call, lse: Tensor | None, row: int, text: slice, image: slice, w
     keys = call.key[row : row + 1]
     groups = call.query.shape[1] // keys.shape[1]
     keys = keys.repeat_interleave(groups, dim=1) if groups > 1 else keys
-    normaliser = log_sum_exp(query, keys.float(), mask, call.factor) if lse is None else lse[row : row + 1, :, image]
+    if log_sum_exp is None:
+        normalizers = chunked_log_sum_exp(query, keys.float(), mask, call.factor)
+    else:
+        normalizers = log_sum_exp[row : row + 1, :, image]
     key = keys[:, :, text].index_select(2, words.positions).float()
-    scores = torch.matmul(query, key.transpose(-1, -2)).mul_(call.factor)
+    scores = matmul_float32(query, key.transpose(-1, -2), call.factor)
     if mask is not None:
-        scores = masked(scores, mask[..., text].index_select(-1, words.positions))
-    shares = (scores - normaliser[..., None]).exp_()
+        scores = apply_mask(scores, mask[..., text].index_select(-1, words.positions))
+    probabilities = (scores - normalizers[..., None]).exp_()
     if mask is not None:
-        shares = shares.nan_to_num(0.0)  # a row that may look at nothing looks at nothing
-    shares = shares if heads else shares.mean(dim=1, keepdim=True)
-    return torch.matmul(shares, words.weights)[0]
+        probabilities = probabilities.nan_to_num(0.0)  # fully masked rows: define as 0
+    probabilities = probabilities if heads else probabilities.mean(dim=1, keepdim=True)
+    return matmul_float32(probabilities, words.weights)[0]
 
 
-def in_output_space(output: Tensor, text: slice, image: slice, words: Columns, heads: bool) -> Tensor:
-    """float32 (heads or 1, image positions, words): how alike the attention outputs of positions and words are.
+def output_scores(output: Tensor, text: slice, image: slice, words: WordColumns, heads: bool) -> Tensor:
+    """Compute the similarity of the attention outputs of image tokens and words.
 
-    The dot product of both output vectors before the output projection, as ConceptAttention has it (arXiv 2502.04320),
-    over the width: a mean over channels. A word of several tokens has the mean of their vectors.
-    output: (heads, positions, width) of one row of the batch; text, image: where both lie in it.
+    It is the dot product of both output vectors before the output projection, as in ConceptAttention (arXiv
+    2502.04320), over the width: a mean over channels. A word of several tokens has the mean of their vectors.
+
+    Args:
+        output: (heads, tokens, width), the attention output of one row of the batch.
+        text: Where the text tokens lie in it.
+        image: Where the image tokens lie in it.
+        words: The words of that row.
+        heads: Whether heads are kept apart.
+
+    Returns:
+        float32 (heads or 1, image tokens, words), limited to the range of float16.
     """
     tokens = output[:, text].index_select(1, words.positions).float()
-    vectors = torch.matmul((words.weights / words.weights.sum(dim=0).clamp_min(1)).T, tokens)
-    scores = torch.matmul(output[:, image].float(), vectors.transpose(-1, -2)) / output.shape[-1]
+    vectors = matmul_float32((words.weights / words.weights.sum(dim=0).clamp_min(1)).T, tokens)
+    scores = matmul_float32(output[:, image].float(), vectors.transpose(-1, -2)) / output.shape[-1]
     scores = scores if heads else scores.mean(dim=0, keepdim=True)
     return scores.clamp(-_LARGEST, _LARGEST)

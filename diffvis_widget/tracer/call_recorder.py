@@ -23,8 +23,8 @@ from diffvis_widget.traces.resize import mean_maps
 from diffvis_widget.traces.trace import Decoder, Keep
 
 from .active_interventions import PromptSchedule
-from .attention import Taken
-from .attention_probabilities import Maps
+from .attention import MapKind
+from .attention_probabilities import FlatMaps
 from .denoiser_inputs import LiveCall, set_live_call
 from .noise_levels import NoiseLevels
 from .prompt_encoding import CallPrompts
@@ -54,7 +54,7 @@ class CapturedStep:
     output: Tensor
     result: Tensor
     branches: Tensor | None
-    maps: dict[Taken, Maps]
+    maps: dict[MapKind, FlatMaps]
     prompt_matches: Tensor | None
     arrived: torch.cuda.Event | None = None
 
@@ -146,7 +146,7 @@ class CallRecorder:
         self.steps = 0
         self.last_result = None
         self.live = LiveCall(family)
-        self._latest: dict[Taken, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
+        self._latest: dict[MapKind, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[CapturedStep] = deque()
 
@@ -289,7 +289,7 @@ class CallRecorder:
         return self._maps(_by_site(captured, "negative"), trace, trace.negative_words, image, "negative")
 
     def _maps(
-        self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, part: Taken = "prompt"
+        self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, part: MapKind = "prompt"
     ) -> StepMaps:
         maps: list[NDArray[np.float16]] = []
         padding = [index for index, word in enumerate(words) if word.kind == "padding"]
@@ -324,7 +324,7 @@ class CallRecorder:
             )
 
 
-def _by_site(captured: CapturedStep, part: Taken) -> dict[str, Tensor]:
+def _by_site(captured: CapturedStep, part: MapKind) -> dict[str, Tensor]:
     maps = captured.maps.get(part)
     return {} if maps is None else {site: maps.of(site) for site in maps.places}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
 
-from .attention import Layout
+from .attention import CallLayout
 from .packing import unpack
 
 
@@ -38,7 +38,7 @@ class Geometry:
             self._size = (latents.shape[-2], latents.shape[-1])
             self._cells = (self._size[0] // self._family.patch_size) * (self._size[1] // self._family.patch_size)
 
-    def layout(self) -> Layout | None:
+    def layout(self) -> CallLayout | None:
         """Where text and image lie in the keys of this call's joint attention."""
         place, cells = self._family.sequence_layout, self._cells
         if place is None or cells is None:

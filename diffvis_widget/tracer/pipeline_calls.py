@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer.families import Family
 
-from .attention import Branch, Layout
+from .attention import Branch, CallLayout
 from .guidance_batch import branches
 from .hooks import watch
 from .latent_layout import Geometry
@@ -25,11 +25,11 @@ from .locks import is_own_work
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
 
 __all__ = [
+    "CallLayout",
     "CallListener",
     "CallPrompts",
     "DenoiserArguments",
     "EncodeCall",
-    "Layout",
     "PipelineCalls",
     "PromptBatch",
     "encode",
@@ -284,7 +284,7 @@ class PipelineCalls:
         self._prompt_evaluated = self._prompt_evaluated or "prompt" in rows
         return rows
 
-    def sequence_layout(self) -> Layout | None:
+    def sequence_layout(self) -> CallLayout | None:
         """Locate text and image in the sequence of joint attention.
 
         Returns:

@@ -20,7 +20,7 @@ from diffvis_widget.tracer.families.token_streams import (
 )
 from diffvis_widget.traces import Word
 
-from .attention_probabilities import Columns, Targets
+from .attention_probabilities import Targets, WordColumns
 from .words import positions
 
 Embeddings = Sequence[Tensor] | Tensor
@@ -97,11 +97,11 @@ class PromptBatch:
                 for index, word in enumerate(words):
                     if padding or word.kind != "padding":
                         whole[image, list(word.tokens), index] = 1.0
-            columns: list[Columns] = []
+            columns: list[WordColumns] = []
             for matrix, length in zip(whole, self.lengths, strict=True):
                 # the denoiser may receive fewer text tokens than were encoded
                 chosen = matrix[:length].any(dim=1).nonzero()[:, 0]
-                columns.append(Columns(chosen.to(device), matrix[chosen].to(device)))
+                columns.append(WordColumns(chosen.to(device), matrix[chosen].to(device)))
             self._targets = Targets(whole.to(device), columns, self.lengths)
         return self._targets
 

@@ -15,8 +15,8 @@ from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.trace import Keep
 
 from .active_interventions import PromptSchedule, active_on
-from .attention import AttentionReader, Branch, Reading, Taken
-from .attention_probabilities import Maps
+from .attention import AttentionReader, Branch, MapKind, Reading
+from .attention_probabilities import FlatMaps
 from .call_recorder import CallRecorder, CapturedStep, fetch
 from .noise_levels import NoiseLevels, is_second_order, kind_of
 from .observer import CallObserver, Observer
@@ -72,12 +72,12 @@ class Recording(CallListener):
         """Forget the evaluations since the last step of the scheduler."""
         self._rows: dict[Branch, slice] = {}
         self._raw: dict[Branch, Tensor] = {}
-        self._maps: dict[Taken, Maps] = {}
+        self._maps: dict[MapKind, FlatMaps] = {}
         self._matches: Tensor | None = None
 
     def attach(self) -> None:
         """Hook the denoiser and the pipeline; `detach` removes the hooks."""
-        if self._reader.sites:
+        if self._reader.modules:
             self._calls.attach()
         self._calls.follow(self._pipe)
 
@@ -189,9 +189,9 @@ class Recording(CallListener):
         if self._recorder is None:
             return
         self._reader.end()
-        for part, maps in self._reader.taken.items():
+        for part, maps in self._reader.maps.items():
             self._maps.setdefault(part, maps)
-        self._reader.taken = {}
+        self._reader.maps = {}
         if output is not None:
             raw = output[0]
             for branch, rows in self._rows.items():
@@ -208,7 +208,7 @@ class Recording(CallListener):
         Returns:
             The result of `make_step`.
         """
-        if self._recorder is None and not self._reader.sites and self._levels is not None:
+        if self._recorder is None and not self._reader.modules and self._levels is not None:
             prompts = prompts_without_words(self._calls.encoded, len(arguments["sample"]))
             self._calls.begin()
             self._record(prompts, PromptSchedule(prompts.prompt, ()))
@@ -239,7 +239,7 @@ class Recording(CallListener):
                 output=output,
                 result=fetched,
                 branches=self._branch_outputs(),
-                maps={part: Maps(fetch(maps.flat, own=True), maps.places) for part, maps in self._maps.items()},
+                maps={part: FlatMaps(fetch(maps.flat, own=True), maps.places) for part, maps in self._maps.items()},
                 prompt_matches=self._matches,
             ),
             device,
@@ -303,7 +303,7 @@ class Recording(CallListener):
             prompts=prompts,
             schedule=schedule,
             levels=levels,
-            heads={name: int(getattr(module, "heads")) for name, module in self._reader.sites.items()},  # noqa: B009
+            heads={name: int(getattr(module, "heads")) for name, module in self._reader.modules.items()},  # noqa: B009
             keep=self._keep,
             output=self._reader.output,
             meta={
@@ -325,7 +325,7 @@ class Recording(CallListener):
         return fetch(pair, own=True)
 
     def _check_attention_seen(self, recorder: CallRecorder) -> None:
-        if recorder.last_result is None and self._reader.sites and not self._maps:
+        if recorder.last_result is None and self._reader.modules and not self._maps:
             raise RuntimeError(
                 "no attention was seen while the denoiser ran: its processors compute it in a way that cannot be read; "
                 "call set_default_attn_processor() on the denoiser to trace it"

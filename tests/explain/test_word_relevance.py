@@ -209,7 +209,7 @@ def test_cams_against_autograd(case: str, monkeypatch: pytest.MonkeyPatch) -> No
             return F.scaled_dot_product_attention(query, k, v, **options)
 
     module = Site()
-    with attention.attention_seen({"site": module}) as seen:
+    with attention.recording_attention({"site": module}) as seen:
         F.scaled_dot_product_attention(q, k, v, **options)  # outside of the site
         total = (module(q) * weights).sum()
     (one,) = seen

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from diffvis_widget.tracer import Tracer, attention, denoiser_lock, hooks, pipeline_calls
+from diffvis_widget.tracer import Tracer, attention_calls, denoiser_lock, hooks, pipeline_calls
 from diffvis_widget.tracer.families import token_streams as streams
 from diffvis_widget.traces import Step, Trace
 from tests import pipelines
@@ -92,7 +92,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     def watch(owner: Any, name: str, watcher: Any, outer: bool = False) -> Any:
         return hooks.watch(owner, name, found.around(watcher, name), outer)
 
-    for module in (attention, streams, pipeline_calls):
+    for module in (attention_calls, streams, pipeline_calls):
         monkeypatch.setattr(module, "watch", watch)
     for kind in ("forward_pre_hook", "forward_hook"):
         register = getattr(nn.Module, f"register_{kind}")

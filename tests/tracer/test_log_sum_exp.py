@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffvis_widget.tracer import log_sum_exp as normaliser
-from diffvis_widget.tracer.log_sum_exp import Call, answer, log_sum_exp
+from diffvis_widget.tracer import log_sum_exp
+from diffvis_widget.tracer.attention_calls import AttentionCall
+from diffvis_widget.tracer.log_sum_exp import attend, chunked_log_sum_exp
 
 
 def tensors(dtype: torch.dtype = torch.float32, keys: int = 70, kv_heads: int = 4) -> list[torch.Tensor]:
@@ -41,7 +42,7 @@ def test_the_kernels_own_is_used_where_its_output_is_the_default_ones(mask: str,
     given = masks()[mask]
     if given is not None and given.dtype != torch.bool:
         given = given.to(dtype)
-    call = Call(query, key, value, given, scale=0.2)
+    call = AttentionCall(query, key, value, given, scale=0.2)
     default = F.scaled_dot_product_attention(query, key, value, given, scale=0.2)
     asked: list[int] = []
 
@@ -49,9 +50,9 @@ def test_the_kernels_own_is_used_where_its_output_is_the_default_ones(mask: str,
         asked.append(1)
         return F.scaled_dot_product_attention(query, key, value, given, scale=0.2)
 
-    normaliser._trusted.clear()
+    log_sum_exp._trusted.clear()
     for _ in range(3):
-        output, lse = answer(call, original)
+        output, lse = attend(call, original)
         assert torch.equal(output, default)
         assert lse is not None
         # a kernel rounds within what the rule allows half precision: 1e-3 of a probability
@@ -62,43 +63,45 @@ def test_the_kernels_own_is_used_where_its_output_is_the_default_ones(mask: str,
 
 def test_another_kernel_is_answered_by_itself() -> None:
     query, key, value = tensors()
-    call = Call(query, key, value)
+    call = AttentionCall(query, key, value)
     with sdpa_kernel(SDPBackend.MATH):
         default = F.scaled_dot_product_attention(query, key, value)
-        normaliser._trusted.clear()
-        output, lse = answer(call, lambda: F.scaled_dot_product_attention(query, key, value))
+        log_sum_exp._trusted.clear()
+        output, lse = attend(call, lambda: F.scaled_dot_product_attention(query, key, value))
     assert torch.equal(output, default)
     assert lse is None
 
 
 def test_a_kernel_that_answers_otherwise_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = tensors()
-    honest = normaliser._fused
+    honest = log_sum_exp._fused
 
-    def nearly(call: Call, choice: int) -> Any:
+    def nearly(call: AttentionCall, choice: int) -> Any:
         result = honest(call, choice)
         assert result is not None
         return torch.nextafter(result[0], result[0] + 1), result[1]
 
-    def lying(call: Call, choice: int) -> Any:
+    def lying(call: AttentionCall, choice: int) -> Any:
         result = honest(call, choice)
         assert result is not None
         return result[0], result[1] / 0.6931  # as if it were to base 2
 
     for other in (nearly, lying):
-        monkeypatch.setattr(normaliser, "_fused", other)
-        normaliser._trusted.clear()
+        monkeypatch.setattr(log_sum_exp, "_fused", other)
+        log_sum_exp._trusted.clear()
         for _ in range(2):
             default = F.scaled_dot_product_attention(query, key, value)
-            output, lse = answer(Call(query, key, value), lambda: F.scaled_dot_product_attention(query, key, value))
+            output, lse = attend(
+                AttentionCall(query, key, value), lambda: F.scaled_dot_product_attention(query, key, value)
+            )
             assert torch.equal(output, default)
             assert lse is None
-    normaliser._trusted.clear()
+    log_sum_exp._trusted.clear()
 
 
 def test_gradients_flow_as_without_us() -> None:
     query, key, value = (tensor.requires_grad_() for tensor in tensors())
-    output, lse = answer(Call(query, key, value), lambda: F.scaled_dot_product_attention(query, key, value))
+    output, lse = attend(AttentionCall(query, key, value), lambda: F.scaled_dot_product_attention(query, key, value))
     assert lse is None
     output.sum().backward()
     assert query.grad is not None
@@ -107,9 +110,9 @@ def test_gradients_flow_as_without_us() -> None:
 @pytest.mark.parametrize("mask", ["none", "boolean", "full", "added"])
 @pytest.mark.parametrize("chunk", [1, 4 * 2 * 70 * 7, 2**22])
 def test_in_chunks_it_is_the_same(mask: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normaliser, "_CHUNK", chunk)
+    monkeypatch.setattr(log_sum_exp, "_CHUNK", chunk)
     query, key, _ = tensors()
-    found = log_sum_exp(query, key, masks()[mask], 0.25)
+    found = chunked_log_sum_exp(query, key, masks()[mask], 0.25)
     torch.testing.assert_close(found.double(), expected(query, key, masks()[mask], 0.25), rtol=0, atol=1e-5)
 
 
@@ -126,5 +129,5 @@ def test_never_image_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "matmul", watched)
     query, key = torch.randn(1, 4, 3000, 8), torch.randn(1, 4, 3000, 8)
-    log_sum_exp(query, key, None, 0.3)
-    assert largest <= normaliser._CHUNK
+    chunked_log_sum_exp(query, key, None, 0.3)
+    assert largest <= log_sum_exp._CHUNK
