@@ -81,10 +81,10 @@ def compare(what: str, naive: Callable[[], Maps], ours: Callable[[], Maps], bar:
         work.append(busy[0] / busy[1])
         off = max(off, float(np.abs(results[1] - results[0]).max() / np.abs(results[0]).max()))
         print(f"{what}: pair {pair + 1}: {seconds[0]:.2f} s and {seconds[1]:.2f} s", flush=True)
-    ratios = [one / two for one, two in times]
+    ratios = [naive / fast for naive, fast in times]
     found: Line = {
         "what": what,
-        "naive": statistics.median(one for one, _ in times),
+        "naive": statistics.median(naive for naive, _ in times),
         "ours": statistics.median(two for _, two in times),
         "ratio": statistics.median(ratios),
         "low": min(ratios),

@@ -17,7 +17,7 @@ PROMPT = "a red circle"
 
 def decision(word: str = "red", to: str = "blue", at: float | None = 3.3, **over: Any) -> dict[str, Any]:
     mean = [0.0, 0.05, 0.1, 0.4, 0.85, 1.0, 1.0]
-    rows = [[max(0.0, one - 0.1) for one in mean], [min(1.0, one + 0.1) for one in mean]]
+    rows = [[max(0.0, value - 0.1) for value in mean], [min(1.0, value + 0.1) for value in mean]]
     told = {
         "word": word, "to": to, "steps": 6, "switch": list(range(7)), "seeds": 2, "mean": mean, "shares": rows,
         "band": [[low, high] for low, high in zip(*rows, strict=True)], "decision": at,

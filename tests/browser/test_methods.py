@@ -179,7 +179,7 @@ def test_what_python_lays_on_the_stage_is_computed_and_shown(widget: Any, open_p
         tile = bare.widget.get_by_role("button", name="DF-CAM on the stage")
         expect(tile).to_have_attribute("aria-pressed", "true", timeout=PATIENT)
         expect(bare.widget.locator(".dv-bar-name")).to_have_text("DF-CAM")
-        assert [(one.method, one.step) for one in widget.trace.saliency] == [("df_cam", 0)]
+        assert [(saliency.method, saliency.step) for saliency in widget.trace.saliency] == [("df_cam", 0)]
         bare.slider.press("End")  # a step that nobody asked for is not computed
         expect(bare.widget.get_by_role("button", name="Compute DF-CAM")).to_be_enabled()
         widget.overlay = "attention"
@@ -217,7 +217,7 @@ def test_a_run_from_a_file_has_its_maps_and_says_why_it_gets_no_more(
             open_methods(bare)
             expect(bare.widget.locator(".dv-methods > .dv-foot")).to_contain_text("opened from a file")
             expect(bare.widget.get_by_role("button", name="DF-CAM on the stage")).to_be_visible()
-            scores = [f"{one:.1f}" for one in found.scores[np.isfinite(found.scores)]]
+            scores = [f"{score:.1f}" for score in found.scores[np.isfinite(found.scores)]]
             expect(bare.widget.locator(".dv-scores td")).to_have_text(scores)
             expect(bare.widget.locator(".dv-do")).to_have_count(0)
     finally:
@@ -233,7 +233,7 @@ def test_relevance_is_drawn_linked_and_compared(widget: Any, pipe: Any, open_pag
         expected = explain.relevance_of(pipe, widget.trace, progress=False)
         typed = [index for index, word in enumerate(widget.trace.words) if word.kind == "word"]
         table = bare.widget.locator(".dv-scores tbody tr")
-        expect(table.locator("td")).to_have_text([f"{one:.1f}" for one in expected.scores[typed]])
+        expect(table.locator("td")).to_have_text([f"{score:.1f}" for score in expected.scores[typed]])
         box = chart.bounding_box()
         assert box is not None
         chart.click(position={"x": box["width"] * 1.5 / STEPS, "y": 40})
@@ -259,7 +259,7 @@ def test_relevance_is_drawn_linked_and_compared(widget: Any, pipe: Any, open_pag
         expect(bare.widget.get_by_role("progressbar")).to_have_count(0)
         run = {"num_inference_steps": STEPS, "seed": 7, "guidance_scale": 7.5, "schedule": "late"}
         late = explain.relevance(pipe, PROMPT, progress=False, **run)
-        expect(table.locator("td:last-child")).to_have_text([f"{one:.1f}" for one in late.scores[typed]])
+        expect(table.locator("td:last-child")).to_have_text([f"{score:.1f}" for score in late.scores[typed]])
 
 
 def axe(bare: Shown) -> None:

@@ -52,7 +52,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_hosts_without_widgets_get_a_still(executed: Path) -> None:
     cells = nbformat.read(executed, as_version=4).cells
     for index in (1, 3):
-        (output,) = [one for one in cells[index].outputs if one.output_type == "execute_result"]
+        (output,) = [output for output in cells[index].outputs if output.output_type == "execute_result"]
         told = output.data["text/plain"]
         assert told.startswith(f"DiffVis: “a red circle above a blue square”, {STEPS} of {STEPS} steps, seed 7"), told
         strip = pictures.read(base64.b64decode(output.data["image/png"]))

@@ -154,7 +154,7 @@ def test_the_curves_of_relevance_come_along(browser: Browser, tmp_path: Path, sc
         for place, kept in zip((2, 0, 1), trace.relevance, strict=True):
             scores = kept.scaled(trace.words)[:, typed].sum(axis=0)
             cells = widget.locator(f".dv-scores td:nth-child({place + 2})")
-            expect(cells).to_have_text([f"{one:.1f}" for one in scores])
+            expect(cells).to_have_text([f"{score:.1f}" for score in scores])
         chart = widget.get_by_role("slider", name="Step, on the curves of relevance")
         chart.press("ArrowLeft")
         expect(widget.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "3")

@@ -86,7 +86,7 @@ def test_a_method_lies_on_the_steps_that_have_its_map(trace: Trace) -> None:
     assert dv.export.filmstrip(trace, saliency=trace.saliency[2], opacity=1) == dv.export.filmstrip(
         trace, saliency="df_cam", opacity=1
     )
-    named, given = (dv.export.png(trace, step=1, saliency=one) for one in ("df_cam", trace.saliency[2]))
+    named, given = (dv.export.png(trace, step=1, saliency=saliency) for saliency in ("df_cam", trace.saliency[2]))
     assert named == given
     assert named != dv.export.png(trace, step=1, saliency=trace.saliency[0])
     with Image.open(io.BytesIO(dv.export.webp(trace, saliency="df_cam", opacity=1, size=96))) as moving:
