@@ -152,5 +152,5 @@ def test_demo_opens_the_notebook_of_a_checkout_and_a_copy_elsewhere(tmp_path: Pa
     assert json.loads(copy.read_text()) == json.loads(original.read_text())
     copy.write_text("my own work")
     assert cli._notebook(tmp_path).read_text() == "my own work"
-    with pytest.raises(NotADirectoryError, match="no folder"):
+    with pytest.raises(NotADirectoryError, match="not a folder"):
         cli._notebook(tmp_path / "nowhere")

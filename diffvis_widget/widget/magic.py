@@ -28,8 +28,8 @@ class _Parser(argparse.ArgumentParser):
         if match := re.search(r"unrecognized arguments: (\S+)", message):
             near = difflib.get_close_matches(match[1], flags, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; the options are {', '.join(flags)}"
-            message = f"there is no option {match[1]}{hint}" if match[1].startswith("-") else (
-                f"{match[1]!r} is not an option: the prompt goes into the lines below {NAME}"
+            message = f"there is no {match[1]}{hint}" if match[1].startswith("-") else (
+                f"{match[1]!r} is no option: the prompt goes into the lines below {NAME}"
             )  # fmt: skip
         raise _OptionError(f"{NAME}: {message}")
 

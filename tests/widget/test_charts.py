@@ -179,7 +179,7 @@ def test_the_decision_chart_is_linked_both_ways(make: Make, shared_pipe: StableD
     assert widget.step == 3
     line.selected = np.array([1.0])
     assert widget.step == 1
-    with pytest.raises(ValueError, match="run of 4 steps and the curve has 2"):
+    with pytest.raises(ValueError, match="run has 4 steps and the curve 2"):
         decision_chart(curve_of([[0, 1, 1]], 2), widget)
 
 
@@ -193,7 +193,7 @@ def test_a_chart_needs_a_widget() -> None:
     for chart in (concept_chart, attention_chart):
         with pytest.raises(TypeError, match="needs a DiffVis, got int"):
             chart(7)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match=r"needs what dv\.decision_curve gives, got int"):
+    with pytest.raises(TypeError, match=r"needs a DecisionCurve, as dv\.decision_curve returns it, got int"):
         decision_chart(7)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="needs a DiffVis, got str"):
         decision_chart(curve_of([[0, 1, 1, 1, 1]]), "widget")  # pyright: ignore[reportArgumentType]
