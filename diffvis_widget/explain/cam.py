@@ -45,7 +45,7 @@ def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -
         alpha = gradients.mean(dim=(1, 2), keepdim=True)
         heat: Floats = (alpha * activations).sum(dim=0).clamp_min(0).cpu().numpy()
         maps[name] = resize(heat, (height, width))
-    summary = np.stack([scale(one) for one in maps.values()]).mean(axis=0).astype(np.float32)
+    summary = np.stack([scale(heat_map) for heat_map in maps.values()]).mean(axis=0).astype(np.float32)
     return Saliency("df_cam", probe.index, summary, layers=maps)
 
 

@@ -21,16 +21,16 @@ Pairwise = Callable[[Images, Images], NDArray[np.float64]]
 def pairwise(distance: Distance, meter: ConceptMeter | None) -> Pairwise:
     """The function (pictures uint8 (n, H, W, 3), one picture (1, H, W, 3)) -> float64 (n,) of a distance of pairs."""
     if distance == "ssim":
-        return lambda pictures, one: (
-            1.0 - similarity(_channels(pictures), _channels(one), "ssim").mean(axis=(1, 2), dtype=np.float64)
+        return lambda pictures, reference: (
+            1.0 - similarity(_channels(pictures), _channels(reference), "ssim").mean(axis=(1, 2), dtype=np.float64)
         )
     if distance == "pixels":
-        return lambda pictures, one: np.sqrt(
-            np.mean(np.square(pictures / 255.0 - one / 255.0), axis=(1, 2, 3), dtype=np.float64)
+        return lambda pictures, reference: np.sqrt(
+            np.mean(np.square(pictures / 255.0 - reference / 255.0), axis=(1, 2, 3), dtype=np.float64)
         )
     assert meter is not None
-    return lambda pictures, one: (
-        1.0 - (meter.image_features(pictures) @ meter.image_features(one)[0]).astype(np.float64)
+    return lambda pictures, reference: (
+        1.0 - (meter.image_features(pictures) @ meter.image_features(reference)[0]).astype(np.float64)
     )
 
 

@@ -96,11 +96,11 @@ def games(
         raise ValueError(f'trace: {len(traces)} given; distance="frechet" compares sets of two or more, others one')
     size = None if batch is None else count("batch", batch)
     rng = np.random.default_rng(count("seed", seed, least=0))
-    probes = [denoiser(one, step) for one in traces]
+    probes = [denoiser(run, step) for run in traces]
     known = meter_for(traces[0], meter) if distance in ("features", "frechet") else None
     boards = [
-        _Board(probe, one, _named(maps, one, probe, index, len(traces), rng), rng, target)
-        for index, (probe, one) in enumerate(zip(probes, traces, strict=True))
+        _Board(probe, run, _named(maps, run, probe, index, len(traces), rng), rng, target)
+        for index, (probe, run) in enumerate(zip(probes, traces, strict=True))
     ]
     if len({(board.moves, tuple(board.orders)) for board in boards}) > 1:
         raise ValueError("trace: several traces need latents of one size")
@@ -137,7 +137,7 @@ class _Board:
         self.shape = tuple(probe.latents.shape)
         self.moves, self._width = self.shape[2], self.shape[3]
         # by falling saliency; equal values in random order
-        self.orders = {name: np.lexsort((rng.random(one.size), -one.ravel())) for name, one in maps.items()}
+        self.orders = {name: np.lexsort((rng.random(values.size), -values.ravel())) for name, values in maps.items()}
         self._blurred = blur(probe.latents.float(), 11, 5.0).to(probe.latents)
         self.unchanged = self._after(probe.latents)
 
@@ -190,8 +190,8 @@ def _named(
             raise ValueError(f"maps: {name!r} holds {len(given)} maps for {count} traces")
         if not several and count > 1:
             raise ValueError(f"maps: {name!r} must be a list of {count} maps, one per trace")
-        one: Any = given[index] if several else given
-        values = np.asarray(one.map if isinstance(one, Saliency) else one, dtype=np.float32)
+        heat_map: Any = given[index] if several else given
+        values = np.asarray(heat_map.map if isinstance(heat_map, Saliency) else heat_map, dtype=np.float32)
         if values.shape != size:
             raise ValueError(f"maps: {name!r} must lie on the latent grid {size}, not {values.shape}")
         if not np.isfinite(values).all():

@@ -64,7 +64,7 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
     with torch.inference_mode(False), torch.enable_grad(), first.held(), recording_attention(sites.all) as seen:
         # a leaf, so that there is a graph where the parameters are frozen
         total = first.run(evaluation, latents.clone().requires_grad_(), rows * len(probes), joined).float().sum()
-        wanted = [*(one.output for one in seen), *(leaf for row in leaves for leaf in row)]
+        wanted = [*(record.output for record in seen), *(leaf for row in leaves for leaf in row)]
         found = torch.autograd.grad(total, wanted, allow_unused=True)
     calls: Seen = list(zip(seen, found[: len(seen)], strict=True))
     slopes = iter(found[len(seen) :])
@@ -89,35 +89,35 @@ def merged(given: Sequence[Any]) -> Any:
     """
     first = given[0]
     if isinstance(first, Tensor):
-        if any(one.shape != first.shape for one in given) or (first.ndim and len(first) != 1):
+        if any(value.shape != first.shape for value in given) or (first.ndim and len(first) != 1):
             return None
         return torch.cat(list(given)) if first.ndim else torch.stack(list(given))
     if isinstance(first, dict):
-        if any(one.keys() != first.keys() for one in given):
+        if any(value.keys() != first.keys() for value in given):
             return None
-        parts = {name: merged([one[name] for one in given]) for name in first}
+        parts = {name: merged([value[name] for value in given]) for name in first}
         return None if any(value is None and first[name] is not None for name, value in parts.items()) else parts
     if isinstance(first, list | tuple):
-        if any(len(one) != len(first) for one in given):
+        if any(len(value) != len(first) for value in given):
             return None
         items = [merged(list(column)) for column in zip(*given, strict=True)]
         lost = any(item is None and known is not None for item, known in zip(items, first, strict=True))
         return None if lost else type(first)(items)
-    return first if all(one == first for one in given) else None
+    return first if all(value == first for value in given) else None
 
 
 def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: int, row: int) -> ImageText:
     own = _own_calls(calls, sites.words, len(on_text))
-    grids = [probe.family.grid(one.call.query.shape[2], _size(probe)) for one, _ in own]
+    grids = [probe.family.grid(record.call.query.shape[2], _size(probe)) for record, _ in own]
     known = [grid for grid in grids if grid is not None]
-    if not any(one.layer in sites.words for one, _ in own) or len(known) < len(grids):
+    if not any(record.layer in sites.words for record, _ in own) or len(known) < len(grids):
         raise _unseen()
-    state = ImageText(_limited(max(known, key=lambda one: one[0] * one[1]), limit), on_text)
-    for (one, gradient), source in zip(own, known, strict=True):
-        if one.layer in sites.words:
-            state.cross_layer(resized(one.cam(gradient, row=row), source, state.grid))
+    state = ImageText(_limited(max(known, key=lambda grid: grid[0] * grid[1]), limit), on_text)
+    for (record, gradient), source in zip(own, known, strict=True):
+        if record.layer in sites.words:
+            state.cross_layer(resized(record.cam(gradient, row=row), source, state.grid))
         else:
-            cam = one.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid), row=row)
+            cam = record.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid), row=row)
             state.self_layer(resized(cam, source, state.grid))
     return state
 
@@ -126,11 +126,11 @@ def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
     """The calls that count: an IP-Adapter attends again, to its picture, inside a word-attention module."""
     first: set[str] = set()
     chosen: Seen = []
-    for one, gradient in calls:
-        fits = one.call.key.shape[2] == (length if one.layer in words else one.call.query.shape[2])
-        if fits and one.layer not in first:
-            first.add(one.layer)
-            chosen.append((one, gradient))
+    for record, gradient in calls:
+        fits = record.call.key.shape[2] == (length if record.layer in words else record.call.query.shape[2])
+        if fits and record.layer not in first:
+            first.add(record.layer)
+            chosen.append((record, gradient))
     return chosen
 
 
@@ -140,16 +140,16 @@ def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) 
     source, cells = (height, width), height * width
     state = Joined(_limited(source, limit), length, probe.device)
     met = False
-    for one, gradient in calls:
-        positions = one.call.query.shape[2]
-        if one.call.key.shape[2] != positions:
+    for record, gradient in calls:
+        positions = record.call.query.shape[2]
+        if record.call.key.shape[2] != positions:
             continue  # attention to something beside the sequence
-        where = place(positions, length, cells) if place is not None and one.layer in sites.words else None
+        where = place(positions, length, cells) if place is not None and record.layer in sites.words else None
         if where is not None:
             met = True
-            state.layer(_on_both(one, gradient, where, source, state.grid))
+            state.layer(_on_both(record, gradient, where, source, state.grid))
         elif positions == cells:
-            cam = one.cam(gradient, lambda rows: resized_keys(rows, source, state.grid))
+            cam = record.cam(gradient, lambda rows: resized_keys(rows, source, state.grid))
             state.image_layer(resized(cam, source, state.grid))
     if not met:
         raise _unseen()
@@ -157,7 +157,7 @@ def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) 
 
 
 def _on_both(
-    one: RecordedAttention, gradient: Tensor | None, where: tuple[slice, slice], source: Size, target: Size
+    record: RecordedAttention, gradient: Tensor | None, where: tuple[slice, slice], source: Size, target: Size
 ) -> Tensor:
     """cam of joint attention on [text, image], the image on another grid."""
     text, image = where
@@ -165,7 +165,7 @@ def _on_both(
     def fold(rows: Tensor) -> Tensor:
         return torch.cat([rows[:, text], resized_keys(rows[:, image], source, target)], dim=1)
 
-    cam = one.cam(gradient, fold)
+    cam = record.cam(gradient, fold)
     return torch.cat([cam[text], resized(cam[image], source, target)])
 
 

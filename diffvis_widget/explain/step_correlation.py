@@ -68,8 +68,8 @@ class StepCorrelation:
             lines += [f"| {measure} | {' | '.join(self.concepts)} |", "|---" * (len(self.concepts) + 1) + "|"]
             for word, row, chances in zip(self.words, rho, p, strict=True):
                 cells = [
-                    "–" if np.isnan(one) else f"{one:.2f}{'*' if chance < 0.05 else ''}"
-                    for one, chance in zip(row, chances, strict=True)
+                    "–" if np.isnan(value) else f"{value:.2f}{'*' if chance < 0.05 else ''}"
+                    for value, chance in zip(row, chances, strict=True)
                 ]
                 lines.append(f"| {word} | {' | '.join(cells)} |")
             lines.append("")
@@ -137,7 +137,7 @@ def correlation(
     found = correlate(curves.reshape(-1, total), scores.T, of=of, test=test)
     shape = (*curves.shape[:2], len(names))
     rho, p, effective = (values.reshape(shape) for values in found)
-    texts = [one.text for one in chosen]
+    texts = [word.text for word in chosen]
     adjusted = adjusted_p(p, adjust)
     return StepCorrelation(list(given), texts, names, curves, scores, rho, p, adjusted, effective, of, test, adjust)
 
@@ -157,8 +157,8 @@ def _chosen(trace: Trace, words: Sequence[str | int] | None) -> list[_Word]:
         raise ValueError(f"words must be a list of words, got the string {words!r}: write [{words!r}]")
     if len(words) == 0:
         raise ValueError("words is empty: name one word or more, or leave it out for all that were typed")
-    found = [(one, pick_words(trace.words, one)) for one in words]
-    return [_Word(one if isinstance(one, str) else trace.words[indices[0]].text, indices) for one, indices in found]
+    found = [(word, pick_words(trace.words, word)) for word in words]
+    return [_Word(word if isinstance(word, str) else trace.words[indices[0]].text, indices) for word, indices in found]
 
 
 def _attention(trace: Trace, chosen: Sequence[_Word]) -> Floats:

@@ -47,7 +47,7 @@ class TextSide:
             self._seen: list[RecordedAttention] = stack.enter_context(recording_attention(self._encoders))
             asked = {"num_images_per_prompt": 1, "do_classifier_free_guidance": False, "device": None}
             result = self._pipe.encode_prompt(prompt=self._prompt, **{**self._arguments, **asked})
-        blind = [name for name in self._encoders if not any(one.layer == name for one in self._seen)]
+        blind = [name for name in self._encoders if not any(record.layer == name for record in self._seen)]
         if blind:
             raise ValueError(f"{blind[0]} computes its attention in a way that cannot be followed to its words")
         # SDXL also conditions on the pooled text
@@ -78,13 +78,15 @@ class TextSide:
         pairs = [(part, slope) for part, slope in zip(self._embeddings, slopes, strict=True) if slope is not None]
         gradients = torch.autograd.grad(
             [part for part, _ in pairs],
-            [one.output for one in self._seen],
+            [record.output for record in self._seen],
             [slope for _, slope in pairs],
             retain_graph=True,
             allow_unused=True,
         )
         found: list[Tensor] = []
         for name in self._encoders:
-            cams = [one.cam(slope) for one, slope in zip(self._seen, gradients, strict=True) if one.layer == name]
+            cams = [
+                record.cam(slope) for record, slope in zip(self._seen, gradients, strict=True) if record.layer == name
+            ]
             found.append(self_attention(cams))
         return torch.stack(found).mean(dim=0)

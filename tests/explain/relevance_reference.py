@@ -33,9 +33,9 @@ def relevance(pipe: Any, trace: Any, step: int) -> np.ndarray:
     timestep = evaluation.arguments["timestep"]
     with torch.enable_grad():
         total = model(latents, timestep, embeddings, **arguments, return_dict=False)[0].sum()
-    flat = [one for maps in text_maps for one in maps] + [probabilities for _, probabilities in kept]
+    flat = [attention for maps in text_maps for attention in maps] + [probabilities for _, probabilities in kept]
     gradients = torch.autograd.grad(total, flat, allow_unused=True)
-    cams = [_cam(one, slope) for one, slope in zip(flat, gradients, strict=True)]
+    cams = [_cam(attention, slope) for attention, slope in zip(flat, gradients, strict=True)]
     layers = [len(maps) for maps in text_maps]
     on_text = np.mean([_stack(cams[sum(layers[:i]) : sum(layers[: i + 1])]) for i in range(len(layers))], axis=0)
     image = cams[sum(layers) :]

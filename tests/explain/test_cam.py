@@ -30,8 +30,8 @@ LAYERS = {  # one of each kind, with its grid
 class Probe:
     """The denoiser of a step in float64, from the arguments that the pipeline gave it, for one image."""
 
-    def __init__(self, one: Any, step: int) -> None:
-        call, _ = find_live_call(one)
+    def __init__(self, run: Any, step: int) -> None:
+        call, _ = find_live_call(run)
         assert call.denoiser is not None
         self.model = copy.deepcopy(call.denoiser).double()
         (evaluation,) = call.steps[step].evaluations
@@ -39,7 +39,7 @@ class Probe:
         self.arguments = {"timestep": given["timestep"], "encoder_hidden_states": given["encoder_hidden_states"]}
         self.arguments["encoder_hidden_states"] = self.arguments["encoder_hidden_states"].double()
         self.rows = evaluation.batch
-        self.latents = torch.from_numpy(one.latents[step][None]).double()
+        self.latents = torch.from_numpy(run.latents[step][None]).double()
 
     def run(self, rows: list[int]) -> Tensor:
         text = self.arguments["encoder_hidden_states"][rows]
@@ -72,9 +72,9 @@ def _added(output: Any, change: Tensor) -> Any:
     return (output[0] + change[..., None, None], *output[1:])
 
 
-def reference(one: Any, step: int, name: str, guidance: float) -> np.ndarray:
+def reference(run: Any, step: int, name: str, guidance: float) -> np.ndarray:
     """ReLU(sum_k alpha_k A_k); adding e to all of channel k changes y by e * positions * alpha_k."""
-    probe = Probe(one, step)
+    probe = Probe(run, step)
     activations = probe.activations(name)
     rows, channels, height, width = activations.shape
     step_size = 1e-4
@@ -91,11 +91,11 @@ def reference(one: Any, step: int, name: str, guidance: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("guidance", "layers"), [(4.0, list(LAYERS)), (1.0, ["mid_block.resnets.1"])])
 def test_against_finite_differences(guidance: float, layers: list[str]) -> None:
-    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2, guidance_scale=guidance)
-    found = explain.df_cam(one, 1, layers)
+    run = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2, guidance_scale=guidance)
+    found = explain.df_cam(run, 1, layers)
     assert list(found.layers) == layers
     for name in layers:
-        expected = reference(one, 1, name, guidance)
+        expected = reference(run, 1, name, guidance)
         assert expected.shape == LAYERS[name]
         shown = resize(expected.astype(np.float32), (16, 16))
         np.testing.assert_allclose(found.layers[name], shown, atol=1e-3 * max(shown.max(), 1e-6))
@@ -114,7 +114,7 @@ def test_all_layers_of_a_unet() -> None:
     )
     found = explain.df_cam(trace(pipe, PROMPT, seed=1, num_inference_steps=1), 0)
     assert list(found.layers) == names
-    assert all(one.shape == (16, 16) and one.min() >= 0 for one in found.layers.values())
+    assert all(layer_map.shape == (16, 16) and layer_map.min() >= 0 for layer_map in found.layers.values())
     assert (found.stderr, found.masks_used) == (None, 0)
 
 
@@ -125,11 +125,11 @@ TRANSFORMERS = ["sd3", "flux-two-calls", "flux-kontext", "aura-flow", "lumina2",
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_transformers_image_is_where_its_blocks_have_it(name: str) -> None:
     """A change of one square of the latents shows most at its own position of the first block's image."""
-    one = trace_of(name)[1].trace
-    found = explain.df_cam(one, -1)
-    assert all(layer.shape == one.latents.shape[2:] and layer.max() > 0 for layer in found.layers.values())
-    probe = denoiser(one, -1)
-    height, width = one.latents.shape[2:]
+    run = trace_of(name)[1].trace
+    found = explain.df_cam(run, -1)
+    assert all(layer.shape == run.latents.shape[2:] and layer.max() > 0 for layer in found.layers.values())
+    probe = denoiser(run, -1)
+    height, width = run.latents.shape[2:]
     image = ImageStream(probe.family, (height, width), probe.joined)
     first = next(iter(probe.family.cam_layers(probe.module).values()))
     seen: list[Tensor] = []
@@ -164,7 +164,7 @@ def test_it_leaves_nothing_behind(frozen: bool) -> None:
 
 def test_hooks_come_off_after_an_error() -> None:
     pipe = pipelines.stable_diffusion()
-    one = trace(pipe, PROMPT, seed=1, num_inference_steps=1)
+    run = trace(pipe, PROMPT, seed=1, num_inference_steps=1)
     calls = 0
 
     def fail(*args: Any) -> None:
@@ -176,19 +176,19 @@ def test_hooks_come_off_after_an_error() -> None:
     handle = pipe.unet.mid_block.register_forward_pre_hook(fail)
     before = _hooks(pipe.unet)
     with pytest.raises(KeyboardInterrupt):
-        explain.df_cam(one, 0)
+        explain.df_cam(run, 0)
     assert _hooks(pipe.unet) == before
     handle.remove()
 
 
 def _hooks(module: nn.Module) -> int:
-    return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in module.modules())
+    return sum(len(child._forward_hooks) + len(child._forward_pre_hooks) for child in module.modules())
 
 
 def test_bad_input() -> None:
-    one = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=1)
+    run = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=1)
     with pytest.raises(KeyError, match=r"'mid' is not there; the layers are: down_blocks\.0\.attentions\.0, "):
-        explain.df_cam(one, 0, ["mid"])
+        explain.df_cam(run, 0, ["mid"])
     with pytest.raises(ValueError, match="the list is empty"):
-        explain.df_cam(one, 0, [])
-    assert list(explain.df_cam(one, 0, "mid_block.resnets.0").layers) == ["mid_block.resnets.0"]
+        explain.df_cam(run, 0, [])
+    assert list(explain.df_cam(run, 0, "mid_block.resnets.0").layers) == ["mid_block.resnets.0"]

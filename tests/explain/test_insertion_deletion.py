@@ -32,15 +32,15 @@ def blurred(latents: np.ndarray) -> np.ndarray:
     return correlate1d(correlate1d(latents.astype(float), taps, axis=-1, mode="mirror"), taps, axis=-2, mode="mirror")
 
 
-def naive(one: Trace, saliency: np.ndarray, target: str) -> tuple[list[float], list[float]]:
+def naive(run: Trace, saliency: np.ndarray, target: str) -> tuple[list[float], list[float]]:
     """Root mean square distances of the deletion and the insertion game, move by move."""
-    probe = denoiser(one, 0)
-    latents = one.latents[0]
+    probe = denoiser(run, 0)
+    latents = run.latents[0]
 
     def picture(x: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(x[None].astype(np.float32))
         after = probe.clean if target == "prediction" else probe.advance
-        return one.decode(after(tensor, probe(tensor)).numpy())[0] / 255.0
+        return run.decode(after(tensor, probe(tensor)).numpy())[0] / 255.0
 
     whole = picture(latents)
     order = np.argsort(-saliency.ravel())
@@ -56,24 +56,24 @@ def naive(one: Trace, saliency: np.ndarray, target: str) -> tuple[list[float], l
 
 @pytest.mark.parametrize("target", ["previous_sample", "prediction"])
 def test_curves_are_those_of_single_moves(target: Any) -> None:
-    one, module = toy_trace(regional(REGION))
+    run, module = toy_trace(regional(REGION))
     rng = np.random.default_rng(0)
     maps = {"mine": rng.random((8, 8)).astype(np.float32), "other": rng.random((8, 8)).astype(np.float32)}
     module.rows.clear()
-    found = explain.games(one, 0, maps, "pixels", target=target, batch=16, progress=False)
+    found = explain.games(run, 0, maps, "pixels", target=target, batch=16, progress=False)
     assert max(module.rows) == 2 * 16
     # both ends once, then seven moves of each game and map; two parts of the guidance; the check and the whole before
     assert sum(module.rows) == 2 * (2 + 2 * 7 * 5 + 2)
     for name, saliency in maps.items():
-        deletion, insertion = naive(one, saliency, target)
+        deletion, insertion = naive(run, saliency, target)
         np.testing.assert_allclose(found.deletion[name], np.array(deletion) / deletion[-1], atol=2e-3)
         np.testing.assert_allclose(found.insertion[name], np.array(insertion) / insertion[0], atol=2e-3)
         assert found.normalizers == pytest.approx((deletion[-1], insertion[0]), rel=1e-3)
 
 
 def test_all_maps_share_one_scale_and_both_ends() -> None:
-    one, _module = toy_trace(regional(REGION))
-    found = explain.games(one, 0, {"flat": np.zeros((8, 8))}, progress=False)
+    run, _module = toy_trace(regional(REGION))
+    found = explain.games(run, 0, {"flat": np.zeros((8, 8))}, progress=False)
     assert list(found.deletion) == ["random", "centre", "edge", "flat"]
     for name in found.deletion:
         assert found.deletion[name].shape == found.insertion[name].shape == (9,)
@@ -83,9 +83,9 @@ def test_all_maps_share_one_scale_and_both_ends() -> None:
 
 
 def test_the_planted_region_wins_both_games() -> None:
-    one, _module = toy_trace(regional(REGION), prediction="sample")  # the picture is the output
+    run, _module = toy_trace(regional(REGION), prediction="sample")  # the picture is the output
     maps = {"truth": REGION.astype(np.float32), "reverse": -REGION.astype(np.float32)}
-    found = explain.games(one, 0, maps, "pixels", target="prediction", progress=False)
+    found = explain.games(run, 0, maps, "pixels", target="prediction", progress=False)
     others = [name for name in found.deletion if name != "truth"]
     assert all(found.deletion_auc["truth"] > found.deletion_auc[name] for name in others)
     assert found.insertion_auc["truth"] < found.insertion_auc["reverse"]
@@ -97,13 +97,13 @@ def test_areas() -> None:
 
 
 def test_saliency_objects_and_real_pipelines() -> None:
-    one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
-    cam = explain.df_cam(one, 1)
+    run = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
+    cam = explain.df_cam(run, 1)
     told: list[tuple[int, int]] = []
-    found = explain.games(one, 1, {"df_cam": cam}, progress=lambda done, total: told.append((done, total)))
+    found = explain.games(run, 1, {"df_cam": cam}, progress=lambda done, total: told.append((done, total)))
     assert found.deletion["df_cam"].shape == (17,)
     assert told[-1] == (2 + 2 * 4 * 15,) * 2
-    again = explain.games(one, 1, {"df_cam": cam.map}, progress=False)
+    again = explain.games(run, 1, {"df_cam": cam.map}, progress=False)
     np.testing.assert_allclose(found.deletion["df_cam"], again.deletion["df_cam"], atol=1e-6)
 
 
@@ -112,10 +112,10 @@ def test_several_traces_are_averaged_or_compared_as_sets() -> None:
     maps = {"mine": [np.random.default_rng(seed).random((8, 8)) for seed in (1, 2, 3)]}
     found = explain.games(traces, 0, maps, "pixels", progress=False)
     single = [
-        explain.games(one, 0, {"mine": m}, "pixels", progress=False)
-        for one, m in zip(traces, maps["mine"], strict=True)
+        explain.games(run, 0, {"mine": m}, "pixels", progress=False)
+        for run, m in zip(traces, maps["mine"], strict=True)
     ]
-    raw = np.mean([one.deletion["mine"] * one.normalizers[0] for one in single], axis=0)
+    raw = np.mean([result.deletion["mine"] * result.normalizers[0] for result in single], axis=0)
     np.testing.assert_allclose(found.deletion["mine"], raw / raw[-1], atol=1e-5)
     sets = explain.games(traces, 0, maps, "frechet", meter=ConceptMeter(), progress=False)
     assert (sets.deletion["mine"][0], sets.deletion["mine"][-1]) == (0, 1)
@@ -142,11 +142,11 @@ def test_pairwise_distances() -> None:
     whole = pictures[:1]
     np.testing.assert_allclose(
         pairwise("pixels", None)(pictures, whole),
-        [np.sqrt(np.mean((one / 255 - whole[0] / 255) ** 2)) for one in pictures],
+        [np.sqrt(np.mean((image / 255 - whole[0] / 255) ** 2)) for image in pictures],
     )
     options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     options |= {"channel_axis": 2, "data_range": 255}
-    expected = [1 - cast("float", structural_similarity(one, whole[0], **options)) for one in pictures]
+    expected = [1 - cast("float", structural_similarity(image, whole[0], **options)) for image in pictures]
     np.testing.assert_allclose(pairwise("ssim", None)(pictures, whole), expected, atol=0.02)
     meter = ConceptMeter()
     features = meter.image_features(pictures)
@@ -181,7 +181,7 @@ def test_frechet_distance() -> None:
     ],
 )
 def test_bad_input(arguments: dict[str, Any], message: str) -> None:
-    one, _module = toy_trace(regional(REGION))
-    given: dict[str, Any] = {"trace": one, "step": 0, "maps": {}, "progress": False}
+    run, _module = toy_trace(regional(REGION))
+    given: dict[str, Any] = {"trace": run, "step": 0, "maps": {}, "progress": False}
     with pytest.raises(ValueError, match=message):
         explain.games(**(given | arguments))

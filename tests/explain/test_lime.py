@@ -41,17 +41,17 @@ def test_superpixels_are_those_of_quickshift() -> None:
 
 
 def test_against_ridge_regression_written_out() -> None:
-    one, module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
-    one.keep_frame("prediction", 0, blocks())
-    found = explain.df_lime(one, 0, 60, seed=3, batch=16, progress=False)
+    run, module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
+    run.keep_frame("prediction", 0, blocks())
+    found = explain.df_lime(run, 0, 60, seed=3, batch=16, progress=False)
     assert found.masks_used == 60
     assert max(module.rows) == 32
     segments = superpixels(blocks(), (8, 8))
     parts = segments.max() + 1
     switches = np.random.default_rng(3).integers(0, 2, (60, parts)).astype(float)
     switches[0] = 1
-    probe = denoiser(one, 0)
-    outputs = np.stack([probe(one.latents[:1] * row[segments]).ravel() for row in switches.astype(np.float32)])
+    probe = denoiser(run, 0)
+    outputs = np.stack([probe(run.latents[:1] * row[segments]).ravel() for row in switches.astype(np.float32)])
     ones = np.ones(parts)
     cosines = np.array(
         [row @ ones / (np.linalg.norm(row) * np.linalg.norm(ones)) if row.any() else 0 for row in switches]
@@ -69,29 +69,29 @@ def test_against_ridge_regression_written_out() -> None:
 def test_the_planted_superpixel_is_found() -> None:
     region = np.zeros((8, 8), dtype=bool)
     region[:4, 4:] = True
-    one, _module = toy_trace(regional(region))
-    one.keep_frame("prediction", 0, blocks())
-    found = explain.df_lime(one, 0, 200, progress=False)
+    run, _module = toy_trace(regional(region))
+    run.keep_frame("prediction", 0, blocks())
+    found = explain.df_lime(run, 0, 200, progress=False)
     assert found.map[region].min() > 5 * found.map[~region].max()
 
 
 def test_on_a_real_pipeline() -> None:
-    one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
-    found = explain.df_lime(one, 1, 5, progress=False)
+    run = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
+    found = explain.df_lime(run, 1, 5, progress=False)
     assert (found.method, found.step, found.map.shape, found.stderr) == ("df_lime", 1, (16, 16), None)
     assert np.isfinite(found.map).all()
 
 
 def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, _module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
+    run, _module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(ImportError, match=r'pip install "diffvis-widget\[explain\]"'):
-        explain.df_lime(one, 0)
+        explain.df_lime(run, 0)
 
 
 def test_bad_input() -> None:
-    one, _module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
+    run, _module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
     with pytest.raises(ValueError, match="samples must be an integer of 2 or more, not 1"):
-        explain.df_lime(one, 0, 1)
+        explain.df_lime(run, 0, 1)
     with pytest.raises(IndexError, match="step 5 is out of range"):
-        explain.df_lime(one, 5)
+        explain.df_lime(run, 5)

@@ -21,12 +21,12 @@ def naive(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
     weights = [np.exp(-((np.arange(side) - side // 2) ** 2) / (2 * 1.5**2)) for side in sides]
     window = np.outer(weights[0] / weights[0].sum(), weights[1] / weights[1].sum())
     padded = [
-        np.pad(one.astype(np.float64), ((sides[0] // 2,) * 2, (sides[1] // 2,) * 2), mode="reflect") for one in (a, b)
+        np.pad(part.astype(np.float64), ((sides[0] // 2,) * 2, (sides[1] // 2,) * 2), mode="reflect") for part in (a, b)
     ]
     result = np.zeros((height, width))
     for y in range(height):
         for x in range(width):
-            p, q = (one[y : y + sides[0], x : x + sides[1]] for one in padded)
+            p, q = (part[y : y + sides[0], x : x + sides[1]] for part in padded)
             mp, mq = (window * p).sum(), (window * q).sum()
             vp, vq = (window * (p - mp) ** 2).sum(), (window * (q - mq) ** 2).sum()
             both = (window * (p - mp) * (q - mq)).sum()

@@ -45,7 +45,7 @@ def test_progress_rises_from_nothing_to_all(toy: tuple[Trace, Toy]) -> None:
 
 
 def test_it_stops_when_asked_and_leaves_nothing(toy: tuple[Trace, Toy]) -> None:
-    one, module = toy
+    run, module = toy
     stop = threading.Event()
     told: list[float] = []
 
@@ -55,13 +55,13 @@ def test_it_stops_when_asked_and_leaves_nothing(toy: tuple[Trace, Toy]) -> None:
             stop.set()
 
     with pytest.raises(explain.Cancelled, match="df_rise of step 0 was cancelled"):
-        explain.overlay(one, 0, "df_rise", progress=progress, stop=stop.is_set)
+        explain.overlay(run, 0, "df_rise", progress=progress, stop=stop.is_set)
     assert 0 < told[-1] < 1
     rows = sum(module.rows)
     with pytest.raises(explain.Cancelled):
-        explain.overlay(one, 0, "df_cam", stop=stop.is_set)
+        explain.overlay(run, 0, "df_cam", stop=stop.is_set)
     assert sum(module.rows) == rows  # not begun
-    assert explain.overlay(one, 0, "df_rise").map.shape == SHAPE[1:]
+    assert explain.overlay(run, 0, "df_rise").map.shape == SHAPE[1:]
 
 
 def test_an_estimate_covers_what_is_evaluated(toy: tuple[Trace, Toy], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,10 +74,10 @@ def test_an_estimate_covers_what_is_evaluated(toy: tuple[Trace, Toy], monkeypatc
 
 
 def test_all_methods_on_a_pipeline() -> None:
-    one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=1)
+    run = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=1)
     for method in explain.registered_methods():
         if method.name != "df_rise":  # of 500 masks: see above
-            assert explain.overlay(one, 0, method.name).map.shape == one.latents.shape[2:]
+            assert explain.overlay(run, 0, method.name).map.shape == run.latents.shape[2:]
 
 
 def test_the_registry_is_there_without_torch() -> None:

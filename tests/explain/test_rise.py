@@ -20,9 +20,9 @@ REGION = np.zeros((8, 8), dtype=bool)
 REGION[2:5, 4:7] = True
 
 
-def naive(one: Any, masks: int, kind: Any, keep: float, target: str) -> tuple[np.ndarray, np.ndarray]:
+def naive(run: Any, masks: int, kind: Any, keep: float, target: str) -> tuple[np.ndarray, np.ndarray]:
     """Mask by mask, as Algorithm 1 of the paper writes it; the sample standard error beside."""
-    probe = denoiser(one, 0)
+    probe = denoiser(run, 0)
     latents = probe.latents.numpy()
 
     def after(x: np.ndarray) -> np.ndarray:
@@ -46,9 +46,9 @@ def naive(one: Any, masks: int, kind: Any, keep: float, target: str) -> tuple[np
     [("structure", 0.5, "output"), ("cosine", 0.8, "output"), ("ssim", 0.3, "previous_sample")],
 )
 def test_batches_give_what_single_masks_give(kind: Any, keep: float, target: Any) -> None:
-    one, _module = toy_trace(regional(REGION))
-    found = explain.df_rise(one, 0, 23, kind, keep=keep, target=target, seed=5, batch=6, tolerance=0, progress=False)
-    mean, error = naive(one, 23, kind, keep, target)
+    run, _module = toy_trace(regional(REGION))
+    found = explain.df_rise(run, 0, 23, kind, keep=keep, target=target, seed=5, batch=6, tolerance=0, progress=False)
+    mean, error = naive(run, 23, kind, keep, target)
     assert found.masks_used == 23
     assert found.stderr is not None
     assert found.map.dtype == found.stderr.dtype == np.float32
@@ -57,8 +57,8 @@ def test_batches_give_what_single_masks_give(kind: Any, keep: float, target: Any
 
 
 def test_the_planted_region_is_found() -> None:
-    one, _module = toy_trace(regional(REGION))
-    found = explain.df_rise(one, 0, 1500, coverage="actual", tolerance=0, progress=False)
+    run, _module = toy_trace(regional(REGION))
+    found = explain.df_rise(run, 0, 1500, coverage="actual", tolerance=0, progress=False)
     top = np.argsort(-found.map, axis=None)[: REGION.sum()]
     assert REGION.ravel()[top].mean() == 1
     assert found.map[REGION].min() > found.map[~REGION].max()
@@ -66,13 +66,13 @@ def test_the_planted_region_is_found() -> None:
 
 def test_both_coverages_have_the_same_limit_and_honest_errors() -> None:
     """Maps of many masks as truth: those of few lie about as far away as their standard errors say."""
-    one, _module = toy_trace(regional(REGION))
-    truth = explain.df_rise(one, 0, 8000, coverage="actual", tolerance=0, seed=99, progress=False).map
+    run, _module = toy_trace(regional(REGION))
+    truth = explain.df_rise(run, 0, 8000, coverage="actual", tolerance=0, seed=99, progress=False).map
     errors: dict[str, float] = {}
     for coverage in ("expected", "actual"):
         ratios = []
         for seed in range(8):
-            few = explain.df_rise(one, 0, 100, coverage=coverage, tolerance=0, seed=seed, progress=False)
+            few = explain.df_rise(run, 0, 100, coverage=coverage, tolerance=0, seed=seed, progress=False)
             assert few.stderr is not None
             ratios.append(np.mean((few.map - truth) ** 2) / np.mean(few.stderr**2))
             errors[coverage] = float(few.stderr.mean())
@@ -93,46 +93,46 @@ def test_estimates_in_closed_form() -> None:
 
 
 def test_it_stops_when_the_map_has_converged() -> None:
-    one, module = toy_trace(regional(REGION))
-    found = explain.df_rise(one, 0, 5000, coverage="actual", tolerance=0.05, batch=50, progress=False)
+    run, module = toy_trace(regional(REGION))
+    found = explain.df_rise(run, 0, 5000, coverage="actual", tolerance=0.05, batch=50, progress=False)
     assert 100 <= found.masks_used < 5000
     assert found.masks_used % 50 == 0
     assert found.stderr is not None
     assert np.mean(found.stderr**2) <= 0.05 * found.map.var()
     assert max(module.rows) == 2 * 50  # both parts of the guidance of a batch at once
-    same = explain.df_rise(one, 0, found.masks_used, coverage="actual", tolerance=0, batch=7, progress=False)
+    same = explain.df_rise(run, 0, found.masks_used, coverage="actual", tolerance=0, batch=7, progress=False)
     np.testing.assert_allclose(same.map, found.map, atol=1e-5)
 
 
 def test_progress_is_told_and_may_stop() -> None:
-    one, _module = toy_trace(regional(REGION))
+    run, _module = toy_trace(regional(REGION))
     told: list[tuple[int, int]] = []
-    explain.df_rise(one, 0, 25, batch=10, progress=lambda done, total: told.append((done, total)))
+    explain.df_rise(run, 0, 25, batch=10, progress=lambda done, total: told.append((done, total)))
     assert told == [(10, 25), (20, 25), (25, 25)]
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        explain.df_rise(one, 0, 25, progress=stop)
+        explain.df_rise(run, 0, 25, progress=stop)
 
 
 def test_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    one, _module = toy_trace(regional(REGION))
-    explain.df_rise(one, 0, 4)
+    run, _module = toy_trace(regional(REGION))
+    explain.df_rise(run, 0, 4)
     assert "DF-RISE" in capsys.readouterr().err
 
 
 def test_features_of_the_decoded_pictures() -> None:
-    one, _module = toy_trace(regional(REGION))
+    run, _module = toy_trace(regional(REGION))
     meter = ConceptMeter()
-    found = explain.df_rise(one, 0, 6, "features", meter=meter, seed=5, progress=False)
-    probe = denoiser(one, 0)
+    found = explain.df_rise(run, 0, 6, "features", meter=meter, seed=5, progress=False)
+    probe = denoiser(run, 0)
     rng = np.random.default_rng(5)
     total = np.zeros((8, 8))
 
     def features(x: torch.Tensor) -> np.ndarray:
-        return meter.image_features(one.decode(probe.clean(x, probe(x)).numpy()))[0]
+        return meter.image_features(run.decode(probe.clean(x, probe(x)).numpy()))[0]
 
     whole = features(probe.latents)
     for _ in range(6):
@@ -140,12 +140,12 @@ def test_features_of_the_decoded_pictures() -> None:
         total += mask * (features(probe.latents * torch.from_numpy(mask)) @ whole)
     np.testing.assert_allclose(found.map, total / 3, atol=1e-5)
     with pytest.raises(ValueError, match="meter=None is for runs of the built-in scenes model"):
-        explain.df_rise(one, 0, 6, "features", progress=False)
+        explain.df_rise(run, 0, 6, "features", progress=False)
 
 
 def test_on_a_real_pipeline() -> None:
-    one = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
-    found = explain.df_rise(one, -1, 8, progress=False)
+    run = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
+    found = explain.df_rise(run, -1, 8, progress=False)
     assert (found.method, found.step, found.map.shape) == ("df_rise", 1, (16, 16))
     assert found.scaled.min() == 0
     assert found.scaled.max() == 1
@@ -170,10 +170,10 @@ def test_on_a_real_pipeline() -> None:
     ],
 )
 def test_bad_input(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
-    one, _module = toy_trace(regional(REGION))
+    run, _module = toy_trace(regional(REGION))
     given: dict[str, Any] = {"step": 0} | arguments
     with pytest.raises(error, match=message):
-        explain.df_rise(one, **given)
+        explain.df_rise(run, **given)
 
 
 def test_a_trace_without_a_pipeline() -> None:

@@ -27,11 +27,11 @@ def test_scores_are_sums_of_curves_by_role() -> None:
     assert found.scores.shape == (2, 2, 2)
     assert found.curves.shape == (2, 2, 2, 2)
     for row, schedule in enumerate(("uniform", "late")):
-        one = explain.relevance(pipe, PROMPTS[0], seed=3, num_inference_steps=2, schedule=schedule, progress=False)
-        texts = [word.text for word in one.trace.words]
-        expected = [one.scores[texts.index("red")], one.scores[texts.index("circle")]]
+        single = explain.relevance(pipe, PROMPTS[0], seed=3, num_inference_steps=2, schedule=schedule, progress=False)
+        texts = [word.text for word in single.trace.words]
+        expected = [single.scores[texts.index("red")], single.scores[texts.index("circle")]]
         np.testing.assert_allclose(found.scores[row, 0], expected, rtol=1e-5)
-        np.testing.assert_allclose(found.curves[row, 0, 1], one.scaled[:, texts.index("circle")], rtol=1e-5)
+        np.testing.assert_allclose(found.curves[row, 0, 1], single.scaled[:, texts.index("circle")], rtol=1e-5)
         assert np.isnan(found.scores[row, 1, 0])
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 

@@ -111,14 +111,14 @@ def test_steps_in_a_batch_are_those_one_by_one(build: Any, monkeypatch: pytest.M
 
 
 def test_arguments_of_rows_become_those_of_a_batch_or_are_refused() -> None:
-    one, two = torch.ones(1, 3), torch.zeros(1, 3)
-    given = [{"t": torch.tensor(9), "text": part, "more": [part, None], "scale": 1.0} for part in (one, two)]
+    first, two = torch.ones(1, 3), torch.zeros(1, 3)
+    given = [{"t": torch.tensor(9), "text": part, "more": [part, None], "scale": 1.0} for part in (first, two)]
     joined = carry.merged(given)
     assert joined["t"].tolist() == [9, 9]
     assert joined["text"].tolist() == joined["more"][0].tolist() == [[1, 1, 1], [0, 0, 0]]
     assert joined["more"][1] is None
     assert joined["scale"] == 1.0
-    for other in ({"scale": 2.0}, {"text": torch.zeros(1, 4)}, {"text": torch.zeros(2, 3)}, {"more": [one]}):
+    for other in ({"scale": 2.0}, {"text": torch.zeros(1, 4)}, {"text": torch.zeros(2, 3)}, {"more": [first]}):
         assert carry.merged([given[0] | other, given[1]]) is None
         assert carry.merged([given[0], given[1] | other]) is None
 
@@ -136,7 +136,7 @@ def test_it_leaves_nothing_behind(frozen: bool) -> None:
     assert pipe.text_encoder.config._attn_implementation == "eager"
     for part in (pipe.unet, pipe.text_encoder):
         assert all(parameter.grad is None for parameter in part.parameters())
-        assert not any(one._forward_hooks or one._forward_pre_hooks for one in part.modules())
+        assert not any(child._forward_hooks or child._forward_pre_hooks for child in part.modules())
 
 
 def test_bad_input() -> None:
@@ -212,17 +212,17 @@ def test_cams_against_autograd(case: str, monkeypatch: pytest.MonkeyPatch) -> No
     with attention.recording_attention({"site": module}) as seen:
         F.scaled_dot_product_attention(q, k, v, **options)  # outside of the site
         total = (module(q) * weights).sum()
-    (one,) = seen
-    (slope,) = torch.autograd.grad(total, [one.output])
+    (call,) = seen
+    (slope,) = torch.autograd.grad(total, [call.output])
     whole_k, whole_v = (part.repeat_interleave(4 // part.shape[1], dim=1) for part in (k, v))
     shares = (q @ whole_k.mT * 0.7 + hidden).softmax(dim=-1).requires_grad_()
     (gradient,) = torch.autograd.grad((shares @ whole_v * weights).sum(), [shares])
     expected = (gradient * shares).clamp_min(0).mean(dim=1)[0].detach()
-    np.testing.assert_allclose(one.cam(slope), expected, atol=1e-6)
+    np.testing.assert_allclose(call.cam(slope), expected, atol=1e-6)
     monkeypatch.setattr(attention, "_CHUNK", 2 * 4 * 5)
-    np.testing.assert_allclose(one.cam(slope), expected, atol=1e-6)
-    np.testing.assert_allclose(one.cam(slope, lambda rows: rows[:, :2]), expected[:, :2], atol=1e-6)
-    assert one.cam(None).abs().max() == 0
+    np.testing.assert_allclose(call.cam(slope), expected, atol=1e-6)
+    np.testing.assert_allclose(call.cam(slope, lambda rows: rows[:, :2]), expected[:, :2], atol=1e-6)
+    assert call.cam(None).abs().max() == 0
 
 
 def test_a_run_of_one_word_and_one_step() -> None:

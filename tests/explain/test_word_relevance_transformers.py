@@ -30,7 +30,7 @@ def cams(trace: Any, step: int) -> list[np.ndarray]:
     call, _ = find_live_call(trace)
     module = call.denoiser
     assert module is not None
-    evaluation = next(one for one in call.steps[step].evaluations if "prompt" in one.branches)
+    evaluation = next(each for each in call.steps[step].evaluations if "prompt" in each.branches)
     kept: list[Tensor] = []
 
     def written_out(

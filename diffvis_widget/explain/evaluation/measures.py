@@ -50,14 +50,14 @@ def words(pipe: Any, rendering: Rendering) -> Line:
     maps = [_word_maps(trace, found.maps, step) for step in per_step]
     for region in regions:
         for method in maps[0]:
-            heats = [one[method][region.word] for one in maps]
+            heats = [step_maps[method][region.word] for step_maps in maps]
             values[region.role][method].append(np.array([located(heat, region.mask) for heat in heats]))
         other = _other(region, regions)
         if other is not None:
-            heats = [one[DEFAULT][other.word] for one in maps]
+            heats = [step_maps[DEFAULT][other.word] for step_maps in maps]
             values[region.role][OTHER].append(np.array([located(heat, region.mask) for heat in heats]))
     return {
-        "timesteps": [int(one) for one in trace.timesteps],
+        "timesteps": [int(timestep) for timestep in trace.timesteps],
         "roles": {
             role: {
                 "words": len(next(iter(methods.values()))),
@@ -76,7 +76,7 @@ def _other(region: Region, regions: list[Region]) -> Region | None:
     """The object word of the scene's other thing."""
     if region.thing is None:
         return None
-    others = [one for one in regions if one.role == "object" and one.thing != region.thing]
+    others = [candidate for candidate in regions if candidate.role == "object" and candidate.thing != region.thing]
     return others[0] if others else None
 
 
@@ -105,8 +105,8 @@ def daam(trace: Trace, step: int | None, size: tuple[int, int]) -> Floats:
     total = torch.zeros(len(trace.words), *size, dtype=torch.float32)
     for layer in trace.layers:
         if not layer.name.startswith("mid_block"):
-            for one in steps:
-                maps = torch.from_numpy(trace.heat_maps(step=one, layer=layer.name))[None]
+            for index in steps:
+                maps = torch.from_numpy(trace.heat_maps(step=index, layer=layer.name))[None]
                 total += F.interpolate(maps, size, mode="bicubic", align_corners=False)[0].clamp_min(0)
     return total.numpy()
 
@@ -160,7 +160,7 @@ def sanity(pipe: Any, rendering: Rendering) -> Line:
             randomise(module, generator)
         for method, heats in _sanity_maps(broken, rendering, seed=1).items():
             pairs = zip(first[method], heats, strict=True)
-            found[method].append(float(np.mean([rank_correlation(one, other) for one, other in pairs])))
+            found[method].append(float(np.mean([rank_correlation(first, other) for first, other in pairs])))
     return {"stages": stages, "methods": {method: _rounded(values) for method, values in found.items()}}
 
 

@@ -61,8 +61,8 @@ def average_precision(heat: Values, mask: Mask) -> float:
 
 def rank_correlation(first: Values, second: Values) -> float:
     """Spearman's rank correlation of two maps of one shape, -1..1, ties at their mean rank; 0 where one is constant."""
-    ranks = [_ranks(np.asarray(one, dtype=np.float64).ravel()) for one in (first, second)]
-    a, b = (one - one.mean() for one in ranks)
+    ranks = [_ranks(np.asarray(part, dtype=np.float64).ravel()) for part in (first, second)]
+    a, b = (rank - rank.mean() for rank in ranks)
     lengths = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / lengths if lengths > 0 else 0.0
 

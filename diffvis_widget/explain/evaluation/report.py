@@ -59,8 +59,8 @@ def _difference(lines: Sequence[Line], value: Value, other: Value, higher: bool 
     """The mean difference with its interval, and what that says."""
 
     def paired(line: Line) -> tuple[float, float] | None:
-        one, two = value(line), other(line)
-        return None if one is None or two is None else (one[0] - two[0] * one[1] / two[1], one[1])
+        first, second = value(line), other(line)
+        return None if first is None or second is None else (first[0] - second[0] * first[1] / second[1], first[1])
 
     mean, low, high = _ends(lines, paired)
     sign = 1 if higher else -1
@@ -228,8 +228,8 @@ def roles(folder: Path) -> list[str]:
         ("Late sampling strengthens texture (texture, late minus early)", ("late", "texture"), ("early", "texture")),
     ]
     text += ["What the paper found in Stable Diffusion, asked here:", ""]
-    known = [(name, one, other) for name, one, other in claims if {one[1], other[1]} <= set(names)]
-    text += [_claim(lines, name, _minus(_score(*one), _score(*other)), 1) for name, one, other in known]
+    known = [(name, left, other) for name, left, other in claims if {left[1], other[1]} <= set(names)]
+    text += [_claim(lines, name, _minus(_score(*left), _score(*other)), 1) for name, left, other in known]
     return [*text, "", *_order(lines, names)]
 
 
@@ -299,11 +299,11 @@ def _claim(lines: Sequence[Line], name: str, value: Value, digits: int) -> str:
     return f"- {name}: {mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}): {verdict}."
 
 
-def _minus(one: Value, other: Value) -> Value:
+def _minus(first: Value, other: Value) -> Value:
     """The difference, in the lines that have both."""
 
     def value(line: Line) -> tuple[float, float] | None:
-        pairs = one(line), other(line)
+        pairs = first(line), other(line)
         return None if pairs[0] is None or pairs[1] is None else (pairs[0][0] - pairs[1][0], 1)
 
     return value

@@ -60,7 +60,7 @@ def test_a_map_is_laid_on_the_mask() -> None:
 def test_rank_correlation_of_ranks_counted_one_by_one() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, 5, (6, 6)).astype(float), rng.random((6, 6))
-    ranks = [[(one < value).sum() + (one == value).sum() / 2 for value in one.ravel()] for one in (first, second)]
+    ranks = [[(part < value).sum() + (part == value).sum() / 2 for value in part.ravel()] for part in (first, second)]
     assert metrics.rank_correlation(first, second) == pytest.approx(np.corrcoef(ranks)[0, 1])
     assert metrics.rank_correlation(second, np.exp(second)) == pytest.approx(1)
     assert metrics.rank_correlation(second, np.zeros((6, 6))) == 0
