@@ -12,17 +12,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget import file_formats
+
 if TYPE_CHECKING:
     from diffvis_widget import concepts, explain, export, intervene, scenes, schedule, tracer, traces, widget
     from diffvis_widget.cancellation import Cancelled
     from diffvis_widget.concepts import ConceptMeter, concept_scores
     from diffvis_widget.explain.step_correlation import StepCorrelation, correlation
     from diffvis_widget.export.html import to_html
+    from diffvis_widget.files import open_trace
     from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.loading import load
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.tracer import Estimate, Tracer, denoiser, estimate, trace
     from diffvis_widget.traces import (
+        Comparison,
         ConceptScores,
         Layer,
         Note,
@@ -32,9 +36,8 @@ if TYPE_CHECKING:
         TraceFileError,
         Word,
         WordRelevance,
-        open_trace,
+        compare,
     )
-    from diffvis_widget.traces.comparison import Comparison, compare
     from diffvis_widget.widget.session.run import RunFailed
     from diffvis_widget.widget.widget import DiffVis
 
@@ -58,15 +61,15 @@ _HOMES = {
     "Word": "traces",
     "WordRelevance": "traces",
     "Cancelled": "cancellation",
-    "Comparison": "traces.comparison",
-    "compare": "traces.comparison",
+    "Comparison": "traces",
+    "compare": "traces",
     "concept_scores": "concepts",
     "correlation": "explain.step_correlation",
     "decision_curve": "intervene",
     "denoiser": "tracer",
     "estimate": "tracer",
     "load": "loading",
-    "open_trace": "traces",
+    "open_trace": "files",
     "timesteps": "schedule",
     "to_html": "export.html",
     "trace": "tracer",
@@ -128,6 +131,15 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _write_compact(trace: traces.Trace) -> bytes:
+    from diffvis_widget.wire.compact_file import write
+
+    return write(trace)
+
+
+file_formats.register_writer("compact", _write_compact)
 
 
 def load_ipython_extension(shell: Any) -> None:

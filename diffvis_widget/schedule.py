@@ -1,6 +1,6 @@
-"""Where the steps are spent: uniform, early or late time steps.
+"""Schedules of time steps: uniform, early or late.
 
-Early and late are the exponential time-step sampling (Eq. 12-14) of J.-H. Park, Y.-J. Ju, S.-W. Lee, "Explaining
+"early" and "late" are the exponential time-step sampling (Eq. 12-14) of J.-H. Park, Y.-J. Ju, S.-W. Lee, "Explaining
 generative diffusion models via visual analysis for interpretable decision-making process", Expert Systems with
 Applications 248 (2024) 123231, arXiv 2402.10404.
 """
@@ -13,7 +13,7 @@ import math
 import operator
 from typing import Any, Literal, SupportsIndex, cast
 
-Kind = Literal["uniform", "early", "late"]
+ScheduleKind = Literal["uniform", "early", "late"]
 
 TAKE_TIMESTEPS = (
     "DDPMScheduler",
@@ -33,27 +33,41 @@ _OWN_SPACING = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"
 def timesteps(
     kind: Literal["early", "late"], steps: int = 30, strength: float = 60, train_steps: int = 1000
 ) -> list[int]:
-    """Time steps in falling order that dwell on the early (noisy) or late (nearly clean) part of a generation.
+    """Computes time steps that are denser in the early (noisy) or the late (nearly clean) part of a generation.
 
-    kind: "early" or "late". steps: how many, 1 or more. strength: 0 or more; the larger, the closer the steps lie
-    together. train_steps: of the model. Raises ValueError where whole numbers repeat (many steps, small strength),
-    naming the smallest whole strength that works, or saying that none does.
+    Args:
+        kind: "early" or "late".
+        steps: number of time steps, 1 or more.
+        strength: 0 or more; the larger, the closer together the steps.
+        train_steps: number of time steps that the model was trained with.
+
+    Returns:
+        ``steps`` distinct integers in falling order, below ``train_steps``.
+
+    Raises:
+        TypeError: an argument has a wrong type.
+        ValueError: an argument is out of range, or rounding to integers repeats a time step (many steps, small
+            strength); the message names the smallest integer strength that works.
+
+    Example:
+        >>> timesteps("early", steps=4)
+        [999, 277, 195, 103]
     """
     if kind not in ("early", "late"):
         raise ValueError(f'kind must be "early" or "late", not {kind!r}; "uniform" is the scheduler\'s own spacing')
     count = _count("steps", steps)
     total = _count("train_steps", train_steps)
     gamma = _strength(strength)
-    found = _sample(kind, count, gamma, total)
-    if _distinct(found):
-        return found
+    sampled = _sample(kind, count, gamma, total)
+    if _distinct(sampled):
+        return sampled
     # beyond train_steps * ln(train_steps) all steps together span less than their number
     limit = math.ceil(total * math.log(total)) + 1
-    hopeful = (one for one in range(limit) if _may_be_distinct(count, one, total))
-    works = next((one for one in hopeful if _distinct(_sample(kind, count, one, total))), None)
-    advice = (
-        f"no strength works for {count} steps: use fewer" if works is None else f"the smallest that works is {works}"
-    )
+    candidates = (gamma for gamma in range(limit) if _may_be_distinct(count, gamma, total))
+    smallest = next((gamma for gamma in candidates if _distinct(_sample(kind, count, gamma, total))), None)
+    advice = f"the smallest that works is {smallest}"
+    if smallest is None:
+        advice = f"no strength works for {count} steps: use fewer"
     raise ValueError(f"strength {strength} repeats time steps for {count} {kind} steps of {total}: {advice}")
 
 
@@ -67,23 +81,33 @@ def _sample(kind: str, steps: int, gamma: float, total: int) -> list[int]:
 
 
 def _may_be_distinct(steps: int, gamma: float, total: int) -> bool:
-    """Whether the real numbers behind the first steps lie far enough apart: a quick look before the exact one."""
+    """Whether the first steps lie far enough apart before rounding: a quick test before the exact one."""
     delta = total ** (1.0 / (steps + gamma))
     first = delta ** (1 + gamma)
     return all(first * (delta**later - 1) > later - 1 for later in (8, 32, 128) if later < steps - 1)
 
 
-def _distinct(found: list[int]) -> bool:
-    falling = all(later < sooner for sooner, later in itertools.pairwise(found))
-    return falling and found[-1] >= 0
+def _distinct(steps: list[int]) -> bool:
+    falling = all(later < sooner for sooner, later in itertools.pairwise(steps))
+    return falling and steps[-1] >= 0
 
 
-def pipeline_arguments(scheduler: Any, kind: Kind, steps: int, strength: float) -> dict[str, Any]:
-    """What to pass to a pipeline's call so that it takes these steps with this scheduler.
+def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int, strength: float) -> dict[str, Any]:
+    """Computes the arguments of a pipeline call for a schedule.
 
-    {"num_inference_steps": n} for "uniform", {"timesteps": [...]} otherwise, {"sigmas": [...]} (time step over train
-    steps, before the pipeline's own shift) for flow matching. Raises ValueError for a scheduler that takes no such
-    list, naming those that do, and for repeats (see `timesteps`); TypeError for a number of steps that is no integer.
+    Args:
+        scheduler: the scheduler of the pipeline.
+        kind: "uniform", "early" or "late".
+        steps: number of denoising steps, 1 or more.
+        strength: of "early" and "late", 0 or more.
+
+    Returns:
+        {"num_inference_steps": n} for "uniform"; otherwise {"timesteps": [...]}, or {"sigmas": [...]} for flow matching
+        (time steps over train steps, before the shift of the pipeline).
+
+    Raises:
+        TypeError: the number of steps is no integer.
+        ValueError: the scheduler takes no such list (the message names those that do), or time steps repeat.
     """
     count = _count("num_inference_steps", steps)
     if kind == "uniform":
@@ -92,23 +116,23 @@ def pipeline_arguments(scheduler: Any, kind: Kind, steps: int, strength: float) 
         raise ValueError(f'schedule must be "uniform", "early" or "late", not {kind!r}')
     config = scheduler.config
     name = type(scheduler).__name__
-    own = next((option for option in _OWN_SPACING if getattr(config, option, False)), None)
-    if own is not None:
-        raise ValueError(f"schedule {kind!r} needs a scheduler without its own spacing; {name} has {own}=True")
+    spacing = next((option for option in _OWN_SPACING if getattr(config, option, False)), None)
+    if spacing is not None:
+        raise ValueError(f"schedule {kind!r} needs a scheduler without its own spacing; {name} has {spacing}=True")
     total = int(getattr(config, "num_train_timesteps", 1000))
     accepted = inspect.signature(scheduler.set_timesteps).parameters
-    found = timesteps(kind, count, strength, total)
+    times = timesteps(kind, count, strength, total)
     if name.startswith("FlowMatch") or getattr(config, "use_flow_sigmas", False):
         if "sigmas" not in accepted:
             raise ValueError(_refusal(name, kind, "sigmas", TAKE_SIGMAS))
-        return {"sigmas": [one / total for one in found]}
+        return {"sigmas": [time / total for time in times]}
     if "timesteps" not in accepted:
         raise ValueError(_refusal(name, kind, "timesteps", TAKE_TIMESTEPS))
-    return {"timesteps": found}
+    return {"timesteps": times}
 
 
-def _refusal(name: str, kind: str, what: str, takers: tuple[str, ...]) -> str:
-    return f"{name} takes no custom {what}, which schedule {kind!r} needs; use one of: {', '.join(takers)}"
+def _refusal(name: str, kind: str, argument: str, schedulers: tuple[str, ...]) -> str:
+    return f"{name} takes no custom {argument}, which schedule {kind!r} needs; use one of: {', '.join(schedulers)}"
 
 
 def _count(name: str, value: object) -> int:

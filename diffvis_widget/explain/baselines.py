@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.traces.results.saliency import Floats
+from diffvis_widget.traces.types import Floats
 
 Size = tuple[int, int]
 

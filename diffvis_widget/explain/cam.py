@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import resize
-from diffvis_widget.traces.results.saliency import Floats, Saliency, scale
+from diffvis_widget.traces.results.saliency import Saliency, scale
+from diffvis_widget.traces.types import Floats
 
 from .cam_layers import ImageStream
 

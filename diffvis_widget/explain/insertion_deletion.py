@@ -18,7 +18,8 @@ from torch import Tensor
 from diffvis_widget.concepts import ConceptMeter, meter_for
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.results.saliency import Floats, Saliency
+from diffvis_widget.traces.results.saliency import Saliency
+from diffvis_widget.traces.types import Floats
 
 from .arguments import choice, count
 from .baselines import baselines

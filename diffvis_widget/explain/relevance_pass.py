@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget.tracer import Denoiser, Family
-from diffvis_widget.traces.results.saliency import Floats
+from diffvis_widget.traces.types import Floats
 
 from .attention_gradients import RecordedAttention, recording_attention
 from .relevance_rules import ImageText, Joined, Size, resized, resized_keys

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from diffvis_widget.schedule import Kind
-from diffvis_widget.traces.results.saliency import Floats
+from diffvis_widget.schedule import ScheduleKind
 from diffvis_widget.traces.selectors import pick_words
+from diffvis_widget.traces.types import Floats
 
 from .arguments import choice, count
 from .progress import Progress, tracking
@@ -59,7 +59,7 @@ def relevance_by_role(
     pipe: Any,
     prompts: Sequence[str],
     roles: Sequence[Roles],
-    schedules: Sequence[Kind] = ("uniform", "early", "late"),
+    schedules: Sequence[ScheduleKind] = ("uniform", "early", "late"),
     *,
     seed: int = 0,
     num_inference_steps: int = 30,

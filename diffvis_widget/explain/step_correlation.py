@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from diffvis_widget.concepts import ConceptMeter, concept_scores
 from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.results.saliency import Floats
 from diffvis_widget.traces.selectors import pick_words
+from diffvis_widget.traces.types import Floats
 
 from .arguments import choice
 from .word_relevance import Relevance

@@ -17,7 +17,7 @@ from diffvis_widget.tracer import Denoiser, Family, denoiser, denoiser_lock, fin
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.results.relevance import scaled
-from diffvis_widget.traces.results.saliency import Floats
+from diffvis_widget.traces.types import Floats
 
 from .arguments import count
 from .progress import Progress, tracking

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from PIL import Image
 
-from diffvis_widget.traces.file.reader import write_whole
+from diffvis_widget.traces.file.writer import write_whole
 
 from .drawing import draw_view
 from .layout import draw_figure, draw_filmstrip, format_number

@@ -22,11 +22,11 @@ from diffvis_widget import front_end
 from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.file.reader import write_whole
-from diffvis_widget.traces.file.validation import check_additions
+from diffvis_widget.traces.file.writer import write_whole
+from diffvis_widget.traces.results import check_results
 from diffvis_widget.wire.packed_run import Message, pack
 from diffvis_widget.wire.recorded_run import Layers, RecordedRun, layer_messages, record
-from diffvis_widget.wire.replies import compare_message, relevance_message, runs_message, saliency_message
+from diffvis_widget.wire.replies import compare_message, result_messages, runs_message
 from diffvis_widget.wire.shrink import fit, smallest
 from diffvis_widget.wire.trace_messages import recorded_settings, state_of
 
@@ -131,7 +131,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     for trace in traces:
         if not trace.records:
             raise ValueError("this trace has no finished step to show")
-        check_additions(trace)
+        check_results(trace, trace.stored_results)
     runs = [record(trace, f"recorded-{number}", _unknown_words(trace)) for number, trace in enumerate(traces, start=1)]
     trace = traces[-1]
     script, style = front_end.standalone()
@@ -154,12 +154,8 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         messages = [_without_layers(message) for message in messages]
     answers += [runs_message(0, runs), *_comparisons(runs)]
     traced_runs = list(zip(runs, traces, strict=True))
-    answers += [
-        saliency_message(0, run.id, trace, method_rows())
-        for run, trace in traced_runs
-        if trace.saliency or trace.relevance
-    ]
-    answers += [relevance_message(0, run.id, trace) for run, trace in traced_runs if trace.relevance]
+    methods = method_rows()
+    answers += [message for run, trace in traced_runs for message in result_messages(run.id, trace, methods)]
     answers += offline_exports_messages((run.id, trace) for run, trace in traced_runs)
     shown = fit(messages, lambda smaller: empty + len(_encode(smaller)) < MAX_SIZE) or smallest(messages)
     return fill(_encode([*shown, *answers]))

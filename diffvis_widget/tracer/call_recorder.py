@@ -18,9 +18,8 @@ from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Layer, Record, Step, Trace, Word
-from diffvis_widget.traces.heat_maps import StepMaps
 from diffvis_widget.traces.resize import mean_maps
-from diffvis_widget.traces.trace import Decoder, Keep
+from diffvis_widget.traces.types import Decoder, Keep, StepMaps
 
 from .active_interventions import PromptSchedule
 from .attention import MapKind

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Step, Trace
-from diffvis_widget.traces.trace import Keep
+from diffvis_widget.traces.types import Keep
 
 from .active_interventions import PromptSchedule, active_on
 from .attention import AttentionReader, Branch, MapKind, Reading

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffvis_widget.traces import Record, Step
-from diffvis_widget.traces.trace import Keep
+from diffvis_widget.traces.types import Keep
 
 from .trace_call import private_copy, trace
 

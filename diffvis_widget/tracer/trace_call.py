@@ -14,7 +14,7 @@ import torch
 
 from diffvis_widget import schedule as schedules
 from diffvis_widget.traces import Step, Trace
-from diffvis_widget.traces.trace import Keep
+from diffvis_widget.traces.types import Keep
 
 from .active_interventions import Intervention
 from .hooks import is_watched

@@ -13,7 +13,7 @@ import torch
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces import Step, Trace
-from diffvis_widget.traces.trace import Keep
+from diffvis_widget.traces.types import Keep
 
 from .active_interventions import Intervention, active_on, intervening
 from .attention import AttentionReader

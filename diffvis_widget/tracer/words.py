@@ -12,7 +12,7 @@ from typing import Any
 
 from diffvis_widget.traces import Word
 from diffvis_widget.traces.prompt_words import split_words
-from diffvis_widget.traces.trace import WordKind
+from diffvis_widget.traces.types import WordKind
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,35 @@
-"""One generation, as data: Trace and its parts, and the file that keeps it. Needs numpy, safetensors and Pillow."""
+"""One generation as data: the trace, its parts, what it stores, and its file. Needs numpy, safetensors and Pillow."""
 
-from diffvis_widget.traces.file.reader import open_trace, save
-from diffvis_widget.traces.file.safetensors_reader import TraceFileError
-from diffvis_widget.traces.results.notes import Note
-from diffvis_widget.traces.results.relevance import WordRelevance
-from diffvis_widget.traces.results.saliency import Saliency
-from diffvis_widget.traces.results.scores import ConceptScores
-
-from .trace import Layer, Record, Step, Trace, Word
+from .comparison import Comparison, compare
+from .errors import TraceFileError
+from .results import (
+    ConceptScores,
+    DescribedRun,
+    Note,
+    Saliency,
+    StoredResult,
+    StoredTensors,
+    WordRelevance,
+    register_result,
+)
+from .trace import Trace
+from .types import Layer, Record, Step, Word
 
 __all__ = [
+    "Comparison",
     "ConceptScores",
+    "DescribedRun",
     "Layer",
     "Note",
     "Record",
     "Saliency",
     "Step",
+    "StoredResult",
+    "StoredTensors",
     "Trace",
     "TraceFileError",
     "Word",
     "WordRelevance",
-    "open_trace",
-    "save",
+    "compare",
+    "register_result",
 ]

@@ -1,6 +1,6 @@
-"""Two runs side by side, in numbers: which words changed, how far apart the runs are at each step, when they parted.
+"""Compares two runs: which words changed, how far apart the runs are at each step, and where they diverge.
 
-It knows traces and numpy only, so that two opened files compare as two live runs do.
+It needs traces and numpy only, so that two opened files compare as two live runs do.
 """
 
 from __future__ import annotations
@@ -8,28 +8,34 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.traces import Trace, Word
-
-from .resize import Floats, Size, finest, resize
+from .resize import finest, resize
+from .trace import Trace
+from .types import Floats, Size, Word
 
 Align = Literal["index", "noise"]
 Change = Literal["same", "replaced", "removed", "added"]
-PARTED = 0.1
-"""Runs have parted where their predictions are further apart than a tenth of the finished pictures' own spread.
+DIVERGED = 0.1
+"""Two runs have diverged where their predictions differ by more than a tenth of the spread of the final ones.
 
-Measured on 60 pairs of runs of the scenes model (`python -m benchmarks.divergence_threshold`): pictures closer than
-that differ by 1.2 of 255 levels in the mean, and a detector names the same things in 14 of 17; between 0.1 and 0.5 in 9
-of 15, and beyond in one of 28."""
+Measured on 60 pairs of runs of the scenes model (`python -m benchmarks.parting`): images closer than that differ by 1.2
+of 255 levels on average, and a detector finds the same objects in 14 of 17; between 0.1 and 0.5 in 9 of 15, and beyond
+in one of 28."""
 
 
 @dataclass(frozen=True)
 class WordPair:
-    """A word of one prompt and its counterpart in the other: indices into `trace.words`, None where there is none."""
+    """A word of one prompt and its counterpart in the other.
+
+    Attributes:
+        a: index into the words of the first trace; None for an added word.
+        b: index into the words of the second trace; None for a removed word.
+        change: "same", "replaced", "removed" or "added".
+    """
 
     a: int | None
     b: int | None
@@ -38,16 +44,32 @@ class WordPair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs have in common and what not.
+    """Differences between two runs.
 
-    steps: int64 (N, 2), pairs (step of a, step of b). words: in the order of the prompts. distance: float32 (N,), root
-    mean square difference of the predicted clean latents over the spread of the final ones (root mean square about each
-    channel's mean, of both runs): 0 for the same, about 1.4 for pictures that have nothing to do with one another.
-    threshold, divergence_step: the latter is the first row of `steps` from which the distance stays above the
-    threshold, None if the runs end closer than that. maps: float32 (N, P), total variation distance 0..1 of the maps of
-    each pair of words (half the sum of absolute differences, each map with sum 1); NaN where one of the two has no
-    map. image: float32 (H, W), 0..1, mean absolute difference over the colours of the finished images; None where their
-    sizes differ.
+    Attributes:
+        a: the first trace.
+        b: the second trace.
+        steps: int64 (N, 2), the compared pairs (step of a, step of b).
+        words: the P pairs of words, in the order of the prompts.
+        distance: float32 (N,), root mean square difference of the predicted clean latents over the spread of the final
+            ones (root mean square about each channel's mean, of both runs): 0 for equal runs, about 1.4 for images that
+            have nothing in common.
+        threshold: the distance above which runs have diverged.
+        divergence_step: first row of ``steps`` from which the distance stays above ``threshold``; None if the runs end
+            closer than that.
+        maps: float32 (N, P), total variation distance 0..1 of the heat maps of each pair of words (half the sum of
+            absolute differences, each map with sum 1); NaN where a word has no map or no counterpart.
+        image: float32 (H, W), 0..1, mean absolute difference over the colours of the final images; None where their
+            sizes differ.
+
+    Example:
+        >>> from diffvis_widget.traces import Record, Step
+        >>> latents = np.ones((4, 2, 2), np.float32)
+        >>> record = Record(Step(0, 999.0, 14.6), latents, latents, latents, None, 1.0, ())
+        >>> trace = Trace(prompt="a circle", negative_prompt=None, words=[], layers=[], keep="layers", meta={},
+        ...               records=[record], image=np.zeros((8, 8, 3), np.uint8))
+        >>> compare(trace, trace).distance.tolist()
+        [0.0]
     """
 
     a: Trace
@@ -62,27 +84,35 @@ class Comparison:
 
     @property
     def image_difference(self) -> float | None:
-        """Mean of `image`."""
+        """Mean of ``image``; None where the sizes of the images differ."""
         return None if self.image is None else float(self.image.mean())
 
     def map_difference(self, pair: int, step: int | None = None, size: Size | None = None) -> Floats:
-        """Attention probability of a pair of words, b minus a: float32 (h, w), -1..1.
+        """Computes the difference of attention probability of a pair of words, b minus a.
 
-        pair: index into `words`. step: row of `steps`; None is the mean over each run's own steps. size: (h, w); None
-        is the finer of the two grids. Raises IndexError for a pair or a step that is not there, ValueError for a word
-        that is only in one prompt.
+        Args:
+            pair: index into ``words``.
+            step: row of ``steps``; None is the mean over each run's own steps.
+            size: (h, w) of the result; None is the finer of the two grids.
+
+        Returns:
+            float32 (h, w), -1..1.
+
+        Raises:
+            IndexError: there is no such pair or step.
+            ValueError: the word is in one prompt only.
         """
         if not 0 <= pair < len(self.words):
             raise IndexError(f"pair {pair} is out of range: there are pairs 0 to {len(self.words) - 1}")
-        one = self.words[pair]
-        if one.a is None or one.b is None:
-            raise ValueError(f"pair {pair} is a word of one prompt alone ({one.change}): there is nothing to compare")
+        words = self.words[pair]
+        if words.a is None or words.b is None:
+            raise ValueError(f"pair {pair} is a word of one prompt alone ({words.change}): there is nothing to compare")
         if step is not None and not 0 <= step < len(self.steps):
             raise IndexError(f"step {step} is out of range: there are steps 0 to {len(self.steps) - 1}")
         rows = (None, None) if step is None else (int(self.steps[step, 0]), int(self.steps[step, 1]))
         maps = [
             trace.heat_maps(step=row)[word]
-            for trace, row, word in zip((self.a, self.b), rows, (one.a, one.b), strict=True)
+            for trace, row, word in zip((self.a, self.b), rows, (words.a, words.b), strict=True)
         ]
         target = size or finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
         first, second = (resize(part, target) for part in maps)
@@ -90,14 +120,31 @@ class Comparison:
 
 
 def compare(trace_a: Trace, trace_b: Trace, align: Align = "index") -> Comparison:
-    """Compare two runs: prompts, seeds, schedules or models, live or from files.
+    """Compares two runs of different prompts, seeds, schedules or models, live or from files.
 
-    align: "index" compares step k with step k, for two runs of the same schedule; "noise" compares every step of a with
-    the step of b whose noise level is nearest (in the logarithm of `Step.sigma`), for two schedules: at one index these
-    are at different levels, and a difference would only say so.
+    Args:
+        trace_a: the first run.
+        trace_b: the second run.
+        align: "index" compares step k with step k, for two runs of the same schedule; "noise" compares every step of a
+            with the step of b whose noise level is nearest (in the logarithm of `Step.sigma`), for two schedules, whose
+            noise levels differ at the same index.
 
-    Raises TypeError for what is no Trace, ValueError for traces without steps, latents of other shapes, another number
-    of steps where they are compared by index, and another kind of noise level (flow matching and not).
+    Returns:
+        The comparison.
+
+    Raises:
+        TypeError: an argument is no Trace.
+        ValueError: a trace has no step, or the traces have latents of different shapes, different numbers of steps
+            where they are compared by index, or noise levels of different scales (flow matching and not).
+
+    Example:
+        >>> from diffvis_widget.traces import Record, Step
+        >>> latents = np.ones((4, 2, 2), np.float32)
+        >>> record = Record(Step(0, 999.0, 14.6), latents, latents, latents, None, 1.0, ())
+        >>> trace = Trace(prompt="a circle", negative_prompt=None, words=[], layers=[], keep="layers", meta={},
+        ...               records=[record], image=np.zeros((8, 8, 3), np.uint8))
+        >>> compare(trace, trace).divergence_step is None
+        True
     """
     for name, trace in (("trace_a", trace_a), ("trace_b", trace_b)):
         if not isinstance(trace, Trace):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -122,7 +169,7 @@ def compare(trace_a: Trace, trace_b: Trace, align: Align = "index") -> Compariso
         steps=steps,
         words=words,
         distance=distance,
-        threshold=PARTED,
+        threshold=DIVERGED,
         divergence_step=_divergence_step(distance),
         maps=_maps(trace_a, trace_b, words, steps),
         image=_image(trace_a, trace_b),
@@ -149,13 +196,13 @@ def _aligned(a: Trace, b: Trace, align: Align) -> NDArray[np.int64]:
 def _distance(first: Floats, second: Floats, steps: NDArray[np.int64]) -> Floats:
     ends = np.stack([first[-1], second[-1]])
     spread = np.sqrt(np.mean((ends - ends.mean(axis=(2, 3), keepdims=True)) ** 2))
-    apart = cast("NDArray[Any]", first[steps[:, 0]] - second[steps[:, 1]])
-    return (np.sqrt(np.mean(apart**2, axis=(1, 2, 3))) / max(float(spread), 1e-12)).astype(np.float32)
+    difference: Floats = np.subtract(first[steps[:, 0]], second[steps[:, 1]], dtype=np.float32)
+    return (np.sqrt(np.mean(difference**2, axis=(1, 2, 3))) / max(float(spread), 1e-12)).astype(np.float32)
 
 
 def _divergence_step(distance: Floats) -> int | None:
     """The first step from which on the distance stays above the threshold."""
-    below = np.flatnonzero(distance <= PARTED)
+    below = np.flatnonzero(distance <= DIVERGED)
     first = int(below[-1]) + 1 if len(below) else 0
     return first if first < len(distance) else None
 
@@ -164,14 +211,14 @@ def _pairs(a: Sequence[Word], b: Sequence[Word]) -> list[WordPair]:
     """Words of two prompts by a diff of their texts, text encoder by text encoder; special tokens and padding too."""
     pairs: list[WordPair] = []
     for encoder in dict.fromkeys(word.encoder for word in (*a, *b)):
-        own = [[index for index, word in enumerate(part) if word.encoder == encoder] for part in (a, b)]
+        sides = [[index for index, word in enumerate(part) if word.encoder == encoder] for part in (a, b)]
         keys = [
             [(words[index].text.casefold(), words[index].kind) for index in indices]
-            for words, indices in zip((a, b), own, strict=True)
+            for words, indices in zip((a, b), sides, strict=True)
         ]
         for tag, start, end, begin, stop in difflib.SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
-            left: list[Any] = own[0][start:end]
-            right: list[Any] = own[1][begin:stop]
+            left: list[int] = sides[0][start:end]
+            right: list[int] = sides[1][begin:stop]
             shared = min(len(left), len(right))
             change: Change = "same" if tag == "equal" else "replaced"
             pairs += [WordPair(i, j, change) for i, j in zip(left[:shared], right[:shared], strict=True)]
@@ -187,15 +234,15 @@ def _maps(a: Trace, b: Trace, words: Sequence[WordPair], steps: NDArray[np.int64
         return result
     left = [word for pair in words if (word := pair.a) is not None and pair.b is not None]
     right = [word for pair in words if (word := pair.b) is not None and pair.a is not None]
-    known: dict[int, Floats] = {}
+    latest: dict[int, Floats] = {}
     for row, (first, second) in enumerate(steps.tolist()):
-        if second not in known:
-            known = {second: b.heat_maps(step=second)[right]}
-        maps = [a.heat_maps(step=first)[left], known[second]]
+        if second not in latest:
+            latest = {second: b.heat_maps(step=second)[right]}
+        maps = [a.heat_maps(step=first)[left], latest[second]]
         target = finest([(int(part.shape[1]), int(part.shape[2])) for part in maps])
-        one, other = (resize(part, target) for part in maps)
+        resized = [resize(part, target) for part in maps]
         with np.errstate(invalid="ignore", divide="ignore"):
-            shares = [part / part.sum(axis=(1, 2), keepdims=True) for part in (one, other)]
+            shares = [part / part.sum(axis=(1, 2), keepdims=True) for part in resized]
         result[row, both] = 0.5 * np.abs(shares[0] - shares[1]).sum(axis=(1, 2))
     return result
 

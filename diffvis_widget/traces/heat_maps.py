@@ -1,29 +1,35 @@
-"""Heat maps of one text's words over a run: what is asked of a Trace and of its negative prompt alike."""
+"""Heat maps of the words of one text over a run: of the prompt, or of the negative prompt."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, get_args
+from typing import Any, SupportsIndex, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .resize import Floats, Size, mean_maps, resize
+from .resize import mean_maps, resize
 from .selectors import pick_layers, pick_words
-
-if TYPE_CHECKING:
-    from .trace import Keep, Layer, Word
-
-# one step's maps: float16 (heads or 1, words, h, w), one per layer, or a single one of their mean
-StepMaps = tuple[NDArray[np.float16], ...]
-Kind = Literal["probability", "output"]
+from .types import Floats, Keep, Layer, MapKind, Size, StepMaps, Word
 
 
 class WordMaps:
-    """The words of one text, where it looked, at which step, layer and head.
+    """The heat maps of the words of one text, by step, layer and head.
 
-    Attributes: words, layers, keep ("words", "layers" or "heads": what of the maps was kept).
+    Args:
+        words: the words of the text.
+        layers: the traced layers.
+        keep: what of the maps was kept, "words", "layers" or "heads".
+        per_step: gives the attention maps of each finished step.
+        outputs: gives the output-space maps of each finished step; None where there are none of this text.
+
+    Example:
+        >>> maps = np.full((1, 1, 2, 2), 0.5, np.float16)
+        >>> word_maps = WordMaps([Word("a", (1,), "word")], [Layer("mid", "cross", 1, (2, 2), True)], "layers",
+        ...                      lambda: [(maps,)])
+        >>> word_maps.heat_map("a").tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
     """
 
     def __init__(
@@ -50,20 +56,30 @@ class WordMaps:
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
-        kind: Kind = "probability",
+        kind: MapKind = "probability",
     ) -> Floats:
-        """Attention probability of a word, float32 (h, w), values 0..1: no display scaling.
+        """Computes the heat map of a word: attention probabilities without display scaling.
 
-        word: a text of the prompt in any case (all its occurrences summed), an index into `words` (one occurrence), or
-        a list of these (their sum). step: an index; None is the mean over steps. layer: a name, an index, a list,
-        "all", or None for the mean over the default layers. head: an index (needs keep="heads"); None is the mean.
-        size: (h, w) to resize to; a single layer comes on its own grid, several on the finest of them.
-        kind: "probability", or "output" where it was traced (`Tracer(pipe, output=True)`): how alike the attention
-        outputs of image position and word are, a mean of products over channels, of either sign (ConceptAttention,
-        arXiv 2502.04320, takes the softmax over a set of words of these times the number of channels). Several words,
-        or occurrences, are then averaged and not summed.
-        Raises KeyError for a word or layer that is not there (naming those that are), IndexError for a step or head out
-        of range, ValueError for a layer, head or kind that was not kept, TypeError for arguments of other types.
+        Args:
+            word: a text of the prompt in any case (all its occurrences summed), an index into `words` (one
+                occurrence), or a list of these (their sum).
+            step: index of a step; None is the mean over steps.
+            layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
+            head: index of a head (needs keep="heads"); None is the mean over heads.
+            size: (h, w) to resize to; None is the layer's own grid, or the finest of several.
+            kind: "probability", or "output" where it was traced (`Tracer(pipe, output=True)`): similarity of the
+                attention outputs of image position and word, a mean of products over channels, of either sign.
+                ConceptAttention (arXiv 2502.04320) takes the softmax of these over a set of words, times the number
+                of channels. Several words, or occurrences, are averaged and not summed.
+
+        Returns:
+            float32 (h, w), 0..1 for probabilities.
+
+        Raises:
+            KeyError: there is no such word or layer; the message lists those that there are.
+            IndexError: there is no such step or head.
+            ValueError: the layer, the head or the kind was not kept.
+            TypeError: an argument has a wrong type.
         """
         chosen = pick_words(self.words, word)
         maps = self.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)[chosen]
@@ -75,11 +91,26 @@ class WordMaps:
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
-        kind: Kind = "probability",
+        kind: MapKind = "probability",
     ) -> Floats:
-        """Maps of all words, float32 (len(words), h, w). Arguments as for `heat_map`.
+        """Computes the heat maps of all words; see `heat_map`.
 
-        NaN: truncated words, and in joint attention padding, which is not read.
+        Args:
+            step: index of a step; None is the mean over steps.
+            layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
+            head: index of a head (needs keep="heads"); None is the mean over heads.
+            size: (h, w) to resize to.
+            kind: "probability" or "output".
+
+        Returns:
+            float32 (len(words), h, w); NaN for truncated words, and in joint attention for padding, which is not
+            traced.
+
+        Raises:
+            KeyError: there is no such layer.
+            IndexError: there is no such step or head.
+            ValueError: the layer, the head or the kind was not kept, or no step is finished.
+            TypeError: an argument has a wrong type.
         """
         self._check_kind(kind)
         steps = self._pick_step(step, kind)
@@ -99,8 +130,8 @@ class WordMaps:
         maps: list[Floats] = []
         for index in indices:
             per_step = [_over_heads(maps[index], head) for maps in steps]
-            known = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
-            maps.append(_over_steps(known))
+            computed = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
+            maps.append(_over_steps(computed))
         single = len(maps) == 1
         result = maps[0] if single else mean_maps(maps, target)
         if single and target is not None:
@@ -110,7 +141,7 @@ class WordMaps:
         return result
 
     def _check_kind(self, kind: Any) -> None:
-        if kind not in get_args(Kind):
+        if kind not in get_args(MapKind):
             raise ValueError(f'kind must be "probability" or "output", not {kind!r}')
         if kind == "probability":
             return
@@ -127,7 +158,7 @@ class WordMaps:
                 'kind="output" was not traced: trace again with output=True, as in Tracer(pipe, output=True)'
             )
 
-    def _pick_step(self, step: int | None, kind: Kind) -> Sequence[StepMaps]:
+    def _pick_step(self, step: int | None, kind: MapKind) -> Sequence[StepMaps]:
         steps = self._outputs() if kind == "output" and self._outputs is not None else self._per_step()
         if not steps:
             raise ValueError("heat maps: no step of this trace is finished yet")
@@ -149,12 +180,12 @@ class WordMaps:
 
 
 def _over_steps(parts: Sequence[Floats]) -> Floats:
-    """Mean over steps, of each word over those at which it was in force: another prompt may have come with others."""
+    """Mean over steps; a word that an intervention put in for some steps is averaged over these."""
     mean = np.asarray(np.mean(parts, axis=0, dtype=np.float32))
     if len(parts) > 1 and np.isnan(mean).any():
-        known = ~np.isnan(parts)
-        sums = np.where(known, parts, 0).sum(axis=0, dtype=np.float32)
-        mean = np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan).astype(np.float32)
+        present = ~np.isnan(parts)
+        sums = np.where(present, parts, 0).sum(axis=0, dtype=np.float32)
+        mean = np.where(present.any(axis=0), sums / np.maximum(present.sum(axis=0), 1), np.nan).astype(np.float32)
     return mean
 
 

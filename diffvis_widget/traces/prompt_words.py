@@ -1,8 +1,8 @@
-"""Splitting a prompt into the words a reader sees: no tokenizer, no language model, every script.
+"""Splits a prompt into words as a reader sees them, in every script, without a tokenizer or a language model.
 
-A word is a run of letters and digits with the marks that belong to them ("café", "don't"); any other visible
-character is a piece of its own, but characters that are drawn as one (an emoji with its skin tone, a family joined
-by zero-width joiners, a flag) stay together.
+A word is a run of letters and digits with the marks that belong to them ("café", "don't"). Any other visible character
+is a word of its own, but characters that are drawn as one (an emoji with its skin tone, a family joined by zero-width
+joiners, a flag) stay together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ _APOSTROPHES = "'’"
 
 
 def split_words(text: str) -> list[tuple[int, int]]:
-    """Start and end of each word and each punctuation mark of `text`, in order; white space belongs to none."""
+    """Finds the words and punctuation marks of a text.
+
+    Args:
+        text: the text.
+
+    Returns:
+        (start, end) of each, in order; white space belongs to none.
+    """
     spans: list[tuple[int, int]] = []
     kinds: list[str] = []
     for index, character in enumerate(text):

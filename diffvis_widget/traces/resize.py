@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Size = tuple[int, int]
+from .types import Floats, Size
 
 
 @lru_cache(maxsize=64)
@@ -26,7 +24,15 @@ def _weights(source: int, target: int) -> Floats:
 
 
 def resize(maps: Floats, size: Size) -> Floats:
-    """Maps (..., h, w) float32 resized to (..., *size)."""
+    """Resizes maps bilinearly.
+
+    Args:
+        maps: float32 (..., h, w).
+        size: the new (h, w).
+
+    Returns:
+        float32 (..., *size); the same array where the size is the same.
+    """
     height, width = int(maps.shape[-2]), int(maps.shape[-1])
     if (height, width) == size:
         return maps
@@ -34,14 +40,26 @@ def resize(maps: Floats, size: Size) -> Floats:
 
 
 def finest(grids: Sequence[Size]) -> Size:
-    """The grid with the most cells."""
+    """Finds the grid with the most cells.
+
+    Args:
+        grids: at least one grid (h, w).
+
+    Returns:
+        The first of those with the most cells.
+    """
     return max(grids, key=lambda grid: grid[0] * grid[1])
 
 
 def mean_maps(maps: Sequence[Floats], size: Size | None = None) -> Floats:
-    """Mean over layers of maps (words, h, w) float32 on different grids, on `size` or on the finest grid of them.
+    """Averages maps of layers on different grids.
 
-    A layer that was not computed at a step (NaN) is left out where others were.
+    Args:
+        maps: float32 (words, h, w) of each layer; NaN for a layer that did not run, which is left out.
+        size: (h, w) of the result; None is the finest grid of the layers.
+
+    Returns:
+        float32 (words, *size); NaN where no layer ran.
     """
     target = size or finest([(int(layer.shape[-2]), int(layer.shape[-1])) for layer in maps])
     sums: dict[Size, Floats] = {}

@@ -1,97 +1,110 @@
-"""Finding words and layers by what a reader calls them, with errors that say what is there."""
+"""Finds words and layers by text, name or index; errors list what there is."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, cast
 
 from .prompt_words import split_words
+from .types import Layer, Word
 
 
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def default(self) -> bool: ...
+def pick_words(words: Sequence[Word], selection: Any) -> list[int]:
+    """Finds words by text, index or a list of these.
 
+    Args:
+        words: the words to choose from.
+        selection: a text in any case (all its occurrences; several words are found where they follow one another), an
+            index, or a list of these.
 
-class _Written(Protocol):
-    @property
-    def text(self) -> str: ...
-    @property
-    def tokens(self) -> tuple[int, ...]: ...
-    @property
-    def kind(self) -> str: ...
+    Returns:
+        Indices into ``words``, each once.
 
-
-def pick_words(words: Sequence[_Written], wanted: Any) -> list[int]:
-    """Indices of the words meant by a text, an index or a list of these; each index once.
-
-    A text of several words ("blue square") means each place where they follow one another.
+    Raises:
+        KeyError: no word has this text, or the word was truncated.
+        IndexError: there is no such index.
+        TypeError: the selection has another type.
+        ValueError: the list is empty.
     """
-    if isinstance(wanted, list | tuple):
-        if not wanted:
+    if isinstance(selection, list | tuple):
+        if not selection:
             raise ValueError("word: the list is empty; name at least one word")
         chosen: dict[int, None] = {}
-        for one in wanted:  # pyright: ignore[reportUnknownVariableType]
-            chosen.update(dict.fromkeys(pick_words(words, one)))
+        for part in cast("Sequence[Any]", selection):
+            chosen.update(dict.fromkeys(pick_words(words, part)))
         return list(chosen)
-    if isinstance(wanted, str):
-        return _pick_text(words, wanted)
-    index = _as_index("word", wanted, "a text of the prompt, an index, or a list of these")
+    if isinstance(selection, str):
+        return _pick_text(words, selection)
+    index = _as_index("word", selection, "a text of the prompt, an index, or a list of these")
     if not 0 <= index < len(words):
         raise IndexError(f"word {index} is out of range: the trace has words 0 to {len(words) - 1}")
     if not words[index].tokens:
-        raise KeyError(_cut_off(words[index].text))
+        raise KeyError(_truncated(words[index].text))
     return [index]
 
 
-def _pick_text(words: Sequence[_Written], wanted: str) -> list[int]:
-    target = wanted.casefold()
+def _pick_text(words: Sequence[Word], text: str) -> list[int]:
+    target = text.casefold()
     parts = [target[start:end] for start, end in split_words(target)] or [target]
     typed = [index for index, word in enumerate(words) if word.kind in ("word", "truncated")]
-    found: dict[int, None] = {}
+    matches: dict[int, None] = {}
     for start in range(len(typed) - len(parts) + 1):
         run = typed[start : start + len(parts)]
         if all(words[index].text.casefold() == part for index, part in zip(run, parts, strict=True)):
-            found.update(dict.fromkeys(run))
-    if not found:  # words that the tokenizer keeps in one piece, and special tokens, go by their whole text
-        found = {index: None for index, word in enumerate(words) if word.text.casefold() == target}
-    if not found:
-        there = ", ".join(repr(word.text) for word in words if word.kind == "word" and word.tokens)
-        raise KeyError(f"word {wanted!r} is not in the prompt; its words are: {there or 'none'}")
-    seen = [index for index in found if words[index].tokens]
-    if not seen:
-        raise KeyError(_cut_off(wanted))
-    return seen
+            matches.update(dict.fromkeys(run))
+    if not matches:  # words that the tokenizer does not split, and special tokens, match by their whole text
+        matches = {index: None for index, word in enumerate(words) if word.text.casefold() == target}
+    if not matches:
+        present = ", ".join(repr(word.text) for word in words if word.kind == "word" and word.tokens)
+        raise KeyError(f"word {text!r} is not in the prompt; its words are: {present or 'none'}")
+    with_tokens = [index for index in matches if words[index].tokens]
+    if not with_tokens:
+        raise KeyError(_truncated(text))
+    return with_tokens
 
 
-def _cut_off(text: str) -> str:
+def _truncated(text: str) -> str:
     return f"word {text!r} was cut off: it lies beyond the text that the model reads, so it has no heat map"
 
 
-def pick_layers(layers: Sequence[_Named], wanted: Any) -> list[int]:
-    """Indices of the layers meant by None (the default ones), "all", a name, an index or a list of these."""
-    if wanted is None:
+def pick_layers(layers: Sequence[Layer], selection: Any) -> list[int]:
+    """Finds layers by name, index or a list of these.
+
+    Args:
+        layers: the layers to choose from.
+        selection: None for the default layers, "all", a name, an index (negative ones count from the end), or a list of
+            names and indices.
+
+    Returns:
+        Indices into ``layers``, each once.
+
+    Raises:
+        KeyError: no layer has this name.
+        IndexError: there is no such index.
+        TypeError: the selection has another type.
+        ValueError: the list is empty.
+    """
+    if selection is None:
         return [index for index, layer in enumerate(layers) if layer.default]
-    if isinstance(wanted, list | tuple):
-        if not wanted:
+    if isinstance(selection, list | tuple):
+        if not selection:
             raise ValueError("layer: the list is empty; name at least one layer")
         chosen: dict[int, None] = {}
-        for one in wanted:  # pyright: ignore[reportUnknownVariableType]
-            if one is None:
+        for part in cast("Sequence[Any]", selection):
+            if part is None:
                 raise TypeError("layer: a list names layers by name or index, not None")
-            chosen.update(dict.fromkeys(pick_layers(layers, one)))
+            chosen.update(dict.fromkeys(pick_layers(layers, part)))
         return list(chosen)
-    if isinstance(wanted, str):
-        if wanted == "all":
+    if isinstance(selection, str):
+        if selection == "all":
             return list(range(len(layers)))
-        found = [index for index, layer in enumerate(layers) if layer.name == wanted]
-        if not found:
-            raise KeyError(f"layer {wanted!r} is not there; the layers are: {', '.join(one.name for one in layers)}")
-        return found
-    index = _as_index("layer", wanted, 'a name, an index, a list of these, "all" or None')
+        matches = [index for index, layer in enumerate(layers) if layer.name == selection]
+        if not matches:
+            names = ", ".join(layer.name for layer in layers)
+            raise KeyError(f"layer {selection!r} is not there; the layers are: {names}")
+        return matches
+    index = _as_index("layer", selection, 'a name, an index, a list of these, "all" or None')
     if not -len(layers) <= index < len(layers):
         raise IndexError(f"layer {index} is out of range: the trace has layers 0 to {len(layers) - 1}")
     return [index % len(layers)]

@@ -47,7 +47,7 @@ class _Open:
             return super(DiffVis, instance).open
 
         def open_file(path: str | os.PathLike[str], **arguments: Any) -> DiffVis:
-            from diffvis_widget.traces import open_trace
+            from diffvis_widget.files import open_trace
 
             return owner(open_trace(path), **arguments)
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.traces import Saliency, Trace, WordRelevance
-from diffvis_widget.traces.comparison import compare
+from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, WordRelevance, compare
+from diffvis_widget.traces.results import result_kinds
 from diffvis_widget.traces.results.relevance import typed
 
 from . import images
@@ -20,6 +20,7 @@ from .packed_run import Json, Message, RequestId, json_numbers, pack, quantise
 from .trace_messages import recorded_settings
 
 THUMBNAIL = 96  # pixels, longest side
+KINDS_WITH_OWN_MESSAGES = frozenset({Note.kind, ConceptScores.kind, Saliency.kind, WordRelevance.kind})
 RUN_LIMIT = 8  # runs that a kernel keeps, unless it says otherwise
 
 
@@ -33,7 +34,7 @@ class ShownRun(Protocol):
 
     @property
     def state(self) -> str:
-        """ "done", "stopped", "failed", or that of a run under way."""
+        """How it ended ("done", "stopped" or "failed"), or how far it is."""
         ...
 
     @property
@@ -178,6 +179,59 @@ def relevance_message(request: RequestId, run: str, trace: Trace) -> Message:
     newest = {relevance.schedule: relevance for relevance in trace.relevance}
     curves = [relevance_curves(trace, relevance) for relevance in newest.values()]
     return Message({"type": "relevance", "id": request, "run": run, "curves": curves})
+
+
+def result_message(request: RequestId, run: str, trace: Trace, kind: str) -> Message:
+    """Builds the reply with the stored results of one kind.
+
+    The page gets header and tensors of each result:
+    ``{"results": [{"header": {...}, "tensors": [{"name", "dtype", "shape"}]}]}``, and one buffer for each tensor, in
+    order and little endian.
+
+    Args:
+        request: id of the request.
+        run: id of the run.
+        trace: its trace.
+        kind: name of the kind.
+
+    Returns:
+        The message.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    kinds = result_kinds()
+    if kind not in kinds:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, kinds))}, not {kind!r}")
+    entries: list[Json] = []
+    buffers: list[bytes] = []
+    for result in trace.results(kinds[kind]):
+        tensors = {name: np.ascontiguousarray(part) for name, part in result.tensors().items()}
+        forms = [{"name": name, "dtype": part.dtype.name, "shape": list(part.shape)} for name, part in tensors.items()]
+        entries.append({"header": dict(result.header()), "tensors": forms})
+        buffers += [part.tobytes() for part in tensors.values()]
+    content = {"type": "results", "id": request, "run": run, "kind": kind, "results": entries}
+    return Message(content, tuple(buffers))
+
+
+def result_messages(run: str, trace: Trace, methods: Sequence[Json]) -> list[Message]:
+    """Builds the replies with all stored results of a trace, for a page without a kernel.
+
+    Args:
+        run: id of the run.
+        trace: its trace.
+        methods: rows of the registry of explaining methods; see `saliency_message`.
+
+    Returns:
+        The messages; notes and scores are sent with the run itself.
+    """
+    messages: list[Message] = []
+    if trace.saliency or trace.relevance:
+        messages.append(saliency_message(0, run, trace, methods))
+    if trace.relevance:
+        messages.append(relevance_message(0, run, trace))
+    others = [kind for kind in trace.stored_results if kind not in KINDS_WITH_OWN_MESSAGES]
+    return messages + [result_message(0, run, trace, kind) for kind in others]
 
 
 def relevance_curves(trace: Trace, relevance: WordRelevance) -> Json:

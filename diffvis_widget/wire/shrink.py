@@ -1,4 +1,4 @@
-"""A finished run within one megabyte: what a saved notebook carries, so that it still scrubs without a kernel."""
+"""Shrinks the messages of a run, so that a saved notebook, a page or a compact file stays small."""
 
 from __future__ import annotations
 
@@ -14,22 +14,44 @@ LIMIT = 1_000_000
 
 
 def snapshot(messages: Sequence[Message], limit: int = LIMIT) -> bytes:
-    """The packed form of a run in less than ``limit`` bytes. Returns no bytes at all if it cannot be made so small."""
-    found = fit(messages, lambda tried: len(pack(tried)) < limit)
-    return b"" if found is None else pack(found)
+    """Packs a run into less than a number of bytes.
 
+    Args:
+        messages: the messages of the run.
+        limit: the number of bytes.
 
-def fit(messages: Sequence[Message], small: Callable[[Sequence[Message]], bool]) -> list[Message] | None:
-    """The messages, made smaller until they are ``small``, giving up the least useful first; None if they never are.
-
-    In order: the noisy latents, the guidance view, the full-size final picture, every second row and column of the
-    maps, the size of the pictures.
+    Returns:
+        The packed run, shrunk as far as needed; no bytes if it cannot be shrunk so far.
     """
-    return next((tried for tried in _ladder(list(messages)) if small(tried)), None)
+    shrunk = fit(messages, lambda smaller: len(pack(smaller)) < limit)
+    return b"" if shrunk is None else pack(shrunk)
+
+
+def fit(messages: Sequence[Message], is_small: Callable[[Sequence[Message]], bool]) -> list[Message] | None:
+    """Shrinks messages until they are small enough, dropping the least useful first.
+
+    In order: the noisy latents, the guidance view, the full-size final image, every second row and column of the maps,
+    the size of the images.
+
+    Args:
+        messages: the messages of the run.
+        is_small: tells whether messages are small enough.
+
+    Returns:
+        The messages; None if they never are.
+    """
+    return next((smaller for smaller in _ladder(list(messages)) if is_small(smaller)), None)
 
 
 def smallest(messages: Sequence[Message]) -> list[Message]:
-    """The messages with all given up that `fit` may give up."""
+    """Shrinks messages as far as `fit` may.
+
+    Args:
+        messages: the messages of the run.
+
+    Returns:
+        The messages.
+    """
     return list(_ladder(list(messages)))[-1]
 
 
@@ -38,11 +60,11 @@ def _ladder(messages: list[Message]) -> Iterator[list[Message]]:
         lambda message: message,
         lambda message: _without(message, "latents"),
         lambda message: _without(message, "guidance"),
-        _without_final_picture,
+        _without_final_image,
         _with_half_maps,
-        lambda message: _with_smaller_pictures(message, 256, 75),
+        lambda message: _with_smaller_images(message, 256, 75),
         _with_half_maps,
-        lambda message: _with_smaller_pictures(message, 128, 60),
+        lambda message: _with_smaller_images(message, 128, 60),
         _with_half_maps,
     ]
     for rung in rungs:
@@ -57,11 +79,11 @@ def _without(message: Message, view: View) -> Message:
     content = {**message.content, "views": [name for name in views if name != view]}
     if message.content["type"] == "run":
         return Message(content, message.buffers)
-    at = views.index(view)
-    return Message(content, (*message.buffers[:at], *message.buffers[at + 1 :]))
+    index = views.index(view)
+    return Message(content, (*message.buffers[:index], *message.buffers[index + 1 :]))
 
 
-def _without_final_picture(message: Message) -> Message:
+def _without_final_image(message: Message) -> Message:
     return Message(message.content) if message.content["type"] == "end" else message
 
 
@@ -79,9 +101,9 @@ def _with_half_maps(message: Message) -> Message:
     return Message(content, (*message.buffers[:-1], half.tobytes()))
 
 
-def _with_smaller_pictures(message: Message, largest: int, quality: int) -> Message:
+def _with_smaller_images(message: Message, largest: int, quality: int) -> Message:
     if message.content["type"] != "step" or "prediction" not in message.content["views"]:
         return message
-    at = message.content["views"].index("prediction")
-    smaller = images.shrunk(message.buffers[at], largest, quality)
-    return Message(message.content, (*message.buffers[:at], smaller, *message.buffers[at + 1 :]))
+    index = message.content["views"].index("prediction")
+    smaller = images.shrunk(message.buffers[index], largest, quality)
+    return Message(message.content, (*message.buffers[:index], smaller, *message.buffers[index + 1 :]))

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from diffvis_widget import intervene
+from diffvis_widget.files import open_trace
 from diffvis_widget.tracer import Tracer, denoiser, trace
-from diffvis_widget.traces import open_trace
 from tests import pipelines, pipelines_joint
 from tests.tiny_parts import stirred
 from tests.tracer.families.test_families import build, call

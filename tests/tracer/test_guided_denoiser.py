@@ -13,8 +13,8 @@ import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 
+from diffvis_widget.files import open_trace
 from diffvis_widget.tracer import Tracer, denoiser, denoiser_lock, trace
-from diffvis_widget.traces import open_trace
 from tests import pipelines
 from tests.tracer.families.test_families import TRACED, trace_of
 from tests.traces.build import make_trace

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from diffvis_widget.files import open_trace
 from diffvis_widget.tracer import Tracer, estimate
 from diffvis_widget.tracer import trace as make_trace
 from diffvis_widget.tracer.families import find_family, registered_families
-from diffvis_widget.traces import Trace, TraceFileError, open_trace
+from diffvis_widget.traces import Trace, TraceFileError
 from tests import pipelines
 from tests.pipelines_dit import FAMILIES
 from tests.tracer.families.test_families import PROMPT, build, call, per_step, prompt_row, split

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from diffvis_widget import intervene
+from diffvis_widget.files import open_trace
 from diffvis_widget.tracer import trace
-from diffvis_widget.traces import Layer, Record, Step, Trace, Word, open_trace
-from diffvis_widget.traces.comparison import PARTED, WordPair, compare
+from diffvis_widget.traces import Layer, Record, Step, Trace, Word
+from diffvis_widget.traces.comparison import DIVERGED, WordPair, compare
 from tests import pipelines
 from tests.tiny_parts import stirred
 
@@ -59,7 +60,7 @@ def test_distance_and_parting_by_hand() -> None:
     second = made([FLAT + by for by in (0.5, 0.05, 0.2, 0.3, 0.4)], ["a"])
     found = compare(first, second)
     np.testing.assert_allclose(found.distance, [0.5, 0.05, 0.2, 0.3, 0.4], rtol=1e-5)
-    assert found.threshold == PARTED == 0.1
+    assert found.threshold == DIVERGED == 0.1
     assert found.divergence_step == 2  # apart at first, but together again
     assert found.steps.tolist() == [[step, step] for step in range(5)]
     assert compare(first, made([FLAT + by for by in (0.5, 0.2, 0.2, 0.2, 0.05)], ["a"])).divergence_step is None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from diffvis_widget.traces import Trace
+from diffvis_widget.traces import Saliency, Trace
 from diffvis_widget.traces.resize import resize
 from tests.traces.build import LAYERS, WORDS, fake_decoder, make_trace
 
@@ -165,3 +166,38 @@ def test_guidance_frames_are_grey_on_the_latent_grid() -> None:
         make_trace(guidance=False).frames("guidance")
     with pytest.raises(ValueError, match="kind must be"):
         make_trace().frames("image")  # pyright: ignore[reportArgumentType]
+
+
+def test_reused_can_be_read_while_the_run_grows() -> None:
+    class Growing(list[Any]):
+        """Gets a record more each time that it is measured, as if another thread appended."""
+
+        def __len__(self) -> int:
+            size = super().__len__()
+            if size < 10:
+                self.append(self[0])
+            return size
+
+    trace = make_trace(negative=True)
+    trace._records = Growing(trace._records)
+    assert trace.reused.shape[1] == len(LAYERS)
+
+
+def test_nbytes_counts_every_array_once() -> None:
+    trace = make_trace(negative=True)
+    records = trace.records
+    latents = sum(record.latents.nbytes + record.prediction.nbytes for record in records) + records[-1].result.nbytes
+    maps = sum(part.nbytes for record in records for part in (*record.maps, *(record.negative or ())))
+    guidance = sum(record.guidance.nbytes for record in records if record.guidance is not None)
+    assert trace.nbytes >= latents + maps + guidance
+    before = trace.nbytes
+    frames = trace.frames("prediction")
+    assert trace.nbytes == before + frames.nbytes
+    before, image = trace.nbytes, trace.image
+    assert trace.nbytes == before + image.nbytes
+    before, saliency = trace.nbytes, Saliency("df_cam", 0, np.zeros((8, 12), np.float32))
+    trace.saliency.append(saliency)
+    assert trace.nbytes == before + saliency.map.nbytes
+    before, outputs = trace.nbytes, tuple(part.copy() for part in records[0].maps)
+    trace._records[0] = replace(records[0], outputs=outputs)
+    assert trace.nbytes == before + sum(part.nbytes for part in outputs)

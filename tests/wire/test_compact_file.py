@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffvis_widget.traces import Layer, Record, Step, Trace, TraceFileError, Word, WordRelevance, open_trace
+from diffvis_widget.files import open_trace
+from diffvis_widget.traces import Layer, Record, Step, Trace, TraceFileError, Word, WordRelevance
 from diffvis_widget.wire.compact_file import LIMIT
 from diffvis_widget.wire.packed_run import pack, unpack
 from tests.traces.build import make_trace

@@ -26,7 +26,7 @@ from diffvis_widget.explain.rise import df_rise
 from diffvis_widget.explain.word_relevance import relevance
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.results.saliency import Floats
+from diffvis_widget.traces.types import Floats
 
 from .ground_truth import Region, Rendering
 from .json_lines import Line

@@ -21,14 +21,14 @@ from diffvis_widget.explain.role_relevance import by_role
 from diffvis_widget.explain.word_relevance import relevance
 from diffvis_widget.scenes import Scene, draw, load
 from diffvis_widget.scenes.world import RELATIONS
-from diffvis_widget.schedule import Kind
+from diffvis_widget.schedule import ScheduleKind
 from diffvis_widget.tracer import fingerprint
 from diffvis_widget.traces import Trace
 
 from . import report
 from .json_lines import FOLDER, Line, append, kept
 
-SCHEDULES: tuple[Kind, ...] = ("uniform", "early", "late")
+SCHEDULES: tuple[ScheduleKind, ...] = ("uniform", "early", "late")
 ROLES = ("object", "colour", "relation", "setting", "texture", "size")
 STEPS, STRENGTH, CAPTIONS = 30, 60, 100
 _CELL = 12  # pixels along a side of what counts as coarse

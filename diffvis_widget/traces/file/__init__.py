@@ -1,1 +1,1 @@
-"""The trace file: writing, reading and validating it."""
+"""Trace files: safetensors with a JSON header, written whole or not at all, and read without trust."""

@@ -1,7 +1,7 @@
-"""The container of a trace file: safetensors, read here without copying and without believing a byte of it.
+"""Reads safetensors files without copying and without trusting any byte.
 
-Tensors are views of the mapped file, so opening reads the header alone, however large the file is, and what is never
-looked at is never read.
+Tensors are views of the mapped file: opening reads the header alone, however large the file is, and tensors are read
+on first use.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.errors import TraceFileError
+
 # A header of this size unpacks to 128 MB of Python objects at the worst: what opening a hostile file can cost.
 MAX_HEADER = 4 * 2**20
 MAX_PARTS = 20_000
@@ -24,12 +26,18 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
 }  # fmt: skip
 
 
-class TraceFileError(ValueError):
-    """A file that is no trace, is damaged, contradicts itself or is of a newer format."""
-
-
 def strict_json(text: str | bytes) -> Any:
-    """Parsed JSON without NaN and infinity. Raises TraceFileError."""
+    """Parses JSON without NaN and infinity.
+
+    Args:
+        text: the JSON.
+
+    Returns:
+        The parsed value.
+
+    Raises:
+        TraceFileError: it is no JSON.
+    """
 
     def refuse(name: str) -> NoReturn:
         raise TraceFileError(f"its header holds {name}, which JSON does not have")
@@ -43,9 +51,16 @@ def strict_json(text: str | bytes) -> Any:
 
 
 def read_container(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-    """Metadata and tensors of a safetensors file; the tensors are read-only views of the mapped file.
+    """Reads a safetensors file.
 
-    Raises TraceFileError unless the header describes exactly the bytes that follow it.
+    Args:
+        path: of the file.
+
+    Returns:
+        Its metadata, and its tensors by name: read-only views of the mapped file.
+
+    Raises:
+        TraceFileError: the header does not describe exactly the bytes that follow it.
     """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
@@ -60,22 +75,22 @@ def read_container(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]
     entries = cast("dict[str, Any]", header)
     metadata = entries.pop("__metadata__", {})
     texts = cast("dict[str, Any]", metadata).values() if isinstance(metadata, dict) else [None]
-    if not all(isinstance(one, str) for one in texts):
+    if not all(isinstance(text, str) for text in texts):
         raise TraceFileError("its metadata is no mapping of texts")
     if len(entries) > MAX_PARTS:
         raise TraceFileError(f"it claims {len(entries)} parts")
     begin = 8 + length
-    found = {name: _entry(name, entry) for name, entry in entries.items()}
-    at = 0
-    for name, (_, _, start, end) in sorted(found.items(), key=lambda item: item[1][2:]):
-        if start != at:
-            raise TraceFileError(f"its part {name!r} begins at byte {start}, not {at}")
-        at = end
-    if begin + at != size:
-        raise TraceFileError(f"its parts take {at} bytes, and {size - begin} are there")
+    parts = {name: _entry(name, entry) for name, entry in entries.items()}
+    offset = 0
+    for name, (_, _, start, end) in sorted(parts.items(), key=lambda item: item[1][2:]):
+        if start != offset:
+            raise TraceFileError(f"its part {name!r} begins at byte {start}, not {offset}")
+        offset = end
+    if begin + offset != size:
+        raise TraceFileError(f"its parts take {offset} bytes, and {size - begin} are there")
     tensors = {
         name: np.frombuffer(mapped, dtype, count=math.prod(shape), offset=begin + start).reshape(shape)
-        for name, (dtype, shape, start, _) in found.items()
+        for name, (dtype, shape, start, _) in parts.items()
     }
     return cast("dict[str, str]", metadata), tensors
 
@@ -85,7 +100,7 @@ def _entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, 
     dtype = _DTYPES.get(str(fields.get("dtype")))
     shape, offsets = _sizes(fields.get("shape")), _sizes(fields.get("data_offsets"))
     if dtype is None or shape is None or offsets is None or not 1 <= len(shape) <= 8 or 0 in shape or len(offsets) != 2:
-        raise TraceFileError(f"its part {name!r} is described in a way that cannot be")
+        raise TraceFileError(f"its part {name!r} has an invalid description")
     start, end = offsets
     if end - start != math.prod(shape) * dtype.itemsize:
         raise TraceFileError(f"its part {name!r} has {end - start} bytes for the shape {shape}")
@@ -95,7 +110,7 @@ def _entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, 
 def _sizes(value: Any) -> tuple[int, ...] | None:
     if not isinstance(value, list):
         return None
-    found = cast("list[Any]", value)
-    if not all(type(one) is int and 0 <= one < 2**48 for one in found):
+    sizes = cast("list[Any]", value)
+    if not all(type(size) is int and 0 <= size < 2**48 for size in sizes):
         return None
-    return tuple(found)
+    return tuple(sizes)

@@ -1,58 +1,76 @@
-"""What was found out about a run must be about that run: seen to before it is written, and after it is read."""
+"""Checks the tensors of a trace file against its header."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-import numpy as np
+from diffvis_widget.traces.errors import TraceFileError
 
-from diffvis_widget.traces.results.relevance import WordRelevance
-from diffvis_widget.traces.selectors import pick_words
+from .header import Header
+from .image_codec import MAX_PIXELS, MAX_TOTAL
 
-if TYPE_CHECKING:
-    from diffvis_widget.traces.trace import Trace
-
-
-def check_additions(trace: Trace) -> None:
-    """Raise ValueError, or KeyError for a word, unless notes, scores, saliency and relevance belong to the trace."""
-    steps = len(trace.records)
-    for note in trace.notes:
-        if note.step is not None and note.step >= steps:
-            raise ValueError(f"notes: {note.text[:40]!r} is about step {note.step}, and the steps are 0 to {steps - 1}")
-        pick_words(trace.words, list(note.words)) if note.words else None
-    for one in trace.saliency:
-        if one.step >= steps or one.map.ndim != 2:
-            raise ValueError(
-                f"saliency: a map of {one.method} is of step {one.step} and shape {one.map.shape}; it must be (h, w) "
-                f"of a step from 0 to {steps - 1}"
-            )
-    for one in trace.relevance:
-        _check_relevance(one, trace)
-    scores = trace.scores
-    if scores is None:
-        return
-    count = len(scores.concepts)
-    expected = {"cosine": (steps, count), "share": (steps, count), "null_band": (steps, 2), "emergence": (count,)}
-    for name, shape in expected.items():
-        if (found := getattr(scores, name).shape) != shape or not count:
-            raise ValueError(f"scores: {name} is {found}, and this trace of {steps} steps needs {shape}")
+FRAME_KINDS = ("prediction", "latents")
+Form = tuple[str, tuple[int, ...]]
+"""Dtype and shape of a tensor."""
 
 
-def _check_relevance(one: WordRelevance, trace: Trace) -> None:
-    steps, words = len(one.timesteps), len(trace.words)
-    named = f"relevance under {one.schedule!r}"
-    if one.timesteps.ndim != 1 or one.raw.shape != (steps, words) or not one.raw.size:
-        raise ValueError(
-            f"{named}: raw is {one.raw.shape} and timesteps {one.timesteps.shape}; with the {words} words of this "
-            f"trace they must be (T, {words}) and (T,), T at least 1"
+def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
+    """Checks the tensors of the run itself.
+
+    Args:
+        header: the header of the file.
+        forms: dtype and shape of all tensors in the file, by name.
+
+    Returns:
+        The names of the tensors that were checked; the others must belong to stored results.
+
+    Raises:
+        TraceFileError: a tensor is missing, or contradicts the header.
+    """
+    steps, words = len(header.steps), len(header.words)
+    checked: set[str] = set()
+
+    def check(name: str, dtypes: tuple[str, ...], *expected: int | None) -> tuple[int, ...]:
+        if name not in forms:
+            raise TraceFileError(f"its part {name!r} is missing")
+        dtype, shape = forms[name]
+        fits = len(shape) == len(expected) and all(
+            length is None or size == length for size, length in zip(shape, expected, strict=True)
         )
-    if one.maps is not None and (one.maps.ndim != 4 or one.maps.shape[:2] != one.raw.shape or not one.maps.size):
-        raise ValueError(f"{named}: maps is {one.maps.shape} and must be {one.raw.shape} and a height and a width")
-    if not np.isfinite(one.timesteps).all():
-        raise ValueError(f"{named}: timesteps must be finite")
-    own = one.schedule == str(trace.meta.get("schedule", "uniform"))
-    if own and not np.array_equal(one.timesteps, trace.timesteps):
-        raise ValueError(
-            f"{named} is of another run: that is the schedule of this trace, whose {len(trace.records)} steps have "
-            "other timesteps"
-        )
+        if dtype not in dtypes or not fits or 0 in shape:
+            raise TraceFileError(f"its part {name!r} is {dtype} {shape}, which contradicts its header")
+        checked.add(name)
+        return shape
+
+    _, channels, height, width = check("latents", ("float16", "float32"), steps + 1, None, None, None)
+    check("predictions", (forms["latents"][0],), steps, channels, height, width)
+    if "guidance" in forms:
+        check("guidance", ("float32",), steps, height, width)
+    counts = {"maps": words}
+    if header.negative_words is not None and "negative.0" in forms:
+        counts["negative"] = len(header.negative_words)
+    if "outputs.0" in forms:
+        counts["outputs"] = words
+    for part, count in counts.items():
+        if header.keep == "words":
+            if header.layers:
+                check(f"{part}.0", ("float16",), steps, 1, count, None, None)
+            continue
+        for index, layer in enumerate(header.layers):
+            heads = layer.heads if header.keep == "heads" else 1
+            check(f"{part}.{index}", ("float16",), steps, heads, count, *layer.grid)
+    if "image" in forms:
+        rows, columns, _ = check("image", ("uint8",), None, None, 3)
+        if rows * columns > MAX_PIXELS:
+            raise TraceFileError(f"its image is {columns} x {rows} pixels, more than a trace may have")
+    if header.images is not None:
+        height, width = header.images.size
+        if height * width > MAX_PIXELS or steps * height * width * 3 > MAX_TOTAL:
+            raise TraceFileError(f"its {steps} images are {width} x {height} pixels, more than a trace may have")
+        if sorted(header.images.lengths) != sorted(FRAME_KINDS):
+            raise TraceFileError(f"its images are of the kinds {', '.join(header.images.lengths)[:80]}")
+        for kind, lengths in header.images.lengths.items():
+            if len(lengths) != steps:
+                raise TraceFileError(f"it has {len(lengths)} images and {steps} steps")
+            check(f"pictures.{kind}", ("uint8",), sum(lengths))
+    return checked

@@ -1,1 +1,30 @@
-"""The kinds of results that a trace can store: notes, concept scores, saliency maps, word relevance."""
+"""The kinds of results that a trace stores: notes, concept scores, saliency maps, word relevance; more can be added."""
+
+from .notes import Note, Region
+from .relevance import WordRelevance
+from .result_store import ResultStore
+from .saliency import Saliency
+from .scores import ConceptScores
+from .stored_result import (
+    DescribedRun,
+    StoredResult,
+    StoredTensors,
+    check_results,
+    register_result,
+    result_kinds,
+)
+
+__all__ = [
+    "ConceptScores",
+    "DescribedRun",
+    "Note",
+    "Region",
+    "ResultStore",
+    "Saliency",
+    "StoredResult",
+    "StoredTensors",
+    "WordRelevance",
+    "check_results",
+    "register_result",
+    "result_kinds",
+]

@@ -1,27 +1,48 @@
-"""Notes that a teacher pins to a run: a text, and what it is about."""
+"""Notes that a teacher pins to a run."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, Self, cast
+
+from numpy.typing import NDArray
+
+from diffvis_widget.traces.errors import TraceFileError
+from diffvis_widget.traces.json_fields import read_items, read_text
+from diffvis_widget.traces.selectors import pick_words
+
+from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
 
 MAX_TEXT = 4000
 Region = tuple[float, float, float, float]
+"""(left, top, right, bottom) as shares of width and height, 0..1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A text about a place in a run.
+@register_result
+@dataclass(frozen=True)
+class Note(StoredResult):
+    """A text about a run, a step, words or a region of the image.
 
-    text: what to look at, at most 4000 characters. step: the step it is about, or None for the whole run. words: words
-    of the prompt as `Trace.heat_map` takes them, texts or indices. region: (left, top, right, bottom) of a part of the
-    picture, 0..1 from its left and its top.
+    Attributes:
+        kind: name of the kind in a trace file.
+        text: what to look at, 1 to 4000 characters.
+        step: index of the step, or None for the whole run.
+        words: words of the prompt as `Trace.heat_map` takes them: texts or indices.
+        region: (left, top, right, bottom) as shares of the image, 0..1, from its left and its top.
 
-    Raises TypeError or ValueError, naming the field, for anything else.
+    Raises:
+        TypeError: ``words`` is no sequence of words.
+        ValueError: another field has a wrong type or range.
+
+    Example:
+        >>> Note("The circle appears first", step=3, words=["circle"]).words
+        ('circle',)
     """
+
+    kind: ClassVar[str] = "notes"
 
     text: str
     step: int | None = None
@@ -37,6 +58,57 @@ class Note:
         object.__setattr__(self, "words", _words(self.words))
         if self.region is not None:
             object.__setattr__(self, "region", _region(self.region))
+
+    def check(self, run: DescribedRun) -> None:
+        """Checks that the step and the words of the note exist; see `StoredResult.check`.
+
+        Args:
+            run: the run.
+
+        Raises:
+            ValueError: there is no such step.
+        """
+        steps = len(run.steps)
+        if self.step is not None and self.step >= steps:
+            raise ValueError(f"notes: {self.text[:40]!r} is about step {self.step}, and the steps are 0 to {steps - 1}")
+        if self.words:
+            pick_words(run.words, list(self.words))
+
+    def header(self) -> dict[str, Any]:
+        """Describes the note; see `StoredResult.header`.
+
+        Returns:
+            Its fields.
+        """
+        return {"text": self.text, "step": self.step, "words": self.words, "region": self.region}
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Names the arrays; see `StoredResult.tensors`.
+
+        Returns:
+            Nothing: a note has none.
+        """
+        return {}
+
+    @classmethod
+    def read(cls, header: Mapping[str, Any], tensors: StoredTensors) -> Self:
+        """Reads a note; see `StoredResult.read`.
+
+        Args:
+            header: its fields.
+            tensors: none.
+
+        Returns:
+            The note.
+
+        Raises:
+            TraceFileError: a field has a wrong type or range.
+        """
+        words = read_items("words", header.get("words"), lambda word: word, least=0)
+        try:
+            return cls(read_text("text", header.get("text")), header.get("step"), tuple(words), header.get("region"))
+        except (TypeError, ValueError) as error:
+            raise TraceFileError(f"one of its notes is invalid: {error}") from None
 
 
 def _whole(name: str, value: Any) -> int:

@@ -1,24 +1,41 @@
-"""What an explaining method finds: one map over the latent pixels of a step."""
+"""Saliency maps of a step, as the methods of `dv.explain` compute them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from diffvis_widget.traces.json_fields import read_integer, read_text, read_texts
+from diffvis_widget.traces.types import Floats
+
+from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
 
 
+@register_result
 @dataclass(frozen=True)
-class Saliency:
-    """How much each latent pixel matters at one step, larger is more.
+class Saliency(StoredResult):
+    """How much each latent pixel matters at one step.
 
-    method: its name. step: index. map: float32 (h, w), raw, in the method's own unit. stderr: float32 (h, w), the
-    standard error of `map` where it was estimated from random masks, else None. masks_used: how many; 0 without masks.
-    layers: raw maps float32 (h, w) of single layers by name, for the methods that have them.
+    Attributes:
+        kind: name of the kind in a trace file.
+        method: name of the method.
+        step: index of the step.
+        map: float32 (h, w), in the method's own unit; larger matters more.
+        stderr: float32 (h, w), standard error of ``map``, for methods with random masks; else None.
+        masks_used: number of masks; 0 without.
+        layers: raw maps float32 (h, w) of single layers by name, for methods that have them.
+
+    Example:
+        >>> import numpy as np
+        >>> Saliency("df_cam", 4, np.array([[0, 2], [1, 4]], np.float32)).scaled.tolist()
+        [[0.0, 0.5], [0.25, 1.0]]
     """
+
+    kind: ClassVar[str] = "saliency"
 
     method: str
     step: int
@@ -29,11 +46,77 @@ class Saliency:
 
     @property
     def scaled(self) -> Floats:
-        """float32 (h, w): `map` brought to 0..1 by its own smallest and largest value, for display."""
+        """float32 (h, w): ``map`` scaled to 0..1 by its own minimum and maximum, for display."""
         return scale(self.map)
+
+    def check(self, run: DescribedRun) -> None:
+        """Checks step and shape; see `StoredResult.check`.
+
+        Args:
+            run: the run.
+
+        Raises:
+            ValueError: there is no such step, or the map is not (h, w).
+        """
+        steps = len(run.steps)
+        if not 0 <= self.step < steps or self.map.ndim != 2:
+            raise ValueError(
+                f"saliency: a map of {self.method} is of step {self.step} and shape {self.map.shape}; it must be "
+                f"(h, w) of a step from 0 to {steps - 1}"
+            )
+
+    def header(self) -> dict[str, Any]:
+        """Describes the map; see `StoredResult.header`.
+
+        Returns:
+            Method, step, number of masks and names of the layers.
+        """
+        return {
+            "method": self.method,
+            "step": self.step,
+            "masks_used": self.masks_used,
+            "layers": list(self.layers),
+        }
+
+    def tensors(self) -> dict[str, Floats]:
+        """Names the arrays; see `StoredResult.tensors`.
+
+        Returns:
+            The map under "", its standard error, and the maps of layers by number.
+        """
+        arrays = {"": self.map, **{str(number): layer for number, layer in enumerate(self.layers.values())}}
+        return arrays if self.stderr is None else {**arrays, "stderr": self.stderr}
+
+    @classmethod
+    def read(cls, header: Mapping[str, Any], tensors: StoredTensors) -> Self:
+        """Reads a map; see `StoredResult.read`.
+
+        Args:
+            header: method, step, number of masks and names of the layers.
+            tensors: the arrays.
+
+        Returns:
+            The map.
+        """
+        layers = read_texts("layers", header.get("layers"), least=0)
+        return cls(
+            read_text("method", header.get("method")),
+            read_integer("step", header.get("step"), 0, 100_000),
+            tensors.floats("", 2),
+            tensors.floats("stderr", 2) if "stderr" in tensors else None,
+            read_integer("masks_used", header.get("masks_used"), 0, 2**31),
+            {name: tensors.floats(str(number), 2) for number, name in enumerate(layers)},
+        )
 
 
 def scale(values: NDArray[np.floating]) -> Floats:
-    """Min-max scaling to 0..1; values that are all equal become 0."""
+    """Scales values to 0..1 by their minimum and maximum.
+
+    Args:
+        values: any shape, not empty.
+
+    Returns:
+        float32 of the same shape; zeros where all values are equal.
+    """
     low, high = float(values.min()), float(values.max())
     return ((values - low) / (high - low if high > low else 1.0)).astype(np.float32)

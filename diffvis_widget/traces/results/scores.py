@@ -1,30 +1,104 @@
-"""What a concept meter said about a run, as data."""
+"""Concept scores of a run, as `dv.concept_scores` computes them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from diffvis_widget.traces.json_fields import read_text, read_texts
+from diffvis_widget.traces.types import Floats
+
+from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
 
 
+@register_result
 @dataclass(frozen=True)
-class ConceptScores:
+class ConceptScores(StoredResult):
     """Scores of K concepts over T steps.
 
-    concepts: the K words.
-    cosine: float32 (T, K), -1..1, raw.
-    share: float32 (T, K), softmax over the K concepts with the model's logit scale; says which of these words fits
-        best, never whether any fits.
-    null_band: float32 (T, 2), 5th and 95th percentile of the cosines of unrelated words: what any word scores.
-    emergence: float32 (K,), the first step from which the concept stays above the midpoint of its first and last
-        cosine; NaN where it never rises above the null band, or ends no higher than it began.
-    meter: the name of the model that measured.
+    Attributes:
+        kind: name of the kind in a trace file.
+        single: a trace has one at most.
+        concepts: the K words.
+        cosine: float32 (T, K), -1..1, raw cosine of the decoded prediction and the concept.
+        share: float32 (T, K), 0..1, softmax over the concepts with the logit scale of the meter's model.
+        null_band: float32 (T, 2), 5th and 95th percentile of the cosines of unrelated words.
+        emergence: float32 (K,), first step from which the cosine stays above the midpoint of its first and last value;
+            NaN where it never rises above the null band, or ends no higher than it began.
+        meter: name of the meter.
+
+    Example:
+        >>> import numpy as np
+        >>> ones = np.ones((3, 1), np.float32)
+        >>> scores = ConceptScores(["circle"], ones * 0.2, ones, np.zeros((3, 2), np.float32), ones[0], "a meter")
+        >>> scores.cosine.shape
+        (3, 1)
     """
 
+    kind: ClassVar[str] = "scores"
+    single: ClassVar[bool] = True
+
     concepts: list[str]
-    cosine: NDArray[np.float32]
-    share: NDArray[np.float32]
-    null_band: NDArray[np.float32]
-    emergence: NDArray[np.float32]
-    meter: str = ""
+    cosine: Floats
+    share: Floats
+    null_band: Floats
+    emergence: Floats
+    meter: str
+
+    def check(self, run: DescribedRun) -> None:
+        """Checks the shapes; see `StoredResult.check`.
+
+        Args:
+            run: the run.
+
+        Raises:
+            ValueError: an array has not the shape that the steps and concepts require.
+        """
+        steps, count = len(run.steps), len(self.concepts)
+        shapes = {"cosine": (steps, count), "share": (steps, count), "null_band": (steps, 2), "emergence": (count,)}
+        for name, shape in shapes.items():
+            if (actual := getattr(self, name).shape) != shape or not count:
+                raise ValueError(f"scores: {name} is {actual}, and this trace of {steps} steps needs {shape}")
+
+    def header(self) -> dict[str, Any]:
+        """Describes the scores; see `StoredResult.header`.
+
+        Returns:
+            Concepts and meter.
+        """
+        return {"concepts": self.concepts, "meter": self.meter}
+
+    def tensors(self) -> dict[str, Floats]:
+        """Names the arrays; see `StoredResult.tensors`.
+
+        Returns:
+            The arrays.
+        """
+        return {
+            "cosine": self.cosine,
+            "share": self.share,
+            "null_band": self.null_band,
+            "emergence": self.emergence,
+        }
+
+    @classmethod
+    def read(cls, header: Mapping[str, Any], tensors: StoredTensors) -> Self:
+        """Reads scores; see `StoredResult.read`.
+
+        Args:
+            header: concepts and meter.
+            tensors: the arrays.
+
+        Returns:
+            The scores.
+        """
+        band = "null" if "null" in tensors else "null_band"  # its name before version 0.2
+        return cls(
+            read_texts("concepts", header.get("concepts")),
+            tensors.floats("cosine", 2),
+            tensors.floats("share", 2),
+            tensors.floats(band, 2),
+            tensors.floats("emergence", 1),
+            read_text("meter", header.get("meter")),
+        )

@@ -21,6 +21,7 @@ from diffvis_widget.wire.replies import (
     more_message,
     packed_message,
     relevance_message,
+    result_message,
     runs_message,
     saliency_message,
 )
@@ -156,6 +157,10 @@ def _relevance(session: Session, request: RequestId, run: str) -> Message:
     return relevance_message(request, run, session.trace_of(run))
 
 
+def _results(session: Session, request: RequestId, run: str, kind: str) -> Message:
+    return result_message(request, run, session.trace_of(run), kind)
+
+
 def _runs(session: Session, request: RequestId) -> Message:
     return runs_message(request, session.history.runs, RUNS)
 
@@ -199,6 +204,7 @@ REQUESTS: dict[str, RequestType] = {
     "layers": RequestType(_layers, {"run": str, "step": int, "word": int}),
     "saliency": RequestType(_saliency, {"run": str}),
     "relevance": RequestType(_relevance, {"run": str}),
+    "results": RequestType(_results, {"run": str, "kind": str}),
     "runs": RequestType(_runs),
     "packed": RequestType(_packed, {"run": str}),
     "notes": RequestType(_notes, {"run": str, "notes": list}),

@@ -1,4 +1,4 @@
-"""Hostile trace files by the thousand: `python -m tests.traces.fuzz 10000`. Each must open or be refused, in bounds.
+"""Hostile trace files by the thousand, `python -m tests.traces.file.fuzz 10000`: each opens or is refused, in bounds.
 
 A case changes bytes of a real file, or fields of its header, or sizes; then everything in what opens is read. Whatever
 else than a trace or an error comes out, a second spent, or more memory than stated, ends it with the case's number.
@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from diffvis_widget.traces import TraceFileError, open_trace
+from diffvis_widget.files import open_trace
+from diffvis_widget.traces import TraceFileError
 from diffvis_widget.wire.packed_run import MAGIC
-from tests.traces.file.test_validation import with_additions
+from tests.traces.results.test_stored_results import with_results
 
 MEMORY = 400 * 2**20  # over what the process had before: the stated 128 MB and one picture of the largest size
 SECONDS = 20.0  # of the processor; a hang, not a slow machine
@@ -35,9 +36,9 @@ VALUES: list[Any] = [
 
 def seeds(folder: Path) -> list[bytes]:
     """Files of both forms, as they are written."""
-    trace = with_additions(negative=True)
+    trace = with_results(negative=True)
     whole = trace.save(folder / "whole").read_bytes()
-    return [whole, with_additions(keep="heads").save(folder / "heads").read_bytes(),
+    return [whole, with_results(keep="heads").save(folder / "heads").read_bytes(),
             trace.save(folder / "compact", compact=True).read_bytes()]  # fmt: skip
 
 
@@ -119,10 +120,10 @@ def read_everything(path: Path) -> bool:
             trace.negative.heat_maps(step=-1)
         if not trace.is_compact:
             _ = trace.latents, trace.visible_latents, trace.predictions
-        for one in trace.saliency:
-            _ = one.scaled if one.map.size else None
-        for one in trace.relevance:
-            _ = one.scaled(trace.words), None if one.maps is None else one.maps.sum()
+        for saliency in trace.saliency:
+            _ = saliency.scaled if saliency.map.size else None
+        for relevance in trace.relevance:
+            _ = relevance.scaled(trace.words), None if relevance.maps is None else relevance.maps.sum()
     except TraceFileError:
         return False
     return True

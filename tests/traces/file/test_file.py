@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from diffvis_widget.traces import TraceFileError, open_trace
+from diffvis_widget.files import open_trace
+from diffvis_widget.traces import TraceFileError
 from diffvis_widget.traces.file.reader import KEY
 from tests.traces.build import make_trace
 
@@ -252,3 +253,20 @@ def test_other_safetensors_files_hold_no_trace(tmp_path: Path) -> None:
     save_file({"weight": np.zeros(3, dtype=np.float32)}, tmp_path / "model.safetensors")
     with pytest.raises(TraceFileError, match="holds no trace"):
         open_trace(tmp_path / "model.safetensors")
+
+
+def test_the_umask_of_the_process_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads share the mask: while it is 0, files of other threads may be written by anyone."""
+
+    def refuse(mask: int) -> int:
+        raise AssertionError(f"umask({mask:o}) changes the mask of every thread")
+
+    previous = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", refuse)
+        whole, compact = make_trace().save(tmp_path / "whole"), make_trace().save(tmp_path / "compact", compact=True)
+        monkeypatch.undo()
+        assert [path.stat().st_mode & 0o777 for path in (whole, compact)] == [0o640, 0o640]
+    finally:
+        monkeypatch.undo()
+        os.umask(previous)

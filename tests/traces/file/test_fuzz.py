@@ -1,4 +1,4 @@
-"""Hostile files open or are refused, and do nothing else. More cases: `python -m tests.traces.fuzz 10000`."""
+"""Hostile files open or are refused, and do nothing else. More cases: `python -m tests.traces.file.fuzz 10000`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save_file
 
-from diffvis_widget.traces import Note, TraceFileError, open_trace
-from diffvis_widget.traces.file.header import read_header, read_note, written_note
+from diffvis_widget.files import open_trace
+from diffvis_widget.traces import Note, StoredTensors, TraceFileError
+from diffvis_widget.traces.file.header import read_header
 from diffvis_widget.traces.file.image_codec import MAX_PIXELS, decode, decode_png
 from diffvis_widget.traces.file.reader import KEY
 from diffvis_widget.traces.file.safetensors_reader import MAX_HEADER, strict_json
@@ -82,7 +83,7 @@ notes = st.builds(
 @QUICK
 @given(note=notes)
 def test_every_note_comes_back(note: Note) -> None:
-    assert read_note(json.loads(json.dumps(written_note(note)))) == note
+    assert Note.read(json.loads(json.dumps(note.header())), StoredTensors({}, "notes.0")) == note
 
 
 @pytest.mark.parametrize("text", ["NaN", '{"meta": [1, Infinity]}', "-Infinity"])
@@ -115,7 +116,7 @@ def test_a_picture_of_another_size_than_stated_is_not_decoded(tmp_path: Path, si
     header["pictures"]["lengths"]["prediction"] = [len(data)] * 3
     save_file(tensors, path, metadata={KEY: json.dumps(header)})
     back = open_trace(path)
-    with pytest.raises(TraceFileError, match=r"a picture in it is \(.*, not \(8, 12\)"):
+    with pytest.raises(TraceFileError, match=r"an image in it is \(.*, not \(8, 12\)"):
         back.frames("prediction")
 
 

@@ -164,7 +164,7 @@ def test_pictures_are_exact_where_the_page_has_previews(make: Callable[..., Diff
     widget: Any = make(pipe, prompt="a red circle", steps=3)
     trace = widget.trace
     run = widget.wire.of("run")[0].content["run"]
-    trace._frames["prediction"].clear()
+    trace._frames._decoded["prediction"].clear()
     task = {"kind": "export", "what": "png", "run": run, "step": 1, "words": [], "view": "prediction", "opacity": 1}
     pause = threading.Event()
     while True:

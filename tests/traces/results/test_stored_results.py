@@ -1,4 +1,4 @@
-"""What was found out about a run after it: notes, scores, saliency maps, relevance, in its file and out of it."""
+"""Notes, scores, saliency maps and relevance in a trace file: they come back whole, and hostile ones are refused."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, TraceFileError, WordRelevance, open_trace
+from diffvis_widget.files import open_trace
+from diffvis_widget.traces import ConceptScores, Note, Saliency, Trace, TraceFileError, WordRelevance
 from diffvis_widget.traces.file.reader import KEY
 from diffvis_widget.wire.packed_run import Message, pack, unpack
 from tests.traces.build import make_trace
 from tests.traces.file.test_file import parts
 
 
-def with_additions(**options: Any) -> Trace:
+def with_results(**options: Any) -> Trace:
     trace = make_trace(**options)
     rng = np.random.default_rng(3)
     steps = len(trace.steps)
@@ -42,7 +43,7 @@ def with_additions(**options: Any) -> Trace:
     return trace
 
 
-def check_additions(back: Trace, trace: Trace) -> None:
+def check_same_results(back: Trace, trace: Trace) -> None:
     assert back.notes == trace.notes
     assert back.scores is not None
     assert trace.scores is not None
@@ -50,31 +51,31 @@ def check_additions(back: Trace, trace: Trace) -> None:
     for name in ("cosine", "share", "null_band", "emergence"):
         np.testing.assert_array_equal(getattr(back.scores, name), getattr(trace.scores, name))
     assert len(back.saliency) == 2
-    for one, other in zip(back.saliency, trace.saliency, strict=True):
-        assert (one.method, one.step, one.masks_used) == (other.method, other.step, other.masks_used)
-        np.testing.assert_array_equal(one.map, other.map)
-        assert list(one.layers) == list(other.layers)
-        for name in one.layers:
-            np.testing.assert_array_equal(one.layers[name], other.layers[name])
+    for read, saved in zip(back.saliency, trace.saliency, strict=True):
+        assert (read.method, read.step, read.masks_used) == (saved.method, saved.step, saved.masks_used)
+        np.testing.assert_array_equal(read.map, saved.map)
+        assert list(read.layers) == list(saved.layers)
+        for name in read.layers:
+            np.testing.assert_array_equal(read.layers[name], saved.layers[name])
     np.testing.assert_array_equal(back.saliency[0].stderr, trace.saliency[0].stderr)
     assert back.saliency[1].stderr is None
-    assert [one.schedule for one in back.relevance] == ["uniform", "late"]
-    for one, other in zip(back.relevance, trace.relevance, strict=True):
-        np.testing.assert_array_equal(one.timesteps, other.timesteps)
-        np.testing.assert_array_equal(one.raw, other.raw)
-        np.testing.assert_array_equal(one.scaled(back.words), other.scaled(trace.words))
+    assert [relevance.schedule for relevance in back.relevance] == ["uniform", "late"]
+    for read, saved in zip(back.relevance, trace.relevance, strict=True):
+        np.testing.assert_array_equal(read.timesteps, saved.timesteps)
+        np.testing.assert_array_equal(read.raw, saved.raw)
+        np.testing.assert_array_equal(read.scaled(back.words), saved.scaled(trace.words))
     np.testing.assert_array_equal(back.relevance[0].maps, trace.relevance[0].maps)
     assert back.relevance[1].maps is None
 
 
 @pytest.mark.parametrize("compact", [False, True])
 def test_they_come_back_whole(tmp_path: Path, compact: bool) -> None:
-    trace = with_additions()
-    check_additions(open_trace(trace.save(tmp_path / "run", compact=compact)), trace)
+    trace = with_results()
+    check_same_results(open_trace(trace.save(tmp_path / "run", compact=compact)), trace)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ({"text": ""}, "text must be"),
         ({"text": 3}, "text must be"),
@@ -90,12 +91,12 @@ def test_they_come_back_whole(tmp_path: Path, compact: bool) -> None:
         ({"text": "a", "region": "all"}, "region must be"),
     ],
 )
-def test_notes_that_cannot_be(arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=words):
+def test_invalid_notes(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
         Note(**arguments)
 
 
-def test_a_note_is_about_what_is_there() -> None:
+def test_a_note_names_steps_and_words_that_exist() -> None:
     trace = make_trace()
     with pytest.raises(IndexError, match="steps 0 to 2"):
         trace.note("late", step=3)
@@ -105,8 +106,8 @@ def test_a_note_is_about_what_is_there() -> None:
     assert trace.note("see", words=["RED"]) in trace.notes
 
 
-def test_additions_of_another_run_are_not_written(tmp_path: Path) -> None:
-    trace = with_additions()
+def test_results_of_another_run_are_not_written(tmp_path: Path) -> None:
+    trace = with_results()
     assert trace.scores is not None
     trace.scores = replace(trace.scores, cosine=trace.scores.cosine[:2])
     with pytest.raises(ValueError, match=r"scores: cosine is \(2, 2\), and this trace of 3 steps needs \(3, 2\)"):
@@ -122,28 +123,28 @@ def test_additions_of_another_run_are_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def other(kind: str, one: WordRelevance) -> WordRelevance:
-    assert one.maps is not None
+def altered(kind: str, relevance: WordRelevance) -> WordRelevance:
+    assert relevance.maps is not None
     match kind:
         case "words":
-            return replace(one, raw=one.raw[:, 1:])
+            return replace(relevance, raw=relevance.raw[:, 1:])
         case "steps":
-            return replace(one, raw=one.raw[1:])
+            return replace(relevance, raw=relevance.raw[1:])
         case "rank":
-            return replace(one, raw=one.raw[..., None])
+            return replace(relevance, raw=relevance.raw[..., None])
         case "empty":
-            return replace(one, raw=one.raw[:0], timesteps=one.timesteps[:0], maps=None)
+            return replace(relevance, raw=relevance.raw[:0], timesteps=relevance.timesteps[:0], maps=None)
         case "maps":
-            return replace(one, maps=one.maps[:, 1:])
+            return replace(relevance, maps=relevance.maps[:, 1:])
         case "run":
-            return replace(one, timesteps=one.timesteps - 1)
+            return replace(relevance, timesteps=relevance.timesteps - 1)
         case _:
-            return replace(one, timesteps=one.timesteps * np.float32(np.inf))
+            return replace(relevance, timesteps=relevance.timesteps * np.float32(np.inf))
 
 
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         ("words", r"relevance under 'uniform': raw is \(3, \d\) and timesteps \(3,\); with the \d words"),
         ("steps", r"raw is \(2, \d\) and timesteps \(3,\)"),
@@ -154,61 +155,77 @@ def other(kind: str, one: WordRelevance) -> WordRelevance:
         ("infinite", "timesteps must be finite"),
     ],
 )
-def test_relevance_of_another_run_is_not_written(tmp_path: Path, compact: bool, kind: str, said: str) -> None:
-    trace = with_additions()
-    trace.relevance[0] = other(kind, trace.relevance[0])
-    with pytest.raises(ValueError, match=said):
+def test_relevance_of_another_run_is_not_written(tmp_path: Path, compact: bool, kind: str, message: str) -> None:
+    trace = with_results()
+    trace.relevance[0] = altered(kind, trace.relevance[0])
+    with pytest.raises(ValueError, match=message):
         trace.save(tmp_path / "run", compact=compact)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_curves_are_scaled_over_the_typed_words_of_each_step() -> None:
-    trace = with_additions()
-    (one, _), words = trace.relevance, trace.words
+    trace = with_results()
+    (relevance, _), words = trace.relevance, trace.words
     typed = [index for index, word in enumerate(words) if word.kind == "word" and word.tokens]
-    scaled = one.scaled(words)
+    scaled = relevance.scaled(words)
     assert 1 < len(typed) < len(words)
     assert np.isnan(np.delete(scaled, typed, axis=1)).all()
-    for row, raw in zip(scaled[:, typed], one.raw[:, typed], strict=True):
+    for row, raw in zip(scaled[:, typed], relevance.raw[:, typed], strict=True):
         np.testing.assert_allclose(row, (raw - raw.min()) / (raw.max() - raw.min()), rtol=1e-6)
-    assert np.isnan(one.scaled([replace(word, kind="special") for word in words])).all()
+    assert np.isnan(relevance.scaled([replace(word, kind="special") for word in words])).all()
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"relevance.0": np.ones((3, 8), "f4")}, r"'relevance.0' is float32 \(3, 8\), which contradicts its header"),
+        ({"relevance.0": np.ones((3, 8), "f4")}, r"raw is \(3, 8\) and timesteps \(3,\)"),
         ({"relevance.0": np.ones((3, 4), "f2")}, "'relevance.0' is float16"),
         ({"relevance.0": None}, "'relevance.0' is missing"),
-        ({"relevance.0.timesteps": np.ones(2, "f4")}, r"'relevance.0.timesteps' is float32 \(2,\)"),
+        ({"relevance.0.timesteps": np.ones(2, "f4")}, r"raw is \(3, 9\) and timesteps \(2,\)"),
         ({"relevance.0.timesteps": np.ones(3, "f4")}, "is of another run"),
         ({"relevance.1.timesteps": np.full(2, np.nan, "f4")}, "timesteps must be finite"),
-        ({"relevance.0.maps": np.ones((3, 2, 4, 6), "f4")}, "'relevance.0.maps' is float32"),
+        ({"relevance.0.maps": np.ones((3, 2, 4, 6), "f4")}, r"maps is \(3, 2, 4, 6\) and must be"),
         ({"relevance.0.maps": np.ones((3, 4, 6), "f4")}, "'relevance.0.maps' is float32"),
         ({"relevance.2": np.ones((3, 4), "f4")}, "parts that no trace has: relevance.2"),
     ],
 )
-def test_hostile_relevance_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    header, tensors = parts(with_additions().save(tmp_path / "run"))
+def test_hostile_relevance_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    header, tensors = parts(with_results().save(tmp_path / "run"))
     tensors = {name: part for name, part in (tensors | change).items() if part is not None}
     save_file(tensors, tmp_path / "bad", metadata={KEY: json.dumps(header)})
-    with pytest.raises(TraceFileError, match=said):
+    with pytest.raises(TraceFileError, match=message):
         open_trace(tmp_path / "bad")
 
 
 @pytest.mark.parametrize("relevance", [3, [3], [{}], [{"schedule": 3}], [{"schedule": "late"}] * 3])
 def test_a_header_that_says_other_things_of_relevance_is_refused(tmp_path: Path, relevance: Any) -> None:
-    header, tensors = parts(with_additions().save(tmp_path / "run"))
+    header, tensors = parts(with_results().save(tmp_path / "run"))
     save_file(tensors, tmp_path / "bad", metadata={KEY: json.dumps(header | {"relevance": relevance})})
     with pytest.raises(TraceFileError, match=r"relevance|schedule"):
         open_trace(tmp_path / "bad")
 
 
-@pytest.mark.parametrize("lying", [3, [], [True, True], [False, False], [True, False, False]])
-def test_a_compact_file_that_miscounts_its_relevance_is_refused(tmp_path: Path, lying: Any) -> None:
-    own, *page = unpack(with_additions().save(tmp_path / "run", compact=True).read_bytes())
-    assert own.content["lying"] == [True, False]
-    bad = Message({**own.content, "lying": lying}, own.buffers)
-    (tmp_path / "bad").write_bytes(pack([bad, *page]))
-    with pytest.raises(TraceFileError, match=r"relevance|parts"):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tensors": 3},
+        {"tensors": []},
+        {"name": "relevance.7"},
+        {"name": "relevance.0"},
+        {"name": None},
+        {"dtype": "object"},
+        {"dtype": "float16"},
+        {"shape": [2, 2]},
+        {"shape": "all"},
+    ],
+)
+def test_a_compact_file_with_other_tensors_than_it_lists_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    first, *page = unpack(with_results().save(tmp_path / "run", compact=True).read_bytes())
+    assert "relevance.0.maps" in [entry["name"] for entry in first.content["tensors"]]
+    if "tensors" in change:
+        content = first.content | change
+    else:
+        content = {**first.content, "tensors": [*first.content["tensors"][:-1], first.content["tensors"][-1] | change]}
+    (tmp_path / "bad").write_bytes(pack([Message(content, first.buffers), *page]))
+    with pytest.raises(TraceFileError, match=r"tensors|part|shape"):
         open_trace(tmp_path / "bad")

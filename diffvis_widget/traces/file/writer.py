@@ -1,0 +1,212 @@
+"""Writes a trace file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from diffvis_widget.traces.results import check_results
+from diffvis_widget.traces.types import Floats, FrameKind, Images, Step
+
+from .header import HeaderSource, write_header
+from .image_codec import MAX_PIXELS, MAX_TOTAL, EncodedImages, encode_all
+from .reader import KEY
+from .stored_results import result_tensors
+from .validation import FRAME_KINDS
+
+# partly untyped in the library
+_save_file = cast("Callable[..., None]", safetensors.numpy.save_file)  # pyright: ignore[reportUnknownMemberType]
+
+
+class SavableTrace(HeaderSource, Protocol):
+    """What the writer needs of a trace."""
+
+    @property
+    def steps(self) -> list[Step]:
+        """The finished steps."""
+        ...
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether it was opened from a compact file."""
+        ...
+
+    @property
+    def latents(self) -> NDArray[Any]:
+        """(T + 1, C, h, w)."""
+        ...
+
+    @property
+    def predictions(self) -> NDArray[Any]:
+        """(T, C, h, w)."""
+        ...
+
+    @property
+    def guidance(self) -> Floats | None:
+        """(T, h, w), None without guidance."""
+        ...
+
+    @property
+    def image(self) -> Images:
+        """(H, W, 3)."""
+        ...
+
+    def frames(self, kind: FrameKind) -> Images:
+        """Decodes the frames of a kind.
+
+        Args:
+            kind: of frames.
+
+        Returns:
+            uint8 (T, H, W, 3).
+        """
+        ...
+
+    def encoded_frames(self, kind: str) -> EncodedImages | None:
+        """Takes the frames as the file has them that the trace was opened from.
+
+        Args:
+            kind: of frames.
+
+        Returns:
+            The encoded frames, None where there are none.
+        """
+        ...
+
+
+def save(
+    trace: SavableTrace,
+    path: str | os.PathLike[str],
+    *,
+    frames: bool = True,
+    compact: Callable[[], bytes] | None = None,
+) -> Path:
+    """Writes a trace; see `Trace.save`.
+
+    Args:
+        trace: the trace.
+        path: of the file.
+        frames: whether to store the decoded frames.
+        compact: makes the compact form; None writes the whole form.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: the trace has no finished step, has no latents and ``compact`` is None, or a stored result does not
+            belong to it.
+        KeyError: a stored result names a word that the prompt does not have.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a folder; name a file in it")
+    if not trace.records:
+        raise ValueError("cannot save a trace without a finished step")
+    if trace.is_compact and compact is None:
+        raise ValueError(
+            "this trace was opened from a compact file, which has no latents: save it with compact=True, or trace again"
+        )
+    check_results(trace, trace.stored_results)
+    if compact is not None:
+        data = compact()
+        return write_whole(target, len(data), lambda name: Path(name).write_bytes(data))
+    images = _encode_frames(trace) if frames else {}
+    tensors = _tensors(trace, images)
+    header = write_header(trace, images)
+    size = sum(array.nbytes for array in tensors.values())
+    return write_whole(target, size, lambda name: _save_file(tensors, name, metadata={KEY: header}))
+
+
+def write_whole(target: Path, size: int, write: Callable[[str], object]) -> Path:
+    """Writes a file by way of a temporary file beside it and one rename: readers see the old file or the new one.
+
+    Args:
+        target: path of the file.
+        size: its approximate size in bytes, for errors.
+        write: writes the file whose name it is given.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left half-written.
+    """
+    name = str(target.parent / f".{target.name}.{secrets.token_hex(8)}.part")
+    try:
+        # the kernel applies the mask of the process, which cannot be read without setting it
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = os.stat(name).st_mode & 0o777
+    except OSError as error:
+        raise type(error)(f"cannot write {target}: {error}") from error
+    try:
+        write(name)
+        with open(name, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(name, mode)  # safetensors may have made the file anew
+        os.replace(name, target)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"cannot write {target} ({size / 2**20:.1f} MB): {error}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+    return target
+
+
+def _encode_frames(trace: SavableTrace) -> dict[str, EncodedImages]:
+    """The frames of every step, encoded; those that came from a file are taken as they are."""
+    images: dict[str, EncodedImages] = {}
+    for kind in FRAME_KINDS:
+        encoded = trace.encoded_frames(kind)
+        if encoded is None:
+            frames = trace.frames(kind)
+            if frames.nbytes > MAX_TOTAL or frames[0].size > 3 * MAX_PIXELS:
+                raise ValueError(
+                    f"the images of {len(frames)} steps, {frames.shape[2]} x {frames.shape[1]} pixels, are more than "
+                    "a file may hold: save it with frames=False"
+                )
+            height, width = frames.shape[1:3]
+            encoded = EncodedImages(encode_all(frames, exact=kind == "prediction"), (height, width))
+        images[kind] = encoded
+    if images["prediction"].size != images["latents"].size:
+        raise ValueError("the frames of predictions and of latents differ in size: save it with frames=False")
+    return images
+
+
+def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[str, NDArray[Any]]:
+    records = trace.records
+    tensors: dict[str, NDArray[Any]] = {"latents": trace.latents, "predictions": trace.predictions}
+    guidance = trace.guidance
+    if guidance is not None:
+        tensors["guidance"] = guidance
+    for index in range(len(records[0].maps)):
+        tensors[f"maps.{index}"] = np.stack([record.maps[index] for record in records])
+    if any(record.negative is not None for record in records):
+        for index in range(len(records[0].maps)):
+            # steps without guidance have none
+            blank = next(record.negative[index] for record in records if record.negative is not None)
+            rows = [
+                np.full_like(blank, np.nan) if record.negative is None else record.negative[index] for record in records
+            ]
+            tensors[f"negative.{index}"] = np.stack(rows)
+    if (outputs := records[0].outputs) is not None:
+        for index in range(len(outputs)):
+            rows = [record.outputs[index] for record in records if record.outputs is not None]
+            tensors[f"outputs.{index}"] = np.stack(rows)
+    if images:
+        tensors["image"] = trace.image
+    for kind, encoded in images.items():
+        tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(encoded.encoded), dtype=np.uint8)
+    tensors |= result_tensors(trace.stored_results)
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}

@@ -1,0 +1,133 @@
+"""The plain values that a trace is made of, and the array types that its packages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Images = NDArray[np.uint8]
+"""One image (H, W, 3), or several (n, H, W, 3)."""
+Size = tuple[int, int]
+"""Height and width."""
+StepMaps = tuple[NDArray[np.float16], ...]
+"""Attention maps of one step, (heads or 1, words, h, w): one array per layer, or a single one of their mean."""
+Decoder = Callable[[NDArray[Any]], Images]
+"""Decodes latents (n, C, h, w) into images (n, H, W, 3)."""
+
+WordKind = Literal["word", "special", "template", "padding", "truncated"]
+LayerKind = Literal["cross", "joint"]
+MapKind = Literal["probability", "output"]
+Keep = Literal["words", "layers", "heads"]
+FrameKind = Literal["prediction", "latents", "guidance"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the prompt as the denoiser sees it.
+
+    Attributes:
+        text: the word as typed (punctuation is a word of its own); for other kinds, the text of the token.
+        tokens: positions along the text keys of the denoiser, start token included; empty for a truncated word.
+        kind: "word", "special" (start and end tokens), "template" (words that the pipeline adds), "padding" (one word
+            for all padding tokens) or "truncated" (beyond the length of the text encoder).
+        token_texts: the text of each token, for words of kind "word" and "template".
+        encoder: the text encoder of these tokens, where a model has several ("CLIP" and "T5" in Stable Diffusion 3).
+
+    Example:
+        >>> Word("circle", (2, 3), "word", ("cir", "cle")).tokens
+        (2, 3)
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    kind: WordKind
+    token_texts: tuple[str, ...] = ()
+    encoder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One evaluation of the denoiser that the scheduler consumed.
+
+    Attributes:
+        index: its position in the run, from 0.
+        timestep: of the scheduler, falling.
+        sigma: noise over signal (the sigma of k-diffusion); for flow matching its own sigma, 0..1.
+        second_order: whether it is a corrector's evaluation between two steps (Heun, KDPM2, warm-up of PNDM).
+
+    Example:
+        >>> Step(0, 999.0, 14.6).second_order
+        False
+    """
+
+    index: int
+    timestep: float
+    sigma: float
+    second_order: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of the denoiser in which image tokens attend to text tokens.
+
+    Attributes:
+        name: dotted module path in the denoiser.
+        kind: "cross" (the keys are text tokens) or "joint" (text and image tokens).
+        heads: number of attention heads.
+        grid: (h, w) of its attention maps.
+        default: whether `Trace.heat_map` averages over it when no layer is named.
+
+    Example:
+        >>> Layer("mid_block.attentions.0", "cross", 8, (8, 8), True).grid
+        (8, 8)
+    """
+
+    name: str
+    kind: LayerKind
+    heads: int
+    grid: Size
+    default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one step adds to a trace.
+
+    Attributes:
+        step: the step.
+        latents: (C, h, w) that entered the denoiser.
+        result: (C, h, w) after the scheduler's step.
+        prediction: (C, h, w), the predicted clean latents.
+        guidance: float32 (h, w), RMS over channels of conditional minus unconditional; None without guidance.
+        visible: factor that brings the latents to the scale of the VAE; 1 unless the scheduler keeps noise unscaled.
+        maps: attention maps of the prompt's words.
+        negative: attention maps of the negative prompt's words; None at steps without guidance.
+        reused: indices of layers that did not run at this step because a cache served their older result.
+        outputs: maps in output space, where these were traced.
+    """
+
+    step: Step
+    latents: NDArray[Any]
+    result: NDArray[Any]
+    prediction: NDArray[Any]
+    guidance: Floats | None
+    visible: float
+    maps: StepMaps
+    negative: StepMaps | None = None
+    reused: tuple[int, ...] = ()
+    outputs: StepMaps | None = None
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Lists all arrays of the record.
+
+        Returns:
+            The arrays; ``result`` is often the same object as the next record's ``latents``.
+        """
+        arrays: list[NDArray[Any]] = [self.latents, self.result, self.prediction, *self.maps]
+        arrays += [*(self.negative or ()), *(self.outputs or ())]
+        return arrays if self.guidance is None else [*arrays, self.guidance]
