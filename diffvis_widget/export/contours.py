@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Floats = NDArray[np.floating[Any]]
+AnyFloats = NDArray[np.floating[Any]]
 Rgb = tuple[int, int, int]
 ENCLOSED_SHARES = (0.5, 0.25, 0.1)  # of a map's cells, inside each contour, outermost first
 WHITE: Rgb = (255, 255, 255)
 _SMALL_IMAGE = 1024  # pixels; lines are antialiased by drawing them 4 times as large, on larger images 2 times
 
 
-def contour_levels(values: Floats, shares: Sequence[float] = ENCLOSED_SHARES) -> list[float]:
+def contour_levels(values: AnyFloats, shares: Sequence[float] = ENCLOSED_SHARES) -> list[float]:
     """The levels whose contours enclose given shares of a map.
 
     Args:
@@ -33,7 +33,7 @@ def contour_levels(values: Floats, shares: Sequence[float] = ENCLOSED_SHARES) ->
     return [float(ordered[round((1 - share) * last)]) for share in shares]
 
 
-def trace_contours(values: Floats, level: float) -> list[NDArray[np.float64]]:
+def trace_contours(values: AnyFloats, level: float) -> list[NDArray[np.float64]]:
     """The contours of a map at a level, by marching squares.
 
     Beyond the centres of its outermost cells the map is continued constantly, so that contours reach the border.
@@ -90,7 +90,7 @@ def _chains(pairs: list[list[int]]) -> list[list[int]]:
 
 
 def draw_lines(
-    image: Image.Image, paths: Sequence[Floats], width: float, colour: Rgb, opacity: float = 1.0
+    image: Image.Image, paths: Sequence[AnyFloats], width: float, colour: Rgb, opacity: float = 1.0
 ) -> Image.Image:
     """Draw antialiased lines on an image.
 
@@ -117,7 +117,9 @@ def draw_lines(
     return Image.composite(Image.new("RGB", image.size, colour), image, mask.reduce(times))
 
 
-def draw_outlined_lines(image: Image.Image, paths: Sequence[Floats], width: float, colour: Rgb = WHITE) -> Image.Image:
+def draw_outlined_lines(
+    image: Image.Image, paths: Sequence[AnyFloats], width: float, colour: Rgb = WHITE
+) -> Image.Image:
     """Draw lines with a dark outline, which are visible on light and dark images.
 
     Args:

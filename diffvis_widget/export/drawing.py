@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from diffvis_widget.explain.methods import method_label
+from diffvis_widget.traces.types import Floats, Images
 
 from .colormap import HUES, apply_colormap
 from .contours import ENCLOSED_SHARES, WHITE, contour_levels, draw_outlined_lines, trace_contours
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from .view_options import Region, StepView
 
-Floats = NDArray[np.float32]
-Images = NDArray[np.uint8]
 
 _SMALL_IMAGE = 160  # pixels; on smaller images three contours of each word would hide what is under them
 _RASTER = 128  # cells on the longest side of a map whose contours are traced, as on the page

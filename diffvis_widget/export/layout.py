@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from diffvis_widget.traces.types import Images
 
 from .colormap import HUES, colour_table
 from .drawing import ColouredMap, base_image, draw_view, overlay_maps
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from .view_options import StepView
 
-Images = NDArray[np.uint8]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _INK, _GREY, _BACKGROUND = (29, 31, 35), (95, 100, 109), (255, 255, 255)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from diffvis_widget.traces.types import Floats
+
 _DRAWS = 2000  # of the bootstrap
 
 

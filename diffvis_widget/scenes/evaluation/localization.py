@@ -31,12 +31,12 @@ from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer.hooks import watch
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import finest, resize
+from diffvis_widget.traces.types import Floats
 
 from .captions import held_out_scenes
 
 STEPS, STRENGTH, GUIDANCE = 20, 0.5, 7.5
 ROLES = ("object", "colour")
-Floats = NDArray[np.float32]
 # a trace, and the self-attention of its run -> maps of all words, (words, SIZE, SIZE)
 Aggregation = Callable[[Trace, Floats], Floats]
 

@@ -33,7 +33,7 @@ VARIED = (
 MEASURES = ("x", "y", "size", "stretch")
 _UNLIKE = 60.0  # distance of a pixel's colour from the paper's, of 442, from which on it belongs to an object
 
-Floats = NDArray[np.float64]
+DoubleFloats = NDArray[np.float64]
 
 
 def swapped_pairs(count: int) -> Iterator[tuple[Spec, Spec]]:
@@ -113,7 +113,7 @@ def swap_test(judge: Judge, pairs: int) -> tuple[int, int, int]:
     return right, right_renderings, len(specs)
 
 
-def object_outline(image: Rgb) -> Floats:
+def object_outline(image: Rgb) -> DoubleFloats:
     """Measure the object on plain paper; the colour of the paper is the median of the image's border.
 
     Args:
@@ -132,7 +132,7 @@ def object_outline(image: Rgb) -> Floats:
     return np.array([columns.mean() + 0.5, rows.mean() + 0.5, np.sqrt(len(rows)), stretch])
 
 
-def relative_distance(a: Floats, b: Floats) -> float:
+def relative_distance(a: DoubleFloats, b: DoubleFloats) -> float:
     """Wasserstein distance of two samples, in standard deviations of the second.
 
     Args:
@@ -147,7 +147,7 @@ def relative_distance(a: Floats, b: Floats) -> float:
     return float(np.abs(np.quantile(a, levels) - np.quantile(b, levels)).mean() / b.std())
 
 
-def object_outlines(images: Sequence[Rgb] | NDArray[np.uint8]) -> Floats:
+def object_outlines(images: Sequence[Rgb] | NDArray[np.uint8]) -> DoubleFloats:
     """`object_outline` of several images.
 
     Args:
@@ -159,7 +159,7 @@ def object_outlines(images: Sequence[Rgb] | NDArray[np.uint8]) -> Floats:
     return np.stack([object_outline(image) for image in images])
 
 
-def rendered_outlines(spec: Spec, count: int, seed: int) -> Floats:
+def rendered_outlines(spec: Spec, count: int, seed: int) -> DoubleFloats:
     """The outlines of renderings of a meaning.
 
     Args:
