@@ -41,7 +41,7 @@ def refused(error: type[Exception], says: str, *arguments: Any, **options: Any) 
     ("options", "error", "says"),
     [
         ({"schedule": "early", "steps": 300, "schedule_strength": 0}, ValueError, "repeat"),
-        ({"meter": object()}, TypeError, "meter must be a ConceptMeter"),
+        ({"meter": 5}, TypeError, "meter must be a ConceptMeter"),
         ({"compare": "run.safetensors"}, TypeError, "compare takes a Trace"),
         ({"steps": 0}, Exception, "steps must be"),
         ({"schedule": "soon", "steps": 300}, Exception, "schedule must be"),
