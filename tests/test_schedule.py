@@ -35,10 +35,10 @@ def test_late_mirrors_early() -> None:
 @pytest.mark.parametrize("kind", ["early", "late"])
 @pytest.mark.parametrize(("steps", "strength"), [(1, 0), (2, 5), (10, 60), (30, 60), (50, 60), (100, 80), (300, 1000)])
 def test_steps_fall_strictly_within_the_training_range(kind: Any, steps: int, strength: float) -> None:
-    found = timesteps(kind, steps, strength)
-    assert len(found) == steps
-    assert found == sorted(set(found), reverse=True)
-    assert 0 <= found[-1] <= found[0] <= 999
+    times = timesteps(kind, steps, strength)
+    assert len(times) == steps
+    assert times == sorted(set(times), reverse=True)
+    assert 0 <= times[-1] <= times[0] <= 999
 
 
 def test_early_is_early_and_late_is_late() -> None:
@@ -94,10 +94,10 @@ def test_the_schedulers_named_in_errors_take_time_steps(name: str) -> None:
     arguments = pipeline_arguments(scheduler(name), "early", 30, 60)
     assert arguments == {"timesteps": PUBLISHED}
     if name in ("LCMScheduler", "TCDScheduler"):
-        return  # distilled models only know the time steps of their own schedule: they say so themselves
-    one = scheduler(name)
-    one.set_timesteps(**arguments)
-    assert [int(step) for step in dict.fromkeys(one.timesteps.tolist())] == PUBLISHED
+        return  # distilled models only know the time steps of their own schedule, and raise an error that says so
+    instance = scheduler(name)
+    instance.set_timesteps(**arguments)
+    assert [int(step) for step in dict.fromkeys(instance.timesteps.tolist())] == PUBLISHED
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,11 @@ def test_distance_and_parting_by_hand() -> None:
     first = made([FLAT] * 5, ["a"])
     # the difference is the same at every place: its root mean square is its size
     second = made([FLAT + by for by in (0.5, 0.05, 0.2, 0.3, 0.4)], ["a"])
-    found = compare(first, second)
-    np.testing.assert_allclose(found.distance, [0.5, 0.05, 0.2, 0.3, 0.4], rtol=1e-5)
-    assert found.threshold == DIVERGED == 0.1
-    assert found.divergence_step == 2  # apart at first, but together again
-    assert found.steps.tolist() == [[step, step] for step in range(5)]
+    comparison = compare(first, second)
+    np.testing.assert_allclose(comparison.distance, [0.5, 0.05, 0.2, 0.3, 0.4], rtol=1e-5)
+    assert comparison.threshold == DIVERGED == 0.1
+    assert comparison.divergence_step == 2  # apart at first, but together again
+    assert comparison.steps.tolist() == [[step, step] for step in range(5)]
     assert compare(first, made([FLAT + by for by in (0.5, 0.2, 0.2, 0.2, 0.05)], ["a"])).divergence_step is None
     assert compare(first, first).divergence_step is None
     assert compare(first, made([FLAT + 1] * 5, ["a"])).divergence_step == 0
@@ -86,10 +86,10 @@ def test_maps_by_hand() -> None:
     left, right = [[1.0, 0], [1.0, 0]], [[0, 0.5], [0, 0.5]]
     first = made([FLAT], ["a", "red"], maps=[[left, left]])
     second = made([FLAT], ["a", "blue"], maps=[[left, right]])
-    found = compare(first, second)
-    np.testing.assert_allclose(found.maps, [[0.0, 1.0]])  # nowhere the same place, whatever the size
-    np.testing.assert_allclose(found.map_difference(1, 0), [[-1, 0.5], [-1, 0.5]])
-    assert found.map_difference(1, size=(4, 4)).shape == (4, 4)
+    comparison = compare(first, second)
+    np.testing.assert_allclose(comparison.maps, [[0.0, 1.0]])  # nowhere the same place, whatever the size
+    np.testing.assert_allclose(comparison.map_difference(1, 0), [[-1, 0.5], [-1, 0.5]])
+    assert comparison.map_difference(1, size=(4, 4)).shape == (4, 4)
     added = compare(made([FLAT], ["a"]), made([FLAT], ["a", "b"]))
     assert np.isnan(added.maps[0, 1])
     with pytest.raises(ValueError, match="one prompt alone"):
@@ -103,17 +103,17 @@ def test_maps_by_hand() -> None:
 def test_by_noise_level() -> None:
     first = made([FLAT, FLAT + 1, FLAT + 2], ["a"], sigmas=[10.0, 3.0, 1.0])
     second = made([FLAT, FLAT + 1, FLAT + 1, FLAT + 2], ["a"], sigmas=[9.0, 3.5, 2.8, 1.0])
-    found = compare(first, second, align="noise")
-    assert found.steps.tolist() == [[0, 0], [1, 2], [2, 3]]
-    np.testing.assert_allclose(found.distance, 0, atol=1e-6)
+    comparison = compare(first, second, align="noise")
+    assert comparison.steps.tolist() == [[0, 0], [1, 2], [2, 3]]
+    np.testing.assert_allclose(comparison.distance, 0, atol=1e-6)
 
 
-def test_pictures() -> None:
+def test_images() -> None:
     white = np.full((4, 4, 3), 255, np.uint8)
-    found = compare(made([FLAT], ["a"]), made([FLAT], ["a"], image=white))
-    assert found.image is not None
-    assert found.image.shape == (4, 4)
-    assert found.image_difference == pytest.approx(1.0)
+    comparison = compare(made([FLAT], ["a"]), made([FLAT], ["a"], image=white))
+    assert comparison.image is not None
+    assert comparison.image.shape == (4, 4)
+    assert comparison.image_difference == pytest.approx(1.0)
     other = compare(made([FLAT], ["a"]), made([FLAT], ["a"], image=white[:2]))
     assert other.image is None
     assert other.image_difference is None
@@ -141,11 +141,11 @@ def test_real_runs_part_where_the_prompt_is_switched(tmp_path: Any) -> None:
     first = trace(pipe, "a red circle", seed=1, num_inference_steps=6)
     change = [intervene.switch("a very old house", 3)]
     second = trace(pipe, "a red circle", seed=1, num_inference_steps=6, interventions=change)
-    paths = [one.save(tmp_path / f"{index}.safetensors") for index, one in enumerate((first, second))]
-    found = compare(open_trace(paths[0]), open_trace(paths[1]))
-    assert (found.distance[:3] == 0).all()
-    assert found.divergence_step is None or found.divergence_step >= 3
-    assert (found.distance[3:] > 0).all()
-    assert [pair.change for pair in found.words if pair.a is None] == ["added"] * 3
+    paths = [trace.save(tmp_path / f"{index}.safetensors") for index, trace in enumerate((first, second))]
+    comparison = compare(open_trace(paths[0]), open_trace(paths[1]))
+    assert (comparison.distance[:3] == 0).all()
+    assert comparison.divergence_step is None or comparison.divergence_step >= 3
+    assert (comparison.distance[3:] > 0).all()
+    assert [pair.change for pair in comparison.words if pair.a is None] == ["added"] * 3
     live = compare(first, second)
-    np.testing.assert_array_equal(live.maps, found.maps)
+    np.testing.assert_array_equal(live.maps, comparison.maps)

@@ -28,7 +28,7 @@ def test_mean_of_layers_on_different_grids() -> None:
 
 
 def test_a_skipped_layer_is_left_out_of_the_mean() -> None:
-    kept = np.ones((1, 4, 4), dtype=np.float32)
+    computed = np.ones((1, 4, 4), dtype=np.float32)
     skipped = np.full((1, 2, 2), np.nan, dtype=np.float32)
-    np.testing.assert_array_equal(mean_maps([kept, skipped]), kept)
+    np.testing.assert_array_equal(mean_maps([computed, skipped]), computed)
     assert np.isnan(mean_maps([skipped, skipped])).all()

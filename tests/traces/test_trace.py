@@ -75,8 +75,8 @@ def test_words_by_text_index_and_list() -> None:
 
 def test_heads() -> None:
     trace = make_trace(keep="heads")
-    one = trace.heat_map(1, step=0, layer=0, head=1)
-    np.testing.assert_array_equal(one, trace.records[0].maps[0][1, 1].astype(np.float32))
+    head_map = trace.heat_map(1, step=0, layer=0, head=1)
+    np.testing.assert_array_equal(head_map, trace.records[0].maps[0][1, 1].astype(np.float32))
     both = [trace.heat_map(1, step=0, layer=0, head=head) for head in range(2)]
     np.testing.assert_allclose(trace.heat_map(1, step=0, layer=0), np.mean(both, axis=0), atol=1e-6)
 

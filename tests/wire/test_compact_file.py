@@ -21,7 +21,7 @@ def test_what_is_seen_comes_back(tmp_path: Path) -> None:
     assert (back.prompt, back.negative_prompt, back.keep) == (trace.prompt, trace.negative_prompt, "words")
     assert (back.words, back.layers, back.steps, back.meta) == (trace.words, trace.layers, trace.steps, trace.meta)
     np.testing.assert_array_equal(back.image, trace.image)
-    for kind in ("prediction", "latents"):  # so small that every pixel is kept
+    for kind in ("prediction", "latents"):  # so small that every pixel is fits
         np.testing.assert_array_equal(back.frames(kind), trace.frames(kind))
     for step in range(3):
         maps, whole = back.heat_maps(step=step), trace.heat_maps(step=step)
@@ -63,8 +63,8 @@ def large(steps: int = 30) -> Trace:
 
     def decode(latents: np.ndarray) -> np.ndarray:
         frames: list[np.ndarray] = []
-        for one in latents:
-            level = float(np.abs(one[0]).mean())  # how noisy it is
+        for latent in latents:
+            level = float(np.abs(latent[0]).mean())  # how noisy it is
             soft = np.stack([np.sin(9 * x + 5 * y), np.cos(7 * y), np.sin(8 * x * y)], axis=-1) * 90 + 128
             frames.append(np.clip(soft + rng.normal(0, 60 * level, soft.shape), 0, 255).astype(np.uint8))
         return np.stack(frames)
@@ -109,13 +109,13 @@ def test_maps_of_relevance_give_way_to_what_the_page_shows(tmp_path: Path) -> No
     alone = open_trace(trace.save(tmp_path / "alone", compact=True))
     rng = np.random.default_rng(1)
     raw = rng.random((4, 12)).astype(np.float32)
-    for side, kept in ((8, True), (128, False)):
+    for side, fits in ((8, True), (128, False)):
         maps = rng.random((4, 12, side, side)).astype(np.float32)
         trace.relevance[:] = [WordRelevance("uniform", trace.timesteps, raw, maps)]
         path = trace.save(tmp_path / "run", compact=True)
         back = open_trace(path)
         assert path.stat().st_size < LIMIT
-        assert (back.relevance[0].maps is not None) is kept
+        assert (back.relevance[0].maps is not None) is fits
         np.testing.assert_array_equal(back.relevance[0].raw, raw)
         np.testing.assert_array_equal(back.frames("latents"), alone.frames("latents"))
     assert open_trace(trace.save(tmp_path / "whole")).relevance[0].maps is not None

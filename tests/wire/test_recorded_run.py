@@ -1,4 +1,4 @@
-"""A recorded run in the widget, in a page and for hosts without widgets: what is known of it is told, and no more."""
+"""A recorded run in the widget, in a page and for hosts without widgets: all of it is shown, and no more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 import diffvis_widget as dv
 from diffvis_widget.traces import ConceptScores, Trace
-from diffvis_widget.wire import images as pictures
+from diffvis_widget.wire import images as image_codec
 from diffvis_widget.wire.packed_run import Message, unpack
 from tests.traces.build import make_trace
 from tests.widget.conftest import SECONDS
@@ -33,7 +33,7 @@ def scored() -> Trace:
     return trace
 
 
-def told(widget: Any, kind: str) -> list[dict[str, Any]]:
+def contents(widget: Any, kind: str) -> list[dict[str, Any]]:
     return [message.content for message in unpack(widget._snapshot) if message.content["type"] == kind]
 
 
@@ -43,10 +43,10 @@ def test_scores_come_with_the_run_and_need_no_meter(make: Make) -> None:
     assert widget.wait(SECONDS)
     assert widget.concepts == ["circle", "red"]
     assert trace.scores is not None
-    (scores,) = told(widget, "scores")
+    (scores,) = contents(widget, "scores")
     np.testing.assert_allclose(scores["cosine"], trace.scores.cosine, atol=1e-5)
     assert (scores["emergence"], scores["meter"]) == ([1, None], "a meter")
-    (run,) = told(widget, "run")
+    (run,) = contents(widget, "run")
     assert run["notes"] == [{"text": "Look", "step": 1, "words": [1, 4], "region": None}]
 
 
@@ -58,14 +58,14 @@ def test_a_run_that_was_stopped_stays_one(make: Make, tmp_path: Path) -> None:
     widget = make(back)
     assert widget.wait(SECONDS)
     assert widget.status == "stopped"
-    assert told(widget, "run")[0]["steps"] == 30
-    assert (told(widget, "end")[0]["state"], told(widget, "end")[0]["steps"]) == ("stopped", 3)
+    assert contents(widget, "run")[0]["steps"] == 30
+    assert (contents(widget, "end")[0]["state"], contents(widget, "end")[0]["steps"]) == ("stopped", 3)
 
 
 def test_hosts_without_widgets_get_a_filmstrip_and_a_sentence(make: Make) -> None:
     shown, _ = make(scored())._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in shown
-    strip = pictures.read(base64.b64decode(shown["image/png"]))
+    strip = image_codec.read(base64.b64decode(shown["image/png"]))
     assert strip.size == (4 + 3 * 100, 4 + 64 + 20)
     assert shown["text/plain"] == (
         "DiffVis: “Red circle, red square lost”, 3 of 3 steps, seed 7. Cosine at the last step: circle 0.30, red 0.10."
@@ -86,9 +86,9 @@ def test_a_page_holds_what_the_widget_would_be_told(make: Make, tmp_path: Path) 
     assert kinds == ["run", "step", "step", "step", "scores", "end", "runs", "exports", "source_code"]
     assert messages[0].content["layers"] == []
     _, whole = page_of(dv.to_html([make_trace(), scored()], tmp_path / "two.html", layers=True))
-    asked = [message.content for message in whole if message.content["type"] == "layers"]
+    contents = [message.content for message in whole if message.content["type"] == "layers"]
     words = [index for index, word in enumerate(scored().words) if word.kind == "word"]
-    assert sorted((one["run"], one["step"], one["word"]) for one in asked) == [
+    assert sorted((content["run"], content["step"], content["word"]) for content in contents) == [
         (f"recorded-{run}", step, word) for run in (1, 2) for step in range(3) for word in words
     ]
     assert dv.to_html(widget, tmp_path / "again.html").read_bytes() == (tmp_path / "run.html").read_bytes()
@@ -98,7 +98,7 @@ def test_a_page_of_a_512_pixel_run_is_under_its_bar(tmp_path: Path) -> None:
     trace = large(10)
     path = dv.to_html(trace, tmp_path / "run.html")
     assert path.stat().st_size < 3_000_000
-    assert len([one for one in page_of(path)[1] if one.content["type"] == "step"]) == 10
+    assert len([message for message in page_of(path)[1] if message.content["type"] == "step"]) == 10
 
 
 def test_pages_that_cannot_be_written_say_why(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ def run_of(trace: Trace) -> Message:
     return traced_run_message("r", trace, recorded_settings(trace), (), (8, 12), views_of(trace), None)
 
 
-def test_a_trace_without_layers_is_shown_with_pictures_and_no_maps() -> None:
+def test_a_trace_without_layers_is_shown_with_images_and_no_maps() -> None:
     trace = without_layers()
     assert run_of(trace).content["grid"] == [0, 0]
-    picture = trace.frames("prediction")[1]
-    message = traced_step_message("r", trace, StepImages(trace.steps[1], picture, None, True), 0.0)
+    image = trace.frames("prediction")[1]
+    message = traced_step_message("r", trace, StepImages(trace.steps[1], image, None, True), 0.0)
     assert message.content["maps"] == {"shape": [len(WORDS), 0, 0], "scales": [None] * len(WORDS)}
     assert message.content["views"] == ["prediction", "guidance"]
     assert message.buffers[-1] == b""
@@ -47,8 +47,8 @@ def test_a_trace_without_layers_is_shown_with_pictures_and_no_maps() -> None:
     try:
         assert widget.wait(SECONDS)
         assert (widget.status, widget.error) == ("done", "")
-        kept = unpack(widget._snapshot)
-        assert [m.content["type"] for m in kept] == ["run", "step", "step", "step", "end"]
+        snapshot = unpack(widget._snapshot)
+        assert [m.content["type"] for m in snapshot] == ["run", "step", "step", "step", "end"]
     finally:
         widget.close()
 
@@ -56,8 +56,8 @@ def test_a_trace_without_layers_is_shown_with_pictures_and_no_maps() -> None:
 def test_a_word_says_which_encoder_reads_it() -> None:
     words = [Word("red", (1,), "word", encoder=name) for name in ("CLIP", "", "T5")]
     words.append(Word("plain", (2,), "word"))
-    found = run_of(without_layers(words)).content["words"]
-    assert [word["encoder"] for word in found] == ["CLIP", "", "T5", ""]
+    entries = run_of(without_layers(words)).content["words"]
+    assert [entry["encoder"] for entry in entries] == ["CLIP", "", "T5", ""]
 
 
 def test_a_word_whose_map_was_not_kept_has_no_scale() -> None:
@@ -65,7 +65,7 @@ def test_a_word_whose_map_was_not_kept_has_no_scale() -> None:
     maps = trace.records[0].maps
     for layer in maps:
         layer[:, 8] = np.nan
-    picture = trace.frames("prediction")[0]
-    message = traced_step_message("r", trace, StepImages(trace.steps[0], picture, None, True), 0.0)
-    kept = [scale is not None for scale in message.content["maps"]["scales"]]
-    assert kept == [word.kind not in ("truncated", "padding") for word in WORDS]
+    image = trace.frames("prediction")[0]
+    message = traced_step_message("r", trace, StepImages(trace.steps[0], image, None, True), 0.0)
+    has_map = [scale is not None for scale in message.content["maps"]["scales"]]
+    assert has_map == [word.kind not in ("truncated", "padding") for word in WORDS]

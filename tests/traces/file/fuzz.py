@@ -26,7 +26,7 @@ from diffvis_widget.traces import TraceFileError
 from diffvis_widget.wire.packed_run import MAGIC
 from tests.traces.results.test_stored_results import with_results
 
-MEMORY = 400 * 2**20  # over what the process had before: the stated 128 MB and one picture of the largest size
+MEMORY = 400 * 2**20  # over what the process had before: the stated 128 MB and one image of the largest size
 SECONDS = 20.0  # of the processor; a hang, not a slow machine
 VALUES: list[Any] = [
     None, True, -1, 0, 1, 2, 7, 2**31, 2**63, 10**400, 0.5, 1e308, "", "red", "\ud800", "prediction", [], [1], [[]],
@@ -43,7 +43,7 @@ def seeds(folder: Path) -> list[bytes]:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One hostile file made of a good one."""
+    """A hostile file made of a good file."""
     ways: list[Callable[[bytes, random.Random], bytes]] = [_bytes, _bytes, _cut, _header, _header, _header]
     return rng.choice(ways)(data, rng)
 

@@ -127,7 +127,7 @@ def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
     path.write_text("old")
     make_trace().save(path)
     assert len(open_trace(path).steps) == 3
-    assert [one.name for one in tmp_path.iterdir()] == ["run.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
 
 
 @pytest.mark.parametrize(

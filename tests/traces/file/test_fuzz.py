@@ -104,7 +104,7 @@ def test_nan_in_meta_is_not_written_and_nan_in_tensors_is_data(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("size", [(12, 8), (9, 12), (16383, 16383)])
-def test_a_picture_of_another_size_than_stated_is_not_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_an_image_of_another_size_than_stated_is_not_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
     path = make_trace().save(tmp_path / "run")
     header, tensors = parts(path)
     bomb = tmp_path / "bomb.webp"
@@ -165,7 +165,7 @@ def _touched(act: Any) -> int:
             return int(file.read().split()[1]) * 4096
 
     before = resident()
-    kept = act()
+    result = act()
     grown = resident() - before
-    del kept
+    del result
     return grown
