@@ -197,7 +197,8 @@ def _distance(first: Floats, second: Floats, steps: NDArray[np.int64]) -> Floats
     ends = np.stack([first[-1], second[-1]])
     spread = np.sqrt(np.mean((ends - ends.mean(axis=(2, 3), keepdims=True)) ** 2))
     difference: Floats = np.subtract(first[steps[:, 0]], second[steps[:, 1]], dtype=np.float32)
-    return (np.sqrt(np.mean(difference**2, axis=(1, 2, 3))) / max(float(spread), 1e-12)).astype(np.float32)
+    squares: Floats = np.mean(difference**2, axis=(1, 2, 3))
+    return (np.sqrt(squares) / max(float(spread), 1e-12)).astype(np.float32)
 
 
 def _divergence_step(distance: Floats) -> int | None:

@@ -148,7 +148,7 @@ def write_header(trace: HeaderSource, images: Mapping[str, EncodedImages]) -> st
             }
             for record in trace.records
         ],
-        "pictures": None,
+        "pictures": None,  # format 1 calls the encoded images so, here and in the names of their tensors
         "results": list(trace.stored_results),
         "meta": trace.meta,
     }
