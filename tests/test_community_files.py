@@ -185,7 +185,7 @@ def test_the_image_refuses_packages_that_import_each_other() -> None:
         architecture.levels({"wire": {"traces"}, "traces": {"wire"}})
 
 
-PAGES = ["README.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "CHANGELOG.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "CHANGELOG.md"]
 
 
 @pytest.mark.parametrize("name", PAGES)
