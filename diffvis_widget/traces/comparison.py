@@ -194,11 +194,12 @@ def _aligned(a: Trace, b: Trace, align: Align) -> NDArray[np.int64]:
 
 
 def _distance(first: Floats, second: Floats, steps: NDArray[np.int64]) -> Floats:
-    ends = np.stack([first[-1], second[-1]])
-    spread = np.sqrt(np.mean((ends - ends.mean(axis=(2, 3), keepdims=True)) ** 2))
-    difference: Floats = np.subtract(first[steps[:, 0]], second[steps[:, 1]], dtype=np.float32)
-    squares: Floats = np.mean(difference**2, axis=(1, 2, 3))
-    return (np.sqrt(squares) / max(float(spread), 1e-12)).astype(np.float32)
+    ends: Floats = np.stack([first[-1], second[-1]])
+    means: Floats = np.mean(ends, axis=(2, 3), keepdims=True)
+    spread = float(np.sqrt(np.mean(np.square(np.subtract(ends, means)))))
+    difference: Floats = np.subtract(first[steps[:, 0]], second[steps[:, 1]])
+    squares: Floats = np.mean(np.square(difference), axis=(1, 2, 3))
+    return (np.sqrt(squares) / max(spread, 1e-12)).astype(np.float32)
 
 
 def _divergence_step(distance: Floats) -> int | None:
