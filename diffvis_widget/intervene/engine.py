@@ -321,7 +321,7 @@ class Engine(CallListener):
             again = [call for call in (others[id(call)].get(switch) for call in first) if call is not None]
             if not again:
                 return None
-            images = self._calls.geometry.images
+            images = self._calls.latent_layout.images
             prompt = read_prompts(self._calls.pipe, self._family, again, images).prompt
             return [call.result for call in again], prompt
 

@@ -179,7 +179,7 @@ class AttentionWatcher:
             self._removers.append(after.remove)
             if hasattr(module, "get_attention_scores"):
                 scores = self._scores(module)
-                self._removers.append(watch(module, "get_attention_scores", scores, outer=self._modifies))
+                self._removers.append(watch(module, "get_attention_scores", scores, modifies=self._modifies))
 
     def detach(self) -> None:
         """Remove the hooks."""
@@ -191,7 +191,7 @@ class AttentionWatcher:
         """Show calls from now on."""
         self.end()
         self.finished = set()
-        self._end_watch = watch(F, "scaled_dot_product_attention", self._attention, outer=self._modifies)
+        self._end_watch = watch(F, "scaled_dot_product_attention", self._attention, modifies=self._modifies)
 
     def end(self) -> None:
         """Show no more calls."""

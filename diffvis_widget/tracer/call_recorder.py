@@ -220,7 +220,7 @@ class CallRecorder:
         step = Step(self.steps, timestep, float(np.float32(level.ratio)), second)
         sample, output, result = (part.numpy() for part in (captured.sample, captured.output, captured.result))
         output = output[:, : sample.shape[1]]  # a learned variance follows the prediction
-        clean = level.clean(sample, output).astype(sample.dtype)
+        clean = level.predict_clean(sample, output).astype(sample.dtype)
         guidance = _guidance(captured.branches, sample.shape[1])
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:

@@ -19,7 +19,7 @@ from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Trace
 
 from .attention import Branch
-from .noise_levels import Level
+from .noise_levels import NoiseLevel
 
 # Outputs of other networks that depend on the latents: for other latents they would differ.
 _FROM_LATENTS = (
@@ -93,7 +93,7 @@ class LiveCall:
 
     family: Family
     steps: list[LiveStep]
-    levels: list[Level]
+    levels: list[NoiseLevel]
 
     def __init__(self, family: Family) -> None:
         self.family = family

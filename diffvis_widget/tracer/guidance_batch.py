@@ -10,15 +10,25 @@ from .attention import Branch
 from .prompt_encoding import CallPrompts
 
 
-def branches(pipe: Any, family: Family, request: CallPrompts, text: Any, again: bool) -> dict[Branch, slice]:
-    """By branch, its rows in an evaluation that was given `text`, all rows of the batch.
+def find_branch_rows(
+    pipe: Any, family: Family, prompts: CallPrompts, text: Any, prompt_evaluated: bool
+) -> dict[Branch, slice]:
+    """Find which rows of an evaluation belong to which branch.
 
-    again: whether the prompt was evaluated in this step already.
+    Args:
+        pipe: The pipeline.
+        family: Its model family.
+        prompts: The prompts of the pipeline call.
+        text: The text embeddings that the denoiser receives, one entry per row of the batch.
+        prompt_evaluated: Whether the conditional branch was already evaluated in this denoising step.
+
+    Returns:
+        Rows of the batch by branch. Rows with perturbed attention belong to no branch.
     """
-    images, rows = request.images, len(text)
+    images, rows = prompts.images, len(text)
     if rows == images:
-        return {_branch_of(request, text, again): slice(0, rows)}
-    # rows with perturbed self-attention repeat the prompt behind the others
+        return {_branch_of(prompts, text, prompt_evaluated): slice(0, rows)}
+    # perturbed-attention guidance appends rows that repeat the prompt
     last = rows - images if getattr(pipe, "do_perturbed_attention_guidance", False) else rows
     if last == images:
         return {"prompt": slice(0, images)}
@@ -28,10 +38,10 @@ def branches(pipe: Any, family: Family, request: CallPrompts, text: Any, again: 
     return {"prompt": first, "negative": second}
 
 
-def _branch_of(request: CallPrompts, text: Any, again: bool) -> Branch:
-    """Which prompt a batch of one branch carries. Pipelines hand on what they encoded: the same tensors."""
-    if request.negative is None or request.prompt.holds(text):
+def _branch_of(prompts: CallPrompts, text: Any, prompt_evaluated: bool) -> Branch:
+    """The branch of a batch that holds only one; pipelines pass the very tensors that they encoded."""
+    if prompts.negative is None or prompts.prompt.holds(text):
         return "prompt"
-    if again or request.negative.holds(text):
+    if prompt_evaluated or prompts.negative.holds(text):
         return "negative"
-    return "negative" if not request.prompt.recognizes(text) and request.negative.recognizes(text) else "prompt"
+    return "negative" if not prompts.prompt.recognizes(text) and prompts.negative.recognizes(text) else "prompt"

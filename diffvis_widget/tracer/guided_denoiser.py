@@ -22,7 +22,7 @@ from .attention import Branch
 from .batch_rows import pick_argument_rows
 from .denoiser_inputs import Evaluation, LiveStep, find_live_call, from_other_networks
 from .locks import lock_of, own_work
-from .noise_levels import Level
+from .noise_levels import NoiseLevel
 from .packing import pack, unpack
 from .provenance import fingerprint
 
@@ -294,7 +294,10 @@ class Denoiser:
         """
         unit, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
         # linear in both, whatever the model predicts
-        on_latents, on_output = float(self._level.clean(unit, zero)[0]), float(self._level.clean(zero, unit)[0])
+        on_latents, on_output = (
+            float(self._level.predict_clean(unit, zero)[0]),
+            float(self._level.predict_clean(zero, unit)[0]),
+        )
         return on_latents * latents.float() + on_output * output.float()
 
     def advance(self, latents: Tensor, output: Tensor) -> Tensor:
@@ -377,7 +380,7 @@ def _parts(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
     return parts
 
 
-def _following(levels: Sequence[Level], index: int) -> Level | None:
+def _following(levels: Sequence[NoiseLevel], index: int) -> NoiseLevel | None:
     """The next level with less noise: a corrector's evaluation may come first."""
     now = levels[index].ratio
     return next((level for level in levels[index + 1 :] if level.ratio < now), None)

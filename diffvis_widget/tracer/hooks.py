@@ -1,7 +1,7 @@
-"""Replacing an attribute of a live object for a while, so that any number of watchers see its calls.
+"""Hooks on attributes of live objects: any number of watchers intercept the calls of a method or function.
 
-Watchers come and go in any order; the attribute is put back when the last one has gone. Those that change a call are
-outside of those that only look on, whoever came first: what is seen is what is computed.
+Watchers are added and removed in any order; the original attribute returns with the removal of the last one. Hooks that
+modify a call run before hooks that only observe it, regardless of registration order.
 """
 
 from __future__ import annotations
@@ -13,64 +13,78 @@ from collections.abc import Callable
 from typing import Any
 
 Watcher = Callable[..., Any]
+"""(original, *args, **kwargs) -> result of the call."""
+
 _guard = threading.RLock()
 
 
 class _Interception:
-    """A callable standing in for `owner.name`. Each watcher is called as watcher(original, *args, **kwargs)."""
+    """Callable in the place of `owner.name`, which passes each call through all watchers.
+
+    Args:
+        owner: Object or class whose attribute is replaced.
+        name: Name of the attribute.
+    """
 
     def __init__(self, owner: Any, name: str) -> None:
         self.owner = owner
         self.name = name
-        self.own = name in vars(owner)
+        self.in_owner = name in vars(owner)  # otherwise inherited: removal deletes the attribute
         self.original = getattr(owner, name)
-        self.watchers: tuple[Watcher, ...] = ()
-        self.outer: tuple[Watcher, ...] = ()
-        # `inspect.signature` follows __wrapped__: diffusers asks schedulers which arguments they take
+        self.observers: tuple[Watcher, ...] = ()
+        self.modifiers: tuple[Watcher, ...] = ()
+        # `inspect.signature` follows __wrapped__: diffusers inspects the arguments of schedulers
         self.__wrapped__ = self.original
         self.__name__ = name
         self.__doc__ = getattr(self.original, "__doc__", None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = self.original
-        for watcher in (*self.watchers, *self.outer):
+        for watcher in (*self.observers, *self.modifiers):
             call = functools.partial(watcher, call)
             vars(call)["__wrapped__"] = self.original
         return call(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: Any) -> Any:
-        """As an attribute of a class it is a method, as the original is."""
+        # an attribute of a class is a method, as the original is
         return self if instance is None else functools.partial(self, instance)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A deep copy of the owner gets its own unwatched method: it must not act on the original."""
+        # a copy of the owner gets its own method without watchers, bound to the copy
         copied = memo.get(id(self.owner))
         return self.original if copied is None else types.MethodType(getattr(type(self.owner), self.name), copied)
 
 
-def watch(owner: Any, name: str, watcher: Watcher, outer: bool = False) -> Callable[[], None]:
-    """Let `watcher(original, *args, **kwargs)` answer calls of `owner.name`. Returns the function that ends it.
+def watch(owner: Any, name: str, watcher: Watcher, modifies: bool = False) -> Callable[[], None]:
+    """Intercept the calls of `owner.name`.
 
-    outer: it changes calls, so it is asked before all watchers that do not.
+    Args:
+        owner: Object, module or class that has the attribute.
+        name: Name of a callable attribute.
+        watcher: Called in its place as `watcher(original, *args, **kwargs)`; returns the result of the call.
+        modifies: Whether the watcher modifies calls. It then runs before all watchers that only observe.
+
+    Returns:
+        A function that removes the watcher.
     """
     with _guard:
         present = vars(owner).get(name)
         interception = present if isinstance(present, _Interception) else _Interception(owner, name)
-        if outer:
-            interception.outer = (*interception.outer, watcher)
+        if modifies:
+            interception.modifiers = (*interception.modifiers, watcher)
         else:
-            interception.watchers = (*interception.watchers, watcher)
+            interception.observers = (*interception.observers, watcher)
         if present is not interception:
             _put(owner, name, interception)
 
     def remove() -> None:
         with _guard:
-            interception.watchers = tuple(one for one in interception.watchers if one is not watcher)
-            interception.outer = tuple(one for one in interception.outer if one is not watcher)
-            # somebody who replaced the attribute meanwhile keeps their replacement; ours then only passes calls on
-            unused = not interception.watchers and not interception.outer
+            interception.observers = tuple(other for other in interception.observers if other is not watcher)
+            interception.modifiers = tuple(other for other in interception.modifiers if other is not watcher)
+            # an attribute that somebody else replaced meanwhile stays; the interception then only forwards calls
+            unused = not interception.observers and not interception.modifiers
             if unused and vars(owner).get(name) is interception:
-                if interception.own:
+                if interception.in_owner:
                     _put(owner, name, interception.original)
                 else:
                     del vars(owner)[name]
@@ -80,17 +94,32 @@ def watch(owner: Any, name: str, watcher: Watcher, outer: bool = False) -> Calla
 
 def _put(owner: Any, name: str, value: Any) -> None:
     if isinstance(owner, type):
-        setattr(owner, name, value)  # a class shows its attributes as a read-only mapping
+        setattr(owner, name, value)  # vars() of a class is read-only
     else:
         vars(owner)[name] = value
 
 
 def unwatched(owner: Any, name: str) -> Any:
-    """`owner.name` as it is without any watcher."""
+    """Get an attribute as it is without any watcher.
+
+    Args:
+        owner: Object, module or class that has the attribute.
+        name: Name of the attribute.
+
+    Returns:
+        The original value of `owner.name`.
+    """
     present = vars(owner).get(name)
     return present.original if isinstance(present, _Interception) else getattr(owner, name)
 
 
 def is_watched(value: Any) -> bool:
-    """Whether a value found in an object's attributes is one of our stand-ins."""
+    """Whether a value in an object's attributes intercepts calls for watchers.
+
+    Args:
+        value: Value of an attribute.
+
+    Returns:
+        True if `watch` put it there.
+    """
     return isinstance(value, _Interception)

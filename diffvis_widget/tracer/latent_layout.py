@@ -1,4 +1,4 @@
-"""How a pipeline's loop keeps its latents, and on how many image positions its denoiser works."""
+"""How the loop of a pipeline stores its latents, and where image tokens lie in its denoiser's attention."""
 
 from __future__ import annotations
 
@@ -8,49 +8,80 @@ from typing import Any
 from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
+from diffvis_widget.traces.types import Size
 
 from .attention import CallLayout
 from .packing import unpack
 
 
-class Geometry:
-    """Of one pipeline call, known once its latents are prepared: before the denoiser has seen them.
+class LatentLayout:
+    """Layout of the latents of one pipeline call, available once the pipeline has prepared them.
 
-    images: how many are made; None for a pipeline that prepares its latents in a way of its own.
+    Args:
+        family: The model family.
+
+    Attributes:
+        images: Number of images of the call; None for a pipeline that does not call `prepare_latents`.
     """
 
-    def __init__(self, family: Family) -> None:
-        self.images: int | None = None
-        self._family = family
-        self._cells: int | None = None
-        self._size: tuple[int, int] | None = None
+    images: int | None
 
-    def note(self, latents: Tensor, asked: Mapping[str, Any], pipe: Any) -> None:
-        """latents: as `prepare_latents` returned them. asked: its arguments."""
+    def __init__(self, family: Family) -> None:
+        self.images = None
+        self._family = family
+        self._positions: int | None = None
+        self._size: Size | None = None
+
+    def read(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
+        """Read the layout from the initial latents.
+
+        Args:
+            latents: (n, C, h, w), (n, C, frames, h, w) or packed (n, positions, channels), from `prepare_latents`.
+            arguments: Arguments of that call.
+            pipe: The pipeline.
+
+        Raises:
+            RuntimeError: The number of packed rows does not fit the size of the image.
+        """
         self.images = len(latents)
         side = self._family.packing
         if latents.ndim == 3 and side is not None:
-            self._size = height, width = self._family.packed_size(pipe, asked, side)
-            self._cells = latents.shape[1]
-            if height * width != self._cells * side**2:
-                raise RuntimeError(f"{self._cells} rows of latents do not make an image of {height} x {width} latents")
+            self._size = height, width = self._family.packed_size(pipe, arguments, side)
+            self._positions = latents.shape[1]
+            if height * width != self._positions * side**2:
+                raise RuntimeError(
+                    f"packed latents have {self._positions} rows of {side} x {side}, which do not fill "
+                    f"{height} x {width} latent pixels"
+                )
         else:
             self._size = (latents.shape[-2], latents.shape[-1])
-            self._cells = (self._size[0] // self._family.patch_size) * (self._size[1] // self._family.patch_size)
+            patch_size = self._family.patch_size
+            self._positions = (self._size[0] // patch_size) * (self._size[1] // patch_size)
 
-    def layout(self) -> CallLayout | None:
-        """Where text and image lie in the keys of this call's joint attention."""
-        place, cells = self._family.sequence_layout, self._cells
-        if place is None or cells is None:
+    def call_layout(self) -> CallLayout | None:
+        """Locate text and image tokens in the sequence of joint attention.
+
+        Returns:
+            The layout; None for cross-attention, or before `read`.
+        """
+        layout, positions = self._family.sequence_layout, self._positions
+        if layout is None or positions is None:
             return None
-        return lambda keys, text: place(keys, text, cells)
+        return lambda keys, text: layout(keys, text, positions)
 
-    def square(self, latents: Tensor) -> Tensor:
-        """Latents (n, C, h, w), however the pipeline's loop keeps them."""
+    def unpacked(self, latents: Tensor) -> Tensor:
+        """Bring latents of the pipeline's loop into image shape.
+
+        Args:
+            latents: (n, C, h, w), (n, C, 1, h, w) or packed (n, positions, channels).
+
+        Returns:
+            (n, C, h, w).
+        """
         if latents.ndim == 5:
             return latents[:, :, 0]  # a video of one frame
         side = self._family.packing
         if latents.ndim == 3 and side is not None and self._size is not None:
-            # an editing model's output goes on with the picture it looks at
-            return unpack(latents[:, : self._cells], self._size, side)
+            # an editing model's sequence continues with its reference image
+            return unpack(latents[:, : self._positions], self._size, side)
         return latents

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from diffvis_widget.tracer.families import Family
 
 from .attention import Branch, CallLayout
-from .guidance_batch import branches
+from .guidance_batch import find_branch_rows
 from .hooks import watch
-from .latent_layout import Geometry
+from .latent_layout import LatentLayout
 from .locks import is_own_work
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
 
@@ -135,19 +135,19 @@ class PipelineCalls:
     Attributes:
         pipe: The pipeline that is followed; None outside `follow`.
         scheduler: Its scheduler.
-        geometry: Size and number of the images of the call under way.
+        latent_layout: Layout of the latents of the call under way.
         is_under_way: Whether the denoiser was evaluated in the call.
     """
 
     pipe: Any
     scheduler: Any
-    geometry: Geometry
+    latent_layout: LatentLayout
     is_under_way: bool
 
     def __init__(self, family: Family, denoiser: nn.Module, listener: CallListener, *, modifies: bool = False) -> None:
         self.pipe = None
         self.scheduler = None
-        self.geometry = Geometry(family)
+        self.latent_layout = LatentLayout(family)
         self.is_under_way = False
         self._family = family
         self._denoiser = denoiser
@@ -198,9 +198,9 @@ class PipelineCalls:
         self._followed.append((pipe, hooks))
         for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
             if hasattr(pipe, name):
-                hooks.append(watch(pipe, name, functools.partial(watcher, pipe), outer=self._modifies))
+                hooks.append(watch(pipe, name, functools.partial(watcher, pipe), modifies=self._modifies))
         if (vae := self._family.vae_of(pipe)) is not None:
-            hooks.append(watch(vae, "decode", self._decode, outer=self._modifies))
+            hooks.append(watch(vae, "decode", self._decode, modifies=self._modifies))
         self._select(pipe)
 
     def unfollow(self, pipe: Any) -> None:
@@ -228,8 +228,8 @@ class PipelineCalls:
         self.scheduler = scheduler
         if scheduler is not None:
             self._scheduler_hooks = [
-                watch(scheduler, "set_timesteps", self._set_timesteps, outer=self._modifies),
-                watch(scheduler, "step", self._step, outer=self._modifies),
+                watch(scheduler, "set_timesteps", self._set_timesteps, modifies=self._modifies),
+                watch(scheduler, "step", self._step, modifies=self._modifies),
             ]
 
     # -- what is known of the call under way -----------------------------------------------------------------------
@@ -268,7 +268,7 @@ class PipelineCalls:
         encoded = self._encoded
         self.begin()
         calls = encode_calls_of(self._family, encoded, text)
-        return calls, read_prompts(self.pipe, self._family, calls, self.geometry.images)
+        return calls, read_prompts(self.pipe, self._family, calls, self.latent_layout.images)
 
     def rows(self, prompts: CallPrompts, text: Any) -> dict[Branch, slice]:
         """Find which rows of the evaluation that begins carry the prompt and the negative prompt.
@@ -280,7 +280,7 @@ class PipelineCalls:
         Returns:
             Rows of the batch by branch.
         """
-        rows = branches(self.pipe, self._family, prompts, text, self._prompt_evaluated)
+        rows = find_branch_rows(self.pipe, self._family, prompts, text, self._prompt_evaluated)
         self._prompt_evaluated = self._prompt_evaluated or "prompt" in rows
         return rows
 
@@ -290,7 +290,7 @@ class PipelineCalls:
         Returns:
             The layout; None for cross-attention.
         """
-        return self.geometry.layout()
+        return self.latent_layout.call_layout()
 
     # -- the hooks -------------------------------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class PipelineCalls:
         if not self._passes():
             arguments = inspect.signature(original).bind(*args, **kwargs).arguments
             self._listener.latents_prepared(arguments)
-            self.geometry.note(result if isinstance(result, Tensor) else result[0], arguments, pipe)
+            self.latent_layout.read(result if isinstance(result, Tensor) else result[0], arguments, pipe)
         return result
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

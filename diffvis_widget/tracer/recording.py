@@ -18,7 +18,7 @@ from .active_interventions import PromptSchedule, active_on
 from .attention import AttentionReader, Branch, MapKind, Reading
 from .attention_probabilities import FlatMaps
 from .call_recorder import CallRecorder, CapturedStep, fetch
-from .noise_levels import NoiseLevels, is_second_order, kind_of
+from .noise_levels import NoiseLevels, is_second_order, scheduler_kind
 from .observer import CallObserver, Observer
 from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
 from .preview import decoder, to_pixels
@@ -117,7 +117,7 @@ class Recording(CallListener):
         Args:
             scheduler: The scheduler.
         """
-        kind_of(scheduler)
+        scheduler_kind(scheduler)
 
     def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
         """Note the seeds of the call.
@@ -215,18 +215,18 @@ class Recording(CallListener):
         recorder = self._recorder
         if recorder is None:
             return make_step()
-        square, scheduler = self._calls.geometry.square, self._calls.scheduler
+        unpacked, scheduler = self._calls.latent_layout.unpacked, self._calls.scheduler
         device = arguments["sample"].device
         second_order = is_second_order(scheduler)
         sample = recorder.copied(arguments["sample"])
         if sample is None:
-            sample = fetch(square(arguments["sample"]))
-        output = fetch(square(arguments["model_output"]))
+            sample = fetch(unpacked(arguments["sample"]))
+        output = fetch(unpacked(arguments["model_output"]))
         timestep = arguments["timestep"]
         result = make_step()
         index = getattr(scheduler, "step_index", None)
         self._check_attention_seen(recorder)
-        recorder.last_result = square(result[0].detach())
+        recorder.last_result = unpacked(result[0].detach())
         fetched = fetch(recorder.last_result)
         recorder.remember(result[0], fetched)
         recorder.live.stepped(self._pipe, sample, output)
@@ -321,7 +321,7 @@ class Recording(CallListener):
         """(2, images, C, h, w): conditional and unconditional output, where both were evaluated."""
         if len(self._raw) < 2:
             return None
-        pair = torch.stack([self._calls.geometry.square(self._raw[branch]) for branch in ("prompt", "negative")])
+        pair = torch.stack([self._calls.latent_layout.unpacked(self._raw[branch]) for branch in ("prompt", "negative")])
         return fetch(pair, own=True)
 
     def _check_attention_seen(self, recorder: CallRecorder) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diffvis_widget.tracer import fingerprint
 from diffvis_widget.tracer.denoiser_inputs import LiveCall, set_live_call
 from diffvis_widget.tracer.families.unet import FAMILY as UNET
-from diffvis_widget.tracer.noise_levels import Level
+from diffvis_widget.tracer.noise_levels import NoiseLevel
 from diffvis_widget.traces import Record, Step, Trace
 from tests.traces.build import fake_decoder
 
@@ -52,7 +52,7 @@ def toy_trace(
     latents = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(seed))
     text = torch.tensor([0.5, 1.0]).view(2, 1, 1).expand(2, 5, 3)
     call = LiveCall(UNET)
-    call.levels.append(Level(ALPHA, 0.5 * ALPHA, prediction))
+    call.levels.append(NoiseLevel(ALPHA, 0.5 * ALPHA, prediction))
     both = torch.cat([latents] * 2)
     call.evaluated(
         module, (both, 500), {"encoder_hidden_states": text}, 2, {"negative": slice(0, 1), "prompt": slice(1, 2)}

@@ -89,8 +89,8 @@ class Viewer:
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     found = Faults()
 
-    def watch(owner: Any, name: str, watcher: Any, outer: bool = False) -> Any:
-        return hooks.watch(owner, name, found.around(watcher, name), outer)
+    def watch(owner: Any, name: str, watcher: Any, modifies: bool = False) -> Any:
+        return hooks.watch(owner, name, found.around(watcher, name), modifies)
 
     for module in (attention_calls, streams, pipeline_calls):
         monkeypatch.setattr(module, "watch", watch)

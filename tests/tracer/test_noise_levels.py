@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.noise_levels import kind_of
+from diffvis_widget.tracer.noise_levels import scheduler_kind
 from tests import pipelines
 
 VARIANCE_PRESERVING = [
@@ -189,7 +189,7 @@ def test_singlestep_solver_is_marked() -> None:
 
 def test_an_unknown_scheduler_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"IPNDMScheduler is no scheduler.*DDIMScheduler"):
-        kind_of(diffusers.IPNDMScheduler())
+        scheduler_kind(diffusers.IPNDMScheduler())
     pipe = pipelines.stable_diffusion()
     pipe.scheduler = diffusers.IPNDMScheduler()
     with pytest.raises(ValueError, match="IPNDMScheduler"), Tracer(pipe):
@@ -200,7 +200,7 @@ def test_a_subclass_is_read_as_its_parent() -> None:
     class Mine(diffusers.DDIMScheduler):
         pass
 
-    assert kind_of(Mine()) == "timestep"
+    assert scheduler_kind(Mine()) == "timestep"
 
 
 def test_guidance_is_the_difference_of_the_two_halves() -> None:
