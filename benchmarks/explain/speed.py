@@ -58,7 +58,7 @@ def one_generation_per_step(pipe: Any, trace: Trace, steps: int) -> Maps:
     rows: list[Maps] = []
     for step in range(steps):
         pipe(PROMPT, num_inference_steps=steps, generator=torch.Generator().manual_seed(SEED), output_type="latent")
-        with denoiser_lock(pipe), TextSide(pipe, PROMPT, {}) as text:
+        with denoiser_lock(pipe), TextSide(pipe, family, PROMPT, {}) as text:
             tokens = carried([Denoiser(trace, step)], sites, text, length, 32)[0].sum(axis=(1, 2))
         rows.append(np.array([tokens[list(word.tokens)].sum() for word in trace.words]))
     return np.stack(rows)
