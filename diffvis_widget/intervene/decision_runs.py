@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffvis_widget.concepts import ConceptMeter
+from diffvis_widget.concepts import ConceptMeter, default_meter
 from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.explain.arguments import count
 from diffvis_widget.explain.progress import Progress, tracking
@@ -192,7 +192,7 @@ def _meter(pipe: Any, meter: ConceptMeter | None) -> ConceptMeter:
             "meter=None is for the built-in scenes model; for this pipeline choose one, such as "
             'ConceptMeter("ViT-B-32", pretrained="laion2b_s34b_b79k")'
         )
-    return ConceptMeter()
+    return default_meter()
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

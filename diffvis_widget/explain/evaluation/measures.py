@@ -22,6 +22,7 @@ from diffvis_widget.explain.baselines import averaged, baselines
 from diffvis_widget.explain.cam import df_cam
 from diffvis_widget.explain.insertion_deletion import games
 from diffvis_widget.explain.lime import df_lime
+from diffvis_widget.explain.methods import registered_methods
 from diffvis_widget.explain.rise import df_rise
 from diffvis_widget.explain.word_relevance import relevance
 from diffvis_widget.tracer import trace as run
@@ -117,10 +118,16 @@ def steps(pipe: Any, rendering: Rendering, step: int) -> Line:
     size = (int(trace.latents.shape[2]), int(trace.latents.shape[3]))
     rise = df_rise(trace, step, MASKS, coverage="actual", progress=False)
     picture = trace.frames("prediction")[step]
+    measured = {"DF-RISE", "DF-CAM", "DF-LIME"}  # with settings of their own; others as they are registered
     maps = {
         "DF-RISE": rise.map,
         "DF-CAM": df_cam(trace, step).map,
         "DF-LIME": df_lime(trace, step, SAMPLES, progress=False).map,
+        **{
+            method.label: method.function(trace, step, batch=None, progress=False).map
+            for method in registered_methods()
+            if method.label not in measured
+        },
         "attention of the objects' words": _of_objects(trace.heat_maps(step=step), rendering.regions(trace)),
         "the truth": averaged(rendering.objects.astype(np.float64), size).astype(np.float32),
         **baselines(picture, size, np.random.default_rng([len(trace.prompt), step])),

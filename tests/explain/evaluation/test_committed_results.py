@@ -1,0 +1,37 @@
+"""The committed measurements, the page made from them, and the findings that the registry quotes agree."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffvis_widget.explain.evaluation import report
+from diffvis_widget.explain.methods import find_method
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "explain"
+
+
+def test_the_page_is_the_one_that_the_report_writes(tmp_path: Path) -> None:
+    for path in RESULTS.glob("*.jsonl"):
+        shutil.copy(path, tmp_path)
+    report.write(tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == (RESULTS / "README.md").read_text(encoding="utf-8")
+
+
+def pointing(method: str, step: int) -> int:
+    """How often the maximum of the method's maps lies on an object at this step, in percent of the scenes."""
+    lines = [json.loads(line) for line in (RESULTS / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    return round(100 * float(np.mean([line["methods"][method][0] for line in lines if line["step"] == step])))
+
+
+@pytest.mark.parametrize("name", ["df_rise", "df_cam", "df_lime"])
+def test_a_finding_quotes_the_measurements(name: str) -> None:
+    method = find_method(name)
+    steps = (2, 6)  # of high noise and of low
+    expected = [*(pointing(method.label, step) for step in steps), max(pointing("centre", step) for step in steps)]
+    assert [int(percent) for percent in re.findall(r"(\d+)%", method.finding)] == expected
