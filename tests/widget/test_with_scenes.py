@@ -16,14 +16,15 @@ Make = Callable[..., Any]
 PROMPT = "a red circle above a zyzzyva"
 
 
-def saved_scores(widget: Any) -> dict[str, Any]:
-    """The scores in what a saved notebook carries; a meter that had to be loaded first gives them late."""
+def saved_scores(widget: Any, steps: int) -> dict[str, Any]:
+    """The scores of all steps in a saved notebook; a meter that had to be loaded first gives the last ones late."""
 
-    def found(snapshot: bytes) -> list[dict[str, Any]]:
-        return [m.content for m in unpack(snapshot or pack([])) if m.content["type"] == "scores"]
+    def complete(snapshot: bytes) -> list[dict[str, Any]]:
+        scores = [m.content for m in unpack(snapshot or pack([])) if m.content["type"] == "scores"]
+        return [content for content in scores if len(content["cosine"]) == steps]
 
-    assert seen(widget, "_snapshot", lambda snapshot: bool(found(snapshot))).wait(SECONDS)
-    return found(widget._snapshot)[0]
+    assert seen(widget, "_snapshot", lambda snapshot: bool(complete(snapshot))).wait(SECONDS)
+    return complete(widget._snapshot)[0]
 
 
 def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, tmp_path: Any) -> None:
@@ -38,7 +39,7 @@ def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, 
     assert [word["text"] for word in begun["words"] if word["unknown"]] == ["zyzzyva"]
     trace = widget.trace
     expected = dv.concept_scores(trace, ["circle", "red"])
-    saved = saved_scores(widget)
+    saved = saved_scores(widget, 6)
     assert np.abs(np.array(saved["cosine"]) - expected.cosine).max() < 1e-4
     assert np.abs(np.array(saved["null_band"]) - expected.null_band).max() < 1e-4
     assert len(widget._snapshot) < 1_000_000
@@ -50,7 +51,7 @@ def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, 
     trace.save(tmp_path / "run.safetensors")
     recorded = make(dv.open_trace(tmp_path / "run.safetensors"), concepts=["circle", "red"])
     assert recorded.wait(SECONDS)
-    again = saved_scores(recorded)
+    again = saved_scores(recorded, 6)
     assert np.abs(np.array(again["cosine"]) - expected.cosine).max() < 1e-4
     words = recorded.wire.of("run")[0].content["words"]
     assert [word["text"] for word in words if word["unknown"]] == ["zyzzyva"]

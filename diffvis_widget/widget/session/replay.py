@@ -63,13 +63,15 @@ class Replay:
             trace: the run.
         """
         run = Run(None, trace=trace, state=state_of(trace))
-        complete, traits = self._published(
-            run, lambda: self._publisher.recorded(run, trace, self._pipeline.unknown_words(trace.prompt))
-        )
+
+        def publish() -> bool:
+            if run.steps:
+                self._history.add(run)
+            return self._publisher.recorded(run, trace, self._pipeline.unknown_words(trace.prompt))
+
+        complete, traits = self._published(run, publish)
         if traits["status"] == "failed":
             run.state, run.error = "failed", traits["error"]
-        if run.steps:
-            self._history.add(run)
         with self._state.update():
             self._state.replaying = False
             self._state.latest = self._state.shown = run

@@ -12,6 +12,7 @@ from diffusers import StableDiffusionPipeline
 import diffvis_widget as dv
 from diffvis_widget.tracer import denoiser_lock
 from diffvis_widget.widget.page import requests
+from diffvis_widget.widget.session.history import History
 from diffvis_widget.widget.session.publisher import Publisher
 from tests.traces.build import make_trace
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page
@@ -126,11 +127,13 @@ def test_a_replay_that_fails_is_tried_once_and_shown(
     assert (widget.status, widget.error) == ("done", "")
 
 
-@pytest.mark.parametrize("method", ["recorded", "snapshot"])
+@pytest.mark.parametrize(
+    ("owner", "method"), [(Publisher, "recorded"), (Publisher, "snapshot"), (History, "add")], ids=str
+)
 def test_a_recorded_run_that_cannot_be_published_is_tried_once_and_shown(
-    make: Make, monkeypatch: pytest.MonkeyPatch, method: str
+    make: Make, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
 ) -> None:
-    broken = Breaks(monkeypatch, Publisher, method)
+    broken = Breaks(monkeypatch, owner, method)
     broken.error = RuntimeError("the page is gone")
     widget = make(make_trace())
     assert widget.wait(PROMPTLY)
