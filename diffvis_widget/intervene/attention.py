@@ -234,8 +234,10 @@ class AttentionRecorder:
             each call.
     """
 
+    recorded: dict[str, list[tuple[Tensor, Tensor]]]
+
     def __init__(self, modules: Mapping[str, nn.Module], batch: int, positions: int) -> None:
-        self.recorded: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.recorded = {}
         self._watcher = AttentionWatcher(modules, self, modifies=True)
         self._slices = ScoresCollector()
         self._batch, self._positions = batch, positions

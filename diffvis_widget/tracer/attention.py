@@ -64,9 +64,13 @@ class AttentionReader:
         maps: After `end`, the maps of that evaluation.
     """
 
+    modules: dict[str, nn.Module]
+    output: bool
+    maps: dict[MapKind, FlatMaps]
+
     def __init__(self, modules: dict[str, nn.Module], heads: bool, output: bool = False) -> None:
         self.modules = modules
-        self.maps: dict[MapKind, FlatMaps] = {}
+        self.maps = {}
         self._heads = heads
         self.output = output
         self._watcher = AttentionWatcher(modules, self)

@@ -83,9 +83,16 @@ class ScoresCall:
 class AttentionResult:
     """Computes the result of a call as if it was not watched.
 
+    Args:
+        original: Computes attention.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
+
     Attributes:
         is_torch: Whether torch's own scaled_dot_product_attention computes it, and no other watcher or replacement.
     """
+
+    is_torch: bool
 
     def __init__(self, original: Callable[..., Tensor], args: Any, kwargs: Any) -> None:
         self._original, self._args, self._kwargs = original, args, kwargs
@@ -157,6 +164,8 @@ class AttentionWatcher:
         finished: Layers whose further calls are not shown until the next `begin`; the listener adds to it.
     """
 
+    finished: set[str]
+
     def __init__(
         self, modules: Mapping[str, nn.Module], listener: AttentionListener, *, modifies: bool = False
     ) -> None:
@@ -168,7 +177,7 @@ class AttentionWatcher:
         self._end_watch: Callable[[], None] | None = None
         self._entered: list[str] = []
         self._rows: dict[int, int] = {}  # of this forward pass, by number of keys
-        self.finished: set[str] = set()
+        self.finished = set()
 
     def attach(self) -> None:
         """Register the hooks. `detach` removes all of them, whatever happened in between."""

@@ -1,4 +1,4 @@
-"""Latents to RGB: exactly by the pipeline's VAE, or nearly and at once by a linear map fitted to one exact decode."""
+"""Latents to RGB: exactly by the pipeline's VAE, or approximately by a linear map fitted to exact decodes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffvis_widget.tracer.families import find_family
+from diffvis_widget.traces.types import Images
 
 from .locks import denoiser_lock, own_work
 
-Images = NDArray[np.uint8]
 Latents = NDArray[Any] | Tensor
 
 
 def decode(pipe: Any, latents: Latents) -> Images:
-    """Latents (n, C, h, w), as the pipeline's loop holds them, decoded by its VAE to uint8 (n, H, W, 3).
+    """Decode latents by the VAE of a pipeline, to the pixels that the pipeline itself would return.
 
-    The same arithmetic as the pipeline's own last lines, so the same pixels. Raises ValueError for another shape.
+    Args:
+        pipe: The pipeline.
+        latents: (n, C, h, w), scaled as in the pipeline's loop.
+
+    Returns:
+        uint8 (n, H, W, 3).
+
+    Raises:
+        ValueError: `latents` has another number of dimensions.
     """
     if latents.ndim != 4:
         raise ValueError(f"latents must be (n, C, h, w), not of shape {tuple(latents.shape)}")
     family, _ = find_family(pipe)
     vae = family.vae_of(pipe)
     tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
-    if vae is None:  # a model that paints pixels
+    if vae is None:  # a model that denoises pixels
         return to_pixels(tensor.float())
     with torch.no_grad(), own_work():
-        # SDXL's VAE overflows in half precision: its pipeline decodes in float32, and says so in the VAE's config
+        # SDXL's VAE overflows in half precision: its pipeline decodes in float32, as `force_upcast` states
         upcast = vae.dtype == torch.float16 and bool(getattr(vae.config, "force_upcast", False))
         if upcast:
             vae.to(torch.float32)
@@ -44,8 +52,15 @@ def decode(pipe: Any, latents: Latents) -> Images:
                 vae.to(torch.float16)
 
 
-def decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
-    """`decode` for a Trace: waits while another thread uses the pipeline's denoiser."""
+def make_decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
+    """Make the decoder of a trace, which waits while another thread uses the pipeline's denoiser.
+
+    Args:
+        pipe: The pipeline.
+
+    Returns:
+        (n, C, h, w) -> uint8 (n, H, W, 3).
+    """
 
     def run(latents: NDArray[Any]) -> Images:
         with denoiser_lock(pipe):
@@ -55,28 +70,48 @@ def decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
 
 
 def to_pixels(decoded: Tensor) -> Images:
-    """VAE output (n, 3, H, W) in -1..1 to uint8 (n, H, W, 3), in the order of operations of VaeImageProcessor."""
+    """Convert the output of a VAE to images, in the order of operations of diffusers' VaeImageProcessor.
+
+    Args:
+        decoded: (n, 3, H, W) or (n, 3, 1, H, W), in -1..1.
+
+    Returns:
+        uint8 (n, H, W, 3).
+    """
     decoded = decoded[:, :, 0] if decoded.ndim == 5 else decoded
-    pictures = (decoded * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
-    return np.round(pictures * 255).astype(np.uint8)
+    images = (decoded * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
+    return np.round(images * 255).astype(np.uint8)
 
 
 class Preview:
-    """A cheap live view: each latent pixel through one affine map, fitted to exact decodes.
+    """Cheap approximate decoder: one affine map from the channels of a latent pixel to RGB, for any VAE.
 
-    Least squares between the latents (C and a constant) and the exactly decoded picture averaged over the pixels that
-    one latent pixel stands for: the known "latent to RGB" factors, but for any VAE.
+    The map is the least-squares solution between the latents and the exactly decoded images, averaged over the pixels
+    that one latent pixel covers.
+
+    Args:
+        pipe: The pipeline.
     """
 
     def __init__(self, pipe: Any) -> None:
-        self._decode = decoder(pipe)
+        self._decode = make_decoder(pipe)
         self._factors: NDArray[Any] | None = None
         self._gram: NDArray[np.float64] | float = 0.0
         self._moment: NDArray[np.float64] | float = 0.0
         self._scale = (1, 1)
 
     def image(self, latents: Latents) -> Images:
-        """Latents (C, h, w) to uint8 (H, W, 3), H and W as the VAE would give. The first call decodes exactly."""
+        """Decode latents approximately; the first call decodes exactly, to fit the map.
+
+        Args:
+            latents: (C, h, w).
+
+        Returns:
+            uint8 (H, W, 3), the size of the VAE's output.
+
+        Raises:
+            ValueError: `latents` has another number of dimensions.
+        """
         array = latents.detach().float().cpu().numpy() if isinstance(latents, Tensor) else latents
         if array.ndim != 3:
             raise ValueError(f"latents must be (C, h, w), not of shape {tuple(array.shape)}")
@@ -87,7 +122,14 @@ class Preview:
         return small.repeat(self._scale[0], axis=0).repeat(self._scale[1], axis=1)
 
     def fit(self, latents: NDArray[Any]) -> Images:
-        """Decode latents (C, h, w) exactly, fit the map to this and all earlier decodes; uint8 (H, W, 3)."""
+        """Decode latents exactly, and fit the map to this and all earlier exact decodes.
+
+        Args:
+            latents: (C, h, w).
+
+        Returns:
+            uint8 (H, W, 3), the exact image.
+        """
         exact = self._decode(latents[None])[0]
         _, height, width = latents.shape
         self._scale = exact.shape[0] // height, exact.shape[1] // width
@@ -100,6 +142,6 @@ class Preview:
 
 
 def _design(latents: NDArray[Any]) -> NDArray[np.float64]:
-    """(h * w, C + 1): one row per latent pixel, with a constant."""
+    """Design matrix (h * w, C + 1): one row per latent pixel, and a constant column."""
     columns = latents.reshape(len(latents), -1).T.astype(np.float64)
     return np.concatenate([columns, np.ones_like(columns[:, :1])], axis=1)

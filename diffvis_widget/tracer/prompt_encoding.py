@@ -21,7 +21,7 @@ from diffvis_widget.tracer.families.token_streams import (
 from diffvis_widget.traces import Word
 
 from .attention_probabilities import Targets, WordColumns
-from .words import positions
+from .words import number_positions
 
 Embeddings = Sequence[Tensor] | Tensor
 
@@ -291,7 +291,7 @@ def _batch(
                 "positions",
                 stacklevel=2,
             )
-    words = [positions(length) for length in lengths] if words is None else words
+    words = [number_positions(length) for length in lengths] if words is None else words
     repeats = max(1, images // rows)
     return PromptBatch(
         typed=[text for text in typed for _ in range(repeats)],

@@ -21,7 +21,7 @@ from .call_recorder import CallRecorder, CapturedStep, fetch
 from .noise_levels import NoiseLevels, is_second_order, scheduler_kind
 from .observer import CallObserver, Observer
 from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
-from .preview import decoder, to_pixels
+from .preview import make_decoder, to_pixels
 from .prompt_encoding import CallPrompts, prompts_without_words
 from .provenance import describe
 
@@ -313,7 +313,7 @@ class Recording(CallListener):
                 **({"interventions": described} if described else {}),
             },
             seeds=self._seeds,
-            decoder=decoder(self._pipe),
+            decoder=make_decoder(self._pipe),
         )
         return self._recorder
 

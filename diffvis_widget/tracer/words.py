@@ -1,7 +1,7 @@
-"""From the tokens that a text encoder reads to the words that were typed.
+"""The words of a prompt, from the tokens of a text encoder.
 
-Tokenizers report for each token which characters it covers; a word is a run of typed characters together with all
-tokens that touch it. This serves every tokenizer with offsets (CLIP's BPE, SentencePiece, byte-level BPE) alike.
+Tokenizers report which characters each token covers; a word is a run of typed characters together with all tokens that
+overlap it. This works for every tokenizer with offsets (CLIP's BPE, SentencePiece, byte-level BPE).
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from diffvis_widget.traces.types import WordKind
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a text encoder's input: the characters it covers, and whether it is special or read at all."""
+    """One token of a text encoder's input.
+
+    Attributes:
+        text: Text of the token.
+        start: Index of its first character in the encoded text.
+        end: Index behind its last character; equal to `start` for a token that covers no text.
+        special: Whether it is a special token, such as a start or end token.
+        attended: Whether the attention mask includes it; False for padding.
+    """
 
     text: str
     start: int
@@ -33,14 +41,22 @@ class _Group:
     tokens: list[int] = field(default_factory=list[int])
 
 
-def tokens_of(tokenizer: Any, encoding: Any) -> list[Token]:
-    """The tokens of one text, from what a fast tokenizer (a `tokenizers.Encoding`) says of it."""
-    # those that a template spells out in the text count too; an unknown word is still a word
-    marks = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    marks -= {tokenizer.unk_token_id}
+def read_tokens(tokenizer: Any, encoding: Any) -> list[Token]:
+    """Read the tokens of one text.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        encoding: Its `tokenizers.Encoding` of the text.
+
+    Returns:
+        The tokens in order.
+    """
+    # special tokens that a template spells out count too; the unknown token stands for a word
+    special_ids = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special_ids -= {tokenizer.unk_token_id}
     return [
-        Token(text, start, end, bool(added) or number in marks, bool(attended))
-        for text, number, (start, end), added, attended in zip(
+        Token(text, start, end, bool(added) or token_id in special_ids, bool(attended))
+        for text, token_id, (start, end), added, attended in zip(
             encoding.tokens,
             encoding.ids,
             encoding.offsets,
@@ -51,19 +67,26 @@ def tokens_of(tokenizer: Any, encoding: Any) -> list[Token]:
     ]
 
 
-def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = "") -> list[Word]:
-    """The words of `typed` along the positions of `tokens`, in order of position, padding last.
+def find_words(tokens: Sequence[Token], encoded: str, typed: str, encoder: str = "") -> list[Word]:
+    """Find the words of a prompt along its tokens.
 
-    encoded: what the tokenizer was given, which may wrap the prompt in a template or have cleaned it.
+    Args:
+        tokens: Tokens of `encoded`.
+        encoded: The text that the tokenizer received: the prompt, perhaps cleaned or inside a template.
+        typed: The prompt as typed.
+        encoder: Label of the text encoder for `Word.encoder`.
+
+    Returns:
+        The words in order of position, padding last.
     """
-    first, last, shown = _find(encoded, typed, tokens)
+    first, last, shown = _locate_prompt(encoded, typed, tokens)
     zones: list[tuple[int, int, WordKind]]
     zones = [(0, first, "template"), (first, last, "word"), (last, len(encoded), "template")]
     groups: dict[int, list[_Group]] = {
         zone: [_Group(start + a, start + b) for a, b in split_words(encoded[start:end])]
         for zone, (start, end, _) in enumerate(zones)
     }
-    # a template's own words are known by their tokens alone: those that the denoiser never sees are no words of it
+    # template words without tokens are left out: the denoiser does not receive them
     others: list[tuple[int, Word]] = []
     padding: list[int] = []
     for position, token in enumerate(tokens):
@@ -71,11 +94,11 @@ def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = ""
             padding.append(position)
             continue
         zone = 1 if first < token.end and token.start < last else 0 if token.start < first else 2
-        # whoever types a special token's name means it as text
+        # a special token's name inside the prompt is text
         special = token.special and (zone != 1 or token.start == token.end)
         if special or token.start == token.end or not groups[zone]:
             kind = "template" if not special and zone != 1 and first < last else "special"
-            others.append((position, Word(token.text, (position,), kind, encoder=stream)))
+            others.append((position, Word(token.text, (position,), kind, encoder=encoder)))
         else:
             _assign(groups[zone], position, token.start, token.end)
     words: list[tuple[int, Word]] = []
@@ -88,62 +111,86 @@ def words_of(tokens: Sequence[Token], encoded: str, typed: str, stream: str = ""
             text = encoded[group.start : group.end]
             if kind == "word":
                 text = shown[group.start - first : group.end - first]
-            pieces = tuple(encoded[max(tokens[one].start, 0) : tokens[one].end] for one in group.tokens)
-            made = Word(text, tuple(group.tokens), kind if group.tokens else "truncated", pieces, stream)
-            words.append((latest, made))
+            spans = [(tokens[position].start, tokens[position].end) for position in group.tokens]
+            token_texts = tuple(encoded[max(start, 0) : end] for start, end in spans)
+            word = Word(text, tuple(group.tokens), kind if group.tokens else "truncated", token_texts, encoder)
+            words.append((latest, word))
     ordered = [word for _, word in sorted([*words, *others], key=lambda item: item[0])]
     if padding:
-        ordered.append(Word("padding", tuple(padding), "padding", encoder=stream))
+        ordered.append(Word("padding", tuple(padding), "padding", encoder=encoder))
     return ordered
 
 
-def _find(encoded: str, typed: str, tokens: Sequence[Token]) -> tuple[int, int, str]:
-    """Where the prompt lies in what was encoded, and its text there as typed.
+def _locate_prompt(encoded: str, typed: str, tokens: Sequence[Token]) -> tuple[int, int, str]:
+    """Start and end of the prompt in the encoded text, and its text as typed; the whole text if it does not occur.
 
-    A pipeline may strip and lower-case it, and wrap it in a template; the whole text where it cannot be found.
+    A pipeline may strip and lower-case the prompt, and wrap it in a template.
     """
-    for wanted in (typed, typed.strip()):
-        if wanted and encoded.strip() == wanted.strip():
-            start = encoded.index(wanted) if wanted in encoded else 0
-            return start, start + len(wanted), wanted
+    for prompt in (typed, typed.strip()):
+        if prompt and encoded.strip() == prompt.strip():
+            start = encoded.index(prompt) if prompt in encoded else 0
+            return start, start + len(prompt), prompt
     ends = {token.start for token in tokens if token.special and token.end > token.start} | {len(encoded)}
-    for wanted, place in ((typed, encoded), (typed.strip(), encoded), (typed.strip().lower(), encoded.lower())):
-        if not wanted or len(place) != len(encoded):
+    for prompt, text in ((typed, encoded), (typed.strip(), encoded), (typed.strip().lower(), encoded.lower())):
+        if not prompt or len(text) != len(encoded):
             continue
-        starts = [at for at in range(len(place)) if place.startswith(wanted, at)]
-        # a short prompt may occur in the template too: its own place ends where a special token or nothing follows
-        own = [at for at in starts if at + len(wanted) in ends] or starts
-        if own:
+        starts = [start for start in range(len(text)) if text.startswith(prompt, start)]
+        # a short prompt may occur in the template too: prefer an occurrence followed by a special token or the end
+        starts = [start for start in starts if start + len(prompt) in ends] or starts
+        if starts:
             shown = typed.strip()
-            return own[-1], own[-1] + len(wanted), shown if len(shown) == len(wanted) else typed
+            return starts[-1], starts[-1] + len(prompt), shown if len(shown) == len(prompt) else typed
     return (0, len(encoded), encoded) if typed.strip() else (len(encoded), len(encoded), "")
 
 
 def _assign(groups: list[_Group], position: int, start: int, end: int) -> None:
-    """Give the token to the group it touches; where it spans several ("!!" in one token), they become one."""
-    touched = [group for group in groups if group.start < end and start < group.end]
-    if not touched:  # white space alone goes with the word that follows it
-        touched = [group for group in groups if group.start >= end][:1] or groups[-1:]
-    first = touched[0]
+    """Assign a token to the group that it overlaps; groups that it spans (one token for "!!") are merged."""
+    overlapped = [group for group in groups if group.start < end and start < group.end]
+    if not overlapped:  # white space alone belongs to the following word
+        overlapped = [group for group in groups if group.start >= end][:1] or groups[-1:]
+    first = overlapped[0]
     first.tokens.append(position)
-    for other in touched[1:]:
+    for other in overlapped[1:]:
         first.end = other.end
         first.tokens += other.tokens
         groups.remove(other)
 
 
-def positions(length: int) -> list[Word]:
-    """Words for embeddings that came without text: one per position, named by its number."""
+def number_positions(length: int) -> list[Word]:
+    """Make words for embeddings that were passed without text.
+
+    Args:
+        length: Number of text tokens.
+
+    Returns:
+        One word per position, named by its index.
+    """
     return [Word(str(position), (position,), "word") for position in range(length)]
 
 
-def shifted(words: Sequence[Word], *offsets: int) -> list[Word]:
-    """The same words where their stream begins in the keys; at each of several places it is repeated."""
+def shift_words(words: Sequence[Word], *offsets: int) -> list[Word]:
+    """Shift words to where their stream begins in the text tokens.
+
+    Args:
+        words: Words of one stream.
+        *offsets: First position of each occurrence of the stream.
+
+    Returns:
+        The words with the positions of all occurrences.
+    """
     return [
         replace(word, tokens=tuple(offset + token for offset in offsets for token in word.tokens)) for word in words
     ]
 
 
-def second_words(words: Sequence[Word], second: Sequence[Word]) -> list[Word]:
-    """Words of two prompts on the same positions (SDXL's `prompt_2`): the second's follow the first's."""
+def append_second_prompt(words: Sequence[Word], second: Sequence[Word]) -> list[Word]:
+    """Append the words of a second prompt on the same positions (SDXL's `prompt_2`).
+
+    Args:
+        words: Words of the first prompt.
+        second: Words of the second prompt.
+
+    Returns:
+        All words of the first prompt, then those of the second without special tokens and padding.
+    """
     return [*words, *(word for word in second if word.kind in ("word", "truncated"))]

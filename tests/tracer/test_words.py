@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.words import tokens_of, words_of
+from diffvis_widget.tracer.words import find_words, read_tokens
 from diffvis_widget.traces import Word
 from tests import pipelines
 
@@ -20,7 +20,7 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 
 def words(text: str, length: int = 77, tokenizer: Any = TOKENIZER) -> list[Word]:
     seen = tokenizer(text, padding="max_length", max_length=length, truncation=True)
-    return words_of(tokens_of(tokenizer, seen.encodings[0]), text, text)
+    return find_words(read_tokens(tokenizer, seen.encodings[0]), text, text)
 
 
 def typed(text: str) -> list[str]:

@@ -26,7 +26,7 @@ def modules_ending(*suffixes: str) -> Callable[[nn.Module], Modules]:
     """Select attention modules by how their dotted path ends, without refiners, which process the text alone.
 
     Args:
-        suffixes: Ends of the paths, such as ".attn2".
+        *suffixes: Ends of the paths, such as ".attn2".
 
     Returns:
         A function for `Family.attention_modules`.

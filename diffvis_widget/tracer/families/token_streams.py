@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffvis_widget.tracer.hooks import watch
-from diffvis_widget.tracer.words import Token, second_words, shifted, tokens_of, words_of
+from diffvis_widget.tracer.words import Token, append_second_prompt, find_words, read_tokens, shift_words
 from diffvis_widget.traces import Word
 
 TokenSelection = Callable[[Any, Sequence[Token], int], list[Token]]
@@ -101,7 +101,7 @@ def recording_tokenizers(calls: list[TokenizerCall]) -> Iterator[None]:
         if threading.get_ident() == thread and encodings and isinstance(text, str | list):
             texts = [text] if isinstance(text, str) else list(text)
             if len(texts) == len(encodings) and all(isinstance(text, str) for text in texts):
-                calls.append(TokenizerCall(tokenizer, texts, [tokens_of(tokenizer, item) for item in encodings]))
+                calls.append(TokenizerCall(tokenizer, texts, [read_tokens(tokenizer, item) for item in encodings]))
         return result
 
     stop = watch(PreTrainedTokenizerBase, "__call__", record)
@@ -139,7 +139,7 @@ def words_of_streams(
             stream_words, size = _words_of_stream(
                 pipe, stream, calls, texts, row, length if len(streams) == 1 else None
             )
-            words += shifted(stream_words, *(offset + size * repeat for repeat in range(stream.repeats)))
+            words += shift_words(stream_words, *(offset + size * repeat for repeat in range(stream.repeats)))
             offset += size * stream.repeats
         if not offset or offset > length:
             return None
@@ -166,8 +166,8 @@ def _words_of_stream(
             continue
         encoded, tokens = call
         tokens = stream.select(pipe, tokens, len(tokens) if length is None else length)
-        prompt_words = words_of(tokens, encoded, prompt, stream.label)
-        words = second_words(words, prompt_words) if processed else prompt_words
+        prompt_words = find_words(tokens, encoded, prompt, stream.label)
+        words = append_second_prompt(words, prompt_words) if processed else prompt_words
         size = len(tokens)
         processed.add(prompt)
     return words, size
