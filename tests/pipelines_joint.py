@@ -24,7 +24,7 @@ from diffusers import (
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
 from tests.pipelines import clip_tokenizer
-from tests.tiny_parts import CLIP_WIDTH, T5_WIDTH, Case, left_half, picture, quiet, stirred
+from tests.tiny_parts import CLIP_WIDTH, T5_WIDTH, Case, left_half, quiet, random_image, stirred
 
 SIZE = {"height": 32, "width": 48}
 
@@ -142,7 +142,7 @@ def qwen_image(seed: int = 0) -> Any:
 
 _FAST = {**SIZE, "num_inference_steps": 2}
 _SHORT = {**_FAST, "max_sequence_length": 24}
-_FROM_IMAGE = {**_SHORT, "image": picture(**SIZE), "strength": 0.7, "num_inference_steps": 3}
+_FROM_IMAGE = {**_SHORT, "image": random_image(**SIZE), "strength": 0.7, "num_inference_steps": 3}
 _INPAINT = {**_FROM_IMAGE, "mask_image": left_half(**SIZE)}
 
 CASES = {

@@ -39,7 +39,7 @@ from diffusers import (
 from tests import pipelines_chat, pipelines_cross, pipelines_joint
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
-from tests.tiny_parts import GEMMA_WIDTH, T5_WIDTH, Case, picture, quiet, stirred
+from tests.tiny_parts import GEMMA_WIDTH, T5_WIDTH, Case, quiet, random_image, stirred
 
 
 def cogview3_plus(seed: int = 0) -> Any:
@@ -97,7 +97,7 @@ def cogview4(seed: int = 0) -> Any:
 
 
 def lumina_next(seed: int = 0) -> Any:
-    """Lumina-Next in small: cross-attention beside self-attention; the prompt's half of the batch comes first."""
+    """Lumina-Next in small: cross-attention beside self-attention; the conditional branch comes first in the batch."""
     torch.manual_seed(seed)
     tokenizer = tokenizers.gemma()
     transformer = LuminaNextDiT2DModel(
@@ -291,7 +291,7 @@ _FAST = {**_SIZE, "num_inference_steps": 2, "guidance_scale": 5.0}
 _SHORT = {**_FAST, "max_sequence_length": 24}
 _CHAT = {**_FAST, "max_sequence_length": 64}
 _EIGHTHS = {"height": 64, "width": 96}
-_FROM_IMAGE = {"image": picture(**_SIZE), "strength": 0.7, "num_inference_steps": 3}
+_FROM_IMAGE = {"image": random_image(**_SIZE), "strength": 0.7, "num_inference_steps": 3}
 _PERTURBED = {"pag_scale": 2.0}
 
 CASES = {
@@ -304,7 +304,7 @@ CASES = {
     "kandinsky3": Case(kandinsky_3, {**_FAST, "height": 64, "width": 128}, "batch"),
     "if": Case(deepfloyd_if, _FAST, "batch"),
     "flux-kontext": Case(
-        flux_kontext, {**_SHORT, "image": picture(**_SIZE), "max_area": 32 * 48, "_auto_resize": False}, "embedded"
+        flux_kontext, {**_SHORT, "image": random_image(**_SIZE), "max_area": 32 * 48, "_auto_resize": False}, "embedded"
     ),
     "qwen-img2img": Case(
         qwen_image_to_image,

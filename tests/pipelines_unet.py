@@ -30,7 +30,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 from tests import pipelines
 from tests import tiny_parts as parts
 from tests.pipelines import TRAIN_BETAS, clip_tokenizer
-from tests.tiny_parts import CLIP_WIDTH, Case, picture, quiet, stirred
+from tests.tiny_parts import CLIP_WIDTH, Case, quiet, random_image, stirred
 
 _SHARP = {"attn2.to_q": 2.5}
 _UNGUARDED: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
@@ -247,18 +247,20 @@ def kandinsky_2_2(seed: int = 0) -> Any:
 
 _SIZE = {"height": 32, "width": 48}
 _FAST = {**_SIZE, "num_inference_steps": 2, "guidance_scale": 5.0}
-_CONTROL = {**_FAST, "image": picture(**_SIZE)}
+_CONTROL = {**_FAST, "image": random_image(**_SIZE)}
 # handed on as they are by default, these make the decoder warn that it will not take them for long
 _NO_CALLBACK = {"callback_steps": None}
 
 CASES = {
-    "refiner": Case(refiner, {**_FAST, "image": picture(**_SIZE), "strength": 0.7, "num_inference_steps": 3}, "batch"),
+    "refiner": Case(
+        refiner, {**_FAST, "image": random_image(**_SIZE), "strength": 0.7, "num_inference_steps": 3}, "batch"
+    ),
     "sdxl-pag": Case(stable_diffusion_xl_perturbed, {**_FAST, "pag_scale": 2.0}, "batch"),
     "sd": Case(stable_diffusion, _FAST, "batch"),
     "lcm": Case(latent_consistency, {**_FAST, "guidance_scale": 8.5}, "embedded"),
     "controlnet": Case(controlnet, _CONTROL, "batch"),
     "sdxl-controlnet": Case(stable_diffusion_xl_controlnet, _CONTROL, "batch"),
     "lora": Case(stable_diffusion_lora, _FAST, "batch"),
-    "ip-adapter": Case(stable_diffusion_ip_adapter, {**_FAST, "ip_adapter_image": picture(**_SIZE)}, "batch"),
+    "ip-adapter": Case(stable_diffusion_ip_adapter, {**_FAST, "ip_adapter_image": random_image(**_SIZE)}, "batch"),
     "kandinsky22": Case(kandinsky_2_2, {**_FAST, "prior_num_inference_steps": 2, **_NO_CALLBACK}, "batch"),
 }

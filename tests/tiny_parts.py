@@ -114,8 +114,8 @@ def overlooking(message: str) -> Iterator[None]:
         yield
 
 
-def picture(height: int, width: int, seed: int = 0) -> Image.Image:
-    """A picture to start from: smooth random colours."""
+def random_image(height: int, width: int, seed: int = 0) -> Image.Image:
+    """An initial image of smooth random colours."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 

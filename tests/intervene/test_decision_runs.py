@@ -1,4 +1,4 @@
-"""The decision curve: the same pictures as runs made one by one, kept, resumed, stopped."""
+"""The decision curve: the same images as runs made one by one, kept, resumed, stopped."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def curve(pipe: Any, meter: ConceptMeter, **more: Any) -> DecisionCurve:
     return intervene.decision_curve(pipe, PROMPT, "red", "blue", **arguments)
 
 
-def test_the_pictures_are_those_of_runs_made_one_by_one(pipe: Any) -> None:
+def test_the_images_are_those_of_runs_made_one_by_one(pipe: Any) -> None:
     evaluated: list[int] = []
     handle = pipe.unet.conv_in.register_forward_pre_hook(lambda module, args: evaluated.append(len(args[0])))
     together = _images(pipe, PROMPT, OTHER, 5, 4, [0, 1, 3, 4], {})
     handle.remove()
     # both halves of: the switched ones, and one for all that were not switched yet
     assert evaluated == [4, 6, 6, 8]
-    for step, picture in zip([0, 1, 3, 4], together, strict=True):
+    for step, image in zip([0, 1, 3, 4], together, strict=True):
         switch = [intervene.switch(OTHER, step)]
         alone = trace(pipe, PROMPT, seed=5, num_inference_steps=4, interventions=switch).image
-        assert np.abs(alone.astype(int) - picture).max() <= 2
+        assert np.abs(alone.astype(int) - image).max() <= 2
     assert not np.array_equal(together[0], together[3])
 
 

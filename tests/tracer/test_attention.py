@@ -39,9 +39,9 @@ def check(pipe: Any, tolerance: float = 1e-5, last: int = 1, **arguments: Any) -
                 expected = probabilities(call, layer.heads, row)
                 stored = trace.records[step].maps[index]
                 assert stored.dtype == np.float16
-                for word, one in enumerate(trace.words):
-                    summed = expected[:, :, list(one.tokens)].sum(axis=-1).reshape(-1, *layer.grid)
-                    assert_stored(stored[:, word], summed, tolerance)
+                for column, word in enumerate(trace.words):
+                    summed = expected[:, :, list(word.tokens)].sum(axis=-1).reshape(-1, *layer.grid)
+                    assert_stored(stored[:, column], summed, tolerance)
 
 
 @pytest.mark.parametrize("guidance", [7.5, 1.0])

@@ -43,7 +43,7 @@ def traced(pipe: Any, **arguments: Any) -> tuple[list[Any], list[np.ndarray]]:
 
 
 def check(pipe: Any, tolerance: float = 1e-5, **arguments: Any) -> list[Any]:
-    """Compare every step and image with what the scheduler was given, after the pipeline has made another picture."""
+    """Compare every step and image with what the scheduler was given, after the pipeline has made another image."""
     traces, given = traced(pipe, **arguments)
     traced(pipe, **(arguments | {"num_inference_steps": 2}))
     for image, recorded in enumerate(traces):

@@ -23,7 +23,7 @@ def call(pipe: Any, name: str = "flux", **more: Any) -> Any:
 
 
 def check(pipe: Any, name: str = "flux", tolerance: float = 1e-5) -> None:
-    """The picture unchanged, and every map of every step that of a naive softmax."""
+    """The image unchanged, and every map of every step that of a naive softmax."""
     with recording(pipe.transformer) as calls:
         plain = call(pipe, name)
     with Tracer(pipe, keep="heads") as tracer:

@@ -61,7 +61,7 @@ def hooks_of(pipe: Any) -> list[tuple[str, int, int, bool, bool]]:
 
 @pytest.mark.parametrize("kind", ["model", "sequential"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_picture_is_the_same_and_the_maps_are_exact(name: str, kind: str) -> None:
+def test_the_image_is_the_same_and_the_maps_are_exact(name: str, kind: str) -> None:
     pipe, arguments = build(name)
     resident = call(pipe, arguments)
     offload(pipe, kind)

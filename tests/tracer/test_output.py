@@ -42,7 +42,7 @@ def test_every_family_with_joint_attention_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", JOINT)
-def test_the_picture_is_the_same_and_the_scores_are_exact(name: str) -> None:
+def test_the_image_is_the_same_and_the_scores_are_exact(name: str) -> None:
     pipe = build(name)
     with recording(find_family(pipe)[1]) as calls:
         plain = call(name, pipe)
@@ -75,14 +75,14 @@ def test_what_is_kept(name: str) -> None:
     np.testing.assert_allclose(words.heat_maps(1, kind="output"), some, atol=2e-3 * np.nanmax(np.abs(some)))
     apart = heads.records[1].outputs
     assert apart is not None
-    assert min(np.nanmin(one) for one in apart) < 0  # a product may be negative
+    assert min(np.nanmin(scores) for scores in apart) < 0  # a product may be negative
 
 
 def test_several_words_are_averaged() -> None:
     _, trace = record("flux")
     both = trace.heat_map(["circle", "square"], step=0, kind="output")
-    one, other = (trace.heat_map(word, step=0, kind="output") for word in ("circle", "square"))
-    np.testing.assert_allclose(both, (one + other) / 2, rtol=1e-5, atol=1e-7)
+    circle, square = (trace.heat_map(word, step=0, kind="output") for word in ("circle", "square"))
+    np.testing.assert_allclose(both, (circle + square) / 2, rtol=1e-5, atol=1e-7)
     assert trace.heat_map("circle", kind="output", size=(20, 30)).shape == (20, 30)
 
 

@@ -1,4 +1,4 @@
-"""Latents to pictures: exactly as the pipeline, or nearly and at once."""
+"""Latents to images: exactly as the pipeline, or approximately."""
 
 from __future__ import annotations
 

@@ -32,14 +32,14 @@ def unconditional() -> Any:
 
 
 @pytest.mark.parametrize("name", ["unconditional", *REDUCED])
-def test_pictures_and_predictions_are_traced(name: str) -> None:
+def test_images_and_predictions_are_traced(name: str) -> None:
     pipe = unconditional() if name == "unconditional" else FAMILIES[name].build()
     text = {"prompt": "a red circle"}
     arguments = {"num_inference_steps": 3} if name == "unconditional" else {**text, **FAMILIES[name].arguments}
     plain = pipe(**arguments, output_type="np", generator=torch.Generator().manual_seed(0)).images
     with pytest.warns(UserWarning, match=r"without word maps.*add-a-family\.md") as seen, Tracer(pipe) as tracer:
         images = pipe(**arguments, output_type="np", generator=torch.Generator().manual_seed(0)).images
-    assert len([one for one in seen if "word maps" in str(one.message)]) == 1
+    assert len([warning for warning in seen if "word maps" in str(warning.message)]) == 1
     assert np.array_equal(plain, images)
     trace = tracer.trace
     assert trace.layers == []

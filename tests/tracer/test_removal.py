@@ -44,7 +44,7 @@ PLACES: dict[str, tuple[Callable[[Any], Any], int, int]] = {
     "inside word attention": (lambda pipe: pipe.unet.get_submodule(f"{MID}.attn2.to_k"), 3, 2),
     "inside self-attention": (lambda pipe: pipe.unet.get_submodule(f"{MID}.attn1.to_q"), 3, 2),
     "after all attention": (lambda pipe: pipe.unet.conv_out, 2, 1),
-    "decoding the picture": (lambda pipe: pipe.vae.decoder, 1, 4),
+    "decoding the image": (lambda pipe: pipe.vae.decoder, 1, 4),
 }
 
 

@@ -1,4 +1,4 @@
-"""dv.trace: one picture from a prompt."""
+"""dv.trace: one image from a prompt."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_arguments_go_on_to_the_pipeline() -> None:
         ({"prompt": 3}, TypeError, "not int"),
         ({"prompt": None}, TypeError, "prompt_embeds"),
         ({"negative_prompt": ["fog"]}, TypeError, "negative_prompt must be one text or None, not list"),
-        ({"num_images_per_prompt": 2}, ValueError, "one picture"),
+        ({"num_images_per_prompt": 2}, ValueError, "one image"),
         ({"seed": 1, "generator": torch.Generator()}, ValueError, "seed= or generator="),
         ({"schedule": "soon"}, ValueError, '"uniform", "early" or "late"'),
         ({"schedule": "early", "schedule_strength": -1}, ValueError, "strength must be"),

@@ -29,7 +29,7 @@ def with_scheduler(pipe: Any, name: str, **config: Any) -> Any:
 
 
 def twice(pipe: Any, keep: Any = "layers", **arguments: Any) -> Any:
-    """Run with and without; compare the pictures, the global and the given generator, and the picture in the trace."""
+    """Run with and without; compare the images, the global and the given generator, and the image in the trace."""
     results: list[tuple[np.ndarray, torch.Tensor, torch.Tensor]] = []
     arguments = {"prompt": PROMPT, "num_inference_steps": 3, "output_type": "np"} | arguments
     tracer = Tracer(pipe, keep=keep)
@@ -90,12 +90,12 @@ def test_half_precision(dtype: torch.dtype) -> None:
     assert tracer.trace.latents.dtype == tracer.trace.predictions.dtype == expected
 
 
-def picture() -> Image.Image:
+def initial_image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
 
 
 def test_image_to_image_begins_part_way() -> None:
-    tracer = twice(pipelines.image_to_image(), image=picture(), strength=0.7)
+    tracer = twice(pipelines.image_to_image(), image=initial_image(), strength=0.7)
     assert len(tracer.trace.steps) == tracer.trace.meta["planned_steps"] == 2
 
 
@@ -103,7 +103,7 @@ def test_image_to_image_begins_part_way() -> None:
 def test_inpainting(channels: int) -> None:
     half = Image.fromarray(np.repeat([[0] * 16 + [255] * 16], 32, axis=0).astype(np.uint8))
     pipe = pipelines.inpainting(channels=channels)
-    tracer = twice(pipe, image=picture(), mask_image=half, height=32, width=32)
+    tracer = twice(pipe, image=initial_image(), mask_image=half, height=32, width=32)
     # with a plain U-Net the kept part is laid over the latents after each step, the last too; the trace has the result
     decoded = pipe.vae.decode(torch.from_numpy(tracer.trace.latents[-1:]) / pipe.vae.config.scaling_factor)[0]
     shown = (decoded[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0).detach().numpy()
@@ -163,8 +163,8 @@ def test_output_as_latents_is_decoded_when_asked_for() -> None:
     pipe = pipelines.stable_diffusion()
     with Tracer(pipe) as tracer:
         pipe(PROMPT, num_inference_steps=2, output_type="latent", generator=torch.Generator().manual_seed(2))
-    picture = pipe(PROMPT, num_inference_steps=2, generator=torch.Generator().manual_seed(2)).images[0]
-    assert np.array_equal(tracer.trace.image, np.asarray(picture))
+    image = pipe(PROMPT, num_inference_steps=2, generator=torch.Generator().manual_seed(2)).images[0]
+    assert np.array_equal(tracer.trace.image, np.asarray(image))
 
 
 def snapshot(pipe: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Each model family, built small from its real classes: the picture unchanged, the maps exact, the words right."""
+"""Each model family, built small from its real classes: the image unchanged, the maps exact, the words right."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def split(name: str, trace: Trace, attention: Attention) -> tuple[slice, slice]:
 
 
 @pytest.mark.parametrize("name", TRACED)
-def test_the_picture_is_the_same_and_the_maps_are_exact(name: str) -> None:
+def test_the_image_is_the_same_and_the_maps_are_exact(name: str) -> None:
     pipe = build(name)
     _, denoiser = find_family(pipe)
     with recording(denoiser) as calls:
@@ -89,7 +89,7 @@ def test_the_picture_is_the_same_and_the_maps_are_exact(name: str) -> None:
     for index, layer in enumerate(trace.layers):
         seen = calls[layer.name]
         if name == "ip-adapter":
-            seen = seen[::2]  # each text attention is followed by the picture's
+            seen = seen[::2]  # each text attention is followed by the image's
         for step, attention in enumerate(per_step(FAMILIES[name], seen, len(trace.steps))):
             shares = attention.probabilities(prompt_row(name, attention))
             text, image = split(name, trace, attention)
@@ -103,7 +103,7 @@ def test_the_picture_is_the_same_and_the_maps_are_exact(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRACED)
-def test_words_and_pictures(name: str) -> None:
+def test_words_and_images(name: str) -> None:
     _, tracer = trace_of(name)
     trace = tracer.trace
     streams = {word.encoder for word in trace.words}
@@ -170,7 +170,7 @@ def _first_keys(name: str, denoiser: Any, site: str, position: int | None) -> At
 
 
 @pytest.mark.parametrize("name", ["sd3", "flux2-klein", "pixart-alpha", "aura-flow", "hidream", "hunyuan-dit", "sana"])
-def test_maps_lie_on_the_picture(name: str) -> None:
+def test_maps_lie_on_the_image(name: str) -> None:
     """Perturb one latent pixel: the first image position that changes is the one that the grid puts there."""
     pipe = build(name)
     _, denoiser = find_family(pipe)
