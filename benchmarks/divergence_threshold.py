@@ -39,11 +39,13 @@ def main() -> None:
         words = [index for index, word in enumerate(plain.words) if word.kind == "word"]
         for factor in FACTORS:
             change = [dv.intervene.weight([*words], factor)]
-            other = dv.trace(pipe, prompt, seed=seed, num_inference_steps=12, interventions=change)
-            found = dv.compare(plain, other)
-            first, second = judge.detect(np.stack([plain.image, other.image]))
-            assert found.image_difference is not None
-            rows.append((float(found.distance[-1]), 255 * found.image_difference, named(first) == named(second)))
+            changed = dv.trace(pipe, prompt, seed=seed, num_inference_steps=12, interventions=change)
+            comparison = dv.compare(plain, changed)
+            first, second = judge.detect(np.stack([plain.image, changed.image]))
+            assert comparison.image_difference is not None
+            rows.append(
+                (float(comparison.distance[-1]), 255 * comparison.image_difference, named(first) == named(second))
+            )
     table = np.array(rows, dtype=np.float64)
     print("| distance of the final latents | pairs | levels of 255 apart, mean (most) | detector names the same |")
     print("|---|---|---|---|")

@@ -38,8 +38,8 @@ def candidates() -> Iterator[Path]:
     if named := os.environ.get("CHROMIUM"):
         yield Path(named)
     for name in NAMES:
-        if found := shutil.which(name):
-            yield Path(found)
+        if program := shutil.which(name):
+            yield Path(program)
     for folder in (Path("/Applications"), Path.home() / "Applications"):
         yield from (folder / app for app in MAC_APPS)
     yield downloaded()
@@ -75,8 +75,8 @@ def install() -> Path:
         for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *packages]):
             subprocess.run(command, env=environment, check=False)
         for name in NAMES:
-            if (found := shutil.which(name)) and starts(Path(found)):
-                return Path(found)
+            if (program := shutil.which(name)) and starts(Path(program)):
+                return Path(program)
     dependencies = ["--with-deps"] if root else []
     subprocess.run([sys.executable, "-m", "playwright", "install", *dependencies, "chromium"], check=False)
     if starts(path := downloaded()):

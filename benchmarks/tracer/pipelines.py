@@ -37,8 +37,8 @@ def denoiser_of(pipeline: type) -> tuple[str, list[str]] | None:
         hints = dict(getattr(pipeline.__init__, "__annotations__", {}))
     for name in ("unet", "transformer"):
         if name in inspect.signature(pipeline).parameters:
-            found = hints.get(name)
-            kinds = typing.get_args(found) or (found,)
+            hint = hints.get(name)
+            kinds = typing.get_args(hint) or (hint,)
             return name, [getattr(kind, "__name__", str(kind)) for kind in kinds if kind not in (None, type(None))]
     return None
 
@@ -50,10 +50,10 @@ ALONE = {"ZImageOmniPipeline", "KandinskyCombinedPipeline", "KandinskyV22Combine
 def row(name: str, pipeline: type, proven: set[str]) -> str:
     """A line of the table."""
     mark = "yes" if pipeline.__name__ in proven else ""
-    found = denoiser_of(pipeline)
-    if found is None:
+    denoiser = denoiser_of(pipeline)
+    if denoiser is None:
         return f"| {name} | {pipeline.__name__} | – | refused | | {mark} |"
-    held, classes = found
+    held, classes = denoiser
     candidates = (
         family
         for family in registered_families()

@@ -60,7 +60,7 @@ class StepFrames:
             self._decoded[kind] = dict(enumerate(encoded))
         self._decoded[kind][index] = image
 
-    def one(self, kind: str, index: int, decode: Callable[[], Images]) -> Images:
+    def image(self, kind: str, index: int, decode: Callable[[], Images]) -> Images:
         """Takes the image of one step.
 
         Args:

@@ -204,7 +204,7 @@ class Trace(RecordedSteps, ResultStore):
                 source = record.latents.astype(np.float32) * np.float32(record.visible)
             return self.decode(source[None])[0]
 
-        return self._frames.one(kind, index, decode)
+        return self._frames.image(kind, index, decode)
 
     def keep_frame(self, kind: Literal["prediction", "latents"], index: int, image: Images) -> None:
         """Keeps an image that was decoded elsewhere, so that `frames` does not decode it again.

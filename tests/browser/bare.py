@@ -90,8 +90,8 @@ class Bare:
 
     def answer(self, message: Message) -> None:
         """From now on answer questions of this message's type with it."""
-        told = [message.content, [base64.b64encode(buffer).decode() for buffer in message.buffers]]
-        self.page.evaluate("([type, told]) => { window.answers[type] = told; }", [message.content["type"], told])
+        payload = [message.content, [base64.b64encode(buffer).decode() for buffer in message.buffers]]
+        self.page.evaluate("([type, told]) => { window.answers[type] = told; }", [message.content["type"], payload])
 
     def sent(self, kind: str) -> list[dict[str, Any]]:
         """The messages of one type that the page sent."""
@@ -127,10 +127,13 @@ def open_bare(
     )
     page = context.new_page()
     bare = Bare(page, [], [])
-    page.on("console", lambda said: bare.errors.append(said.text) if said.type in ("error", "warning") else None)
+    page.on(
+        "console", lambda message: bare.errors.append(message.text) if message.type in ("error", "warning") else None
+    )
     page.on("pageerror", lambda error: bare.errors.append(str(error)))
     page.on(
-        "request", lambda asked: None if asked.url.startswith(("blob:", "data:")) else bare.requests.append(asked.url)
+        "request",
+        lambda request: None if request.url.startswith(("blob:", "data:")) else bare.requests.append(request.url),
     )
     begun = messages[0].content if messages else {"prompt": "a red circle", "steps": 4}
     shown = {

@@ -88,8 +88,8 @@ class LivePage:
 
         widget.observe(watch, synced)
         self._unwatch[name] = lambda: widget.unobserve(watch, synced)
-        given = {trait: _plain(getattr(widget, trait)) for trait in synced if not trait.startswith("_view")}
-        self.page.evaluate(HOST, [front_end.script(), name, given])
+        values = {trait: _plain(getattr(widget, trait)) for trait in synced if not trait.startswith("_view")}
+        self.page.evaluate(HOST, [front_end.script(), name, values])
         return self.page.locator(f"#dv-{name} .dv")
 
     def leave(self, widget: DiffVis) -> None:
@@ -133,11 +133,13 @@ def open_live(
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
     live = LivePage(page)
-    page.on("console", lambda said: live.errors.append(said.text) if said.type in ("error", "warning") else None)
+    page.on(
+        "console", lambda message: live.errors.append(message.text) if message.type in ("error", "warning") else None
+    )
     page.on("pageerror", lambda error: live.errors.append(str(error)))
     page.on(
         "request",
-        lambda asked: None if asked.url.startswith(("blob:", "data:", HERE)) else live.requests.append(asked.url),
+        lambda request: None if request.url.startswith(("blob:", "data:", HERE)) else live.requests.append(request.url),
     )
     document = PAGE % {"style": front_end.style(), "theme": theme, "width": width}
     page.route(HERE, lambda route: route.fulfill(body=document, content_type="text/html"))

@@ -55,8 +55,8 @@ def test_lost_messages_heal(browser: Browser) -> None:
     with open_bare(browser) as bare:
         bare.deliver([message for message in messages if message.content.get("index") not in (1, 2)])
         bare.page.wait_for_function("() => window.sent.filter((message) => message.type === 'hello').length === 2")
-        asked = bare.page.evaluate("() => window.sent.filter((message) => message.type === 'hello')[1]")
-        assert (asked["run"], asked["have"]) == ("r1", [0, 3, 4, 5])
+        request = bare.page.evaluate("() => window.sent.filter((message) => message.type === 'hello')[1]")
+        assert (request["run"], request["have"]) == ("r1", [0, 3, 4, 5])
         bare.deliver(messages[2:4])
         bare.slider.focus()
         bare.slider.press("Home")
@@ -101,8 +101,8 @@ def test_hard_runs_are_shown(browser: Browser, name: str, options: dict[str, Any
     messages = a_run(**options)
     concepts = options.get("concepts", ["circle", "red"])
     failed = options.get("state") == "failed"
-    said = ("failed", "ValueError: no") if failed else ("done", "")
-    with open_bare(browser, messages, concepts=concepts, status=said[0], error=said[1]) as bare:
+    outcome = ("failed", "ValueError: no") if failed else ("done", "")
+    with open_bare(browser, messages, concepts=concepts, status=outcome[0], error=outcome[1]) as bare:
         until_drawn(bare)
         finished = sum(message.content["type"] == "step" for message in messages)
         expect(bare.slider).to_have_attribute("aria-valuemax", str(finished))
@@ -133,9 +133,9 @@ def test_text_is_text_in_every_view(browser: Browser) -> None:
         bare.widget.get_by_role("button", name=re.compile("special tokens")).click()
         bare.widget.get_by_test_id("chip-0").click()
         bare.widget.get_by_test_id("layers").click()
-        (asked,) = bare.page.evaluate("() => window.sent.filter((message) => message.type === 'layers')")
+        (request,) = bare.page.evaluate("() => window.sent.filter((message) => message.type === 'layers')")
         answer = {
-            **asked, "seq": 90,
+            **request, "seq": 90,
             "maps": [{"layer": EVIL, "head": None, "grid": [1, 1], "scale": [0, 1], "focus": 0.5}],
         }  # fmt: skip
         bare.page.evaluate("(content) => window.deliver(content, ['AA=='])", answer)
@@ -172,8 +172,8 @@ def test_keys_alone_reach_and_work_everything(browser: Browser) -> None:
             assert outlined, f"the focus on {name} cannot be seen"
             names.append(name)
             assert len(names) < 60
-        for wanted in ("prompt-input", "chip-0", "run", "slider", "add-concept", "map-0", "layers", "Contour lines"):
-            assert wanted in names
+        for control in ("prompt-input", "chip-0", "run", "slider", "add-concept", "map-0", "layers", "Contour lines"):
+            assert control in names
         # a word, a place, the steps, playing, a concept, a run: without a pointer
         bare.widget.get_by_test_id("chip-0").focus()
         press("ArrowRight")
@@ -239,11 +239,11 @@ def test_motion_only_for_those_who_want_it(browser: Browser, motion: bool) -> No
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Browser, theme: str) -> None:
     def check(bare: Bare, state: str) -> None:
-        found = bare.page.evaluate(
+        violations = bare.page.evaluate(
             """async () => (await axe.run('.dv')).violations.map(
                 (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
         )
-        assert not found, (state, found)
+        assert not violations, (state, violations)
 
     words = [Word("a", (0,), "word"), Word("red", (1,), "word"), Word("lost", (), "truncated")]
     with open_bare(browser, a_run("a red lost", words=words), theme=theme, concepts=["circle", "red"]) as bare:

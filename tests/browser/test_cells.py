@@ -79,8 +79,8 @@ def test_a_newer_edit_stops_the_older_run_and_the_latest_wins(cells: Notebook) -
     cells.run_python("gate.set()")
     expect(cells.widget.get_by_test_id("chip-2")).to_contain_text("pink", timeout=60_000)
     expect(status).to_have_attribute("data-status", "done", timeout=60_000)
-    told = cells.run_python("widget.wait(60); print([(t.prompt, len(t.steps)) for t in widget.history])")
-    assert told == "[('a red circle', 8), ('a green star', 4), ('a pink tree', 8)]"
+    printed = cells.run_python("widget.wait(60); print([(t.prompt, len(t.steps)) for t in widget.history])")
+    assert printed == "[('a red circle', 8), ('a green star', 4), ('a pink tree', 8)]"
     assert field.input_value() == "a pink tree"
 
 

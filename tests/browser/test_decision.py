@@ -67,8 +67,8 @@ def test_a_word_of_the_run_is_asked_about_and_the_answer_is_a_sentence(opened: B
         "“red” was decided after 3.3 of 6 steps (95 %: 2.9 to 3.8): replacing it by “blue” before then changes the "
         "image, later it does not."
     )
-    (asked,) = opened.sent("job")
-    assert asked["task"] == {"kind": "decision", "run": "r1", "word": "red", "to": "blue", "seeds": 2}
+    (request,) = opened.sent("job")
+    assert request["task"] == {"kind": "decision", "run": "r1", "word": "red", "to": "blue", "seeds": 2}
     assert opened.sent("run") == []
     mark = opened.widget.get_by_role("button", name="red decided at step 4: go there")
     mark.click()
@@ -109,7 +109,7 @@ def test_it_says_how_far_it_is_and_can_be_stopped(opened: Bare) -> None:
     expect(view.get_by_test_id("find-out")).to_be_disabled()
     view.get_by_role("button", name="Stop").click()
     expect(view).to_contain_text("stopped")
-    assert [asked["task"]["to"] for asked in opened.sent("cancel")] == ["blue"]
+    assert [request["task"]["to"] for request in opened.sent("cancel")] == ["blue"]
     opened.answer(standing("done", 1, **decision()))
     view.get_by_test_id("find-out").click()
     expect(view.get_by_role("status")).to_contain_text("was decided")
@@ -136,7 +136,7 @@ def test_another_run_has_decisions_of_its_own(opened: Bare) -> None:
     opened.deliver(a_run("a green star", run="r2"))
     expect(drawer(opened).get_by_role("status")).to_have_count(0)
     expect(drawer(opened).get_by_label("Word", exact=True).locator("option")).to_have_text(["a", "green", "star"])
-    assert [asked["run"] for asked in opened.sent("decisions")] == ["r1", "r2"]
+    assert [request["run"] for request in opened.sent("decisions")] == ["r1", "r2"]
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_axe_finds_nothing(opened: Bare) -> None:
     opened.answer(standing("running", 0.4, 12))
     ask(opened)
     expect(drawer(opened).get_by_role("progressbar")).to_be_visible()
-    found = opened.page.evaluate(
+    violations = opened.page.evaluate(
         """async () => (await axe.run('.dv')).violations.map(
             (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
     )
-    assert not found, found
+    assert not violations, violations

@@ -87,8 +87,8 @@ def test_the_copied_python_makes_the_same_figure(
     code = live.page.evaluate("() => navigator.clipboard.readText()")
     assert code == python(view)
     assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
-    looked = {"step": STEP, "words": ["circle", words().index("a")], "opacity": 0.6}
-    assert code == dv.export.code(widget.trace, **looked)
+    view_options = {"step": STEP, "words": ["circle", words().index("a")], "opacity": 0.6}
+    assert code == dv.export.code(widget.trace, **view_options)
     assert "interventions=[dv.intervene.weight('red', 1.5)]" in code
 
 
@@ -112,10 +112,10 @@ def mark(view: Locator) -> None:
     """Contour lines, one scale for all, and a place of several cells."""
     view.get_by_role("button", name="Contour lines").click()
     view.get_by_role("button", name="Shared").click()
-    picture = view.get_by_role("application", name=re.compile("^Image"))
-    picture.focus()
+    image_element = view.get_by_role("application", name=re.compile("^Image"))
+    image_element.focus()
     for key in ("Enter", "ArrowLeft", "Shift+ArrowDown", "Shift+ArrowRight"):
-        picture.press(key)
+        image_element.press(key)
 
 
 def test_contours_scale_and_place_are_in_every_file(
@@ -125,22 +125,22 @@ def test_contours_scale_and_place_are_in_every_file(
     mark(view)
     path = saved(live.page, view, "png", tmp_path)
     code = python(view)
-    found = re.search(r"contours=True, shared_scale=True, region=\[([\d., ]+)\]\)", code)
-    assert found is not None, code
+    match = re.search(r"contours=True, shared_scale=True, region=\[([\d., ]+)\]\)", code)
+    assert match is not None, code
     rows, columns = widget.trace.heat_map("circle", step=0).shape
-    region = [float(edge) for edge in found[1].split(", ")]
+    region = [float(edge) for edge in match[1].split(", ")]
     cells = [int(edge * count) for edge, count in zip(region, (columns, rows) * 2, strict=True)]
     assert cells == [columns // 2 - 1, rows // 2, columns // 2, rows // 2 + 1]
     assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
-    looked = {"words": ["circle", words().index("a")], "contours": True, "shared_scale": True, "region": region}
-    assert code == dv.export.code(widget.trace, step=STEP, **looked)
+    view_options = {"words": ["circle", words().index("a")], "contours": True, "shared_scale": True, "region": region}
+    assert code == dv.export.code(widget.trace, step=STEP, **view_options)
     for kind, make in (
         ("filmstrip", dv.export.filmstrip),
         ("webp", dv.export.webp),
         ("gif", dv.export.gif),
         ("mp4", dv.export.mp4),
     ):
-        assert saved(live.page, view, kind, tmp_path).read_bytes() == make(widget.trace, **looked), kind
+        assert saved(live.page, view, kind, tmp_path).read_bytes() == make(widget.trace, **view_options), kind
 
 
 def test_a_methods_map_is_in_every_file_and_in_the_python(
@@ -207,12 +207,12 @@ def test_the_stage_is_saved_as_it_is_on_the_screen(shown: tuple[LivePage, Locato
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     canvas = view.get_by_test_id("stage").locator("canvas")
-    seen = canvas.evaluate(
+    pixels_shown = canvas.evaluate(
         """(canvas) => [canvas.width, canvas.height,
             ...canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data]"""
     )
-    assert pixels.shape[:2] == (seen[1], seen[0])
-    assert pixels[seen[1] // 2, seen[0] // 2].tolist() == seen[2:5]
+    assert pixels.shape[:2] == (pixels_shown[1], pixels_shown[0])
+    assert pixels[pixels_shown[1] // 2, pixels_shown[0] // 2].tolist() == pixels_shown[2:5]
 
 
 def test_the_scores_are_those_of_python(shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path) -> None:
@@ -288,11 +288,11 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
                 failed = {"state": "failed", "progress": 0, "seconds_left": None, "error": "no <b>room</b>"}
                 bare.page.evaluate("(failed) => { window.answers.job = [failed, []]; }", failed)
                 expect(state).to_have_text("The file could not be made. no <b>room</b>")
-            found = bare.page.evaluate(
+            violations = bare.page.evaluate(
                 """async () => (await axe.run('.dv')).violations.map(
                     (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
             )
-            assert not found, found
+            assert not violations, violations
 
 
 def test_stop_ends_it(browser: Browser) -> None:
@@ -309,8 +309,8 @@ def test_stop_ends_it(browser: Browser) -> None:
         expect(bare.widget.get_by_test_id("export-state")).to_contain_text("Waiting until the model is free")
         bare.widget.get_by_role("button", name="Stop", exact=True).last.click()
         expect(bare.widget.get_by_test_id("export-state")).to_have_text("Stopped")
-        asked = bare.sent("job")[0]
-        assert bare.sent("cancel")[0]["task"] == asked["task"]
-        assert asked["task"]["words"] == []
-        assert math.isclose(asked["task"]["opacity"], 0.65)
+        request = bare.sent("job")[0]
+        assert bare.sent("cancel")[0]["task"] == request["task"]
+        assert request["task"]["words"] == []
+        assert math.isclose(request["task"]["opacity"], 0.65)
         assert bare.widget.locator(".dv-export textarea").count() == 0

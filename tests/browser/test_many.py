@@ -34,9 +34,9 @@ def canvases(cdp: CDPSession) -> int:
     made = cdp.send("Runtime.evaluate", {"expression": "HTMLCanvasElement.prototype"})["result"]["objectId"]
     objects = cdp.send("Runtime.queryObjects", {"prototypeObjectId": made})["objects"]["objectId"]
     count = {"objectId": objects, "functionDeclaration": "function () { return this.length; }"}
-    found = cdp.send("Runtime.callFunctionOn", {**count, "returnByValue": True})["result"]["value"]
+    count_in_page = cdp.send("Runtime.callFunctionOn", {**count, "returnByValue": True})["result"]["value"]
     cdp.send("Runtime.releaseObject", {"objectId": objects})
-    return found
+    return count_in_page
 
 
 def use(live: LivePage, pipe: Any) -> tuple[list[DiffVis], list[weakref.ref[Any]]]:
@@ -57,7 +57,7 @@ def own_threads() -> list[threading.Thread]:
 def test_the_kernel_lets_go_of_twenty_widgets_that_are_closed(browser: Browser) -> None:
     pipe = pipelines.stable_diffusion()
     with open_live(browser) as live:
-        widgets, kept = use(live, pipe)
+        widgets, references = use(live, pipe)
         assert len(own_threads()) >= MANY
         while widgets:
             live.close(widgets.pop())
@@ -67,10 +67,10 @@ def test_the_kernel_lets_go_of_twenty_widgets_that_are_closed(browser: Browser) 
         # the page's last questions, which are on their way, hold whom they ask
         for _ in range(200):
             gc.collect()
-            if all(reference() is None for reference in kept):
+            if all(reference() is None for reference in references):
                 break
             live.page.wait_for_timeout(50)
-        assert [reference() for reference in kept if reference() is not None] == []
+        assert [reference() for reference in references if reference() is not None] == []
         assert own_threads() == []
 
 

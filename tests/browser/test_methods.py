@@ -95,8 +95,8 @@ def test_a_map_is_computed_kept_and_laid_on_the_stage(widget: Any, open_page: Op
         method.get_by_role("button").press("Enter")
         tile = method.get_by_role("button", name="DF-CAM on the stage")
         expect(tile).to_have_attribute("aria-pressed", "true", timeout=PATIENT)
-        (kept,) = widget.trace.saliency
-        assert (kept.method, kept.step) == ("df_cam", STEPS - 1)
+        (saliency,) = widget.trace.saliency
+        assert (saliency.method, saliency.step) == ("df_cam", STEPS - 1)
         assert widget.overlay == "df_cam"
         legend = bare.widget.locator(".dv-bar")
         expect(legend.locator(".dv-bar-name")).to_have_text("DF-CAM")
@@ -207,8 +207,8 @@ def test_a_run_from_a_file_has_its_maps_and_says_why_it_gets_no_more(
     widget: Any, pipe: Any, open_page: Open, tmp_path: Path
 ) -> None:
     widget.trace.saliency.append(a_map("df_cam", STEPS - 1, widget.trace.latents.shape[2:]))
-    found = explain.relevance_of(pipe, widget.trace, progress=False)
-    widget.trace.relevance.append(found.kept)
+    relevance = explain.relevance_of(pipe, widget.trace, progress=False)
+    widget.trace.relevance.append(relevance.kept)
     widget.trace.save(tmp_path / "run.safetensors")
     recorded = DiffVis(open_trace(tmp_path / "run.safetensors"))
     try:
@@ -217,7 +217,7 @@ def test_a_run_from_a_file_has_its_maps_and_says_why_it_gets_no_more(
             open_methods(bare)
             expect(bare.widget.locator(".dv-methods > .dv-foot")).to_contain_text("opened from a file")
             expect(bare.widget.get_by_role("button", name="DF-CAM on the stage")).to_be_visible()
-            scores = [f"{score:.1f}" for score in found.scores[np.isfinite(found.scores)]]
+            scores = [f"{score:.1f}" for score in relevance.scores[np.isfinite(relevance.scores)]]
             expect(bare.widget.locator(".dv-scores td")).to_have_text(scores)
             expect(bare.widget.locator(".dv-do")).to_have_count(0)
     finally:
@@ -264,11 +264,11 @@ def test_relevance_is_drawn_linked_and_compared(widget: Any, pipe: Any, open_pag
 
 def axe(bare: Shown) -> None:
     bare.page.add_script_tag(path=AXE)
-    found = bare.page.evaluate(
+    violations = bare.page.evaluate(
         """async () => (await axe.run('.dv')).violations.map(
             (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
     )
-    assert not found, found
+    assert not violations, violations
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

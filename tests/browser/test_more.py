@@ -32,8 +32,8 @@ def numbers() -> Message:
     distance = [0.0, 0.1, 0.2, 0.4, 0.8, 1.0]
     maps = [[0.1, None, 0.5, 0.2]] * 6
     course = {"steps": [[i, i] for i in range(6)], "distance": distance, "threshold": 0.3, "divergence_step": 3}
-    told = {"align": "index", "words": words, "maps": maps, "image_difference": 0.2, **course}
-    return Message({"type": "compare", **told})
+    reply = {"align": "index", "words": words, "maps": maps, "image_difference": 0.2, **course}
+    return Message({"type": "compare", **reply})
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_the_run_before_lies_beside_the_new_one_on_one_slider(two: Bare) -> None
     expect(view.locator("figcaption")).to_have_text([f"A {OLD}", f"B {NEW}"])
     expect(view).to_contain_text("They diverge at step 4")
     assert two.sent("packed") == []
-    assert [(asked["a"], asked["b"]) for asked in two.sent("compare")] == [("r1", "r2")]
+    assert [(request["a"], request["b"]) for request in two.sent("compare")] == [("r1", "r2")]
     expect(view.locator(".dv-chip")).to_contain_text(
         ["a0.10", "small (added)", "red green (replaced)0.50", "circle0.20"]
     )
@@ -173,8 +173,8 @@ def test_the_run_before_lies_beside_the_new_one_on_one_slider(two: Bare) -> None
     assert pixels(canvases.nth(1)) != before[1]
     view.locator("select").select_option("r0")
     two.page.wait_for_function("() => window.sent.filter((message) => message.type === 'compare').length === 2")
-    assert [asked["run"] for asked in two.sent("packed")] == ["r0"]
-    assert [(asked["a"], asked["b"]) for asked in two.sent("compare")] == [("r1", "r2"), ("r0", "r2")]
+    assert [request["run"] for request in two.sent("packed")] == ["r0"]
+    assert [(request["a"], request["b"]) for request in two.sent("compare")] == [("r1", "r2"), ("r0", "r2")]
     two.widget.get_by_test_id("compare").click()
     expect(mark).to_have_count(0)
 
@@ -197,7 +197,7 @@ def test_python_opens_the_comparison(two: Bare) -> None:
     view = two.widget.locator(".dv-compare")
     expect(view.locator("figcaption")).to_have_text([f"A {OLD}", f"B {NEW}"])
     two.page.wait_for_function("() => window.sent.some((message) => message.type === 'compare' && message.a === 'r0')")
-    assert [asked["run"] for asked in two.sent("packed")] == ["r0"]
+    assert [request["run"] for request in two.sent("packed")] == ["r0"]
 
 
 def test_a_refused_comparison_is_told_and_the_pictures_stay(two: Bare) -> None:
@@ -205,8 +205,8 @@ def test_a_refused_comparison_is_told_and_the_pictures_stay(two: Bare) -> None:
     two.widget.get_by_test_id("compare").click()
     view = two.widget.locator(".dv-compare")
     expect(view.locator("figcaption")).to_have_count(2)
-    (asked,) = two.sent("compare")
-    error = {"type": "error", "run": None, "seq": 90, "id": asked["id"], "message": "other <b>latent</b> shapes"}
+    (request,) = two.sent("compare")
+    error = {"type": "error", "run": None, "seq": 90, "id": request["id"], "message": "other <b>latent</b> shapes"}
     two.page.evaluate("(error) => window.deliver(error, [])", error)
     expect(view).to_contain_text("other <b>latent</b> shapes")
     assert view.locator("canvas").count() == 2
@@ -260,11 +260,11 @@ def test_axe_finds_nothing_in_what_opens(two: Bare) -> None:
     two.widget.get_by_role("button", name="Add a note").click()
     for mode in ("Side by side", "Swipe", "Difference"):
         two.widget.get_by_role("button", name=mode).click()
-        found = two.page.evaluate(
+        violations = two.page.evaluate(
             """async () => (await axe.run('.dv')).violations.map(
                 (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""
         )
-        assert not found, (mode, found)
+        assert not violations, (mode, violations)
 
 
 def test_a_note_is_written_by_keys(two: Bare) -> None:

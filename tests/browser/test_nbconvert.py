@@ -53,8 +53,8 @@ def test_hosts_without_widgets_get_a_still(executed: Path) -> None:
     cells = nbformat.read(executed, as_version=4).cells
     for index in (1, 3):
         (output,) = [output for output in cells[index].outputs if output.output_type == "execute_result"]
-        told = output.data["text/plain"]
-        assert told.startswith(f"DiffVis: “a red circle above a blue square”, {STEPS} of {STEPS} steps, seed 7"), told
+        text = output.data["text/plain"]
+        assert text.startswith(f"DiffVis: “a red circle above a blue square”, {STEPS} of {STEPS} steps, seed 7"), text
         strip = pictures.read(base64.b64decode(output.data["image/png"]))
         assert strip.width > STEPS * 96
     assert cells[2].outputs[0].text.strip() == str(STEPS)
@@ -67,11 +67,11 @@ def test_the_page_scrubs(browser: Browser, executed: Path) -> None:
     page.on("pageerror", lambda error: errors.append(str(error)))
 
     def serve(route: Route) -> None:
-        found = next((path() for part, path in SCRIPTS.items() if part in route.request.url), None)
-        if found is None:
+        script = next((path() for part, path in SCRIPTS.items() if part in route.request.url), None)
+        if script is None:
             route.abort()  # MathJax and the like: nothing of ours needs them
         else:
-            route.fulfill(path=found, content_type="text/javascript")
+            route.fulfill(path=script, content_type="text/javascript")
 
     page.route("https://**/*", serve)
     try:

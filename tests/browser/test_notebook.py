@@ -29,7 +29,7 @@ def opened(browser: Browser, lab: Lab, name: str) -> Iterator[Page]:
     page = context.new_page()
     foreign: list[str] = []
     local = (lab.address, lab.address.replace("http", "ws", 1), "data:", "blob:", "about:")
-    page.on("request", lambda asked: None if asked.url.startswith(local) else foreign.append(asked.url))
+    page.on("request", lambda request: None if request.url.startswith(local) else foreign.append(request.url))
     try:
         page.goto(f"{lab.address}/notebooks/{name}?token={lab.token}")
         page.wait_for_function(READY)

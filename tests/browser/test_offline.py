@@ -151,8 +151,8 @@ def test_the_curves_of_relevance_come_along(browser: Browser, tmp_path: Path, sc
         widget.get_by_test_id("methods").click()
         names = ["uniform, this run", "early", "late"]
         expect(widget.locator(".dv-schemes figcaption")).to_have_text([re.compile(f"^{name}") for name in names])
-        for place, kept in zip((2, 0, 1), trace.relevance, strict=True):
-            scores = kept.scaled(trace.words)[:, typed].sum(axis=0)
+        for place, relevance in zip((2, 0, 1), trace.relevance, strict=True):
+            scores = relevance.scaled(trace.words)[:, typed].sum(axis=0)
             cells = widget.locator(f".dv-scores td:nth-child({place + 2})")
             expect(cells).to_have_text([f"{score:.1f}" for score in scores])
         chart = widget.get_by_role("slider", name="Step, on the curves of relevance")
@@ -161,8 +161,8 @@ def test_the_curves_of_relevance_come_along(browser: Browser, tmp_path: Path, sc
         widget.get_by_role("button", name="Raw").click()
         expect(widget.locator(".dv-do")).to_have_count(0)
         shown.page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = shown.page.evaluate("async () => (await axe.run('.dv')).violations.map((v) => v.id + v.help)")
-        assert not found, found
+        violations = shown.page.evaluate("async () => (await axe.run('.dv')).violations.map((v) => v.id + v.help)")
+        assert not violations, violations
 
 
 def test_curves_without_those_of_the_run_itself_and_none(browser: Browser, tmp_path: Path) -> None:
@@ -250,9 +250,9 @@ def test_a_damaged_page_says_so(browser: Browser, path: Path) -> None:
 
 
 def test_two_runs_are_compared_and_shown_in_turn(browser: Browser, tmp_path: Path) -> None:
-    other = a_trace()
-    other.prompt = "Another prompt"
-    with opened(browser, dv.to_html([other, a_trace()], tmp_path / "two.html")) as shown:
+    second = a_trace()
+    second.prompt = "Another prompt"
+    with opened(browser, dv.to_html([second, a_trace()], tmp_path / "two.html")) as shown:
         widget = shown.page.locator(".dv")
         expect(widget.get_by_test_id("compare")).to_have_attribute("aria-expanded", "true")
         expect(widget.locator(".dv-course")).to_contain_text("They do not diverge")

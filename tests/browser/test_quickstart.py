@@ -68,12 +68,12 @@ def word(notebook: Notebook, text: str) -> Locator:
 
 
 def test_it_said_what_it_loads_and_frames_came_live(quickstart: Notebook) -> None:
-    seen = quickstart.seen()
-    states = [state for state, _, _ in seen]
+    recorded_states = quickstart.seen()
+    states = [state for state, _, _ in recorded_states]
     assert "loading" in states
-    assert any("scenes model" in text for _, text, _ in seen)
+    assert any("scenes model" in text for _, text, _ in recorded_states)
     assert "running" in states
-    live = {step for state, _, step in seen if state == "running" and step > 1}
+    live = {step for state, _, step in recorded_states if state == "running" and step > 1}
     assert len(live) >= 3, "frames must arrive while the model runs"
     assert ink(stage(quickstart)) > 5
 

@@ -21,10 +21,10 @@ def relevance(pipe: Any, trace: Any, step: int) -> np.ndarray:
     (evaluation,) = call.steps[step].evaluations
     model = copy.deepcopy(pipe.unet).double()
     model.set_attn_processor(AttnProcessor())
-    kept: list[tuple[bool, Tensor]] = []
+    matrices: list[tuple[bool, Tensor]] = []
     for _, module in model.named_modules():
         if hasattr(module, "get_attention_scores"):
-            module.get_attention_scores = _keeping(module, kept)
+            module.get_attention_scores = _keeping(module, matrices)
     arguments: dict[str, Any] = {}
     if pooled is not None:
         ids = evaluation.arguments["added_cond_kwargs"]["time_ids"][-1:]
@@ -33,14 +33,14 @@ def relevance(pipe: Any, trace: Any, step: int) -> np.ndarray:
     timestep = evaluation.arguments["timestep"]
     with torch.enable_grad():
         total = model(latents, timestep, embeddings, **arguments, return_dict=False)[0].sum()
-    flat = [attention for maps in text_maps for attention in maps] + [probabilities for _, probabilities in kept]
+    flat = [attention for maps in text_maps for attention in maps] + [probabilities for _, probabilities in matrices]
     gradients = torch.autograd.grad(total, flat, allow_unused=True)
     cams = [_cam(attention, slope) for attention, slope in zip(flat, gradients, strict=True)]
     layers = [len(maps) for maps in text_maps]
     on_text = np.mean([_stack(cams[sum(layers[:i]) : sum(layers[: i + 1])]) for i in range(len(layers))], axis=0)
     image = cams[sum(layers) :]
     finest = round(max(len(cam) for cam in image) ** 0.5)
-    return _walk(on_text, [cross for cross, _ in kept], image, (finest, finest))
+    return _walk(on_text, [cross for cross, _ in matrices], image, (finest, finest))
 
 
 def _text(pipe: Any, prompt: str) -> tuple[Tensor, Tensor | None, list[list[Tensor]]]:
@@ -54,19 +54,19 @@ def _text(pipe: Any, prompt: str) -> tuple[Tensor, Tensor | None, list[list[Tens
         model.set_attn_implementation("eager")
         ids = tokenizer(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
         with torch.enable_grad():
-            found = model(ids, output_attentions=True, output_hidden_states=True)
-        parts.append(found.hidden_states[-2] if two else found.last_hidden_state)
-        maps.append(list(found.attentions))
-        pooled = getattr(found, "text_embeds", None)
+            outputs = model(ids, output_attentions=True, output_hidden_states=True)
+        parts.append(outputs.hidden_states[-2] if two else outputs.last_hidden_state)
+        maps.append(list(outputs.attentions))
+        pooled = getattr(outputs, "text_embeds", None)
     return torch.cat(parts, dim=-1), pooled, maps
 
 
-def _keeping(module: Any, kept: list[tuple[bool, Tensor]]) -> Any:
+def _keeping(module: Any, matrices: list[tuple[bool, Tensor]]) -> Any:
     original = module.get_attention_scores
 
     def scores(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
         probabilities = original(query, key, mask)
-        kept.append((module.is_cross_attention, probabilities))
+        matrices.append((module.is_cross_attention, probabilities))
         return probabilities
 
     return scores

@@ -49,9 +49,9 @@ def test_the_documented_method_is_in_files_pages_figures_and_the_widget(
     assert (tmp_path / "step.png").stat().st_size > 0
     trace.save(tmp_path / "compact", compact=True)
     for name in ("run.safetensors", "compact"):
-        (kept,) = dv.open_trace(tmp_path / name).saliency
-        assert (kept.method, kept.step) == (NAME, 2)
-        np.testing.assert_allclose(kept.map, saliency.map, rtol=1e-2)
+        (stored,) = dv.open_trace(tmp_path / name).saliency
+        assert (stored.method, stored.step) == (NAME, 2)
+        np.testing.assert_allclose(stored.map, saliency.map, rtol=1e-2)
     assert widget.overlay == NAME
     assert widget.wait(30)
     reply = reply_to(widget._session, 1, {"type": "saliency", "run": widget._outbox.run})
@@ -76,11 +76,11 @@ def test_a_page_knows_the_label_only_while_the_method_is_registered(documented: 
     from diffvis_widget.export import drawing
     from diffvis_widget.export.view_options import view_of_step
 
-    looked = view_of_step(documented["trace"], 2, saliency=NAME)
-    assert drawing.overlay_maps(documented["trace"], looked)[0].name == "Row occlusion"
+    view = view_of_step(documented["trace"], 2, saliency=NAME)
+    assert drawing.overlay_maps(documented["trace"], view)[0].name == "Row occlusion"
     assert methods_in(page([documented["trace"]]))[NAME] == "Row occlusion"
     dv.explain.unregister_method(NAME)
-    assert drawing.overlay_maps(documented["trace"], looked)[0].name == NAME
+    assert drawing.overlay_maps(documented["trace"], view)[0].name == NAME
     assert NAME not in methods_in(page([documented["trace"]]))
     with pytest.raises(traitlets.TraitError, match=r"overlay must be .*; got 'row_occlusion'"):
         documented["widget"].overlay = NAME

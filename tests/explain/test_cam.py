@@ -35,8 +35,11 @@ class Probe:
         assert call.denoiser is not None
         self.model = copy.deepcopy(call.denoiser).double()
         (evaluation,) = call.steps[step].evaluations
-        given = evaluation.arguments
-        self.arguments = {"timestep": given["timestep"], "encoder_hidden_states": given["encoder_hidden_states"]}
+        arguments = evaluation.arguments
+        self.arguments = {
+            "timestep": arguments["timestep"],
+            "encoder_hidden_states": arguments["encoder_hidden_states"],
+        }
         self.arguments["encoder_hidden_states"] = self.arguments["encoder_hidden_states"].double()
         self.rows = evaluation.batch
         self.latents = torch.from_numpy(run.latents[step][None]).double()
@@ -56,14 +59,14 @@ class Probe:
         return result
 
     def activations(self, name: str) -> Tensor:
-        seen: list[Tensor] = []
+        outputs: list[Tensor] = []
         layer = self.model.get_submodule(name)
         handle = layer.register_forward_hook(
-            lambda module, args, output: seen.append(output if isinstance(output, Tensor) else output[0])
+            lambda module, args, output: outputs.append(output if isinstance(output, Tensor) else output[0])
         )
         self.run(list(range(self.rows)))
         handle.remove()
-        return seen[0]
+        return outputs[0]
 
 
 def _added(output: Any, change: Tensor) -> Any:
@@ -92,15 +95,15 @@ def reference(run: Any, step: int, name: str, guidance: float) -> np.ndarray:
 @pytest.mark.parametrize(("guidance", "layers"), [(4.0, list(LAYERS)), (1.0, ["mid_block.resnets.1"])])
 def test_against_finite_differences(guidance: float, layers: list[str]) -> None:
     run = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2, guidance_scale=guidance)
-    found = explain.df_cam(run, 1, layers)
-    assert list(found.layers) == layers
+    saliency = explain.df_cam(run, 1, layers)
+    assert list(saliency.layers) == layers
     for name in layers:
         expected = reference(run, 1, name, guidance)
         assert expected.shape == LAYERS[name]
         shown = resize(expected.astype(np.float32), (16, 16))
-        np.testing.assert_allclose(found.layers[name], shown, atol=1e-3 * max(shown.max(), 1e-6))
-    scaled = [(heat - heat.min()) / np.ptp(heat) if np.ptp(heat) else heat * 0 for heat in found.layers.values()]
-    np.testing.assert_allclose(found.map, np.mean(scaled, axis=0), atol=1e-6)
+        np.testing.assert_allclose(saliency.layers[name], shown, atol=1e-3 * max(shown.max(), 1e-6))
+    scaled = [(heat - heat.min()) / np.ptp(heat) if np.ptp(heat) else heat * 0 for heat in saliency.layers.values()]
+    np.testing.assert_allclose(saliency.map, np.mean(scaled, axis=0), atol=1e-6)
 
 
 def test_all_layers_of_a_unet() -> None:
@@ -112,10 +115,10 @@ def test_all_layers_of_a_unet() -> None:
     assert [name.split(".")[0] for name in names] == sorted(
         (name.split(".")[0] for name in names), key=["down_blocks", "mid_block", "up_blocks"].index
     )
-    found = explain.df_cam(trace(pipe, PROMPT, seed=1, num_inference_steps=1), 0)
-    assert list(found.layers) == names
-    assert all(layer_map.shape == (16, 16) and layer_map.min() >= 0 for layer_map in found.layers.values())
-    assert (found.stderr, found.masks_used) == (None, 0)
+    saliency = explain.df_cam(trace(pipe, PROMPT, seed=1, num_inference_steps=1), 0)
+    assert list(saliency.layers) == names
+    assert all(layer_map.shape == (16, 16) and layer_map.min() >= 0 for layer_map in saliency.layers.values())
+    assert (saliency.stderr, saliency.masks_used) == (None, 0)
 
 
 # one of each way in which blocks hold the image
@@ -126,20 +129,22 @@ TRANSFORMERS = ["sd3", "flux-two-calls", "flux-kontext", "aura-flow", "lumina2",
 def test_a_transformers_image_is_where_its_blocks_have_it(name: str) -> None:
     """A change of one square of the latents shows most at its own position of the first block's image."""
     run = trace_of(name)[1].trace
-    found = explain.df_cam(run, -1)
-    assert all(layer.shape == run.latents.shape[2:] and layer.max() > 0 for layer in found.layers.values())
+    saliency = explain.df_cam(run, -1)
+    assert all(layer.shape == run.latents.shape[2:] and layer.max() > 0 for layer in saliency.layers.values())
     probe = denoiser(run, -1)
     height, width = run.latents.shape[2:]
     image = ImageStream(probe.family, (height, width), probe.joined)
     first = next(iter(probe.family.cam_layers(probe.module).values()))
-    seen: list[Tensor] = []
-    handle = first.register_forward_hook(lambda module, args, output: seen.append(image.lay(image.pick(output))))
+    activations: list[Tensor] = []
+    handle = first.register_forward_hook(lambda module, args, output: activations.append(image.lay(image.pick(output))))
     changed = probe.latents.clone()
     changed[:, :, height // 2 : height // 2 + 2, width - 2 :] += 10.0
     for latents in (probe.latents, changed):
         probe(latents)
     handle.remove()
-    before, after = (torch.cat(part)[0] for part in (seen[: len(seen) // 2], seen[len(seen) // 2 :]))
+    before, after = (
+        torch.cat(part)[0] for part in (activations[: len(activations) // 2], activations[len(activations) // 2 :])
+    )
     y, x = divmod(int((after - before).norm(dim=0).argmax()), before.shape[2])
     side = probe.family.patch_size
     assert y in range(height // 2 // side, (height // 2 + 1) // side + 1)
@@ -154,9 +159,9 @@ def test_it_leaves_nothing_behind(frozen: bool) -> None:
         pipe(PROMPT, num_inference_steps=1, generator=torch.Generator().manual_seed(1))
     hooks = _hooks(pipe.unet)
     with torch.inference_mode():  # as some notebooks run all of their cells
-        found = explain.df_cam(tracer.trace, 0)
-    assert np.isfinite(found.map).all()
-    assert found.map.max() > 0
+        saliency = explain.df_cam(tracer.trace, 0)
+    assert np.isfinite(saliency.map).all()
+    assert saliency.map.max() > 0
     assert _hooks(pipe.unet) == hooks
     assert all(parameter.grad is None for parameter in pipe.unet.parameters())
     assert {parameter.requires_grad for parameter in pipe.unet.parameters()} == {not frozen}

@@ -60,35 +60,35 @@ def test_curves_are_those_of_single_moves(target: Any) -> None:
     rng = np.random.default_rng(0)
     maps = {"mine": rng.random((8, 8)).astype(np.float32), "other": rng.random((8, 8)).astype(np.float32)}
     module.rows.clear()
-    found = explain.games(run, 0, maps, "pixels", target=target, batch=16, progress=False)
+    result = explain.games(run, 0, maps, "pixels", target=target, batch=16, progress=False)
     assert max(module.rows) == 2 * 16
     # both ends once, then seven moves of each game and map; two parts of the guidance; the check and the whole before
     assert sum(module.rows) == 2 * (2 + 2 * 7 * 5 + 2)
     for name, saliency in maps.items():
         deletion, insertion = naive(run, saliency, target)
-        np.testing.assert_allclose(found.deletion[name], np.array(deletion) / deletion[-1], atol=2e-3)
-        np.testing.assert_allclose(found.insertion[name], np.array(insertion) / insertion[0], atol=2e-3)
-        assert found.normalizers == pytest.approx((deletion[-1], insertion[0]), rel=1e-3)
+        np.testing.assert_allclose(result.deletion[name], np.array(deletion) / deletion[-1], atol=2e-3)
+        np.testing.assert_allclose(result.insertion[name], np.array(insertion) / insertion[0], atol=2e-3)
+        assert result.normalizers == pytest.approx((deletion[-1], insertion[0]), rel=1e-3)
 
 
 def test_all_maps_share_one_scale_and_both_ends() -> None:
     run, _module = toy_trace(regional(REGION))
-    found = explain.games(run, 0, {"flat": np.zeros((8, 8))}, progress=False)
-    assert list(found.deletion) == ["random", "centre", "edge", "flat"]
-    for name in found.deletion:
-        assert found.deletion[name].shape == found.insertion[name].shape == (9,)
-        assert found.deletion[name].dtype == np.float32
-        assert (found.deletion[name][0], found.deletion[name][-1]) == (0, 1)
-        assert (found.insertion[name][0], found.insertion[name][-1]) == (1, 0)
+    result = explain.games(run, 0, {"flat": np.zeros((8, 8))}, progress=False)
+    assert list(result.deletion) == ["random", "centre", "edge", "flat"]
+    for name in result.deletion:
+        assert result.deletion[name].shape == result.insertion[name].shape == (9,)
+        assert result.deletion[name].dtype == np.float32
+        assert (result.deletion[name][0], result.deletion[name][-1]) == (0, 1)
+        assert (result.insertion[name][0], result.insertion[name][-1]) == (1, 0)
 
 
 def test_the_planted_region_wins_both_games() -> None:
     run, _module = toy_trace(regional(REGION), prediction="sample")  # the picture is the output
     maps = {"truth": REGION.astype(np.float32), "reverse": -REGION.astype(np.float32)}
-    found = explain.games(run, 0, maps, "pixels", target="prediction", progress=False)
-    others = [name for name in found.deletion if name != "truth"]
-    assert all(found.deletion_auc["truth"] > found.deletion_auc[name] for name in others)
-    assert found.insertion_auc["truth"] < found.insertion_auc["reverse"]
+    result = explain.games(run, 0, maps, "pixels", target="prediction", progress=False)
+    others = [name for name in result.deletion if name != "truth"]
+    assert all(result.deletion_auc["truth"] > result.deletion_auc[name] for name in others)
+    assert result.insertion_auc["truth"] < result.insertion_auc["reverse"]
 
 
 def test_areas() -> None:
@@ -99,24 +99,24 @@ def test_areas() -> None:
 def test_saliency_objects_and_real_pipelines() -> None:
     run = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
     cam = explain.df_cam(run, 1)
-    told: list[tuple[int, int]] = []
-    found = explain.games(run, 1, {"df_cam": cam}, progress=lambda done, total: told.append((done, total)))
-    assert found.deletion["df_cam"].shape == (17,)
-    assert told[-1] == (2 + 2 * 4 * 15,) * 2
+    reports: list[tuple[int, int]] = []
+    result = explain.games(run, 1, {"df_cam": cam}, progress=lambda done, total: reports.append((done, total)))
+    assert result.deletion["df_cam"].shape == (17,)
+    assert reports[-1] == (2 + 2 * 4 * 15,) * 2
     again = explain.games(run, 1, {"df_cam": cam.map}, progress=False)
-    np.testing.assert_allclose(found.deletion["df_cam"], again.deletion["df_cam"], atol=1e-6)
+    np.testing.assert_allclose(result.deletion["df_cam"], again.deletion["df_cam"], atol=1e-6)
 
 
 def test_several_traces_are_averaged_or_compared_as_sets() -> None:
     traces, modules = zip(*[toy_trace(regional(REGION), seed=seed) for seed in (1, 2, 3)], strict=True)
     maps = {"mine": [np.random.default_rng(seed).random((8, 8)) for seed in (1, 2, 3)]}
-    found = explain.games(traces, 0, maps, "pixels", progress=False)
+    game = explain.games(traces, 0, maps, "pixels", progress=False)
     single = [
         explain.games(run, 0, {"mine": m}, "pixels", progress=False)
         for run, m in zip(traces, maps["mine"], strict=True)
     ]
     raw = np.mean([result.deletion["mine"] * result.normalizers[0] for result in single], axis=0)
-    np.testing.assert_allclose(found.deletion["mine"], raw / raw[-1], atol=1e-5)
+    np.testing.assert_allclose(game.deletion["mine"], raw / raw[-1], atol=1e-5)
     sets = explain.games(traces, 0, maps, "frechet", meter=ConceptMeter(), progress=False)
     assert (sets.deletion["mine"][0], sets.deletion["mine"][-1]) == (0, 1)
     assert len(modules) == 3
@@ -126,31 +126,31 @@ def test_several_traces_are_averaged_or_compared_as_sets() -> None:
 
 
 def test_baselines() -> None:
-    picture = np.zeros((32, 32, 3), np.uint8)
-    picture[:, 18:] = 255
-    found = baselines(picture, (8, 8), np.random.default_rng(0))
-    assert list(found) == ["random", "centre", "edge"]
-    assert np.argmax(found["edge"][3]) == 4  # pixels 16 to 19
-    assert found["edge"][:, 4].sum() == pytest.approx(found["edge"].sum())
-    assert found["centre"][3:5, 3:5].min() == found["centre"].max()
-    assert found["centre"][0, 0] == found["centre"].min()
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 18:] = 255
+    sets = baselines(image, (8, 8), np.random.default_rng(0))
+    assert list(sets) == ["random", "centre", "edge"]
+    assert np.argmax(sets["edge"][3]) == 4  # pixels 16 to 19
+    assert sets["edge"][:, 4].sum() == pytest.approx(sets["edge"].sum())
+    assert sets["centre"][3:5, 3:5].min() == sets["centre"].max()
+    assert sets["centre"][0, 0] == sets["centre"].min()
 
 
 def test_pairwise_distances() -> None:
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)
-    whole = pictures[:1]
+    images = rng.integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)
+    whole = images[:1]
     np.testing.assert_allclose(
-        pairwise("pixels", None)(pictures, whole),
-        [np.sqrt(np.mean((image / 255 - whole[0] / 255) ** 2)) for image in pictures],
+        pairwise("pixels", None)(images, whole),
+        [np.sqrt(np.mean((image / 255 - whole[0] / 255) ** 2)) for image in images],
     )
     options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     options |= {"channel_axis": 2, "data_range": 255}
-    expected = [1 - cast("float", structural_similarity(image, whole[0], **options)) for image in pictures]
-    np.testing.assert_allclose(pairwise("ssim", None)(pictures, whole), expected, atol=0.02)
+    expected = [1 - cast("float", structural_similarity(image, whole[0], **options)) for image in images]
+    np.testing.assert_allclose(pairwise("ssim", None)(images, whole), expected, atol=0.02)
     meter = ConceptMeter()
-    features = meter.image_features(pictures)
-    np.testing.assert_allclose(pairwise("features", meter)(pictures, whole), 1 - features @ features[0], atol=1e-6)
+    features = meter.image_features(images)
+    np.testing.assert_allclose(pairwise("features", meter)(images, whole), 1 - features @ features[0], atol=1e-6)
 
 
 def test_frechet_distance() -> None:
@@ -182,6 +182,6 @@ def test_frechet_distance() -> None:
 )
 def test_bad_input(arguments: dict[str, Any], message: str) -> None:
     run, _module = toy_trace(regional(REGION))
-    given: dict[str, Any] = {"trace": run, "step": 0, "maps": {}, "progress": False}
+    options: dict[str, Any] = {"trace": run, "step": 0, "maps": {}, "progress": False}
     with pytest.raises(ValueError, match=message):
-        explain.games(**(given | arguments))
+        explain.games(**(options | arguments))

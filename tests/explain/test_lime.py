@@ -17,34 +17,34 @@ from tests.explain.toy import regional, toy_trace
 
 def blocks() -> np.ndarray:
     """uint8 (64, 64, 3): four flat quarters."""
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[:32, :32] = (250, 20, 20)
-    picture[32:, :32] = (20, 250, 20)
-    picture[:32, 32:] = (20, 20, 250)
-    picture[32:, 32:] = (240, 240, 20)
-    return picture
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:32, :32] = (250, 20, 20)
+    image[32:, :32] = (20, 250, 20)
+    image[:32, 32:] = (20, 20, 250)
+    image[32:, 32:] = (240, 240, 20)
+    return image
 
 
 def test_superpixels_are_those_of_quickshift() -> None:
-    picture = blocks()
-    found = superpixels(picture, (8, 8))
-    labels = quickshift(picture, kernel_size=4, max_dist=200, ratio=0.2)
+    image = blocks()
+    segments = superpixels(image, (8, 8))
+    labels = quickshift(image, kernel_size=4, max_dist=200, ratio=0.2)
     for y in range(8):
         for x in range(8):
             votes = np.bincount(labels[8 * y : 8 * y + 8, 8 * x : 8 * x + 8].ravel(), minlength=labels.max() + 1)
-            same = (found == found[y, x]) & (np.arange(64).reshape(8, 8) != 8 * y + x)
+            same = (segments == segments[y, x]) & (np.arange(64).reshape(8, 8) != 8 * y + x)
             for other_y, other_x in zip(*np.nonzero(same), strict=True):
                 cell = labels[8 * other_y : 8 * other_y + 8, 8 * other_x : 8 * other_x + 8]
                 assert np.bincount(cell.ravel(), minlength=labels.max() + 1).argmax() == votes.argmax()
-    assert set(found.ravel()) == set(range(found.max() + 1))
-    assert len({found[0, 0], found[0, 7], found[7, 0], found[7, 7]}) == 4
+    assert set(segments.ravel()) == set(range(segments.max() + 1))
+    assert len({segments[0, 0], segments[0, 7], segments[7, 0], segments[7, 7]}) == 4
 
 
 def test_against_ridge_regression_written_out() -> None:
     run, module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
     run.keep_frame("prediction", 0, blocks())
-    found = explain.df_lime(run, 0, 60, seed=3, batch=16, progress=False)
-    assert found.masks_used == 60
+    saliency = explain.df_lime(run, 0, 60, seed=3, batch=16, progress=False)
+    assert saliency.masks_used == 60
     assert max(module.rows) == 32
     segments = superpixels(blocks(), (8, 8))
     parts = segments.max() + 1
@@ -63,7 +63,7 @@ def test_against_ridge_regression_written_out() -> None:
     targets = np.concatenate([outputs * np.sqrt(weights)[:, None], np.zeros((parts, outputs.shape[1]))])
     coefficients = np.linalg.lstsq(design, targets, rcond=None)[0][:-1]
     strengths = np.sqrt((coefficients**2).mean(axis=1))
-    np.testing.assert_allclose(found.map, strengths[segments], rtol=1e-3)
+    np.testing.assert_allclose(saliency.map, strengths[segments], rtol=1e-3)
 
 
 def test_the_planted_superpixel_is_found() -> None:
@@ -71,15 +71,15 @@ def test_the_planted_superpixel_is_found() -> None:
     region[:4, 4:] = True
     run, _module = toy_trace(regional(region))
     run.keep_frame("prediction", 0, blocks())
-    found = explain.df_lime(run, 0, 200, progress=False)
-    assert found.map[region].min() > 5 * found.map[~region].max()
+    saliency = explain.df_lime(run, 0, 200, progress=False)
+    assert saliency.map[region].min() > 5 * saliency.map[~region].max()
 
 
 def test_on_a_real_pipeline() -> None:
     run = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
-    found = explain.df_lime(run, 1, 5, progress=False)
-    assert (found.method, found.step, found.map.shape, found.stderr) == ("df_lime", 1, (16, 16), None)
-    assert np.isfinite(found.map).all()
+    saliency = explain.df_lime(run, 1, 5, progress=False)
+    assert (saliency.method, saliency.step, saliency.map.shape, saliency.stderr) == ("df_lime", 1, (16, 16), None)
+    assert np.isfinite(saliency.map).all()
 
 
 def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:

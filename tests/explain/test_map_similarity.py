@@ -46,32 +46,32 @@ def test_terms_are_those_of_naive_loops(kind: Any, size: tuple[int, int]) -> Non
     rng = np.random.default_rng(0)
     a = rng.standard_normal((1, 2, *size)).astype(np.float32)
     b = (0.5 * a + rng.standard_normal((3, 2, *size)) * 0.4).astype(np.float32)
-    found = explain.similarity(a, b, kind)
-    assert found.shape == (3, *size)
-    assert found.dtype == np.float32
+    scores = explain.similarity(a, b, kind)
+    assert scores.shape == (3, *size)
+    assert scores.dtype == np.float32
     for index in range(3):
         expected = np.mean([naive(a[0, channel], b[index, channel], kind) for channel in range(2)], axis=0)
-        np.testing.assert_allclose(found[index], expected, atol=2e-5)
+        np.testing.assert_allclose(scores[index], expected, atol=2e-5)
 
 
 def test_the_cosine_over_channels() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal((2, 1, 4, 3, 5)).astype(np.float32)
     b[0, :, 1, 1] = 0
-    found = explain.similarity(a, b, "cosine")
+    scores = explain.similarity(a, b, "cosine")
     for y in range(3):
         for x in range(5):
             p, q = a[0, :, y, x], b[0, :, y, x]
             expected = 0 if (y, x) == (1, 1) else p @ q / np.sqrt((p @ p) * (q @ q))
-            assert found[0, y, x] == pytest.approx(expected, abs=1e-6)
+            assert scores[0, y, x] == pytest.approx(expected, abs=1e-6)
 
 
 def test_ssim_agrees_with_scikit_image_away_from_the_border() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.random((2, 1, 1, 40, 40)).astype(np.float32)
     options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    found: Any = structural_similarity(a[0, 0], b[0, 0], data_range=1.0, full=True, **options)
-    expected = found[1]
+    reference: Any = structural_similarity(a[0, 0], b[0, 0], data_range=1.0, full=True, **options)
+    expected = reference[1]
     # its window ends at 3.5 sigma, ours at 4.7
     np.testing.assert_allclose(explain.similarity(a, b, "ssim")[0, 8:-8, 8:-8], expected[8:-8, 8:-8], atol=2e-3)
 
@@ -96,6 +96,6 @@ def test_bad_input() -> None:
     a = np.zeros((2, 4, 8, 8), np.float32)
     with pytest.raises(ValueError, match=r"kind must be one of 'structure', .*, not 'fid'"):
         explain.similarity(a, a, "fid")  # pyright: ignore[reportArgumentType, reportCallIssue]
-    for other in (a[0], a[:, :3], np.zeros((3, 4, 8, 8), np.float32)):
+    for wrong in (a[0], a[:, :3], np.zeros((3, 4, 8, 8), np.float32)):
         with pytest.raises(ValueError, match=r"must both be \(n, C, h, w\)"):
-            explain.similarity(a, other)
+            explain.similarity(a, wrong)

@@ -29,34 +29,34 @@ def toy() -> tuple[Trace, Toy]:
 def test_a_map_is_the_methods_own(toy: tuple[Trace, Toy]) -> None:
     made = explain.overlay(toy[0], 0, "df_rise")
     assert (made.method, made.step) == ("df_rise", 0)
-    found = made.map
+    heat_map = made.map
     expected = explain.df_rise(toy[0], 0, coverage="actual", batch=7, progress=False).map
-    assert (found.shape, found.dtype) == (SHAPE[1:], np.float32)
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
-    assert found[REGION].mean() > found[~REGION].mean()
+    assert (heat_map.shape, heat_map.dtype) == (SHAPE[1:], np.float32)
+    assert np.corrcoef(heat_map.ravel(), expected.ravel())[0, 1] > 0.9
+    assert heat_map[REGION].mean() > heat_map[~REGION].mean()
 
 
 def test_progress_rises_from_nothing_to_all(toy: tuple[Trace, Toy]) -> None:
-    told: list[float] = []
-    explain.overlay(toy[0], 0, "df_rise", progress=told.append)
-    assert (told[0], told[-1]) == (0, 1)
-    assert told == sorted(told)
-    assert len(told) > 3
+    reports: list[float] = []
+    explain.overlay(toy[0], 0, "df_rise", progress=reports.append)
+    assert (reports[0], reports[-1]) == (0, 1)
+    assert reports == sorted(reports)
+    assert len(reports) > 3
 
 
 def test_it_stops_when_asked_and_leaves_nothing(toy: tuple[Trace, Toy]) -> None:
     run, module = toy
     stop = threading.Event()
-    told: list[float] = []
+    reports: list[float] = []
 
     def progress(share: float) -> None:
-        told.append(share)
+        reports.append(share)
         if share > 0:
             stop.set()
 
     with pytest.raises(explain.Cancelled, match="df_rise of step 0 was cancelled"):
         explain.overlay(run, 0, "df_rise", progress=progress, stop=stop.is_set)
-    assert 0 < told[-1] < 1
+    assert 0 < reports[-1] < 1
     rows = sum(module.rows)
     with pytest.raises(explain.Cancelled):
         explain.overlay(run, 0, "df_cam", stop=stop.is_set)

@@ -47,21 +47,21 @@ def naive(run: Any, masks: int, kind: Any, keep: float, target: str) -> tuple[np
 )
 def test_batches_give_what_single_masks_give(kind: Any, keep: float, target: Any) -> None:
     run, _module = toy_trace(regional(REGION))
-    found = explain.df_rise(run, 0, 23, kind, keep=keep, target=target, seed=5, batch=6, tolerance=0, progress=False)
+    saliency = explain.df_rise(run, 0, 23, kind, keep=keep, target=target, seed=5, batch=6, tolerance=0, progress=False)
     mean, error = naive(run, 23, kind, keep, target)
-    assert found.masks_used == 23
-    assert found.stderr is not None
-    assert found.map.dtype == found.stderr.dtype == np.float32
-    np.testing.assert_allclose(found.map, mean, atol=1e-5)
-    np.testing.assert_allclose(found.stderr, error, atol=1e-5)
+    assert saliency.masks_used == 23
+    assert saliency.stderr is not None
+    assert saliency.map.dtype == saliency.stderr.dtype == np.float32
+    np.testing.assert_allclose(saliency.map, mean, atol=1e-5)
+    np.testing.assert_allclose(saliency.stderr, error, atol=1e-5)
 
 
 def test_the_planted_region_is_found() -> None:
     run, _module = toy_trace(regional(REGION))
-    found = explain.df_rise(run, 0, 1500, coverage="actual", tolerance=0, progress=False)
-    top = np.argsort(-found.map, axis=None)[: REGION.sum()]
+    saliency = explain.df_rise(run, 0, 1500, coverage="actual", tolerance=0, progress=False)
+    top = np.argsort(-saliency.map, axis=None)[: REGION.sum()]
     assert REGION.ravel()[top].mean() == 1
-    assert found.map[REGION].min() > found.map[~REGION].max()
+    assert saliency.map[REGION].min() > saliency.map[~REGION].max()
 
 
 def test_both_coverages_have_the_same_limit_and_honest_errors() -> None:
@@ -94,21 +94,21 @@ def test_estimates_in_closed_form() -> None:
 
 def test_it_stops_when_the_map_has_converged() -> None:
     run, module = toy_trace(regional(REGION))
-    found = explain.df_rise(run, 0, 5000, coverage="actual", tolerance=0.05, batch=50, progress=False)
-    assert 100 <= found.masks_used < 5000
-    assert found.masks_used % 50 == 0
-    assert found.stderr is not None
-    assert np.mean(found.stderr**2) <= 0.05 * found.map.var()
+    saliency = explain.df_rise(run, 0, 5000, coverage="actual", tolerance=0.05, batch=50, progress=False)
+    assert 100 <= saliency.masks_used < 5000
+    assert saliency.masks_used % 50 == 0
+    assert saliency.stderr is not None
+    assert np.mean(saliency.stderr**2) <= 0.05 * saliency.map.var()
     assert max(module.rows) == 2 * 50  # both parts of the guidance of a batch at once
-    same = explain.df_rise(run, 0, found.masks_used, coverage="actual", tolerance=0, batch=7, progress=False)
-    np.testing.assert_allclose(same.map, found.map, atol=1e-5)
+    same = explain.df_rise(run, 0, saliency.masks_used, coverage="actual", tolerance=0, batch=7, progress=False)
+    np.testing.assert_allclose(same.map, saliency.map, atol=1e-5)
 
 
 def test_progress_is_told_and_may_stop() -> None:
     run, _module = toy_trace(regional(REGION))
-    told: list[tuple[int, int]] = []
-    explain.df_rise(run, 0, 25, batch=10, progress=lambda done, total: told.append((done, total)))
-    assert told == [(10, 25), (20, 25), (25, 25)]
+    reports: list[tuple[int, int]] = []
+    explain.df_rise(run, 0, 25, batch=10, progress=lambda done, total: reports.append((done, total)))
+    assert reports == [(10, 25), (20, 25), (25, 25)]
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -126,7 +126,7 @@ def test_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_features_of_the_decoded_pictures() -> None:
     run, _module = toy_trace(regional(REGION))
     meter = ConceptMeter()
-    found = explain.df_rise(run, 0, 6, "features", meter=meter, seed=5, progress=False)
+    saliency = explain.df_rise(run, 0, 6, "features", meter=meter, seed=5, progress=False)
     probe = denoiser(run, 0)
     rng = np.random.default_rng(5)
     total = np.zeros((8, 8))
@@ -138,17 +138,17 @@ def test_features_of_the_decoded_pictures() -> None:
     for _ in range(6):
         mask = rng.random((8, 8)) < 0.5
         total += mask * (features(probe.latents * torch.from_numpy(mask)) @ whole)
-    np.testing.assert_allclose(found.map, total / 3, atol=1e-5)
+    np.testing.assert_allclose(saliency.map, total / 3, atol=1e-5)
     with pytest.raises(ValueError, match="meter=None is for runs of the built-in scenes model"):
         explain.df_rise(run, 0, 6, "features", progress=False)
 
 
 def test_on_a_real_pipeline() -> None:
     run = trace(pipelines.stable_diffusion(), "a red circle", seed=1, num_inference_steps=2)
-    found = explain.df_rise(run, -1, 8, progress=False)
-    assert (found.method, found.step, found.map.shape) == ("df_rise", 1, (16, 16))
-    assert found.scaled.min() == 0
-    assert found.scaled.max() == 1
+    saliency = explain.df_rise(run, -1, 8, progress=False)
+    assert (saliency.method, saliency.step, saliency.map.shape) == ("df_rise", 1, (16, 16))
+    assert saliency.scaled.min() == 0
+    assert saliency.scaled.max() == 1
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_on_a_real_pipeline() -> None:
 )
 def test_bad_input(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     run, _module = toy_trace(regional(REGION))
-    given: dict[str, Any] = {"step": 0} | arguments
+    options: dict[str, Any] = {"step": 0} | arguments
     with pytest.raises(error, match=message):
-        explain.df_rise(run, **given)
+        explain.df_rise(run, **options)
 
 
 def test_a_trace_without_a_pipeline() -> None:

@@ -19,30 +19,36 @@ ROLES = [{"red": "colour", "circle": "object"}, {"water": "object"}]
 def test_scores_are_sums_of_curves_by_role() -> None:
     pipe = pipelines.stable_diffusion()
     pipe.scheduler = DPMSolverMultistepScheduler(**pipelines.TRAIN_BETAS)
-    told: list[tuple[int, int]] = []
-    found = relevance_by_role(
-        pipe, PROMPTS, ROLES, ("uniform", "late"), seed=3, num_inference_steps=2, progress=lambda *at: told.append(at)
+    reports: list[tuple[int, int]] = []
+    result = relevance_by_role(
+        pipe,
+        PROMPTS,
+        ROLES,
+        ("uniform", "late"),
+        seed=3,
+        num_inference_steps=2,
+        progress=lambda *at: reports.append(at),
     )
-    assert (found.schedules, found.roles) == (["uniform", "late"], ["colour", "object"])
-    assert found.scores.shape == (2, 2, 2)
-    assert found.curves.shape == (2, 2, 2, 2)
+    assert (result.schedules, result.roles) == (["uniform", "late"], ["colour", "object"])
+    assert result.scores.shape == (2, 2, 2)
+    assert result.curves.shape == (2, 2, 2, 2)
     for row, schedule in enumerate(("uniform", "late")):
         single = explain.relevance(pipe, PROMPTS[0], seed=3, num_inference_steps=2, schedule=schedule, progress=False)
         texts = [word.text for word in single.trace.words]
         expected = [single.scores[texts.index("red")], single.scores[texts.index("circle")]]
-        np.testing.assert_allclose(found.scores[row, 0], expected, rtol=1e-5)
-        np.testing.assert_allclose(found.curves[row, 0, 1], single.scaled[:, texts.index("circle")], rtol=1e-5)
-        assert np.isnan(found.scores[row, 1, 0])
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+        np.testing.assert_allclose(result.scores[row, 0], expected, rtol=1e-5)
+        np.testing.assert_allclose(result.curves[row, 0, 1], single.scaled[:, texts.index("circle")], rtol=1e-5)
+        assert np.isnan(result.scores[row, 1, 0])
+    assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_mean_and_interval() -> None:
     scores = np.array([[[1.0, 5.0], [3.0, np.nan], [5.0, np.nan]]], dtype=np.float32)
-    found = RoleRelevance(["uniform"], ["a", "b"], np.stack([0.25 * scores, 0.75 * scores], axis=-1))
-    np.testing.assert_allclose(found.mean, [[3, 5]])
+    result = RoleRelevance(["uniform"], ["a", "b"], np.stack([0.25 * scores, 0.75 * scores], axis=-1))
+    np.testing.assert_allclose(result.mean, [[3, 5]])
     half = 1.96 * np.std([1, 3, 5], ddof=1) / np.sqrt(3)
-    np.testing.assert_allclose(found.interval[0, 0], [3 - half, 3 + half], rtol=1e-6)
-    assert np.isnan(found.interval[0, 1]).all()
+    np.testing.assert_allclose(result.interval[0, 0], [3 - half, 3 + half], rtol=1e-6)
+    assert np.isnan(result.interval[0, 1]).all()
 
 
 @pytest.mark.parametrize(

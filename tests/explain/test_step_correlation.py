@@ -78,12 +78,12 @@ def test_the_tail_of_t_holds_far_out_and_for_broken_degrees_of_freedom() -> None
 def test_unrelated_walks_are_found_one_time_in_twenty_and_not_every_other_time() -> None:
     curves = walks(60)
     pairs = np.triu_indices(60, 1)
-    found = {
+    significant = {
         "effective": (correlate(curves, curves, test="effective")[1][pairs] < 0.05).mean(),
         "independent": (correlate(curves, curves, test="independent")[1][pairs] < 0.05).mean(),
     }
-    assert 0.02 < found["effective"] < 0.09
-    assert found["independent"] > 0.4
+    assert 0.02 < significant["effective"] < 0.09
+    assert significant["independent"] > 0.4
 
 
 def test_changes_are_free_of_a_common_trend() -> None:
@@ -100,10 +100,10 @@ def test_corrections_are_those_of_their_authors() -> None:
     # by hand: 5 tests; Holm multiplies the k-th smallest by 6 - k and never falls
     holm = adjusted_p(p, "holm")
     np.testing.assert_allclose(holm, [0.04, 0.09, np.nan, 0.09, 0.025, 0.9])
-    known = np.isfinite(p)
-    found = adjusted_p(p, "benjamini-hochberg")
-    np.testing.assert_allclose(found[known], stats.false_discovery_control(p[known]))
-    assert np.isnan(found[2])
+    finite = np.isfinite(p)
+    adjusted = adjusted_p(p, "benjamini-hochberg")
+    np.testing.assert_allclose(adjusted[finite], stats.false_discovery_control(p[finite]))
+    assert np.isnan(adjusted[2])
 
 
 # -- a run -------------------------------------------------------------------------------------------------------------
@@ -111,33 +111,33 @@ def test_corrections_are_those_of_their_authors() -> None:
 
 def test_attention_is_the_mean_of_the_heat_map() -> None:
     made = scored()
-    found = correlation(made)
-    assert found.words == ["Red", "circle", ",", "red", "square"]
-    assert found.measures == ["attention"]
-    assert found.curves.shape == (1, 5, STEPS)
-    assert found.rho.shape == found.p.shape == found.p_adjusted.shape == found.effective.shape == (1, 5, 2)
-    assert found.curves[0, 1, 3] == pytest.approx(made.heat_map("circle", step=3).mean(), rel=1e-5)
-    naive: Any = stats.spearmanr([made.heat_map(5, step=k).mean() for k in range(STEPS)], found.scores[:, 1])
-    assert found.rho[0, 4, 1] == pytest.approx(naive.statistic)
-    np.testing.assert_allclose(found.p_adjusted, adjusted_p(found.p, "holm"))
+    result = correlation(made)
+    assert result.words == ["Red", "circle", ",", "red", "square"]
+    assert result.measures == ["attention"]
+    assert result.curves.shape == (1, 5, STEPS)
+    assert result.rho.shape == result.p.shape == result.p_adjusted.shape == result.effective.shape == (1, 5, 2)
+    assert result.curves[0, 1, 3] == pytest.approx(made.heat_map("circle", step=3).mean(), rel=1e-5)
+    naive: Any = stats.spearmanr([made.heat_map(5, step=k).mean() for k in range(STEPS)], result.scores[:, 1])
+    assert result.rho[0, 4, 1] == pytest.approx(naive.statistic)
+    np.testing.assert_allclose(result.p_adjusted, adjusted_p(result.p, "holm"))
 
 
 def test_a_text_means_all_its_occurrences_and_an_index_one() -> None:
     made = scored()
-    found = correlation(made, ["round"], words=["red", 1, "circle"])
-    assert found.words == ["red", "Red", "circle"]
-    np.testing.assert_allclose(found.curves[0, 0, 2], made.heat_map("red", step=2).mean(), rtol=1e-5)
-    np.testing.assert_allclose(found.curves[0, 1, 2], made.heat_map(1, step=2).mean(), rtol=1e-5)
-    np.testing.assert_array_equal(found.scores[:, 0], made.scores.cosine[:, 1] if made.scores else None)
+    result = correlation(made, ["round"], words=["red", 1, "circle"])
+    assert result.words == ["red", "Red", "circle"]
+    np.testing.assert_allclose(result.curves[0, 0, 2], made.heat_map("red", step=2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(result.curves[0, 1, 2], made.heat_map(1, step=2).mean(), rtol=1e-5)
+    np.testing.assert_array_equal(result.scores[:, 0], made.scores.cosine[:, 1] if made.scores else None)
 
 
 def test_a_score_that_never_changes_has_no_correlation_and_counts_as_no_test() -> None:
     cosine = np.stack([np.linspace(0, 1, STEPS), np.ones(STEPS)], axis=1)
-    found = correlation(scored(cosine=cosine))
-    assert np.isnan(found.rho[..., 1]).all()
-    assert np.isnan(found.p_adjusted[..., 1]).all()
-    assert "corrected for 5 tests after Holm" in found.table()
-    assert "| – |" in found.table()
+    result = correlation(scored(cosine=cosine))
+    assert np.isnan(result.rho[..., 1]).all()
+    assert np.isnan(result.p_adjusted[..., 1]).all()
+    assert "corrected for 5 tests after Holm" in result.table()
+    assert "| – |" in result.table()
 
 
 def test_the_table_stars_what_is_not_chance() -> None:
@@ -156,12 +156,12 @@ def test_relevance_of_the_run_is_correlated_too() -> None:
     pipe = scenes.load()
     run = trace(pipe, "a red circle", seed=1, num_inference_steps=LEAST)
     relevance = explain.relevance_of(pipe, run, progress=False)
-    found = correlation(run, ["circle", "red"], relevance=relevance)
-    assert found.measures == ["attention", "relevance"]
-    assert found.rho.shape == (2, 3, 2)
+    result = correlation(run, ["circle", "red"], relevance=relevance)
+    assert result.measures == ["attention", "relevance"]
+    assert result.rho.shape == (2, 3, 2)
     raw = relevance.raw[:, 1:4]  # <start> a red circle
-    np.testing.assert_allclose(found.curves[1].T, raw / raw.sum(axis=1, keepdims=True), rtol=1e-5)
-    assert np.isfinite(found.rho).all()
+    np.testing.assert_allclose(result.curves[1].T, raw / raw.sum(axis=1, keepdims=True), rtol=1e-5)
+    assert np.isfinite(result.rho).all()
     other = trace(pipe, "a red circle", seed=2, num_inference_steps=LEAST)
     with pytest.raises(ValueError, match=r"relevance is of another run .* seed 1"):
         correlation(other, ["circle"], relevance=relevance)
@@ -202,6 +202,6 @@ def test_runs_that_cannot_be_correlated_are_refused() -> None:
 
 
 def test_what_is_found_cannot_be_changed_by_accident() -> None:
-    found: Any = correlation(scored())
+    result: Any = correlation(scored())
     with pytest.raises(dataclasses.FrozenInstanceError):
-        found.rho = None
+        result.rho = None

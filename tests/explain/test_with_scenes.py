@@ -9,14 +9,14 @@ import diffvis_widget as dv
 
 def test_a_run_is_explained() -> None:
     pipe = dv.load()
-    found = dv.explain.relevance(
+    relevance = dv.explain.relevance(
         pipe, "a red circle above a blue square", seed=7, num_inference_steps=3, progress=False
     )
-    trace = found.trace
+    trace = relevance.trace
     texts = [word.text for word in trace.words]
-    assert found.raw.shape == (3, len(texts))
+    assert relevance.raw.shape == (3, len(texts))
     # a word of the scene says more than an article
-    assert found.scores[texts.index("square")] > found.scores[texts.index("a", texts.index("above"))]
+    assert relevance.scores[texts.index("square")] > relevance.scores[texts.index("a", texts.index("above"))]
     rise = dv.explain.df_rise(trace, 1, masks=40, coverage="actual", progress=False)
     cam = dv.explain.df_cam(trace, 1)
     assert rise.map.shape == cam.map.shape == (12, 12)

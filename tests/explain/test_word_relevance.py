@@ -24,50 +24,50 @@ PROMPT = "a red circle above a blue square"
 @pytest.mark.parametrize("build", [pipelines.stable_diffusion, pipelines.stable_diffusion_xl])
 def test_against_matrices_kept_in_the_graph(build: Any) -> None:
     pipe = build()
-    found = explain.relevance(pipe, PROMPT, seed=1, num_inference_steps=2, progress=False)
-    words = found.trace.words
-    assert found.raw.shape == (2, len(words))
-    assert found.raw.dtype == found.scaled.dtype == np.float32
+    relevance = explain.relevance(pipe, PROMPT, seed=1, num_inference_steps=2, progress=False)
+    words = relevance.trace.words
+    assert relevance.raw.shape == (2, len(words))
+    assert relevance.raw.dtype == relevance.scaled.dtype == np.float32
     for step in range(2):
-        tokens = relevance_reference.relevance(pipe, found.trace, step)
+        tokens = relevance_reference.relevance(pipe, relevance.trace, step)
         expected = np.stack([tokens[:, list(word.tokens)].sum(axis=1) for word in words])
-        np.testing.assert_allclose(found.raw[step], expected.sum(axis=1), rtol=2e-3)
-        maps = found.maps[step].reshape(len(words), -1)
+        np.testing.assert_allclose(relevance.raw[step], expected.sum(axis=1), rtol=2e-3)
+        maps = relevance.maps[step].reshape(len(words), -1)
         np.testing.assert_allclose(maps, expected, rtol=1e-2, atol=2e-3 * expected.max())
 
 
 def test_curves_are_scaled_over_the_typed_words_of_a_step() -> None:
-    found = explain.relevance(
+    relevance = explain.relevance(
         pipelines.stable_diffusion(), "a triangle, a red circle", seed=1, num_inference_steps=2, progress=False
     )
-    typed = np.array([word.kind == "word" for word in found.trace.words])
-    assert np.isnan(found.scaled[:, ~typed]).all()
-    for raw, scaled in zip(found.raw[:, typed], found.scaled[:, typed], strict=True):
+    typed = np.array([word.kind == "word" for word in relevance.trace.words])
+    assert np.isnan(relevance.scaled[:, ~typed]).all()
+    for raw, scaled in zip(relevance.raw[:, typed], relevance.scaled[:, typed], strict=True):
         np.testing.assert_allclose(scaled, (raw - raw.min()) / (raw.max() - raw.min()), atol=1e-6)
-    np.testing.assert_allclose(found.scores, found.scaled.sum(axis=0))
+    np.testing.assert_allclose(relevance.scores, relevance.scaled.sum(axis=0))
 
 
 def test_the_run_that_was_made_keeps_it_and_a_given_one_is_left_alone() -> None:
     pipe = pipelines.stable_diffusion()
-    found = explain.relevance(pipe, PROMPT, seed=1, num_inference_steps=2, progress=False)
-    (kept,) = found.trace.relevance
-    assert kept.schedule == "uniform"
-    np.testing.assert_array_equal(kept.timesteps, found.trace.timesteps)
-    np.testing.assert_array_equal(kept.raw, found.raw)
-    np.testing.assert_array_equal(kept.scaled(found.trace.words), found.scaled)
-    np.testing.assert_array_equal(kept.maps, found.maps)
-    again = explain.relevance_of(pipe, found.trace, progress=False)
-    assert len(found.trace.relevance) == 1
-    np.testing.assert_array_equal(again.kept.raw, kept.raw)
+    relevance = explain.relevance(pipe, PROMPT, seed=1, num_inference_steps=2, progress=False)
+    (stored,) = relevance.trace.relevance
+    assert stored.schedule == "uniform"
+    np.testing.assert_array_equal(stored.timesteps, relevance.trace.timesteps)
+    np.testing.assert_array_equal(stored.raw, relevance.raw)
+    np.testing.assert_array_equal(stored.scaled(relevance.trace.words), relevance.scaled)
+    np.testing.assert_array_equal(stored.maps, relevance.maps)
+    again = explain.relevance_of(pipe, relevance.trace, progress=False)
+    assert len(relevance.trace.relevance) == 1
+    np.testing.assert_array_equal(again.kept.raw, stored.raw)
 
 
 def test_words_that_were_cut_off_have_none() -> None:
     prompt = "red " * 80 + "circle"
-    found = explain.relevance(pipelines.stable_diffusion(), prompt, seed=1, num_inference_steps=1, progress=False)
-    lost = np.array([word.kind == "truncated" for word in found.trace.words])
+    relevance = explain.relevance(pipelines.stable_diffusion(), prompt, seed=1, num_inference_steps=1, progress=False)
+    lost = np.array([word.kind == "truncated" for word in relevance.trace.words])
     assert lost.any()
-    assert np.isnan(found.raw[:, lost]).all()
-    assert np.isfinite(found.raw[:, ~lost]).all()
+    assert np.isnan(relevance.raw[:, lost]).all()
+    assert np.isfinite(relevance.raw[:, ~lost]).all()
 
 
 def test_a_reduced_grid_agrees_with_the_full_one() -> None:
@@ -87,40 +87,40 @@ def test_one_pass_over_the_run() -> None:
         lambda module, args, kwargs: calls.append(len(kwargs["sample"])) if "sample" in kwargs else None,
         with_kwargs=True,
     )
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     explain.relevance(
-        pipe, PROMPT, seed=1, num_inference_steps=4, progress=lambda done, total: told.append((done, total))
+        pipe, PROMPT, seed=1, num_inference_steps=4, progress=lambda done, total: reports.append((done, total))
     )
     handle.remove()
     counted.remove()
     # the run, one check that the model still answers alike, and one row with its gradient per step, all in one batch
     assert calls == [2] * 4 + [2] + [4]
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize("build", [pipelines.stable_diffusion, pipelines.stable_diffusion_xl])
 def test_steps_in_a_batch_are_those_one_by_one(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = build()
     made = trace(pipe, PROMPT, seed=1, num_inference_steps=5)
-    found: dict[int, explain.Relevance] = {}
+    by_batch: dict[int, explain.Relevance] = {}
     for rows in (1, 2, 5):
         monkeypatch.setattr(carry, "_ROWS", rows)
-        found[rows] = explain.relevance_of(pipe, made, progress=False)
+        by_batch[rows] = explain.relevance_of(pipe, made, progress=False)
     for rows in (2, 5):
-        np.testing.assert_allclose(found[rows].maps, found[1].maps, rtol=1e-3, atol=1e-5 * found[1].maps.max())
+        np.testing.assert_allclose(by_batch[rows].maps, by_batch[1].maps, rtol=1e-3, atol=1e-5 * by_batch[1].maps.max())
 
 
 def test_arguments_of_rows_become_those_of_a_batch_or_are_refused() -> None:
     first, two = torch.ones(1, 3), torch.zeros(1, 3)
-    given = [{"t": torch.tensor(9), "text": part, "more": [part, None], "scale": 1.0} for part in (first, two)]
-    joined = carry.merged(given)
+    rows = [{"t": torch.tensor(9), "text": part, "more": [part, None], "scale": 1.0} for part in (first, two)]
+    joined = carry.merged(rows)
     assert joined["t"].tolist() == [9, 9]
     assert joined["text"].tolist() == joined["more"][0].tolist() == [[1, 1, 1], [0, 0, 0]]
     assert joined["more"][1] is None
     assert joined["scale"] == 1.0
-    for other in ({"scale": 2.0}, {"text": torch.zeros(1, 4)}, {"text": torch.zeros(2, 3)}, {"more": [first]}):
-        assert carry.merged([given[0] | other, given[1]]) is None
-        assert carry.merged([given[0], given[1] | other]) is None
+    for wrong in ({"scale": 2.0}, {"text": torch.zeros(1, 4)}, {"text": torch.zeros(2, 3)}, {"more": [first]}):
+        assert carry.merged([rows[0] | wrong, rows[1]]) is None
+        assert carry.merged([rows[0], rows[1] | wrong]) is None
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -130,8 +130,8 @@ def test_it_leaves_nothing_behind(frozen: bool) -> None:
         part.requires_grad_(not frozen)
     pipe.text_encoder.set_attn_implementation("eager")
     kernel = F.scaled_dot_product_attention
-    found = explain.relevance(pipe, PROMPT, seed=1, num_inference_steps=1, progress=False)
-    assert (found.raw > 0).all()
+    relevance = explain.relevance(pipe, PROMPT, seed=1, num_inference_steps=1, progress=False)
+    assert (relevance.raw > 0).all()
     assert F.scaled_dot_product_attention is kernel
     assert pipe.text_encoder.config._attn_implementation == "eager"
     for part in (pipe.unet, pipe.text_encoder):
@@ -177,9 +177,9 @@ def test_a_walk_by_hand() -> None:
 def test_resizing_keeps_the_sums_of_rows() -> None:
     shares = torch.rand(3, 16, generator=torch.Generator().manual_seed(0))
     for target in ((8, 8), (2, 2), (4, 4)):
-        there = walk.resized_keys(shares, (4, 4), target)
-        assert there.shape == (3, target[0] * target[1])
-        np.testing.assert_allclose(there.sum(dim=1), shares.sum(dim=1), rtol=1e-5)
+        resized = walk.resized_keys(shares, (4, 4), target)
+        assert resized.shape == (3, target[0] * target[1])
+        np.testing.assert_allclose(resized.sum(dim=1), shares.sum(dim=1), rtol=1e-5)
     np.testing.assert_allclose(walk.resized(torch.arange(4.0)[:, None], (2, 2), (1, 1)), [[1.5]])
 
 
@@ -209,10 +209,10 @@ def test_cams_against_autograd(case: str, monkeypatch: pytest.MonkeyPatch) -> No
             return F.scaled_dot_product_attention(query, k, v, **options)
 
     module = Site()
-    with attention.recording_attention({"site": module}) as seen:
+    with attention.recording_attention({"site": module}) as recording:
         F.scaled_dot_product_attention(q, k, v, **options)  # outside of the site
         total = (module(q) * weights).sum()
-    (call,) = seen
+    (call,) = recording
     (slope,) = torch.autograd.grad(total, [call.output])
     whole_k, whole_v = (part.repeat_interleave(4 // part.shape[1], dim=1) for part in (k, v))
     shares = (q @ whole_k.mT * 0.7 + hidden).softmax(dim=-1).requires_grad_()
@@ -227,8 +227,8 @@ def test_cams_against_autograd(case: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_run_of_one_word_and_one_step() -> None:
     pipe = pipelines.stable_diffusion()
-    found = explain.relevance(pipe, "circle", seed=1, num_inference_steps=1, progress=False)
-    index = next(i for i, word in enumerate(found.trace.words) if word.kind == "word")
-    assert found.raw[0, index] > 0
-    assert found.scaled[0, index] == 0  # nothing to compare it with
-    assert np.array_equal(found.trace.latents, trace(pipe, "circle", seed=1, num_inference_steps=1).latents)
+    relevance = explain.relevance(pipe, "circle", seed=1, num_inference_steps=1, progress=False)
+    index = next(i for i, word in enumerate(relevance.trace.words) if word.kind == "word")
+    assert relevance.raw[0, index] > 0
+    assert relevance.scaled[0, index] == 0  # nothing to compare it with
+    assert np.array_equal(relevance.trace.latents, trace(pipe, "circle", seed=1, num_inference_steps=1).latents)

@@ -31,7 +31,7 @@ def cams(trace: Any, step: int) -> list[np.ndarray]:
     module = call.denoiser
     assert module is not None
     evaluation = next(each for each in call.steps[step].evaluations if "prompt" in each.branches)
-    kept: list[Tensor] = []
+    matrices: list[Tensor] = []
 
     def written_out(
         query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any, **more: Any
@@ -39,8 +39,8 @@ def cams(trace: Any, step: int) -> list[np.ndarray]:
         scores = query @ key.mT * (more.get("scale") or query.shape[-1] ** -0.5)
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, -1e9) if attn_mask.dtype == torch.bool else scores + attn_mask
-        kept.append(scores.softmax(dim=-1))
-        return kept[-1] @ value
+        matrices.append(scores.softmax(dim=-1))
+        return matrices[-1] @ value
 
     row = evaluation.branches["prompt"].start
     latents = torch.from_numpy(trace.latents[step][None])
@@ -48,28 +48,28 @@ def cams(trace: Any, step: int) -> list[np.ndarray]:
         _, channels, height, width = latents.shape
         squares = latents.view(1, channels, height // 2, 2, width // 2, 2)
         latents = squares.permute(0, 2, 4, 1, 3, 5).reshape(1, height * width // 4, channels * 4)
-    given: Any = {evaluation.latents: torch.cat([latents] * evaluation.batch).requires_grad_()}
+    arguments: Any = {evaluation.latents: torch.cat([latents] * evaluation.batch).requires_grad_()}
     original = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = written_out
     try:
         with own_work(), torch.enable_grad():
-            output = module(**given, **evaluation.arguments, return_dict=False)[0][row]
+            output = module(**arguments, **evaluation.arguments, return_dict=False)[0][row]
     finally:
         F.scaled_dot_product_attention = original
     channels = trace.latents.shape[1]
     total = (output if len(evaluation.shape) == 3 else output[:channels]).sum()  # PixArt's variance is no part of it
-    found: list[np.ndarray] = []
-    for shares, slopes in zip(kept, torch.autograd.grad(total, kept), strict=True):
+    results: list[np.ndarray] = []
+    for shares, slopes in zip(matrices, torch.autograd.grad(total, matrices), strict=True):
         parts = (shares * slopes)[row].double().detach().numpy()
-        found.append(np.maximum(parts, 0).sum(axis=0) / len(parts))
-    return found
+        results.append(np.maximum(parts, 0).sum(axis=0) / len(parts))
+    return results
 
 
-def walked(name: str, found: list[np.ndarray], length: int, cells: int) -> np.ndarray:
+def walked(name: str, matrices: list[np.ndarray], length: int, cells: int) -> np.ndarray:
     """R_iq, float64 (image positions, text positions)."""
-    if not any(cam.shape == (length + cells,) * 2 for cam in found):
+    if not any(cam.shape == (length + cells,) * 2 for cam in matrices):
         on_image, on_text = np.eye(cells), np.zeros((cells, length))
-        for cam in found:
+        for cam in matrices:
             if cam.shape == (cells, length):
                 shares = on_image - np.eye(cells)
                 rows = [row / row.sum() if row.sum() > 0 else row for row in shares]
@@ -81,7 +81,7 @@ def walked(name: str, found: list[np.ndarray], length: int, cells: int) -> np.nd
     text = np.arange(length) + (cells if name in IMAGE_FIRST else 0)
     image = np.arange(cells) + (0 if name in IMAGE_FIRST else length)
     both = np.eye(length + cells)
-    for cam in found:
+    for cam in matrices:
         if cam.shape == (cells, cells):  # the image alone
             whole = np.zeros_like(both)
             whole[np.ix_(image, image)] = cam
@@ -94,18 +94,18 @@ def walked(name: str, found: list[np.ndarray], length: int, cells: int) -> np.nd
 
 @pytest.mark.parametrize("name", ["pixart-alpha", "sana", "sd3", "sd3-unguided", "flux", "flux-two-calls"])
 def test_against_matrices_of_full_size(name: str) -> None:
-    found = find(name)
-    words = found.trace.words
+    relevance = find(name)
+    words = relevance.trace.words
     length = 1 + max(token for word in words for token in word.tokens)
-    height, width = found.maps.shape[2:]
+    height, width = relevance.maps.shape[2:]
     assert length != height * width
     for step in range(2):
-        expected = walked(name, cams(found.trace, step), length, height * width)
+        expected = walked(name, cams(relevance.trace, step), length, height * width)
         assert expected.max() > 0
-        for maps, raw, word in zip(found.maps[step], found.raw[step], words, strict=True):
-            own = expected[:, list(word.tokens)].sum(axis=1)
-            np.testing.assert_allclose(maps.ravel(), own, rtol=5e-3, atol=1e-3 * expected.max())
-            np.testing.assert_allclose(raw, own.sum(), rtol=5e-3, atol=1e-5)
+        for maps, raw, word in zip(relevance.maps[step], relevance.raw[step], words, strict=True):
+            word_relevance = expected[:, list(word.tokens)].sum(axis=1)
+            np.testing.assert_allclose(maps.ravel(), word_relevance, rtol=5e-3, atol=1e-3 * expected.max())
+            np.testing.assert_allclose(raw, word_relevance.sum(), rtol=5e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sd3", "pixart-alpha"])
@@ -120,12 +120,12 @@ def test_a_reduced_grid_agrees_with_the_full_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["flux-kontext", "hunyuan-dit", "qwen", "aura-flow", "lumina2", "z-image", "hidream"])
 def test_other_families_have_relevance_on_their_own_grid(name: str) -> None:
-    found = find(name)
-    typed = [index for index, word in enumerate(found.trace.words) if word.kind == "word" and word.tokens]
-    assert found.maps.shape[2:] == found.trace.layers[0].grid
-    assert (found.raw[:, typed] > 0).all()
-    assert np.nanmin(found.scaled) == 0
-    assert np.nanmax(found.scaled) == 1
+    relevance = find(name)
+    typed = [index for index, word in enumerate(relevance.trace.words) if word.kind == "word" and word.tokens]
+    assert relevance.maps.shape[2:] == relevance.trace.layers[0].grid
+    assert (relevance.raw[:, typed] > 0).all()
+    assert np.nanmin(relevance.scaled) == 0
+    assert np.nanmax(relevance.scaled) == 1
 
 
 def test_a_denoiser_without_words_is_refused() -> None:

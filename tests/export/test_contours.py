@@ -39,11 +39,11 @@ def test_a_line_that_leaves_the_picture_ends_at_its_border() -> None:
 def test_lines_are_closed_or_end_at_the_border() -> None:
     field = np.random.default_rng(5).normal(size=(20, 30))  # full of saddles
     level = float(np.median(field))
-    found = trace_contours(field, level)
-    for line in found:
+    contours = trace_contours(field, level)
+    for line in contours:
         closed = line[0].tolist() == line[-1].tolist()
         assert closed or all(x in (0, 30) or y in (0, 20) for x, y in line[[0, -1]])
-    inner = np.concatenate([line for line in found if len(line) > 1])
+    inner = np.concatenate([line for line in contours if len(line) > 1])
     inner = inner[((inner > 0.5) & (inner < np.array([29.5, 19.5]))).all(axis=1)]
     x, y = inner.T - 0.5
     left, top = np.floor(x + 1e-9).astype(int), np.floor(y + 1e-9).astype(int)
@@ -66,7 +66,7 @@ def test_a_stroke_is_as_wide_and_strong_as_asked(size: int) -> None:
     across = np.asarray(draw_lines(ground, path, 6, (200, 100, 50), 0.5), dtype=float)[:, size // 2]
     assert across[30].tolist() == pytest.approx([100, 50, 25], abs=1)
     assert across[:, 0].sum() / 100 == pytest.approx(6, abs=0.6)
-    seen = np.asarray(draw_outlined_lines(Image.new("RGB", (size, 60), (255, 255, 255)), path, 4))[:, size // 2, 0]
-    assert seen[30] == 255
-    assert seen[26] < 160, "a light line is seen on a light ground"
+    column = np.asarray(draw_outlined_lines(Image.new("RGB", (size, 60), (255, 255, 255)), path, 4))[:, size // 2, 0]
+    assert column[30] == 255
+    assert column[26] < 160, "a light line is seen on a light ground"
     assert draw_outlined_lines(ground, [], 4) is ground

@@ -75,11 +75,11 @@ def test_several_words_have_colours_of_their_own(trace: Trace) -> None:
         trace.records[0].maps[layer][0, 2, : rows // 2] = 0.5  # circle looks at the top
         trace.records[0].maps[layer][0, 5, rows // 2 :, : columns // 2] = 0.5  # square below on the left
     shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, size=480, caption=False))
-    picture = shown[PAD : PAD + 320, PAD : PAD + 480]
-    np.testing.assert_allclose(picture[20, 240], HUES[0], atol=8)
-    np.testing.assert_allclose(picture[300, 60], HUES[1], atol=8)
+    image = shown[PAD : PAD + 320, PAD : PAD + 480]
+    np.testing.assert_allclose(image[20, 240], HUES[0], atol=8)
+    np.testing.assert_allclose(image[300, 60], HUES[1], atol=8)
     ground = enlarged(trace.frames("prediction")[0], (480, 320))
-    np.testing.assert_allclose(picture[300, 440].astype(int), ground[300, 440].astype(int), atol=3)
+    np.testing.assert_allclose(image[300, 440].astype(int), ground[300, 440].astype(int), atol=3)
 
 
 def test_values_are_shown_as_such(trace: Trace) -> None:
@@ -92,16 +92,16 @@ def test_values_are_shown_as_such(trace: Trace) -> None:
     moved = np.abs(frames[2] - frames[1]).mean(axis=-1)
     change = pixels(dv.export.png(trace, step=2, view="change", size=480))[PAD : PAD + 320, PAD : PAD + 480]
     np.testing.assert_array_equal(change, enlarged(apply_colormap(moved, 0, float(moved.max()), "magma"), (480, 320)))
-    one = Saliency("df_rise", 1, np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12))
-    over = pixels(dv.export.png(trace, step=1, saliency=one, opacity=1, size=480))
+    saliency = Saliency("df_rise", 1, np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12))
+    over = pixels(dv.export.png(trace, step=1, saliency=saliency, opacity=1, size=480))
     np.testing.assert_allclose(over[PAD, PAD], colour_table("viridis")[0], atol=3)
 
 
 def test_a_caption_is_wrapped_and_cut(trace: Trace) -> None:
     plain = pixels(dv.export.png(trace, caption=False))
-    told = pixels(dv.export.png(trace))
+    captioned = pixels(dv.export.png(trace))
     long = pixels(dv.export.png(trace, caption="word " * 1000))
-    assert plain.shape[0] < told.shape[0] < long.shape[0] < plain.shape[0] + 150
+    assert plain.shape[0] < captioned.shape[0] < long.shape[0] < plain.shape[0] + 150
     assert plain.shape[1] == long.shape[1]
 
 
@@ -127,8 +127,8 @@ def test_an_animation_has_every_step_in_its_time(trace: Trace, make: Any, kind: 
             moving.load()
             durations.append(moving.info["duration"])
             shown = np.asarray(moving.convert("RGB"), dtype=float)
-            wanted = enlarged(trace.frames("prediction")[index], (96, 64))
-            assert np.abs(shown - wanted).mean() < 8
+            expected = enlarged(trace.frames("prediction")[index], (96, 64))
+            assert np.abs(shown - expected).mean() < 8
     assert durations[-1] == 2250
     assert durations[1] == 250
 
@@ -150,16 +150,16 @@ def test_a_film_has_every_step_in_its_colours(trace: Trace, tmp_path: Path) -> N
     with Image.open(io.BytesIO(dv.export.webp(trace, size=96, words=["circle"]))) as moving:
         for index in range(3):
             moving.seek(index)
-            wanted = np.asarray(moving.convert("RGB"), dtype=float)
-            assert np.abs(frames[index] - wanted).mean() < 6, "another matrix of colours would be further off"
+            expected = np.asarray(moving.convert("RGB"), dtype=float)
+            assert np.abs(frames[index] - expected).mean() < 6, "another matrix of colours would be further off"
     np.testing.assert_allclose(frames[10].astype(int), frames[2].astype(int), atol=12)
     program = find_ffmpeg()
     assert program is not None
-    said = subprocess.run(
+    probe = subprocess.run(
         [program, "-i", str(tmp_path / "run.mp4")], capture_output=True, text=True, check=False
     ).stderr
-    assert "h264" in said
-    assert "yuv420p" in said
+    assert "h264" in probe
+    assert "yuv420p" in probe
 
 
 def test_a_film_of_odd_size_gets_a_row_more(trace: Trace, tmp_path: Path) -> None:
@@ -191,18 +191,18 @@ def test_an_animation_refuses_what_it_does_not_know(trace: Trace) -> None:
 
 
 def test_a_figure_decodes_no_other_picture() -> None:
-    asked: list[int] = []
+    decoded_steps: list[int] = []
 
     def decoder(latents: np.ndarray) -> np.ndarray:
-        asked.append(len(latents))
+        decoded_steps.append(len(latents))
         return fake_decoder(latents)
 
     trace = make_trace(decoder=decoder)
-    one = trace.frame("prediction", 1)
+    frame = trace.frame("prediction", 1)
     dv.export.png(trace, step=1)
     dv.export.png(trace, step=-1, view="latents")
-    assert asked == [1, 1]
-    np.testing.assert_array_equal(trace.frames("prediction")[1], one)
+    assert decoded_steps == [1, 1]
+    np.testing.assert_array_equal(trace.frames("prediction")[1], frame)
     np.testing.assert_array_equal(trace.frame("latents", -1), trace.frames("latents")[2])
     with pytest.raises(IndexError):
         trace.frame("prediction", 3)
@@ -249,7 +249,7 @@ def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error:
 
 
 @pytest.mark.parametrize(
-    "looked",
+    "view_options",
     [
         {"step": 1, "words": "circle"},
         {"words": ["circle", 4], "opacity": 0.4},
@@ -260,13 +260,13 @@ def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error:
     ],
 )
 def test_the_code_for_a_file_makes_the_same_picture(
-    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked: dict[str, Any]
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view_options: dict[str, Any]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     trace.saliency = [a_map(2, 1)]
     trace.save("run's.safetensors")
-    exec(compile(dv.export.code(trace, file="run's.safetensors", **looked), "copied", "exec"), {})
-    assert (tmp_path / "view.png").read_bytes() == dv.export.png(trace, **looked)
+    exec(compile(dv.export.code(trace, file="run's.safetensors", **view_options), "copied", "exec"), {})
+    assert (tmp_path / "view.png").read_bytes() == dv.export.png(trace, **view_options)
 
 
 def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: 
         dv.load(), 'a "red" circle', seed=3, num_inference_steps=4, guidance_scale=5.0, negative_prompt="blue",
         schedule="early", schedule_strength=30,
     )  # fmt: skip
-    looked: dict[str, Any] = {
+    view_options: dict[str, Any] = {
         "step": 2,
         "words": ["circle"],
         "contours": True,
@@ -283,11 +283,11 @@ def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: 
         "region": [0, 0, 1, 0.5],
     }
     run.saliency.append(dv.explain.overlay(run, 1, "df_cam"))
-    for given in (looked, {"step": 1, "saliency": "df_cam", "contours": True}):
-        code = dv.export.code(run, **given)
+    for options in (view_options, {"step": 1, "saliency": "df_cam", "contours": True}):
+        code = dv.export.code(run, **options)
         assert "file" not in code
         exec(compile(code, "copied", "exec"), {})
-        assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **given)
+        assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **options)
     with pytest.raises(ValueError, match="by its name, as in saliency='df_cam'"):
         dv.export.code(run, step=1, saliency=run.saliency[0])
 
@@ -300,9 +300,9 @@ def test_the_code_for_a_changed_run_makes_the_same_picture(tmp_path: Path, monke
         dv.intervene.switch("a blue's circle", 2),
     ]
     run = dv.trace(dv.load(), "a red circle", seed=3, num_inference_steps=3, keep="heads", interventions=changes)
-    looked: dict[str, Any] = {"step": 2, "words": ["circle"], "layer": 0, "head": 1}
-    exec(compile(dv.export.code(run, **looked), "copied", "exec"), {})
-    assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **looked)
+    view_options: dict[str, Any] = {"step": 2, "words": ["circle"], "layer": 0, "head": 1}
+    exec(compile(dv.export.code(run, **view_options), "copied", "exec"), {})
+    assert (tmp_path / "view.png").read_bytes() == dv.export.png(run, **view_options)
 
 
 def test_the_code_says_what_it_cannot_know(trace: Trace) -> None:

@@ -25,8 +25,8 @@ def test_contours_lie_on_the_map(trace: Trace) -> None:
     values = np.hypot(*(np.indices((8, 12)) + 0.5 - np.array([4, 6])[:, None, None]))
     trace.records[1].maps[2][0, 2] = 0.9 - values / 10  # circle: rings around the middle
     trace.records[1].maps[0][0, 2] = 0
-    looked: dict[str, Any] = {"step": 1, "words": "circle", "layer": "up.attn2", "size": 480, "caption": False}
-    plain, lined = (pixels(dv.export.png(trace, **looked, contours=given)) for given in (False, True))
+    view_options: dict[str, Any] = {"step": 1, "words": "circle", "layer": "up.attn2", "size": 480, "caption": False}
+    plain, lined = (pixels(dv.export.png(trace, **view_options, contours=contours)) for contours in (False, True))
     changed = (plain != lined).any(axis=-1)[PAD : PAD + 320, PAD : PAD + 480]
     assert 0.02 < changed.mean() < 0.2
     assert not changed[150:170, 230:250].any(), "the middle is inside all lines"
@@ -37,7 +37,7 @@ def test_contours_lie_on_the_map(trace: Trace) -> None:
         crossing = np.nonzero(np.diff(smooth[160] < ring))[0]
         assert all(np.abs(near - at).min() <= 3 for at in crossing)
     np.testing.assert_array_equal(plain[PAD + 325 :], lined[PAD + 325 :])
-    two = {**looked, "words": ["circle", "red"], "layer": None}
+    two = {**view_options, "words": ["circle", "red"], "layer": None}
     coloured = pixels(dv.export.png(trace, **two, contours=True))
     for hue in HUES[:2]:
         assert (np.abs(coloured.astype(int) - hue).sum(axis=-1) < 12).any(), "a line in the colour of its word"
@@ -49,14 +49,16 @@ def test_a_shared_scale_is_that_of_all_words_and_steps(trace: Trace) -> None:
     lo, hi = float(values.min()), float(values.max())
     for step in range(3):
         whole = pixels(dv.export.png(trace, step=step, words="circle", opacity=1, size=480, shared_scale=True))
-        one = np.asarray(Image.fromarray(trace.heat_map("circle", step)).resize((480, 320), Image.Resampling.BICUBIC))
-        np.testing.assert_array_equal(whole[PAD : PAD + 320, PAD : PAD + 480], apply_colormap(one, lo, hi))
+        heat_map = np.asarray(
+            Image.fromarray(trace.heat_map("circle", step)).resize((480, 320), Image.Resampling.BICUBIC)
+        )
+        np.testing.assert_array_equal(whole[PAD : PAD + 320, PAD : PAD + 480], apply_colormap(heat_map, lo, hi))
         strip = pixels(dv.export.filmstrip(trace, words="circle", opacity=1, shared_scale=True))
         small = np.asarray(Image.fromarray(trace.heat_map("circle", step)).resize((96, 64), Image.Resampling.BICUBIC))
         tile = strip[4:68, 4 + step * 100 : 100 + step * 100]
         np.testing.assert_array_equal(tile, apply_colormap(small, lo, hi))
-    own = dv.export.filmstrip(trace, words="circle", opacity=1)
-    assert own != dv.export.filmstrip(trace, words="circle", opacity=1, shared_scale=True)
+    scaled_per_word = dv.export.filmstrip(trace, words="circle", opacity=1)
+    assert scaled_per_word != dv.export.filmstrip(trace, words="circle", opacity=1, shared_scale=True)
     assert dv.export.png(trace, step=1, shared_scale=True) == dv.export.png(trace, step=1), "nothing is coloured"
 
 
@@ -78,7 +80,9 @@ def test_a_place_is_framed_by_the_cells_that_it_touches(trace: Trace) -> None:
 
 def test_a_method_lies_on_the_steps_that_have_its_map(trace: Trace) -> None:
     trace.saliency = [a_map(1, 1), a_map(2, 2, "df_rise"), a_map(1, -3)]
-    laid, plain = (pixels(dv.export.filmstrip(trace, **given)) for given in ({"saliency": "df_cam", "opacity": 1}, {}))
+    laid, plain = (
+        pixels(dv.export.filmstrip(trace, **passed)) for passed in ({"saliency": "df_cam", "opacity": 1}, {})
+    )
     np.testing.assert_array_equal(laid[4:68, 4:100], plain[4:68, 4:100])
     np.testing.assert_array_equal(laid[4:68, 204:300], plain[4:68, 204:300])
     newest = np.asarray(Image.fromarray(trace.saliency[2].map).resize((96, 64), Image.Resampling.BICUBIC))
@@ -86,13 +90,13 @@ def test_a_method_lies_on_the_steps_that_have_its_map(trace: Trace) -> None:
     assert dv.export.filmstrip(trace, saliency=trace.saliency[2], opacity=1) == dv.export.filmstrip(
         trace, saliency="df_cam", opacity=1
     )
-    named, given = (dv.export.png(trace, step=1, saliency=saliency) for saliency in ("df_cam", trace.saliency[2]))
-    assert named == given
+    named, passed = (dv.export.png(trace, step=1, saliency=saliency) for saliency in ("df_cam", trace.saliency[2]))
+    assert named == passed
     assert named != dv.export.png(trace, step=1, saliency=trace.saliency[0])
     with Image.open(io.BytesIO(dv.export.webp(trace, saliency="df_cam", opacity=1, size=96))) as moving:
-        for index, wanted in enumerate((plain[4:68, 4:100], laid[4:68, 104:200], plain[4:68, 204:300])):
+        for index, expected in enumerate((plain[4:68, 4:100], laid[4:68, 104:200], plain[4:68, 204:300])):
             moving.seek(index)
-            assert np.abs(np.asarray(moving.convert("RGB"), dtype=float) - wanted).mean() < 8
+            assert np.abs(np.asarray(moving.convert("RGB"), dtype=float) - expected).mean() < 8
 
 
 @pytest.mark.parametrize("make", [dv.export.webp, dv.export.gif])
@@ -112,19 +116,19 @@ def test_an_animation_shows_what_a_figure_does(trace: Trace, make: Any) -> None:
     with Image.open(io.BytesIO(make(trace, size=240, **shown))) as moving:
         for step in range(3):
             moving.seek(step)
-            seen = np.asarray(moving.convert("RGB"))
-            shift = np.abs(figure(step, **shown) - seen).mean()
+            frame = np.asarray(moving.convert("RGB"))
+            shift = np.abs(figure(step, **shown) - frame).mean()
             for missing, nothing in (("contours", False), ("shared_scale", False), ("region", None)):
-                assert shift < np.abs(figure(step, **{**shown, missing: nothing}) - seen).mean(), missing
+                assert shift < np.abs(figure(step, **{**shown, missing: nothing}) - frame).mean(), missing
 
 
 def test_a_strip_says_what_its_colours_mean(trace: Trace) -> None:
     plain = pixels(dv.export.filmstrip(trace))
-    own = pixels(dv.export.filmstrip(trace, words=["circle"]))
+    strip = pixels(dv.export.filmstrip(trace, words=["circle"]))
     shared = pixels(dv.export.filmstrip(trace, words=["circle", "red"], shared_scale=True))
-    assert len(plain) < len(own) <= len(shared)
+    assert len(plain) < len(strip) <= len(shared)
     for end in colour_table("viridis")[[2, 253]].astype(int):
-        assert (np.abs(own[len(plain) :] - end).sum(axis=-1) < 12).any()
+        assert (np.abs(strip[len(plain) :] - end).sum(axis=-1) < 12).any()
     for hue in HUES[:2]:
         assert (np.abs(shared[len(plain) :].astype(int) - hue).sum(axis=-1) < 12).any()
 

@@ -184,15 +184,15 @@ def expected(data: bytes) -> dict[str, Any]:
         messages = unpack(data)
     except ValueError:
         return {"error": True}
-    found: list[dict[str, Any]] = []
+    messages_found: list[dict[str, Any]] = []
     for message in messages:
         entry: dict[str, Any] = {"content": message.content, "buffers": [buffer.hex() for buffer in message.buffers]}
         if message.content["type"] == "step":
             maps = message.content["maps"]
             values = dequantise(message.buffers[-1], maps["shape"], maps["scales"])
             entry["maps"] = [None if np.isnan(p).any() else [round(float(v), 6) for v in p.ravel()] for p in values]
-        found.append(entry)
-    return {"messages": found}
+        messages_found.append(entry)
+    return {"messages": messages_found}
 
 
 def main() -> None:

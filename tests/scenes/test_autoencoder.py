@@ -29,16 +29,16 @@ def data() -> Dataset:
 def test_structural_similarity_is_the_papers_formula():
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.rand((2, 1, 3, 12, 12), generator=generator) * 2 - 1).unbind()
-    found = similarity(x, y)
+    actual = similarity(x, y)
     for row, column in ((6, 5), (0, 0), (11, 3)):
         top, left = max(row - 2, 0), max(column - 2, 0)
         a, b = (v[0, 1, top : row + 3, left : column + 3].numpy().astype(np.float64).ravel() for v in (x, y))
         c1, c2 = 4e-4, 1.2e-3
         (va, cov), (_, vb) = np.cov(a, b, bias=True)
-        wanted = (
+        expected = (
             (2 * a.mean() * b.mean() + c1) * (2 * cov + c2) / ((a.mean() ** 2 + b.mean() ** 2 + c1) * (va + vb + c2))
         )
-        assert found[0, 1, row, column].item() == pytest.approx(wanted, abs=1e-4)
+        assert actual[0, 1, row, column].item() == pytest.approx(expected, abs=1e-4)
     assert torch.allclose(similarity(x, x), torch.ones_like(x), atol=1e-4)
 
 
@@ -91,9 +91,9 @@ def test_whitened_latents_say_the_same_in_even_channels(data: Dataset):
     # noise of the spread that it claims, brought back to the channels of old, is on average the noise that was there
     old, new = (vae.post_quant_conv.weight[:, :, 0, 0] for vae in (plain, white))
     back = torch.linalg.solve(old, new)
-    there = torch.linalg.inv(back)
-    wanted = there.square() @ before.var.mean(dim=(0, 2, 3))
-    assert torch.allclose(after.var.mean(dim=(0, 2, 3)), wanted, rtol=1e-2)
+    inverse = torch.linalg.inv(back)
+    expected = inverse.square() @ before.var.mean(dim=(0, 2, 3))
+    assert torch.allclose(after.var.mean(dim=(0, 2, 3)), expected, rtol=1e-2)
     assert after.std.var(dim=(0, 2, 3)).max() < 1e-9
 
 

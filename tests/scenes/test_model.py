@@ -95,8 +95,8 @@ def test_few_steps_at_full_guidance_still_paint_what_is_asked(pipe: StableDiffus
     for steps in (12, 20):
         traces = [dv.trace(pipe, "a green square", seed=seed, num_inference_steps=steps) for seed in range(4)]
         images = np.stack([trace.image for trace in traces])
-        found = meter.scores(images, colours)[0].argmax(axis=1)
-        assert (found == 0).all()
+        best = meter.scores(images, colours)[0].argmax(axis=1)
+        assert (best == 0).all()
         # no jump at the end: the last two predictions show the same
         for trace in traces:
             before, after = trace.frames("prediction")[-2:].astype(int)
@@ -107,39 +107,39 @@ def test_pictures_follow_held_out_captions():
     sample = held_out_scenes(24)
     judge = load_judge(scenes.WEIGHTS / "judge.safetensors")
     own = score(sample, judge.detect(np.stack([scene.image for scene in sample])))
-    assert sum(right for right, _ in own.values()) / sum(asked for _, asked in own.values()) > 0.99
+    assert sum(right for right, _ in own.values()) / sum(total for _, total in own.values()) > 0.99
     painted = score(sample, judge.detect(generate([scene.caption for scene in sample])))
     for measure, floor in (("setting", 0.9), ("colour", 0.85)):
-        right, asked = painted[measure]
-        assert right / asked > floor, (measure, painted)
+        right, total = painted[measure]
+        assert right / total > floor, (measure, painted)
 
 
 def test_what_is_missed_is_told_by_what_was_said():
     sample = held_out_scenes(60)
-    pictures = np.stack([scene.image for scene in sample])
+    images = np.stack([scene.image for scene in sample])
     at_night = [i for i, scene in enumerate(sample) if scene.sketch.spec.setting == "night"]
-    pictures[at_night] = sample[next(i for i in range(60) if i not in at_night)].image
-    verdicts = load_judge(scenes.WEIGHTS / "judge.safetensors").detect(pictures)
+    images[at_night] = sample[next(i for i in range(60) if i not in at_night)].image
+    verdicts = load_judge(scenes.WEIGHTS / "judge.safetensors").detect(images)
     by_part = colour_accuracy_by_word(sample, verdicts)
     assert by_part["setting", "night"][0] / by_part["setting", "night"][1] < 0.3
     for word in ("day", "sea", "(none)"):
         assert by_part["setting", word][0] / by_part["setting", word][1] > 0.9
     whole = score(sample, verdicts)["colour"]
     for part in ("shape", "colour", "size", "texture", "setting", "relation"):
-        shares = [share for (said, _), share in by_part.items() if said == part]
+        shares = [share for (wording, _), share in by_part.items() if wording == part]
         assert (sum(right for right, _ in shares), sum(asked for _, asked in shares)) == whole
 
 
 def test_words_look_where_their_things_are():
-    found: dict[str, list[float]] = {"default": [], "refined": [], "daam": []}
+    ratios: dict[str, list[float]] = {"default": [], "refined": [], "daam": []}
     for scene, trace, attention in image_to_image_runs(held_out_scenes(10)):
         np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-4)
         maps = {"default": trace.heat_maps(size=(SIZE, SIZE))}
         maps |= {"refined": refined_by_self_attention(trace, attention), "daam": daam_aggregation(trace, attention)}
         for name, heat in maps.items():
             assert heat.shape == (len(trace.words), SIZE, SIZE)
-            found[name] += [value for _, value in inside_outside_ratios(scene, heat, trace)]
-    assert min(np.mean(values) for values in found.values()) > 1.2
+            ratios[name] += [value for _, value in inside_outside_ratios(scene, heat, trace)]
+    assert min(np.mean(values) for values in ratios.values()) > 1.2
 
 
 def test_the_ratio_is_inside_over_outside():
@@ -157,8 +157,8 @@ def test_the_concept_model_reads_renderings_and_half_finished_pictures(pipe: Sta
     meter, sample = ConceptMeter(), single_object_scenes(1000)
     few = sample[:120]
     renderings = np.stack([scene.image for scene in few])
-    for floor, asked, pictures in ((0.95, few, renderings), (0.85, sample, noisy_predictions(pipe, sample))):
-        for attribute, (right, _) in answers(meter, asked, pictures).items():
+    for floor, scene_set, images in ((0.95, few, renderings), (0.85, sample, noisy_predictions(pipe, sample))):
+        for attribute, (right, _) in answers(meter, scene_set, images).items():
             assert right.mean() > floor, (attribute, right.mean())
 
 

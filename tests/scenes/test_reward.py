@@ -40,11 +40,11 @@ def test_a_wish_is_the_logarithm_of_what_a_detector_believes():
     cells[0, 0, 4, 7] = math.log(0.6 / 0.4)
     cells[0, 3:, 4, 7] = 0.0
     settings = torch.zeros(1, 8)
-    (found,) = missing_content_loss(cells, settings, [Spec((Thing("fish", "red"),), setting="sea")])
+    (loss,) = missing_content_loss(cells, settings, [Spec((Thing("fish", "red"),), setting="sea")])
     chance = 0.6 * (1 / 14) * (1 / 8) * (1 / 3) ** 0.5 * (1 / 3) ** 0.5
-    assert found.item() == pytest.approx(-math.log(chance) - 0.01 - 0.5 * math.log(1 / 8), abs=1e-4)
+    assert loss.item() == pytest.approx(-math.log(chance) - 0.01 - 0.5 * math.log(1 / 8), abs=1e-4)
     (open_colour,) = missing_content_loss(cells, settings, [Spec((Thing("fish", None),), setting="sea")])
-    assert (found - open_colour).item() == pytest.approx(math.log(8), abs=1e-4)
+    assert (loss - open_colour).item() == pytest.approx(math.log(8), abs=1e-4)
 
 
 STAR, HOUSE = Thing("star", "red"), Thing("house", "blue")
@@ -72,16 +72,16 @@ STAR, HOUSE = Thing("star", "red"), Thing("house", "blue")
 )
 def test_nothing_is_wished_where_all_is_there(spec: Spec, seen: list[tuple[int, int, Thing]], there: bool):
     cells, setting = _answers(*seen)
-    (found,) = missing_content_loss(cells, setting, [spec])
-    assert found.item() == pytest.approx(0, abs=1e-3) if there else found.item() > 0.5
+    (loss,) = missing_content_loss(cells, setting, [spec])
+    assert loss.item() == pytest.approx(0, abs=1e-3) if there else loss.item() > 0.5
 
 
 def test_renderings_leave_little_to_wish_of_their_captions_and_much_of_others():
     scenes = [draw(i) for i in range(40)]
     specs = [scene.sketch.spec for scene in scenes]
-    pictures = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    images = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        cells, settings = load_judge(WEIGHTS / "judge.safetensors")(pictures)
+        cells, settings = load_judge(WEIGHTS / "judge.safetensors")(images)
         own, other = (
             missing_content_loss(cells, settings, specs),
             missing_content_loss(cells, settings, specs[1:] + specs[:1]),
@@ -93,16 +93,16 @@ def test_renderings_leave_little_to_wish_of_their_captions_and_much_of_others():
 def test_a_wish_can_be_followed_down():
     judge = load_judge(WEIGHTS / "judge.safetensors").requires_grad_(False)
     scene = draw(3)
-    picture = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    image = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float() / 127.5 - 1
     spec = Spec((Thing("heart", "green"),), setting=scene.sketch.spec.setting)
     lacked: list[float] = []
     for _ in range(20):
-        picture.requires_grad_(True)
-        cells, settings = judge(picture)
+        image.requires_grad_(True)
+        cells, settings = judge(image)
         (lacking,) = missing_content_loss(cells, settings, [spec])
         lacked.append(lacking.item())
-        (slope,) = torch.autograd.grad(lacking, picture)
-        picture = (picture - slope / slope.norm()).detach().clamp(-1, 1)
+        (slope,) = torch.autograd.grad(lacking, image)
+        image = (image - slope / slope.norm()).detach().clamp(-1, 1)
     assert lacked[-1] < lacked[0] / 4
 
 
@@ -123,11 +123,11 @@ def test_the_walk_is_the_schedulers_and_its_reach_what_an_answer_changes_in_the_
             (latents,) = scheduler.step(answer, t, latents, return_dict=False)
         return latents
 
-    wanted = paint(answers)
-    assert torch.allclose(z, wanted, atol=1e-4)
+    expected = paint(answers)
+    assert torch.allclose(z, expected, atol=1e-4)
     push = torch.randn(1, 4, 12, 12, generator=generator)
     answers[changed] += push
-    assert torch.allclose(paint(answers) - wanted, reach[changed] * push, atol=1e-4)
+    assert torch.allclose(paint(answers) - expected, reach[changed] * push, atol=1e-4)
 
 
 def test_a_reader_that_has_not_begun_is_named(tmp_path: Path):

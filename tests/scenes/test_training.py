@@ -106,8 +106,8 @@ def test_one_command_goes_from_nothing_to_weights_that_load(tmp_path: Path, monk
     assert is_scenes_model(trace.meta["fingerprint"])
     assert dv.concept_scores(trace, ["circle", "red"]).cosine.shape == (2, 2)
     for folder in ("pipeline/tokenizer", "clip"):
-        kept = json.loads((weights / folder / "tokenizer.json").read_text(encoding="utf-8"))
-        assert kept["padding"] is kept["truncation"] is None
+        tokenizer = json.loads((weights / folder / "tokenizer.json").read_text(encoding="utf-8"))
+        assert tokenizer["padding"] is tokenizer["truncation"] is None
     assert len(load_judge(weights / "judge.safetensors").detect(trace.image[None])) == 1
 
 
@@ -137,8 +137,8 @@ def test_two_processes_learn_as_one_from_the_batches_of_both(tmp_path: Path):
         both = [torch.Generator().manual_seed(2 * step + rank) for rank in (0, 1)]
         return torch.stack([_error(alone, generator) for generator in both]).mean()
 
-    wanted = fit("line", alone, loss_of, Plan(12, 0.01, warmup=3), tmp_path / "alone").state_dict()
-    for name, value in wanted.items():
+    expected = fit("line", alone, loss_of, Plan(12, 0.01, warmup=3), tmp_path / "alone").state_dict()
+    for name, value in expected.items():
         assert torch.equal(first[name], second[name])
         assert torch.allclose(first[name], value, atol=1e-5)
 
@@ -148,13 +148,13 @@ def test_compiled_networks_compute_the_same_to_bfloat16_where_the_processor_has_
     torch.manual_seed(0)
     first, x = nn.Conv2d(4, 32, 3, padding=1), torch.randn(2, 4, 8, 8)
     module = nn.Sequential(first, nn.SiLU(), nn.Conv2d(32, 4, 3))
-    wanted = module(x)
-    (slope,) = torch.autograd.grad(wanted.square().mean(), first.weight)
-    found = compiled(module)(x)
-    (found_slope,) = torch.autograd.grad(found.float().square().mean(), first.weight)
+    expected = module(x)
+    (slope,) = torch.autograd.grad(expected.square().mean(), first.weight)
+    actual = compiled(module)(x)
+    (found_slope,) = torch.autograd.grad(actual.float().square().mean(), first.weight)
     able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    assert found.dtype == (torch.bfloat16 if able else torch.float32)
-    assert (found.float() - wanted).abs().max() < 0.02
+    assert actual.dtype == (torch.bfloat16 if able else torch.float32)
+    assert (actual.float() - expected).abs().max() < 0.02
     assert (found_slope - slope).norm() < 0.03 * slope.norm()
 
 
@@ -242,7 +242,7 @@ BOAT = Detection(Thing("boat", "blue", texture="striped"), 45, 70, 0.9)
 
 
 @pytest.mark.parametrize(
-    ("seen", "setting", "expected"),
+    ("detections", "setting", "expected"),
     [
         ((CIRCLE, BOAT), "night", {"colour": [True, True], "relation": [True], "setting": [True]}),
         ((CIRCLE,), None, {"object": [True, False], "relation": [False], "setting": [False]}),
@@ -255,9 +255,9 @@ BOAT = Detection(Thing("boat", "blue", texture="striped"), 45, 70, 0.9)
     ],
 )
 def test_the_check_asks_what_the_caption_asks(
-    seen: tuple[Detection, ...], setting: str | None, expected: dict[str, list[bool]]
+    detections: tuple[Detection, ...], setting: str | None, expected: dict[str, list[bool]]
 ):
-    answers = check(SPEC, Verdict(seen, setting))
+    answers = check(SPEC, Verdict(detections, setting))
     assert {key: answers[key] for key in expected} == expected
 
 
@@ -270,7 +270,7 @@ def _sees(shape: str, colour: str, x: float, y: float, confidence: float, textur
 
 
 @pytest.mark.parametrize(
-    ("spec", "seen", "expected"),
+    ("spec", "detections", "expected"),
     [
         # A star of any colour is the other one, however much surer the judge is of the blue one.
         (
@@ -299,8 +299,10 @@ def _sees(shape: str, colour: str, x: float, y: float, confidence: float, textur
         ),
     ],
 )
-def test_no_thing_is_taken_for_another_of_its_shape(spec: Spec, seen: list[Detection], expected: dict[str, list[bool]]):
-    for order in (seen, seen[::-1]):
+def test_no_thing_is_taken_for_another_of_its_shape(
+    spec: Spec, detections: list[Detection], expected: dict[str, list[bool]]
+):
+    for order in (detections, detections[::-1]):
         answers = check(spec, Verdict(tuple(order), None))
         assert {key: answers[key] for key in expected} == expected
 

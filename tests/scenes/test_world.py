@@ -49,9 +49,9 @@ def test_a_mask_is_where_the_colour_is(seed: int):
         if mention.role == "object" and thing is not None and thing.texture is None and alone:
             assert thing.colour is not None
             distance = np.abs(scene.image.astype(int) - COLOURS[thing.colour]).sum(axis=2)
-            own = distance < 12
-            assert own[mask].mean() > 0.25
-            assert own[~mask].mean() < 0.01
+            near = distance < 12
+            assert near[mask].mean() > 0.25
+            assert near[~mask].mean() < 0.01
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -124,15 +124,15 @@ def page(widget: DiffVis, content: Any) -> None:
     widget._handle_custom_msg(content, [])
 
 
-def seen(widget: DiffVis, name: str, wanted: Callable[[Any], bool]) -> threading.Event:
+def seen(widget: DiffVis, name: str, matches: Callable[[Any], bool]) -> threading.Event:
     """An event that is set once the trait ``name`` has had a value that is ``wanted``."""
     event = threading.Event()
 
     def look(change: Any) -> None:
-        if wanted(change["new"]):
+        if matches(change["new"]):
             event.set()
 
     widget.observe(look, name)
-    if wanted(getattr(widget, name)):
+    if matches(getattr(widget, name)):
         event.set()
     return event

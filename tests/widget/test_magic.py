@@ -38,13 +38,13 @@ def test_a_cell_paints_its_text(shell: Any) -> None:
 def test_help(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert shell.run_cell_magic("diffvis", "--help", "\n") is None
     assert shell.run_line_magic("diffvis", "--help") is None
-    said = capsys.readouterr().out
-    assert "--concepts" in said
-    assert magic.EXAMPLE in said
+    output = capsys.readouterr().out
+    assert "--concepts" in output
+    assert magic.EXAMPLE in output
 
 
 @pytest.mark.parametrize(
-    ("line", "text", "said"),
+    ("line", "text", "expected"),
     [
         ("", "  \n", "the lines below it are the prompt"),
         ("--sed 7", "a star", "no --sed; did you mean --seed"),
@@ -58,6 +58,6 @@ def test_help(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
         ("--guidance nan", "a star", "guidance_scale"),
     ],
 )
-def test_what_is_wrong_is_said(shell: Any, line: str, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_what_is_wrong_is_said(shell: Any, line: str, text: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
         magic.cell(line, text, shell.user_ns)

@@ -22,15 +22,15 @@ def test_editors_see_the_names_that_python_gives() -> None:
     """What pyright reads under TYPE_CHECKING is what __getattr__ loads, from the same place."""
     source = ast.parse(Path(dv.__file__).read_text(encoding="utf-8"))
     (block,) = [node for node in source.body if isinstance(node, ast.If)]
-    told = {
+    declared = {
         alias.name: (node.module or "").removeprefix("diffvis_widget").removeprefix(".")
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert {name: home for name, home in told.items() if home} == dv._HOMES
-    assert {name for name, home in told.items() if not home} == set(dv._ROOMS)
-    assert sorted(told) == sorted(dv.__all__)
+    assert {name: home for name, home in declared.items() if home} == dv._HOMES
+    assert {name for name, home in declared.items() if not home} == set(dv._ROOMS)
+    assert sorted(declared) == sorted(dv.__all__)
     assert (Path(dv.__file__).parent / "py.typed").is_file()
 
 

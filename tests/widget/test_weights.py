@@ -99,13 +99,13 @@ def test_the_page_gets_the_numbers_of_two_runs(make: Make, shared_pipe: StableDi
     first, second = (run.id for run in widget._session.history.runs)
     page(widget, {"type": "compare", "id": 4, "a": first, "b": second})
     reply = widget.wire.of("compare")[0].content
-    found = dv.compare(old, new)
+    comparison = dv.compare(old, new)
     assert (reply["id"], reply["align"], reply["steps"]) == (4, "index", [[0, 0], [1, 1], [2, 2]])
-    assert reply["distance"] == pytest.approx(found.distance.tolist(), abs=1e-4)
-    assert (reply["divergence_step"], reply["threshold"]) == (found.divergence_step, found.threshold)
+    assert reply["distance"] == pytest.approx(comparison.distance.tolist(), abs=1e-4)
+    assert (reply["divergence_step"], reply["threshold"]) == (comparison.divergence_step, comparison.threshold)
     replaced = [word for word in reply["words"] if word["change"] == "replaced"]
     assert [(old.words[word["a"]].text, new.words[word["b"]].text) for word in replaced] == [("red", "blue")]
-    assert np.shape(reply["maps"]) == found.maps.shape
+    assert np.shape(reply["maps"]) == comparison.maps.shape
     page(widget, {"type": "run", "steps": 5})
     assert widget.wait(SECONDS)
     third = widget._session.history.runs[-1].id

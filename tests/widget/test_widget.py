@@ -99,8 +99,8 @@ def test_pipeline_arguments_go_to_the_call(make: Make, shared_pipe: StableDiffus
 
 
 def test_an_image_to_image_pipeline_runs_and_plans_only_the_steps_it_makes(make: Make) -> None:
-    picture = Image.fromarray(np.full((32, 32, 3), 90, dtype=np.uint8))
-    widget = make(pipelines.image_to_image(), prompt=PROMPT, steps=6, image=picture, strength=0.5)
+    image = Image.fromarray(np.full((32, 32, 3), 90, dtype=np.uint8))
+    widget = make(pipelines.image_to_image(), prompt=PROMPT, steps=6, image=image, strength=0.5)
     assert len(widget.trace.steps) == 3
     assert widget.wire.of("run")[0].content["steps"] == 3
     assert widget.progress == 1.0
@@ -255,8 +255,8 @@ def test_a_widget_that_ipywidgets_let_go_works_until_nobody_has_it(shared_pipe: 
     widget = DiffVis(shared_pipe, prompt=PROMPT, steps=2)
     assert widget.wait(SECONDS)
     jupyter.let_go(widget)
-    asked = {"type": "run", "prompt": "a star"}
-    message = {"content": {"data": {"method": "custom", "content": asked}}, "buffers": []}
+    request = {"type": "run", "prompt": "a star"}
+    message = {"content": {"data": {"method": "custom", "content": request}}, "buffers": []}
     assert widget.comm is not None
     widget.comm.handle_msg(message)
     assert widget.trace.prompt == "a star"
@@ -302,13 +302,13 @@ def test_a_failure_before_the_first_step_leaves_the_run_before_it(
 ) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=2, height=32, width=32)
     assert widget.wait(SECONDS)
-    kept = widget._snapshot
+    snapshot = widget._snapshot
     widget._session._arguments["height"] = 33
     widget.run()
     assert widget.wait(SECONDS)
     assert widget.status == "failed"
     assert "33" in widget.error
-    assert widget._snapshot == kept
+    assert widget._snapshot == snapshot
     assert widget.wire.types().count("run") == 1
 
 

@@ -52,9 +52,9 @@ def test_every_step_sees_the_rendering(pipe: Any, rendering: Rendering, trace: T
 
 
 def test_regions_are_the_captions_words(rendering: Rendering, trace: Trace) -> None:
-    found = rendering.regions(trace)
-    assert found
-    for region in found:
+    regions = rendering.regions(trace)
+    assert regions
+    for region in regions:
         text = trace.words[region.word].text
         assert text in rendering.scene.caption.split()
         if region.role == "object":
@@ -93,13 +93,13 @@ def test_words_are_measured_and_told(
     pipe: Any, rendering: Rendering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluations, "STEPS", 2)
-    found = evaluations.words(pipe, rendering)
-    values = np.array(found["roles"]["object"]["methods"][evaluations.DEFAULT]["values"])
+    measurements = evaluations.words(pipe, rendering)
+    values = np.array(measurements["roles"]["object"]["methods"][evaluations.DEFAULT]["values"])
     assert values.shape == (3, 3)
     assert values.min() >= 0
     assert values.max() <= 1
-    lines.append(tmp_path / "words.jsonl", {"scene": 0, "step": None, "model": "m", **found})
-    lines.append(tmp_path / "words.jsonl", {"scene": 1, "step": None, "model": "m", **found})
+    lines.append(tmp_path / "words.jsonl", {"scene": 0, "step": None, "model": "m", **measurements})
+    lines.append(tmp_path / "words.jsonl", {"scene": 1, "step": None, "model": "m", **measurements})
     report.write(tmp_path)
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "### Maps of words: 2 scenes" in page
@@ -107,7 +107,9 @@ def test_words_are_measured_and_told(
     assert f"{precision:.2f} ({precision:.2f} to {precision:.2f})" in page
     assert "fingerprint\nm.\n\nNewer weights ship by now" in page
 
-    lines.append(tmp_path / "now" / "words.jsonl", {"scene": 0, "step": None, "model": scenes_fingerprint(), **found})
+    lines.append(
+        tmp_path / "now" / "words.jsonl", {"scene": 0, "step": None, "model": scenes_fingerprint(), **measurements}
+    )
     report.write(tmp_path / "now")
     assert "Newer weights" not in (tmp_path / "now" / "README.md").read_text(encoding="utf-8")
 
@@ -115,13 +117,13 @@ def test_words_are_measured_and_told(
 def test_steps_are_measured_beside_the_truth(pipe: Any, rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"STEPS": 2, "MASKS": 32, "SAMPLES": 4}.items():
         monkeypatch.setattr(evaluations, name, value)
-    found = evaluations.steps(pipe, rendering, 1)
-    assert found["masks"] == 32
-    truth, random = (found["methods"][name] for name in ("the truth", "random"))
+    measurements = evaluations.steps(pipe, rendering, 1)
+    assert measurements["masks"] == 32
+    truth, random = (measurements["methods"][name] for name in ("the truth", "random"))
     assert truth[0] == 1  # its maximum is inside
     assert truth[2] > 0.9 > random[2]  # average precision
-    assert all(0 < area < 2 for values in found["methods"].values() for area in values[3:])
-    assert found["share"] == pytest.approx(rendering.objects.mean(), abs=1e-3)
+    assert all(0 < area < 2 for values in measurements["methods"].values() for area in values[3:])
+    assert measurements["share"] == pytest.approx(rendering.objects.mean(), abs=1e-3)
 
 
 def test_sanity_breaks_a_copy_of_the_model(pipe: Any, rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,13 +131,13 @@ def test_sanity_breaks_a_copy_of_the_model(pipe: Any, rendering: Rendering, monk
         monkeypatch.setattr(evaluations, name, value)
     monkeypatch.setattr(evaluations, "blocks", lambda unet: iter([("output", [unet.conv_out]), ("all", [unet])]))
     before = pipe.unet.conv_out.weight.detach().clone()
-    found = evaluations.sanity(pipe, rendering)
-    assert found["stages"] == ["nothing", "output", "all"]
+    measurements = evaluations.sanity(pipe, rendering)
+    assert measurements["stages"] == ["nothing", "output", "all"]
     assert torch.equal(pipe.unet.conv_out.weight, before)
     # what draws nothing is the same again; attention lies before the output's weights, relevance looks through them
-    assert found["methods"]["DF-CAM"][0] == found["methods"][evaluations.DEFAULT][1] == 1
-    assert found["methods"][evaluations.RELEVANCE][0] == 1 > found["methods"][evaluations.RELEVANCE][1]
-    assert all(values[2] < 0.7 for values in found["methods"].values())
+    assert measurements["methods"]["DF-CAM"][0] == measurements["methods"][evaluations.DEFAULT][1] == 1
+    assert measurements["methods"][evaluations.RELEVANCE][0] == 1 > measurements["methods"][evaluations.RELEVANCE][1]
+    assert all(values[2] < 0.7 for values in measurements["methods"].values())
 
 
 def test_lines_go_on_after_an_interruption(tmp_path: Path) -> None:
@@ -173,12 +175,12 @@ def test_roles_of_a_caption() -> None:
 
 
 def test_halves_of_a_picture(trace: Trace) -> None:
-    found = roles.halves(trace)
-    assert {name: part[-1] for name, part in found.items()} == {"coarse": 1, "fine": 1}
+    measurements = roles.halves(trace)
+    assert {name: part[-1] for name, part in measurements.items()} == {"coarse": 1, "fine": 1}
     frames = trace.frames("prediction").astype(float)
     blocks = frames.reshape(4, 8, 12, 8, 12, 3).mean(axis=(2, 4))
     expected = 1 - np.square(blocks[0] - blocks[3]).mean() / blocks[3].var(axis=(0, 1)).mean()
-    assert found["coarse"][0] == pytest.approx(expected)
+    assert measurements["coarse"][0] == pytest.approx(expected)
 
 
 def test_when_something_happens() -> None:

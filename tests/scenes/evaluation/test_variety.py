@@ -31,25 +31,29 @@ def test_a_rendering_is_told_from_the_one_with_exchanged_colours():
     images = np.stack([paint(sketch_of(spec, rng)).image for pair in pairs for spec in pair])
     verdicts = judge.detect(images)
     right = [
-        binds_colours(asked, verdict)
-        for (spec, other), one, two in zip(pairs, verdicts[::2], verdicts[1::2], strict=True)
-        for asked, verdict in ((spec, one), (other, two))
+        binds_colours(caption_spec, verdict)
+        for (spec, swapped), verdict_of_spec, verdict_of_swapped in zip(
+            pairs, verdicts[::2], verdicts[1::2], strict=True
+        )
+        for caption_spec, verdict in ((spec, verdict_of_spec), (swapped, verdict_of_swapped))
     ]
     wrong = [
-        binds_colours(asked, verdict)
-        for (spec, other), one, two in zip(pairs, verdicts[::2], verdicts[1::2], strict=True)
-        for asked, verdict in ((other, one), (spec, two))
+        binds_colours(caption_spec, verdict)
+        for (spec, swapped), verdict_of_spec, verdict_of_swapped in zip(
+            pairs, verdicts[::2], verdicts[1::2], strict=True
+        )
+        for caption_spec, verdict in ((swapped, verdict_of_spec), (spec, verdict_of_swapped))
     ]
     assert np.mean(right) >= 0.9
     assert not any(wrong)
 
 
 def test_swapped_meanings_differ_in_their_colours_only():
-    for spec, other in swapped_pairs(20):
+    for spec, swapped in swapped_pairs(20):
         assert spec.held_out
-        assert swap_colours(other) == spec
-        assert [thing.shape for thing in other.things] == [thing.shape for thing in spec.things]
-        assert [thing.colour for thing in other.things] == [thing.colour for thing in reversed(spec.things)]
+        assert swap_colours(swapped) == spec
+        assert [thing.shape for thing in swapped.things] == [thing.shape for thing in spec.things]
+        assert [thing.colour for thing in swapped.things] == [thing.colour for thing in reversed(spec.things)]
 
 
 def test_a_sketch_of_a_meaning_is_the_one_that_its_seed_draws():

@@ -61,11 +61,11 @@ def test_every_kind_reports_progress_and_can_be_cancelled(what: str) -> None:
         decoded.append(len(latents))
         return fake_decoder(latents)
 
-    told: list[float] = []
-    assert made(make_trace(decoder=decoder), what, told.append)
-    assert told == sorted(told)
-    assert 0 <= told[0] <= told[-1] <= 1
-    assert len(told) >= 2
+    reports: list[float] = []
+    assert made(make_trace(decoder=decoder), what, reports.append)
+    assert reports == sorted(reports)
+    assert 0 <= reports[0] <= reports[-1] <= 1
+    assert len(reports) >= 2
     assert set(decoded) == {1}, "one by one, so that it can be told and stopped"
 
     def stop(share: float) -> None:
@@ -79,22 +79,22 @@ def test_every_kind_reports_progress_and_can_be_cancelled(what: str) -> None:
 
 def test_a_figure_is_that_of_python() -> None:
     trace, tells = make_trace(keep="heads"), [].append
-    looked = {"step": 1, "words": ["circle", 4], "opacity": 0.5}
-    assert made(trace, "png", tells) == dv.export.png(trace, **looked)
+    view_options = {"step": 1, "words": ["circle", 4], "opacity": 0.5}
+    assert made(trace, "png", tells) == dv.export.png(trace, **view_options)
     part = {"layer": "mid.attn2", "head": 1}
-    one = made(trace, "png", tells, words=["circle"], view="change", **part)
-    assert one == dv.export.png(trace, step=1, words="circle", view="change", opacity=0.5, **part)
+    figure = made(trace, "png", tells, words=["circle"], view="change", **part)
+    assert figure == dv.export.png(trace, step=1, words="circle", view="change", opacity=0.5, **part)
     trace.saliency = [Saliency("df_cam", 1, np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12))]
     laid = made(trace, "png", tells, words=[], saliency="df_cam")
     assert laid == dv.export.png(trace, step=1, saliency=trace.saliency[0], opacity=0.5)
     with pytest.raises(ValueError, match="no map of df_rise at step 1"):
         made(trace, "png", tells, words=[], saliency="df_rise")
-    given = {"contours": True, "shared_scale": True, "region": [0.1, 0.2, 0.5, 0.75]}
+    options = {"contours": True, "shared_scale": True, "region": [0.1, 0.2, 0.5, 0.75]}
     shown: dict[str, Any] = {"contours": True, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)}
-    assert made(trace, "png", tells, **given) == dv.export.png(trace, **looked, **shown)
+    assert made(trace, "png", tells, **options) == dv.export.png(trace, **view_options, **shown)
     for kind, make in (("filmstrip", dv.export.filmstrip), ("webp", dv.export.webp)):
-        assert made(trace, kind, tells, **given) == make(trace, words=["circle", 4], opacity=0.5, **shown)
-        moved = made(trace, kind, tells, words=[], saliency="df_cam", **given)
+        assert made(trace, kind, tells, **options) == make(trace, words=["circle", 4], opacity=0.5, **shown)
+        moved = made(trace, kind, tells, words=[], saliency="df_cam", **options)
         assert moved == make(trace, saliency="df_cam", opacity=0.5, **shown)
     strip = made(trace, "filmstrip", tells, words=["circle"], **part)
     assert strip == dv.export.filmstrip(trace, words="circle", opacity=0.5, **part)
@@ -126,9 +126,9 @@ def test_a_trace_too_large_for_a_page_is_saved_from_a_cell(monkeypatch: pytest.M
 
 def test_the_page_is_told_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace()
-    told = offers.exports_message(3, "r1", trace).content
-    assert (told["id"], told["run"]) == (3, "r1")
-    assert set(told["kinds"]) == set(offers.FILE_KINDS)
+    content = offers.exports_message(3, "r1", trace).content
+    assert (content["id"], content["run"]) == (3, "r1")
+    assert set(content["kinds"]) == set(offers.FILE_KINDS)
     monkeypatch.setattr(offers, "find_ffmpeg", lambda: None)
     assert "mp4" not in offers.exports_message(3, "r1", trace).content["kinds"]
     assert find_ffmpeg() is not None, "the tests bring one"
@@ -136,14 +136,14 @@ def test_the_page_is_told_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_python_of_a_view_is_that_of_export_code() -> None:
     trace = make_trace()
-    told = offers.source_code_message(3, "r1", trace, {**SEEN, "contours": True, "shared_scale": True}).content
-    assert (told["type"], told["id"], told["run"], told["file"]) == ("source_code", 3, "r1", None)
-    looked: dict[str, Any] = {"words": ["circle", 4], "opacity": 0.5, "contours": True, "shared_scale": True}
-    assert told["python"] == dv.export.code(trace, step=1, **looked)
+    content = offers.source_code_message(3, "r1", trace, {**SEEN, "contours": True, "shared_scale": True}).content
+    assert (content["type"], content["id"], content["run"], content["file"]) == ("source_code", 3, "r1", None)
+    view_options: dict[str, Any] = {"words": ["circle", 4], "opacity": 0.5, "contours": True, "shared_scale": True}
+    assert content["python"] == dv.export.code(trace, step=1, **view_options)
     del trace.meta["seed"]
-    told = offers.source_code_message(3, "r1", trace, SEEN).content
-    assert told["file"] == "red-circle-red-square-lost-run.safetensors"
-    assert f"dv.open_trace({told['file']!r})" in told["python"]
+    content = offers.source_code_message(3, "r1", trace, SEEN).content
+    assert content["file"] == "red-circle-red-square-lost-run.safetensors"
+    assert f"dv.open_trace({content['file']!r})" in content["python"]
     with pytest.raises(KeyError):
         offers.source_code_message(3, "r1", trace, {**SEEN, "words": ["'); import os; ("]})
 

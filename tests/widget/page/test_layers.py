@@ -21,14 +21,14 @@ Make = Callable[..., Any]
 
 
 def maps_in(message: Message) -> list[np.ndarray]:
-    found, offset = [], 0
+    maps, offset = [], 0
     for entry in message.content["maps"]:
         h, w = entry["grid"]
         part = message.buffers[0][offset : offset + h * w]
         offset += h * w
-        found.append(dequantise(part, (1, h, w), [entry["scale"]])[0])
+        maps.append(dequantise(part, (1, h, w), [entry["scale"]])[0])
     assert offset == len(message.buffers[0])
-    return found
+    return maps
 
 
 def test_the_page_gets_every_layer_on_its_own_grid(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
@@ -40,10 +40,10 @@ def test_the_page_gets_every_layer_on_its_own_grid(make: Make, shared_pipe: Stab
     assert (answer.content["id"], answer.content["step"], answer.content["word"]) == (4, 1, 3)
     assert [entry["layer"] for entry in answer.content["maps"]] == [layer.name for layer in trace.layers]
     assert {entry["head"] for entry in answer.content["maps"]} == {None}
-    for index, found in enumerate(maps_in(answer)):
+    for index, heat_map in enumerate(maps_in(answer)):
         expected = trace.heat_map(3, step=1, layer=index)
-        assert found.shape == expected.shape
-        assert np.abs(found - expected).max() <= (expected.max() - expected.min()) / 510 + 1e-6
+        assert heat_map.shape == expected.shape
+        assert np.abs(heat_map - expected).max() <= (expected.max() - expected.min()) / 510 + 1e-6
 
 
 def test_the_page_gets_the_views_that_open_on_request(
@@ -67,13 +67,13 @@ def test_a_trace_with_heads_is_sent_head_by_head() -> None:
     message = layers_message("r", 1, 2, 1, layer_maps(trace, 2, 1))
     parts = [(entry["layer"], entry["head"]) for entry in message.content["maps"]]
     assert parts == [(layer.name, head) for layer in LAYERS for head in range(layer.heads)]
-    for (layer, head), found in zip(parts, maps_in(message), strict=True):
+    for (layer, head), heat_map in zip(parts, maps_in(message), strict=True):
         expected = trace.heat_map(1, step=2, layer=layer, head=head)
-        assert np.abs(found - expected).max() < 0.01
+        assert np.abs(heat_map - expected).max() < 0.01
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("request", "says"),
     [
         ({"step": 99}, "step 99 is out of range"),
         ({"word": 99}, "word 99 is out of range"),
@@ -83,12 +83,12 @@ def test_a_trace_with_heads_is_sent_head_by_head() -> None:
     ],
 )
 def test_an_impossible_request_is_answered(
-    make: Make, shared_pipe: StableDiffusionPipeline, asked: dict[str, Any], says: str
+    make: Make, shared_pipe: StableDiffusionPipeline, request: dict[str, Any], says: str
 ) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=2)
     assert widget.wait(SECONDS)
     run = widget.wire.of("run")[0].content["run"]
-    page(widget, {"type": "layers", "id": 9, "run": run, "step": 0, "word": 2, **asked})
+    page(widget, {"type": "layers", "id": 9, "run": run, "step": 0, "word": 2, **request})
     error = widget.wire.of("error")[-1].content
     assert says in error["message"]
     assert error["id"] == 9

@@ -36,12 +36,12 @@ def ask(widget: Any, **question: Any) -> Message:
 
 def work(widget: Any, **task: Any) -> Message:
     """The answer to a work, once it is over."""
-    asked = {"type": "job", "task": {"run": widget._outbox.run, **task}}
-    found, pause = ask(widget, **asked), threading.Event()
-    while found.content["type"] == "job" and found.content["state"] in ("waiting", "running"):
+    request = {"type": "job", "task": {"run": widget._outbox.run, **task}}
+    reply, pause = ask(widget, **request), threading.Event()
+    while reply.content["type"] == "job" and reply.content["state"] in ("waiting", "running"):
         pause.wait(0.01)
-        found = ask(widget, **asked)
-    return found
+        reply = ask(widget, **request)
+    return reply
 
 
 def maps_in(message: Message) -> dict[tuple[str, int], np.ndarray]:
@@ -70,17 +70,17 @@ def test_a_map_is_the_methods_and_the_trace_keeps_it(widget: Any) -> None:
     assert (answer.content["type"], answer.content["state"]) == ("job", "done")
     expected = explain.df_cam(widget.trace, 1)
     assert close(maps_in(answer)["df_cam", 1], expected.map)
-    (kept,) = widget.trace.saliency
-    assert (kept.method, kept.step) == ("df_cam", 1)
-    np.testing.assert_array_equal(kept.map, expected.map)
+    (saliency,) = widget.trace.saliency
+    assert (saliency.method, saliency.step) == ("df_cam", 1)
+    np.testing.assert_array_equal(saliency.map, expected.map)
 
 
 def test_a_map_that_the_trace_has_is_not_computed_again(widget: Any) -> None:
-    given = Saliency("df_rise", 2, np.arange(6, dtype=np.float32).reshape(2, 3))
-    widget.trace.saliency.append(given)
+    saliency = Saliency("df_rise", 2, np.arange(6, dtype=np.float32).reshape(2, 3))
+    widget.trace.saliency.append(saliency)
     answer = work(widget, kind="saliency", step=2, method="df_rise")
-    np.testing.assert_allclose(maps_in(answer)["df_rise", 2], given.map, atol=0.01)
-    assert widget.trace.saliency == [given]
+    np.testing.assert_allclose(maps_in(answer)["df_rise", 2], saliency.map, atol=0.01)
+    assert widget.trace.saliency == [saliency]
 
 
 def test_the_page_asks_for_all_that_the_trace_has_and_gets_the_newest(widget: Any, tmp_path: Path, make: Make) -> None:
@@ -93,14 +93,14 @@ def test_the_page_asks_for_all_that_the_trace_has_and_gets_the_newest(widget: An
     recorded = make(open_trace(tmp_path / "run.safetensors"))
     assert recorded.wait(30)
     for shown in (widget, recorded):
-        found = maps_in(ask(shown, type="saliency", run=shown._outbox.run))
-        assert set(found) == {("df_cam", 0), ("df_lime", 1)}
-        np.testing.assert_allclose(found["df_cam", 0], new, atol=0.01)
-        np.testing.assert_array_equal(found["df_lime", 1], flat)
+        stored_maps = maps_in(ask(shown, type="saliency", run=shown._outbox.run))
+        assert set(stored_maps) == {("df_cam", 0), ("df_lime", 1)}
+        np.testing.assert_allclose(stored_maps["df_cam", 0], new, atol=0.01)
+        np.testing.assert_array_equal(stored_maps["df_lime", 1], flat)
 
 
 def test_a_map_that_is_stopped_leaves_nothing(widget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    going, asked = threading.Event(), {"kind": "saliency", "run": widget._outbox.run, "step": 0, "method": "df_rise"}
+    going, task = threading.Event(), {"kind": "saliency", "run": widget._outbox.run, "step": 0, "method": "df_rise"}
     overlay = explain.overlay
 
     def slowly(*arguments: Any, progress: Callable[[float], None], **options: Any) -> Saliency:
@@ -114,12 +114,12 @@ def test_a_map_that_is_stopped_leaves_nothing(widget: Any, monkeypatch: pytest.M
         return overlay(*arguments, progress=tell, **options)
 
     monkeypatch.setattr(explain, "overlay", slowly)
-    ask(widget, type="job", task=asked)
+    ask(widget, type="job", task=task)
     assert going.wait(30)
-    told = ask(widget, type="job", task=asked).content
-    assert told["state"] == "running"
-    assert 0 < told["progress"] < 1
-    ask(widget, type="cancel", task=asked)
+    reply = ask(widget, type="job", task=task).content
+    assert reply["state"] == "running"
+    assert 0 < reply["progress"] < 1
+    ask(widget, type="cancel", task=task)
     assert work(widget, kind="saliency", step=0, method="df_rise").content["state"] == "canceled"
     assert widget.trace.saliency == []
 
@@ -196,9 +196,9 @@ def test_relevance_is_that_of_the_run_and_computed_once(widget: Any, shared_pipe
     finally:
         handle.remove()
     assert not calls
-    (kept,) = widget.trace.relevance
-    np.testing.assert_array_equal(kept.raw, expected.raw)
-    np.testing.assert_array_equal(kept.maps, expected.maps)
+    (relevance,) = widget.trace.relevance
+    np.testing.assert_array_equal(relevance.raw, expected.raw)
+    np.testing.assert_array_equal(relevance.maps, expected.maps)
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -212,15 +212,17 @@ def test_relevance_of_a_file_is_told_and_needs_no_model(widget: Any, make: Make,
     widget.trace.save(tmp_path / "run", compact=compact)
     recorded = make(open_trace(tmp_path / "run"))
     assert recorded.wait(30)
-    own, late = ask(recorded, type="relevance", run=recorded._outbox.run).content["curves"]
-    assert own == {name: computed[name] for name in ("schedule", "own_schedule", "words", "timesteps", "raw", "scaled")}
+    first, late = ask(recorded, type="relevance", run=recorded._outbox.run).content["curves"]
+    assert first == {
+        name: computed[name] for name in ("schedule", "own_schedule", "words", "timesteps", "raw", "scaled")
+    }
     assert (late["schedule"], late["own_schedule"], late["timesteps"], late["raw"]) == (
         "late",
         "uniform",
         [8, 1],
-        own["raw"][1:],
+        first["raw"][1:],
     )
-    for schedule, curves in (("", own), ("uniform", own), ("late", late)):
+    for schedule, curves in (("", first), ("uniform", first), ("late", late)):
         answer = work(recorded, kind="relevance", schedule=schedule).content
         assert answer["state"] == "done"
         assert {name: answer[name] for name in curves} == curves
@@ -238,9 +240,9 @@ def test_relevance_under_another_schedule_is_of_the_same_run_otherwise(make: Mak
     assert answer["timesteps"] != [round(float(time), 2) for time in before.timesteps]
     assert widget.trace is before
     assert len(widget.history) == 1
-    (kept,) = before.relevance
-    assert (kept.schedule, kept.maps) == ("late", None)
-    np.testing.assert_array_equal(kept.timesteps, expected.trace.timesteps)
+    (relevance,) = before.relevance
+    assert (relevance.schedule, relevance.maps) == ("late", None)
+    np.testing.assert_array_equal(relevance.timesteps, expected.trace.timesteps)
 
 
 def test_the_overlay_is_attention_or_a_method(widget: DiffVis) -> None:

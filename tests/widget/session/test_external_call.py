@@ -95,14 +95,14 @@ def test_a_call_that_fails_is_told(make: Make, shared_pipe: StableDiffusionPipel
 
 
 def test_several_calls_and_other_pipelines_of_the_same_model(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
-    other: Any = StableDiffusionImg2ImgPipeline(**shared_pipe.components, requires_safety_checker=False)
-    other.set_progress_bar_config(disable=True)
+    image_to_image: Any = StableDiffusionImg2ImgPipeline(**shared_pipe.components, requires_safety_checker=False)
+    image_to_image.set_progress_bar_config(disable=True)
     widget = make(shared_pipe)
     with dv.Tracer(shared_pipe, view=widget):
         call(shared_pipe)
         call(shared_pipe, prompt=["a red circle", "fog"])
-    with dv.Tracer(other, view=widget) as tracer:
-        call(other, image=Image.new("RGB", (32, 32), "red"), strength=0.5)
+    with dv.Tracer(image_to_image, view=widget) as tracer:
+        call(image_to_image, image=Image.new("RGB", (32, 32), "red"), strength=0.5)
     assert widget.wait(SECONDS)
     assert [message.content["prompt"] for message in widget.wire.of("run")] == [PROMPT, "a red circle", PROMPT]
     assert widget.trace is tracer.trace

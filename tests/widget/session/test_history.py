@@ -77,7 +77,7 @@ def test_the_page_gets_the_list_and_shows_an_earlier_run_as_it_was(
     first = widget.trace
     page(widget, {"type": "run", "prompt": "a blue star", "seed": 9, "steps": 2})
     second = widget.trace
-    assert [trace is kept for trace, kept in zip((first, second), widget.history, strict=True)] == [True, True]
+    assert [trace is stored for trace, stored in zip((first, second), widget.history, strict=True)] == [True, True]
     page(widget, {"type": "runs", "id": 5})
     (answer,) = widget.wire.of("runs")
     entries = answer.content["runs"]
@@ -112,8 +112,8 @@ def test_a_kept_run_comes_packed_whole(make: Make, shared_pipe: StableDiffusionP
     packed = unpack(answer.buffers[0])
     assert [message.content["type"] for message in packed] == ["run", "step", "step", "end"]
     maps = packed[1].content["maps"]
-    found = dequantise(packed[1].buffers[-1], maps["shape"], maps["scales"])
-    assert np.abs(found - widget.trace.heat_maps(step=0)).max() < 0.01
+    maps_sent = dequantise(packed[1].buffers[-1], maps["shape"], maps["scales"])
+    assert np.abs(maps_sent - widget.trace.heat_maps(step=0)).max() < 0.01
 
 
 def test_a_run_that_is_not_kept_is_refused(make: Make, shared_pipe: StableDiffusionPipeline) -> None:

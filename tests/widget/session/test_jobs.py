@@ -47,12 +47,12 @@ def ask(widget: Any, task: dict[str, Any] | None = None, kind: str = "job") -> d
 
 
 def until_over(widget: Any) -> dict[str, Any]:
-    found = ask(widget)
+    reply = ask(widget)
     pause = threading.Event()
-    while found["state"] in ("waiting", "running"):
+    while reply["state"] in ("waiting", "running"):
         pause.wait(0.01)
-        found = ask(widget)
-    return found
+        reply = ask(widget)
+    return reply
 
 
 def test_a_job_reports_while_it_runs_and_gives_its_result_once(
@@ -113,8 +113,8 @@ def test_a_job_that_fails_says_why_and_can_be_asked_for_again(
     error: Exception = KeyError("no word 'cat'")
     assert until_over(widget)["error"] == "no word 'cat'"
     error = ZeroDivisionError("one of our own")
-    found = until_over(widget)
-    assert (found["state"], found["error"]) == ("failed", "ZeroDivisionError: one of our own")
+    reply = until_over(widget)
+    assert (reply["state"], reply["error"]) == ("failed", "ZeroDivisionError: one of our own")
 
 
 def test_an_unknown_kind_is_refused(make: Callable[..., DiffVis], shared_pipe: Any) -> None:

@@ -97,8 +97,8 @@ def test_concepts_can_change_at_any_time(make: Make, shared_pipe: StableDiffusio
     for concepts in (["green", "red"], [], ["blue"]):
         widget.set_state({"concepts": concepts})
         widget._session.publisher.scorer.drain(SECONDS)
-        known, cosine, _ = table(widget, run)
-        assert known == concepts
+        concepts_on_page, cosine, _ = table(widget, run)
+        assert concepts_on_page == concepts
         assert cosine.shape == (3, len(concepts))
 
 

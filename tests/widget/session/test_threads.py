@@ -27,31 +27,31 @@ def in_a_thread(job: Callable[[], Any]) -> Any:
 
 def threads_of(pipe: Any) -> dict[str, set[int]]:
     """How many threads torch computes with while the parts of a pipeline work, and elsewhere meanwhile."""
-    seen: dict[str, set[int]] = {"unet": set(), "vae": set(), "elsewhere": set(), "afterwards": set()}
+    thread_counts: dict[str, set[int]] = {"unet": set(), "vae": set(), "elsewhere": set(), "afterwards": set()}
 
     def unet(*_: Any) -> None:
-        seen["unet"].add(torch.get_num_threads())
-        seen["elsewhere"].add(in_a_thread(torch.get_num_threads))
+        thread_counts["unet"].add(torch.get_num_threads())
+        thread_counts["elsewhere"].add(in_a_thread(torch.get_num_threads))
 
     hooks = [
         pipe.unet.conv_in.register_forward_hook(unet),
-        pipe.vae.decoder.register_forward_hook(lambda *_: seen["vae"].add(torch.get_num_threads())),
+        pipe.vae.decoder.register_forward_hook(lambda *_: thread_counts["vae"].add(torch.get_num_threads())),
     ]
     try:
         with single_threaded_denoiser(pipe):
             pipe("a red circle", num_inference_steps=2)
-        seen["afterwards"].add(torch.get_num_threads())
+        thread_counts["afterwards"].add(torch.get_num_threads())
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
+    return thread_counts
 
 
 @several
 def test_only_the_built_in_denoiser_computes_on_one_thread() -> None:
     pipe: Any = dv.load()
-    found = in_a_thread(lambda: threads_of(pipe))
-    assert found == {"unet": {1}, "vae": {USUAL}, "elsewhere": {USUAL}, "afterwards": {USUAL}}
+    counts = in_a_thread(lambda: threads_of(pipe))
+    assert counts == {"unet": {1}, "vae": {USUAL}, "elsewhere": {USUAL}, "afterwards": {USUAL}}
     assert not pipe.unet._forward_hooks
     assert not pipe.unet._forward_pre_hooks
 
@@ -59,12 +59,12 @@ def test_only_the_built_in_denoiser_computes_on_one_thread() -> None:
 @several
 def test_a_call_of_somebody_else_is_left_alone() -> None:
     pipe: Any = dv.load()
-    seen: list[int] = []
-    hook = pipe.unet.conv_in.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    thread_counts: list[int] = []
+    hook = pipe.unet.conv_in.register_forward_hook(lambda *_: thread_counts.append(torch.get_num_threads()))
     with single_threaded_denoiser(pipe):
         in_a_thread(lambda: pipe("a red circle", num_inference_steps=1))
     hook.remove()
-    assert set(seen) == {USUAL}
+    assert set(thread_counts) == {USUAL}
 
 
 def test_a_denoiser_that_fails_leaves_nothing_behind() -> None:
