@@ -16,7 +16,7 @@ from torch import nn
 
 from diffvis_widget._compat.torch_compile import uncompiled
 
-from .family import Family, any_pipeline
+from .family import Family, any_pipeline, no_modules
 
 _DENOISER_ATTRIBUTES = ("unet", "transformer")
 _registered: list[Family] = []
@@ -47,19 +47,31 @@ def register(family: Family) -> None:
         family: The family; its name is not taken yet.
 
     Raises:
-        TypeError: `family` is not a Family.
-        ValueError: The name is taken, no denoiser is named, or joint attention lacks its sequence layout.
+        TypeError: `family` is not a Family, or its `denoisers` are not a tuple of class names.
+        ValueError: The name is taken, no denoiser is named, or `sequence_layout` does not suit the kind of attention.
     """
     if not isinstance(family, Family):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"family must be a Family, not {type(family).__name__}")
-    if not family.name or not family.denoisers:
+    names: Any = family.denoisers
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f'family {family.name!r}: denoisers must be a tuple of class names, such as ("MyModel",), not {names!r}'
+        )
+    if not family.name.strip() or not all(names) or not names:
         raise ValueError("family: name and denoisers (class names) must not be empty")
     if any(other.name == family.name for other in registered_families()):
         raise ValueError(f"family: the name {family.name!r} is taken; unregister that family, or use another name")
-    if family.token_streams and family.attention_kind == "joint" and family.sequence_layout is None:
+    if family.attention_kind not in ("cross", "joint"):
+        raise ValueError(
+            f'family {family.name!r}: attention_kind must be "cross" or "joint", not {family.attention_kind!r}'
+        )
+    traces_words = bool(family.token_streams) or family.attention_modules is not no_modules
+    if traces_words and family.attention_kind == "joint" and family.sequence_layout is None:
         raise ValueError(
             f"family {family.name!r}: joint attention needs sequence_layout, for example sequence_layouts.text_first"
         )
+    if family.attention_kind == "cross" and family.sequence_layout is not None:
+        raise ValueError(f"family {family.name!r}: sequence_layout is for joint attention; leave it out")
     _registered.append(family)
 
 
@@ -90,8 +102,8 @@ def find_family(pipe: Any) -> tuple[Family, nn.Module]:
         pipe: A diffusers pipeline.
 
     Returns:
-        The family, and the denoiser as the pipeline holds it. A denoiser of an unknown class, or without attention to
-        text, gets a family named after its class, without attention modules.
+        The family, and the denoiser as the pipeline holds it. A `unet` or `transformer` of an unknown class, or a
+        denoiser without attention to text, gets a family named after its class, without attention modules.
 
     Raises:
         TypeError: `pipe` is not a pipeline.
@@ -99,25 +111,37 @@ def find_family(pipe: Any) -> tuple[Family, nn.Module]:
     """
     if not (callable(pipe) and isinstance(getattr(pipe, "components", None), dict)):
         raise TypeError(f"pipe must be a diffusers pipeline, not {type(pipe).__name__}")
-    families = registered_families()
-    attributes = dict.fromkeys((*_DENOISER_ATTRIBUTES, *(family.denoiser_attribute for family in families)))
-    for attribute in attributes:
-        denoiser = getattr(pipe, attribute, None)
-        if isinstance(denoiser, nn.Module):
-            plain = uncompiled(denoiser)
-            family = _best(pipe, attribute, plain)
-            if not family.attention_modules(plain):
-                family = replace(family, name=type(plain).__name__, token_streams=(), sequence_layout=None)
-            return family, denoiser
-    searched = ", ".join(f"`{attribute}`" for attribute in attributes)
-    raise ValueError(f"{type(pipe).__name__} has no denoiser that can be traced; searched attributes: {searched}")
+    attributes = (*_DENOISER_ATTRIBUTES, *(family.denoiser_attribute for family in registered_families()))
+    modules = {attribute: getattr(pipe, attribute, None) for attribute in attributes}
+    denoisers = {attribute: module for attribute, module in modules.items() if isinstance(module, nn.Module)}
+    for attribute, denoiser in denoisers.items():
+        family = _best(pipe, attribute, uncompiled(denoiser))
+        if family is not None:
+            return _adapted(family, denoiser), denoiser
+    for attribute in _DENOISER_ATTRIBUTES:
+        if attribute in denoisers:
+            denoiser = denoisers[attribute]
+            return _adapted(Family(name="", denoisers=(), denoiser_attribute=attribute), denoiser), denoiser
+    searched = ", ".join(f"`{attribute}`" for attribute in modules)
+    raise ValueError(
+        f"{type(pipe).__name__} has no denoiser that can be traced; searched attributes: {searched}. To add another "
+        "denoiser, see docs/pages/add-a-family.md"
+    )
 
 
-def _best(pipe: Any, attribute: str, denoiser: nn.Module) -> Family:
+def _adapted(family: Family, denoiser: nn.Module) -> Family:
+    """The family, or one named after the denoiser's class where the denoiser has no attention to text."""
+    plain = uncompiled(denoiser)
+    if family.attention_modules(plain):
+        return family
+    return replace(family, name=type(plain).__name__, token_streams=(), sequence_layout=None)
+
+
+def _best(pipe: Any, attribute: str, denoiser: nn.Module) -> Family | None:
     classes = [base.__name__ for base in type(denoiser).__mro__]
     ranks: dict[tuple[int, bool, int], Family] = {}
     for index, family in enumerate(registered_families()):
         distances = [classes.index(name) for name in family.denoisers if name in classes]
         if distances and family.denoiser_attribute == attribute and family.accepts(pipe):
             ranks[min(distances), family.accepts is any_pipeline, -index] = family
-    return ranks[min(ranks)] if ranks else Family(name="", denoisers=(), denoiser_attribute=attribute)
+    return ranks[min(ranks)] if ranks else None
