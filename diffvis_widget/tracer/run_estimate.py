@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from diffvis_widget.traces import Record, Step
+from diffvis_widget.traces import Step
 from diffvis_widget.traces.types import Keep
 
 from .trace_call import private_copy, trace
@@ -21,7 +21,7 @@ class Estimate:
 
     Attributes:
         seconds: of the whole pipeline call while it is traced.
-        trace_bytes: of the trace in memory, without frames that are decoded later.
+        trace_bytes: of the trace in memory, as `Trace.nbytes` counts them once the predictions are decoded.
         evaluations: calls of the denoiser that the scheduler consumes. A scheduler of second order makes more of them
             than there are denoising steps.
 
@@ -76,9 +76,12 @@ def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep = "layers", **pip
     overhead = total - (times[-1] - times[0]) if len(times) > 1 else 0.0
     # image-to-image skips a share of the steps: the same share in the probe and in the run
     evaluations = max(1, round(_evaluations(pipe, steps) * len(probe.steps) / _evaluations(pipe, _PROBE_STEPS)))
+    # each evaluation adds a record and a decoded prediction
+    record = sum(array.nbytes for array in probe.records[-1].arrays())
+    image = probe.image.nbytes
     return Estimate(
         seconds=overhead + (evaluations - 1) * per_evaluation,
-        trace_bytes=evaluations * _size(probe.records[-1]) + probe.latents[0].nbytes,
+        trace_bytes=evaluations * (record + image) + image,
         evaluations=evaluations,
     )
 
@@ -89,9 +92,3 @@ def _evaluations(pipe: Any, steps: int) -> int:
         return steps  # flow schedulers of first order, whose shift depends on the size of the image
     scheduler.set_timesteps(steps)
     return len(scheduler.timesteps)
-
-
-def _size(record: Record) -> int:
-    arrays = [record.latents, record.prediction, record.guidance, *record.maps, *(record.negative or ())]
-    arrays += record.outputs or ()
-    return sum(array.nbytes for array in arrays if array is not None)

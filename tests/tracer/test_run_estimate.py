@@ -17,11 +17,8 @@ PROMPT = "a red circle above a blue square"
 
 
 def size(trace: Trace) -> int:
-    total = trace.latents.nbytes + trace.predictions.nbytes
-    total += 0 if trace.guidance is None else trace.guidance.nbytes
-    for record in trace.records:
-        total += sum(part.nbytes for part in (*record.maps, *(record.negative or ())))
-    return total
+    trace.frames("prediction")
+    return trace.nbytes
 
 
 @pytest.mark.parametrize("keep", ["words", "layers", "heads"])
