@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.attention import CallLayout
 from diffvis_widget.tracer.attention_calls import (
     AttentionCall,
     AttentionResult,
     AttentionWatcher,
+    CallLayout,
     ScoresCall,
     ScoresCollector,
 )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffvis_widget.tracer import Family, Intervention
-from diffvis_widget.tracer.pipeline_calls import CallLayout, CallPrompts, PromptBatch
+from diffvis_widget.tracer.attention_calls import CallLayout
+from diffvis_widget.tracer.pipeline_calls import CallPrompts, PromptBatch
 from diffvis_widget.traces.selectors import pick_words
 
 from .attention import AttentionChange, Rows

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, ScoresCall, ScoresCollector
+from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, CallLayout, ScoresCall, ScoresCollector
 from .attention_probabilities import (
     CrossCall,
     FlatMaps,
@@ -30,9 +30,6 @@ Branch = Literal["prompt", "negative"]
 
 MapKind = Literal["prompt", "negative", "output"]
 """Attention probabilities of a branch, or output-space scores of the conditional branch."""
-
-CallLayout = Callable[[int, int], tuple[slice, slice] | None]
-"""(keys, text tokens) -> where text and image tokens lie in the sequence; None for attention of another kind."""
 
 
 @dataclass(frozen=True)

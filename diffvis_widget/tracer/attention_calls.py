@@ -23,6 +23,9 @@ from .hooks import watch
 _HIDING_PROCESSORS = ("xformers", "npu", "xla")
 _TORCH_ATTENTION: Any = F.scaled_dot_product_attention  # a later replacement must still receive every call
 
+CallLayout = Callable[[int, int], tuple[slice, slice] | None]
+"""(keys, text tokens) -> where text and image tokens lie in the sequence; None for attention of another kind."""
+
 
 @dataclass(frozen=True)
 class AttentionCall:

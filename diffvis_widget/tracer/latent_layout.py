@@ -10,7 +10,7 @@ from torch import Tensor
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces.types import Size
 
-from .attention import CallLayout
+from .attention_calls import CallLayout
 from .packing import unpack
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer.families import Family
 
-from .attention import Branch, CallLayout
+from .attention import Branch
+from .attention_calls import CallLayout
 from .guidance_batch import find_branch_rows
 from .hooks import watch
 from .latent_layout import LatentLayout

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from diffusers.models import attention_dispatch
 
 from diffvis_widget._compat.diffusers_attention_backends import attention_backend
+from diffvis_widget._compat.torch_bfloat16 import supports_bfloat16
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget._compat.torch_sdp import chosen_kernel, fused_attention
 from diffvis_widget.tracer import Tracer, log_sum_exp
@@ -89,3 +90,9 @@ def test_compiled_modules_are_recognised() -> None:
     assert uncompiled(whole) is module
     module[0].compile()
     assert is_compiled(module)
+
+
+def test_without_its_private_name_bfloat16_counts_as_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(supports_bfloat16(), bool)
+    monkeypatch.setattr(torch.ops, "mkldnn", types.SimpleNamespace())
+    assert supports_bfloat16() is False

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from diffvis_widget._compat.torch_bfloat16 import supports_bfloat16
+
 from .muon import Muon, hidden_matrices
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -71,7 +73,7 @@ def compiled(compute: Callable[..., Result]) -> Callable[..., Result]:
         The compiled function.
     """
     # Without support a processor computes bfloat16 through float32, several times slower.
-    able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    able = supports_bfloat16()
 
     def in_half(*args: Tensor) -> Result:
         device = args[0].device.type

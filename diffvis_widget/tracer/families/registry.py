@@ -24,8 +24,8 @@ _registered: list[Family] = []
 
 @functools.cache
 def _built_in() -> tuple[Family, ...]:
-    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    modules = [importlib.import_module(f"{__package__}.{name}") for name in names]
+    files = pkgutil.iter_modules([str(Path(__file__).parent)], prefix=f"{__package__}.")
+    modules = [importlib.import_module(name) for name in sorted(module.name for module in files)]
     return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
 
 
