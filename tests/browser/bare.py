@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from diffvis_widget import front_end
 from diffvis_widget.traces import Layer, Step, Word
-from diffvis_widget.wire import images as pictures
+from diffvis_widget.wire import images as image_codec
 from diffvis_widget.wire.messages import (
     VIEWS,
     RunSettings,
@@ -185,7 +185,7 @@ def a_run(
         images: dict[View, bytes] = {
             "prediction": _disc(size, part),
             "latents": _disc(min(size, 64), part / 3),
-            "guidance": pictures.grey(np.nan_to_num(guidance), 0, 1),
+            "guidance": image_codec.grey(np.nan_to_num(guidance), 0, 1),
         }
         maps = _spots(len(words), grid, part)
         maps[[word.kind == "truncated" for word in words]] = np.nan
@@ -208,7 +208,7 @@ def _disc(size: int, part: float) -> bytes:
     y, x = np.mgrid[0:size, 0:size] / size - 0.5
     inside = np.clip((0.1 + 0.25 * part - np.hypot(x, y)) * 40, 0, 1)[..., None]
     noise = np.random.default_rng(7).normal(0, 60 * (1 - part), (size, size, 3))
-    return pictures.webp(
+    return image_codec.webp(
         np.clip(inside * (220, 60, 40) + (1 - inside) * (240, 235, 225) + noise, 0, 255).astype(np.uint8), size
     )
 

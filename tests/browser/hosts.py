@@ -10,7 +10,7 @@ PIXELS = "(canvas) => canvas.toDataURL()"
 
 
 def scrub(widget: Locator, steps: int) -> None:
-    """To the first step, with the picture following, and back to the last."""
+    """Move to the first step and back to the last; the image must follow."""
     slider = widget.get_by_test_id("slider")
     expect(slider).to_have_attribute("aria-valuemax", str(steps), timeout=60_000)
     slider.focus()

@@ -184,7 +184,7 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
         live.close(other)
 
 
-def test_pictures_and_animations_open(shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path) -> None:
+def test_images_and_animations_open(shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path) -> None:
     live, view = shown
     for kind, name, form, frames in (
         ("filmstrip", "filmstrip.png", "PNG", 1),

@@ -200,7 +200,7 @@ def test_python_opens_the_comparison(two: Bare) -> None:
     assert [request["run"] for request in two.sent("packed")] == ["r0"]
 
 
-def test_a_refused_comparison_is_told_and_the_pictures_stay(two: Bare) -> None:
+def test_a_refused_comparison_is_told_and_the_images_stay(two: Bare) -> None:
     two.page.evaluate("() => { delete window.answers.compare; }")
     two.widget.get_by_test_id("compare").click()
     view = two.widget.locator(".dv-compare")

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, Route
 
-from diffvis_widget.wire import images as pictures
+from diffvis_widget.wire import images as image_codec
 from tests import html_manager
 from tests.browser.hosts import inside, pick, scrub
 from tests.browser.lab import ROOT
@@ -55,7 +55,7 @@ def test_hosts_without_widgets_get_a_still(executed: Path) -> None:
         (output,) = [output for output in cells[index].outputs if output.output_type == "execute_result"]
         text = output.data["text/plain"]
         assert text.startswith(f"DiffVis: “a red circle above a blue square”, {STEPS} of {STEPS} steps, seed 7"), text
-        strip = pictures.read(base64.b64decode(output.data["image/png"]))
+        strip = image_codec.read(base64.b64decode(output.data["image/png"]))
         assert strip.width > STEPS * 96
     assert cells[2].outputs[0].text.strip() == str(STEPS)
 

@@ -67,7 +67,7 @@ def opened(browser: Browser, path: Path, scheme: Any = None) -> Iterator[Opened]
 
 
 def scrub(place: Page | Frame) -> None:
-    """To the first step and back, with the picture following."""
+    """Move to the first step and back; the image must follow."""
     slider = place.locator(".dv").get_by_test_id("slider")
     expect(slider).to_have_attribute("aria-valuemax", "4")
     stage = place.locator(".dv").get_by_test_id("stage").locator("canvas")

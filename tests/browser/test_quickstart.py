@@ -1,4 +1,4 @@
-"""The quickstart notebook in a real JupyterLab, as a newcomer uses it: the whole path from the cell to the picture."""
+"""The quickstart notebook in a real JupyterLab, as a newcomer uses it: the whole path from the cell to the image."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_a_reload_heals(quickstart: Notebook) -> None:
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_it_looks_right_at_every_width(quickstart: Notebook, theme: str) -> None:
-    """Pictures for human eyes in test-results/; by machine: the theme is followed and nothing sticks out."""
+    """Saves screenshots in test-results/, and checks that the theme is applied and nothing overflows."""
     quickstart.set_theme(theme)
     SHOTS.mkdir(exist_ok=True)
     dark = theme.endswith("Dark")

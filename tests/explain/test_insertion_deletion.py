@@ -37,12 +37,12 @@ def naive(run: Trace, saliency: np.ndarray, target: str) -> tuple[list[float], l
     probe = denoiser(run, 0)
     latents = run.latents[0]
 
-    def picture(x: np.ndarray) -> np.ndarray:
+    def render(x: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(x[None].astype(np.float32))
         after = probe.clean if target == "prediction" else probe.advance
         return run.decode(after(tensor, probe(tensor)).numpy())[0] / 255.0
 
-    whole = picture(latents)
+    whole = render(latents)
     order = np.argsort(-saliency.ravel())
     results: tuple[list[float], list[float]] = ([], [])
     for move in range(9):
@@ -50,7 +50,7 @@ def naive(run: Trace, saliency: np.ndarray, target: str) -> tuple[list[float], l
         chosen[order[: 8 * move]] = True
         chosen = chosen.reshape(8, 8)
         for game, x in enumerate((np.where(chosen, 0, latents), np.where(chosen, latents, blurred(latents)))):
-            results[game].append(float(np.sqrt(np.mean((picture(x) - whole) ** 2))))
+            results[game].append(float(np.sqrt(np.mean((render(x) - whole) ** 2))))
     return results
 
 
@@ -83,7 +83,7 @@ def test_all_maps_share_one_scale_and_both_ends() -> None:
 
 
 def test_the_planted_region_wins_both_games() -> None:
-    run, _module = toy_trace(regional(REGION), prediction="sample")  # the picture is the output
+    run, _module = toy_trace(regional(REGION), prediction="sample")  # the image is the output
     maps = {"truth": REGION.astype(np.float32), "reverse": -REGION.astype(np.float32)}
     result = explain.games(run, 0, maps, "pixels", target="prediction", progress=False)
     others = [name for name in result.deletion if name != "truth"]

@@ -123,7 +123,7 @@ def test_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "DF-RISE" in capsys.readouterr().err
 
 
-def test_features_of_the_decoded_pictures() -> None:
+def test_features_of_the_decoded_images() -> None:
     run, _module = toy_trace(regional(REGION))
     meter = ConceptMeter()
     saliency = explain.df_rise(run, 0, 6, "features", meter=meter, seed=5, progress=False)

@@ -30,7 +30,7 @@ def test_a_line_lies_where_the_field_has_its_level() -> None:
     assert abs(around[-1] - around[0]) == pytest.approx(2 * np.pi)
 
 
-def test_a_line_that_leaves_the_picture_ends_at_its_border() -> None:
+def test_a_line_that_leaves_the_image_ends_at_its_border() -> None:
     (arc,) = trace_contours(cone(30, 30, 0.0, 15.0), -9.0)
     assert (arc[0, 0], arc[-1, 0]) == (0, 0)
     assert sorted(arc[[0, -1], 1]) == pytest.approx([6, 24], abs=0.1)

@@ -1,4 +1,4 @@
-"""Exports: the pixels are those of the trace, the tables its numbers, and the code makes the same picture again."""
+"""Exports: the pixels are those of the trace, the tables its numbers, and the code reproduces the same image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def a_map(step: int, value: float, method: str = "df_cam") -> Saliency:
     return Saliency(method, step, np.linspace(0, value, 96, dtype=np.float32).reshape(8, 12))
 
 
-def test_a_figure_holds_the_picture(trace: Trace, tmp_path: Path) -> None:
+def test_a_figure_holds_the_image(trace: Trace, tmp_path: Path) -> None:
     data = dv.export.png(trace, tmp_path / "view.png", step=1, size=480)
     assert (tmp_path / "view.png").read_bytes() == data
     shown = pixels(data)[PAD : PAD + 320, PAD : PAD + 480]  # 12 x 8, forty times as large: pixels as squares
@@ -190,7 +190,7 @@ def test_an_animation_refuses_what_it_does_not_know(trace: Trace) -> None:
             make(trace, fps=0)
 
 
-def test_a_figure_decodes_no_other_picture() -> None:
+def test_a_figure_decodes_no_other_image() -> None:
     decoded_steps: list[int] = []
 
     def decoder(latents: np.ndarray) -> np.ndarray:
@@ -259,7 +259,7 @@ def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error:
         {"step": 2, "saliency": "df_cam", "contours": True},
     ],
 )
-def test_the_code_for_a_file_makes_the_same_picture(
+def test_the_code_for_a_file_makes_the_same_image(
     trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view_options: dict[str, Any]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -269,7 +269,7 @@ def test_the_code_for_a_file_makes_the_same_picture(
     assert (tmp_path / "view.png").read_bytes() == dv.export.png(trace, **view_options)
 
 
-def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_for_a_run_makes_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = dv.trace(
         dv.load(), 'a "red" circle', seed=3, num_inference_steps=4, guidance_scale=5.0, negative_prompt="blue",
@@ -292,7 +292,7 @@ def test_the_code_for_a_run_makes_the_same_picture(tmp_path: Path, monkeypatch: 
         dv.export.code(run, step=1, saliency=run.saliency[0])
 
 
-def test_the_code_for_a_changed_run_makes_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_for_a_changed_run_makes_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     changes = [
         dv.intervene.weight("circle", 1.5),

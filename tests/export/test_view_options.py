@@ -1,4 +1,4 @@
-"""What lies on the stage lies on every exported picture: contours, the shared scale, a place, a method's map."""
+"""Exported images show the stage's options: contours, the shared scale, a region, a method's map."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python -m tests.golden.write
 
-pytest holds the Python side to these files (tests/wire/test_messages.py), vitest the TypeScript side. Pictures are
+pytest holds the Python side to these files (tests/wire/test_messages.py), vitest the TypeScript side. Images are
 stand-in bytes, so that the files depend on no image codec. A case whose JSON is {"error": true} must be refused.
 """
 
@@ -32,7 +32,7 @@ from diffvis_widget.wire.replies import LayerMap, error_message, layers_message
 FOLDER = Path(__file__).parent
 
 
-def picture(seed: int, size: int) -> bytes:
+def stand_in_image(seed: int, size: int) -> bytes:
     return bytes((seed * 31 + i * 7) % 256 for i in range(size))
 
 
@@ -81,9 +81,9 @@ def a_run() -> list[Message]:
     ]
     for index in range(3):
         images: dict[View, bytes] = {
-            "prediction": picture(index, 40),
-            "latents": picture(index + 10, 30),
-            "guidance": picture(index + 20, 20),
+            "prediction": stand_in_image(index, 40),
+            "latents": stand_in_image(index + 10, 30),
+            "guidance": stand_in_image(index + 20, 20),
         }
         messages.append(
             step_message(
@@ -99,7 +99,7 @@ def a_run() -> list[Message]:
     nan = float("nan")
     return [
         *messages,
-        frame_message("r1", 0, picture(40, 50)),
+        frame_message("r1", 0, stand_in_image(40, 50)),
         scores_message(
             "r1",
             0,
@@ -122,7 +122,7 @@ def a_run() -> list[Message]:
             ],
         ),
         error_message("r1", "word 99 is out of range", 6),
-        end_message("r1", "done", 3, 0.75, image=picture(50, 64)),
+        end_message("r1", "done", 3, 0.75, image=stand_in_image(50, 64)),
     ]
 
 
@@ -151,7 +151,7 @@ def hard_text() -> list[Message]:
     step = Step(0, float("nan"), float("inf"))
     return [
         run_message("r2", settings, words, [], grid=(2, 2), image=(16, 16), views=("prediction",), meter=None),
-        step_message("r2", step, maps, {"prediction": picture(1, 9)}, None, False, 0.1),
+        step_message("r2", step, maps, {"prediction": stand_in_image(1, 9)}, None, False, 0.1),
         end_message("r2", "failed", 1, 0.2, error="ValueError: <img src=x onerror=alert(1)>"),
     ]
 

@@ -63,7 +63,7 @@ def test_pixels_of_things_count_most():
     assert weight.numpy()[~things].mean() < 1.5
 
 
-def test_training_brings_pictures_closer(tmp_path: Path, data: Dataset):
+def test_training_brings_images_closer(tmp_path: Path, data: Dataset):
     torch.manual_seed(0)
     untrained = make_vae()
     trained = train_vae(make_vae(), data, tmp_path, 25, batch=2)

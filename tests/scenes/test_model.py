@@ -103,7 +103,7 @@ def test_few_steps_at_full_guidance_still_paint_what_is_asked(pipe: StableDiffus
             assert np.abs(before - after).mean() < 8
 
 
-def test_pictures_follow_held_out_captions():
+def test_images_follow_held_out_captions():
     sample = held_out_scenes(24)
     judge = load_judge(scenes.WEIGHTS / "judge.safetensors")
     own = score(sample, judge.detect(np.stack([scene.image for scene in sample])))
@@ -152,7 +152,7 @@ def test_the_ratio_is_inside_over_outside():
     assert intersection_over_union(heat, ~mask) == 0
 
 
-def test_the_concept_model_reads_renderings_and_half_finished_pictures(pipe: StableDiffusionPipeline):
+def test_the_concept_model_reads_renderings_and_half_finished_images(pipe: StableDiffusionPipeline):
     # as many half-finished ones as their bar is for: 120 of them are up to 7 points off by chance
     meter, sample = ConceptMeter(), single_object_scenes(1000)
     few = sample[:120]
@@ -162,7 +162,7 @@ def test_the_concept_model_reads_renderings_and_half_finished_pictures(pipe: Sta
             assert right.mean() > floor, (attribute, right.mean())
 
 
-def test_words_that_are_not_in_the_picture_score_as_unrelated_ones():
+def test_words_that_are_not_in_the_image_score_as_unrelated_ones():
     sample = single_object_scenes(60)
     cosine, null = ConceptMeter().scores(np.stack([scene.image for scene in sample]), list(SHAPES))
     truth = np.array([[word == scene.sketch.things[0].shape for word in SHAPES] for scene in sample])

@@ -1,4 +1,4 @@
-"""The denoiser's last stage: what a picture lacks is told right, and to the answers that can change it."""
+"""The denoiser's last stage: the loss measures what an image lacks, and its gradient reaches the right answers."""
 
 import math
 from pathlib import Path

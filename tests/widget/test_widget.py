@@ -47,7 +47,7 @@ def test_a_run_sends_everything_in_order(make: Make, shared_pipe: StableDiffusio
 def test_steps_carry_the_trace(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=4)
     trace = widget.trace
-    # as it is saved: a step that went out with a preview has its exact picture here
+    # as it is saved: a step that went out with a preview has its exact image here
     saved = unpack(widget._snapshot)
     for index, message in enumerate(message for message in saved if message.content["type"] == "step"):
         content = message.content

@@ -174,7 +174,7 @@ def test_roles_of_a_caption() -> None:
         assert of_role["relation"][0] in ("above", "over", "below", "under", "left", "right")
 
 
-def test_halves_of_a_picture(trace: Trace) -> None:
+def test_halves_of_a_image(trace: Trace) -> None:
     measurements = roles.halves(trace)
     assert {name: part[-1] for name, part in measurements.items()} == {"coarse": 1, "fine": 1}
     frames = trace.frames("prediction").astype(float)

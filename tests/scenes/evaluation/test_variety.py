@@ -1,4 +1,4 @@
-"""The measures of binding and diversity, on pictures whose truth is known."""
+"""The measures of binding and diversity, on images whose content is known."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_circle_is_measured_exactly():
     assert stretch == pytest.approx(1, abs=0.03)
 
 
-def test_an_empty_picture_has_no_outline():
+def test_an_empty_image_has_no_outline():
     assert np.isnan(object_outline(np.full((96, 96, 3), 240, dtype=np.uint8))).all()
 
 

@@ -159,8 +159,8 @@ def test_an_offline_page_has_the_python_of_runs_that_can_be_made_again() -> None
     assert files.content["type"] == "exports"
 
 
-def test_pictures_are_exact_where_the_page_has_previews(make: Callable[..., DiffVis], pipe: Any) -> None:
-    """A run whose pictures were told as previews: the file has those of the VAE."""
+def test_images_are_exact_where_the_page_has_previews(make: Callable[..., DiffVis], pipe: Any) -> None:
+    """The page has previews of the run; the file has the images decoded by the VAE."""
     widget: Any = make(pipe, prompt="a red circle", steps=3)
     trace = widget.trace
     run = widget.wire.of("run")[0].content["run"]

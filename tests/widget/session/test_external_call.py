@@ -25,7 +25,7 @@ def call(pipe: Any, steps: int = 4, **more: Any) -> Any:
     return pipe(**({"prompt": PROMPT} | more), num_inference_steps=steps, output_type="np", generator=generator).images
 
 
-def test_the_page_is_told_of_every_step_and_the_picture_is_the_same(
+def test_the_page_is_told_of_every_step_and_the_image_is_the_same(
     make: Make, shared_pipe: StableDiffusionPipeline
 ) -> None:
     plain = call(shared_pipe)

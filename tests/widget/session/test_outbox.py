@@ -129,7 +129,7 @@ def test_an_exact_frame_replaces_the_preview() -> None:
     assert stored.content["exact"] is True
 
 
-def test_a_step_that_was_not_sent_yet_goes_out_with_its_exact_picture() -> None:
+def test_a_step_that_was_not_sent_yet_goes_out_with_its_exact_image() -> None:
     page = Page(cap=2 * KB)
     page.outbox.begin(run())
     page.outbox.step(step(0, 2 * KB))
@@ -185,7 +185,7 @@ def test_a_page_with_another_run_gets_all_of_this_one() -> None:
     assert page.labels() == ["run", "step 3", "end", "scores", "step 0", "step 1", "step 2"]
 
 
-def test_a_lost_exact_picture_is_sent_again_and_one_that_arrived_is_not() -> None:
+def test_a_lost_exact_image_is_sent_again_and_one_that_arrived_is_not() -> None:
     page = Page(cap=10**6)
     fill(page.outbox)
     page.outbox.frame("r1", 1, b"exact 1")

@@ -55,7 +55,7 @@ def table(widget: Any, run: str) -> tuple[list[str], np.ndarray, list[Any]]:
     return concepts, np.array(rows), rising
 
 
-def test_every_step_is_scored_once_from_its_exact_picture(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+def test_every_step_is_scored_once_from_its_exact_image(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     meter = ColourMeter()
     widget = make(shared_pipe, prompt=PROMPT, concepts=["red", "blue"], seed=1, steps=5, meter=meter)
     trace = widget.trace
