@@ -1,1 +1,1 @@
-"""How well the explain methods find what is known to be there."""
+"""Evaluates the explain methods against ground truth on the scenes world."""

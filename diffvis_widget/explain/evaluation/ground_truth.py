@@ -1,9 +1,9 @@
-"""Runs whose ground truth is known at every step: what a step sees is a rendered scene, noised to the step's level.
+"""Runs with known ground truth at every step: each step's input is a rendered scene, noised to the step's level.
 
-In a run of its own the model decides where things go, and nobody has drawn the mask. Here each step is given the
-latents of a held-out rendering with fresh noise of that step's level instead, whatever the step before made of them, so
-that the rendering's masks hold at every level. The first step sees noise alone (the model's schedule ends without
-signal): what a map finds there follows from the caption.
+In an ordinary run the model decides where objects go, so that no mask exists. Here the latents of every step are
+replaced by those of a held-out rendering plus fresh noise of that step's level, so that the rendering's masks are valid
+at every level. The first step's input is pure noise (the model's schedule ends at zero signal): a map of that step can
+only reflect the caption.
 """
 
 from __future__ import annotations
@@ -25,8 +25,14 @@ GUIDANCE = 7.5
 
 @dataclass(frozen=True)
 class Region:
-    """A word of a scene's caption that has a place: its index in `trace.words`, role, thing (None: the setting) and
-    mask, bool (H, W)."""
+    """The region of a caption word.
+
+    Attributes:
+        word: Index in `trace.words`.
+        role: Role of the word: "object", "colour", "setting", ...
+        thing: Index of the scene's object that the word describes; None for the setting.
+        mask: bool (H, W), the pixels of the region.
+    """
 
     word: int
     role: str
@@ -35,10 +41,12 @@ class Region:
 
 
 class Rendering:
-    """A rendered scene as the latents of a pipeline.
+    """A rendered scene as latents of a pipeline.
 
-    arguments(pipe, steps), or arguments(pipe, timesteps=...), is what to call the pipeline, `dv.trace` or `relevance`
-    with, so that every step sees this scene. The noise of each step is drawn from `seed`.
+    Args:
+        pipe: The scenes pipeline, whose VAE encodes the image.
+        scene: The scene.
+        seed: Seed of the noise of every step, 0 or more.
     """
 
     def __init__(self, pipe: Any, scene: Scene, seed: int) -> None:
@@ -49,8 +57,17 @@ class Rendering:
             self._clean: Tensor = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config["scaling_factor"]
 
     def arguments(self, pipe: Any, steps: int | None = None, timesteps: Sequence[int] | None = None) -> dict[str, Any]:
-        """Keyword arguments for the pipeline, with so many steps, or with these timesteps."""
-        given = {"num_inference_steps": steps} if timesteps is None else {"timesteps": list(timesteps)}
+        """Build the keyword arguments for the pipeline, `dv.trace` or `relevance` that make every step see this scene.
+
+        Args:
+            pipe: The pipeline to call; its scheduler's timesteps are set.
+            steps: Number of denoising steps.
+            timesteps: The timesteps themselves, used in place of `steps`.
+
+        Returns:
+            The keyword arguments.
+        """
+        schedule = {"num_inference_steps": steps} if timesteps is None else {"timesteps": list(timesteps)}
         scheduler = pipe.scheduler
         if timesteps is None:
             scheduler.set_timesteps(steps)
@@ -58,15 +75,15 @@ class Rendering:
             scheduler.set_timesteps(timesteps=list(timesteps))
         first = self._noised(scheduler, scheduler.timesteps[0])
 
-        def forced(pipe: Any, index: int, timestep: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        def replace_latents(pipe: Any, index: int, timestep: Any, inputs: dict[str, Any]) -> dict[str, Any]:
             following = pipe.scheduler.timesteps[index + 1 : index + 2]
             return {"latents": self._noised(pipe.scheduler, following[0])} if len(following) else inputs
 
         return {
-            **given,
+            **schedule,
             "latents": first,
             "guidance_scale": GUIDANCE,
-            "callback_on_step_end": forced,
+            "callback_on_step_end": replace_latents,
             "seed": self._seed,
         }
 
@@ -76,18 +93,25 @@ class Rendering:
         return scheduler.add_noise(self._clean, noise, timestep[None])
 
     def regions(self, trace: Trace) -> list[Region]:
-        """The caption's words that have a place and can be seen."""
-        spoken = [index for index, word in enumerate(trace.words) if word.kind == "word"]
+        """Find the caption's words that have a visible region.
+
+        Args:
+            trace: A run of the scene's caption.
+
+        Returns:
+            The regions; masks that are empty or cover the whole image are left out.
+        """
+        typed = [index for index, word in enumerate(trace.words) if word.kind == "word"]
         return [
             # captions hold nothing but words and single spaces
-            Region(spoken[self.scene.caption[: mention.start].count(" ")], mention.role, mention.thing, mask)
+            Region(typed[self.scene.caption[: mention.start].count(" ")], mention.role, mention.thing, mask)
             for mention, mask in zip(self.scene.mentions, self.scene.masks, strict=True)
             if mask.any() and not mask.all()
         ]
 
     @property
     def objects(self) -> NDArray[np.bool_]:
-        """Where any thing is: bool (H, W)."""
+        """The pixels of all objects: bool (H, W)."""
         masks = [
             mask
             for mention, mask in zip(self.scene.mentions, self.scene.masks, strict=True)

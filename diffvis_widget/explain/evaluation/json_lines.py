@@ -1,4 +1,4 @@
-"""Measurements kept line by line, so that a run that was interrupted goes on where it stopped."""
+"""Measurements as JSON lines, so that an interrupted evaluation can resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ Line = dict[str, Any]
 
 
 def read(path: Path) -> list[Line]:
-    """The lines of a file of JSON lines, none where it is not there; a last one that was cut off is left out."""
+    """Read a file of JSON lines.
+
+    Args:
+        path: The file; it may be missing.
+
+    Returns:
+        Its lines; empty for a missing file. A truncated last line is left out.
+
+    Raises:
+        ValueError: If any other line is not JSON.
+    """
     if not path.exists():
         return []
     texts = path.read_text(encoding="utf-8").splitlines()
@@ -21,15 +31,22 @@ def read(path: Path) -> list[Line]:
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
             if number < len(texts):
-                raise ValueError(f"{path}, line {number}, is no JSON: {error}") from None
+                raise ValueError(f"{path}, line {number}, is not JSON: {error}") from None
     return lines
 
 
-def kept(path: Path, model: str) -> list[Line]:
-    """What is there of an earlier run, with a line that was cut off removed from the file.
+def resume(path: Path, model: str) -> list[Line]:
+    """Read the lines of an earlier evaluation, and remove a truncated last line from the file.
 
-    model: the fingerprint of the weights; every line has one. Raises ValueError where it is another, or for a file that
-    holds something else.
+    Args:
+        path: The file; it may be missing.
+        model: Fingerprint of the weights; every line holds the one it was measured on.
+
+    Returns:
+        The lines.
+
+    Raises:
+        ValueError: If a line was measured on other weights, or is not JSON.
     """
     lines = read(path)
     for line in lines:
@@ -41,7 +58,12 @@ def kept(path: Path, model: str) -> list[Line]:
 
 
 def append(path: Path, line: Line) -> None:
-    """Add a line; the folder is made where it is not there."""
+    """Append a line, creating the folder if necessary.
+
+    Args:
+        path: The file.
+        line: The measurements.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")

@@ -1,8 +1,8 @@
-"""What `python -m diffvis_widget.explain.evaluation` measures in one scene: three parts, each gives plain numbers.
+"""Measurements of `python -m diffvis_widget.explain.evaluation` in one scene; each of the three parts returns numbers.
 
-words: the map of every word against the word's mask, at every step. steps: the map of a step against the things' masks,
-and the games. sanity: how much of a map is left when the denoiser's weights are drawn anew, block by block from its
-output to its input (J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292).
+words: the map of every word against the word's mask, at every step. steps: the map of a step against the objects'
+masks, and the games. sanity: how similar a map stays when the denoiser's weights are randomised, block by block from
+output to input (J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from diffvis_widget.traces.types import Floats
 
 from .ground_truth import Region, Rendering
 from .json_lines import Line
-from .metrics import located, rank_correlation
+from .metrics import localization_scores, rank_correlation
 
 STEPS = 10
-ASKED_STEPS = (2, 6)  # of the methods that explain a step: of high noise and of low
+ASKED_STEPS = (2, 6)  # for the methods that explain a step: one of high noise, one of low
 MASKS, SAMPLES = 500, 300
 SANITY_TIMESTEP = 499
 SANITY_MASKS, SANITY_SAMPLES = 100, 100
@@ -43,20 +43,30 @@ OTHER = "attention of the other thing's word"
 
 
 def words(pipe: Any, rendering: Rendering) -> Line:
-    """For each role and method: pointing, IoU and average precision, each by step, the mean of all steps' maps last."""
-    found = relevance(pipe, rendering.scene.caption, progress=False, **rendering.arguments(pipe, STEPS))
-    trace, regions = found.trace, rendering.regions(found.trace)
+    """Measure pointing, IoU and average precision of the words' maps, for each role and method.
+
+    Args:
+        pipe: The scenes pipeline.
+        rendering: The scene.
+
+    Returns:
+        Timesteps and, per role and method, values (3, STEPS + 1): one column a step, the last one for the mean of all
+        steps' maps.
+    """
+    word_relevance = relevance(pipe, rendering.scene.caption, progress=False, **rendering.arguments(pipe, STEPS))
+    trace = word_relevance.trace
+    regions = rendering.regions(trace)
     values: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
     per_step = [*range(STEPS), None]
-    maps = [_word_maps(trace, found.maps, step) for step in per_step]
+    maps = [_word_maps(trace, word_relevance.maps, step) for step in per_step]
     for region in regions:
         for method in maps[0]:
             heats = [step_maps[method][region.word] for step_maps in maps]
-            values[region.role][method].append(np.array([located(heat, region.mask) for heat in heats]))
+            values[region.role][method].append(np.array([localization_scores(heat, region.mask) for heat in heats]))
         other = _other(region, regions)
         if other is not None:
             heats = [step_maps[DEFAULT][other.word] for step_maps in maps]
-            values[region.role][OTHER].append(np.array([located(heat, region.mask) for heat in heats]))
+            values[region.role][OTHER].append(np.array([localization_scores(heat, region.mask) for heat in heats]))
     return {
         "timesteps": [int(timestep) for timestep in trace.timesteps],
         "roles": {
@@ -74,7 +84,7 @@ def words(pipe: Any, rendering: Rendering) -> Line:
 
 
 def _other(region: Region, regions: list[Region]) -> Region | None:
-    """The object word of the scene's other thing."""
+    """The object word of the scene's other object."""
     if region.thing is None:
         return None
     others = [candidate for candidate in regions if candidate.role == "object" and candidate.thing != region.thing]
@@ -82,10 +92,10 @@ def _other(region: Region, regions: list[Region]) -> Region | None:
 
 
 def _word_maps(trace: Trace, relevances: Floats, step: int | None) -> dict[str, Floats]:
-    """Method -> maps float32 (W, h, w) at one step, or their means over the steps."""
+    """Maps float32 (W, h, w) by method at one step, or their means over the steps."""
     size = (int(relevances.shape[2]), int(relevances.shape[3]))
-    picture = trace.frames("prediction")[-1 if step is None else step]
-    blind = baselines(picture, size, np.random.default_rng([len(trace.prompt), step or 0]))
+    image = trace.frames("prediction")[-1 if step is None else step]
+    blind = baselines(image, size, np.random.default_rng([len(trace.prompt), step or 0]))
     return {
         DEFAULT: trace.heat_maps(step=step),
         ALL: trace.heat_maps(step=step, layer="all"),
@@ -96,11 +106,19 @@ def _word_maps(trace: Trace, relevances: Floats, step: int | None) -> dict[str, 
 
 
 def daam(trace: Trace, step: int | None, size: tuple[int, int]) -> Floats:
-    """DAAM's aggregation of all words' attention, float32 (W, h, w), at one step or summed over the steps.
+    """Aggregate the attention of all words as DAAM does, at one step or summed over the steps.
 
     R. Tang et al., "What the DAAM", ACL 2023, arXiv 2210.04885, Eq. 5: the sum over the layers of the down and up
-    blocks, the middle one left out, over heads and steps, of maps resized bicubically (and cut at 0). Heads enter by
+    blocks (without the middle one), over heads and steps, of maps resized bicubically and clamped at 0. Heads enter by
     their mean.
+
+    Args:
+        trace: The run.
+        step: Index into `trace.steps`; None for all.
+        size: (h, w) of the result.
+
+    Returns:
+        float32 (W, h, w).
     """
     steps = range(len(trace.steps)) if step is None else (step,)
     total = torch.zeros(len(trace.words), *size, dtype=torch.float32)
@@ -113,12 +131,22 @@ def daam(trace: Trace, step: int | None, size: tuple[int, int]) -> Floats:
 
 
 def steps(pipe: Any, rendering: Rendering, step: int) -> Line:
-    """For each method: pointing, IoU and average precision against the things' masks, deletion and insertion AUC."""
+    """Measure the maps of one step against the objects' masks, and their deletion and insertion AUC.
+
+    Args:
+        pipe: The scenes pipeline.
+        rendering: The scene.
+        step: Index of the step.
+
+    Returns:
+        Timestep, mask share, number of RISE masks and, per method: pointing, IoU, average precision, deletion AUC,
+        insertion AUC.
+    """
     trace = run(pipe, rendering.scene.caption, **rendering.arguments(pipe, STEPS))
     size = (int(trace.latents.shape[2]), int(trace.latents.shape[3]))
     rise = df_rise(trace, step, MASKS, coverage="actual", progress=False)
-    picture = trace.frames("prediction")[step]
-    measured = {"DF-RISE", "DF-CAM", "DF-LIME"}  # with settings of their own; others as they are registered
+    image = trace.frames("prediction")[step]
+    measured = {"DF-RISE", "DF-CAM", "DF-LIME"}  # these have settings of their own; other methods run as registered
     maps = {
         "DF-RISE": rise.map,
         "DF-CAM": df_cam(trace, step).map,
@@ -130,16 +158,16 @@ def steps(pipe: Any, rendering: Rendering, step: int) -> Line:
         },
         "attention of the objects' words": _of_objects(trace.heat_maps(step=step), rendering.regions(trace)),
         "the truth": averaged(rendering.objects.astype(np.float64), size).astype(np.float32),
-        **baselines(picture, size, np.random.default_rng([len(trace.prompt), step])),
+        **baselines(image, size, np.random.default_rng([len(trace.prompt), step])),
     }
-    played = games(trace, step, maps, progress=False)
-    deletion, insertion = played.deletion_auc, played.insertion_auc
+    result = games(trace, step, maps, progress=False)
+    deletion, insertion = result.deletion_auc, result.insertion_auc
     return {
         "timestep": int(trace.timesteps[step]),
         "share": _rounded(rendering.objects.mean()),
         "masks": rise.masks_used,
         "methods": {
-            name: _rounded([*located(heat, rendering.objects), deletion[name], insertion[name]])
+            name: _rounded([*localization_scores(heat, rendering.objects), deletion[name], insertion[name]])
             for name, heat in maps.items()
         },
     }
@@ -150,39 +178,46 @@ def _of_objects(maps: Floats, regions: list[Region]) -> Floats:
 
 
 def sanity(pipe: Any, rendering: Rendering) -> Line:
-    """For each method: Spearman correlation of its map with the trained model's, by how much of the model is random.
+    """Measure the Spearman correlation of each method's map with the trained model's while the weights are randomised.
 
-    The first stage is the trained model again, with other masks and samples where the method draws them: what chance in
-    the method alone does. Then the output's weights are drawn anew, then the last up block's too, and so on.
+    The first stage is the trained model again, with other masks and samples where the method draws them: the
+    method's own noise. Then the weights of the output are randomised, then those of the last up block too, and so on.
+
+    Args:
+        pipe: The scenes pipeline, which is left unchanged.
+        rendering: The scene.
+
+    Returns:
+        Names of the stages and, per method, one correlation a stage.
     """
     first = _sanity_maps(pipe, rendering, seed=0)
-    found: dict[str, list[float]] = defaultdict(list)
+    correlations: dict[str, list[float]] = defaultdict(list)
     stages: list[str] = []
-    broken = copy.copy(pipe)
-    broken.unet = copy.deepcopy(pipe.unet)
+    randomised = copy.copy(pipe)
+    randomised.unet = copy.deepcopy(pipe.unet)
     generator = torch.Generator().manual_seed(0)
-    for stage, modules in [("nothing", []), *blocks(broken.unet)]:
+    for stage, modules in [("nothing", []), *blocks(randomised.unet)]:
         stages.append(stage)
         for module in modules:
             randomise(module, generator)
-        for method, heats in _sanity_maps(broken, rendering, seed=1).items():
+        for method, heats in _sanity_maps(randomised, rendering, seed=1).items():
             pairs = zip(first[method], heats, strict=True)
-            found[method].append(float(np.mean([rank_correlation(first, other) for first, other in pairs])))
-    return {"stages": stages, "methods": {method: _rounded(values) for method, values in found.items()}}
+            correlations[method].append(float(np.mean([rank_correlation(a, b) for a, b in pairs])))
+    return {"stages": stages, "methods": {method: _rounded(values) for method, values in correlations.items()}}
 
 
 def _sanity_maps(pipe: Any, rendering: Rendering, seed: int) -> dict[str, list[Floats]]:
-    """Method -> its maps: one of each object's word, or a single one of the step."""
-    asked = rendering.arguments(pipe, timesteps=[SANITY_TIMESTEP])
-    found = relevance(pipe, rendering.scene.caption, progress=False, **asked)
-    trace = found.trace
-    size = (int(found.maps.shape[2]), int(found.maps.shape[3]))
+    """Maps by method: one for each object word, or a single map of the step."""
+    arguments = rendering.arguments(pipe, timesteps=[SANITY_TIMESTEP])
+    word_relevance = relevance(pipe, rendering.scene.caption, progress=False, **arguments)
+    trace = word_relevance.trace
+    size = (int(word_relevance.maps.shape[2]), int(word_relevance.maps.shape[3]))
     chosen = [region.word for region in rendering.regions(trace) if region.role == "object"]
     return {
         DEFAULT: list(trace.heat_maps(step=0)[chosen]),
         ALL: list(trace.heat_maps(step=0, layer="all")[chosen]),
         DAAM: list(daam(trace, 0, size)[chosen]),
-        RELEVANCE: list(found.maps[0][chosen]),
+        RELEVANCE: list(word_relevance.maps[0][chosen]),
         "DF-RISE": [df_rise(trace, 0, SANITY_MASKS, coverage="actual", seed=seed, progress=False).map],
         "DF-CAM": [df_cam(trace, 0).map],
         "DF-LIME": [df_lime(trace, 0, SANITY_SAMPLES, seed=seed, progress=False).map],
@@ -190,7 +225,14 @@ def _sanity_maps(pipe: Any, rendering: Rendering, seed: int) -> dict[str, list[F
 
 
 def blocks(unet: nn.Module) -> Iterator[tuple[str, list[nn.Module]]]:
-    """The parts of a U-Net, from its output to its input: name and modules."""
+    """List the blocks of a U-Net from its output to its input.
+
+    Args:
+        unet: A diffusers U-Net.
+
+    Yields:
+        Name and modules of each block.
+    """
     parts = cast(Any, unet)
     yield "output", [parts.conv_norm_out, parts.conv_out]
     for kind in ("up_blocks", "mid_block", "down_blocks"):
@@ -204,7 +246,12 @@ def blocks(unet: nn.Module) -> Iterator[tuple[str, list[nn.Module]]]:
 
 
 def randomise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw every weight anew, from a normal distribution with the mean and spread of the tensor that it is in."""
+    """Redraw every weight from a normal distribution with the mean and standard deviation of its tensor.
+
+    Args:
+        module: The module, changed in place.
+        generator: Source of the random numbers.
+    """
     with torch.no_grad():
         for weight in module.parameters():
             noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""How well a map finds a region that is known: pointing, overlap, ranking; and intervals of means over scenes."""
+"""Metrics of localization (pointing, overlap, ranking), rank correlation, and confidence intervals over scenes."""
 
 from __future__ import annotations
 
@@ -15,32 +15,54 @@ THRESHOLD = 0.5
 _DRAWS = 2000
 
 
-def located(heat: Values, mask: Mask, threshold: float = THRESHOLD) -> tuple[float, float, float]:
-    """Pointing, IoU and average precision (below) of a map (h, w), resized bilinearly to the mask (H, W).
+def localization_scores(heat: Values, mask: Mask, threshold: float = THRESHOLD) -> tuple[float, float, float]:
+    """Compute pointing, IoU and average precision of a map, resized bilinearly to the mask.
 
-    Raises ValueError for a mask that is empty or covers everything, and for maps that hold values that are no numbers.
+    Args:
+        heat: Map, float (h, w).
+        mask: bool (H, W).
+        threshold: Threshold of the IoU, 0..1, on the map min-max scaled.
+
+    Returns:
+        `pointing`, `overlap` and `average_precision`, each 0..1.
+
+    Raises:
+        ValueError: If the mask is empty or covers everything, or the map holds values that are not finite.
     """
     if mask.all() or not mask.any():
-        raise ValueError("mask: nothing can be found where nothing, or everything, is inside")
+        raise ValueError("mask must hold pixels inside and pixels outside; this one is empty or covers everything")
     if not np.isfinite(heat).all():
-        raise ValueError("heat: the map holds values that are no numbers")
+        raise ValueError("heat must be finite; this map holds NaN or infinite values")
     height, width = mask.shape
-    shown = resize(np.asarray(heat, dtype=np.float32), (int(height), int(width)))
-    return pointing(shown, mask), overlap(shown, mask, threshold), average_precision(shown, mask)
+    resized = resize(np.asarray(heat, dtype=np.float32), (int(height), int(width)))
+    return pointing(resized, mask), overlap(resized, mask, threshold), average_precision(resized, mask)
 
 
 def pointing(heat: Values, mask: Mask) -> float:
-    """Whether the largest value lies in the mask, both (H, W): 1 or 0, or the share of those that are equally large.
+    """Test whether the largest value lies in the mask.
 
     J. Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016, arXiv 1608.00507; without tolerance.
+
+    Args:
+        heat: Map, float (H, W).
+        mask: bool (H, W).
+
+    Returns:
+        1 or 0; the share inside the mask where several pixels have the largest value.
     """
     return float(mask[heat == heat.max()].mean())
 
 
 def overlap(heat: Values, mask: Mask, threshold: float = THRESHOLD) -> float:
-    """Intersection over union, 0..1, of the mask and of where the map, min-max scaled to 0..1, reaches the threshold.
+    """Compute the intersection over union of the mask and the thresholded map.
 
-    A constant map reaches it nowhere.
+    Args:
+        heat: Map, float (H, W).
+        mask: bool (H, W).
+        threshold: Threshold, 0..1, on the map min-max scaled to 0..1. A constant map is below it everywhere.
+
+    Returns:
+        IoU, 0..1.
     """
     low, high = float(heat.min()), float(heat.max())
     chosen = (heat - low) >= threshold * (high - low) if high > low else np.zeros_like(mask)
@@ -48,19 +70,36 @@ def overlap(heat: Values, mask: Mask, threshold: float = THRESHOLD) -> float:
 
 
 def average_precision(heat: Values, mask: Mask) -> float:
-    """Average precision, 0..1, of the map's values as scores of the mask's pixels: the sum of precision times gain in
-    recall over falling thresholds, equal values at once. A map that knows nothing has the mask's share of the pixels.
+    """Compute the average precision of the map's values as scores of the mask's pixels.
+
+    This is the sum of precision times gain in recall over falling thresholds, equal values taken together. The expected
+    value of an uninformative map is the mask's share of the pixels.
+
+    Args:
+        heat: Map, float (H, W).
+        mask: bool (H, W).
+
+    Returns:
+        Average precision, 0..1.
     """
     values, counts = np.unique(heat, return_inverse=True)
-    places = counts.ravel()
-    inside = np.bincount(places, weights=mask.ravel(), minlength=len(values))[::-1]
-    chosen = np.bincount(places, minlength=len(values))[::-1]
+    ranks = counts.ravel()
+    inside = np.bincount(ranks, weights=mask.ravel(), minlength=len(values))[::-1]
+    chosen = np.bincount(ranks, minlength=len(values))[::-1]
     precision = inside.cumsum() / chosen.cumsum()
     return float((precision * inside).sum() / mask.sum())
 
 
 def rank_correlation(first: Values, second: Values) -> float:
-    """Spearman's rank correlation of two maps of one shape, -1..1, ties at their mean rank; 0 where one is constant."""
+    """Compute Spearman's rank correlation of two maps, ties at their mean rank.
+
+    Args:
+        first: A map.
+        second: A map of the same shape.
+
+    Returns:
+        Correlation, -1..1; 0 where a map is constant.
+    """
     ranks = [_ranks(np.asarray(part, dtype=np.float64).ravel()) for part in (first, second)]
     a, b = (rank - rank.mean() for rank in ranks)
     lengths = float(np.sqrt((a @ a) * (b @ b)))
@@ -68,27 +107,36 @@ def rank_correlation(first: Values, second: Values) -> float:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, groups, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum()
-    return (last - (counts - 1) / 2)[places]
+    return (last - (counts - 1) / 2)[groups]
 
 
 def interval(sums: Sequence[float], counts: Sequence[float] | None = None, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and 95 % interval over scenes: the bootstrap's percentiles, whole scenes drawn anew 2,000 times.
+    """Compute a mean and its 95 % interval over scenes by the percentile bootstrap with 2,000 resamples.
 
-    sums: per scene the sum of what was measured in it; counts: how many that were (1 each). What comes of one scene
-    stays together, for its words are no independent samples. The interval of a single scene is (NaN, NaN).
-    Raises ValueError where nothing was measured.
+    Whole scenes are resampled, because the words of one scene are not independent samples.
+
+    Args:
+        sums: Per scene the sum of its measurements.
+        counts: Per scene the number of its measurements; None is 1 each.
+        seed: Seed of the resampling.
+
+    Returns:
+        Mean, lower and upper end; the ends are NaN for a single scene.
+
+    Raises:
+        ValueError: If there are no measurements.
     """
     total = np.asarray(sums, dtype=np.float64)
     weight = np.ones_like(total) if counts is None else np.asarray(counts, dtype=np.float64)
     if weight.sum() <= 0:
-        raise ValueError("sums: nothing was measured")
+        raise ValueError("sums needs at least one measurement; the counts sum to 0")
     mean = float(total.sum() / weight.sum())
     if len(total) == 1:
         return mean, float("nan"), float("nan")
     drawn = np.random.default_rng(seed).integers(0, len(total), (_DRAWS, len(total)))
-    known = weight[drawn].sum(axis=1)
-    means = total[drawn].sum(axis=1)[known > 0] / known[known > 0]
+    weights = weight[drawn].sum(axis=1)
+    means = total[drawn].sum(axis=1)[weights > 0] / weights[weights > 0]
     low, high = np.percentile(means, [2.5, 97.5])
     return mean, float(low), float(high)

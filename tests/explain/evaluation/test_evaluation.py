@@ -1,4 +1,4 @@
-"""The evaluation on the scenes model: the truth holds at every step, results are kept, tables say them."""
+"""The evaluation on the scenes model: the truth holds at every step, an interrupted evaluation resumes, tables show the results."""
 
 from __future__ import annotations
 
@@ -142,20 +142,20 @@ def test_sanity_breaks_a_copy_of_the_model(pipe: Any, rendering: Rendering, monk
 
 def test_lines_go_on_after_an_interruption(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "words.jsonl"
-    assert lines.kept(path, "m") == []
+    assert lines.resume(path, "m") == []
     lines.append(path, {"scene": 0, "model": "m"})
     with path.open("a", encoding="utf-8") as file:
         file.write('{"scene": 1, "mod')
-    assert lines.kept(path, "m") == [{"scene": 0, "model": "m"}]
+    assert lines.resume(path, "m") == [{"scene": 0, "model": "m"}]
     lines.append(path, {"scene": 1, "model": "m"})
-    assert [line["scene"] for line in lines.kept(path, "m")] == [0, 1]
+    assert [line["scene"] for line in lines.resume(path, "m")] == [0, 1]
     before = path.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match=r"other weights \(m, now n\): move it away"):
-        lines.kept(path, "n")
+        lines.resume(path, "n")
     assert path.read_text(encoding="utf-8") == before
     path.write_text("{\n" + json.dumps({"model": "m"}) + "\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="line 1, is no JSON"):
-        lines.kept(path, "m")
+    with pytest.raises(ValueError, match="line 1, is not JSON"):
+        lines.resume(path, "m")
 
 
 # -- roles -------------------------------------------------------------------------------------------------------------

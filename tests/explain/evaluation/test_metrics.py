@@ -48,13 +48,13 @@ def test_overlap_is_of_the_scaled_map() -> None:
 def test_a_map_is_laid_on_the_mask() -> None:
     mask = np.zeros((8, 8), dtype=bool)
     mask[:4, :4] = True
-    assert metrics.located(np.array([[1.0, 0.0], [0.0, 0.0]]), mask)[0] == 1
-    assert metrics.located(np.array([[0.0, 0.0], [0.0, 1.0]]), mask)[0] == 0
+    assert metrics.localization_scores(np.array([[1.0, 0.0], [0.0, 0.0]]), mask)[0] == 1
+    assert metrics.localization_scores(np.array([[0.0, 0.0], [0.0, 1.0]]), mask)[0] == 0
     for wrong in (np.zeros((8, 8), dtype=bool), np.ones((8, 8), dtype=bool)):
-        with pytest.raises(ValueError, match="nothing can be found"):
-            metrics.located(np.eye(2), wrong)
-    with pytest.raises(ValueError, match="no numbers"):
-        metrics.located(np.full((2, 2), np.nan), mask)
+        with pytest.raises(ValueError, match="inside and pixels outside"):
+            metrics.localization_scores(np.eye(2), wrong)
+    with pytest.raises(ValueError, match="must be finite"):
+        metrics.localization_scores(np.full((2, 2), np.nan), mask)
 
 
 def test_rank_correlation_of_ranks_counted_one_by_one() -> None:
@@ -76,5 +76,5 @@ def test_an_interval_covers_the_mean_and_keeps_scenes_together() -> None:
     assert metrics.interval([0.0, 9.0, 9.0, 0.0, 9.0], [9] * 5) == pytest.approx(alone)
     assert metrics.interval([2.0, 6.0], [1, 3])[0] == 2
     assert np.isnan(metrics.interval([1.0])[1:]).all()
-    with pytest.raises(ValueError, match="nothing was measured"):
+    with pytest.raises(ValueError, match="at least one measurement"):
         metrics.interval([0.0], [0])
