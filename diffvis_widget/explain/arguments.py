@@ -1,4 +1,4 @@
-"""Checks that several methods share: each error names the argument, what was given and what would work."""
+"""Argument checks shared by the methods: each error names the argument, the value and what would work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from typing import Any
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
-    """An integer of `least` or more. Raises TypeError or ValueError."""
+    """Check an integer.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: The value.
+        least: Smallest value allowed.
+
+    Returns:
+        The integer.
+
+    Raises:
+        TypeError: If the value is not an integer.
+        ValueError: If it is below `least`.
+    """
     try:
         number = operator.index(value)
     except TypeError:
@@ -22,7 +35,22 @@ def count(name: str, value: Any, least: int = 1) -> int:
 
 
 def real(name: str, value: Any, low: float, high: float, *, open_ends: bool = False) -> float:
-    """A number in low..high, or strictly between them. Raises TypeError or ValueError."""
+    """Check a real number.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: The value.
+        low: Lower end of the range.
+        high: Upper end of the range.
+        open_ends: Whether the ends themselves are excluded.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: If the value is not a number.
+        ValueError: If it is outside the range.
+    """
     allowed = f"a number {'between' if open_ends else 'from'} {low:g} {'and' if open_ends else 'to'} {high:g}"
     allowed += ", both excluded" if open_ends else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -34,7 +62,19 @@ def real(name: str, value: Any, low: float, high: float, *, open_ends: bool = Fa
 
 
 def choice(name: str, value: Any, options: Sequence[str]) -> str:
-    """One of the options. Raises ValueError that lists them."""
+    """Check an option.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: The value.
+        options: The options.
+
+    Returns:
+        The option.
+
+    Raises:
+        ValueError: If the value is none of the options.
+    """
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}")
     return value

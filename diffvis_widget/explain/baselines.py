@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model: what a method has to beat."""
+"""Baseline maps that are independent of the model: every method should do better."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ Size = tuple[int, int]
 
 
 def baselines(picture: NDArray[np.uint8], size: Size, rng: np.random.Generator) -> dict[str, Floats]:
-    """Maps float32 (h, w): "random"; "centre", nearness to the middle; "edge", the picture's own edges.
+    """Compute the baseline maps of one step.
 
-    picture: uint8 (H, W, 3). size: (h, w). "edge" is the length of the gradient of its grey values, averaged over each
-    latent pixel.
+    Args:
+        picture: The step's image, uint8 (H, W, 3).
+        size: (h, w) of the latent grid.
+        rng: Source of the random map.
+
+    Returns:
+        float32 (h, w) by name: "random"; "centre", closeness to the centre; "edge", the length of the image's
+        grey-value gradient, averaged over each latent pixel.
     """
     rows, columns = (np.linspace(-1, 1, cells) if cells > 1 else np.zeros(1) for cells in size)
     grey = picture.mean(axis=2)
@@ -28,7 +34,15 @@ def baselines(picture: NDArray[np.uint8], size: Size, rng: np.random.Generator) 
 
 
 def averaged(values: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
-    """Mean of values (H, W) over the cells of a grid (h, w)."""
+    """Average values over the cells of a coarser grid.
+
+    Args:
+        values: float64 (H, W).
+        size: (h, w) of the grid.
+
+    Returns:
+        float64 (h, w).
+    """
     starts = [np.arange(cells) * full // cells for full, cells in zip(values.shape, size, strict=True)]
     sums = np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
     counts = [np.diff([*start, full]) for start, full in zip(starts, values.shape, strict=True)]

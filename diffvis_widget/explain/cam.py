@@ -1,4 +1,4 @@
-"""DF-CAM: which image positions of each layer a step's output rests on, from one backward pass.
+"""DF-CAM: the image tokens of each layer that a step's output depends on, from one backward pass.
 
 J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404, Eq. 10-11; after
 R. R. Selvaraju et al., "Grad-CAM", ICCV 2017, arXiv 1610.02391.
@@ -24,18 +24,30 @@ from .cam_layers import ImageStream
 
 
 def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -> Saliency:
-    """DF-CAM of one step: for each layer ReLU(sum_k alpha_k A_k), alpha_k the mean over positions of dy / dA_k.
+    """Compute DF-CAM of one step.
 
-    y is the sum of all elements of the denoiser's raw output; A the layer's output (K, u, v). With guidance there are
-    two of each, combined as the output is, A = A_uncond + g (A_text - A_uncond) and likewise the gradients, before the
-    product.
+    For each layer the map is ReLU(sum_k alpha_k A_k), alpha_k the mean over positions of dy / dA_k; y is the sum of all
+    elements of the denoiser's raw output, A the layer's output (K, u, v). With guidance both branches are combined like
+    the output, A = A_uncond + g (A_text - A_uncond) and likewise the gradients, before the product.
 
-    trace: made in this process; step: index into trace.steps. layers: a name or several, as in the result's `layers`;
-    None is all: every attention, resnet, down- and upsampler block of a U-Net, every block of a transformer.
+    Args:
+        trace: A run made in this process.
+        step: Index into `trace.steps`.
+        layers: One name or several, as in the result's `layers`; None is all: every attention, resnet, down- and
+            upsampler block of a U-Net, every block of a transformer.
 
-    Returns Saliency: layers, name -> float32 (h, w) >= 0, resized bilinearly to the latent grid, raw; map, the mean of
-    the layers' maps after each was scaled to 0..1.
-    Raises KeyError for a layer that is not there, naming those that are, and what `denoiser` raises.
+    Returns:
+        layers: float32 (h, w) >= 0 by name, raw, resized bilinearly to the latent grid; map: the mean of the layers'
+        maps, each scaled to 0..1.
+
+    Raises:
+        KeyError: If a layer does not exist; the error lists those that do.
+        ValueError: If `layers` is empty, or the run has no live pipeline.
+
+    Example:
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> dv.explain.df_cam(trace, step=1).map.shape == trace.latents.shape[2:]
+        True
     """
     probe = denoiser(trace, step)
     known = probe.family.cam_layers(probe.module)

@@ -1,4 +1,4 @@
-"""Which modules of a denoiser DF-CAM looks at, and how their outputs lie on a grid."""
+"""Locates the image tokens in the outputs of the denoiser's blocks, for DF-CAM."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from diffvis_widget.tracer import Family
 
 @dataclass(frozen=True)
 class ImageStream:
-    """Finds the image in what a block returns.
+    """Locates the image in the output of a block.
 
-    size: (h, w) of the latents. joined: positions of another picture that follow the image's own (editing models).
+    Attributes:
+        family: The model family.
+        size: (h, w) of the latents.
+        joined: Number of tokens of a reference image that follow the image's own (editing models).
     """
 
     family: Family
@@ -26,15 +29,22 @@ class ImageStream:
         return self.size[0] // self.family.patch_size, self.size[1] // self.family.patch_size
 
     def pick(self, output: Any) -> Tensor:
-        """The tensor that holds the image: (rows, K, u, v), or (rows, positions, K), with or without the text.
+        """Find the tensor that holds the image.
 
-        Raises ValueError where there is none.
+        Args:
+            output: Output of a block, a tensor or a sequence.
+
+        Returns:
+            (rows, K, u, v), or (rows, tokens, K), with or without the text tokens.
+
+        Raises:
+            ValueError: If no tensor of the output has the image's size.
         """
         parts = [output] if isinstance(output, Tensor) else [part for part in output if isinstance(part, Tensor)]
         cells = self._grid[0] * self._grid[1]
         alone = [part for part in parts if part.ndim == 4 or (part.ndim == 3 and part.shape[1] == cells + self.joined)]
         both = [part for part in parts if part.ndim == 3 and part.shape[1] > cells + self.joined]
-        if alone:  # a text of just as many positions stands where the family has it
+        if alone:  # a text of the same length: the family states which comes first
             return alone[0] if self.family.image_comes_first else alone[-1]
         if both and self.family.sequence_layout is not None:
             return both[0]
@@ -42,7 +52,14 @@ class ImageStream:
         raise ValueError(f"a block of this denoiser returns {shapes}: no image of {self._grid[0]} x {self._grid[1]}")
 
     def lay(self, stream: Tensor) -> Tensor:
-        """What was picked, or its gradient, as float32 (rows, K, u, v)."""
+        """Arrange a tensor from `pick`, or its gradient, on the image grid.
+
+        Args:
+            stream: The tensor.
+
+        Returns:
+            float32 (rows, K, u, v).
+        """
         if stream.ndim == 4:
             return stream.float()
         cells, positions = self._grid[0] * self._grid[1], stream.shape[1]

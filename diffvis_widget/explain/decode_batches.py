@@ -1,4 +1,4 @@
-"""Decoding many latents, a few at a time."""
+"""Decoding of many latents in small batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from diffvis_widget.traces import Trace
 
 
 def pictures(trace: Trace, latents: Tensor) -> NDArray[np.uint8]:
-    """Latents (n, C, h, w), on the scale that the VAE knows, to uint8 (n, H, W, 3)."""
+    """Decode latents to images.
+
+    Args:
+        trace: The run, whose VAE decodes.
+        latents: (n, C, h, w), scaled as the VAE expects them.
+
+    Returns:
+        uint8 (n, H, W, 3).
+    """
     array: NDArray[Any] = latents.float().cpu().numpy()
     # a VAE needs much more memory than a denoiser
     size = max(1, 2**14 // (array.shape[-2] * array.shape[-1]))

@@ -1,4 +1,4 @@
-"""How far two pictures lie apart, and how far two sets of pictures."""
+"""Distances of two images, and of two sets of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ Pairwise = Callable[[Images, Images], NDArray[np.float64]]
 
 
 def pairwise(distance: Distance, meter: ConceptMeter | None) -> Pairwise:
-    """The function (pictures uint8 (n, H, W, 3), one picture (1, H, W, 3)) -> float64 (n,) of a distance of pairs."""
+    """Choose the distance of pairs of images.
+
+    Args:
+        distance: "ssim", "pixels" or "features".
+        meter: The meter, for "features".
+
+    Returns:
+        A function of images uint8 (n, H, W, 3) and a reference image (1, H, W, 3) that returns float64 (n,).
+    """
     if distance == "ssim":
         return lambda pictures, reference: (
             1.0 - similarity(_channels(pictures), _channels(reference), "ssim").mean(axis=(1, 2), dtype=np.float64)
@@ -39,11 +47,26 @@ def _channels(pictures: Images) -> NDArray[np.float32]:
 
 
 def frechet(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Frechet distance of two sets of features (n, D) and (m, D), each taken as a Gaussian; n, m of 2 or more.
+    """Compute the Frechet distance of two sets of features, each modelled as a Gaussian.
 
     |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)); with the features of an Inception network this is the FID of M. Heusel
     et al., NeurIPS 2017, arXiv 1706.08500. Small sets give large distances: compare only sets of the same size.
-    Raises ValueError for other shapes.
+
+    Args:
+        first: Features (n, D), n of 2 or more.
+        second: Features (m, D), m of 2 or more.
+
+    Returns:
+        The distance, 0 or more up to rounding.
+
+    Raises:
+        ValueError: If the shapes differ from these.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.array([[0.0], [2.0]])
+        >>> round(dv.explain.frechet(features, features + 3), 6)
+        9.0
     """
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
         raise ValueError(f"frechet takes features (n, D) and (m, D), n, m >= 2, not {first.shape} and {second.shape}")

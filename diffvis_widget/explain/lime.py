@@ -1,4 +1,4 @@
-"""DF-LIME: a linear model of a step's output over switched superpixels, the baseline of arXiv 2402.10404.
+"""DF-LIME: a linear model of a step's output over superpixels switched on and off, the baseline of arXiv 2402.10404.
 
 After M. T. Ribeiro, S. Singh, C. Guestrin, "Why should I trust you?", KDD 2016, arXiv 1602.04938.
 """
@@ -31,20 +31,35 @@ def df_lime(
     batch: int | None = None,
     progress: Progress = True,
 ) -> Saliency:
-    """DF-LIME of one step: how much the output changes with each superpixel, in a weighted linear model.
+    """Compute DF-LIME of one step: how much the output changes with each superpixel, in a weighted linear model.
 
-    Superpixels of the predicted picture of that step (quickshift: kernel size 4, max distance 200, ratio 0.2) are laid
-    on the latent grid. Each sample switches each of them on or off at random (off: zero latents; the first sample has
-    all on). The output f, element by element, is regressed on the switches by ridge regression (alpha 1, intercept
-    free), each sample weighted sqrt(exp(-d^2 / 0.25^2)), d the cosine distance of its switches from all on.
-    A superpixel's saliency is the root mean square, over the elements of f, of its coefficients.
+    Superpixels of the step's predicted image (quickshift: kernel size 4, max distance 200, ratio 0.2) are resampled to
+    the latent grid. Each sample switches each of them on or off at random (off: zero latents; the first sample has all
+    on). The output f, element by element, is regressed on the switches by ridge regression (alpha 1, intercept not
+    penalised), each sample weighted sqrt(exp(-d^2 / 0.25^2)), d the cosine distance of its switches from all on. A
+    superpixel's saliency is the root mean square of its coefficients over the elements of f.
 
-    trace: made in this process; step: index into trace.steps. samples: 2 or more (the paper: 1000). seed: of the
-    samples. batch: latents at once. progress: True, False, or a function of (done, total) that may raise to stop.
+    Args:
+        trace: A run made in this process.
+        step: Index into `trace.steps`.
+        samples: 2 or more (the paper: 1000).
+        seed: Seed of the samples.
+        batch: Latents to evaluate at once; None chooses.
+        progress: True, False, or a function of (done, total) that may raise to cancel.
 
-    Returns Saliency: map float32 (h, w) >= 0, in the unit of f, constant on each superpixel; masks_used = samples.
-    Raises ImportError without scikit-image (`pip install "diffvis-widget[explain]"`), TypeError, ValueError and
-    IndexError for arguments that cannot be used, and what `denoiser` raises.
+    Returns:
+        map: float32 (h, w) >= 0, in the unit of f, constant on each superpixel; masks_used: `samples`.
+
+    Raises:
+        ImportError: If scikit-image is not installed (`pip install "diffvis-widget[explain]"`).
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or the run has no live pipeline.
+        IndexError: If the step is out of range.
+
+    Example:
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> dv.explain.df_lime(trace, step=1, samples=4, progress=False).masks_used
+        4
     """
     total = count("samples", samples, least=2)
     size = None if batch is None else count("batch", batch)
@@ -68,7 +83,18 @@ def df_lime(
 
 
 def superpixels(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.intp]:
-    """Labels 0, 1, ... (h, w) on a grid of `size` from a picture uint8 (H, W, 3): each cell's most frequent one."""
+    """Segment an image into superpixels on a coarser grid; each cell gets its most frequent label.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        size: (h, w) of the grid.
+
+    Returns:
+        Labels 0, 1, ..., (h, w).
+
+    Raises:
+        ImportError: If scikit-image is not installed.
+    """
     try:
         from skimage.segmentation import quickshift
     except ImportError as error:
@@ -85,14 +111,25 @@ def superpixels(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
 
 
 class _WeightedRidge:
-    """Ridge regression of many targets on the switches, by its normal equations, batch by batch."""
+    """Ridge regression of many targets on the switches, by its normal equations, batch by batch.
+
+    Args:
+        parts: Number of superpixels.
+        targets: Number of targets.
+    """
 
     def __init__(self, parts: int, targets: int) -> None:
         self._gram = np.zeros((parts + 1, parts + 1))
         self._moment = np.zeros((parts + 1, targets))
 
     def add(self, switches: NDArray[np.float64], outputs: NDArray[np.float64]) -> None:
-        # cosine of switches and all ones; of no switches at all it is 0
+        # cosine of the switches with all ones; 0 where all are off
+        """Add samples.
+
+        Args:
+            switches: float64 (samples, parts), 0 or 1.
+            outputs: float64 (samples, targets).
+        """
         distance = 1 - np.sqrt(switches.mean(axis=1))
         weights = np.sqrt(np.exp(-((distance / _WIDTH) ** 2)))
         design = np.concatenate([switches, np.ones((len(switches), 1))], axis=1)
@@ -100,6 +137,10 @@ class _WeightedRidge:
         self._moment += (design * weights[:, None]).T @ outputs
 
     def coefficients(self) -> NDArray[np.float64]:
-        """(parts, targets), the intercept left out."""
+        """Solve for the coefficients.
+
+        Returns:
+            (parts, targets), without the intercept.
+        """
         penalty = np.diag([*np.full(len(self._gram) - 1, _RIDGE), 0.0])
         return np.linalg.solve(self._gram + penalty, self._moment)[:-1].astype(np.float64)

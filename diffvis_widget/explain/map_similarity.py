@@ -31,15 +31,30 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: Kind = "structure") -> ND
 def similarity(
     a: Tensor | NDArray[Any], b: Tensor | NDArray[Any], kind: Kind = "structure"
 ) -> Tensor | NDArray[np.float32]:
-    """How alike two sets of maps are around each pixel: (n, C, h, w) and (n, C, h, w) to float32 (n, h, w).
+    """Compute the local similarity of two sets of maps around each pixel.
 
-    a, b: numpy arrays or tensors, of the same shape but for n, which may be 1 in either.
-    kind: "structure" (sigma_ab + C3) / (sigma_a sigma_b + C3), -1..1; "contrast" (2 sigma_a sigma_b + C2) /
-    (sigma_a^2 + sigma_b^2 + C2), 0..1; "luminance" (2 mu_a mu_b + C1) / (mu_a^2 + mu_b^2 + C1), -1..1; "ssim", their
-    product; each per channel, then averaged over the channels; "cosine" of the C numbers at each pixel, -1..1, 0 where
-    either is all zero. Means and variances are local: Gaussian window of 15 x 15, sigma 1.5, reflected at the border;
-    it shrinks to the grid where that is smaller. L = 1: C1 = 0.01^2, C2 = 0.03^2, C3 = C2 / 2.
-    Raises ValueError for an unknown kind or shapes that do not match.
+    The terms of SSIM are computed per channel, then averaged over the channels. Means and variances are local: Gaussian
+    window of 15 x 15, sigma 1.5, reflected at the border; the window shrinks to fit a smaller grid. L = 1: C1 = 0.01^2,
+    C2 = 0.03^2, C3 = C2 / 2.
+
+    Args:
+        a: Maps (n, C, h, w), an array or a tensor.
+        b: Maps of the same shape; n may be 1 in either.
+        kind: "structure" (sigma_ab + C3) / (sigma_a sigma_b + C3), -1..1; "contrast" (2 sigma_a sigma_b + C2) /
+            (sigma_a^2 + sigma_b^2 + C2), 0..1; "luminance" (2 mu_a mu_b + C1) / (mu_a^2 + mu_b^2 + C1), -1..1; "ssim",
+            their product; "cosine" of the C values at each pixel, -1..1, 0 where either vector is zero.
+
+    Returns:
+        float32 (n, h, w), of the type of `a`.
+
+    Raises:
+        ValueError: If the kind is unknown or the shapes do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.random.default_rng(0).random((2, 4, 8, 8))
+        >>> dv.explain.similarity(maps, maps).shape
+        (2, 8, 8)
     """
     choice("kind", kind, KINDS)
     first, second = (part if isinstance(part, Tensor) else torch.from_numpy(np.asarray(part)) for part in (a, b))
@@ -73,7 +88,16 @@ def _ssim_term(a: Tensor, b: Tensor, kind: str) -> Tensor:
 
 
 def blur(maps: Tensor, window: int = WINDOW, sigma: float = SIGMA) -> Tensor:
-    """Gaussian mean around each pixel of maps (n, C, h, w), reflected at the border; the window shrinks to the grid."""
+    """Average maps with a Gaussian window, reflected at the border; the window shrinks to fit a smaller grid.
+
+    Args:
+        maps: (n, C, h, w).
+        window: Side of the window, odd.
+        sigma: Standard deviation in pixels.
+
+    Returns:
+        (n, C, h, w).
+    """
     channels, (height, width) = maps.shape[1], maps.shape[2:]
     rows, columns = (_gaussian(_fitting(window, size), sigma).to(maps) for size in (height, width))
     edge = (len(columns) // 2,) * 2 + (len(rows) // 2,) * 2

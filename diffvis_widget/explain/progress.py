@@ -1,4 +1,4 @@
-"""How a long computation tells how far it is, and how it is told to stop."""
+"""Progress reports of long computations, which can also cancel them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Progress = bool | Callable[[int, int], object]
-"""True shows a progress bar; False shows nothing; a function is called with (done, total) and may raise to stop."""
+"""True shows a progress bar; False shows nothing; a function is called with (done, total) and may raise to cancel."""
 
 
 @contextmanager
 def tracking(progress: Progress, total: int, label: str) -> Iterator[Callable[[int], object]]:
-    """Gives a function to be called with the number of units just finished."""
+    """Report the progress of a computation.
+
+    Args:
+        progress: True for a progress bar; False for nothing; a function of (done, total) that may raise to cancel.
+        total: Number of units.
+        label: Label of the bar.
+
+    Yields:
+        A function to call with the number of units just finished.
+    """
     if callable(progress):
         done = 0
 
@@ -31,5 +40,13 @@ def tracking(progress: Progress, total: int, label: str) -> Iterator[Callable[[i
 
 
 def batch_size(batch: int | None, shape: tuple[int, ...]) -> int:
-    """Latents (..., h, w) to evaluate at once: as given, or so many that a U-Net's activations stay moderate."""
+    """Choose how many latents to evaluate at once.
+
+    Args:
+        batch: The number; None chooses one that keeps a U-Net's activations moderate.
+        shape: Shape of the latents, (..., h, w).
+
+    Returns:
+        The number, 1 or more.
+    """
     return batch if batch is not None else max(1, min(64, 2**16 // (shape[-2] * shape[-1])))

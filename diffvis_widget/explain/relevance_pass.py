@@ -1,4 +1,4 @@
-"""Steps of relevance: the denoiser run once with its gradient, and its attention layers walked in order."""
+"""Relevance of single steps: one forward and backward pass of the denoiser, then its attention layers in order."""
 
 from __future__ import annotations
 
@@ -25,29 +25,63 @@ Seen = list[tuple[RecordedAttention, Tensor | None]]
 
 @dataclass(frozen=True)
 class Sites:
-    """The attention modules of a denoiser by dotted path: all of them, and those that look at words."""
+    """The attention modules of a denoiser by dotted path.
+
+    Attributes:
+        all: All of them.
+        words: Those that attend to the text.
+    """
 
     all: dict[str, nn.Module]
     words: dict[str, nn.Module]
 
     @classmethod
     def of(cls, denoiser: nn.Module, family: Family) -> Self:
+        """Find the attention modules of a denoiser.
+
+        Args:
+            denoiser: The denoiser.
+            family: Its model family.
+
+        Returns:
+            The modules.
+        """
         attending = {name: module for name, module in denoiser.named_modules() if hasattr(module, "processor")}
         return cls(attending, family.attention_modules(denoiser))
 
 
 def together(probe: Denoiser) -> int:
-    """How many steps to carry at once: rows of a small U-Net together cost a third; others fill the processor alone."""
+    """Choose how many steps to process in one batch.
+
+    A batch of a small U-Net costs a third of separate calls; larger denoisers use the whole processor alone.
+
+    Args:
+        probe: Denoiser of any step.
+
+    Returns:
+        The number, 1 or more.
+    """
     height, width = _size(probe)
     return max(1, min(_ROWS, _CELLS // (height * width))) if probe.family.batches_steps else 1
 
 
 def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, length: int, limit: int) -> list[Floats]:
-    """For each step float32 (L, h, w): relevance of each of `length` text positions, where it lies.
+    """Compute the relevance of each text token at each image token, for several steps.
 
-    probes: of steps of one run; a U-Net is asked for all of them in one batch, where what it was given allows that.
-    sites: of the denoiser. text: what R_qq comes from; None is I. limit: positions along a side of the image, at most.
-    Raises ValueError where no attention to words was seen.
+    A U-Net processes all steps in one batch, where its arguments allow that.
+
+    Args:
+        probes: Denoisers of steps of one run.
+        sites: Attention modules of the denoiser.
+        text: Source of R_qq; None is I.
+        length: L, number of text tokens.
+        limit: Largest side of the image grid.
+
+    Returns:
+        float32 (L, h, w) for each step.
+
+    Raises:
+        ValueError: If no attention to words was observed.
     """
     first, (evaluation, rows) = probes[0], probes[0].prompt()
     leaves: list[list[Tensor]] = []
@@ -59,7 +93,7 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
     joined = given[0] if len(given) == 1 else merged(given)
     if joined is None or (len(probes) > 1 and evaluation.extra is not None):
         return [carried([probe], sites, text, length, limit)[0] for probe in probes]
-    # the first one's level is applied to all of them by the call itself
+    # the call applies the noise level of the first step to all rows
     latents = torch.cat([probe.latents * (probe.visible / first.visible) for probe in probes])
     with torch.inference_mode(False), torch.enable_grad(), first.held(), recording_attention(sites.all) as seen:
         # a leaf, so that there is a graph where the parameters are frozen
@@ -82,10 +116,16 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
 
 
 def merged(given: Sequence[Any]) -> Any:
-    """One argument of a batch from that of each of its rows; None where they cannot be one.
+    """Merge an argument of several calls into that of one batched call.
 
-    Tensors of one row, and numbers in tensors, become rows; what is in dictionaries and lists likewise; all else must
-    be the same.
+    Tensors of one row, and scalar tensors, become rows; dictionaries and lists are merged recursively; any other value
+    must be the same in all calls.
+
+    Args:
+        given: The argument of each call.
+
+    Returns:
+        The merged argument; None where merging is impossible.
     """
     first = given[0]
     if isinstance(first, Tensor):
@@ -123,7 +163,7 @@ def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: i
 
 
 def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
-    """The calls that count: an IP-Adapter attends again, to its picture, inside a word-attention module."""
+    """The calls that count: an IP-Adapter attends again, to its image, inside a text-attention module."""
     first: set[str] = set()
     chosen: Seen = []
     for record, gradient in calls:

@@ -1,4 +1,4 @@
-"""DF-RISE: which latent pixels a step depends on, by hiding random halves of them.
+"""DF-RISE: the latent pixels that a step depends on, estimated with random masks.
 
 J.-H. Park, Y.-J. Ju, S.-W. Lee, "Explaining generative diffusion models via visual analysis for interpretable
 decision-making process", Expert Systems with Applications 248 (2024) 123231, arXiv 2402.10404, Eq. 1-9, Algorithm 1.
@@ -48,28 +48,43 @@ def df_rise(
     meter: ConceptMeter | None = None,
     progress: Progress = True,
 ) -> Saliency:
-    """DF-RISE of one step: the sum over N masks M_n of M_n * S_n, divided by the expected coverage N * keep (Eq. 9).
+    """Compute DF-RISE of one step: the sum over N masks of M_n * S_n, divided by the expected coverage N * keep (Eq.
+    9).
 
     S_n is the local similarity of f(R) and f(R * M_n): R are the latents that entered the step, f the guided denoiser,
     M_n a random mask (h, w), shared by the channels, that keeps each latent pixel with probability `keep`.
 
-    trace: made in this process; step: index into trace.steps.
-    masks: at most that many (the paper: 500).
-    similarity: "structure" (the paper's), "contrast", "luminance", "ssim", "cosine" (see `explain.similarity`), or
-    "features": the cosine of the meter's features of the two decoded pictures of the predicted clean latents, one
-    number per mask (the paper uses features of the network behind FID).
-    target: "output" compares f; "previous_sample" the latents one denoising step later, as the paper's published code.
-    coverage: "expected" divides by N * keep, as the paper does; "actual" each pixel by the number of masks that kept
-    it: the same limit with far less noise (what is left is how much S varies, not how often a pixel was drawn).
-    tolerance: stops when the masks' noise is that share of the variance of the map over its pixels, so that the map's
-    expected correlation with the one of infinitely many masks is (1 - tolerance)^(1/2); 0 never stops early.
-    seed: of the masks; the same seed gives the same map, up to rounding for another `batch` (latents at once).
-    meter: for "features"; None is the scenes CLIP for runs of the scenes model.
-    progress: True, False, or a function of (done, total) that may raise to stop.
+    Args:
+        trace: A run made in this process.
+        step: Index into `trace.steps`.
+        masks: Largest number of masks, 2 or more (the paper: 500).
+        similarity: "structure" (the paper's), "contrast", "luminance", "ssim", "cosine" (see `explain.similarity`), or
+            "features": the cosine of the meter's features of the two decoded predictions, one number per mask (the
+            paper uses features of the network behind FID).
+        keep: Probability of keeping a pixel, between 0 and 1.
+        target: "output" compares f; "previous_sample" the latents one denoising step later, as the paper's published
+        code. coverage: "expected" divides by N * keep, as the paper does; "actual" divides each pixel by the number of
+            masks that kept it: the same limit with far less noise (only the variation of S remains).
+        tolerance: Stop when the noise of the masks is this share of the map's variance over its pixels, so that the
+            expected correlation with the map of infinitely many masks is (1 - tolerance)^(1/2); 0 never stops early.
+        seed: Seed of the masks; the same seed gives the same map, up to rounding for another `batch`.
+        batch: Latents to evaluate at once; None chooses.
+        meter: For "features"; None is the scenes CLIP for runs of the scenes model.
+        progress: True, False, or a function of (done, total) that may raise to cancel.
 
-    Returns Saliency: map float32 (h, w), about 0..1 (its mean is the mean similarity); stderr, the standard error per
-    pixel; masks_used.
-    Raises TypeError, ValueError and IndexError for arguments that cannot be used, and what `denoiser` raises.
+    Returns:
+        map: float32 (h, w), about 0..1 (its mean is the mean similarity); stderr: the standard error per pixel;
+        masks_used.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or the run has no live pipeline.
+        IndexError: If the step is out of range.
+
+    Example:
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> dv.explain.df_rise(trace, step=1, masks=4, progress=False).masks_used
+        4
     """
     total = count("masks", masks, least=2)
     probability = real("keep", keep, 0, 1, open_ends=True)
@@ -128,9 +143,17 @@ def _by_features(probe: Denoiser, trace: Trace, meter: ConceptMeter) -> Compare:
 
 
 def estimate(sums: Sums, masks: int, keep: float | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The map and its standard error (h, w) from sums over the masks of M, M S and M S^2; keep None: actual coverage.
+    """Compute the map and its standard error from sums over the masks.
 
-    The error of actual coverage is that of a ratio of two sums (delta method); NaN where no mask kept the pixel.
+    The error of actual coverage is that of a ratio of two sums (delta method).
+
+    Args:
+        sums: Sums of M, M S and M S^2, float64 (3, h, w).
+        masks: Number of masks.
+        keep: Probability of keeping a pixel; None for actual coverage.
+
+    Returns:
+        Map and standard error, float64 (h, w); NaN where no mask kept the pixel.
     """
     drawn, alike, squared = sums
     if keep is not None:

@@ -1,4 +1,4 @@
-"""The text side of relevance: the prompt's embeddings with the graph that made them, and R_qq from it."""
+"""The text side of relevance: the prompt's embeddings with their graph, and R_qq computed from it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ from .relevance_rules import self_attention
 
 
 class TextSide:
-    """Encodes a prompt anew, with gradients, and says how relevant its positions are to one another.
+    """Encodes a prompt with gradients, and computes the relevance of text tokens for one another.
 
-    Use it in a with block: the encoders compute their attention by the fused kernel there. arguments: what the
-    pipeline was called with; those that `encode_prompt` takes are given to it.
-    Raises ValueError for a pipeline without text encoders, or one whose attention cannot be seen.
+    A context manager: inside the with block the encoders use the fused attention kernel.
+
+    Args:
+        pipe: The pipeline.
+        family: Its model family.
+        prompt: The prompt.
+        arguments: Arguments of the pipeline call; those that `encode_prompt` takes are passed on.
+
+    Raises:
+        ValueError: If the pipeline has no text encoder, or one whose attention cannot be observed.
     """
 
     def __init__(self, pipe: Any, family: Family, prompt: str, arguments: Mapping[str, Any]) -> None:
@@ -60,7 +67,18 @@ class TextSide:
         self._seen, self._embeddings = [], []
 
     def put_into(self, arguments: dict[str, Any], name: str) -> list[Tensor]:
-        """Replace what the denoiser was given of the prompt, as argument `name`, by leaves of a new graph."""
+        """Replace the prompt embeddings in the denoiser's arguments by leaves of a new graph.
+
+        Args:
+            arguments: Arguments of the denoiser, changed in place.
+            name: Name of the embeddings' argument.
+
+        Returns:
+            The leaves.
+
+        Raises:
+            ValueError: If the run was given other embeddings than the prompt's.
+        """
         leaves = [part.detach().clone().requires_grad_() for part in self._embeddings]
         given: Tensor = arguments[name]
         if given.shape != leaves[0].shape or not torch.allclose(given.float(), leaves[0].float(), atol=1e-2, rtol=1e-2):
@@ -74,7 +92,14 @@ class TextSide:
         return leaves
 
     def relevance(self, slopes: Sequence[Tensor | None]) -> Tensor:
-        """R_qq, float32 (L, L), from dy / d leaves; the mean over the encoders where several share the positions."""
+        """Compute R_qq, as the mean over the encoders where several share the positions.
+
+        Args:
+            slopes: dy / d leaves; None for a leaf that y does not depend on.
+
+        Returns:
+            float32 (L, L).
+        """
         pairs = [(part, slope) for part, slope in zip(self._embeddings, slopes, strict=True) if slope is not None]
         gradients = torch.autograd.grad(
             [part for part, _ in pairs],

@@ -1,4 +1,4 @@
-"""The evaluation on the scenes model: the truth holds at every step, an interrupted evaluation resumes, tables show the results."""
+"""The evaluation on the scenes model: masks are valid at every step, it resumes, and the tables show its results."""
 
 from __future__ import annotations
 
