@@ -37,11 +37,18 @@ Target = Literal["previous_sample", "prediction"]
 class GameResult:
     """Curves of each map by name, over the moves 0..h of a latent grid (h, w); a move replaces w pixels.
 
-    deletion: float32 (h + 1,), from 0 (nothing replaced) to 1 (all zeros); the higher in between, the better the map.
-    insertion: float32 (h + 1,), from 1 (all replaced by a blur) to 0 (nothing replaced); the lower, the better.
-    deletion_auc, insertion_auc: areas below these, trapezoidal over moves scaled to 0..1.
-    normalizers: the distances that were scaled to 1, of deletion and of insertion; the same for all maps. NaN curves
-    where such a distance is 0. distance: its name.
+    Attributes:
+        deletion: float32 (h + 1,) by name, from 0 (nothing replaced) to 1 (all zeros); in between, higher is better.
+        insertion: float32 (h + 1,) by name, from 1 (all blurred) to 0 (nothing replaced); in between, lower is better.
+        normalizers: The distances scaled to 1, of deletion and of insertion; the same for all maps. The curves are NaN
+            where such a distance is 0.
+        distance: Name of the distance.
+
+    Example:
+        >>> import numpy as np
+        >>> curves = {"mine": np.array([0, 0.5, 1], np.float32)}
+        >>> dv.explain.GameResult(curves, curves, (1.0, 1.0), "ssim").deletion_auc
+        {'mine': 0.5}
     """
 
     deletion: Curves
@@ -51,10 +58,12 @@ class GameResult:
 
     @property
     def deletion_auc(self) -> dict[str, float]:
+        """Areas under the deletion curves by name, trapezoidal over moves scaled to 0..1."""
         return {name: area(curve) for name, curve in self.deletion.items()}
 
     @property
     def insertion_auc(self) -> dict[str, float]:
+        """Areas under the insertion curves by name, trapezoidal over moves scaled to 0..1."""
         return {name: area(curve) for name, curve in self.insertion.items()}
 
 
@@ -70,25 +79,42 @@ def games(
     meter: ConceptMeter | None = None,
     progress: Progress = True,
 ) -> GameResult:
-    """Play both games with any number of maps of one step, beside "random", "centre" and "edge" maps.
+    """Play both games with maps of one step and with "random", "centre" and "edge" baselines.
 
     Latent pixels are taken by falling saliency (ties at random), w per move. Deletion replaces them in the latents R of
-    the step by zeros. Insertion starts from a blurred R (Gaussian 11 x 11, sigma 5) and puts R's own back. After each
-    move: one denoising step, decoding, and the distance to the picture from the unmodified R.
+    the step by zeros. Insertion starts from a blurred R (Gaussian 11 x 11, sigma 5) and restores R's own values. After
+    each
+    move: one denoising step, decoding, and the distance to the image from the unmodified R.
 
-    trace: made in this process, or several of one size: curves are then means, or distances of sets.
-    maps: name -> Saliency or array (h, w) on the latent grid; a list of these, one per trace, where there are several.
-    Maps named like a baseline take its place.
-    distance: of two pictures. "ssim" (default) is 1 - mean SSIM: the paper's FID is defined for sets only, and for a
-    single pair SSIM needs no other model and asks what DF-RISE asks, whether structure stays. "pixels": root mean
-    square over pixels of 0..1. "features": 1 - cosine of the meter's image features. "frechet": of the sets of
-    features of all traces, as FID; needs two traces or more.
-    target: "previous_sample", the latents one deterministic first-order step later, as the paper; or "prediction", the
-    predicted clean latents.
-    seed: of random order and ties. batch: latents at once. meter: for features; None is the scenes CLIP for its runs.
-    progress: True, False, or a function of (done, total) that may raise to stop.
+    Args:
+        trace: A run made in this process, or several of one size: the curves are then means, or distances of sets.
+        step: Index into `trace.steps`.
+        maps: Saliency or array (h, w) on the latent grid by name; a list of these, one per trace, for several traces.
+            A map named like a baseline replaces it.
+        distance: Distance of two images. "ssim" is 1 - mean SSIM: the paper's FID is defined for sets only; SSIM needs
+            no other model and measures structure, as DF-RISE does. "pixels": root mean square over pixels of 0..1.
+            "features": 1 - cosine of the meter's image features. "frechet": of the sets of features of all traces, as
+            FID; needs two traces or more.
+        target: "previous_sample", the latents one deterministic first-order step later, as in the paper; or
+            "prediction", the predicted clean latents.
+        seed: Seed of the random map and of ties.
+        batch: Latents to evaluate at once; None chooses.
+        meter: For features; None is the scenes CLIP for runs of the scenes model.
+        progress: True, False, or a function of (done, total) that may raise to cancel.
 
-    Raises TypeError, ValueError and IndexError for arguments that cannot be used, and what `denoiser` raises.
+    Returns:
+        The curves of all maps, baselines included.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or a run has no live pipeline.
+        IndexError: If the step is out of range.
+
+    Example:
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> maps = {"circle": trace.heat_map("circle", step=1)}
+        >>> list(dv.explain.games(trace, 1, maps, distance="pixels", progress=False).deletion)
+        ['random', 'centre', 'edge', 'circle']
     """
     traces = [trace] if isinstance(trace, Trace) else list(trace)
     choice("distance", distance, DISTANCES)
@@ -129,7 +155,15 @@ def games(
 
 
 class _Board:
-    """The positions of both games for the maps of one trace."""
+    """The positions of both games for the maps of one trace.
+
+    Args:
+        probe: Denoiser of the step.
+        trace: The run.
+        maps: float32 (h, w) by name.
+        rng: Source of the order of ties.
+        target: "previous_sample" or "prediction".
+    """
 
     def __init__(
         self, probe: Denoiser, trace: Trace, maps: Mapping[str, Floats], rng: np.random.Generator, target: Target
@@ -144,11 +178,18 @@ class _Board:
 
     @property
     def positions(self) -> int:
-        """Both ends, which all maps share, and the moves between them, of each map and game."""
+        """Number of positions: the two ends that all maps share, and the moves in between, of each map and game."""
         return 2 + 2 * len(self.orders) * (self.moves - 1)
 
     def play(self, batch: int) -> Iterator[NDArray[np.uint8]]:
-        """Pictures of all positions, in order: everything deleted, everything blurred; per map: deletion, insertion."""
+        """Decode all positions, in order: all deleted, all blurred; then per map the deletions and the insertions.
+
+        Args:
+            batch: Latents to evaluate at once.
+
+        Yields:
+            Images uint8 (n, H, W, 3), n up to `batch`.
+        """
         waiting: list[Tensor] = []
         for position in self._positions():
             waiting.append(position)
@@ -196,7 +237,7 @@ def _named(
         if values.shape != size:
             raise ValueError(f"maps: {name!r} must lie on the latent grid {size}, not {values.shape}")
         if not np.isfinite(values).all():
-            raise ValueError(f"maps: {name!r} holds values that are no numbers")
+            raise ValueError(f"maps: {name!r} must be finite; it holds NaN or infinite values")
         found[name] = values
     return found
 
@@ -214,5 +255,12 @@ def _result(distances: NDArray[np.float64], names: list[str], moves: int, distan
 
 
 def area(curve: Floats) -> float:
-    """Trapezoidal area below a curve (n,) over 0..1."""
+    """Compute the trapezoidal area under a curve over 0..1.
+
+    Args:
+        curve: float32 (n,), n of 2 or more.
+
+    Returns:
+        The area.
+    """
     return float(np.trapezoid(curve, dx=1 / (len(curve) - 1)))

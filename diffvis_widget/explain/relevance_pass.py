@@ -199,7 +199,7 @@ def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) 
 def _on_both(
     record: RecordedAttention, gradient: Tensor | None, where: tuple[slice, slice], source: Size, target: Size
 ) -> Tensor:
-    """cam of joint attention on [text, image], the image on another grid."""
+    """The cam of joint attention on [text, image], the image on another grid."""
     text, image = where
 
     def fold(rows: Tensor) -> Tensor:

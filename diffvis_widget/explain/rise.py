@@ -48,8 +48,7 @@ def df_rise(
     meter: ConceptMeter | None = None,
     progress: Progress = True,
 ) -> Saliency:
-    """Compute DF-RISE of one step: the sum over N masks of M_n * S_n, divided by the expected coverage N * keep (Eq.
-    9).
+    """Compute DF-RISE of one step: the sum over N masks of M_n * S_n, divided by their coverage (Eq. 9).
 
     S_n is the local similarity of f(R) and f(R * M_n): R are the latents that entered the step, f the guided denoiser,
     M_n a random mask (h, w), shared by the channels, that keeps each latent pixel with probability `keep`.
@@ -63,8 +62,9 @@ def df_rise(
             paper uses features of the network behind FID).
         keep: Probability of keeping a pixel, between 0 and 1.
         target: "output" compares f; "previous_sample" the latents one denoising step later, as the paper's published
-        code. coverage: "expected" divides by N * keep, as the paper does; "actual" divides each pixel by the number of
-            masks that kept it: the same limit with far less noise (only the variation of S remains).
+            code.
+        coverage: "expected" divides by N * keep, as the paper does; "actual" divides each pixel by the number of masks
+            that kept it: the same limit with far less noise (only the variation of S remains).
         tolerance: Stop when the noise of the masks is this share of the map's variance over its pixels, so that the
             expected correlation with the map of infinitely many masks is (1 - tolerance)^(1/2); 0 never stops early.
         seed: Seed of the masks; the same seed gives the same map, up to rounding for another `batch`.

@@ -27,8 +27,16 @@ Roles = Mapping[str, str] | Mapping[int, str]
 class RoleRelevance:
     """Relevance per role and sampling scheme.
 
-    schedules, roles: what the axes stand for. curves: float32 (schedules, prompts, roles, T), of each prompt the mean
-    scaled relevance of its words in a role, step by step; NaN where it has none.
+    Attributes:
+        schedules: Names of the first axis.
+        roles: Names of the third axis.
+        curves: float32 (schedules, prompts, roles, T), the mean scaled relevance of a prompt's words in a role, at each
+            step; NaN where the prompt has no such word.
+
+    Example:
+        >>> import numpy as np
+        >>> dv.explain.RoleRelevance(["early"], ["object"], np.ones((1, 2, 1, 5), np.float32)).mean
+        array([[5.]], dtype=float32)
     """
 
     schedules: list[str]
@@ -37,17 +45,17 @@ class RoleRelevance:
 
     @property
     def scores(self) -> Floats:
-        """float32 (schedules, prompts, roles): the sums of the curves over the steps."""
+        """Sums of the curves over the steps: float32 (schedules, prompts, roles)."""
         return self.curves.sum(axis=3)
 
     @property
     def mean(self) -> Floats:
-        """float32 (schedules, roles): over the prompts that have the role."""
+        """Mean scores over the prompts that have the role: float32 (schedules, roles)."""
         return np.nanmean(self.scores, axis=1).astype(np.float32)
 
     @property
     def interval(self) -> Floats:
-        """float32 (schedules, roles, 2): 95 % interval of the mean, 1.96 standard errors; NaN for a single prompt."""
+        """95 % interval of the mean, 1.96 standard errors: float32 (schedules, roles, 2); NaN for one prompt."""
         known = np.isfinite(self.scores).sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             spread = np.nanstd(self.scores, axis=1) * np.sqrt(known / (known - 1))
@@ -67,14 +75,33 @@ def relevance_by_role(
     progress: Progress = True,
     **arguments: Any,
 ) -> RoleRelevance:
-    """Relevance of the words of many prompts, by role, under several sampling schemes.
+    """Compute the relevance of the words of many prompts by role, under several sampling schemes.
 
-    prompts: texts. roles: for each prompt, word -> role; words as for `Trace.heat_map`. schedules: "uniform", "early",
-    "late". seed: of the first prompt's noise; each further prompt takes the next, the same under every scheme. All else
-    goes to `relevance`.
+    Args:
+        pipe: A pipeline, as for `relevance`.
+        prompts: One prompt or more.
+        roles: For each prompt, role by word; words as for `Trace.heat_map`.
+        schedules: "uniform", "early", "late".
+        seed: Seed of the first prompt's noise; each further prompt uses the next one, the same under every scheme.
+        num_inference_steps: Number of denoising steps.
+        schedule_strength: Strength of "early" and "late", as for `dv.trace`.
+        progress: True, False, or a function of (done, total) that may raise to cancel.
+        **arguments: Any other argument of `relevance`.
 
-    Raises ValueError for lists of other lengths, KeyError for a word that is not in its prompt (before anything runs
-    for a text of no prompt at all), and what `relevance` raises.
+    Returns:
+        The curves of all roles.
+
+    Raises:
+        ValueError: If the lists differ in length, or a value is invalid.
+        KeyError: If a word is not in its prompt.
+
+    Example:
+        >>> roles = [{"red": "colour", "circle": "object"}]
+        >>> found = dv.explain.relevance_by_role(
+        ...     dv.load(), ["a red circle"], roles, ["uniform"], num_inference_steps=2, progress=False
+        ... )
+        >>> found.roles, found.curves.shape
+        (['colour', 'object'], (1, 1, 2, 2))
     """
     if isinstance(prompts, str) or not prompts:
         raise ValueError(f"prompts must be a list of one text or more, not {prompts!r}")
@@ -104,7 +131,16 @@ def relevance_by_role(
 
 
 def by_role(found: Relevance, roles: Roles, names: Sequence[str]) -> Floats:
-    """Mean scaled curve of the words of each role, float32 (len(names), T); NaN where there is none."""
+    """Average the scaled curves of the words of each role.
+
+    Args:
+        found: Relevance of a run.
+        roles: Role by word.
+        names: Roles, in the order of the result.
+
+    Returns:
+        float32 (len(names), T); NaN for a role without words.
+    """
     of_role: dict[str, list[Floats]] = {name: [] for name in names}
     for word, role in roles.items():
         of_role[role] += [found.scaled[:, index] for index in pick_words(found.trace.words, word)]

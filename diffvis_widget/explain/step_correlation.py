@@ -1,8 +1,8 @@
-"""Which words go along with which concepts: rank correlation of their curves over the steps of one run.
+"""Rank correlation of words and concepts over the steps of one run.
 
 The "correlation quantification" of J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231,
-arXiv 2402.10404, asked of single words and concepts; that of many prompts by the roles of their words is in
-`correlation.py`.
+arXiv 2402.10404, applied to single words and concepts; `role_relevance.py` applies it to the roles of words in many
+prompts.
 """
 
 from __future__ import annotations
@@ -40,12 +40,21 @@ _ADJUST = {"holm": "Holm", "benjamini-hochberg": "Benjamini and Hochberg"}
 class StepCorrelation:
     """Spearman correlation of the curves of W words with those of K concepts over the steps of a run.
 
-    measures: what is known of a word at a step: "attention", and "relevance" where it was given; M of them.
-    words: as typed. concepts: K words. curves: float32 (M, W, T), of the words; attention is the mean of the heat map,
-    0..1, relevance the word's share of the raw relevance of all typed words, 0..1 (scaled relevance would be constant
-    for the word that leads). scores: float32 (T, K), cosines. rho: float64 (M, W, K), -1..1; NaN where a curve
-    is constant or has gaps. p: float64 (M, W, K), two-sided. p_adjusted: p corrected for all the tests made.
-    effective: float64 (M, W, K), how many independent steps the two curves are worth. of, test, adjust: as asked.
+    Attributes:
+        measures: M names: "attention", and "relevance" where it was passed.
+        words: W words as typed.
+        concepts: K words or phrases.
+        curves: float32 (M, W, T) of the words. Attention is the mean of the heat map, 0..1; relevance is the word's
+            share of the raw relevance of all typed words, 0..1 (scaled relevance would be constant for the leading
+            word).
+        scores: float32 (T, K), cosines.
+        rho: float64 (M, W, K), -1..1; NaN where a curve is constant or has gaps.
+        p: float64 (M, W, K), two-sided.
+        p_adjusted: float64 (M, W, K), p corrected for all tests.
+        effective: float64 (M, W, K), effective number of independent steps of the two curves.
+        of: "levels" or "changes".
+        test: "effective" or "independent".
+        adjust: "holm" or "benjamini-hochberg".
     """
 
     measures: list[str]
@@ -62,7 +71,11 @@ class StepCorrelation:
     adjust: Adjust
 
     def table(self) -> str:
-        """Markdown: rho of each word and concept, with a star where the corrected p is below 0.05."""
+        """Format rho of each word and concept, with a star where the corrected p is below 0.05.
+
+        Returns:
+            A Markdown table.
+        """
         lines: list[str] = []
         for measure, rho, p in zip(self.measures, self.rho, self.p_adjusted, strict=True):
             lines += [f"| {measure} | {' | '.join(self.concepts)} |", "|---" * (len(self.concepts) + 1) + "|"]
@@ -95,30 +108,44 @@ def correlation(
     test: Test = "effective",
     adjust: Adjust = "holm",
 ) -> StepCorrelation:
-    """Over the steps of one run: does attention to a word, or its relevance, rise and fall with a concept's score?
+    """Correlate attention to words, or their relevance, with concept scores over the steps of one run.
 
-    Spearman's rho of each word's curve with each concept's cosine, ranks of ties averaged. What goes along need not be
-    a cause: all curves follow the noise, which falls from step to step, so that most words go along with most concepts
-    whatever they mean. `of="changes"` asks more; `dv.decision_curve` asks for causes.
+    The measure is Spearman's rho of each word's curve with each concept's cosine, ranks of ties averaged. Correlation
+    need not be causation: all curves follow the noise, which falls from step to step, so that most words correlate with
+    most concepts whatever they mean. `of="changes"` is stricter; `dv.decision_curve` tests causes.
 
-    The p values ask whether two unrelated curves as smooth as these would go along as well by chance. Neighbouring
-    steps are alike, so T steps are worth fewer independent ones. "effective" counts them from the autocorrelation of
-    the ranks (B. Pyper, R. Peterman, Can. J. Fish. Aquat. Sci. 55 (1998) 2127, eq. 1, without its restriction of lags)
-    and takes t with that many less two degrees of freedom. Of unrelated random walks of 30 steps it finds one in
-    twenty at p < 0.05, the test that takes steps for independent more than half of them, shifting a curve in a circle
-    one in seven. No test on one run protects from a trend that both curves have: of two that drift steadily, half are
-    found. "independent" is the textbook's test, for curves without memory.
+    The p values test whether two unrelated curves as smooth as these would correlate as strongly by chance.
+    Neighbouring steps are alike, so T steps are worth fewer independent ones. "effective" counts them from the
+    autocorrelation of the ranks (B. Pyper, R. Peterman, Can. J. Fish. Aquat. Sci. 55 (1998) 2127, eq. 1, without its
+    restriction of lags) and uses t with that number less two degrees of freedom. For unrelated random walks of 30 steps
+    its rate of p < 0.05 is one in twenty; that of the test for independent steps is more than half, that of circular
+    shifts one in seven. No test on one run protects against a trend that both curves share: of two that drift steadily,
+    half are significant. "independent" is the textbook test, for curves without autocorrelation.
 
-    trace: a run of at least 6 steps. concepts: words to score; None takes those of `trace.scores`. words: texts of the
-    prompt or indices into `trace.words`, a text that occurs several times being one curve; None takes each typed word.
-    relevance: of this run, by `dv.explain.relevance` or `relevance_of`. meter: as for `concept_scores`. of: "levels",
-    the curves, or "changes", their differences from step to step, from which a common trend is gone. test:
-    "effective" or "independent". adjust: how p is corrected for all words, measures and concepts together: "holm"
-    (chance of a single false star) or "benjamini-hochberg" (share of false stars).
+    Args:
+        trace: A run of at least 6 steps.
+        concepts: Words to score; None takes those of `trace.scores`.
+        words: Texts of the prompt or indices into `trace.words`; the occurrences of a text form one curve. None takes
+            each typed word.
+        relevance: Relevance of this run, from `dv.explain.relevance` or `relevance_of`.
+        meter: As for `concept_scores`.
+        of: "levels", the curves, or "changes", their differences from step to step, which removes a common trend.
+        test: "effective" or "independent".
+        adjust: Correction of p for all words, measures and concepts together: "holm" (probability of any false star) or
+            "benjamini-hochberg" (share of false stars).
 
-    Raises ValueError for too few steps, no concepts, a run without word maps, relevance of another run, and what
-    `concept_scores` raises; KeyError for a word that is not in the prompt, naming those that are; IndexError for an
-    index out of range.
+    Returns:
+        The correlations.
+
+    Raises:
+        ValueError: If there are too few steps, no concepts or no word maps, or the relevance is of another run.
+        KeyError: If a word is not in the prompt; the error lists those that are.
+        IndexError: If an index is out of range.
+
+    Example:
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=6)
+        >>> dv.correlation(trace, ["circle"], words=["red"]).rho.shape
+        (1, 1, 1)
     """
     choice("of", of, ("levels", "changes"))
     choice("test", test, tuple(_TESTS))
@@ -207,9 +234,16 @@ def _scores(trace: Trace, concepts: Sequence[str] | None, meter: ConceptMeter | 
 
 
 def correlate(a: Floats, b: Floats, *, of: Of = "levels", test: Test = "effective") -> tuple[Doubles, Doubles, Doubles]:
-    """Spearman's rho, p and the effective number of values of each curve of a (A, T) with each of b (B, T): (A, B).
+    """Compute Spearman's rho, p and the effective number of steps of each pair of curves.
 
-    NaN for a curve that is constant or has gaps.
+    Args:
+        a: Curves (A, T).
+        b: Curves (B, T).
+        of: "levels" or "changes".
+        test: "effective" or "independent".
+
+    Returns:
+        rho, p and effective number, float64 (A, B); NaN for a curve that is constant or has gaps.
     """
     first, second = (_ranked(np.diff(part, axis=1) if of == "changes" else part) for part in (a, b))
     count = first.shape[1]
@@ -241,9 +275,17 @@ def _autocorrelation(ranked: Doubles) -> Doubles:
 
 
 def chance(rho: Doubles, freedom: Doubles) -> Doubles:
-    """Two-sided p of a correlation by Student's t, for any degrees of freedom of at least 1, whole or not.
+    """Compute the two-sided p of a correlation by Student's t.
 
-    With rho = sin(x), t's density is that of cos(x)^(freedom - 1): its part beyond |rho|, by Gauss's rule.
+    With rho = sin(x), the density of t is that of cos(x)^(freedom - 1); its part beyond |rho| is integrated by Gaussian
+    quadrature.
+
+    Args:
+        rho: Correlations, -1..1.
+        freedom: Degrees of freedom, 1 or more, not necessarily whole; of the same shape.
+
+    Returns:
+        p, 0..1, of the same shape.
     """
     nodes, weights = np.polynomial.legendre.leggauss(64)
 
@@ -256,7 +298,15 @@ def chance(rho: Doubles, freedom: Doubles) -> Doubles:
 
 
 def adjusted_p(p: Doubles, how: Adjust) -> Doubles:
-    """p corrected for as many tests as there are finite values: Holm (1979), or Benjamini and Hochberg (1995)."""
+    """Correct p for as many tests as there are finite values: Holm (1979), or Benjamini and Hochberg (1995).
+
+    Args:
+        p: p values of any shape; NaN where there is no test.
+        how: "holm" or "benjamini-hochberg".
+
+    Returns:
+        Corrected p, of the same shape.
+    """
     flat = p.ravel()
     known = np.flatnonzero(np.isfinite(flat))
     order = known[np.argsort(flat[known], kind="stable")]

@@ -1,4 +1,4 @@
-"""Which words of the prompt a run attends to, step by step: relevance carried through all attention layers.
+"""Relevance of the words of the prompt at each step of a run, propagated through all attention layers.
 
 The relevance scores of J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231,
 arXiv 2402.10404, by the rules of H. Chefer, S. Gur, L. Wolf, ICCV 2021, arXiv 2103.15679.
@@ -29,10 +29,18 @@ from .text_encoder import TextSide
 class Relevance:
     """Relevance of each word at each step of a run.
 
-    raw: float32 (T, W), W = len(trace.words): the sum over image positions of the relevance of the word's tokens,
-    >= 0; NaN for words that were cut off. scaled: float32 (T, W), 0..1: `raw` min-max scaled over the typed words of
-    each step, the curves that the paper plots; NaN for special tokens, padding and words that were cut off. maps:
-    float32 (T, W, h, w), where that relevance lies: their sums over positions are `raw`. trace: of the run.
+    Attributes:
+        raw: float32 (T, W), W = len(trace.words), >= 0: the sum over image tokens of the relevance of the word's text
+            tokens; NaN for words that were cut off.
+        scaled: float32 (T, W), 0..1: `raw` min-max scaled over the typed words of each step, the curves that the paper
+            plots; NaN for special tokens, padding and words that were cut off.
+        maps: float32 (T, W, h, w), the relevance at each image token; their sums over positions are `raw`.
+        trace: The run.
+
+    Example:
+        >>> found = dv.explain.relevance(dv.load(), "a red circle", seed=7, num_inference_steps=2, progress=False)
+        >>> isinstance(found, dv.explain.Relevance)
+        True
     """
 
     raw: Floats
@@ -42,14 +50,15 @@ class Relevance:
 
     @property
     def scores(self) -> Floats:
-        """float32 (W,): the sum of each word's scaled curve, the paper's score of a word under a sampling scheme."""
+        """The paper's score of a word under a sampling scheme, the sum of its scaled curve: float32 (W,)."""
         return self.scaled.sum(axis=0)
 
     @property
     def kept(self) -> WordRelevance:
-        """As a trace keeps it, in its file and its page too: ``trace.relevance.append(found.kept)``.
+        """The stored form, for a trace, its file and its page: ``trace.relevance.append(found.kept)``.
 
-        That of another schedule goes with the run that it is compared with, the same prompt and seed.
+        Relevance of another schedule is stored in the trace of the run that it is compared with, of the same prompt and
+        seed.
         """
         schedule = str(self.trace.meta.get("schedule", "uniform"))
         return WordRelevance(schedule, self.trace.timesteps, self.raw, self.maps)
@@ -67,29 +76,49 @@ def relevance(
     progress: Progress = True,
     **pipe_kwargs: Any,
 ) -> Relevance:
-    """Run a prompt and find the relevance of its words at every step.
+    """Run a prompt and compute the relevance of its words at every step.
 
     At each step y is the sum of the denoiser's raw output of the conditional branch. Every attention layer, in order of
-    execution, gives cam = mean over heads of max(0, dy/dP * P), P its attention probabilities, and carries relevance
-    on. One run, then one gradient per step (ten steps of a small U-Net at once: gradients of rows do not meet).
+    execution, gives cam = mean over heads of max(0, dy/dP * P), P its attention probabilities, and propagates
+    relevance. This takes one run, then one gradient per step (ten steps of a small U-Net at once: rows of a batch are
+    independent).
 
-    Cross-attention: R_ii (image on image) from I, R_iq (image on text) from 0; self-attention adds cam R_iq to R_iq and
-    cam R_ii to R_ii, cross-attention adds norm(R_ii)^T (cam norm(R_qq)) to R_iq. In U-Nets R_qq (text on text), from I,
-    comes from the text encoder, whose cams are those of the same y. In transformers it is I: their encoders are many or
-    large, so relevance stays with the text position that the denoiser was given. Linear attention (Sana's, image on
-    image) has no P, and is left out.
+    Cross-attention: R_ii (image on image) starts from I, R_iq (image on text) from 0; self-attention adds cam R_iq to
+    R_iq and cam R_ii to R_ii, cross-attention adds norm(R_ii)^T (cam norm(R_qq)) to R_iq. In U-Nets R_qq (text on
+    text), from I, comes from the text encoder, whose cams are those of the same y. In transformers it is I: their
+    encoders are many or large, so relevance stays with the text token of the denoiser's input. Linear attention
+    (Sana's, image on image) has no P, and is left out.
+
     Joint attention: the rule of self-attention on one R over [text, image], from I: R += cam R; attention of the image
-    alone adds to the image's rows. R_iq are the rows of the image and columns of the text. Positions that are neither
-    (registers, a picture to look at) are left out.
-    The run made here keeps what was found: `Relevance.trace` has it as its `relevance`.
+    alone adds to the image's rows. R_iq are the rows of the image and columns of the text. Tokens that are neither
+    (registers, a reference image) are left out.
 
-    pipe: of a family that `dv.Tracer` finds words for. prompt: one text. seed, num_inference_steps, schedule,
-    schedule_strength and all else: as for dv.trace. grid: image positions are those of the finest attention grid, but
-    no more than this many along a side; finer layers are averaged to it (joint attention's text is not). progress:
-    True, False, or a function of (done, total) that may raise to stop.
+    The result is also stored in the run, as `Relevance.trace.relevance`.
 
-    Raises TypeError and ValueError for arguments that cannot be used, for a U-Net without a text encoder, for pipelines
-    whose words are not known, and where attention is computed in a way that cannot be seen.
+    Args:
+        pipe: A pipeline of a family whose words `dv.Tracer` finds.
+        prompt: One prompt.
+        seed: As for `dv.trace`.
+        num_inference_steps: As for `dv.trace`.
+        schedule: As for `dv.trace`.
+        schedule_strength: As for `dv.trace`.
+        grid: Largest side of the image grid. The grid is that of the finest attention layer; finer layers than this are
+            averaged (the text of joint attention is not).
+        progress: True, False, or a function of (done, total) that may raise to cancel.
+        **pipe_kwargs: Any other argument of the pipeline.
+
+    Returns:
+        The relevance, with its run.
+
+    Raises:
+        TypeError: If an argument has the wrong type or name.
+        ValueError: If an argument is out of range, a U-Net has no text encoder, the pipeline's words are not known, or
+            its attention cannot be observed.
+
+    Example:
+        >>> found = dv.explain.relevance(dv.load(), "a red circle", seed=7, num_inference_steps=2, progress=False)
+        >>> found.raw.shape == (2, len(found.trace.words))
+        True
     """
     count("grid", grid)
     if not isinstance(prompt, str):
@@ -112,17 +141,32 @@ def relevance(
 def relevance_of(
     pipe: Any, trace: Trace, *, grid: int = 32, progress: Progress = True, **pipe_kwargs: Any
 ) -> Relevance:
-    """`relevance` of a run that is there already: one gradient per step, nothing is generated again.
+    """Compute the relevance of an existing run: one gradient per step, without generating again.
 
-    The trace is left as it is; see `Relevance.kept`.
+    The trace is not changed; `Relevance.kept` can be stored in it.
 
-    pipe: the pipeline of the run. trace: made in this process, with a prompt that the pipeline encoded itself.
-    pipe_kwargs: what the run was called with, as far as it concerns its text (clip_skip, say). All else as there.
-    Raises ValueError for another pipeline than the run's, what `denoiser` raises, and what `relevance` does.
+    Args:
+        pipe: The pipeline of the run.
+        trace: A run made in this process, with a prompt that the pipeline encoded itself.
+        grid: As for `relevance`.
+        progress: As for `relevance`.
+        **pipe_kwargs: The arguments of the run that concern its text (such as clip_skip).
+
+    Returns:
+        The relevance.
+
+    Raises:
+        ValueError: If the run is of another pipeline or has no live one, or for what `relevance` refuses.
+
+    Example:
+        >>> pipe = dv.load()
+        >>> trace = dv.trace(pipe, "a red circle", seed=7, num_inference_steps=2)
+        >>> dv.explain.relevance_of(pipe, trace, progress=False).trace is trace
+        True
     """
     limit = count("grid", grid)
     family = _known(pipe)
-    # the model still answers as it did in the run
+    # checks that the model still reproduces the run
     probe = denoiser(trace, 0)
     if probe.module is not uncompiled(getattr(pipe, family.denoiser_attribute)):
         raise ValueError("pipe: this trace was made with another pipeline")
