@@ -46,6 +46,10 @@ class Method:
         finding: How far the map can be trusted, as measured; empty where nothing was measured.
         evaluations: Cost of one map: how many evaluations of the denoiser it takes at most. A gradient counts as two.
         function: Computes the map.
+
+    Example:
+        >>> dv.explain.registered_methods()[0].label
+        'DF-RISE'
     """
 
     name: str

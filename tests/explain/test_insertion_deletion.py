@@ -174,7 +174,7 @@ def test_frechet_distance() -> None:
         ({"distance": "frechet"}, '1 given; distance="frechet" compares sets of two or more'),
         ({"target": "output"}, "target must be one of 'previous_sample', 'prediction'"),
         ({"maps": {"a": np.zeros((4, 4))}}, r"maps: 'a' must lie on the latent grid \(8, 8\), not \(4, 4\)"),
-        ({"maps": {"a": np.full((8, 8), np.nan)}}, "maps: 'a' holds values that are no numbers"),
+        ({"maps": {"a": np.full((8, 8), np.nan)}}, "maps: 'a' must be finite"),
         ({"maps": {"a": [np.zeros((8, 8))] * 2}}, "maps: 'a' holds 2 maps for 1 traces"),
         ({"trace": []}, "0 given"),
         ({"distance": "features"}, "meter=None is for runs of the built-in scenes model"),
