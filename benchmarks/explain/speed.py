@@ -35,8 +35,10 @@ Maps = np.ndarray[Any, Any]
 
 
 def masks_one_by_one(trace: Trace, masks: int) -> Maps:
-    """DF-RISE as its authors' code runs it: each mask a denoising step of its own, decoded; the structure of the output
-    compared, as the paper has it."""
+    """Compute DF-RISE as its authors' code does, one mask at a time.
+
+    Each mask takes a denoising step of its own, which is decoded; outputs are compared by structure, as in the paper.
+    """
     probe = denoiser(trace, STEP)
     latents = probe.latents
     rng = np.random.default_rng(SEED)

@@ -1,8 +1,10 @@
-"""Screenshots of the development page (a made-up run), to look at: `npm run dev` first, then
+"""Takes screenshots of the development page, which shows a made-up run.
+
+Start the page with `npm run dev`, then run
 
     python dev/shots.py http://127.0.0.1:8000/ [name ...]
 
-writes dev/shots/<name>.png for the named views, or for all.
+It writes dev/shots/<name>.png for the named views, or for all.
 """
 
 import sys

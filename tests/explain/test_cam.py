@@ -51,7 +51,7 @@ class Probe:
             return self.model(latents, self.arguments["timestep"], text, return_dict=False)[0]
 
     def totals(self, name: str, row: int, change: Tensor) -> Tensor:
-        """y of one row, (n,), with constants (n, K) added to every position of the layer's activations."""
+        """The y of one row, (n,), with constants (n, K) added to every position of the layer's activations."""
         layer = self.model.get_submodule(name)
         handle = layer.register_forward_hook(lambda module, args, output: _added(output, change))
         result = self.run([row] * len(change)).sum(dim=(1, 2, 3))

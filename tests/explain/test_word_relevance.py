@@ -185,7 +185,7 @@ def test_resizing_keeps_the_sums_of_rows() -> None:
 
 @pytest.mark.parametrize("case", ["plain", "causal", "boolean", "additive", "grouped"])
 def test_cams_against_autograd(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """softmax written out, its gradient by autograd; also in chunks of two rows."""
+    """Softmax written out, its gradient by autograd; also in chunks of two rows."""
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(1, 4, 5, 3, generator=generator)
     k, v = (torch.randn(1, 2 if case == "grouped" else 4, 5, 3, generator=generator) for _ in range(2))
