@@ -167,20 +167,21 @@ class ConceptMeter:
 
 
 _default_lock = threading.Lock()
-_default: ConceptMeter | None = None
+_default: tuple[str, ConceptMeter] | None = None  # the folder of its weights, and the meter
 
 
 def default_meter() -> ConceptMeter:
     """Return the process's meter with the scenes CLIP, built on first use, once, whatever threads ask for it.
 
     Returns:
-        The same meter on every call.
+        The same meter on every call, as long as the scenes model's weights lie in the same folder.
     """
     global _default
+    folder = str(clip_folder())
     with _default_lock:
-        if _default is None:
-            _default = ConceptMeter()
-        return _default
+        if _default is None or _default[0] != folder:
+            _default = folder, ConceptMeter()
+        return _default[1]
 
 
 def check_concepts(concepts: Sequence[str]) -> list[str]:

@@ -55,6 +55,12 @@ class StepCorrelation:
         of: "levels" or "changes".
         test: "effective" or "independent".
         adjust: "holm" or "benjamini-hochberg".
+
+    Example:
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=12)
+        >>> result = dv.correlation(trace, ["circle", "red"])
+        >>> isinstance(result, dv.StepCorrelation), result.concepts
+        (True, ['circle', 'red'])
     """
 
     measures: list[str]

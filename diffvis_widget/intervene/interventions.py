@@ -25,6 +25,10 @@ class Weight(Intervention):
         word: The word, as for `Trace.heat_map`; a list as a tuple.
         factor: Any finite number.
         steps: (first step, step after the last or None).
+
+    Example:
+        >>> dv.intervene.Weight("red", 2.0, (0, 10)).acts_at(10)
+        False
     """
 
     word: WordSelector
@@ -63,6 +67,10 @@ class Drop(Intervention):
     Attributes:
         word: The word, as for `Trace.heat_map`; a list as a tuple.
         steps: (first step, step after the last or None).
+
+    Example:
+        >>> dv.intervene.Drop("square", (0, 10)).describe()
+        {'kind': 'drop', 'word': 'square', 'steps': [0, 10]}
     """
 
     word: WordSelector
@@ -89,6 +97,10 @@ class Switch(Intervention):
     Attributes:
         prompt: The other prompt.
         step: The first step with it.
+
+    Example:
+        >>> dv.intervene.Switch("a blue circle", 12).step_range
+        (12, None)
     """
 
     prompt: str
@@ -115,6 +127,11 @@ class Freeze(Intervention):
     Attributes:
         trace: Of the other run.
         steps: Number of steps, from the first.
+
+    Example:
+        >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+        >>> dv.intervene.Freeze(trace, 1).step_range
+        (0, 1)
     """
 
     trace: Trace = field(repr=False)

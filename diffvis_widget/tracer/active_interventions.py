@@ -25,7 +25,12 @@ StepRange = tuple[int, int | None]
 
 
 class Intervention(ABC):
-    """A change of a run, as an immutable value. Steps are indices into `trace.steps`; ranges are half open."""
+    """A change of a run, as an immutable value. Steps are indices into `trace.steps`; ranges are half open.
+
+    Example:
+        >>> isinstance(dv.intervene.drop("square", steps=(0, 10)), dv.intervene.Intervention)
+        True
+    """
 
     @property
     @abstractmethod

@@ -1,8 +1,10 @@
 """Concept scores: cosines against open_clip itself, emergence against its definition, bad input."""
 
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -127,3 +129,12 @@ def test_threads_share_a_default_meter_that_is_built_once(monkeypatch: pytest.Mo
         first, second = pool.map(ask, range(2))
     assert first is second is built[0]
     assert len(built) == 1
+
+
+def test_the_default_meter_has_the_weights_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, frames: np.ndarray):
+    before = default_meter()
+    other = shutil.copytree(scenes.clip_folder(), tmp_path / "clip")
+    with monkeypatch.context() as patch:
+        patch.setattr(meter_module, "clip_folder", lambda: other)
+        assert default_meter() is not before
+    assert np.array_equal(default_meter().image_features(frames), before.image_features(frames))

@@ -208,4 +208,4 @@ def test_a_page_of_roles(tmp_path: Path) -> None:
     assert "setting): +0.667 (+0.667 to +0.667): yes." in page
     assert "(object minus relation, uniform): +2.0 (+2.0 to +2.0): yes." in page
     assert "(relation, early minus late): +0.0 (+0.0 to +0.0): not decided." in page
-    assert "Picture (fine minus coarse): +0.500 (+0.500 to +0.500): yes." in page
+    assert "Image (fine minus coarse): +0.500 (+0.500 to +0.500): yes." in page

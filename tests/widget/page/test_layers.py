@@ -73,7 +73,7 @@ def test_a_trace_with_heads_is_sent_head_by_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request", "says"),
+    ("fields", "says"),
     [
         ({"step": 99}, "step 99 is out of range"),
         ({"word": 99}, "word 99 is out of range"),
@@ -83,12 +83,12 @@ def test_a_trace_with_heads_is_sent_head_by_head() -> None:
     ],
 )
 def test_an_impossible_request_is_answered(
-    make: Make, shared_pipe: StableDiffusionPipeline, request: dict[str, Any], says: str
+    make: Make, shared_pipe: StableDiffusionPipeline, fields: dict[str, Any], says: str
 ) -> None:
     widget = make(shared_pipe, prompt=PROMPT, steps=2)
     assert widget.wait(SECONDS)
     run = widget.wire.of("run")[0].content["run"]
-    page(widget, {"type": "layers", "id": 9, "run": run, "step": 0, "word": 2, **request})
+    page(widget, {"type": "layers", "id": 9, "run": run, "step": 0, "word": 2, **fields})
     error = widget.wire.of("error")[-1].content
     assert says in error["message"]
     assert error["id"] == 9
