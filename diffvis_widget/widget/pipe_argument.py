@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.widget.session.sampling import check_call
@@ -77,6 +78,30 @@ def check_meter(meter: Any) -> None:
     methods = [getattr(meter, name, None) for name in ("scores", "share")]
     if meter is not None and not (hasattr(meter, "label") and all(map(callable, methods))):
         raise TypeError(f"meter must be a ConceptMeter, such as dv.ConceptMeter(); got {shorten(meter)}")
+
+
+def check_layout(traits: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a layout with an unknown name, which ipywidgets ignores.
+
+    Args:
+        traits: traits of every Jupyter widget, by name.
+
+    Returns:
+        The traits.
+
+    Raises:
+        TypeError: the layout is a dict with a name that `ipywidgets.Layout` does not have.
+    """
+    from ipywidgets import Layout
+
+    layout = traits.get("layout")
+    names = [name for name in Layout.class_trait_names() if not name.startswith("_")]
+    for name in layout if isinstance(layout, dict) else ():
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ", as ipywidgets.Layout lists the names"
+            raise TypeError(f"layout has no {name!r}{hint}")
+    return traits
 
 
 def traits_of(trace: Trace) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from . import trait_types
 
 SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
 FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
+# The public traits of every Jupyter widget: layout, tabbable, tooltip.
+COMMON = tuple(name for name in anywidget.AnyWidget.class_trait_names(sync=True) if not name.startswith("_"))
 STATUSES = ("idle", "loading", "queued", "running", "stopping", "stopped", "done", "failed")
 
 

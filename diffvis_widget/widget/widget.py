@@ -24,8 +24,9 @@ from diffvis_widget.wire.messages import RunRequest, ScoresPayload
 from diffvis_widget.wire.packed_run import unpack
 
 from . import jupyter
-from .pipe_argument import check_compare, check_meter, check_source, traits_of
-from .synced_traits import FROM_PAGE, SETTINGS, SyncedTraits, check_schedule, weak_sender, weak_trait_setter
+from .open_method import OpenMethod
+from .pipe_argument import check_compare, check_layout, check_meter, check_source, traits_of
+from .synced_traits import COMMON, FROM_PAGE, SETTINGS, SyncedTraits, check_schedule, weak_sender, weak_trait_setter
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -37,21 +38,6 @@ log = logging.getLogger(__name__)
 
 DISPLAY_PATIENCE = 10  # seconds that a display waits for a recorded run
 UNATTENDED_PATIENCE = 3600  # seconds that a display waits for a run where a program executes the notebook
-
-
-class _Open:
-    """``DiffVis.open(path)`` opens a file. On an instance it is ipywidgets' own ``open()``, which opens the comm."""
-
-    def __get__(self, instance: DiffVis | None, owner: type[DiffVis]) -> Any:
-        if instance is not None:
-            return super(DiffVis, instance).open
-
-        def open_file(path: str | os.PathLike[str], **arguments: Any) -> DiffVis:
-            from diffvis_widget.files import open_trace
-
-            return owner(open_trace(path), **arguments)
-
-        return open_file
 
 
 class DiffVis(SyncedTraits):
@@ -69,8 +55,8 @@ class DiffVis(SyncedTraits):
         seed: of the initial noise, 0 to 2**53 - 1.
         compare: a Trace to show beside the run, as ``compare()`` does.
         meter: the ConceptMeter that scores; by default the scenes CLIP for the scenes model and none for others.
-        **arguments: any other trait (steps=, guidance_scale=, schedule=, ...); the rest goes to the pipeline's call
-            (height=, image=, ...).
+        **arguments: any other trait (steps=, guidance_scale=, schedule=, ...), also those of every Jupyter widget
+            (layout=, tooltip=, tabbable=); the rest goes to the pipeline's call (height=, image=, ...).
 
     Raises:
         TypeError: ``pipe`` is none of these, ``meter`` or ``compare`` has another type, or an argument is one that the
@@ -101,6 +87,7 @@ class DiffVis(SyncedTraits):
         **arguments: Any,
     ) -> None:
         # Everything is validated before anything is started.
+        common = {name: arguments.pop(name) for name in COMMON if name in arguments}
         traits = {name: arguments.pop(name) for name in FROM_PAGE if name in arguments}
         check_compare(compare)
         check_meter(meter)
@@ -117,7 +104,7 @@ class DiffVis(SyncedTraits):
         traits = self.validated({**traits, "concepts": concepts})
         if prompt is not None:
             check_schedule(RunRequest(**{name: traits[name] for name in SETTINGS if name in traits}))
-        super().__init__(_can_run=recorded is None, **traits)
+        super().__init__(_can_run=recorded is None, **self.validated(check_layout(common)), **traits)
         try:
             self._outbox = Outbox(weak_sender(self))
             self._session = Session(pipe, self._outbox, weak_trait_setter(self), meter, arguments)
@@ -153,7 +140,7 @@ class DiffVis(SyncedTraits):
             ...
 
     else:
-        open = _Open()
+        open = OpenMethod()
 
     @property
     def trace(self) -> Trace:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from diffusers import StableDiffusionPipeline
+from ipywidgets import Layout
 from ipywidgets.widgets import widget as ipywidgets
 
 from diffvis_widget.widget.session.session import Session
@@ -45,6 +46,10 @@ def refused(error: type[Exception], says: str, *arguments: Any, **options: Any) 
         ({"compare": "run.safetensors"}, TypeError, "compare takes a Trace"),
         ({"steps": 0}, Exception, "steps must be"),
         ({"schedule": "soon", "steps": 300}, Exception, "schedule must be"),
+        ({"layout": 5}, Exception, "layout"),
+        ({"layout": {"width": 5}}, Exception, "width"),
+        ({"layout": {"widht": "50%"}}, TypeError, "layout has no 'widht'; did you mean 'width'"),
+        ({"tooltip": 5}, Exception, "tooltip"),
     ],
     ids=str,
 )
@@ -63,3 +68,18 @@ def test_a_widget_whose_first_run_cannot_start_is_closed(
 
     monkeypatch.setattr(Session, "run", fail)
     refused(RuntimeError, "no run today", shared_pipe, prompt=PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("layout", {"width": "50%"}), ("layout", Layout(width="50%")), ("tooltip", "a run"), ("tabbable", True)],
+    ids=["layout as a dict", "layout", "tooltip", "tabbable"],
+)
+def test_a_trait_of_every_jupyter_widget_is_no_argument_of_the_pipeline(
+    shared_pipe: StableDiffusionPipeline, name: str, value: Any
+) -> None:
+    widget = DiffVis(shared_pipe, **{name: value})
+    shown = getattr(widget, name)
+    assert (shown.width if name == "layout" else shown) == ("50%" if name == "layout" else value)
+    assert widget._session.arguments == {}
+    widget.close()
