@@ -243,14 +243,14 @@ def deepfloyd_if(seed: int = 0) -> Any:
         "act_fn": "gelu",
     }
     noise: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "variance_type": "learned_range"}
-    given: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "watermarker": None}
+    no_checks: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "watermarker": None}
     pipe = IFPipeline(
         tokenizer=tokenizer,
         text_encoder=parts.t5(tokenizer, seed=seed),
         unet=stirred(UNet2DConditionModel(**config), seed),
         scheduler=DDPMScheduler(**noise, thresholding=True),
         requires_safety_checker=False,
-        **given,
+        **no_checks,
     )
     return quiet(pipe)
 
@@ -269,13 +269,13 @@ def z_image_to_image(seed: int = 0) -> Any:
 
 
 def stable_diffusion_3_perturbed(seed: int = 0) -> Any:
-    given = pipelines_joint._sd3_parts(seed)
-    return quiet(StableDiffusion3PAGPipeline(**given, pag_applied_layers="transformer_blocks.1"))
+    parts = pipelines_joint._sd3_parts(seed)
+    return quiet(StableDiffusion3PAGPipeline(**parts, pag_applied_layers="transformer_blocks.1"))
 
 
 def hunyuan_dit_perturbed(seed: int = 0) -> Any:
-    given = pipelines_cross.hunyuan_dit(seed).components
-    return quiet(HunyuanDiTPAGPipeline(**given, requires_safety_checker=False, pag_applied_layers="blocks.1"))
+    parts = pipelines_cross.hunyuan_dit(seed).components
+    return quiet(HunyuanDiTPAGPipeline(**parts, requires_safety_checker=False, pag_applied_layers="blocks.1"))
 
 
 def sana_perturbed(seed: int = 0) -> Any:

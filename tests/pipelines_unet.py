@@ -85,13 +85,13 @@ def _xl_parts(seed: int) -> dict[str, Any]:
 
 def refiner(seed: int = 0) -> Any:
     """SDXL's refiner in small: from an image, with the second text encoder only and an aesthetic score."""
-    given: dict[str, Any] = {
+    parts: dict[str, Any] = {
         **_xl_parts(seed),
         "text_encoder": None,
         "tokenizer": None,
         "unet": _xl_unet(seed, CLIP_WIDTH, conditions=5),
     }
-    return quiet(StableDiffusionXLImg2ImgPipeline(**given, requires_aesthetics_score=True))
+    return quiet(StableDiffusionXLImg2ImgPipeline(**parts, requires_aesthetics_score=True))
 
 
 def stable_diffusion_xl_perturbed(seed: int = 0) -> Any:
@@ -102,8 +102,8 @@ def stable_diffusion_xl_perturbed(seed: int = 0) -> Any:
 def latent_consistency(seed: int = 0) -> Any:
     """A latent consistency model in small: guidance is an embedding, every step predicts the clean image."""
     config: dict[str, Any] = {**TRAIN_BETAS, "original_inference_steps": 50}
-    given = {**_parts(seed, time_cond_proj_dim=8), "scheduler": LCMScheduler(**config)}
-    return quiet(LatentConsistencyModelPipeline(**given))
+    parts = {**_parts(seed, time_cond_proj_dim=8), "scheduler": LCMScheduler(**config)}
+    return quiet(LatentConsistencyModelPipeline(**parts))
 
 
 def _controlnet(unet: Any, seed: int) -> Any:
@@ -113,13 +113,13 @@ def _controlnet(unet: Any, seed: int) -> Any:
 
 def controlnet(seed: int = 0) -> Any:
     """ControlNet in small: a second network with cross-attention of its own runs before the U-Net at each step."""
-    given = _parts(seed)
-    return quiet(StableDiffusionControlNetPipeline(**given, controlnet=_controlnet(given["unet"], seed)))
+    parts = _parts(seed)
+    return quiet(StableDiffusionControlNetPipeline(**parts, controlnet=_controlnet(parts["unet"], seed)))
 
 
 def stable_diffusion_xl_controlnet(seed: int = 0) -> Any:
-    given = _xl_parts(seed)
-    return quiet(StableDiffusionXLControlNetPipeline(**given, controlnet=_controlnet(given["unet"], seed)))
+    parts = _xl_parts(seed)
+    return quiet(StableDiffusionXLControlNetPipeline(**parts, controlnet=_controlnet(parts["unet"], seed)))
 
 
 class LowRank(nn.Module):

@@ -98,8 +98,8 @@ def test_tokenizers_split_any_text_and_keep_to_the_length(name: str) -> None:
     assert all(place in covered or character == " " for place, character in enumerate(text))
     assert sum(text.index("quixotic") <= start < text.index(" circle") for start, _ in spans) > 1
     if tokenizer.pad_token is not None:
-        given = {"padding": "max_length", "max_length": 12, "truncation": True, "return_tensors": "pt"}
-        batch = tokenizer(["a red", text], **given)
+        options = {"padding": "max_length", "max_length": 12, "truncation": True, "return_tensors": "pt"}
+        batch = tokenizer(["a red", text], **options)
         assert batch["input_ids"].shape == (2, 12)
         assert batch["attention_mask"].sum(1).tolist() == [len(tokenizer("a red")["input_ids"]), 12]
 

@@ -86,8 +86,8 @@ def stirred(model: Any, seed: int = 0, louder: Mapping[str, float] | None = None
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            own = dict(module.named_parameters(recurse=False))
-            for name, weight in own.items():
+            parameters = dict(module.named_parameters(recurse=False))
+            for name, weight in parameters.items():
                 noise = torch.randn(weight.shape, generator=random)
                 if isinstance(module, nn.Embedding):
                     weight.copy_(noise)
@@ -134,8 +134,8 @@ def quiet(pipe: DiffusionPipeline) -> Any:
 
 def flow(**config: Any) -> Any:
     """Flow matching as the DiT pipelines ship it; those that shift by image size say use_dynamic_shifting."""
-    given: dict[str, Any] = {"shift": 3.0, **config}
-    return FlowMatchEulerDiscreteScheduler(**given)
+    settings: dict[str, Any] = {"shift": 3.0, **config}
+    return FlowMatchEulerDiscreteScheduler(**settings)
 
 
 def clip(tokenizer: Any, projection: bool = False, width: int = CLIP_WIDTH, seed: int = 0) -> Any:

@@ -22,8 +22,8 @@ import diffvis_widget as dv
 from diffvis_widget.explain import df_rise, relevance, similarity
 from diffvis_widget.explain.evaluation import report
 from diffvis_widget.explain.evaluation.json_lines import FOLDER, Line, append
-from diffvis_widget.explain.relevance_pass import Sites, carried
-from diffvis_widget.explain.text_encoder import TextSide
+from diffvis_widget.explain.relevance_pass import AttentionModules, relevance_maps
+from diffvis_widget.explain.text_encoder import TextEncoderPass
 from diffvis_widget.tracer import Denoiser, denoiser, denoiser_lock
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces import Trace
@@ -56,12 +56,12 @@ def one_generation_per_step(pipe: Any, trace: Trace, steps: int) -> Maps:
     """Relevance (T, words) with a generation (plain, unwatched) before each look back."""
     length = 1 + max(token for word in trace.words for token in word.tokens)
     family, module = find_family(pipe)
-    sites = Sites.of(module, family)
+    modules = AttentionModules.of(module, family)
     rows: list[Maps] = []
     for step in range(steps):
         pipe(PROMPT, num_inference_steps=steps, generator=torch.Generator().manual_seed(SEED), output_type="latent")
-        with denoiser_lock(pipe), TextSide(pipe, family, PROMPT, {}) as text:
-            tokens = carried([Denoiser(trace, step)], sites, text, length, 32)[0].sum(axis=(1, 2))
+        with denoiser_lock(pipe), TextEncoderPass(pipe, family, PROMPT, {}) as text:
+            tokens = relevance_maps([Denoiser(trace, step)], modules, text, length, 32)[0].sum(axis=(1, 2))
         rows.append(np.array([tokens[list(word.tokens)].sum() for word in trace.words]))
     return np.stack(rows)
 

@@ -31,10 +31,10 @@ STEPS = 2
 
 @dataclass(frozen=True)
 class Method:
-    """around: for a pipeline, what to enter around its call. kept: bytes after a call. after: computes the maps."""
+    """around: for a pipeline, what to enter around its call. stored_bytes: after a call. after: computes the maps."""
 
     around: Callable[[Any], Around]
-    kept: Callable[[Any], int]
+    stored_bytes: Callable[[Any], int]
     after: Callable[[Any], object] = lambda inside: None
 
 
@@ -131,9 +131,9 @@ def main() -> None:
             rows[name] = [f"does not run: {failed or f'{type(error).__name__}: {error}'}".replace("\n", " ")[:160]]
             continue
         working[name] = around
-        kept_mb = method.kept(done.inside) / STEPS / 2**20
+        stored_mb = method.stored_bytes(done.inside) / STEPS / 2**20
         off = float((done.result - plain).abs().max())
-        rows[name] = [f"{off:.2g}", f"{kept_mb:.2f} MB", f"+{extra}" if extra else f"{base}", f"{after:.2f} s"]
+        rows[name] = [f"{off:.2g}", f"{stored_mb:.2f} MB", f"+{extra}" if extra else f"{base}", f"{after:.2f} s"]
     ratios: dict[str, list[float]] = {name: [] for name in working}
     for turn in range(rounds):
         names = list(working)

@@ -214,9 +214,9 @@ def _check_name(name: str, pretrained: str | None) -> None:
 
     if ":" in name:
         return
-    known = open_clip.list_models()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
+    architectures = open_clip.list_models()
+    if name not in architectures:
+        near = difflib.get_close_matches(name, architectures, 3)
         hint = f"did you mean {' or '.join(near)}?" if near else "open_clip.list_models() lists them"
         raise ValueError(f"name={name!r} is no open_clip model; {hint}")
     tags = open_clip.list_pretrained_tags_by_model(name)

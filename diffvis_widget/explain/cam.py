@@ -20,7 +20,7 @@ from diffvis_widget.traces.resize import resize
 from diffvis_widget.traces.results.saliency import Saliency, scale
 from diffvis_widget.traces.types import Floats
 
-from .cam_layers import ImageStream
+from .image_stream import ImageStream
 
 
 def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -> Saliency:
@@ -50,8 +50,8 @@ def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -
         True
     """
     probe = denoiser(trace, step)
-    known = probe.family.cam_layers(probe.module)
-    chosen = known if layers is None else _chosen(layers, known)
+    modules = probe.family.cam_layers(probe.module)
+    chosen = modules if layers is None else _chosen(layers, modules)
     height, width = int(probe.latents.shape[2]), int(probe.latents.shape[3])
     maps: dict[str, Floats] = {}
     for name, (activations, gradients) in _activations(probe, chosen).items():
@@ -62,33 +62,33 @@ def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -
     return Saliency("df_cam", probe.index, summary, layers=maps)
 
 
-def _chosen(layers: str | Sequence[str], known: dict[str, nn.Module]) -> dict[str, nn.Module]:
+def _chosen(layers: str | Sequence[str], modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
     wanted = [layers] if isinstance(layers, str) else list(layers)
     if not wanted:
         raise ValueError("layers: the list is empty; name at least one layer, or None for all")
     for name in wanted:
-        if name not in known:
-            raise KeyError(f"layers: {name!r} is not there; the layers are: {', '.join(known)}")
-    return {name: known[name] for name in wanted}
+        if name not in modules:
+            raise KeyError(f"layers: {name!r} is not there; the layers are: {', '.join(modules)}")
+    return {name: modules[name] for name in wanted}
 
 
 def _activations(probe: Denoiser, layers: dict[str, nn.Module]) -> dict[str, tuple[Tensor, Tensor]]:
     """Per layer its activations and their gradients, float32 (K, u, v), the parts of the guidance combined."""
     size = (int(probe.latents.shape[2]), int(probe.latents.shape[3]))
     image = ImageStream(probe.family, size, probe.joined)
-    with torch.inference_mode(False), torch.enable_grad(), probe.held(), _watching(layers) as seen:
+    with torch.inference_mode(False), torch.enable_grad(), probe.held(), _watching(layers) as outputs_by_layer:
         # so that there is a graph where the parameters are frozen
         answers = probe.answers(probe.latents.clone().requires_grad_())
         total = torch.stack([answer.float().sum() for answer in answers.values()]).sum()
-        images = {name: [image.pick(output) for output in outputs] for name, outputs in seen.items()}
+        images = {name: [image.pick(output) for output in outputs] for name, outputs in outputs_by_layer.items()}
         flat = [tensor for streams in images.values() for tensor in streams]
         gradients = iter(torch.autograd.grad(total, flat))
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+    result: dict[str, tuple[Tensor, Tensor]] = {}
     for name, streams in images.items():
         pairs = [(image.lay(tensor.detach()), image.lay(next(gradients))) for tensor in streams]
         activations, slopes = (_guided(torch.cat(parts), probe) for parts in zip(*pairs, strict=True))
-        found[name] = activations, slopes
-    return found
+        result[name] = activations, slopes
+    return result
 
 
 def _guided(rows: Tensor, probe: Denoiser) -> Tensor:
@@ -102,16 +102,16 @@ def _guided(rows: Tensor, probe: Denoiser) -> Tensor:
 @contextmanager
 def _watching(layers: dict[str, nn.Module]) -> Iterator[dict[str, list[Any]]]:
     """What each layer returns, call by call. The hooks come off, whatever happens."""
-    seen: dict[str, list[Any]] = {name: [] for name in layers}
+    outputs: dict[str, list[Any]] = {name: [] for name in layers}
     handles: list[Any] = []
 
     def keep(name: str) -> Any:
-        return lambda module, args, output: seen[name].append(output)
+        return lambda module, args, output: outputs[name].append(output)
 
     try:
         for name, module in layers.items():
             handles.append(module.register_forward_hook(keep(name)))
-        yield seen
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()

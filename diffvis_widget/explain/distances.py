@@ -29,21 +29,21 @@ def pairwise(distance: Distance, meter: ConceptMeter | None) -> Pairwise:
         A function of images uint8 (n, H, W, 3) and a reference image (1, H, W, 3) that returns float64 (n,).
     """
     if distance == "ssim":
-        return lambda pictures, reference: (
-            1.0 - similarity(_channels(pictures), _channels(reference), "ssim").mean(axis=(1, 2), dtype=np.float64)
+        return lambda images, reference: (
+            1.0 - similarity(_channels(images), _channels(reference), "ssim").mean(axis=(1, 2), dtype=np.float64)
         )
     if distance == "pixels":
-        return lambda pictures, reference: np.sqrt(
-            np.mean(np.square(pictures / 255.0 - reference / 255.0), axis=(1, 2, 3), dtype=np.float64)
+        return lambda images, reference: np.sqrt(
+            np.mean(np.square(images / 255.0 - reference / 255.0), axis=(1, 2, 3), dtype=np.float64)
         )
     assert meter is not None
-    return lambda pictures, reference: (
-        1.0 - (meter.image_features(pictures) @ meter.image_features(reference)[0]).astype(np.float64)
+    return lambda images, reference: (
+        1.0 - (meter.image_features(images) @ meter.image_features(reference)[0]).astype(np.float64)
     )
 
 
-def _channels(pictures: Images) -> NDArray[np.float32]:
-    return np.moveaxis(pictures, -1, 1).astype(np.float32) / np.float32(255)
+def _channels(images: Images) -> NDArray[np.float32]:
+    return np.moveaxis(images, -1, 1).astype(np.float32) / np.float32(255)
 
 
 def frechet(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:

@@ -22,9 +22,9 @@ from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Floats
 
 from .arguments import choice, count
-from .baselines import baselines
-from .decode_batches import pictures
+from .baseline_maps import baselines
 from .distances import DISTANCES, Distance, frechet, pairwise
+from .image_decoding import decode_images
 from .map_similarity import blur
 from .progress import Progress, batch_size, tracking
 
@@ -124,9 +124,9 @@ def games(
     size = None if batch is None else count("batch", batch)
     rng = np.random.default_rng(count("seed", seed, least=0))
     probes = [denoiser(run, step) for run in traces]
-    known = meter_for(traces[0], meter) if distance in ("features", "frechet") else None
+    concept_meter = meter_for(traces[0], meter) if distance in ("features", "frechet") else None
     boards = [
-        _Board(probe, run, _named(maps, run, probe, index, len(traces), rng), rng, target)
+        _GameInput(probe, run, _named(maps, run, probe, index, len(traces), rng), rng, target)
         for index, (probe, run) in enumerate(zip(probes, traces, strict=True))
     ]
     if len({(board.moves, tuple(board.orders)) for board in boards}) > 1:
@@ -138,15 +138,15 @@ def games(
             parts: list[NDArray[Any]] = []
             for part in board.play(batch_size(size, board.shape)):
                 if distance == "frechet":
-                    assert known is not None
-                    parts.append(known.image_features(part))
+                    assert concept_meter is not None
+                    parts.append(concept_meter.image_features(part))
                 else:
-                    parts.append(pairwise(distance, known)(part, board.unchanged))
+                    parts.append(pairwise(distance, concept_meter)(part, board.unchanged))
                 tell(len(part))
             measured.append(np.concatenate(parts))
     if distance == "frechet":
-        assert known is not None
-        whole = np.concatenate([known.image_features(board.unchanged) for board in boards])
+        assert concept_meter is not None
+        whole = np.concatenate([concept_meter.image_features(board.unchanged) for board in boards])
         sets = np.stack(measured)
         distances = np.array([frechet(sets[:, position], whole) for position in range(sets.shape[1])])
     else:
@@ -154,7 +154,7 @@ def games(
     return _result(distances, list(boards[0].orders), boards[0].moves, distance)
 
 
-class _Board:
+class _GameInput:
     """The positions of both games for the maps of one trace.
 
     Args:
@@ -216,8 +216,8 @@ class _Board:
     def _after(self, latents: Tensor) -> NDArray[np.uint8]:
         output = self._probe(latents)
         if self._target == "prediction":
-            return pictures(self._trace, self._probe.clean(latents, output))
-        return pictures(self._trace, self._probe.advance(latents, output))
+            return decode_images(self._trace, self._probe.clean(latents, output))
+        return decode_images(self._trace, self._probe.advance(latents, output))
 
 
 def _named(
@@ -225,21 +225,21 @@ def _named(
 ) -> dict[str, Floats]:
     """The maps of one trace by name, the baselines with them."""
     size = (int(probe.latents.shape[2]), int(probe.latents.shape[3]))
-    found = baselines(trace.frames("prediction")[probe.index], size, rng)
-    for name, given in maps.items():
-        several = isinstance(given, list | tuple)
-        if several and len(given) != count:
-            raise ValueError(f"maps: {name!r} holds {len(given)} maps for {count} traces")
+    named = baselines(trace.frames("prediction")[probe.index], size, rng)
+    for name, maps_of_name in maps.items():
+        several = isinstance(maps_of_name, list | tuple)
+        if several and len(maps_of_name) != count:
+            raise ValueError(f"maps: {name!r} holds {len(maps_of_name)} maps for {count} traces")
         if not several and count > 1:
             raise ValueError(f"maps: {name!r} must be a list of {count} maps, one per trace")
-        heat_map: Any = given[index] if several else given
+        heat_map: Any = maps_of_name[index] if several else maps_of_name
         values = np.asarray(heat_map.map if isinstance(heat_map, Saliency) else heat_map, dtype=np.float32)
         if values.shape != size:
             raise ValueError(f"maps: {name!r} must lie on the latent grid {size}, not {values.shape}")
         if not np.isfinite(values).all():
             raise ValueError(f"maps: {name!r} must be finite; it holds NaN or infinite values")
-        found[name] = values
-    return found
+        named[name] = values
+    return named
 
 
 def _result(distances: NDArray[np.float64], names: list[str], moves: int, distance: Distance) -> GameResult:

@@ -82,11 +82,11 @@ def df_lime(
     return Saliency("df_lime", probe.index, strengths[segments].astype(np.float32), masks_used=total)
 
 
-def superpixels(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.intp]:
+def superpixels(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.intp]:
     """Segment an image into superpixels on a coarser grid; each cell gets its most frequent label.
 
     Args:
-        picture: uint8 (H, W, 3).
+        image: uint8 (H, W, 3).
         size: (h, w) of the grid.
 
     Returns:
@@ -101,8 +101,8 @@ def superpixels(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
         raise ImportError(
             'DF-LIME needs scikit-image for its superpixels: pip install "diffvis-widget[explain]"'
         ) from error
-    labels: NDArray[Any] = quickshift(picture, kernel_size=4, max_dist=200, ratio=0.2)
-    rows, columns = (np.arange(full) * cells // full for full, cells in zip(picture.shape[:2], size, strict=True))
+    labels: NDArray[Any] = quickshift(image, kernel_size=4, max_dist=200, ratio=0.2)
+    rows, columns = (np.arange(full) * cells // full for full, cells in zip(image.shape[:2], size, strict=True))
     cells = rows[:, None] * size[1] + columns[None, :]
     votes = np.zeros((size[0] * size[1], int(labels.max()) + 1), dtype=np.int64)
     np.add.at(votes, (cells.ravel(), labels.ravel()), 1)

@@ -14,17 +14,17 @@ from diffvis_widget.traces.types import Floats
 
 from .attention_gradients import RecordedAttention, recording_attention
 from .relevance_rules import ImageText, Joined, Size, resized, resized_keys
-from .text_encoder import TextSide
+from .text_encoder import TextEncoderPass
 
 _ROWS = 10  # steps at once, at most
 _CELLS = 2**12  # and latent cells at once: the graph of one step at 64 x 64 is kept
 
-Seen = list[tuple[RecordedAttention, Tensor | None]]
+AttentionGradients = list[tuple[RecordedAttention, Tensor | None]]
 """Calls of attention in order, each with the gradient of its output."""
 
 
 @dataclass(frozen=True)
-class Sites:
+class AttentionModules:
     """The attention modules of a denoiser by dotted path.
 
     Attributes:
@@ -50,7 +50,7 @@ class Sites:
         return cls(attending, family.attention_modules(denoiser))
 
 
-def together(probe: Denoiser) -> int:
+def steps_per_batch(probe: Denoiser) -> int:
     """Choose how many steps to process in one batch.
 
     A batch of a small U-Net costs a third of separate calls; larger denoisers use the whole processor alone.
@@ -65,14 +65,16 @@ def together(probe: Denoiser) -> int:
     return max(1, min(_ROWS, _CELLS // (height * width))) if probe.family.batches_steps else 1
 
 
-def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, length: int, limit: int) -> list[Floats]:
+def relevance_maps(
+    probes: Sequence[Denoiser], modules: AttentionModules, text: TextEncoderPass | None, length: int, limit: int
+) -> list[Floats]:
     """Compute the relevance of each text token at each image token, for several steps.
 
     A U-Net processes all steps in one batch, where its arguments allow that.
 
     Args:
         probes: Denoisers of steps of one run.
-        sites: Attention modules of the denoiser.
+        modules: Attention modules of the denoiser.
         text: Source of R_qq; None is I.
         length: L, number of text tokens.
         limit: Largest side of the image grid.
@@ -85,76 +87,78 @@ def carried(probes: Sequence[Denoiser], sites: Sites, text: TextSide | None, len
     """
     first, (evaluation, rows) = probes[0], probes[0].prompt()
     leaves: list[list[Tensor]] = []
-    given: list[dict[str, Any]] = []
+    arguments_by_step: list[dict[str, Any]] = []
     for probe in probes:
         arguments = probe.arguments(*probe.prompt())
         leaves.append(text.put_into(arguments, probe.family.text_argument) if text is not None else [])
-        given.append(arguments)
-    joined = given[0] if len(given) == 1 else merged(given)
+        arguments_by_step.append(arguments)
+    joined = arguments_by_step[0] if len(arguments_by_step) == 1 else merge_arguments(arguments_by_step)
     if joined is None or (len(probes) > 1 and evaluation.extra is not None):
-        return [carried([probe], sites, text, length, limit)[0] for probe in probes]
+        return [relevance_maps([probe], modules, text, length, limit)[0] for probe in probes]
     # the call applies the noise level of the first step to all rows
     latents = torch.cat([probe.latents * (probe.visible / first.visible) for probe in probes])
-    with torch.inference_mode(False), torch.enable_grad(), first.held(), recording_attention(sites.all) as seen:
+    with torch.inference_mode(False), torch.enable_grad(), first.held(), recording_attention(modules.all) as records:
         # a leaf, so that there is a graph where the parameters are frozen
         total = first.run(evaluation, latents.clone().requires_grad_(), rows * len(probes), joined).float().sum()
-        wanted = [*(record.output for record in seen), *(leaf for row in leaves for leaf in row)]
-        found = torch.autograd.grad(total, wanted, allow_unused=True)
-    calls: Seen = list(zip(seen, found[: len(seen)], strict=True))
-    slopes = iter(found[len(seen) :])
+        wanted = [*(record.output for record in records), *(leaf for row in leaves for leaf in row)]
+        gradients = torch.autograd.grad(total, wanted, allow_unused=True)
+    calls: AttentionGradients = list(zip(records, gradients[: len(records)], strict=True))
+    slopes = iter(gradients[len(records) :])
     results: list[Floats] = []
     for row in range(len(probes)):
         if first.family.attention_kind == "joint":
-            state = _joint(first, sites, calls, length, limit)
+            state = _joint(first, modules, calls, length, limit)
         else:
-            own = [next(slopes) for _ in leaves[row]]
+            text_gradients = [next(slopes) for _ in leaves[row]]
             untouched = torch.eye(length, dtype=torch.float32, device=first.device)
-            on_text = untouched if text is None else text.relevance(own)
-            state = _cross(first, sites, calls, on_text, limit, row)
+            on_text = untouched if text is None else text.relevance(text_gradients)
+            state = _cross(first, modules, calls, on_text, limit, row)
         results.append(state.on_text.T.unflatten(1, state.grid).cpu().numpy())
     return results
 
 
-def merged(given: Sequence[Any]) -> Any:
+def merge_arguments(values: Sequence[Any]) -> Any:
     """Merge an argument of several calls into that of one batched call.
 
     Tensors of one row, and scalar tensors, become rows; dictionaries and lists are merged recursively; any other value
     must be the same in all calls.
 
     Args:
-        given: The argument of each call.
+        values: The argument of each call.
 
     Returns:
         The merged argument; None where merging is impossible.
     """
-    first = given[0]
+    first = values[0]
     if isinstance(first, Tensor):
-        if any(value.shape != first.shape for value in given) or (first.ndim and len(first) != 1):
+        if any(value.shape != first.shape for value in values) or (first.ndim and len(first) != 1):
             return None
-        return torch.cat(list(given)) if first.ndim else torch.stack(list(given))
+        return torch.cat(list(values)) if first.ndim else torch.stack(list(values))
     if isinstance(first, dict):
-        if any(value.keys() != first.keys() for value in given):
+        if any(value.keys() != first.keys() for value in values):
             return None
-        parts = {name: merged([value[name] for value in given]) for name in first}
+        parts = {name: merge_arguments([value[name] for value in values]) for name in first}
         return None if any(value is None and first[name] is not None for name, value in parts.items()) else parts
     if isinstance(first, list | tuple):
-        if any(len(value) != len(first) for value in given):
+        if any(len(value) != len(first) for value in values):
             return None
-        items = [merged(list(column)) for column in zip(*given, strict=True)]
-        lost = any(item is None and known is not None for item, known in zip(items, first, strict=True))
+        items = [merge_arguments(list(column)) for column in zip(*values, strict=True)]
+        lost = any(item is None and original is not None for item, original in zip(items, first, strict=True))
         return None if lost else type(first)(items)
-    return first if all(value == first for value in given) else None
+    return first if all(value == first for value in values) else None
 
 
-def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: int, row: int) -> ImageText:
-    own = _own_calls(calls, sites.words, len(on_text))
-    grids = [probe.family.grid(record.call.query.shape[2], _size(probe)) for record, _ in own]
-    known = [grid for grid in grids if grid is not None]
-    if not any(record.layer in sites.words for record, _ in own) or len(known) < len(grids):
+def _cross(
+    probe: Denoiser, modules: AttentionModules, calls: AttentionGradients, on_text: Tensor, limit: int, row: int
+) -> ImageText:
+    layer_calls = _own_calls(calls, modules.words, len(on_text))
+    grids = [probe.family.grid(record.call.query.shape[2], _size(probe)) for record, _ in layer_calls]
+    image_grids = [grid for grid in grids if grid is not None]
+    if not any(record.layer in modules.words for record, _ in layer_calls) or len(image_grids) < len(grids):
         raise _unseen()
-    state = ImageText(_limited(max(known, key=lambda grid: grid[0] * grid[1]), limit), on_text)
-    for (record, gradient), source in zip(own, known, strict=True):
-        if record.layer in sites.words:
+    state = ImageText(_limited(max(image_grids, key=lambda grid: grid[0] * grid[1]), limit), on_text)
+    for (record, gradient), source in zip(layer_calls, image_grids, strict=True):
+        if record.layer in modules.words:
             state.cross_layer(resized(record.cam(gradient, row=row), source, state.grid))
         else:
             cam = record.cam(gradient, lambda rows, source=source: resized_keys(rows, source, state.grid), row=row)
@@ -162,10 +166,10 @@ def _cross(probe: Denoiser, sites: Sites, calls: Seen, on_text: Tensor, limit: i
     return state
 
 
-def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
+def _own_calls(calls: AttentionGradients, words: dict[str, Any], length: int) -> AttentionGradients:
     """The calls that count: an IP-Adapter attends again, to its image, inside a text-attention module."""
     first: set[str] = set()
-    chosen: Seen = []
+    chosen: AttentionGradients = []
     for record, gradient in calls:
         fits = record.call.key.shape[2] == (length if record.layer in words else record.call.query.shape[2])
         if fits and record.layer not in first:
@@ -174,7 +178,7 @@ def _own_calls(calls: Seen, words: dict[str, Any], length: int) -> Seen:
     return chosen
 
 
-def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) -> Joined:
+def _joint(probe: Denoiser, modules: AttentionModules, calls: AttentionGradients, length: int, limit: int) -> Joined:
     place = probe.family.sequence_layout
     height, width = (side // probe.family.patch_size for side in _size(probe))
     source, cells = (height, width), height * width
@@ -184,7 +188,7 @@ def _joint(probe: Denoiser, sites: Sites, calls: Seen, length: int, limit: int) 
         positions = record.call.query.shape[2]
         if record.call.key.shape[2] != positions:
             continue  # attention to something beside the sequence
-        where = place(positions, length, cells) if place is not None and record.layer in sites.words else None
+        where = place(positions, length, cells) if place is not None and record.layer in modules.words else None
         if where is not None:
             met = True
             state.layer(_on_both(record, gradient, where, source, state.grid))

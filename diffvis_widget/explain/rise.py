@@ -20,7 +20,7 @@ from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
 
 from .arguments import choice, count, real
-from .decode_batches import pictures
+from .image_decoding import decode_images
 from .map_similarity import KINDS, Kind, similarity
 from .progress import Progress, batch_size, tracking
 
@@ -106,11 +106,13 @@ def df_rise(
     used = 0
     with tracking(progress, total, "DF-RISE") as tell:
         while used < total:
-            kept = rng.random((min(size, total - used), height, width)) < probability
-            alike = kept * compare(probe.latents * torch.from_numpy(kept[:, None]).to(probe.latents))
-            sums += kept.sum(axis=0), alike.sum(axis=0), np.square(alike).sum(axis=0)
-            used += len(kept)
-            tell(len(kept))
+            masks_of_batch = rng.random((min(size, total - used), height, width)) < probability
+            alike = masks_of_batch * compare(
+                probe.latents * torch.from_numpy(masks_of_batch[:, None]).to(probe.latents)
+            )
+            sums += masks_of_batch.sum(axis=0), alike.sum(axis=0), np.square(alike).sum(axis=0)
+            used += len(masks_of_batch)
+            tell(len(masks_of_batch))
             mean, error = estimate(sums, used, divisor)
             if used >= _FEWEST and float(np.mean(error * error)) <= limit * float(mean.var()):
                 break
@@ -132,7 +134,7 @@ def _local(probe: Denoiser, kind: Kind, target: Target) -> Compare:
 
 def _by_features(probe: Denoiser, trace: Trace, meter: ConceptMeter) -> Compare:
     def features(latents: Tensor, output: Tensor) -> NDArray[np.float32]:
-        return meter.image_features(pictures(trace, probe.clean(latents, output)))
+        return meter.image_features(decode_images(trace, probe.clean(latents, output)))
 
     whole = features(probe.latents, probe.output)[0]
 

@@ -56,10 +56,10 @@ class RoleRelevance:
     @property
     def interval(self) -> Floats:
         """95 % interval of the mean, 1.96 standard errors: float32 (schedules, roles, 2); NaN for one prompt."""
-        known = np.isfinite(self.scores).sum(axis=1)
+        run_count = np.isfinite(self.scores).sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            spread = np.nanstd(self.scores, axis=1) * np.sqrt(known / (known - 1))
-            half = 1.96 * spread / np.sqrt(known)
+            spread = np.nanstd(self.scores, axis=1) * np.sqrt(run_count / (run_count - 1))
+            half = 1.96 * spread / np.sqrt(run_count)
         return np.stack([self.mean - half, self.mean + half], axis=-1).astype(np.float32)
 
 
@@ -110,12 +110,12 @@ def relevance_by_role(
     for schedule in schedules:
         choice("schedules", schedule, ("uniform", "early", "late"))
     first = count("seed", seed, least=0)
-    names = list(dict.fromkeys(role for given in roles for role in given.values()))
+    names = list(dict.fromkeys(role for roles_of_words in roles for role in roles_of_words.values()))
     curves: list[list[Floats]] = [[] for _ in schedules]
     with tracking(progress, len(schedules) * len(prompts), "relevance by role") as tell:
-        for index, (prompt, given) in enumerate(zip(prompts, roles, strict=True)):
+        for index, (prompt, roles_of_words) in enumerate(zip(prompts, roles, strict=True)):
             for row, schedule in enumerate(schedules):
-                found = relevance(
+                result = relevance(
                     pipe,
                     prompt,
                     seed=first + index,
@@ -125,16 +125,16 @@ def relevance_by_role(
                     progress=False,
                     **arguments,
                 )
-                curves[row].append(by_role(found, given, names))
+                curves[row].append(by_role(result, roles_of_words, names))
                 tell(1)
     return RoleRelevance(list(schedules), names, np.array(curves, dtype=np.float32))
 
 
-def by_role(found: Relevance, roles: Roles, names: Sequence[str]) -> Floats:
+def by_role(word_relevance: Relevance, roles: Roles, names: Sequence[str]) -> Floats:
     """Average the scaled curves of the words of each role.
 
     Args:
-        found: Relevance of a run.
+        word_relevance: Relevance of a run.
         roles: Role by word.
         names: Roles, in the order of the result.
 
@@ -143,6 +143,6 @@ def by_role(found: Relevance, roles: Roles, names: Sequence[str]) -> Floats:
     """
     of_role: dict[str, list[Floats]] = {name: [] for name in names}
     for word, role in roles.items():
-        of_role[role] += [found.scaled[:, index] for index in pick_words(found.trace.words, word)]
-    nothing = np.full(len(found.scaled), np.nan, dtype=np.float32)
+        of_role[role] += [word_relevance.scaled[:, index] for index in pick_words(word_relevance.trace.words, word)]
+    nothing = np.full(len(word_relevance.scaled), np.nan, dtype=np.float32)
     return np.stack([np.mean(curves, axis=0) if curves else nothing for curves in of_role.values()])

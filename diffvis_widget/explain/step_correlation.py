@@ -162,17 +162,19 @@ def correlation(
     if not trace.layers or not trace.words:
         raise ValueError("trace has no word maps, so there is no attention to correlate")
     chosen = _chosen(trace, words)
-    given = {"attention": _attention(trace, chosen)}
+    curves_by_name = {"attention": _attention(trace, chosen)}
     if relevance is not None:
-        given["relevance"] = _relevance(trace, relevance, chosen)
+        curves_by_name["relevance"] = _relevance(trace, relevance, chosen)
     names, scores = _scores(trace, concepts, meter)
-    curves = np.stack(list(given.values()))
-    found = correlate(curves.reshape(-1, total), scores.T, of=of, test=test)
+    curves = np.stack(list(curves_by_name.values()))
+    statistics = correlate(curves.reshape(-1, total), scores.T, of=of, test=test)
     shape = (*curves.shape[:2], len(names))
-    rho, p, effective = (values.reshape(shape) for values in found)
+    rho, p, effective = (values.reshape(shape) for values in statistics)
     texts = [word.text for word in chosen]
     adjusted = adjusted_p(p, adjust)
-    return StepCorrelation(list(given), texts, names, curves, scores, rho, p, adjusted, effective, of, test, adjust)
+    return StepCorrelation(
+        list(curves_by_name), texts, names, curves, scores, rho, p, adjusted, effective, of, test, adjust
+    )
 
 
 class _Word(NamedTuple):
@@ -190,8 +192,10 @@ def _chosen(trace: Trace, words: Sequence[str | int] | None) -> list[_Word]:
         raise ValueError(f"words must be a list of words, got the string {words!r}: write [{words!r}]")
     if len(words) == 0:
         raise ValueError("words is empty: name one word or more, or leave it out for all that were typed")
-    found = [(word, pick_words(trace.words, word)) for word in words]
-    return [_Word(word if isinstance(word, str) else trace.words[indices[0]].text, indices) for word, indices in found]
+    occurrences = [(word, pick_words(trace.words, word)) for word in words]
+    return [
+        _Word(word if isinstance(word, str) else trace.words[indices[0]].text, indices) for word, indices in occurrences
+    ]
 
 
 def _attention(trace: Trace, chosen: Sequence[_Word]) -> Floats:
@@ -200,11 +204,11 @@ def _attention(trace: Trace, chosen: Sequence[_Word]) -> Floats:
     return np.stack([masses[:, word.indices].sum(axis=1) for word in chosen]).astype(np.float32)
 
 
-def _relevance(trace: Trace, found: Any, chosen: Sequence[_Word]) -> Floats:
+def _relevance(trace: Trace, word_relevance: Any, chosen: Sequence[_Word]) -> Floats:
     """float32 (W, T): share of the typed words' relevance at each step, that of a word's occurrences summed."""
-    if not isinstance(found, Relevance):
-        raise ValueError(f"relevance must be what dv.explain.relevance gives, not {type(found).__name__}")
-    other = found.trace
+    if not isinstance(word_relevance, Relevance):
+        raise ValueError(f"relevance must be what dv.explain.relevance gives, not {type(word_relevance).__name__}")
+    other = word_relevance.trace
     same = other is trace or (
         other.prompt == trace.prompt
         and len(other.steps) == len(trace.steps)
@@ -216,23 +220,23 @@ def _relevance(trace: Trace, found: Any, chosen: Sequence[_Word]) -> Floats:
             f"relevance is of another run (prompt {other.prompt!r}, {len(other.steps)} steps, seed "
             f"{other.meta.get('seed')}): take dv.explain.relevance_of(pipe, trace), or correlate relevance.trace"
         )
-    typed = np.isfinite(found.scaled).any(axis=0)
-    share = found.raw / found.raw[:, typed].sum(axis=1, keepdims=True)
+    typed = np.isfinite(word_relevance.scaled).any(axis=0)
+    share = word_relevance.raw / word_relevance.raw[:, typed].sum(axis=1, keepdims=True)
     return np.stack([share[:, word.indices].sum(axis=1) for word in chosen]).astype(np.float32)
 
 
 def _scores(trace: Trace, concepts: Sequence[str] | None, meter: ConceptMeter | None) -> tuple[list[str], Floats]:
     """The concepts, and their cosines float32 (T, K): those of the trace where it has them all, else measured."""
-    known = trace.scores
+    stored = trace.scores
     if concepts is None:
-        if known is None or not known.concepts:
+        if stored is None or not stored.concepts:
             raise ValueError('concepts=None takes those of trace.scores, and there are none: name some, as ["red"]')
-        concepts = known.concepts
+        concepts = stored.concepts
     names = check_concepts(concepts)
     if not names:
         raise ValueError("concepts is empty: name one word or more")
-    if known is not None and meter is None and set(names) <= set(known.concepts):
-        return names, known.cosine[:, [known.concepts.index(name) for name in names]]
+    if stored is not None and meter is None and set(names) <= set(stored.concepts):
+        return names, stored.cosine[:, [stored.concepts.index(name) for name in names]]
     return names, concept_scores(trace, names, meter).cosine
 
 
@@ -314,8 +318,8 @@ def adjusted_p(p: Doubles, how: Adjust) -> Doubles:
         Corrected p, of the same shape.
     """
     flat = p.ravel()
-    known = np.flatnonzero(np.isfinite(flat))
-    order = known[np.argsort(flat[known], kind="stable")]
+    finite = np.flatnonzero(np.isfinite(flat))
+    order = finite[np.argsort(flat[finite], kind="stable")]
     count = len(order)
     if how == "holm":
         raised = np.maximum.accumulate(flat[order] * np.arange(count, 0, -1))

@@ -17,7 +17,7 @@ from .attention_gradients import RecordedAttention, recording_attention
 from .relevance_rules import self_attention
 
 
-class TextSide:
+class TextEncoderPass:
     """Encodes a prompt with gradients, and computes the relevance of text tokens for one another.
 
     A context manager: inside the with block the encoders use the fused attention kernel.
@@ -34,8 +34,8 @@ class TextSide:
 
     def __init__(self, pipe: Any, family: Family, prompt: str, arguments: Mapping[str, Any]) -> None:
         self._pipe, self._prompt = pipe, prompt
-        found = {name: getattr(pipe, name, None) for name in family.text_encoders}
-        self._encoders = {name: module for name, module in found.items() if isinstance(module, nn.Module)}
+        parts = {name: getattr(pipe, name, None) for name in family.text_encoders}
+        self._encoders = {name: module for name, module in parts.items() if isinstance(module, nn.Module)}
         if not self._encoders:
             raise ValueError(f"relevance needs a text encoder, and {type(pipe).__name__} has none")
         takes = inspect.signature(pipe.encode_prompt).parameters
@@ -52,8 +52,8 @@ class TextSide:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             self._seen: list[RecordedAttention] = stack.enter_context(recording_attention(self._encoders))
-            asked = {"num_images_per_prompt": 1, "do_classifier_free_guidance": False, "device": None}
-            result = self._pipe.encode_prompt(prompt=self._prompt, **{**self._arguments, **asked})
+            overrides = {"num_images_per_prompt": 1, "do_classifier_free_guidance": False, "device": None}
+            result = self._pipe.encode_prompt(prompt=self._prompt, **{**self._arguments, **overrides})
         blind = [name for name in self._encoders if not any(record.layer == name for record in self._seen)]
         if blind:
             raise ValueError(f"{blind[0]} computes its attention in a way that cannot be followed to its words")
@@ -80,8 +80,10 @@ class TextSide:
             ValueError: If the run was given other embeddings than the prompt's.
         """
         leaves = [part.detach().clone().requires_grad_() for part in self._embeddings]
-        given: Tensor = arguments[name]
-        if given.shape != leaves[0].shape or not torch.allclose(given.float(), leaves[0].float(), atol=1e-2, rtol=1e-2):
+        embeddings: Tensor = arguments[name]
+        if embeddings.shape != leaves[0].shape or not torch.allclose(
+            embeddings.float(), leaves[0].float(), atol=1e-2, rtol=1e-2
+        ):
             raise ValueError(
                 "encoding the prompt again gives other embeddings than the run was given: relevance cannot follow "
                 "adapters or embeddings that belong to a single call"
@@ -108,10 +110,10 @@ class TextSide:
             retain_graph=True,
             allow_unused=True,
         )
-        found: list[Tensor] = []
+        relevances: list[Tensor] = []
         for name in self._encoders:
             cams = [
                 record.cam(slope) for record, slope in zip(self._seen, gradients, strict=True) if record.layer == name
             ]
-            found.append(self_attention(cams))
-        return torch.stack(found).mean(dim=0)
+            relevances.append(self_attention(cams))
+        return torch.stack(relevances).mean(dim=0)

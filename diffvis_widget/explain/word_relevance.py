@@ -21,8 +21,8 @@ from diffvis_widget.traces.types import Floats
 
 from .arguments import count
 from .progress import Progress, tracking
-from .relevance_pass import Sites, carried, together
-from .text_encoder import TextSide
+from .relevance_pass import AttentionModules, relevance_maps, steps_per_batch
+from .text_encoder import TextEncoderPass
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Relevance:
         return self.scaled.sum(axis=0)
 
     @property
-    def kept(self) -> WordRelevance:
-        """The stored form, for a trace, its file and its page: ``trace.relevance.append(found.kept)``.
+    def stored(self) -> WordRelevance:
+        """The stored form, for a trace, its file and its page: ``trace.relevance.append(relevance.stored)``.
 
         Relevance of another schedule is stored in the trace of the run that it is compared with, of the same prompt and
         seed.
@@ -123,7 +123,7 @@ def relevance(
     count("grid", grid)
     if not isinstance(prompt, str):
         raise TypeError(f"prompt must be one text, not {type(prompt).__name__}: relevance follows it through its words")
-    _known(pipe)
+    _family_with_words(pipe)
     trace = run(
         pipe,
         prompt,
@@ -133,9 +133,9 @@ def relevance(
         schedule_strength=schedule_strength,
         **pipe_kwargs,
     )
-    found = relevance_of(pipe, trace, grid=grid, progress=progress, **pipe_kwargs)
-    trace.relevance.append(found.kept)
-    return found
+    result = relevance_of(pipe, trace, grid=grid, progress=progress, **pipe_kwargs)
+    trace.relevance.append(result.stored)
+    return result
 
 
 def relevance_of(
@@ -143,7 +143,7 @@ def relevance_of(
 ) -> Relevance:
     """Compute the relevance of an existing run: one gradient per step, without generating again.
 
-    The trace is not changed; `Relevance.kept` can be stored in it.
+    The trace is not changed; `Relevance.stored` can be stored in it.
 
     Args:
         pipe: The pipeline of the run.
@@ -165,24 +165,24 @@ def relevance_of(
         True
     """
     limit = count("grid", grid)
-    family = _known(pipe)
+    family = _family_with_words(pipe)
     # checks that the model still reproduces the run
     probe = denoiser(trace, 0)
     if probe.module is not uncompiled(getattr(pipe, family.denoiser_attribute)):
         raise ValueError("pipe: this trace was made with another pipeline")
-    sites = Sites.of(probe.module, family)
+    modules = AttentionModules.of(probe.module, family)
     length = 1 + max(token for word in trace.words for token in word.tokens)
     rows: list[Floats] = []
     with (
         denoiser_lock(pipe),
-        TextSide(pipe, family, trace.prompt, pipe_kwargs) if family.text_encoders else nullcontext() as text,
+        TextEncoderPass(pipe, family, trace.prompt, pipe_kwargs) if family.text_encoders else nullcontext() as text,
         tracking(progress, len(trace.steps), "relevance") as tell,
     ):
-        size = together(probe)
+        size = steps_per_batch(probe)
         for start in range(0, len(trace.steps), size):
             steps = range(start, min(start + size, len(trace.steps)))
             probes = [Denoiser(trace, step, checked=True) for step in steps]
-            for tokens in carried(probes, sites, text, length, limit):
+            for tokens in relevance_maps(probes, modules, text, length, limit):
                 rows.append(_words(tokens, trace.words))
                 tell(1)
     maps = np.stack(rows)
@@ -190,7 +190,7 @@ def relevance_of(
     return Relevance(raw, scaled(raw, trace.words), maps, trace)
 
 
-def _known(pipe: Any) -> Family:
+def _family_with_words(pipe: Any) -> Family:
     family, _ = find_family(pipe)
     if not family.token_streams:
         raise ValueError(f"relevance needs attention to words, and none is known in the {family.name} of this pipeline")

@@ -318,12 +318,12 @@ class Engine(CallListener):
         first = encode_calls[: self._family.encode_calls]
 
         def encoded(switch: Switch) -> tuple[Sequence[Any], PromptBatch] | None:
-            again = [call for call in (others[id(call)].get(switch) for call in first) if call is not None]
-            if not again:
+            calls_again = [call for call in (others[id(call)].get(switch) for call in first) if call is not None]
+            if not calls_again:
                 return None
             images = self._calls.latent_layout.images
-            prompt = read_prompts(self._calls.pipe, self._family, again, images).prompt
-            return [call.result for call in again], prompt
+            prompt = read_prompts(self._calls.pipe, self._family, calls_again, images).prompt
+            return [call.result for call in calls_again], prompt
 
         results = [call.result for call in first]
         plan = plan_call(self._family, self._interventions, prompts, results, encoded, planned)

@@ -59,11 +59,11 @@ def attention_at(trace: Trace, step: int, sites: Mapping[str, nn.Module], positi
     finally:
         recorder.detach()
     index = branches.index("prompt")
-    kept: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    queries_and_keys: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for site, calls in recorder.recorded.items():
         query, key = (torch.cat(parts) for parts in zip(*calls, strict=True))
-        kept[site] = query[index : index + 1], key[index : index + 1]
-    missing = [site for site in sites if site not in kept]
+        queries_and_keys[site] = query[index : index + 1], key[index : index + 1]
+    missing = [site for site in sites if site not in queries_and_keys]
     if missing:
         raise ValueError(f"freeze: the attention of {missing[0]} could not be seen, or has another number of words")
-    return kept
+    return queries_and_keys

@@ -58,8 +58,8 @@ def encode_again(
     bound = inspect.signature(encode_prompt).bind(*args, **kwargs)
     texts = call.arguments.get("prompt")
     for name in list(bound.arguments):
-        own = not name.startswith("negative") and ("embeds" in name or name.startswith("prompt"))
-        if own and name != "prompt":
+        is_embedding = not name.startswith("negative") and ("embeds" in name or name.startswith("prompt"))
+        if is_embedding and name != "prompt":
             bound.arguments[name] = None
     count = len(texts) if isinstance(texts, list | tuple) else None
     if texts is None and (embeddings := call.arguments.get("prompt_embeds")) is not None:
@@ -180,10 +180,10 @@ class Substitution:
                 yield from self._places(item, (*path, name), batch, rows, row)
         elif isinstance(value, list | tuple):
             # a list with an entry for each row of the batch: only the rows of the prompt matter
-            own = {row for row, _ in rows} if len(value) == batch else None  # pyright: ignore[reportUnknownArgumentType]
+            prompt_rows = {row for row, _ in rows} if len(value) == batch else None  # pyright: ignore[reportUnknownArgumentType]
             for index, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-                if own is None or index in own:
-                    yield from self._places(item, (*path, index), batch, rows, row if own is None else index)
+                if prompt_rows is None or index in prompt_rows:
+                    yield from self._places(item, (*path, index), batch, rows, row if prompt_rows is None else index)
 
 
 def _leaves(result: Any) -> list[Tensor | None]:
@@ -199,12 +199,12 @@ def _mode(value: Tensor, leaf: Tensor, batch: int, rows: Rows) -> str | None:
     images = [image for _, image in rows]
     if value.ndim == leaf.ndim and value.ndim:
         if len(value) == batch and len(leaf) > max(images):
-            own = value[chosen]
+            value_rows = value[chosen]
             encoded = leaf[images]
-            if _same(own, encoded):
+            if _same(value_rows, encoded):
                 return "rows"
-            longer = own.ndim > 1 and own.shape[1] > encoded.shape[1] > 1
-            if longer and _same(own[:, : encoded.shape[1]], encoded):
+            longer = value_rows.ndim > 1 and value_rows.shape[1] > encoded.shape[1] > 1
+            if longer and _same(value_rows[:, : encoded.shape[1]], encoded):
                 return "beginnings"
         if value.ndim > 2 and value.shape[1] == batch and leaf.shape[1] > max(images):
             return "columns" if _same(value[:, chosen], leaf[:, images]) else None

@@ -73,12 +73,12 @@ class CapturedStep:
         return wait or self.arrived.query()
 
 
-def fetch(tensor: Tensor, own: bool = False) -> Tensor:
+def fetch(tensor: Tensor, unshared: bool = False) -> Tensor:
     """Copy a tensor to the CPU; from CUDA asynchronously.
 
     Args:
         tensor: bfloat16 is widened to float32, which numpy has.
-        own: Nothing else holds the tensor, so that one on the CPU need not be copied.
+        unshared: Nothing else holds the tensor, so that one on the CPU need not be copied.
 
     Returns:
         A tensor that later writes into `tensor` do not change. From CUDA, it is complete after the work queued so far.
@@ -87,7 +87,7 @@ def fetch(tensor: Tensor, own: bool = False) -> Tensor:
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()  # numpy has no bfloat16; widening loses nothing
     if not tensor.is_cuda:
-        return tensor if own and tensor.device.type == "cpu" else tensor.cpu().clone()
+        return tensor if unshared and tensor.device.type == "cpu" else tensor.cpu().clone()
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 

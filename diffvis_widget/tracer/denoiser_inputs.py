@@ -169,12 +169,12 @@ class LiveCall:
         )
 
     def _with_extra(self, evaluation: Evaluation, latents: Any, sample: Tensor) -> Evaluation:
-        own = sample.shape[1]
+        latent_size = sample.shape[1]
         if len(evaluation.shape) == 3 and self.family.packing is not None:
-            own = sample.shape[2] * sample.shape[3] // self.family.packing**2
-        if evaluation.listed or evaluation.shape[1] <= own:
+            latent_size = sample.shape[2] * sample.shape[3] // self.family.packing**2
+        if evaluation.listed or evaluation.shape[1] <= latent_size:
             return evaluation
-        return replace(evaluation, extra=latents[:, own:].detach().clone())
+        return replace(evaluation, extra=latents[:, latent_size:].detach().clone())
 
 
 def from_other_networks(evaluation: Evaluation) -> list[str]:

@@ -52,11 +52,11 @@ def own_work() -> Iterator[None]:
         None.
     """
     before = is_own_work()
-    _state.own = True
+    _state.is_own_work = True
     try:
         yield
     finally:
-        _state.own = before
+        _state.is_own_work = before
 
 
 def is_own_work() -> bool:
@@ -65,4 +65,4 @@ def is_own_work() -> bool:
     Returns:
         True inside.
     """
-    return getattr(_state, "own", False)
+    return getattr(_state, "is_own_work", False)

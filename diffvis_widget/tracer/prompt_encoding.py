@@ -156,8 +156,10 @@ class PromptBatch:
             bool (), True where all rows are equal.
         """
         same = [
-            torch.all(own.to(row.device, row.dtype) == row) if own.shape == row.shape else torch.tensor(False)
-            for own, row in zip(self.embeddings, text, strict=True)
+            torch.all(embedding.to(row.device, row.dtype) == row)
+            if embedding.shape == row.shape
+            else torch.tensor(False)
+            for embedding, row in zip(self.embeddings, text, strict=True)
         ]
         return torch.stack(same).all()
 
@@ -243,12 +245,12 @@ def read_prompts(pipe: Any, family: Family, calls: Sequence[EncodeCall], images:
         One entry per image.
     """
     first, second = family.embedding_indices
-    own, rest = calls[: family.encode_calls], calls[family.encode_calls :]
-    results = [call.result for call in own]
+    prompt_calls, rest = calls[: family.encode_calls], calls[family.encode_calls :]
+    results = [call.result for call in prompt_calls]
     images = images or len(results[0][first])
-    arguments = own[0].arguments
-    prompt = _batch(pipe, family, own, results, arguments, "prompt", images, ())
-    tokenized = [texts for call in own for texts in _first_texts(call.tokenizer_calls)]
+    arguments = prompt_calls[0].arguments
+    prompt = _batch(pipe, family, prompt_calls, results, arguments, "prompt", images, ())
+    tokenized = [texts for call in prompt_calls for texts in _first_texts(call.tokenizer_calls)]
     negative: PromptBatch | None = None
     if second is None and rest:
         negative = _batch(pipe, family, rest, [call.result for call in rest], rest[0].arguments, "prompt", images, ())
@@ -256,7 +258,7 @@ def read_prompts(pipe: Any, family: Family, calls: Sequence[EncodeCall], images:
         swapped = [_swapped(result, first, second) for result in results]
         same = _texts(arguments.get("negative_prompt"), images) == prompt.typed
         exclude = () if same else tokenized
-        negative = _batch(pipe, family, own, swapped, arguments, "negative_prompt", images, exclude)
+        negative = _batch(pipe, family, prompt_calls, swapped, arguments, "negative_prompt", images, exclude)
     return CallPrompts(prompt=prompt, negative=negative, second=_texts(arguments.get("prompt_2"), images))
 
 

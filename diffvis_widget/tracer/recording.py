@@ -239,7 +239,9 @@ class Recording(CallListener):
                 output=output,
                 result=fetched,
                 branches=self._branch_outputs(),
-                maps={part: FlatMaps(fetch(maps.flat, own=True), maps.places) for part, maps in self._maps.items()},
+                maps={
+                    part: FlatMaps(fetch(maps.flat, unshared=True), maps.places) for part, maps in self._maps.items()
+                },
                 prompt_matches=self._matches,
             ),
             device,
@@ -322,7 +324,7 @@ class Recording(CallListener):
         if len(self._raw) < 2:
             return None
         pair = torch.stack([self._calls.latent_layout.unpacked(self._raw[branch]) for branch in ("prompt", "negative")])
-        return fetch(pair, own=True)
+        return fetch(pair, unshared=True)
 
     def _check_attention_seen(self, recorder: CallRecorder) -> None:
         if recorder.last_result is None and self._reader.modules and not self._maps:

@@ -111,15 +111,15 @@ class _Log:
     def __init__(self, server: subprocess.Popen[str]) -> None:
         self._server = server
         self._lines: list[str] = []
-        self._found: list[str] = []
+        self._addresses: list[str] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def address(self) -> str:
         self._ready.wait(START_SECONDS)
-        assert self._found, "JupyterLab did not start:\n" + "".join(self._lines)
-        return self._found[0]
+        assert self._addresses, "JupyterLab did not start:\n" + "".join(self._lines)
+        return self._addresses[0]
 
     def join(self) -> None:
         """Read to the end, after the server has ended."""
@@ -131,8 +131,8 @@ class _Log:
         assert self._server.stdout is not None
         for line in self._server.stdout:
             self._lines.append(line)
-            if not self._found and "http://" in line and "/lab?token=" in line:
-                self._found.append("http://" + line.split("http://")[1].split("/lab?token=")[0])
+            if not self._addresses and "http://" in line and "/lab?token=" in line:
+                self._addresses.append("http://" + line.split("http://")[1].split("/lab?token=")[0])
                 self._ready.set()
         self._ready.set()
 
@@ -299,17 +299,17 @@ def open_notebook(browser: Browser, lab: Lab, name: str, width: int = 1720, heig
     page = context.new_page()
     notebook = Notebook(page)
 
-    def said(message: ConsoleMessage) -> None:
+    def on_console(message: ConsoleMessage) -> None:
         if message.type == "error" and not any(part in message.text for part in NOT_OURS):
             notebook.errors.append(message.text)
 
-    def asked(request: Request) -> None:
+    def on_request(request: Request) -> None:
         if not request.url.startswith((lab.address, lab.address.replace("http", "ws", 1), "data:", "blob:")):
             notebook.foreign.append(request.url)
 
-    page.on("console", said)
+    page.on("console", on_console)
     page.on("pageerror", lambda error: notebook.errors.append(str(error)))
-    page.on("request", asked)
+    page.on("request", on_request)
     workspace = secrets.token_hex(4)
     try:
         page.goto(f"{lab.address}/lab/workspaces/{workspace}/tree/{name}?token={lab.token}")

@@ -68,13 +68,13 @@ class LivePage:
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     _widgets: dict[str, DiffVis] = field(default_factory=dict)
-    _said: dict[str, collections.deque[Any]] = field(default_factory=dict)
+    _received: dict[str, collections.deque[Any]] = field(default_factory=dict)
     _unwatch: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def show(self, widget: DiffVis) -> Locator:
         """The widget as it is, live."""
         name = widget.model_id
-        queue = self._said[name] = collections.deque()
+        queue = self._received[name] = collections.deque()
         self._widgets[name] = widget
 
         def send(content: dict[str, Any], buffers: list[bytes]) -> None:
@@ -96,7 +96,7 @@ class LivePage:
         """Take it off the page, as a closed output does; it can be shown again."""
         name = widget.model_id
         self.page.evaluate("(id) => window.dvClose[id]()", name)
-        del self._widgets[name], self._said[name]
+        del self._widgets[name], self._received[name]
         self._unwatch.pop(name)()
         del widget.send
 
@@ -114,7 +114,7 @@ class LivePage:
             widget.set_state(values)
 
     def fetch(self, name: str) -> list[Any]:
-        queue = self._said.get(name, collections.deque[Any]())
+        queue = self._received.get(name, collections.deque[Any]())
         return [queue.popleft() for _ in range(len(queue))]
 
 

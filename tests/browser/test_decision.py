@@ -18,19 +18,19 @@ PROMPT = "a red circle"
 def decision(word: str = "red", to: str = "blue", at: float | None = 3.3, **over: Any) -> dict[str, Any]:
     mean = [0.0, 0.05, 0.1, 0.4, 0.85, 1.0, 1.0]
     rows = [[max(0.0, value - 0.1) for value in mean], [min(1.0, value + 0.1) for value in mean]]
-    told = {
+    fields = {
         "word": word, "to": to, "steps": 6, "switch": list(range(7)), "seeds": 2, "mean": mean, "shares": rows,
         "band": [[low, high] for low, high in zip(*rows, strict=True)], "decision": at,
         "interval": [None, None] if at is None else [at - 0.4, at + 0.5],
     }  # fmt: skip
-    return {**told, **over}
+    return {**fields, **over}
 
 
 def standing(state: str, share: float = 0.0, left: float | None = None, error: str = "", **result: Any) -> Message:
     return Message({**result, "type": "job", "state": state, "progress": share, "seconds_left": left, "error": error})
 
 
-def known(*decisions: dict[str, Any]) -> Message:
+def decisions_message(*decisions: dict[str, Any]) -> Message:
     return Message({"type": "decisions", "decisions": list(decisions)})
 
 
@@ -39,7 +39,7 @@ def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Bare]:
     """A page with a finished run and the drawer open."""
     theme = getattr(request, "param", "light")
     with open_bare(browser, a_run(PROMPT), theme=theme, concepts=["circle", "red"]) as bare:
-        bare.answer(known())
+        bare.answer(decisions_message())
         bare.answer(standing("done", 1, **decision()))
         expect(bare.slider).to_have_attribute("aria-valuenow", "6")
         bare.widget.get_by_test_id("decision").click()
@@ -123,7 +123,7 @@ def test_pairs_that_were_found_are_there_again(opened: Bare) -> None:
     expect(drawer(opened).get_by_role("status")).to_contain_text("“circle” was decided after 1.2")
     drawer(opened).get_by_role("button", name="red → blue").click()
     expect(drawer(opened).get_by_role("status")).to_contain_text("“red” was decided after 3.3")
-    opened.answer(known(decision(), decision("circle", "star", 1.2)))
+    opened.answer(decisions_message(decision(), decision("circle", "star", 1.2)))
     opened.widget.get_by_test_id("decision").click()
     expect(opened.widget.get_by_role("button", name="red decided at step 4: go there")).to_have_count(0)
     opened.widget.get_by_test_id("decision").click()
@@ -177,7 +177,7 @@ def test_it_waits_until_the_run_is_done_and_for_a_pipeline(browser: Browser) -> 
         expect(drawer(bare)).to_contain_text("when the run is done")
         expect(bare.widget.get_by_test_id("find-out")).to_be_disabled()
     with open_bare(browser, a_run(PROMPT), _can_run=False) as bare:
-        bare.answer(known())
+        bare.answer(decisions_message())
         bare.widget.get_by_test_id("decision").click()
         expect(drawer(bare)).to_contain_text("A recorded run has no pipeline")
 
@@ -185,7 +185,7 @@ def test_it_waits_until_the_run_is_done_and_for_a_pipeline(browser: Browser) -> 
 @pytest.mark.parametrize("opened", ["light", "dark"], indirect=True)
 def test_axe_finds_nothing(opened: Bare) -> None:
     opened.page.add_script_tag(path=AXE)
-    opened.answer(known(decision(), decision("circle", "star", 1.2)))
+    opened.answer(decisions_message(decision(), decision("circle", "star", 1.2)))
     opened.widget.get_by_test_id("decision").click()
     opened.widget.get_by_test_id("decision").click()
     expect(drawer(opened).get_by_role("status")).to_be_visible()

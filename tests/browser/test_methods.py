@@ -208,7 +208,7 @@ def test_a_run_from_a_file_has_its_maps_and_says_why_it_gets_no_more(
 ) -> None:
     widget.trace.saliency.append(a_map("df_cam", STEPS - 1, widget.trace.latents.shape[2:]))
     relevance = explain.relevance_of(pipe, widget.trace, progress=False)
-    widget.trace.relevance.append(relevance.kept)
+    widget.trace.relevance.append(relevance.stored)
     widget.trace.save(tmp_path / "run.safetensors")
     recorded = DiffVis(open_trace(tmp_path / "run.safetensors"))
     try:

@@ -18,8 +18,8 @@ OLD, NEW = "a red circle", "a small green circle"
 
 def entry(run: str, prompt: str, **over: Any) -> dict[str, Any]:
     plain = {"seed": 7, "steps": 6, "guidance_scale": 7.5, "schedule": "uniform", "schedule_strength": 60.0}
-    kept = {"weights": {}, "state": "done", "finished": 6, "has_image": False}
-    return {"run": run, "prompt": prompt, **plain, **kept, **over}
+    state = {"weights": {}, "state": "done", "finished": 6, "has_image": False}
+    return {"run": run, "prompt": prompt, **plain, **state, **over}
 
 
 def numbers() -> Message:

@@ -42,8 +42,8 @@ def a_trace() -> Trace:
 @dataclass
 class Opened:
     page: Page
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -53,14 +53,14 @@ def opened(browser: Browser, path: Path, scheme: Any = None) -> Iterator[Opened]
     context = browser.new_context(offline=True, reduced_motion="reduce", **options)
     page = context.new_page()
     shown = Opened(page)
-    page.on("console", lambda message: shown.said.append(message.text))
-    page.on("pageerror", lambda error: shown.said.append(str(error)))
-    page.on("request", lambda request: shown.asked.append(request.url))
+    page.on("console", lambda message: shown.messages.append(message.text))
+    page.on("pageerror", lambda error: shown.messages.append(str(error)))
+    page.on("request", lambda request: shown.requests.append(request.url))
     try:
         page.goto(path.as_uri())
         yield shown
-        assert not shown.said, shown.said
-        assert [url for url in shown.asked if not url.startswith(("blob:", "data:"))] == [path.as_uri()]
+        assert not shown.messages, shown.messages
+        assert [url for url in shown.requests if not url.startswith(("blob:", "data:"))] == [path.as_uri()]
         assert page.evaluate("() => window.hacked") is None
     finally:
         context.close()
@@ -197,8 +197,8 @@ def test_a_prompt_stays_text_and_the_policy_holds(browser: Browser, path: Path) 
                 document.body.append(script);
             }"""
         )
-        assert shown.said, "the policy refuses it, and says so"
-        shown.said.clear()
+        assert shown.messages, "the policy refuses it, and says so"
+        shown.messages.clear()
 
 
 def test_the_notes_lead_through_the_run_and_are_only_read(browser: Browser, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_static_output_shows_the_same_in_its_frame(browser: Browser, tmp_path:
         inside.wait_for_selector(".dv [data-testid=slider]")
         scrub(inside)
         assert inside.evaluate("() => { try { return !!parent.document; } catch { return false; } }") is False
-        shown.asked[:] = [url for url in shown.asked if url != "about:srcdoc"]
+        shown.requests[:] = [url for url in shown.requests if url != "about:srcdoc"]
 
 
 def test_a_damaged_page_says_so(browser: Browser, path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget import explain
-from diffvis_widget.explain.cam_layers import ImageStream
+from diffvis_widget.explain.image_stream import ImageStream
 from diffvis_widget.tracer import Tracer, denoiser, find_live_call, trace
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces.resize import resize

@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 
 from diffvis_widget import explain
 from diffvis_widget.concepts import ConceptMeter
-from diffvis_widget.explain.baselines import baselines
+from diffvis_widget.explain.baseline_maps import baselines
 from diffvis_widget.explain.distances import pairwise
 from diffvis_widget.explain.insertion_deletion import area
 from diffvis_widget.tracer import denoiser, trace

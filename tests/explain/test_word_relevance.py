@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from diffvis_widget import explain
 from diffvis_widget.explain import attention_gradients as attention
-from diffvis_widget.explain import relevance_pass as carry
+from diffvis_widget.explain import relevance_pass
 from diffvis_widget.explain import relevance_rules as walk
 from diffvis_widget.tracer import trace
 from tests import pipelines
@@ -58,7 +58,7 @@ def test_the_run_that_was_made_keeps_it_and_a_given_one_is_left_alone() -> None:
     np.testing.assert_array_equal(stored.maps, relevance.maps)
     again = explain.relevance_of(pipe, relevance.trace, progress=False)
     assert len(relevance.trace.relevance) == 1
-    np.testing.assert_array_equal(again.kept.raw, stored.raw)
+    np.testing.assert_array_equal(again.stored.raw, stored.raw)
 
 
 def test_words_that_were_cut_off_have_none() -> None:
@@ -104,7 +104,7 @@ def test_steps_in_a_batch_are_those_one_by_one(build: Any, monkeypatch: pytest.M
     made = trace(pipe, PROMPT, seed=1, num_inference_steps=5)
     by_batch: dict[int, explain.Relevance] = {}
     for rows in (1, 2, 5):
-        monkeypatch.setattr(carry, "_ROWS", rows)
+        monkeypatch.setattr(relevance_pass, "_ROWS", rows)
         by_batch[rows] = explain.relevance_of(pipe, made, progress=False)
     for rows in (2, 5):
         np.testing.assert_allclose(by_batch[rows].maps, by_batch[1].maps, rtol=1e-3, atol=1e-5 * by_batch[1].maps.max())
@@ -113,14 +113,14 @@ def test_steps_in_a_batch_are_those_one_by_one(build: Any, monkeypatch: pytest.M
 def test_arguments_of_rows_become_those_of_a_batch_or_are_refused() -> None:
     first, two = torch.ones(1, 3), torch.zeros(1, 3)
     rows = [{"t": torch.tensor(9), "text": part, "more": [part, None], "scale": 1.0} for part in (first, two)]
-    joined = carry.merged(rows)
+    joined = relevance_pass.merge_arguments(rows)
     assert joined["t"].tolist() == [9, 9]
     assert joined["text"].tolist() == joined["more"][0].tolist() == [[1, 1, 1], [0, 0, 0]]
     assert joined["more"][1] is None
     assert joined["scale"] == 1.0
     for wrong in ({"scale": 2.0}, {"text": torch.zeros(1, 4)}, {"text": torch.zeros(2, 3)}, {"more": [first]}):
-        assert carry.merged([rows[0] | wrong, rows[1]]) is None
-        assert carry.merged([rows[0], rows[1] | wrong]) is None
+        assert relevance_pass.merge_arguments([rows[0] | wrong, rows[1]]) is None
+        assert relevance_pass.merge_arguments([rows[0], rows[1] | wrong]) is None
 
 
 @pytest.mark.parametrize("frozen", [True, False])

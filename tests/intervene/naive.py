@@ -43,8 +43,8 @@ class Naive:
         for position, factor in self.factors.items():
             column = self.text.start + position
             for head in range(query.shape[1]):
-                said = shares[self.row, head, self.image, column, None] * value[self.row, head, column].double()
-                output[self.row, head, self.image] += (factor - 1) * said
+                contribution = shares[self.row, head, self.image, column, None] * value[self.row, head, column].double()
+                output[self.row, head, self.image] += (factor - 1) * contribution
         return output.to(query.dtype)
 
 
@@ -66,8 +66,8 @@ def computed(pipe: Any, naive: Naive) -> Iterator[None]:
 
     def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, *rest: Any, **named: Any) -> torch.Tensor:
         joint = family.attention_kind == "joint"
-        own = key.shape[2] == query.shape[2] if joint else key.shape[2] == naive.text.stop
-        if not inside or not own or evaluations not in naive.steps:
+        attends_to_text = key.shape[2] == query.shape[2] if joint else key.shape[2] == naive.text.stop
+        if not inside or not attends_to_text or evaluations not in naive.steps:
             return original(query, key, value, attn_mask, *rest, **named)
         return naive(query, key, value, attn_mask, named.get("scale") or query.shape[-1] ** -0.5)
 

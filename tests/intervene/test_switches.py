@@ -56,57 +56,57 @@ def test_against_the_pipelines_own_callback(pipe: Any) -> None:
         callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],
     ).images
     with intervene.on(pipe, intervene.switch("a green star", 1)):
-        found = pipe(
+        by_callback = pipe(
             "a red circle", num_inference_steps=3, generator=torch.Generator().manual_seed(3), output_type="np"
         ).images
-    assert np.array_equal(found, expected)
+    assert np.array_equal(by_callback, expected)
 
 
 def test_a_switched_trace_has_the_words_of_both_prompts(pipe: Any, tmp_path: Path) -> None:
     plain = run(pipe, "a red circle")
     other = run(pipe, "a big green circle")
-    found = run(pipe, "a red circle", intervene.switch("a big green circle", 2))
-    assert [word.text for word in found.words if word.kind == "word"] == ["a", "red", "circle", "big", "green"]
-    assert np.array_equal(found.latents[:3], plain.latents[:3])
-    assert np.array_equal(found.heat_map("circle", step=1), plain.heat_map("circle", step=1))
-    assert np.isnan(found.heat_map("green", step=1)).all()
-    assert np.isnan(found.heat_map("red", step=2)).all()
+    switched = run(pipe, "a red circle", intervene.switch("a big green circle", 2))
+    assert [word.text for word in switched.words if word.kind == "word"] == ["a", "red", "circle", "big", "green"]
+    assert np.array_equal(switched.latents[:3], plain.latents[:3])
+    assert np.array_equal(switched.heat_map("circle", step=1), plain.heat_map("circle", step=1))
+    assert np.isnan(switched.heat_map("green", step=1)).all()
+    assert np.isnan(switched.heat_map("red", step=2)).all()
     # from step 2 on every word stands where the second prompt has it
     again = run(pipe, "a big green circle", latents=torch.from_numpy(plain.latents[:1]))
     assert np.array_equal(again.latents[0], plain.latents[0])
-    late = found.heat_map("circle", step=2)
+    late = switched.heat_map("circle", step=2)
     assert late.shape == other.heat_map("circle", step=2).shape
     assert not np.array_equal(late, plain.heat_map("circle", step=2))
     np.testing.assert_allclose(
-        found.heat_map("red"), np.mean([plain.heat_map("red", step=i) for i in (0, 1)], axis=0), atol=1e-6
+        switched.heat_map("red"), np.mean([plain.heat_map("red", step=i) for i in (0, 1)], axis=0), atol=1e-6
     )
-    assert np.array_equal(found.heat_map("green"), found.heat_map("green", step=2))
-    kept = open_trace(found.save(tmp_path / "switched.safetensors"))
-    assert np.array_equal(kept.heat_maps(), found.heat_maps(), equal_nan=True)
-    assert kept.meta["interventions"] == [{"kind": "switch", "prompt": "a big green circle", "step": 2}]
+    assert np.array_equal(switched.heat_map("green"), switched.heat_map("green", step=2))
+    opened = open_trace(switched.save(tmp_path / "switched.safetensors"))
+    assert np.array_equal(opened.heat_maps(), switched.heat_maps(), equal_nan=True)
+    assert opened.meta["interventions"] == [{"kind": "switch", "prompt": "a big green circle", "step": 2}]
 
 
 def test_maps_after_a_switch_at_once_are_the_other_runs(pipe: Any) -> None:
-    found = run(pipe, "a red circle", intervene.switch("a green star", 0))
+    switched = run(pipe, "a red circle", intervene.switch("a green star", 0))
     other = run(pipe, "a green star")
-    assert np.array_equal(found.latents, other.latents)
+    assert np.array_equal(switched.latents, other.latents)
     for word in ("green", "star", "a"):
-        assert np.array_equal(found.heat_map(word), other.heat_map(word))
+        assert np.array_equal(switched.heat_map(word), other.heat_map(word))
 
 
 def test_a_dropped_word_is_looked_at_by_nothing(pipe: Any) -> None:
-    found = run(pipe, "a red circle", intervene.drop("red", (1, 2)))
-    assert found.heat_map("red", step=1).max() == 0
-    assert found.heat_map("red", step=0).max() > 0
-    assert found.heat_map("circle", step=1).mean() > run(pipe, "a red circle").heat_map("circle", step=1).mean()
+    dropped = run(pipe, "a red circle", intervene.drop("red", (1, 2)))
+    assert dropped.heat_map("red", step=1).max() == 0
+    assert dropped.heat_map("red", step=0).max() > 0
+    assert dropped.heat_map("circle", step=1).mean() > run(pipe, "a red circle").heat_map("circle", step=1).mean()
 
 
 def test_a_word_of_the_later_prompt_can_be_weighted(pipe: Any) -> None:
     switch = intervene.switch("a green star", 1)
     plain = run(pipe, "a red circle", switch)
-    found = run(pipe, "a red circle", switch, intervene.weight("green", 4.0))
-    assert np.array_equal(found.latents[:2], plain.latents[:2])
-    assert not np.array_equal(found.latents[2], plain.latents[2])
+    weighted = run(pipe, "a red circle", switch, intervene.weight("green", 4.0))
+    assert np.array_equal(weighted.latents[:2], plain.latents[:2])
+    assert not np.array_equal(weighted.latents[2], plain.latents[2])
     with pytest.raises(KeyError, match="'green'"):
         run(pipe, "a red circle", switch, intervene.weight("green", 4.0, (0, 1)))
 
@@ -115,15 +115,15 @@ def test_frozen_attention_is_that_of_the_other_run(pipe: Any) -> None:
     first = run(pipe, "a red circle")
     assert np.array_equal(run(pipe, "a red circle", intervene.freeze(first, 2)).latents, first.latents)
     plain = run(pipe, "a big green house")
-    found = run(pipe, "a big green house", intervene.freeze(first, 2))
+    frozen = run(pipe, "a big green house", intervene.freeze(first, 2))
     places = {word.tokens: index for index, word in enumerate(first.words) if word.kind == "word"}
-    alike = [(index, places[word.tokens]) for index, word in enumerate(found.words) if word.tokens in places]
+    alike = [(index, places[word.tokens]) for index, word in enumerate(frozen.words) if word.tokens in places]
     assert alike
-    for own, other in alike:
+    for position, other in alike:
         for step in (0, 1):
-            maps = found.heat_maps(step=step)[own], first.heat_maps(step=step)[other]
+            maps = frozen.heat_maps(step=step)[position], first.heat_maps(step=step)[other]
             np.testing.assert_allclose(*maps, atol=1e-6)
-    assert not np.array_equal(found.latents[1], plain.latents[1])
+    assert not np.array_equal(frozen.latents[1], plain.latents[1])
     assert np.array_equal(run(pipe, "a big green house", intervene.freeze(first, 0)).latents, plain.latents)
 
 
@@ -135,11 +135,11 @@ def test_frozen_without_guidance(pipe: Any) -> None:
 
 
 def test_an_intervened_step_is_not_asked_again(pipe: Any) -> None:
-    found = run(pipe, "a red circle", intervene.weight("red", 2.0, (1, 2)), intervene.switch("a green star", 2))
-    denoiser(found, 0)
-    denoiser(found, 2)  # its arguments are those of the later prompt
+    changed = run(pipe, "a red circle", intervene.weight("red", 2.0, (1, 2)), intervene.switch("a green star", 2))
+    denoiser(changed, 0)
+    denoiser(changed, 2)  # its arguments are those of the later prompt
     with pytest.raises(ValueError, match="made with an intervention"):
-        denoiser(found, 1)
+        denoiser(changed, 1)
 
 
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
@@ -160,8 +160,8 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_wrong_in_itself_is_said_at_once(case: str) -> None:
-    make, error, said = REFUSED[case]
-    with pytest.raises(error, match=said):
+    make, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
         make()
 
 
@@ -182,9 +182,9 @@ def test_what_does_not_fit_the_run_is_said_before_its_first_step(pipe: Any, tmp_
         (intervene.freeze(run(pipe, "a", height=48, width=32), 2), ValueError, "same height"),
         (intervene.freeze(run(pipe, "a red circle", intervene.drop("red")), 2), ValueError, "with an intervention"),
     ]
-    for intervention, error, said in cases:
+    for intervention, error, message in cases:
         tracer = Tracer(pipe, interventions=[intervention])
-        with pytest.raises(error, match=said), tracer:
+        with pytest.raises(error, match=message), tracer:
             pipe("a red circle", num_inference_steps=3)
         assert not tracer.traces or not tracer.trace.steps
     assert np.array_equal(run(pipe, "a red circle").latents, first.latents)

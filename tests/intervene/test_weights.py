@@ -78,16 +78,16 @@ def naive(pipe: Any, name: str, weights: dict[str, float], dropped: list[str], s
     """The reference for the prompt of these tests, its words where the tracer finds them."""
     with Tracer(pipe) as tracer:
         call(pipe, name)
-    found = tracer.trace
+    trace = tracer.trace
     factors = {
         position: factor
         for word, factor in weights.items()
-        for index in pick_words(found.words, word)
-        for position in found.words[index].tokens
+        for index in pick_words(trace.words, word)
+        for position in trace.words[index].tokens
     }
-    hidden = [item for word in dropped for index in pick_words(found.words, word) for item in found.words[index].tokens]
-    text = 1 + max(position for word in found.words for position in word.tokens)
-    cells = found.layers[0].grid[0] * found.layers[0].grid[1]
+    hidden = [item for word in dropped for index in pick_words(trace.words, word) for item in trace.words[index].tokens]
+    text = 1 + max(position for word in trace.words for position in word.tokens)
+    cells = trace.layers[0].grid[0] * trace.layers[0].grid[1]
     places = {
         "sd3": (slice(cells, cells + text), slice(0, cells)),
         "flux": (slice(0, text), slice(text, text + cells)),
@@ -179,10 +179,10 @@ def test_nested_blocks_are_one_list() -> None:
         assert np.array_equal(call(pipe, "sd", parts[1]), expected)
     with Tracer(pipe, interventions=[parts[1]]), intervene.on(pipe, parts[2], parts[0]):
         assert np.array_equal(call(pipe, "sd"), expected)
-    found = trace(pipe, PROMPT, seed=3, num_inference_steps=3, interventions=parts)
+    changed = trace(pipe, PROMPT, seed=3, num_inference_steps=3, interventions=parts)
     with intervene.on(pipe, *parts):  # dv.trace works on a copy of the pipeline
-        assert np.array_equal(trace(pipe, PROMPT, seed=3, num_inference_steps=3).latents, found.latents)
-    assert [item["kind"] for item in found.meta["interventions"]] == ["weight", "drop", "switch"]
+        assert np.array_equal(trace(pipe, PROMPT, seed=3, num_inference_steps=3).latents, changed.latents)
+    assert [item["kind"] for item in changed.meta["interventions"]] == ["weight", "drop", "switch"]
     assert "interventions" not in trace(pipe, PROMPT, seed=3, num_inference_steps=1).meta
 
 

@@ -106,8 +106,8 @@ def test_few_steps_at_full_guidance_still_paint_what_is_asked(pipe: StableDiffus
 def test_images_follow_held_out_captions():
     sample = held_out_scenes(24)
     judge = load_judge(scenes.WEIGHTS / "judge.safetensors")
-    own = score(sample, judge.detect(np.stack([scene.image for scene in sample])))
-    assert sum(right for right, _ in own.values()) / sum(total for _, total in own.values()) > 0.99
+    of_renderings = score(sample, judge.detect(np.stack([scene.image for scene in sample])))
+    assert sum(right for right, _ in of_renderings.values()) / sum(total for _, total in of_renderings.values()) > 0.99
     painted = score(sample, judge.detect(generate([scene.caption for scene in sample])))
     for measure, floor in (("setting", 0.9), ("colour", 0.85)):
         right, total = painted[measure]
@@ -127,7 +127,7 @@ def test_what_is_missed_is_told_by_what_was_said():
     whole = score(sample, verdicts)["colour"]
     for part in ("shape", "colour", "size", "texture", "setting", "relation"):
         shares = [share for (wording, _), share in by_part.items() if wording == part]
-        assert (sum(right for right, _ in shares), sum(asked for _, asked in shares)) == whole
+        assert (sum(right for right, _ in shares), sum(cases for _, cases in shares)) == whole
 
 
 def test_words_look_where_their_things_are():

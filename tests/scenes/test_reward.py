@@ -82,11 +82,11 @@ def test_renderings_leave_little_to_wish_of_their_captions_and_much_of_others():
     images = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
         cells, settings = load_judge(WEIGHTS / "judge.safetensors")(images)
-        own, other = (
+        matching, other = (
             missing_content_loss(cells, settings, specs),
             missing_content_loss(cells, settings, specs[1:] + specs[:1]),
         )
-    assert own.quantile(0.9) < 0.3
+    assert matching.quantile(0.9) < 0.3
     assert other.min() > 3
 
 

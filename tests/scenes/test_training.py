@@ -78,7 +78,7 @@ def test_a_training_is_looked_at_in_its_moving_average(tmp_path: Path):
 
     torch.manual_seed(0)
     module = _line()
-    last = fit("line", module, lambda g, _: _error(module, g), Plan(9, 0.01, warmup=3), tmp_path, look=(3, look))
+    last = fit("line", module, lambda g, _: _error(module, g), Plan(9, 0.01, warmup=3), tmp_path, evaluation=(3, look))
     assert list(seen) == [3, 6, 9]
     assert torch.equal(seen[9], next(last.parameters()))
     assert not torch.equal(seen[6], seen[9])

@@ -35,8 +35,8 @@ def test_layers_that_a_cache_skips_are_told_apart(name: str) -> None:
     assert not reused[:, 0].any()  # the first block always runs
     assert reused[1:, 1:].any()
     for step, layer in np.argwhere(reused):
-        found = trace.heat_maps(step=int(step), layer=int(layer))
-        np.testing.assert_array_equal(found, trace.heat_maps(step=int(step) - 1, layer=int(layer)))
+        maps = trace.heat_maps(step=int(step), layer=int(layer))
+        np.testing.assert_array_equal(maps, trace.heat_maps(step=int(step) - 1, layer=int(layer)))
         assert np.isfinite(trace.heat_map("circle", step=int(step), layer=int(layer))).all()
 
 

@@ -87,10 +87,10 @@ class Viewer:
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    found = Faults()
+    injected = Faults()
 
     def watch(owner: Any, name: str, watcher: Any, modifies: bool = False) -> Any:
-        return hooks.watch(owner, name, found.around(watcher, name), modifies)
+        return hooks.watch(owner, name, injected.around(watcher, name), modifies)
 
     for module in (attention_calls, streams, pipeline_calls):
         monkeypatch.setattr(module, "watch", watch)
@@ -100,10 +100,10 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
         def registering(
             self: nn.Module, hook: Any, *, _register: Any = register, _kind: str = kind, **more: Any
         ) -> Any:
-            return _register(self, found.around(hook, _kind), **more)
+            return _register(self, injected.around(hook, _kind), **more)
 
         monkeypatch.setattr(nn.Module, f"register_{kind}", registering)
-    return found
+    return injected
 
 
 def snapshot(pipe: Any) -> dict[str, Any]:

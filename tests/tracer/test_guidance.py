@@ -38,27 +38,32 @@ FORMS = {"rows": norm_preserving(0), "squares": norm_preserving(2)}
 
 
 @pytest.mark.parametrize(
-    ("way", "said"), [("rescaled", True), *((way, said) for way in WAYS for said in (True, False))]
+    ("way", "scale_is_passed"), [("rescaled", True), *((way, passed) for way in WAYS for passed in (True, False))]
 )
-def test_the_way_is_found(way: str, said: bool) -> None:
+def test_the_way_is_found(way: str, scale_is_passed: bool) -> None:
     c, u = answers()
     output = by_hand(c, u, 4.5, way)
-    found, off = fit_guidance(
-        c, u, output, 4.5 if said else None, 0.7 if way == "rescaled" else 0.0, FORMS.get(way, classifier_free)
+    guidance, off = fit_guidance(
+        c,
+        u,
+        output,
+        4.5 if scale_is_passed else None,
+        0.7 if way == "rescaled" else 0.0,
+        FORMS.get(way, classifier_free),
     )
     assert off < 1e-5
-    assert found.scale == pytest.approx(4.5, rel=1e-4)
-    assert found.sign == (-1 if way == "negative" else 1)
-    assert found.norm_side == {"rows": 0, "squares": 2}.get(way)
+    assert guidance.scale == pytest.approx(4.5, rel=1e-4)
+    assert guidance.sign == (-1 if way == "negative" else 1)
+    assert guidance.norm_side == {"rows": 0, "squares": 2}.get(way)
     # and it holds for other answers too
     other, against = answers(0.5)
-    torch.testing.assert_close(found(other, against), by_hand(other, against, 4.5, way), atol=2e-4, rtol=2e-4)
+    torch.testing.assert_close(guidance(other, against), by_hand(other, against, 4.5, way), atol=2e-4, rtol=2e-4)
 
 
 def test_what_the_pipeline_says_is_not_believed_blindly() -> None:
     c, u = answers()
-    found, off = fit_guidance(c, u, by_hand(c, u, 3.0, "plain"), 7.5, 0.0)
-    assert found.scale == pytest.approx(3.0, rel=1e-4)
+    guidance, off = fit_guidance(c, u, by_hand(c, u, 3.0, "plain"), 7.5, 0.0)
+    assert guidance.scale == pytest.approx(3.0, rel=1e-4)
     assert off < 1e-5
 
 

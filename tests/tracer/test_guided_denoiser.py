@@ -24,12 +24,12 @@ PROMPT = "a red circle above a blue square"
 
 def traced(pipe: Any, **arguments: Any) -> tuple[list[Any], list[np.ndarray]]:
     """The traces of a call, and what its scheduler was given at each step."""
-    given: list[np.ndarray] = []
+    outputs: list[np.ndarray] = []
     step = pipe.scheduler.step
 
     @functools.wraps(step)
     def spy(model_output: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        given.append(model_output.float().numpy().copy())
+        outputs.append(model_output.float().numpy().copy())
         return step(model_output, *args, **kwargs)
 
     pipe.scheduler.step = spy
@@ -39,16 +39,16 @@ def traced(pipe: Any, **arguments: Any) -> tuple[list[Any], list[np.ndarray]]:
             pipe(**({"prompt": PROMPT, "num_inference_steps": 3} | arguments), generator=generator, output_type="np")
     finally:
         del pipe.scheduler.step
-    return tracer.traces, given
+    return tracer.traces, outputs
 
 
 def check(pipe: Any, tolerance: float = 1e-5, **arguments: Any) -> list[Any]:
     """Compare every step and image with what the scheduler was given, after the pipeline has made another image."""
-    traces, given = traced(pipe, **arguments)
+    traces, outputs = traced(pipe, **arguments)
     traced(pipe, **(arguments | {"num_inference_steps": 2}))
     for image, recorded in enumerate(traces):
-        assert len(given) == len(recorded.steps)
-        for step, expected in enumerate(given):
+        assert len(outputs) == len(recorded.steps)
+        for step, expected in enumerate(outputs):
             again = denoiser(recorded, step)(recorded.latents[step][None])
             assert again.shape == (1, *recorded.latents.shape[1:])
             np.testing.assert_allclose(
@@ -114,8 +114,8 @@ def test_half_precision(dtype: torch.dtype, tolerance: float) -> None:
 def test_autocast_of_the_run_is_used_again() -> None:
     pipe = pipelines.stable_diffusion()
     with torch.autocast("cpu", torch.bfloat16):
-        traces, given = traced(pipe)
-    np.testing.assert_allclose(denoiser(traces[0], 1)(traces[0].latents[1:2]), given[1], atol=1e-3)
+        traces, outputs = traced(pipe)
+    np.testing.assert_allclose(denoiser(traces[0], 1)(traces[0].latents[1:2]), outputs[1], atol=1e-3)
 
 
 def test_a_run_in_inference_mode_can_be_differentiated() -> None:
@@ -195,10 +195,10 @@ def test_it_waits_for_the_denoisers_lock() -> None:
 
 
 # every family that the tracer reads, but for those whose way of running cannot be asked again
-ASKED = [name for name in TRACED if not name.endswith(("pag", "controlnet"))]
+EVALUATED = [name for name in TRACED if not name.endswith(("pag", "controlnet"))]
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", EVALUATED)
 def test_every_family(name: str) -> None:
     _, tracer = trace_of(name)
     recorded = tracer.trace

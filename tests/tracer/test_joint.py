@@ -39,11 +39,11 @@ def check(pipe: Any, name: str = "flux", tolerance: float = 1e-5) -> None:
                 if word.kind == "padding":
                     continue
                 if name == "flux":
-                    found = shares[:, text:][:, :, list(word.tokens)]
+                    attended = shares[:, text:][:, :, list(word.tokens)]
                 else:
-                    found = shares[:, : length - text][:, :, [length - text + token for token in word.tokens]]
+                    attended = shares[:, : length - text][:, :, [length - text + token for token in word.tokens]]
                 stored = trace.records[step].maps[index][:, place]
-                assert_stored(stored, found.sum(axis=-1).reshape(-1, *layer.grid), tolerance)
+                assert_stored(stored, attended.sum(axis=-1).reshape(-1, *layer.grid), tolerance)
 
 
 @pytest.fixture

@@ -39,16 +39,16 @@ def masks() -> dict[str, torch.Tensor | None]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_kernels_own_is_used_where_its_output_is_the_default_ones(mask: str, dtype: torch.dtype) -> None:
     query, key, value = tensors(dtype)
-    given = masks()[mask]
-    if given is not None and given.dtype != torch.bool:
-        given = given.to(dtype)
-    call = AttentionCall(query, key, value, given, scale=0.2)
-    default = F.scaled_dot_product_attention(query, key, value, given, scale=0.2)
-    asked: list[int] = []
+    attn_mask = masks()[mask]
+    if attn_mask is not None and attn_mask.dtype != torch.bool:
+        attn_mask = attn_mask.to(dtype)
+    call = AttentionCall(query, key, value, attn_mask, scale=0.2)
+    default = F.scaled_dot_product_attention(query, key, value, attn_mask, scale=0.2)
+    original_calls: list[int] = []
 
     def original() -> torch.Tensor:
-        asked.append(1)
-        return F.scaled_dot_product_attention(query, key, value, given, scale=0.2)
+        original_calls.append(1)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, scale=0.2)
 
     log_sum_exp._trusted.clear()
     for _ in range(3):
@@ -57,8 +57,8 @@ def test_the_kernels_own_is_used_where_its_output_is_the_default_ones(mask: str,
         assert lse is not None
         # a kernel rounds within what the rule allows half precision: 1e-3 of a probability
         allowed = 1e-5 if dtype == torch.float32 else 2e-4
-        torch.testing.assert_close(lse.double(), expected(query, key, given, 0.2), rtol=0, atol=allowed)
-    assert len(asked) == 1  # only compared once
+        torch.testing.assert_close(lse.double(), expected(query, key, attn_mask, 0.2), rtol=0, atol=allowed)
+    assert len(original_calls) == 1  # only compared once
 
 
 def test_another_kernel_is_answered_by_itself() -> None:
@@ -112,8 +112,8 @@ def test_gradients_flow_as_without_us() -> None:
 def test_in_chunks_it_is_the_same(mask: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_sum_exp, "_CHUNK", chunk)
     query, key, _ = tensors()
-    found = chunked_log_sum_exp(query, key, masks()[mask], 0.25)
-    torch.testing.assert_close(found.double(), expected(query, key, masks()[mask], 0.25), rtol=0, atol=1e-5)
+    in_chunks = chunked_log_sum_exp(query, key, masks()[mask], 0.25)
+    torch.testing.assert_close(in_chunks.double(), expected(query, key, masks()[mask], 0.25), rtol=0, atol=1e-5)
 
 
 def test_never_image_by_image(monkeypatch: pytest.MonkeyPatch) -> None:

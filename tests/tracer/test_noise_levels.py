@@ -42,7 +42,7 @@ def oracle(pipe: Any, clean: torch.Tensor, prediction: str) -> None:
     alphas = pipe.scheduler.alphas_cumprod.double()
     forward = pipe.unet.forward
 
-    def known(sample: torch.Tensor, timestep: Any, **kwargs: Any) -> Any:
+    def predict(sample: torch.Tensor, timestep: Any, **kwargs: Any) -> Any:
         forward(sample, timestep, **kwargs)  # the attention is real
         time = float(timestep)
         low, high = int(np.floor(time)), int(np.ceil(time))
@@ -54,7 +54,7 @@ def oracle(pipe: Any, clean: torch.Tensor, prediction: str) -> None:
         answer = {"epsilon": noise, "v_prediction": alpha * noise - sigma * alpha * clean, "sample": clean}[prediction]
         return (answer.expand_as(sample).float(),)
 
-    pipe.unet.forward = known
+    pipe.unet.forward = predict
 
 
 def clean_latents() -> torch.Tensor:
@@ -99,14 +99,14 @@ def test_flow_matching(name: str, config: dict[str, Any]) -> None:
     forward = pipe.unet.forward
     seen: list[float] = []
 
-    def known(sample: torch.Tensor, timestep: Any, **kwargs: Any) -> Any:
+    def predict(sample: torch.Tensor, timestep: Any, **kwargs: Any) -> Any:
         forward(sample, timestep, **kwargs)
         index = scheduler.step_index if scheduler.step_index is not None else 0
         sigma = float(scheduler.sigmas[index])
         seen.append(sigma)
         return (((sample.double() - clean) / sigma).float(),)  # x = (1 - s) x0 + s n, so n - x0 = (x - x0) / s
 
-    pipe.unet.forward = known
+    pipe.unet.forward = predict
     with Tracer(pipe) as tracer:
         pipe("a red circle", num_inference_steps=5, output_type="latent")
     assert np.abs(tracer.trace.predictions - clean.numpy()).max() < 1e-3
@@ -123,14 +123,14 @@ def test_preconditioned_models(name: str, prediction: str) -> None:
     clean = clean_latents()
     forward = pipe.unet.forward
 
-    def known(sample: torch.Tensor, timestep: Any, **kwargs: Any) -> Any:
+    def predict(sample: torch.Tensor, timestep: Any, **kwargs: Any) -> Any:
         forward(sample, timestep, **kwargs)
         sigma = float(scheduler.sigmas[scheduler.step_index])
         x = sample.double() * (sigma**2 + 0.7**2) ** 0.5  # it is given c_in x
         skip, out = 0.7**2 / (sigma**2 + 0.7**2), sigma * 0.7 / (sigma**2 + 0.7**2) ** 0.5
         return (((clean - skip * x) / (out if prediction == "epsilon" else -out)).float(),)
 
-    pipe.unet.forward = known
+    pipe.unet.forward = predict
     with Tracer(pipe) as tracer:
         pipe("a red circle", num_inference_steps=4, output_type="latent")
     assert np.abs(tracer.trace.predictions - clean.numpy()).max() < 1e-3

@@ -35,8 +35,8 @@ def build(name: str) -> tuple[Any, dict[str, Any]]:
 
 
 def call(pipe: Any, arguments: dict[str, Any]) -> Any:
-    given = {"prompt": PROMPT, "output_type": "np", **arguments}
-    return np.asarray(pipe(**given, generator=torch.Generator().manual_seed(1)).images)
+    call_arguments = {"prompt": PROMPT, "output_type": "np", **arguments}
+    return np.asarray(pipe(**call_arguments, generator=torch.Generator().manual_seed(1)).images)
 
 
 def offload(pipe: Any, kind: str) -> None:
@@ -53,9 +53,9 @@ def offload(pipe: Any, kind: str) -> None:
 def hooks_of(pipe: Any) -> list[tuple[str, int, int, bool, bool]]:
     """What is hung on every module of the denoiser, accelerate's included."""
     return [
-        (name, len(module._forward_hooks), len(module._forward_pre_hooks), hasattr(module, "_hf_hook"), own)
+        (name, len(module._forward_hooks), len(module._forward_pre_hooks), hasattr(module, "_hf_hook"), has_forward)
         for name, module in find_family(pipe)[1].named_modules()
-        for own in ["forward" in vars(module)]
+        for has_forward in ["forward" in vars(module)]
     ]
 
 
@@ -85,9 +85,9 @@ def test_the_image_is_the_same_and_the_maps_are_exact(name: str, kind: str) -> N
             shares = attention.probabilities(len(attention.query) - 1)
             text, image = slice(0, length), slice(0, shares.shape[1])
             if family.sequence_layout is not None:
-                found = family.sequence_layout(shares.shape[2], length, layer.grid[0] * layer.grid[1])
-                assert found is not None
-                text, image = found
+                places = family.sequence_layout(shares.shape[2], length, layer.grid[0] * layer.grid[1])
+                assert places is not None
+                text, image = places
             for place, word in enumerate(trace.words):
                 if word.kind == "padding" and layer.kind == "joint":
                     continue
@@ -102,7 +102,7 @@ def test_frames_are_decoded_and_a_second_run_is_the_same(kind: str) -> None:
     plain = make_trace(pipe, PROMPT, seed=3, **arguments)
     offload(pipe, kind)
     for _ in range(2):
-        found = make_trace(pipe, PROMPT, seed=3, **arguments)
-        np.testing.assert_array_equal(found.image, plain.image)
-        np.testing.assert_array_equal(found.frames("prediction"), plain.frames("prediction"))
-        np.testing.assert_array_equal(found.heat_maps(), plain.heat_maps())
+        trace = make_trace(pipe, PROMPT, seed=3, **arguments)
+        np.testing.assert_array_equal(trace.image, plain.image)
+        np.testing.assert_array_equal(trace.frames("prediction"), plain.frames("prediction"))
+        np.testing.assert_array_equal(trace.heat_maps(), plain.heat_maps())

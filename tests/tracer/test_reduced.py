@@ -56,5 +56,5 @@ def test_the_prompt_is_kept_where_it_is_known() -> None:
     name = REDUCED[0]
     pipe = FAMILIES[name].build()
     with pytest.warns(UserWarning, match="without word maps"):
-        found = make_trace(pipe, "a red circle", seed=1, **FAMILIES[name].arguments)
-    assert found.prompt == "a red circle"
+        trace = make_trace(pipe, "a red circle", seed=1, **FAMILIES[name].arguments)
+    assert trace.prompt == "a red circle"

@@ -91,8 +91,10 @@ def test_arguments_go_on_to_the_pipeline() -> None:
     assert recorded.image.shape == (40, 48, 3)
     pipe = solver_pipeline()
     embeddings, negative = pipe.encode_prompt(PROMPT, "cpu", 1, True)
-    given = trace(pipe, None, num_inference_steps=2, prompt_embeds=embeddings, negative_prompt_embeds=negative)
-    assert len(given.words) == 77
+    from_embeddings = trace(
+        pipe, None, num_inference_steps=2, prompt_embeds=embeddings, negative_prompt_embeds=negative
+    )
+    assert len(from_embeddings.words) == 77
     image = torch.rand(1, 3, 32, 32)
     late = trace(pipelines.image_to_image(), PROMPT, seed=1, num_inference_steps=4, image=image, strength=0.5)
     assert len(late.steps) == 2

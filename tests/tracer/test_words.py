@@ -59,14 +59,14 @@ PROMPTS = [
 
 @pytest.mark.parametrize("text", PROMPTS)
 def test_every_position_belongs_to_one_word_and_every_character_is_shown(text: str) -> None:
-    found = words(text)
-    positions = sorted(position for word in found for position in word.tokens)
+    merged_words = words(text)
+    positions = sorted(position for word in merged_words for position in word.tokens)
     assert positions == list(range(77))
-    shown = "".join(word.text for word in found if word.kind == "word")
+    shown = "".join(word.text for word in merged_words if word.kind == "word")
     assert shown == "".join(text.split())  # as typed: case, accents, order
-    first = [word.tokens[0] for word in found]
+    first = [word.tokens[0] for word in merged_words]
     assert first == sorted(first)
-    for word in found:
+    for word in merged_words:
         assert list(word.tokens) == list(range(word.tokens[0], word.tokens[-1] + 1))
         assert word.kind != "word" or len(word.token_texts) == len(word.tokens)
 
@@ -85,36 +85,36 @@ def test_a_token_over_several_marks_joins_them() -> None:
 
 def test_a_prompt_of_two_hundred_words() -> None:
     text = " ".join(f"w{index}" for index in range(200))
-    found = words(text)
-    assert [word.text for word in found if word.kind in ("word", "truncated")] == text.split()
-    seen = [word for word in found if word.kind == "word"]
-    cut = [word for word in found if word.kind == "truncated"]
+    merged_words = words(text)
+    assert [word.text for word in merged_words if word.kind in ("word", "truncated")] == text.split()
+    seen = [word for word in merged_words if word.kind == "word"]
+    cut = [word for word in merged_words if word.kind == "truncated"]
     assert seen
     assert cut
     assert all(word.tokens == () for word in cut)
     assert max(position for word in seen for position in word.tokens) <= 75
-    end = next(word for word in found if word.kind == "special" and word.tokens != (0,))
+    end = next(word for word in merged_words if word.kind == "special" and word.tokens != (0,))
     assert end.tokens == (76,)
-    assert all(word.kind != "padding" for word in found)
+    assert all(word.kind != "padding" for word in merged_words)
 
 
 def test_a_word_cut_in_the_middle_keeps_what_was_seen() -> None:
-    found = words("a circle circle", length=5)  # <start> a cir cle <end>
-    assert [(word.text, word.tokens, word.kind) for word in found if word.kind != "special"] == [
+    merged_words = words("a circle circle", length=5)  # <start> a cir cle <end>
+    assert [(word.text, word.tokens, word.kind) for word in merged_words if word.kind != "special"] == [
         ("a", (1,), "word"),
         ("circle", (2, 3), "word"),
         ("circle", (), "truncated"),
     ]
-    found = words("a circle", length=4)
-    assert [(word.text, word.tokens, word.kind) for word in found if word.kind != "special"] == [
+    merged_words = words("a circle", length=4)
+    assert [(word.text, word.tokens, word.kind) for word in merged_words if word.kind != "special"] == [
         ("a", (1,), "word"),
         ("circle", (2,), "word"),
     ]
 
 
 def test_special_tokens_typed_in_the_prompt() -> None:
-    found = words("a <|endoftext|> b")
-    assert sorted(position for word in found for position in word.tokens) == list(range(77))
+    merged_words = words("a <|endoftext|> b")
+    assert sorted(position for word in merged_words for position in word.tokens) == list(range(77))
 
 
 def byte_level() -> PreTrainedTokenizerFast:
@@ -143,19 +143,27 @@ def sentence_piece() -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("make", [byte_level, sentence_piece])
 def test_other_tokenizers_go_through_the_same_merger(make: object) -> None:
     assert callable(make)
-    found = words("A red circle, above 👍 !", 40, make())
-    assert found is not None
-    assert [word.text for word in found if word.kind == "word"] == ["A", "red", "circle", ",", "above", "👍", "!"]
-    assert sorted(position for word in found for position in word.tokens) == list(range(40))
-    assert [word.kind for word in found][-2:] == ["special", "padding"]
+    merged_words = words("A red circle, above 👍 !", 40, make())
+    assert merged_words is not None
+    assert [word.text for word in merged_words if word.kind == "word"] == [
+        "A",
+        "red",
+        "circle",
+        ",",
+        "above",
+        "👍",
+        "!",
+    ]
+    assert sorted(position for word in merged_words for position in word.tokens) == list(range(40))
+    assert [word.kind for word in merged_words][-2:] == ["special", "padding"]
 
 
 def test_sdxl_shows_the_words_of_both_prompts() -> None:
     pipe = pipelines.stable_diffusion_xl()
     with Tracer(pipe) as tracer:
         pipe("a red circle", prompt_2="old photograph", num_inference_steps=1)
-    found = tracer.trace.words
-    assert [word.text for word in found if word.kind == "word"] == ["a", "red", "circle", "old", "photograph"]
+    traced_words = tracer.trace.words
+    assert [word.text for word in traced_words if word.kind == "word"] == ["a", "red", "circle", "old", "photograph"]
     assert tracer.trace.heat_map("photograph").shape == tracer.trace.heat_map("red").shape
     with Tracer(pipe) as tracer:
         pipe("a red circle", prompt_2="a red circle", num_inference_steps=1)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from diffvis_widget.explain.baselines import averaged, baselines
+from diffvis_widget.explain.baseline_maps import averaged, baselines
 from diffvis_widget.explain.cam import df_cam
 from diffvis_widget.explain.insertion_deletion import games
 from diffvis_widget.explain.lime import df_lime

@@ -118,23 +118,23 @@ def _words(lines: list[Line]) -> list[str]:
     text = [f"### Maps of words: {len(lines)} scenes", ""]
     methods = list(dict.fromkeys(name for line in lines for role in line["roles"].values() for name in role["methods"]))
     for role, title in _NAMES.items():
-        known = [line for line in lines if role in line["roles"]]
-        count = sum(line["roles"][role]["words"] for line in known)
-        share = np.mean([line["roles"][role]["share"] for line in known])
+        with_role = [line for line in lines if role in line["roles"]]
+        count = sum(line["roles"][role]["words"] for line in with_role)
+        share = np.mean([line["roles"][role]["share"] for line in with_role])
         text += [f"{title} ({count}, masks of {share:.0%} of the image), mean of the maps of all steps:", ""]
         rows: list[list[str]] = []
         for method in methods:
             values = [_of_word(role, method, measure, -1) for measure in range(3)]
             blind = _of_word(role, "random", 2, -1)
-            if any(method in line["roles"][role]["methods"] for line in known):
-                over = "" if method == "random" else _difference(known, values[2], blind)
-                rows.append([method, *(_shown(known, value) for value in values), over])
+            if any(method in line["roles"][role]["methods"] for line in with_role):
+                over = "" if method == "random" else _difference(with_role, values[2], blind)
+                rows.append([method, *(_shown(with_role, value) for value in values), over])
         text += table(["method", "pointing", "IoU", "AP", "AP over random"], rows)
     timesteps = lines[0]["timesteps"]
-    known = [line for line in lines if "object" in line["roles"]]
+    with_role = [line for line in lines if "object" in line["roles"]]
     text += ["AP of object words, step by step (timestep):", ""]
     rows = [
-        [method, *(f"{_mean(known, _of_word('object', method, 2, step)):.2f}" for step in range(len(timesteps)))]
+        [method, *(f"{_mean(with_role, _of_word('object', method, 2, step)):.2f}" for step in range(len(timesteps)))]
         for method in methods
     ]
     return [*text, *table(["method", *map(str, timesteps)], rows)]

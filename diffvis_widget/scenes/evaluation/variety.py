@@ -196,9 +196,9 @@ def main() -> None:
     for spec in VARIED:
         text = caption(spec, np.random.default_rng(0)).text
         generated = object_outlines(generate([text] * args.seeds))
-        truth, again = (rendered_outlines(spec, args.seeds, seed) for seed in (0, 1))
+        truth, repeated = (rendered_outlines(spec, args.seeds, seed) for seed in (0, 1))
         for index, name in enumerate(MEASURES):
-            values, reference, other = generated[:, index], truth[:, index], again[:, index]
+            values, reference, other = generated[:, index], truth[:, index], repeated[:, index]
             distances = [relative_distance(sample, reference) for sample in (values, other)]
             spreads = f"{np.nanstd(values):.2f} | {np.nanstd(reference):.2f}"
             print(f"| {text} | {name} | {spreads} | {distances[0]:.2f} | {distances[1]:.2f} |")

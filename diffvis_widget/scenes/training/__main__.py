@@ -72,18 +72,18 @@ def _train_painter(
     vae = train_vae(vae, data, run, _steps("vae", args), quick=args.quick)
     if not {"unet", "reader", "reward"} & set(args.stages):
         return None
-    seen = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
-    latents = encode_latents(vae, seen, run, quick=args.quick)
+    selection = dataset.Dataset(data.images[: args.latents], data.captions[: args.latents])
+    latents = encode_latents(vae, selection, run, quick=args.quick)
     if "reader" in args.stages:
         train_reader(vae, latents, data, run, _steps("reader", args), quick=args.quick)
     if not {"unet", "reward"} & set(args.stages):
         return None
-    scenes = stages.NoisedScenes(latents, seen.captions, tokenizer)
+    scenes = stages.NoisedScenes(latents, selection.captions, tokenizer)
 
     def pipeline(denoiser: stages.Denoiser) -> StableDiffusionPipeline:
         return export.make_pipeline(vae, denoiser, tokenizer, latents)
 
-    def look(average: stages.Denoiser, step: int) -> None:
+    def evaluate(average: stages.Denoiser, step: int) -> None:
         log_accuracy(pipeline(average), step, run)
 
     denoiser = stages.train_unet(
@@ -93,7 +93,7 @@ def _train_painter(
         _steps("unet", args),
         rate=args.rate,
         quick=args.quick,
-        look=(args.bars, look),
+        evaluation=(args.bars, evaluate),
     )
     if "reward" in args.stages:
         reader = load_reader(run).to(vae.device)

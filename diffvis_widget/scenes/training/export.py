@@ -101,8 +101,14 @@ def export_clip(model: CLIP, tokenizer: CLIPTokenizer) -> None:
     folder = WEIGHTS / "clip"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    picture = {"size": 96, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-    config = {"model_cfg": clip_config(), "preprocess_cfg": picture}
+    preprocessing = {
+        "size": 96,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+    }
+    config = {"model_cfg": clip_config(), "preprocess_cfg": preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
     _forget_lengths(tokenizer)

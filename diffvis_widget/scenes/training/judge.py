@@ -37,9 +37,9 @@ def _targets(scene: Sketch) -> tuple[Tensor, int]:
     return grid, SETTING_CLASSES.index(scene.spec.setting)
 
 
-def _errors(look: Callable[[Tensor], tuple[Tensor, Tensor]], pictures: Tensor, scenes: Iterable[Sketch]) -> Tensor:
+def _errors(detector: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor, scenes: Iterable[Sketch]) -> Tensor:
     """The cross-entropy of each answer of a detector to images (n, 3, 96, 96), plus the error of the centres."""
-    cells, setting = (answer.float() for answer in look(pictures.contiguous(memory_format=torch.channels_last)))
+    cells, setting = (answer.float() for answer in detector(images.contiguous(memory_format=torch.channels_last)))
     grids, settings = zip(*(_targets(scene) for scene in scenes), strict=True)
     target = torch.stack(grids).to(cells.device)
     here = target[:, 0] > 0
@@ -80,12 +80,12 @@ def train_judge(judge: Judge, data: Dataset, folder: Path, steps: int, batch: in
     scenes = [sketch(i, held_out=False) for i in range(len(data.captions))]
     judge = judge.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    look = compiled(judge) if quick else judge
+    detector = compiled(judge) if quick else judge
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(scenes), (batch,), generator=generator)
         x = _noisy(_blurred(data.pixels(index), generator), 0.06, generator)
-        return _errors(look, x.to(device_of(judge)), [scenes[i] for i in index.tolist()])
+        return _errors(detector, x.to(device_of(judge)), [scenes[i] for i in index.tolist()])
 
     return fit("judge", judge, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)
 
@@ -147,7 +147,7 @@ def train_reader(
     chance = torch.tensor([_READER_SHARES.get(str(scene.spec.setting), 1.0) for scene in scenes])
     reader = Judge().to(device_of(vae), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    look = compiled(reader) if quick else reader
+    detector = compiled(reader) if quick else reader
 
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         crisp = torch.multinomial(chance, batch // 2, replacement=True, generator=generator)
@@ -156,7 +156,7 @@ def train_reader(
         if step % 2:
             x = _blurred(x, generator)
         x = _noisy(x, 0.1, generator)
-        return _errors(look, x.to(device_of(reader)), [scenes[i] for i in torch.cat([crisp, off]).tolist()])
+        return _errors(detector, x.to(device_of(reader)), [scenes[i] for i in torch.cat([crisp, off]).tolist()])
 
     fit("reader", reader, loss_of, Plan(steps, 2e-3, warmup=100, decay=0.6, ema=0.995), folder)
 

@@ -107,9 +107,9 @@ def rank_and_size() -> tuple[int, int]:
 def _share_gradients(module: nn.Module, processes: int) -> None:
     """Averages the gradients over all processes, in one message."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(together)
-    for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view(gradient.shape) / processes)
 
 
@@ -122,7 +122,7 @@ def fit(
     *,
     weight_decay: float = 0.01,
     checkpoint_seconds: float = 120.0,
-    look: tuple[int, Callable[[Module, int], object]] | None = None,
+    evaluation: tuple[int, Callable[[Module, int], object]] | None = None,
 ) -> Module:
     """Train a network and return its moving average.
 
@@ -139,7 +139,7 @@ def fit(
         folder: Checkpoints and log.
         weight_decay: Weight decay of Muon.
         checkpoint_seconds: Seconds between checkpoints.
-        look: (n, function): the function is called with the moving average and the step after every n steps.
+        evaluation: (n, function): the function is called with the moving average and the step after every n steps.
 
     Returns:
         The moving average.
@@ -209,8 +209,8 @@ def fit(
         if time.monotonic() - saved > checkpoint_seconds:
             save(step + 1)
             saved = time.monotonic()
-        if look is not None and (step + 1) % look[0] == 0:
-            look[1](average, step + 1)
+        if evaluation is not None and (step + 1) % evaluation[0] == 0:
+            evaluation[1](average, step + 1)
     if rank == 0:
         save(max(plan.steps, start))
     return average

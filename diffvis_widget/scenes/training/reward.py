@@ -115,12 +115,12 @@ def train_reward(
         noisy, v = noised(clean, noise, a)
         text = model.text_encoder(torch.cat([tokens, captions])).last_hidden_state
         text = torch.cat([text[:beside], text[beside:].repeat(_TRAINED_STEPS, 1, 1)])
-        given = model.unet(torch.cat([noisy, inputs]), torch.cat([t, when]), text, return_dict=False)[0].float()
-        usual = denoising_loss(given[:beside], v, 1 + a * (place - 1))
-        return usual + _WEIGHT * (given[beside:] * push).sum()
+        predictions = model.unet(torch.cat([noisy, inputs]), torch.cat([t, when]), text, return_dict=False)[0].float()
+        usual = denoising_loss(predictions[:beside], v, 1 + a * (place - 1))
+        return usual + _WEIGHT * (predictions[beside:] * push).sum()
 
     predict = compiled(guided_prediction) if quick else guided_prediction
-    look = compiled(detect) if quick else detect
+    detector = compiled(detect) if quick else detect
     compute = compiled(loss_of_predictions) if quick else loss_of_predictions
     if quick and device.type == "cpu":
         without_fused_attention(model)
@@ -133,13 +133,13 @@ def train_reward(
         z = torch.randn((batch, *scenes.mean.shape[1:]), generator=generator).to(device)
         inputs: list[Tensor] = []
         with torch.no_grad():
-            given, empty = (model.text_encoder(x.to(device)).last_hidden_state for x in (captions, scenes.empty))
-            text = torch.cat([given, empty.expand_as(given)])
+            prompts, empty = (model.text_encoder(x.to(device)).last_hidden_state for x in (captions, scenes.empty))
+            text = torch.cat([prompts, empty.expand_as(prompts)])
             for i, t in enumerate(timesteps):
                 inputs.append(z)
                 z = keep[i] * z + add[i] * predict(z, t.expand(batch).to(device), text)
         z.requires_grad_(True)
-        cells, settings = look(z + _LATENT_NOISE * torch.randn(z.shape, generator=generator).to(device))
+        cells, settings = detector(z + _LATENT_NOISE * torch.randn(z.shape, generator=generator).to(device))
         missing = missing_content_loss(cells.float(), settings.float(), [specs[i] for i in index.tolist()])
         (gradient,) = torch.autograd.grad(missing.sum(), z)
         gradient *= _MAX_GRADIENT / gradient.flatten(1).norm(dim=1).clamp(min=_MAX_GRADIENT).view(-1, 1, 1, 1)

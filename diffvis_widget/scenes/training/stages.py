@@ -213,21 +213,21 @@ def noised(clean: Tensor, noise: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     return a.sqrt() * clean + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * clean
 
 
-def denoising_loss(given: Tensor, v: Tensor, counted: Tensor) -> Tensor:
+def denoising_loss(predictions: Tensor, v: Tensor, weights: Tensor) -> Tensor:
     """The squared error of the predictions for a batch of `NoisedScenes`, and of the guided predictions of its pairs.
 
     Args:
-        given: Predictions of v.
+        predictions: Predictions of v.
         v: The true v.
-        counted: The weight of each position.
+        weights: The weight of each position.
 
     Returns:
         The loss, a scalar.
     """
     pairs = len(v) // 3
-    conditional, unconditional = given[:pairs], given[pairs : 2 * pairs]
+    conditional, unconditional = predictions[:pairs], predictions[pairs : 2 * pairs]
     guided = unconditional + GUIDANCE * (conditional - unconditional)
-    error, pull = counted * (given - v) ** 2, counted[:pairs] * (guided - v[:pairs]) ** 2
+    error, pull = weights * (predictions - v) ** 2, weights[:pairs] * (guided - v[:pairs]) ** 2
     return error.mean() + _GUIDED_WEIGHT * pull.mean() * pairs / len(v)
 
 
@@ -251,7 +251,7 @@ def train_unet(
     batch: int = 96,
     rate: float = 2e-3,
     quick: bool = False,
-    look: tuple[int, Callable[[Denoiser, int], object]] | None = None,
+    evaluation: tuple[int, Callable[[Denoiser, int], object]] | None = None,
 ) -> Denoiser:
     """Train the denoiser with v-prediction; high noise is drawn more often, at least 10 % of the captions are dropped.
 
@@ -270,7 +270,7 @@ def train_unet(
         batch: Scenes per step.
         rate: The highest learning rate.
         quick: Compile the networks.
-        look: As for `fit`.
+        evaluation: As for `fit`.
 
     Returns:
         The moving average of the denoiser.
@@ -283,8 +283,8 @@ def train_unet(
         a = alphas[t].view(-1, 1, 1, 1)
         noisy, v = noised(clean, noise, a)
         text = model.text_encoder(tokens).last_hidden_state
-        given = model.unet(noisy, t, text, return_dict=False)[0].float()
-        return denoising_loss(given, v, 1 + a * (place - 1))
+        predictions = model.unet(noisy, t, text, return_dict=False)[0].float()
+        return denoising_loss(predictions, v, 1 + a * (place - 1))
 
     compute = compiled(error_of) if quick else error_of
     if quick and device.type == "cpu":
@@ -293,4 +293,4 @@ def train_unet(
     def loss_of(generator: torch.Generator, step: int) -> Tensor:
         return compute(*(part.to(device) for part in scenes.draw(batch, generator)))
 
-    return fit("unet", model, loss_of, Plan(steps, rate, warmup=100, decay=0.5), folder, look=look)
+    return fit("unet", model, loss_of, Plan(steps, rate, warmup=100, decay=0.5), folder, evaluation=evaluation)

@@ -75,5 +75,5 @@ def _compute(session: Session, run: Run, trace: Trace, other_schedule: Any, repo
 
     if other_schedule is not None:
         trace = sample(pipe, replace(request, schedule=other_schedule), session.arguments, sampled)
-    relevance = explain.relevance_of(pipe, trace, progress=computed, **session.arguments).kept
+    relevance = explain.relevance_of(pipe, trace, progress=computed, **session.arguments).stored
     return relevance if other_schedule is None else replace(relevance, maps=None)

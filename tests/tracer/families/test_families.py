@@ -71,9 +71,9 @@ def split(name: str, trace: Trace, attention: Attention) -> tuple[slice, slice]:
     if family.sequence_layout is None:
         return slice(0, text), slice(0, attention.query.shape[2])
     height, width = trace.layers[0].grid
-    found = family.sequence_layout(attention.key.shape[2], text, height * width)
-    assert found is not None
-    return found
+    places = family.sequence_layout(attention.key.shape[2], text, height * width)
+    assert places is not None
+    return places
 
 
 @pytest.mark.parametrize("name", TRACED)
@@ -218,9 +218,9 @@ def test_the_negative_prompt_has_words_and_maps(name: str) -> None:
     length = 1 + max(position for word in negative.words for position in word.tokens)
     text, image = slice(0, length), slice(0, len(shares))
     if family.sequence_layout is not None:
-        found = family.sequence_layout(shares.shape[1], length, layer.grid[0] * layer.grid[1])
-        assert found is not None
-        text, image = found
+        places = family.sequence_layout(shares.shape[1], length, layer.grid[0] * layer.grid[1])
+        assert places is not None
+        text, image = places
     word = next(index for index, word in enumerate(negative.words) if word.text == "fog")
     expected = shares[image, text][:, list(negative.words[word].tokens)].sum(axis=1).reshape(layer.grid)
     np.testing.assert_allclose(negative.heat_map(word, step=0, layer=0), expected, atol=5e-4)
@@ -252,9 +252,9 @@ def test_several_prompts_and_images(name: str, images: int) -> None:
     negative = {"negative_prompt": "fog"} if negative else {}
     alone = trace_of(name, prompt=prompts[1], latents=_start(together, name), **negative)[1].trace
     words = [index for index, word in enumerate(together.words) if word.kind == "word"]
-    own = [index for index, word in enumerate(alone.words) if word.kind == "word"]
-    assert len(words) == len(own)
-    np.testing.assert_allclose(together.heat_maps()[words], alone.heat_maps()[own], atol=2e-3)
+    words_alone = [index for index, word in enumerate(alone.words) if word.kind == "word"]
+    assert len(words) == len(words_alone)
+    np.testing.assert_allclose(together.heat_maps()[words], alone.heat_maps()[words_alone], atol=2e-3)
 
 
 def _start(trace: Trace, name: str) -> torch.Tensor:
@@ -269,23 +269,27 @@ def words(prompt: str, name: str, **more: Any) -> list[Word]:
 
 
 def test_sd3_reads_prompt_3_in_the_stream_of_t5() -> None:
-    found = words("a red circle", "sd3", prompt_3="a blue square")
-    assert [word.text for word in found if word.kind == "word" and word.encoder == "CLIP"] == ["a", "red", "circle"]
-    assert [word.text for word in found if word.kind == "word" and word.encoder == "T5"] == ["a", "blue", "square"]
+    by_encoder = words("a red circle", "sd3", prompt_3="a blue square")
+    assert [word.text for word in by_encoder if word.kind == "word" and word.encoder == "CLIP"] == [
+        "a",
+        "red",
+        "circle",
+    ]
+    assert [word.text for word in by_encoder if word.kind == "word" and word.encoder == "T5"] == ["a", "blue", "square"]
 
 
 def test_flux_reads_prompt_2_alone() -> None:
-    found = words("a red circle", "flux", prompt_2="a blue square")
-    assert [word.text for word in found if word.kind == "word"] == ["a", "blue", "square"]
+    traced_words = words("a red circle", "flux", prompt_2="a blue square")
+    assert [word.text for word in traced_words if word.kind == "word"] == ["a", "blue", "square"]
 
 
 @pytest.mark.parametrize("name", ["flux", "sd3", "sana", "lumina2", "pixart-alpha"])
 def test_a_prompt_that_is_too_long_is_cut_where_the_model_cuts_it(name: str) -> None:
     long = " ".join(["red circle"] * 200)
     stream = "T5" if name == "sd3" else ""
-    own = [word for word in words(long, name) if word.encoder == stream]
-    assert sum(word.kind in ("word", "truncated") for word in own) == 400
-    cut = [word.kind for word in own if word.kind in ("word", "truncated")]
+    encoder_words = [word for word in words(long, name) if word.encoder == stream]
+    assert sum(word.kind in ("word", "truncated") for word in encoder_words) == 400
+    cut = [word.kind for word in encoder_words if word.kind in ("word", "truncated")]
     assert cut[0] == "word"
     assert cut[-1] == "truncated"
     assert cut == sorted(cut, reverse=True)
@@ -294,12 +298,12 @@ def test_a_prompt_that_is_too_long_is_cut_where_the_model_cuts_it(name: str) -> 
 @pytest.mark.parametrize("prompt", ["user", "assistant", "a"])
 @pytest.mark.parametrize("name", ["qwen", "z-image", "flux2-klein"])
 def test_a_prompt_that_occurs_in_the_template(prompt: str, name: str) -> None:
-    found = words(prompt, name)
-    assert [word.text for word in found if word.kind == "word"] == [prompt]
-    index = next(index for index, word in enumerate(found) if word.kind == "word")
-    assert {word.kind for word in found[:index]} <= {"template", "special"}
+    traced_words = words(prompt, name)
+    assert [word.text for word in traced_words if word.kind == "word"] == [prompt]
+    index = next(index for index, word in enumerate(traced_words) if word.kind == "word")
+    assert {word.kind for word in traced_words[:index]} <= {"template", "special"}
     if prompt == "assistant":  # the template's own comes after it
-        assert "assistant" in [word.text for word in found[index + 1 :]]
+        assert "assistant" in [word.text for word in traced_words[index + 1 :]]
 
 
 @pytest.mark.parametrize("name", ["flux", "pixart-alpha", "qwen"])
@@ -317,9 +321,9 @@ def test_embeddings_without_text_have_positions_as_words(name: str) -> None:
         ),
         "qwen": ("prompt_embeds", "prompt_embeds_mask"),
     }[name]
-    given = dict(zip(names, encoded, strict=False))
+    embeddings = dict(zip(names, encoded, strict=False))
     more = {"negative_prompt": None} if name != "flux" else {}
-    _, tracer = trace_of(name, prompt=None, **given, **more)
+    _, tracer = trace_of(name, prompt=None, **embeddings, **more)
     assert {word.kind for word in tracer.trace.words} == {"word"}
     assert [word.text for word in tracer.trace.words][:3] == ["0", "1", "2"]
     named = trace_of(name)[1].trace

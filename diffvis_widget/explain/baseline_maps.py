@@ -10,11 +10,11 @@ from diffvis_widget.traces.types import Floats
 Size = tuple[int, int]
 
 
-def baselines(picture: NDArray[np.uint8], size: Size, rng: np.random.Generator) -> dict[str, Floats]:
+def baselines(image: NDArray[np.uint8], size: Size, rng: np.random.Generator) -> dict[str, Floats]:
     """Compute the baseline maps of one step.
 
     Args:
-        picture: The step's image, uint8 (H, W, 3).
+        image: The step's image, uint8 (H, W, 3).
         size: (h, w) of the latent grid.
         rng: Source of the random map.
 
@@ -23,14 +23,14 @@ def baselines(picture: NDArray[np.uint8], size: Size, rng: np.random.Generator) 
         grey-value gradient, averaged over each latent pixel.
     """
     rows, columns = (np.linspace(-1, 1, cells) if cells > 1 else np.zeros(1) for cells in size)
-    grey = picture.mean(axis=2)
+    grey = image.mean(axis=2)
     edges = np.hypot(*np.gradient(grey))
-    found = {
+    maps = {
         "random": rng.random(size),
         "centre": -np.hypot(rows[:, None], columns[None, :]),
         "edge": averaged(edges, size),
     }
-    return {name: values.astype(np.float32) for name, values in found.items()}
+    return {name: values.astype(np.float32) for name, values in maps.items()}
 
 
 def averaged(values: NDArray[np.float64], size: Size) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffvis_widget.traces import Trace
 
 
-def pictures(trace: Trace, latents: Tensor) -> NDArray[np.uint8]:
+def decode_images(trace: Trace, latents: Tensor) -> NDArray[np.uint8]:
     """Decode latents to images.
 
     Args:
