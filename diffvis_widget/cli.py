@@ -58,9 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument(
         "--model", metavar="NAME", help="a diffusers model or folder (default: the built-in scenes model)"
     )
-    trace.add_argument("--steps", type=_integer_from(1), default=30, help="denoising steps (default: 30)")
+    trace.add_argument("--steps", type=_integer_from(1), help="denoising steps (default: the model's own)")
     trace.add_argument("--seed", type=_integer_from(0), default=0, help="seed of the noise (default: 0)")
-    trace.add_argument("--guidance-scale", type=float, default=7.5, metavar="G", help="guidance scale (default: 7.5)")
+    trace.add_argument("--guidance-scale", type=float, metavar="G", help="guidance scale (default: the model's own)")
     trace.add_argument("--negative-prompt", metavar="TEXT", help="negative prompt")
     trace.add_argument(
         "--schedule",
@@ -106,18 +106,19 @@ def _trace(options: argparse.Namespace) -> int:
     out: Path = options.out
     _check_target(out, options.overwrite)
     import diffvis_widget as dv
+    from diffvis_widget.call_defaults import call_defaults
 
     bar = Bar(sys.stderr)
     bar.say("loading the model")
     with contextlib.nullcontext() if sys.stderr.isatty() else dv.scenes.no_progress_bars():
         pipe: Any = dv.load(options.model)
     pipe.set_progress_bar_config(disable=True)
-    done = 0
+    done, planned = 0, options.steps or call_defaults(pipe).steps or 0
 
     def on_step(_: dv.Step) -> None:
         nonlocal done
         done += 1
-        bar.show(done, max(done, options.steps))
+        bar.show(done, max(done, planned))
 
     started = time.perf_counter()
     trace = dv.trace(
@@ -125,7 +126,7 @@ def _trace(options: argparse.Namespace) -> int:
         options.prompt,
         seed=options.seed,
         num_inference_steps=options.steps,
-        guidance_scale=options.guidance_scale,
+        **({} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}),
         negative_prompt=options.negative_prompt,
         schedule=options.schedule,
         schedule_strength=options.schedule_strength,

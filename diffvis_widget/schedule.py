@@ -92,13 +92,13 @@ def _distinct(steps: list[int]) -> bool:
     return falling and steps[-1] >= 0
 
 
-def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int, strength: float) -> dict[str, Any]:
+def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int | None, strength: float) -> dict[str, Any]:
     """Computes the arguments of a pipeline call for a schedule.
 
     Args:
         scheduler: the scheduler of the pipeline.
         kind: "uniform", "early" or "late".
-        steps: number of denoising steps, 1 or more.
+        steps: number of denoising steps, 1 or more; None for the pipeline's own, which "uniform" alone allows.
         strength: of "early" and "late", 0 or more.
 
     Returns:
@@ -109,6 +109,8 @@ def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int, strength:
         TypeError: the number of steps is no integer.
         ValueError: the scheduler takes no such list (the message names those that do), or time steps repeat.
     """
+    if steps is None and kind == "uniform":
+        return {}
     count = _count("num_inference_steps", steps)
     if kind == "uniform":
         return {"num_inference_steps": count}

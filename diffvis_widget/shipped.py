@@ -1,10 +1,26 @@
-"""Paths and fingerprint of the packaged scenes model, for the packages below `scenes` in the import order."""
+"""Paths, mark and fingerprint of the packaged scenes model, for the packages below `scenes` in the import order."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 WEIGHTS = Path(__file__).parent / "scenes" / "weights"
+# Stored in the config of the text encoder; tells the pipeline from any other of its class.
+MARK = "diffvis-scenes"
+
+
+def has_scenes_mark(pipe: Any) -> bool:
+    """Whether a pipeline is made of the scenes model, with its own weights or with others.
+
+    Args:
+        pipe: A pipeline, or any other object.
+
+    Returns:
+        True if its text encoder has the mark.
+    """
+    config = getattr(getattr(pipe, "text_encoder", None), "config", None)
+    return getattr(config, "trained_on", None) == MARK
 
 
 def clip_folder() -> Path:

@@ -15,7 +15,7 @@ import pytest
 
 import diffvis_widget as dv
 from diffvis_widget import cli
-from tests import pipelines
+from tests import pipelines, pipelines_unet
 
 PROMPT = "a red circle above a blue square"
 ROOT = Path(__file__).parent.parent
@@ -43,6 +43,14 @@ def test_trace_writes_what_trace_gives(model: str, tmp_path: Path, capsys: pytes
     output = capsys.readouterr()
     assert output.out.startswith(f"{out}: 3 steps in ")
     assert "\r" not in output.err  # no terminal, no bar
+
+
+def test_trace_uses_the_defaults_of_the_pipeline(tmp_path: Path) -> None:
+    pipelines_unet.latent_consistency().save_pretrained(tmp_path / "model")
+    out = tmp_path / "run.safetensors"
+    assert cli.main(["trace", PROMPT, "--model", str(tmp_path / "model"), "--out", str(out)]) == 0
+    trace = dv.open_trace(out)
+    assert (len(trace.steps), trace.meta["guidance_scale"]) == (4, 8.5)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def _traits(trace: Trace) -> dict[str, Any]:
         "negative_prompt": settings.negative_prompt,
         "seed": settings.seed or 0,
         "steps": settings.steps,
-        "guidance_scale": settings.guidance_scale or 0,
+        "guidance_scale": settings.guidance_scale,
         "schedule": settings.schedule,
         "schedule_strength": settings.schedule_strength,
         "weights": settings.weights,

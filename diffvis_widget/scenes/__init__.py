@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffvis_widget._compat.library_imports import thread_safe_imports
 from diffvis_widget._compat.torch_defaults import build_with_weights
-from diffvis_widget.shipped import WEIGHTS, clip_folder, is_scenes_model
+from diffvis_widget.shipped import MARK, WEIGHTS, clip_folder, has_scenes_mark, is_scenes_model
 
 from .render import Scene, draw
 from .world import unknown_words
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "is_scenes", "load", "unknown_words"]
 
-# Stored in the config of the text encoder; tells the pipeline from any other of its class.
-MARK = "diffvis-scenes"
 _load_lock = threading.Lock()  # the progress bar settings of the libraries belong to the whole process
 
 
@@ -118,8 +116,7 @@ def is_scenes(pipe: Any) -> bool:
     Returns:
         True for the scenes model.
     """
-    config = getattr(getattr(pipe, "text_encoder", None), "config", None)
-    if getattr(config, "trained_on", None) != MARK:  # spares all other pipelines the fingerprint
+    if not has_scenes_mark(pipe):  # spares all other pipelines the fingerprint
         return False
     from diffvis_widget.tracer import fingerprint
 

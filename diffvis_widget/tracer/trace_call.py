@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from diffvis_widget import schedule as schedules
+from diffvis_widget.call_defaults import call_defaults
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
 
@@ -75,7 +76,7 @@ def trace(
         pipe: A diffusers pipeline.
         prompt: The text; None with `prompt_embeds` in pipe_kwargs.
         seed: Of the initial noise, 0 to 2**64 - 1; None draws one, which `trace.meta["seed"]` holds.
-        num_inference_steps: Number of denoising steps; None for the pipeline's default.
+        num_inference_steps: Number of denoising steps; None for the pipeline's default (30 for the scenes model).
         schedule: Where the steps are spent, see `diffvis_widget.timesteps`.
         schedule_strength: See `diffvis_widget.timesteps`.
         negative_prompt: The negative prompt, or None.
@@ -115,9 +116,10 @@ def trace(
             clone, keep=keep, on_step=on_step, compiled=compiled, output=output, interventions=interventions
         )
         arguments = dict(pipe_kwargs)
-        if schedule != "uniform" or num_inference_steps is not None:
-            steps = _default_steps(clone) if num_inference_steps is None else num_inference_steps
-            arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, steps, schedule_strength)
+        steps = num_inference_steps
+        if steps is None and not pipe_kwargs.keys() & {"timesteps", "sigmas"}:
+            steps = call_defaults(clone).steps
+        arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, steps, schedule_strength)
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
         _check_accepted(clone, arguments)
@@ -146,10 +148,6 @@ def _check_seed(seed: Any, has_generator: bool) -> int | None:
     if not 0 <= number < 2**64:
         raise ValueError(f"seed must lie in 0 .. 2**64 - 1, not {number}")
     return number
-
-
-def _default_steps(pipe: Any) -> int:
-    return int(inspect.signature(pipe.__call__).parameters["num_inference_steps"].default)
 
 
 def _check_accepted(pipe: Any, arguments: dict[str, Any]) -> None:

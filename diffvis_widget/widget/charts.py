@@ -56,7 +56,7 @@ def concept_chart(widget: DiffVis) -> Figure:
         TypeError: ``widget`` is not a DiffVis.
     """
     _check("concept_chart", widget)
-    across = LinearScale(min=0, max=max(widget.steps - 1, 1))
+    across = LinearScale(min=0, max=max((widget.steps or 1) - 1, 1))
     up = LinearScale()
     scales = {"x": across, "y": up}
     band = _band(scales)
@@ -66,7 +66,7 @@ def concept_chart(widget: DiffVis) -> Figure:
 
     def draw(scores: ScoresPayload) -> None:
         steps = np.arange(len(scores.cosine))
-        across.max = max(widget.steps - 1, len(steps) - 1, 1)
+        across.max = max((widget.steps or 1) - 1, len(steps) - 1, 1)
         if len(steps) < 2:  # bqplot takes a table with a single column for a single curve
             curves.x, curves.y, band.x, band.y = [], [], [], [[], []]
             return
@@ -97,7 +97,7 @@ def attention_chart(widget: DiffVis) -> VBox:
         TypeError: ``widget`` is not a DiffVis.
     """
     _check("attention_chart", widget)
-    across = LinearScale(min=0, max=max(widget.steps - 1, 1))
+    across = LinearScale(min=0, max=max((widget.steps or 1) - 1, 1))
     scales = {"x": across, "y": LinearScale(min=0)}
     figure = _figure("Attention over steps (mean of each word's heat map)", "attention", scales, [])
     selector = _link(figure, widget, across, [])
@@ -128,7 +128,7 @@ def attention_chart(widget: DiffVis) -> VBox:
             if attention.update(trace):
                 begin(trace)
             steps = np.arange(len(attention.rows))
-            across.max = max(widget.steps - 1, len(steps) - 1, 1)
+            across.max = max((widget.steps or 1) - 1, len(steps) - 1, 1)
             for place, curve in enumerate(curves.values()):
                 with curve.hold_sync():
                     curve.x, curve.y = steps, [row[place] for row in attention.rows]

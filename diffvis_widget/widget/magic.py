@@ -37,9 +37,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog=NAME, description="Generate an image of the prompt below, and watch how.", add_help=False)
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (0)")
-    parser.add_argument("--steps", type=int, default=30, help="denoising steps (30)")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the pipeline's own)")
     parser.add_argument("--concepts", default="", help="words for the concept meters, separated by commas")
-    parser.add_argument("--guidance", type=float, default=7.5, help="guidance scale (7.5)")
+    parser.add_argument("--guidance", type=float, help="guidance scale (default: the pipeline's own)")
     parser.add_argument("--negative", default="", help="negative prompt, in quotes")
     parser.add_argument(
         "--schedule", choices=["uniform", "early", "late"], default="uniform", help="kind of schedule (uniform)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.call_defaults import SCENES, CallDefaults, call_defaults
 from diffvis_widget.widget.session.sampling import check_call
 from diffvis_widget.wire.trace_messages import recorded_settings
 
@@ -49,6 +50,22 @@ def check_source(pipe: Any, arguments: dict[str, Any]) -> Trace | None:
     check_call(pipe, arguments)
     Tracer(pipe)
     return None
+
+
+def known_defaults(pipe: Any) -> CallDefaults:
+    """The defaults of the pipeline's call, as far as they are known before anything is loaded.
+
+    Args:
+        pipe: the argument ``pipe`` of DiffVis, which `check_source` has checked.
+
+    Returns:
+        The defaults; those of a pipeline that is still to be loaded are None.
+    """
+    from diffvis_widget.traces import Trace
+
+    if pipe is None:
+        return SCENES
+    return CallDefaults() if isinstance(pipe, str | Trace) else call_defaults(pipe)
 
 
 def check_compare(trace: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import anywidget
 import traitlets as t
 
+from diffvis_widget.call_defaults import CallDefaults
 from diffvis_widget.explain.methods import overlay_names
 from diffvis_widget.wire.messages import RunRequest
 
@@ -32,8 +33,9 @@ class SyncedTraits(anywidget.AnyWidget):
         prompt: the text to paint.
         negative_prompt: what to keep away from; "" for none.
         seed: of the initial noise.
-        steps: number of denoising steps, 1 to 1000.
-        guidance_scale: strength of the guidance, 0 to 1000.
+        steps: number of denoising steps, 1 to 1000; None becomes the pipeline's own default, once it is loaded.
+        guidance_scale: strength of the guidance, 0 to 1000; None becomes the pipeline's own default, and stays None
+            where the pipeline has none.
         schedule: "uniform", "early" or "late".
         schedule_strength: of "early" and "late".
         weights: attention factors of words; None leaves a word out.
@@ -49,8 +51,8 @@ class SyncedTraits(anywidget.AnyWidget):
     prompt = trait_types.Text().tag(sync=True)
     negative_prompt = trait_types.Text().tag(sync=True)
     seed = trait_types.Whole(0, 0, trait_types.MAX_SEED, "7").tag(sync=True)
-    steps = trait_types.Whole(30, 1, 1000, "30").tag(sync=True)
-    guidance_scale = trait_types.Real(7.5, 0, 1000, "7.5").tag(sync=True)
+    steps = trait_types.OrDefault[int](trait_types.Whole(30, 1, 1000, "30")).tag(sync=True)
+    guidance_scale = trait_types.OrDefault[float](trait_types.Real(7.5, 0, 1000, "7.5")).tag(sync=True)
     schedule = trait_types.Choice(["uniform", "early", "late"]).tag(sync=True)
     schedule_strength = trait_types.Real(60.0, 0, 100_000, "60").tag(sync=True)
     weights = trait_types.Weights().tag(sync=True)
@@ -61,6 +63,7 @@ class SyncedTraits(anywidget.AnyWidget):
     status = trait_types.Choice(STATUSES).tag(sync=True)
     progress = trait_types.Real(0.0, 0, 1, "0.5").tag(sync=True)
     error = t.Unicode("").tag(sync=True)
+    _defaults = t.Instance(CallDefaults, ())
     _notice = t.Unicode("").tag(sync=True)
     _beside = t.Unicode("").tag(sync=True)
     _can_run = t.Bool(True).tag(sync=True)
@@ -84,6 +87,17 @@ class SyncedTraits(anywidget.AnyWidget):
             traitlets.TraitError: a trait cannot have that value; the message says what would work.
         """
         return {name: getattr(cls, name).validate(None, value) for name, value in values.items()}
+
+    @t.validate("steps", "guidance_scale")
+    def _or_default(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        return getattr(self._defaults, proposal["trait"].name) if value is None else value
+
+    @t.observe("_defaults")
+    def _on_defaults(self, change: Any) -> None:
+        for name in ("steps", "guidance_scale"):
+            if getattr(self, name) is None:
+                self.set_trait(name, getattr(change["new"], name))
 
     def set_settings(self, settings: Mapping[str, Any]) -> None:
         """Set all settings that a run from the page brings, or none: a refused number must not leave a new prompt.
@@ -148,7 +162,7 @@ def check_schedule(request: RunRequest) -> None:
     """
     from diffvis_widget.schedule import timesteps
 
-    if request.schedule in ("early", "late"):
+    if request.schedule in ("early", "late") and request.steps is not None:
         timesteps(request.schedule, request.steps, request.schedule_strength)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import traitlets as t
+
+Number = TypeVar("Number", int, float)
 
 MAX_TEXT = 10_000
 MAX_SEED = 2**53 - 1  # the largest integer that a page represents exactly
@@ -139,6 +141,35 @@ class Real(t.TraitType[float, Any]):
         if not self.low <= number <= self.high:
             raise _refuse(self, value, self.expected)
         return number
+
+
+class OrDefault(t.TraitType[Number | None, Any]):
+    """A number, or None for the pipeline's own default, which is the default value.
+
+    Args:
+        number: The trait of the number.
+    """
+
+    def __init__(self, number: Whole | Real) -> None:
+        super().__init__(None)
+        self._number = number
+        number.expected += ", or None for the pipeline's own"
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Validate a value.
+
+        Args:
+            obj: The widget.
+            value: The value.
+
+        Returns:
+            The number, or None.
+
+        Raises:
+            TraitError: It is not a number of that kind, or out of range.
+        """
+        self._number.name = self.name
+        return None if value is None else self._number.validate(obj, value)
 
 
 class Choice(t.TraitType[str, Any]):

@@ -25,7 +25,7 @@ from diffvis_widget.wire.packed_run import unpack
 
 from . import jupyter
 from .open_method import OpenMethod
-from .pipe_argument import check_compare, check_layout, check_meter, check_source, traits_of
+from .pipe_argument import check_compare, check_layout, check_meter, check_source, known_defaults, traits_of
 from .synced_traits import COMMON, FROM_PAGE, SETTINGS, SyncedTraits, check_schedule, weak_sender, weak_trait_setter
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class DiffVis(SyncedTraits):
         check_compare(compare)
         check_meter(meter)
         recorded = check_source(pipe, arguments)
+        defaults = known_defaults(pipe)
         if recorded is not None and prompt is not None:
             raise TypeError("prompt= starts a run, and a recorded run has no pipeline: give DiffVis a pipeline too")
         if recorded is not None:
@@ -102,9 +103,13 @@ class DiffVis(SyncedTraits):
         if prompt is not None:
             traits["prompt"] = prompt
         traits = self.validated({**traits, "concepts": concepts})
+        for name, value in asdict(defaults).items():
+            traits[name] = value if traits.get(name) is None else traits[name]
         if prompt is not None:
             check_schedule(RunRequest(**{name: traits[name] for name in SETTINGS if name in traits}))
-        super().__init__(_can_run=recorded is None, **self.validated(check_layout(common)), **traits)
+        super().__init__(
+            _can_run=recorded is None, _defaults=defaults, **self.validated(check_layout(common)), **traits
+        )
         try:
             self._outbox = Outbox(weak_sender(self))
             self._session = Session(pipe, self._outbox, weak_trait_setter(self), meter, arguments)

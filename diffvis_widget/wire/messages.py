@@ -33,8 +33,8 @@ class RunRequest:
         prompt: the text to paint.
         negative_prompt: "" for none.
         seed: of the random generator.
-        steps: planned number of denoising steps.
-        guidance_scale: 1 or less is a run without guidance.
+        steps: planned number of denoising steps; None for the pipeline's own default.
+        guidance_scale: 1 or less is a run without guidance; None for the pipeline's own default.
         schedule: where the steps are spent.
         schedule_strength: of "early" and "late", 0 or more.
         weights: attention factor by word (lower case); None drops the word.
@@ -43,8 +43,8 @@ class RunRequest:
     prompt: str
     negative_prompt: str = ""
     seed: int = 0
-    steps: int = 30
-    guidance_scale: float = 7.5
+    steps: int | None = None
+    guidance_scale: float | None = None
     schedule: Literal["uniform", "early", "late"] = "uniform"
     schedule_strength: float = 60.0
     weights: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])

@@ -72,7 +72,8 @@ def _compute(session: Session, run: Run, word: str, to: str, seeds: int, report:
         raise ValueError(
             'Nothing measures the images of this model: make the widget with meter=dv.ConceptMeter("ViT-B-32", ...)'
         )
-    points = points_of(request.steps)
+    steps = request.steps or run.steps
+    points = points_of(steps)
     batch = POINTS if is_scenes(pipe) else BATCH
     total = seeds * len(points)
     done = 0
@@ -84,7 +85,7 @@ def _compute(session: Session, run: Run, word: str, to: str, seeds: int, report:
 
     def step_ended(_: Any, step: int, *__: Any) -> dict[str, Any]:
         part = points[done % len(points) :][:batch]
-        report((done + len(part) * _finished_share(part, step, request.steps)) / total)
+        report((done + len(part) * _finished_share(part, step, steps)) / total)
         return {}
 
     takes = inspect.signature(type(pipe).__call__).parameters
@@ -104,7 +105,7 @@ def _compute(session: Session, run: Run, word: str, to: str, seeds: int, report:
         request.prompt,
         word,
         to,
-        steps=request.steps,
+        steps=steps,
         seeds=range(request.seed, request.seed + seeds),
         switch=points,
         meter=meter,

@@ -76,5 +76,5 @@ def _request(trace: Trace) -> RunRequest:
         prompt=trace.prompt,
         negative_prompt=trace.negative_prompt or "",
         seed=seed if isinstance(seed, int) else 0,
-        guidance_scale=guidance if isinstance(guidance, float) else 1.0,
+        guidance_scale=guidance if isinstance(guidance, float) else None,
     )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.call_defaults import CallDefaults, call_defaults
 from diffvis_widget.shipped import is_scenes_model
+from diffvis_widget.wire.messages import RunRequest
+
+from .sampling import check_settings
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -37,6 +41,23 @@ class SessionPipeline:
     def notice(self) -> str:
         """What the page says while the pipeline loads."""
         return f"Loading {self.name or 'the scenes model'}"
+
+    @property
+    def defaults(self) -> CallDefaults:
+        """The defaults of the loaded pipeline."""
+        return call_defaults(self.pipe)
+
+    def check(self, request: RunRequest) -> None:
+        """Refuse settings that the pipeline would ignore, if it is there yet.
+
+        Args:
+            request: what to run.
+
+        Raises:
+            ValueError: names the setting.
+        """
+        if self.pipe is not None:
+            check_settings(self.pipe, request)
 
     def is_scenes(self) -> bool:
         """Tell the built-in model, whose words and concept meter are known.

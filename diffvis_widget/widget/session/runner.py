@@ -19,7 +19,7 @@ from .pipeline import SessionPipeline
 from .publisher import Publisher
 from .replay import Replay
 from .run import LOCK_POLL, Run
-from .sampling import sample
+from .sampling import sample, with_defaults
 from .state import SessionState
 from .threads import single_threaded_denoiser
 
@@ -61,7 +61,8 @@ class Runner:
         Args:
             run: the active run.
         """
-        pipe, request = self._pipeline.pipe, run.request or RunRequest("")
+        pipe = self._pipeline.pipe
+        run.request = request = with_defaults(run.request or RunRequest(""), pipe)
         run.state = "done"
         try:
             with self._denoiser(run), single_threaded_denoiser(pipe):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from diffvis_widget.call_defaults import call_defaults, call_parameters
 from diffvis_widget.wire.messages import RunRequest, StepImages
 
 if TYPE_CHECKING:
@@ -137,6 +138,42 @@ def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
         )
 
 
+def check_settings(pipe: Any, request: RunRequest) -> None:
+    """Refuse settings that the pipeline would ignore.
+
+    Args:
+        pipe: the pipeline.
+        request: what to run.
+
+    Raises:
+        ValueError: names the setting.
+    """
+    takes = call_parameters(pipe)
+    name = type(pipe).__name__
+    if request.guidance_scale is not None and "guidance_scale" not in takes:
+        raise ValueError(f"{name} takes no guidance_scale: leave it None, not {request.guidance_scale:g}")
+    if request.negative_prompt and "negative_prompt" not in takes:
+        raise ValueError(f'{name} takes no negative_prompt: leave it empty (""), not {request.negative_prompt!r}')
+
+
+def with_defaults(request: RunRequest, pipe: Any) -> RunRequest:
+    """Fill in the pipeline's own defaults.
+
+    Args:
+        request: what to run.
+        pipe: the pipeline.
+
+    Returns:
+        The request, with the defaults in place of None.
+    """
+    defaults = call_defaults(pipe)
+    return replace(
+        request,
+        steps=defaults.steps if request.steps is None else request.steps,
+        guidance_scale=defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+    )
+
+
 def sample(
     pipe: Any,
     request: RunRequest,
@@ -157,6 +194,9 @@ def sample(
 
     Returns:
         The trace.
+
+    Raises:
+        ValueError: the pipeline does not take a setting of the run.
     """
     import torch
 
@@ -164,6 +204,7 @@ def sample(
     from diffvis_widget.schedule import pipeline_arguments
     from diffvis_widget.tracer import Tracer, private_copy
 
+    check_settings(pipe, request)
     copy = private_copy(pipe)
     copy.set_progress_bar_config(disable=True)
     camera = Camera(copy)
@@ -174,14 +215,14 @@ def sample(
             trace.meta |= {"schedule": request.schedule, "schedule_strength": request.schedule_strength}
         on_step(trace, camera.images(trace, step))
 
-    takes = inspect.signature(type(copy).__call__).parameters
+    takes = call_parameters(copy)
     call: dict[str, Any] = {
         **arguments,
         **pipeline_arguments(copy.scheduler, request.schedule, request.steps, request.schedule_strength),
         "generator": torch.Generator("cpu").manual_seed(request.seed),
     }
     optional = {"negative_prompt": request.negative_prompt or None, "guidance_scale": request.guidance_scale}
-    call |= {name: value for name, value in optional.items() if name in takes}
+    call |= {name: value for name, value in optional.items() if name in takes and value is not None}
     interventions = [
         intervene.drop(word) if factor is None else intervene.weight(word, factor)
         for word, factor in request.present_weights.items()

@@ -99,10 +99,12 @@ class Session:
 
         Raises:
             RuntimeError: the widget is closed, or shows a recorded run.
+            ValueError: the pipeline does not take a setting of the run.
         """
         state = self._state
         with state.update():
             state.check_open()
+            self._pipeline.check(request)
             if self._pipeline.recorded is not None:
                 raise RuntimeError("this widget shows a recorded run and has no pipeline: DiffVis(pipe) can run")
             state.requested = Run(request)
@@ -364,6 +366,7 @@ class Session:
             pipe = load(self._pipeline.name)
             check_call(pipe, self._arguments)
             self._pipeline.pipe = pipe
+            state.set_traits(_defaults=self._pipeline.defaults)
             self._use_scenes_meter()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is shown
             failed = Run(None)

@@ -12,8 +12,10 @@ export interface Traits {
   prompt: string;
   negative_prompt: string | null;
   seed: number;
-  steps: number;
-  guidance_scale: number;
+  /** Null while the pipeline loads whose default it is. */
+  steps: number | null;
+  /** Null where the pipeline takes none, too. */
+  guidance_scale: number | null;
   schedule: Schedule;
   schedule_strength: number;
   /** Weights of words by their text in lower case; null leaves a word out. */

@@ -180,8 +180,8 @@ export type PageMessage =
       readonly type: "run";
       readonly prompt?: string;
       readonly seed?: number;
-      readonly steps?: number;
-      readonly guidance_scale?: number;
+      readonly steps?: number | null;
+      readonly guidance_scale?: number | null;
     }
   | (KernelRequest & { readonly id: number })
   | { readonly type: "show"; readonly run: string }

@@ -13,8 +13,8 @@ const DEFAULTS: Traits = {
   prompt: "",
   negative_prompt: null,
   seed: 0,
-  steps: 30,
-  guidance_scale: 7.5,
+  steps: null,
+  guidance_scale: null,
   schedule: "uniform",
   schedule_strength: 60,
   weights: {},
@@ -43,8 +43,8 @@ const SILENCE_MS = 10_000;
 export interface Settings {
   readonly prompt: string;
   readonly seed: number;
-  readonly steps: number;
-  readonly guidance_scale: number;
+  readonly steps: number | null;
+  readonly guidance_scale: number | null;
 }
 
 type TraitSignals = { readonly [K in TraitName]: Signal<Traits[K]> };

@@ -157,7 +157,9 @@ function Settings({ context, start }: SettingsProps) {
         <DiceIcon />
       </Button>
       <NumberField {...numberOf("steps")} after="steps" whole min={1} max={1000} fixed={fixed} start={start} />
-      <NumberField {...numberOf("guidance_scale")} before="cfg" min={0} max={1000} fixed={fixed} start={start} />
+      {traits.guidance_scale.value === null ? null : (
+        <NumberField {...numberOf("guidance_scale")} before="cfg" min={0} max={1000} fixed={fixed} start={start} />
+      )}
       {traits._can_run.value ? (
         <Button
           class="dv-run"

@@ -23,7 +23,7 @@ export function Timeline({ context }: { readonly context: Context }) {
   const readout = useComputed(() => {
     const shown = store.shown.value;
     const step = shown?.nearest(viewState.step.value);
-    const total = shown?.length ?? session.traits.steps.value;
+    const total = shown?.length ?? session.traits.steps.value ?? "–";
     if (!step) return `step – / ${total}`;
     return [`step ${step.index + 1} / ${total}`, ...noiseOf(step)].join(" · ");
   });

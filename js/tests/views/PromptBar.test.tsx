@@ -73,6 +73,18 @@ describe("the prompt", () => {
     expect(query(".dv-chips").textContent).toBe("ablueboat");
   });
 
+  it("leaves to the kernel what is the pipeline's own, and offers no guidance where there is none", async () => {
+    await open({ steps: null, guidance_scale: null });
+    expect(cell.querySelector("[aria-label=cfg]")).toBeNull();
+    expect(query<HTMLInputElement>("[aria-label=steps]").value).toBe("–");
+    input().focus();
+    type(input(), "a blue boat");
+    press(input(), "Enter");
+    expect(host.of("run")).toEqual([
+      { type: "run", prompt: "a blue boat", seed: 7, steps: null, guidance_scale: null },
+    ]);
+  });
+
   it("loses no letter typed right after Enter", async () => {
     await open();
     input().focus();
