@@ -145,7 +145,7 @@ def test_interventions_use_the_calls_and_the_public_names_of_the_tracer() -> Non
 
 
 PRIVATE = re.compile(
-    r"\b(?:torch|aten|F|functional|diffusers|transformers)\.(?:\w+\.)*_[a-z]\w*|\b_AttentionBackend\w*"
+    r"\b(?:torch|aten|F|functional|diffusers|transformers)\.(?:\w+\.)*_[a-z]\w*|\b_AttentionBackend\w*|\bpipe\._[a-z]\w*"
 )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.traces.types import Floats
-
-Size = tuple[int, int]
+from diffvis_widget.traces.types import Floats, Size
 
 
 def baselines(image: NDArray[np.uint8], size: Size, rng: np.random.Generator) -> dict[str, Floats]:

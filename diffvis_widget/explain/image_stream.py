@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from diffvis_widget.tracer import Family
+from diffvis_widget.traces.types import Size
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class ImageStream:
     """
 
     family: Family
-    size: tuple[int, int]
+    size: Size
     joined: int = 0
 
     @property
-    def _grid(self) -> tuple[int, int]:
+    def _grid(self) -> Size:
         return self.size[0] // self.family.patch_size, self.size[1] // self.family.patch_size
 
     def pick(self, output: Any) -> Tensor:

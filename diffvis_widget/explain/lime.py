@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diffvis_widget.tracer import denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
+from diffvis_widget.traces.types import Size
 
 from .arguments import count
 from .progress import Progress, batch_size, tracking
@@ -82,7 +83,7 @@ def df_lime(
     return Saliency("df_lime", probe.index, strengths[segments].astype(np.float32), masks_used=total)
 
 
-def superpixels(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.intp]:
+def superpixels(image: NDArray[np.uint8], size: Size) -> NDArray[np.intp]:
     """Segment an image into superpixels on a coarser grid; each cell gets its most frequent label.
 
     Args:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget.tracer import Denoiser, Family
-from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.types import Floats, Size
 
 from .attention_gradients import RecordedAttention, recording_attention
-from .relevance_rules import ImageText, Joined, Size, resized, resized_keys
+from .relevance_rules import ImageText, Joined, resized, resized_keys
 from .text_encoder import TextEncoderPass
 
 _ROWS = 10  # steps at once, at most

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = tuple[int, int]
+from diffvis_widget.traces.types import Size
 
 
 def normalised(relevance: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from diffvis_widget.explain.methods import method_label
-from diffvis_widget.traces.types import Floats, Images
+from diffvis_widget.traces.types import Floats, Images, Size
 
 from .colormap import HUES, apply_colormap
 from .contours import ENCLOSED_SHARES, WHITE, contour_levels, draw_outlined_lines, trace_contours
@@ -195,6 +195,6 @@ def _draw_region(image: Image.Image, trace: Trace, region: Region) -> Image.Imag
     return draw_outlined_lines(image, [corners], max(1.0, image.width / 200))
 
 
-def _resize(values: Floats, size: tuple[int, int]) -> Floats:
+def _resize(values: Floats, size: Size) -> Floats:
     smooth = Image.fromarray(np.nan_to_num(values).astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
     return np.asarray(smooth, dtype=np.float32)

@@ -141,7 +141,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     comparison = runs[-2].id if len(runs) > 1 else ""
-    traits = json.dumps({**_traits(trace), "_beside": comparison}).replace("<", "\\u003c")
+    traits = json.dumps({**_traits(trace), "_comparison_run": comparison}).replace("<", "\\u003c")
     title = html.escape(trace.prompt.encode("utf-8", "replace").decode() or "A recorded run")
 
     def fill(run: str) -> str:

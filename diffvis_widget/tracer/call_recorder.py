@@ -19,7 +19,7 @@ from torch import Tensor
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Layer, Record, Step, Trace, Word
 from diffvis_widget.traces.resize import mean_maps
-from diffvis_widget.traces.types import Decoder, Keep, StepMaps
+from diffvis_widget.traces.types import Decoder, Keep, Size, StepMaps
 
 from .active_interventions import PromptSchedule
 from .attention import MapKind
@@ -251,7 +251,7 @@ class CallRecorder:
         self.steps += 1
         return step
 
-    def _open(self, captured: CapturedStep, size: tuple[int, int]) -> None:
+    def _open(self, captured: CapturedStep, size: Size) -> None:
         """Make the traces. The maps of the first step show on which grids the layers work."""
         layers: list[Layer] = []
         for name, maps in _by_site(captured, "prompt").items():

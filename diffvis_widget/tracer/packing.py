@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffvis_widget.traces.types import Size
+
 
 def pack(latents: Tensor, side: int) -> Tensor:
     """Lay out latents as a sequence of squares; the inverse of `unpack`.
@@ -20,7 +22,7 @@ def pack(latents: Tensor, side: int) -> Tensor:
     return squares.permute(0, 2, 4, 1, 3, 5).reshape(count, -1, channels * side * side)
 
 
-def unpack(latents: Tensor, size: tuple[int, int], side: int) -> Tensor:
+def unpack(latents: Tensor, size: Size, side: int) -> Tensor:
     """Lay out a sequence of squares as latents; the inverse of `pack`.
 
     Args:

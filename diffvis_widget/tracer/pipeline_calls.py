@@ -255,7 +255,7 @@ class PipelineCalls:
     @property
     def planned_steps(self) -> int:
         """Number of denoising steps that the pipeline call plans."""
-        return int(getattr(self.pipe, "_num_timesteps", None) or len(self.scheduler.timesteps))
+        return int(getattr(self.pipe, "num_timesteps", None) or len(self.scheduler.timesteps))
 
     def read_prompts(self, text: Any) -> tuple[Sequence[EncodeCall], CallPrompts]:
         """Read the prompts of the call that begins. It is under way from now on.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffvis_widget._compat.diffusers_devices import execution_device
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces.types import Images
 
@@ -44,7 +45,7 @@ def decode(pipe: Any, latents: Latents) -> Images:
         if upcast:
             vae.to(torch.float32)
         try:
-            tensor = tensor.to(device=pipe._execution_device, dtype=vae.dtype)
+            tensor = tensor.to(device=execution_device(pipe), dtype=vae.dtype)
             scaled = family.scale_for_vae(vae, tensor)
             return to_pixels(vae.decode(scaled, return_dict=False, **family.decode_arguments)[0])
         finally:

@@ -65,7 +65,7 @@ class SyncedTraits(anywidget.AnyWidget):
     error = t.Unicode("").tag(sync=True)
     _defaults = t.Instance(CallDefaults, ())
     _notice = t.Unicode("").tag(sync=True)
-    _beside = t.Unicode("").tag(sync=True)
+    _comparison_run = t.Unicode("").tag(sync=True)
     _can_run = t.Bool(True).tag(sync=True)
     _snapshot = t.Bytes(b"").tag(sync=True)
 

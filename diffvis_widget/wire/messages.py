@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.types import Size
+
 from .packed_run import Json, Message, json_number, json_numbers, quantise
 
 if TYPE_CHECKING:
@@ -185,8 +187,8 @@ def run_message(
     words: Sequence[Word],
     layers: Sequence[Layer],
     *,
-    grid: tuple[int, int],
-    image: tuple[int, int],
+    grid: Size,
+    image: Size,
     views: Sequence[View],
     meter: str | None,
     unknown: Collection[str] = (),

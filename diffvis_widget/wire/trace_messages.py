@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.selectors import pick_words
+from diffvis_widget.traces.types import Size
 
 from . import images
 from .messages import (
@@ -190,7 +191,7 @@ def traced_run_message(
     trace: Trace,
     settings: RunSettings,
     unknown: Collection[str],
-    image: tuple[int, int],
+    image: Size,
     views: Sequence[View],
     meter: str | None,
 ) -> Message:

@@ -19,7 +19,7 @@ class Canvas {
   }
 }
 
-class Picture {
+class FakeImageData {
   readonly data: Uint8ClampedArray;
   constructor(
     readonly width: number,
@@ -31,6 +31,6 @@ class Picture {
 
 Object.assign(globalThis, {
   OffscreenCanvas: Canvas,
-  ImageData: Picture,
+  ImageData: FakeImageData,
   createImageBitmap: async () => Object.assign(new Canvas(8, 8), { close() {} }),
 });

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import DiffusionPipeline
 from diffusers.models import attention_dispatch
 
 from diffvis_widget._compat.diffusers_attention_backends import attention_backend
+from diffvis_widget._compat.diffusers_devices import execution_device
 from diffvis_widget._compat.torch_bfloat16 import supports_bfloat16
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget._compat.torch_sdp import chosen_kernel, fused_attention
@@ -96,3 +98,11 @@ def test_without_its_private_name_bfloat16_counts_as_unsupported(monkeypatch: py
     assert isinstance(supports_bfloat16(), bool)
     monkeypatch.setattr(torch.ops, "mkldnn", types.SimpleNamespace())
     assert supports_bfloat16() is False
+
+
+def test_the_device_of_a_pipeline_is_that_of_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = FAMILIES["flux"].build()
+    assert execution_device(pipe) == torch.device("cpu")
+    assert not hasattr(pipe, "execution_device"), "diffusers has a public name now: use it in place of the private one"
+    monkeypatch.delattr(DiffusionPipeline, "_execution_device")
+    assert execution_device(pipe) == pipe.device

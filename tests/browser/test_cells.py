@@ -105,7 +105,7 @@ def test_a_decision_is_found_out_in_a_real_page(cells: Notebook) -> None:
     view = cells.widget.locator(".dv-decision")
     view.get_by_label("Word", exact=True).select_option("red")
     view.get_by_label("Replacement").fill("blue")
-    view.get_by_test_id("find-out").click()
+    view.get_by_test_id("compute-decision").click()
     # the model has random weights: its images differ by too little
     expect(view.get_by_role("status")).to_contain_text("cannot distinguish the two", timeout=PATIENT)
     expect(view.locator(".dv-one")).to_have_count(4)

@@ -106,12 +106,12 @@ def test_it_says_how_far_it_is_and_can_be_stopped(opened: Bare) -> None:
     view = drawer(opened)
     expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "40")
     expect(view).to_contain_text("40 % · 12 s left")
-    expect(view.get_by_test_id("find-out")).to_be_disabled()
+    expect(view.get_by_test_id("compute-decision")).to_be_disabled()
     view.get_by_role("button", name="Stop").click()
     expect(view).to_contain_text("stopped")
     assert [request["task"]["to"] for request in opened.sent("cancel")] == ["blue"]
     opened.answer(standing("done", 1, **decision()))
-    view.get_by_test_id("find-out").click()
+    view.get_by_test_id("compute-decision").click()
     expect(view.get_by_role("status")).to_contain_text("was decided")
 
 
@@ -175,7 +175,7 @@ def test_it_waits_until_the_run_is_done_and_for_a_pipeline(browser: Browser) -> 
     with open_bare(browser, a_run(PROMPT)[:-1], status="running") as bare:
         bare.widget.get_by_test_id("decision").click()
         expect(drawer(bare)).to_contain_text("when the run is done")
-        expect(bare.widget.get_by_test_id("find-out")).to_be_disabled()
+        expect(bare.widget.get_by_test_id("compute-decision")).to_be_disabled()
     with open_bare(browser, a_run(PROMPT), _can_run=False) as bare:
         bare.answer(decisions_message())
         bare.widget.get_by_test_id("decision").click()

@@ -40,7 +40,7 @@ def numbers() -> Message:
 def two(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Bare]:
     """A page on which one run followed another; the kernel keeps a third."""
     theme = getattr(request, "param", "light")
-    with open_bare(browser, a_run(OLD), theme=theme, concepts=["circle", "red"], _beside="") as bare:
+    with open_bare(browser, a_run(OLD), theme=theme, concepts=["circle", "red"], _comparison_run="") as bare:
         runs = [entry("r0", OLD, seed=3), entry("r1", OLD), entry("r2", NEW, weights={"green": 1.5, "a": None})]
         bare.answer(Message({"type": "runs", "limit": 8, "runs": runs}))
         bare.answer(numbers())
@@ -193,7 +193,7 @@ def test_one_is_wiped_over_the_other_and_their_difference_is_shown(two: Bare) ->
 
 
 def test_python_opens_the_comparison(two: Bare) -> None:
-    two.set(_beside="r0")
+    two.set(_comparison_run="r0")
     view = two.widget.locator(".dv-compare")
     expect(view.locator("figcaption")).to_have_text([f"A {OLD}", f"B {NEW}"])
     two.page.wait_for_function("() => window.sent.some((message) => message.type === 'compare' && message.a === 'r0')")

@@ -77,18 +77,18 @@ def test_a_recorded_run_is_shown_beside_the_current_one(make: Make, shared_pipe:
     old = dv.trace(shared_pipe, PROMPT, seed=5, num_inference_steps=2)
     widget = make(shared_pipe, prompt="a blue star", steps=2, compare=old)
     assert widget.wait(SECONDS)
-    assert widget._beside
+    assert widget._comparison_run
     page(widget, {"type": "runs", "id": 1})
     (answer,) = widget.wire.of("runs")
-    assert [(e["run"] == widget._beside, e["prompt"], e["seed"]) for e in answer.content["runs"]] == [
+    assert [(e["run"] == widget._comparison_run, e["prompt"], e["seed"]) for e in answer.content["runs"]] == [
         (True, PROMPT, 5),
         (False, "a blue star", 0),
     ]
-    page(widget, {"type": "packed", "id": 2, "run": widget._beside})
+    page(widget, {"type": "packed", "id": 2, "run": widget._comparison_run})
     packed = unpack(widget.wire.of("packed")[0].buffers[0])
     assert [message.content["type"] for message in packed] == ["run", "step", "step", "end"]
     widget.compare(None)
-    assert (widget._beside, len(widget.history)) == ("", 1)
+    assert (widget._comparison_run, len(widget.history)) == ("", 1)
 
 
 def test_the_page_gets_the_numbers_of_two_runs(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
@@ -119,7 +119,7 @@ def test_the_page_gets_the_numbers_of_two_runs(make: Make, shared_pipe: StableDi
 def test_two_recorded_runs_without_images(make: Make) -> None:
     widget = make(make_trace(), compare=make_trace())
     assert widget.wait(SECONDS)
-    assert seen(widget, "_beside", bool).is_set()
+    assert seen(widget, "_comparison_run", bool).is_set()
     assert len(widget.history) == 2
 
 

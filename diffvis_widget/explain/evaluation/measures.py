@@ -27,7 +27,7 @@ from diffvis_widget.explain.rise import df_rise
 from diffvis_widget.explain.word_relevance import relevance
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.types import Floats, Size
 
 from .ground_truth import Region, Rendering
 from .json_lines import Line
@@ -105,7 +105,7 @@ def _word_maps(trace: Trace, relevances: Floats, step: int | None) -> dict[str, 
     }
 
 
-def daam(trace: Trace, step: int | None, size: tuple[int, int]) -> Floats:
+def daam(trace: Trace, step: int | None, size: Size) -> Floats:
     """Aggregate the attention of all words as DAAM does, at one step or summed over the steps.
 
     R. Tang et al., "What the DAAM", ACL 2023, arXiv 2210.04885, Eq. 5: the sum over the layers of the down and up

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from diffvis_widget.tracer.guidance import GuidanceCandidates, classifier_free
 from diffvis_widget.traces import Layer
+from diffvis_widget.traces.types import Size
 
 from .sequence_layouts import SequenceLayout
 from .token_streams import TokenStream
@@ -76,7 +77,7 @@ def transformer_blocks(denoiser: nn.Module) -> Modules:
     }
 
 
-def patch_grid(positions: int, latent_size: tuple[int, int], patch_size: int) -> tuple[int, int] | None:
+def patch_grid(positions: int, latent_size: Size, patch_size: int) -> Size | None:
     """The grid of image tokens where each token is a square of latent pixels.
 
     Args:
@@ -91,7 +92,7 @@ def patch_grid(positions: int, latent_size: tuple[int, int], patch_size: int) ->
     return (height, width) if height * width == positions else None
 
 
-def even_latent_size(pipe: Any, arguments: Mapping[str, Any], side: int) -> tuple[int, int]:
+def even_latent_size(pipe: Any, arguments: Mapping[str, Any], side: int) -> Size:
     """The latent size of a pipeline that rounds to whole squares of two by two latent pixels.
 
     Args:
@@ -238,9 +239,9 @@ class Family:
     # positions
     sequence_layout: SequenceLayout | None = None
     patch_size: int = 1
-    grid_of: Callable[[int, tuple[int, int], int], tuple[int, int] | None] = patch_grid
+    grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None
-    packed_size: Callable[[Any, Mapping[str, Any], int], tuple[int, int]] = even_latent_size
+    packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
     # images
     vae_of: Callable[[Any], Any] = pipeline_vae
     scale_for_vae: Callable[[Any, Tensor], Tensor] = scale_by_config
@@ -252,7 +253,7 @@ class Family:
     freezable: bool = False
     batches_steps: bool = False
 
-    def grid(self, positions: int, latent_size: tuple[int, int]) -> tuple[int, int] | None:
+    def grid(self, positions: int, latent_size: Size) -> Size | None:
         """The grid of a layer's heat maps.
 
         Args:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from diffvis_widget.traces import Layer
+from diffvis_widget.traces.types import Size
 
 from .family import Family, Modules
 from .token_streams import TokenStream
@@ -38,7 +39,7 @@ def _stage_blocks(denoiser: nn.Module) -> Modules:
     return dict(sorted(blocks.items(), key=lambda item: _STAGES.get(item[0].split(".")[0], 3)))
 
 
-def _halved_grid(positions: int, latent_size: tuple[int, int], patch_size: int) -> tuple[int, int] | None:
+def _halved_grid(positions: int, latent_size: Size, patch_size: int) -> Size | None:
     """The latent grid, halved until it has that many positions; diffusers rounds odd sides up or down by config."""
     for up in (1, 0):
         height, width = latent_size

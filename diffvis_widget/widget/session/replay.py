@@ -96,7 +96,7 @@ class Replay:
             trace: the recorded run.
         """
         run, label = Run(None, trace=trace, state="done"), self._publisher.scorer.label
-        traits: dict[str, Any] = {"_beside": run.id}
+        traits: dict[str, Any] = {"_comparison_run": run.id}
         try:
             run.payload = run_payload(run.id, trace, self._pipeline.unknown_words(trace.prompt), label)
         except Exception as error:

@@ -238,7 +238,7 @@ class Session:
             state.to_compare, state.comparing = trace, None
             if trace is None:
                 self.history.set_comparison(None)
-                state.queue_traits(_beside="")
+                state.queue_traits(_comparison_run="")
 
     def begin(self, run: Run) -> None:
         """Make a run of the notebook's own code the active one, once the session's own run has stopped.

@@ -31,7 +31,7 @@ export interface Traits {
   _notice: string;
   _can_run: boolean;
   /** The id of the run to compare with, chosen in Python. */
-  _beside: string;
+  _comparison_run: string;
   _snapshot: ArrayBufferView | null;
 }
 

@@ -27,7 +27,7 @@ const DEFAULTS: Traits = {
   error: "",
   _notice: "",
   _can_run: false,
-  _beside: "",
+  _comparison_run: "",
   _snapshot: null,
 };
 

@@ -46,8 +46,9 @@ export class Comparison {
     const { viewState, store, traits } = this.session;
     const shown = store.shown.value?.info.run;
     return (
-      [viewState.compareWith.value, traits._beside.value, store.previous?.info.run].find((id) => id && id !== shown) ??
-      ""
+      [viewState.compareWith.value, traits._comparison_run.value, store.previous?.info.run].find(
+        (id) => id && id !== shown,
+      ) ?? ""
     );
   }
 

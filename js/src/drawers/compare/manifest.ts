@@ -6,7 +6,7 @@ const manifest: DrawerManifest = {
   order: 30,
   needsKernel: true,
   // Python has named a run to compare with.
-  opensItself: ({ traits, connected }) => connected.value && traits._beside.value !== "",
+  opensItself: ({ traits, connected }) => connected.value && traits._comparison_run.value !== "",
 };
 
 export default manifest;

@@ -132,7 +132,7 @@ export function Decision({ context }: { readonly context: Context }) {
             }}
           />
         </label>
-        <button type="submit" class="dv-do" data-testid="find-out" disabled={isRunning || !ended}>
+        <button type="submit" class="dv-do" data-testid="compute-decision" disabled={isRunning || !ended}>
           Find the decision step
         </button>
       </form>
