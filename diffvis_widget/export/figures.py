@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv as _csv
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
 __all__ = ["AnimationOptions", "ViewOptions", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
+
+# The beginning of a formula: in the full width of East Asian letters too, and after what other locales separate by.
+_FORMULA = re.compile(r"(^|[;|\t\r\n\"])(?=[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])")
 
 Animation = Literal["webp", "gif", "mp4"]
 
@@ -250,7 +254,7 @@ def csv(trace: Trace, path: PathLike | None = None) -> bytes:
 
 def _plain_cell(name: str) -> str:
     """A cell that a spreadsheet takes for text: it would execute one that begins like a formula."""
-    return f"'{name}" if name[:1] in "=+-@\t\r" else name
+    return _FORMULA.sub(r"\1'", name)
 
 
 def _default_caption(trace: Trace, view: StepView) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from diffvis_widget.traces.printable import printable
 from diffvis_widget.wire import images as image_codec
 from diffvis_widget.wire.packed_run import Message
 
@@ -53,13 +54,13 @@ def _filmstrip(messages: Sequence[Message]) -> bytes | None:
 def _sentence(messages: Sequence[Message]) -> str:
     run: dict[str, Any] = messages[0].content
     done = sum(message.content["type"] == "step" for message in messages)
-    parts = [f"DiffVis: “{run['prompt']}”", f"{done} of {run['steps']} steps"]
+    parts = [f"DiffVis: “{printable(run['prompt'])}”", f"{done} of {run['steps']} steps"]
     parts += [f"seed {run['seed']}"] if run["seed"] is not None else []
     parts += [f"guidance {run['guidance_scale']:g}"] if run["guidance_scale"] is not None else []
     sentence = ", ".join(parts) + "."
     scores = next((message.content for message in messages if message.content["type"] == "scores"), None)
     if scores and len(scores["cosine"]) == done:  # scores that lag behind would be those of an earlier step
         pairs = zip(scores["concepts"], scores["cosine"][-1], strict=True)
-        values = ", ".join(f"{concept} {value:.2f}" for concept, value in pairs if value is not None)
+        values = ", ".join(f"{printable(concept)} {value:.2f}" for concept, value in pairs if value is not None)
         sentence += f" Cosine at the last step: {values}." if values else ""
     return sentence

@@ -1,7 +1,7 @@
 """Generates the Python code that repeats a run, or draws a figure of it again.
 
 The values come from a trace, which may have been opened from a file of unknown origin. Each one is checked for its type
-before its `repr` is written, so that the code contains literals only.
+and written by `literals.literal`, so that the code consists of the expected calls with literals.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from diffvis_widget.shipped import is_scenes_model
 
+from .literals import call, comment, literal
 from .view_options import DEFAULT_OPACITY, ViewOptions, check_size, view_of_step
 
 if TYPE_CHECKING:
@@ -78,11 +79,13 @@ def code(
         ("region", None if view.region is None else list(view.region), None),
         ("size", check_size(size), 512),
     ]
-    written = [f"{name}={value!r}" for name, value, default in arguments if value != default]
+    written = [f"{name}={literal(name, value)}" for name, value, default in arguments if value != default]
     overlay = ""
     if method is not None and file is None:
-        overlay = f"trace.saliency.append(dv.explain.overlay(trace, {view.step!r}, {method!r}))\n"
-    return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', repr(str(out)), *written])})\n"
+        arguments_of_map = f"trace, {literal('step', view.step)}, {literal('saliency', method)}"
+        overlay = f"trace.saliency.append(dv.explain.overlay({arguments_of_map}))\n"
+    written.insert(0, literal("out", str(out)))
+    return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', *written])})\n"
 
 
 def trace_source(trace: Trace, file: PathLike | None = None) -> str:
@@ -99,7 +102,7 @@ def trace_source(trace: Trace, file: PathLike | None = None) -> str:
         ValueError: The run cannot be repeated.
     """
     lines = ["import diffvis_widget as dv", ""]
-    lines += _repeat_run(trace) if file is None else [f"trace = dv.open_trace({os.fsdecode(file)!r})"]
+    lines += _repeat_run(trace) if file is None else [f"trace = dv.open_trace({literal('file', os.fsdecode(file))})"]
     return "\n".join(lines) + "\n"
 
 
@@ -110,8 +113,8 @@ def _repeat_run(trace: Trace) -> list[str]:
     is_scenes = is_scenes_model(meta.get("fingerprint"))
     pipe = "pipe = dv.load()"
     if not is_scenes:
-        pipeline, fingerprint = (str(meta.get(name, "unknown")) for name in ("pipeline", "fingerprint"))
-        pipe = f"pipe = dv.load(...)  # the pipeline {pipeline!r} with fingerprint {fingerprint!r}"
+        pipeline, fingerprint = (comment(meta.get(name, "unknown")) for name in ("pipeline", "fingerprint"))
+        pipe = f"pipe = dv.load(...)  # the pipeline {pipeline} with fingerprint {fingerprint}"
     arguments: dict[str, Any] = {
         "seed": meta["seed"],
         "num_inference_steps": _requested_steps(trace),
@@ -123,10 +126,10 @@ def _repeat_run(trace: Trace) -> list[str]:
         "width": None if is_scenes else trace.image.shape[1],
         "keep": None if trace.keep == "layers" else trace.keep,  # stored maps are rounded: keep changes their digits
     }
-    written = [f"    {name}={value!r}," for name, value in arguments.items() if value is not None]
+    written = [f"    {name}={literal(name, value)}," for name, value in arguments.items() if value is not None]
     if interventions := _interventions(meta.get("interventions")):
         written.append(f"    interventions=[{', '.join(interventions)}],")
-    return [pipe, "trace = dv.trace(", "    pipe,", f"    {str(trace.prompt)!r},", *written, ")"]
+    return [pipe, "trace = dv.trace(", "    pipe,", f"    {literal('prompt', trace.prompt)},", *written, ")"]
 
 
 def _is_whole(value: object) -> bool:
@@ -148,27 +151,30 @@ def _checked(values: Mapping[str, Any], name: str, *types: type) -> Any:
 
 
 def _interventions(recorded: Any) -> list[str]:
+    if not isinstance(recorded, list | tuple | None):
+        raise ValueError(f"this run cannot be repeated, for its interventions are {comment(recorded)}: give file=")
     calls: list[str] = []
     for intervention in recorded or []:
         match intervention:
             case {"kind": "weight", "word": str(word), "factor": _}:
                 factor = _checked(intervention, "factor", int, float)
-                calls.append(f"dv.intervene.weight({word!r}, {factor!r}{_steps_argument(intervention)})")
+                calls.append(call("dv.intervene.weight", word, factor, **_steps_argument(intervention)))
             case {"kind": "drop", "word": str(word)}:
-                calls.append(f"dv.intervene.drop({word!r}{_steps_argument(intervention)})")
+                calls.append(call("dv.intervene.drop", word, **_steps_argument(intervention)))
             case {"kind": "switch", "prompt": str(prompt), "step": step} if _is_whole(step):
-                calls.append(f"dv.intervene.switch({prompt!r}, {step!r})")
+                calls.append(call("dv.intervene.switch", prompt, step))
             case _:
                 raise ValueError("this run used the attention of another one: give file=, where it is saved")
     return calls
 
 
-def _steps_argument(intervention: Mapping[str, Any]) -> str:
+def _steps_argument(intervention: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword argument ``steps`` of an intervention; none where it applies to all steps."""
     match intervention.get("steps"):
         case None | [0, None]:
-            return ""
+            return {}
         case [first, last] if _is_whole(first) and (last is None or _is_whole(last)):
-            return f", steps={(first, last)!r}"
+            return {"steps": (first, last)}
         case steps:
             raise ValueError(f"this run cannot be repeated, for an intervention has steps {steps!r}: give file=")
 

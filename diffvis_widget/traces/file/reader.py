@@ -18,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from diffvis_widget.traces.errors import TraceFileError
+from diffvis_widget.traces.printable import printable
 from diffvis_widget.traces.results import StoredResult
 from diffvis_widget.traces.types import Images, Record
 
@@ -81,7 +82,7 @@ def warn_of_unknown(header: Header) -> None:
         header: the header of a file.
     """
     if header.unknown_results:
-        names = ", ".join(name[:40] for name in header.unknown_results[:5])
+        names = ", ".join(printable(name[:40]) for name in header.unknown_results[:5])
         warnings.warn(
             f"the trace file stores results of unknown kinds, which are left out: {names}; import the package that "
             "registers them, then open the file again",

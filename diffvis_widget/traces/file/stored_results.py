@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.traces.errors import TraceFileError
+from diffvis_widget.traces.printable import printable
 from diffvis_widget.traces.results import StoredResult, StoredTensors, check_results, result_kinds
 
 from .header import Header
@@ -83,7 +84,7 @@ def read_results(header: Header, tensors: Mapping[str, NDArray[Any]]) -> dict[st
             stored[kind].append(kinds[kind].read(fields, parts))
             unread -= {parts.full_name(name) for name in parts.names_read}
     if unread:
-        raise TraceFileError(f"it holds parts that no trace has: {', '.join(sorted(unread)[:5])}")
+        raise TraceFileError(f"it holds parts that no trace has: {', '.join(map(printable, sorted(unread)[:5]))}")
     check_results(header, stored)
     return stored
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diffvis_widget.traces.errors import TraceFileError
+from diffvis_widget.traces.printable import printable
 
 from .header import Header
 from .image_codec import MAX_PIXELS, MAX_TOTAL
@@ -68,7 +69,7 @@ def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
         if height * width > MAX_PIXELS or steps * height * width * 3 > MAX_TOTAL:
             raise TraceFileError(f"its {steps} images are {width} x {height} pixels, more than a trace may have")
         if sorted(header.images.lengths) != sorted(FRAME_KINDS):
-            raise TraceFileError(f"its images are of the kinds {', '.join(header.images.lengths)[:80]}")
+            raise TraceFileError(f"its images are of the kinds {', '.join(map(printable, header.images.lengths))[:80]}")
         for kind, lengths in header.images.lengths.items():
             if len(lengths) != steps:
                 raise TraceFileError(f"it has {len(lengths)} images and {steps} steps")

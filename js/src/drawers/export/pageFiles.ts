@@ -19,9 +19,11 @@ export function csvOf(run: Run): string {
   return rows.map((row) => `${row.map(csvCell).join(",")}\r\n`).join("");
 }
 
+/** What a spreadsheet would evaluate: as in diffvis_widget/export/figures.py. */
+const FORMULA = /(^|[;|\t\r\n"])(?=[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])/g;
+
 function csvCell(cell: string): string {
-  // A spreadsheet would evaluate a text that begins like a formula.
-  const safe = /^[=+\-@\t\r]/.test(cell) && Number.isNaN(Number(cell)) ? `'${cell}` : cell;
+  const safe = Number.isNaN(Number(cell)) ? cell.replaceAll(FORMULA, "$1'") : cell;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
