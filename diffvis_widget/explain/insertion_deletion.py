@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffvis_widget.arguments import choice, count
 from diffvis_widget.concepts import ConceptMeter, meter_for
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Floats
 
-from .arguments import choice, count
 from .baseline_maps import baselines
 from .distances import DISTANCES, Distance, frechet, pairwise
 from .image_decoding import decode_images

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import count
 from diffvis_widget.tracer import denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Size
 
-from .arguments import count
 from .progress import Progress, batch_size, tracking
 
 _RIDGE = 1.0

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .arguments import choice
+from diffvis_widget.arguments import choice
 
 Kind = Literal["structure", "contrast", "luminance", "ssim", "cosine"]
 KINDS = ("structure", "contrast", "luminance", "ssim", "cosine")

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffvis_widget.arguments import choice, count, real
 from diffvis_widget.concepts import ConceptMeter, meter_for
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
 
-from .arguments import choice, count, real
 from .image_decoding import decode_images
 from .map_similarity import KINDS, Kind, similarity
 from .progress import Progress, batch_size, tracking

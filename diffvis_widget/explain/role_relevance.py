@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from diffvis_widget.arguments import choice, count
 from diffvis_widget.schedule import ScheduleKind
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
 
-from .arguments import choice, count
 from .progress import Progress, tracking
 from .word_relevance import Relevance, relevance
 

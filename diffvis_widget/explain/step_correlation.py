@@ -14,13 +14,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import choice
 from diffvis_widget.concepts import ConceptMeter, concept_scores
 from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
 
-from .arguments import choice
 from .word_relevance import Relevance
 
 Test = Literal["effective", "independent"]

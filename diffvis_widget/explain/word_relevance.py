@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from diffvis_widget._compat.torch_compile import uncompiled
+from diffvis_widget.arguments import count
 from diffvis_widget.tracer import Denoiser, Family, denoiser, denoiser_lock, find_family
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.results.relevance import scaled
 from diffvis_widget.traces.types import Floats
 
-from .arguments import count
 from .progress import Progress, tracking
 from .relevance_pass import AttentionModules, relevance_maps, steps_per_batch
 from .text_encoder import TextEncoderPass

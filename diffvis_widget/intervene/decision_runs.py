@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import count
 from diffvis_widget.concepts import ConceptMeter, default_meter
 from diffvis_widget.concepts.meter import check_concepts
-from diffvis_widget.explain.arguments import count
 from diffvis_widget.explain.progress import Progress, tracking
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.tracer import denoiser_lock, fingerprint, private_copy, to_pixels

@@ -9,9 +9,11 @@ from typing import Any, SupportsIndex, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import choice, shorten
+
 from .resize import mean_maps, resize
-from .selectors import pick_layers, pick_words
-from .types import Floats, Keep, Layer, MapKind, Size, StepMaps, Word
+from .selectors import pick_layers, pick_steps, pick_words
+from .types import Floats, Keep, Layer, MapKind, Size, StepMaps, StepSelection, Word
 
 
 class WordMaps:
@@ -30,6 +32,8 @@ class WordMaps:
         ...                      lambda: [(maps,)])
         >>> word_maps.heat_map("a").tolist()
         [[0.5, 0.5], [0.5, 0.5]]
+        >>> word_maps.heat_map("a", step=slice(0, 10)).shape  # the mean over the first ten steps
+        (2, 2)
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class WordMaps:
     def heat_map(
         self,
         word: str | int | Sequence[str | int],
-        step: int | None = None,
+        step: StepSelection | None = None,
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
@@ -63,7 +67,7 @@ class WordMaps:
         Args:
             word: a text of the prompt in any case (all its occurrences summed), an index into `words` (one
                 occurrence), or a list of these (their sum).
-            step: index of a step; None is the mean over steps.
+            step: index of a step, or a slice or list of them (their mean); None is the mean over all steps.
             layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
             head: index of a head (needs keep="heads"); None is the mean over heads.
             size: (h, w) to resize to; None is the layer's own grid, or the finest of several.
@@ -87,7 +91,7 @@ class WordMaps:
 
     def heat_maps(
         self,
-        step: int | None = None,
+        step: StepSelection | None = None,
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
         size: Size | None = None,
@@ -96,7 +100,7 @@ class WordMaps:
         """Computes the heat maps of all words; see `heat_map`.
 
         Args:
-            step: index of a step; None is the mean over steps.
+            step: index of a step, or a slice or list of them (their mean); None is the mean over all steps.
             layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
             head: index of a head (needs keep="heads"); None is the mean over heads.
             size: (h, w) to resize to.
@@ -113,7 +117,7 @@ class WordMaps:
             TypeError: an argument has a wrong type.
         """
         self._check_kind(kind)
-        steps = self._pick_step(step, kind)
+        steps = self._pick_steps(step, kind)
         target = _check_size(size)
         if not self.layers:
             raise ValueError("heat maps: this pipeline has no attention to words that can be read; `layers` is empty")
@@ -141,8 +145,7 @@ class WordMaps:
         return result
 
     def _check_kind(self, kind: Any) -> None:
-        if kind not in get_args(MapKind):
-            raise ValueError(f'kind must be "probability" or "output", not {kind!r}')
+        choice("kind", kind, get_args(MapKind))
         if kind == "probability":
             return
         if self._outputs is None:
@@ -158,16 +161,11 @@ class WordMaps:
                 'kind="output" was not traced: trace again with output=True, as in Tracer(pipe, output=True)'
             )
 
-    def _pick_step(self, step: int | None, kind: MapKind) -> Sequence[StepMaps]:
+    def _pick_steps(self, step: StepSelection | None, kind: MapKind) -> Sequence[StepMaps]:
         steps = self._outputs() if kind == "output" and self._outputs is not None else self._per_step()
         if not steps:
             raise ValueError("heat maps: no step of this trace is finished yet")
-        if step is None:
-            return steps
-        index = _index("step", step)
-        if not -len(steps) <= index < len(steps):
-            raise IndexError(f"step {index} is out of range: this trace has steps 0 to {len(steps) - 1}")
-        return [steps[index]]
+        return [steps[index] for index in pick_steps(len(steps), step)]
 
     def _check_head(self, head: int, layers: list[int]) -> int:
         if self.keep != "heads":
@@ -175,7 +173,7 @@ class WordMaps:
         index = _index("head", head)
         fewest = min(self.layers[layer].heads for layer in layers)
         if not 0 <= index < fewest:
-            raise IndexError(f"head {index} is out of range: the chosen layers have heads 0 to {fewest - 1}")
+            raise IndexError(f"head {shorten(index)} is out of range: the chosen layers have heads 0 to {fewest - 1}")
         return index
 
 
@@ -197,11 +195,11 @@ def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
 
 def _index(name: str, value: Any) -> int:
     if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
+        raise TypeError(f"{name} must be an integer, not {shorten(cast(object, value))}")
     try:
         return operator.index(cast(SupportsIndex, value))
     except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+        raise TypeError(f"{name} must be an integer, not {shorten(value)}") from None
 
 
 def _check_size(size: Any) -> Size | None:
@@ -210,8 +208,8 @@ def _check_size(size: Any) -> Size | None:
     try:
         height, width = size
     except (TypeError, ValueError):
-        raise TypeError(f"size must be (height, width), not {size!r}") from None
+        raise TypeError(f"size must be (height, width), not {shorten(size)}") from None
     height, width = _index("size", height), _index("size", width)
     if not (1 <= height <= 8192 and 1 <= width <= 8192):
-        raise ValueError(f"size must be between 1 and 8192 in each direction, not {(height, width)}")
+        raise ValueError(f"size must be between 1 and 8192 in each direction, not {shorten((height, width))}")
     return height, width

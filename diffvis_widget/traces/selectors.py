@@ -1,10 +1,12 @@
-"""Finds words and layers by text, name or index; errors list what there is."""
+"""Finds words, layers and steps by text, name or index; errors list what there is."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
 from typing import Any, cast
+
+from diffvis_widget.arguments import did_you_mean, shorten, step_index
 
 from .prompt_words import split_words
 from .types import Layer, Word
@@ -32,13 +34,15 @@ def pick_words(words: Sequence[Word], selection: Any) -> list[int]:
             raise ValueError("word: the list is empty; name at least one word")
         chosen: dict[int, None] = {}
         for part in cast("Sequence[Any]", selection):
+            if isinstance(part, list | tuple):
+                raise TypeError(f"word: a list names words by text or index, not {shorten(cast(object, part))}")
             chosen.update(dict.fromkeys(pick_words(words, part)))
         return list(chosen)
     if isinstance(selection, str):
         return _pick_text(words, selection)
     index = _as_index("word", selection, "a text of the prompt, an index, or a list of these")
     if not 0 <= index < len(words):
-        raise IndexError(f"word {index} is out of range: the trace has words 0 to {len(words) - 1}")
+        raise IndexError(f"word {shorten(index)} is out of range: the trace has words 0 to {len(words) - 1}")
     if not words[index].tokens:
         raise KeyError(_truncated(words[index].text))
     return [index]
@@ -57,7 +61,8 @@ def _pick_text(words: Sequence[Word], text: str) -> list[int]:
         matches = {index: None for index, word in enumerate(words) if word.text.casefold() == target}
     if not matches:
         present = ", ".join(repr(word.text) for word in words if word.kind == "word" and word.tokens)
-        raise KeyError(f"word {text!r} is not in the prompt; its words are: {present or 'none'}")
+        hint = did_you_mean(text, [word.text for word in words if word.kind == "word"])
+        raise KeyError(f"word {shorten(text)} is not in the prompt; its words are: {present or 'none'}{hint}")
     with_tokens = [index for index in matches if words[index].tokens]
     if not with_tokens:
         raise KeyError(_truncated(text))
@@ -73,8 +78,8 @@ def pick_layers(layers: Sequence[Layer], selection: Any) -> list[int]:
 
     Args:
         layers: the layers to choose from.
-        selection: None for the default layers, "all", a name, an index (negative ones count from the end), or a list of
-            names and indices.
+        selection: None for the default layers (all where none is a default one), "all", a name, an index (negative ones
+            count from the end), or a list of names and indices.
 
     Returns:
         Indices into ``layers``, each once.
@@ -86,14 +91,14 @@ def pick_layers(layers: Sequence[Layer], selection: Any) -> list[int]:
         ValueError: the list is empty.
     """
     if selection is None:
-        return [index for index, layer in enumerate(layers) if layer.default]
+        return [index for index, layer in enumerate(layers) if layer.default] or list(range(len(layers)))
     if isinstance(selection, list | tuple):
         if not selection:
             raise ValueError("layer: the list is empty; name at least one layer")
         chosen: dict[int, None] = {}
         for part in cast("Sequence[Any]", selection):
-            if part is None:
-                raise TypeError("layer: a list names layers by name or index, not None")
+            if part is None or isinstance(part, list | tuple):
+                raise TypeError(f"layer: a list names layers by name or index, not {shorten(cast(object, part))}")
             chosen.update(dict.fromkeys(pick_layers(layers, part)))
         return list(chosen)
     if isinstance(selection, str):
@@ -102,12 +107,49 @@ def pick_layers(layers: Sequence[Layer], selection: Any) -> list[int]:
         matches = [index for index, layer in enumerate(layers) if layer.name == selection]
         if not matches:
             names = ", ".join(layer.name for layer in layers)
-            raise KeyError(f"layer {selection!r} is not there; the layers are: {names}")
+            hint = did_you_mean(selection, [layer.name for layer in layers])
+            raise KeyError(f"layer {shorten(selection)} is not there; the layers are: {names}{hint}")
         return matches
     index = _as_index("layer", selection, 'a name, an index, a list of these, "all" or None')
     if not -len(layers) <= index < len(layers):
-        raise IndexError(f"layer {index} is out of range: the trace has layers 0 to {len(layers) - 1}")
+        raise IndexError(f"layer {shorten(index)} is out of range: the trace has layers 0 to {len(layers) - 1}")
     return [index % len(layers)]
+
+
+def pick_steps(steps: int, selection: Any) -> list[int]:
+    """Finds steps by index, list or slice.
+
+    Args:
+        steps: number of finished steps.
+        selection: None for all, an index (negative ones count from the end), a slice, or a list of indices.
+
+    Returns:
+        Indices of steps, each once.
+
+    Raises:
+        IndexError: there is no such step, or no step in the slice.
+        TypeError: the selection has another type.
+        ValueError: the list is empty, or the slice cannot be.
+    """
+    if selection is None:
+        return list(range(steps))
+    if isinstance(selection, slice):
+        try:
+            chosen = range(steps)[selection]
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"step: {selection!r} is no slice of steps: {error}") from None
+        if not chosen:
+            raise IndexError(f"step: {selection!r} holds no step: this trace has steps 0 to {steps - 1}")
+        return list(chosen)
+    if isinstance(selection, list | tuple | range) or getattr(selection, "ndim", 0) == 1:
+        indices = [step_index(index, steps) for index in cast("Sequence[Any]", selection)]
+        if not indices:
+            raise ValueError("step: the list is empty; name at least one step, or None for all")
+        return list(dict.fromkeys(indices))
+    if isinstance(selection, str | float) or not hasattr(selection, "__index__"):
+        allowed = "an integer, a slice, a list of integers, or None for all"
+        raise TypeError(f"step must be {allowed}, not {shorten(selection)}")
+    return [step_index(selection, steps)]
 
 
 def _as_index(name: str, value: Any, allowed: str) -> int:
@@ -116,4 +158,4 @@ def _as_index(name: str, value: Any, allowed: str) -> int:
             return operator.index(value)
         except TypeError:
             pass
-    raise TypeError(f"{name} must be {allowed}, not {value!r}")
+    raise TypeError(f"{name} must be {allowed}, not {shorten(value)}")

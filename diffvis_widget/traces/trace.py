@@ -10,24 +10,26 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget import file_formats
+from diffvis_widget.arguments import choice, flag, shorten, step_index
 from diffvis_widget.traces.file.image_codec import EncodedImages
 from diffvis_widget.traces.file.reader import TraceContent
+from diffvis_widget.traces.file.validation import FRAME_KINDS
 from diffvis_widget.traces.file.writer import save
 from diffvis_widget.traces.results import Note, Region, ResultStore, StoredResult
 
+from .array_checks import check_image, check_latents
 from .frames import StepFrames
-from .heat_maps import WordMaps
-from .recorded_steps import RecordedSteps
-from .types import Decoder, Floats, FrameKind, Images, Keep, Layer, MapKind, Record, Size, StepMaps, Word
+from .types import Decoder, FrameKind, Images, Keep, Layer, Record, Word
+from .worded_steps import WordedSteps
 
 
-class Trace(RecordedSteps, ResultStore):
+class Trace(WordedSteps, ResultStore):
     """One generation. T is the number of finished steps; the trace of a run under way only grows.
 
     What was passed for ``prompt`` to ``negative_words`` is in attributes of the same names.
@@ -69,15 +71,11 @@ class Trace(RecordedSteps, ResultStore):
         decoder: Decoder | None = None,
         results: Mapping[str, Sequence[StoredResult]] | None = None,
     ) -> None:
-        RecordedSteps.__init__(self, records, layers)
+        WordedSteps.__init__(self, records, layers, words, negative_words, keep)
         ResultStore.__init__(self, results)
         self.prompt = prompt
         self.negative_prompt = negative_prompt
-        self.words = list(words)
-        self.keep: Keep = keep
         self.meta = dict(meta)
-        self.negative_words = None if negative_words is None else list(negative_words)
-        self._maps = WordMaps(self.words, self.layers, keep, self._prompt_maps, self._output_maps)
         self._image = image
         self._decoder = decoder
         self._frames = StepFrames(frames or {})
@@ -118,11 +116,15 @@ class Trace(RecordedSteps, ResultStore):
         Args:
             image: the final image, uint8 (H, W, 3).
             latents: the final latents, (C, h, w).
+
+        Raises:
+            TypeError: an argument is no array.
+            ValueError: an array has another dtype or shape.
         """
-        if image is not None:
-            self._image = image
         if latents is not None and self._records:
-            self._records[-1] = replace(self._records[-1], result=latents)
+            self._records[-1] = replace(self._records[-1], result=check_latents("latents", latents, 3))
+        if image is not None:
+            self._image = check_image("image", image)
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -171,10 +173,8 @@ class Trace(RecordedSteps, ResultStore):
         Raises:
             ValueError: there is no such kind, the run had no guidance, no step is finished, or there is no decoder.
         """
-        if kind == "guidance":
+        if choice("kind", kind, get_args(FrameKind)) == "guidance":
             return self._guidance_frames()
-        if kind not in ("prediction", "latents"):
-            raise ValueError(f'kind must be "prediction", "latents" or "guidance", not {kind!r}')
         records = self.records
         if not records:
             raise ValueError("frames: no step of this trace is finished yet")
@@ -192,10 +192,12 @@ class Trace(RecordedSteps, ResultStore):
             uint8 (H, W, 3).
 
         Raises:
+            TypeError: the index is no integer.
             IndexError: there is no such step.
-            ValueError: there is no decoder.
+            ValueError: there is no such kind, or no decoder.
         """
-        index = range(len(self._records))[index]
+        choice("kind", kind, FRAME_KINDS)
+        index = step_index(index, len(self._records), "index")
 
         def decode() -> Images:
             record = self._with_latents("frame")[index]
@@ -214,7 +216,8 @@ class Trace(RecordedSteps, ResultStore):
             index: of the step.
             image: uint8 (H, W, 3).
         """
-        self._frames.keep(kind, index, image)
+        choice("kind", kind, FRAME_KINDS)
+        self._frames.keep(kind, step_index(index, len(self._records), "index"), check_image("image", image))
 
     def encoded_frames(self, kind: str) -> EncodedImages | None:
         """Takes the frames as the file has them that the trace was opened from.
@@ -225,7 +228,7 @@ class Trace(RecordedSteps, ResultStore):
         Returns:
             The encoded frames, None where there are none.
         """
-        return self._frames.encoded(kind)
+        return self._frames.encoded(choice("kind", kind, FRAME_KINDS))
 
     def _guidance_frames(self) -> Images:
         guidance = self.guidance
@@ -252,7 +255,8 @@ class Trace(RecordedSteps, ResultStore):
                 "this trace was opened from a file that holds no decoded frames, and has no pipeline to decode them: "
                 "save it with frames=True"
             )
-        return self._decoder(latents)
+        channels = self._records[0].latents.shape[0] if self._records else None
+        return self._decoder(check_latents("latents", latents, 4, channels))
 
     def has_frames(self, kind: FrameKind) -> bool:
         """Tells whether `frames` can return a kind.
@@ -263,77 +267,11 @@ class Trace(RecordedSteps, ResultStore):
         Returns:
             True if the frames are decoded, or there is a decoder.
         """
-        if kind == "guidance":
+        if choice("kind", kind, get_args(FrameKind)) == "guidance":
             return self.guidance is not None
         return self._decoder is not None or self._frames.count(kind) >= len(self._records) > 0
 
-    # -- words -------------------------------------------------------------------------------------------------------
-
-    def heat_map(
-        self,
-        word: str | int | Sequence[str | int],
-        step: int | None = None,
-        layer: str | int | Sequence[str | int] | None = None,
-        head: int | None = None,
-        size: Size | None = None,
-        kind: MapKind = "probability",
-    ) -> Floats:
-        """Computes the heat map of a word; see `WordMaps.heat_map` for details and errors.
-
-        Args:
-            word: a text of the prompt, an index, or a list of these (their sum).
-            step: index of a step; None is the mean over steps.
-            layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
-            head: index of a head; None is the mean over heads.
-            size: (h, w) to resize to.
-            kind: "probability" (0..1) or "output" (output-space score).
-
-        Returns:
-            float32 (h, w).
-        """
-        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size, kind=kind)
-
-    def heat_maps(
-        self,
-        step: int | None = None,
-        layer: str | int | Sequence[str | int] | None = None,
-        head: int | None = None,
-        size: Size | None = None,
-        kind: MapKind = "probability",
-    ) -> Floats:
-        """Computes the heat maps of all words; see `WordMaps.heat_maps` for details and errors.
-
-        Args:
-            step: index of a step; None is the mean over steps.
-            layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
-            head: index of a head; None is the mean over heads.
-            size: (h, w) to resize to.
-            kind: "probability" (0..1) or "output" (output-space score).
-
-        Returns:
-            float32 (len(words), h, w).
-        """
-        return self._maps.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)
-
-    @property
-    def negative(self) -> WordMaps | None:
-        """The heat maps of the negative prompt's words in the unconditional branch; None without a negative prompt."""
-        if self.negative_words is None:
-            return None
-        return WordMaps(self.negative_words, self.layers, self.keep, self._negative_maps)
-
-    def _prompt_maps(self) -> list[StepMaps]:
-        return [record.maps for record in self.records]
-
-    def _output_maps(self) -> list[StepMaps]:
-        return [record.outputs for record in self.records if record.outputs is not None]
-
-    def _negative_maps(self) -> list[StepMaps]:
-        records = self.records
-        blank = [np.full_like(maps[:, :1], np.nan) for maps in records[0].maps] if records else []
-        count = len(self.negative_words or ())
-        missing = tuple(np.repeat(maps, count, axis=1) for maps in blank)
-        return [missing if record.negative is None else record.negative for record in records]
+    # -- notes ---------------------------------------------------------------------------------------------------------
 
     def note(
         self,
@@ -359,10 +297,10 @@ class Trace(RecordedSteps, ResultStore):
             TypeError: ``words`` is no sequence of words.
             ValueError: another argument has a wrong type or range.
         """
-        note = Note(text, step, tuple(words), region)
+        note = Note(text, step, words, region)  # pyright: ignore[reportArgumentType]
         steps = len(self._records)
         if note.step is not None and note.step >= steps:
-            raise IndexError(f"step {note.step} is out of range: this trace has steps 0 to {steps - 1}")
+            raise IndexError(f"step {shorten(note.step)} is out of range: this trace has steps 0 to {steps - 1}")
         note.check(self)
         self.notes.append(note)
         return note
@@ -375,7 +313,8 @@ class Trace(RecordedSteps, ResultStore):
         Args:
             path: of the file; an existing one is replaced.
             frames: whether to store the decoded images of every step, so that the file can be viewed without the model:
-                predictions without loss, noisy latents at WebP quality 90 where they are larger than 128 pixels.
+                predictions without loss, noisy latents at WebP quality 90 where they are larger than 128 pixels. The
+                final image is stored in any case.
             compact: whether to write a file for viewing, below 3 MB: the images as the widget shows them, one map per
                 word and step in 256 levels, no latents and no layers. The final image and stored results are whole;
                 maps of relevance are left out where images would have to be made smaller for them.
@@ -384,9 +323,11 @@ class Trace(RecordedSteps, ResultStore):
             The path.
 
         Raises:
+            TypeError: an argument has another type.
             OSError: the file cannot be written (no such folder, disk full); nothing is left half-written.
             ValueError: no step is finished, ``meta`` is no JSON, or a stored result does not belong to this trace.
             KeyError: a stored result names a word that the prompt does not have.
         """
+        frames, compact = flag("frames", frames), flag("compact", compact)
         write = file_formats.writer("compact") if compact else None
         return save(self, path, frames=frames, compact=None if write is None else lambda: write(self))

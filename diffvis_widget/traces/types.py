@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ Size = tuple[int, int]
 """Height and width."""
 StepMaps = tuple[NDArray[np.float16], ...]
 """Attention maps of one step, (heads or 1, words, h, w): one array per layer, or a single one of their mean."""
+StepSelection = int | slice | Sequence[int]
+"""One step, or several whose mean is taken: a slice or a list of indices. Negative ones count from the end."""
 Decoder = Callable[[NDArray[Any]], Images]
 """Decodes latents (n, C, h, w) into images (n, H, W, 3)."""
 

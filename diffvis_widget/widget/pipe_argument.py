@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.arguments import shorten
 from diffvis_widget.call_defaults import SCENES, CallDefaults, call_defaults
 from diffvis_widget.widget.session.sampling import check_call
 from diffvis_widget.wire.trace_messages import recorded_settings
 
-from .trait_types import MAX_SEED, MAX_TEXT, shorten
+from .trait_types import MAX_SEED, MAX_TEXT
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 import traitlets as t
 
+from diffvis_widget.arguments import shorten
+
 Number = TypeVar("Number", int, float)
 
 MAX_TEXT = 10_000
@@ -20,23 +22,6 @@ MAX_WEIGHT = 100
 
 def _refuse(trait: t.TraitType[Any, Any], value: object, expected: str) -> t.TraitError:
     return t.TraitError(f"{trait.name} must be {expected}; got {shorten(value)}")
-
-
-def shorten(value: object) -> str:
-    """Format a value for an error message.
-
-    Args:
-        value: Any value.
-
-    Returns:
-        Its repr, truncated to 80 characters, followed by its type unless that is obvious.
-    """
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a broken __repr__ must not hide the message
-        text = f"<{type(error).__name__} in repr>"
-    text = text if len(text) <= 80 else text[:77] + "..."
-    return text if isinstance(value, str | int | float | list) else f"{text} ({type(value).__name__})"
 
 
 class Text(t.TraitType[str, Any]):

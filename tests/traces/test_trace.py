@@ -87,6 +87,45 @@ def test_keep_words_has_one_map_per_step() -> None:
 
 
 @pytest.mark.parametrize(
+    ("step", "chosen"),
+    [
+        ([0, 2], [0, 2]),
+        ((-1, 1), [2, 1]),
+        (range(2), [0, 1]),
+        (np.array([1, 2]), [1, 2]),
+        ([1, 1, -2], [1]),
+        (slice(None, 2), [0, 1]),
+        (slice(-2, None), [1, 2]),
+        (slice(None, None, 2), [0, 2]),
+        (np.int64(1), [1]),
+    ],
+    ids=["list", "tuple", "range", "array", "repeated", "first two", "last two", "every second", "numpy integer"],
+)
+def test_the_map_of_several_steps_is_the_mean_of_their_maps(step: Any, chosen: list[int]) -> None:
+    trace = make_trace(negative=True)
+    expected = np.mean([trace.heat_map("circle", step=index) for index in chosen], axis=0)
+    assert trace.heat_map("circle", step=step) == pytest.approx(expected, abs=1e-6)
+    maps = np.mean([trace.heat_maps(step=index)[5] for index in chosen], axis=0)
+    assert trace.heat_maps(step=step)[5] == pytest.approx(maps, abs=1e-6)
+    assert trace.negative is not None
+    assert trace.negative.heat_map("red", step=step).shape == (8, 12)
+
+
+def test_without_default_layers_the_mean_is_over_all() -> None:
+    trace = make_trace(layers=[replace(layer, default=False) for layer in make_trace().layers])
+    assert np.array_equal(trace.heat_map("circle"), trace.heat_map("circle", layer="all"))
+
+
+@pytest.mark.parametrize("value", [5, "scores", [5], {"a": 1}, float("nan")], ids=repr)
+@pytest.mark.parametrize("name", ["scores", "saliency", "relevance", "notes"])
+def test_results_of_another_kind_are_refused(name: str, value: Any) -> None:
+    trace = make_trace()
+    with pytest.raises(TypeError, match=f"^{name} must be"):
+        setattr(trace, name, value)
+    assert not trace.stored_results
+
+
+@pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"word": "triangle"}, KeyError, "'Red', 'circle', ',', 'red', 'square'"),
@@ -102,6 +141,18 @@ def test_keep_words_has_one_map_per_step() -> None:
         ({"word": True}, TypeError, "not True"),
         ({"word": 1, "step": 3}, IndexError, "steps 0 to 2"),
         ({"word": 1, "step": 0.5}, TypeError, "step must be an integer"),
+        ({"word": 1, "step": []}, ValueError, "step: the list is empty"),
+        ({"word": 1, "step": [0, 3]}, IndexError, "steps 0 to 2"),
+        ({"word": 1, "step": [0.5]}, TypeError, "step must be an integer"),
+        ({"word": 1, "step": slice(3, None)}, IndexError, "holds no step"),
+        ({"word": 1, "step": slice(0, 3, 0)}, ValueError, "step: slice(0, 3, 0)"),
+        ({"word": 1, "step": slice("a")}, TypeError, "step: slice(None, 'a', None)"),
+        ({"word": 1, "step": float("nan")}, TypeError, "not nan"),
+        ({"word": 1, "step": 10**400}, IndexError, "steps 0 to 2"),
+        ({"word": [["circle"]]}, TypeError, "word: a list"),
+        ({"word": "cirle"}, KeyError, "did you mean 'circle'?"),
+        ({"word": 1, "layer": "mid.atn2"}, KeyError, "did you mean 'mid.attn2'?"),
+        ({"word": 1, "kind": "probabilty"}, ValueError, "did you mean 'probability'?"),
         ({"word": 1, "layer": "attn2"}, KeyError, "down.attn2, mid.attn2, up.attn2"),
         ({"word": 1, "layer": 3}, IndexError, "layers 0 to 2"),
         ({"word": 1, "layer": []}, ValueError, "empty"),

@@ -14,6 +14,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from diffvis_widget.arguments import file_path
 from diffvis_widget.traces.results import check_results
 from diffvis_widget.traces.types import Floats, FrameKind, Images, Step
 
@@ -107,7 +108,7 @@ def save(
             belong to it.
         KeyError: a stored result names a word that the prompt does not have.
     """
-    target = Path(path)
+    target = file_path("path", path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
     if target.is_dir():
@@ -184,6 +185,15 @@ def _encode_frames(trace: SavableTrace) -> dict[str, EncodedImages]:
     return images
 
 
+def _final_image(trace: SavableTrace) -> Images | None:
+    """The final image; None where there is none and nothing to decode it with, or where no file may hold it."""
+    try:
+        image = trace.image
+    except ValueError:  # opened from a file without images
+        return None
+    return image if image.size <= 3 * MAX_PIXELS else None
+
+
 def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[str, NDArray[Any]]:
     records = trace.records
     tensors: dict[str, NDArray[Any]] = {"latents": trace.latents, "predictions": trace.predictions}
@@ -204,8 +214,8 @@ def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[s
         for index in range(len(outputs)):
             rows = [record.outputs[index] for record in records if record.outputs is not None]
             tensors[f"outputs.{index}"] = np.stack(rows)
-    if images:
-        tensors["image"] = trace.image
+    if (image := _final_image(trace)) is not None:
+        tensors["image"] = image
     for kind, encoded in images.items():
         tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(encoded.encoded), dtype=np.uint8)
     tensors |= result_tensors(trace.stored_results)

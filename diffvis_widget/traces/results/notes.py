@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, cast
 
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import shorten
 from diffvis_widget.traces.errors import TraceFileError
 from diffvis_widget.traces.json_fields import read_items, read_text
 from diffvis_widget.traces.selectors import pick_words
@@ -52,7 +53,7 @@ class Note(StoredResult):
     def __post_init__(self) -> None:
         text = cast(Any, self.text)
         if not isinstance(text, str) or not text.strip() or len(text) > MAX_TEXT:
-            raise ValueError(f"text must be a text of 1 to {MAX_TEXT} characters, not {_short(text)}")
+            raise ValueError(f"text must be a text of 1 to {MAX_TEXT} characters, not {shorten(text)}")
         if self.step is not None:
             object.__setattr__(self, "step", _whole("step", self.step))
         object.__setattr__(self, "words", _words(self.words))
@@ -117,13 +118,13 @@ def _whole(name: str, value: Any) -> int:
     except TypeError:
         number = -1
     if number < 0:
-        raise ValueError(f"{name} must be a whole number from 0, not {_short(value)}")
+        raise ValueError(f"{name} must be a whole number from 0, not {shorten(value)}")
     return number
 
 
 def _words(value: Any) -> tuple[str | int, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f'words must be a list of words, such as ["circle"], not {_short(value)}')
+        raise TypeError(f'words must be a list of words, such as ["circle"], not {shorten(value)}')
     return tuple(word if isinstance(word, str) else _whole("words", word) for word in cast("Iterable[Any]", value))
 
 
@@ -135,11 +136,6 @@ def _region(value: Any) -> Region:
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise ValueError(
             f"region must be (left, top, right, bottom) with 0 <= left < right <= 1 and 0 <= top < bottom <= 1, "
-            f"not {_short(value)}"
+            f"not {shorten(value)}"
         )
     return left, top, right, bottom
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from diffvis_widget.arguments import instance, items, shorten
+
 from .notes import Note
 from .relevance import WordRelevance
 from .saliency import Saliency
@@ -12,6 +14,12 @@ from .scores import ConceptScores
 from .stored_result import StoredResult, result_kinds
 
 _Result = TypeVar("_Result", bound=StoredResult)
+
+
+def _checked(name: str, results: Any, kind: type[StoredResult]) -> list[Any]:
+    """A list of results of one kind. TypeError for anything else."""
+    expected = f"a list of {kind.__name__}" if not kind.single else f"a {kind.__name__} or None"
+    return [instance(name, result, kind, expected) for result in items(name, results, expected)]
 
 
 class ResultStore:
@@ -42,8 +50,10 @@ class ResultStore:
             >>> store.notes
             [Note(text='Look at the circle', step=None, words=(), region=None)]
         """
-        if result_kinds().get(kind.kind) is not kind:
-            raise ValueError(f"{kind.__name__} is not registered: decorate it with register_result")
+        name = getattr(kind, "kind", None)
+        if not isinstance(name, str) or result_kinds().get(name) is not kind:
+            label = getattr(kind, "__name__", shorten(kind))
+            raise ValueError(f"kind: {label} is not registered: decorate the class with register_result")
         return cast("list[_Result]", self._results.setdefault(kind.kind, []))
 
     @property
@@ -58,7 +68,7 @@ class ResultStore:
 
     @notes.setter
     def notes(self, notes: Sequence[Note]) -> None:
-        self._results[Note.kind] = list(notes)
+        self._results[Note.kind] = _checked("notes", notes, Note)
 
     @property
     def saliency(self) -> list[Saliency]:
@@ -67,7 +77,7 @@ class ResultStore:
 
     @saliency.setter
     def saliency(self, saliency: Sequence[Saliency]) -> None:
-        self._results[Saliency.kind] = list(saliency)
+        self._results[Saliency.kind] = _checked("saliency", saliency, Saliency)
 
     @property
     def relevance(self) -> list[WordRelevance]:
@@ -76,7 +86,7 @@ class ResultStore:
 
     @relevance.setter
     def relevance(self, relevance: Sequence[WordRelevance]) -> None:
-        self._results[WordRelevance.kind] = list(relevance)
+        self._results[WordRelevance.kind] = _checked("relevance", relevance, WordRelevance)
 
     @property
     def scores(self) -> ConceptScores | None:
@@ -86,4 +96,5 @@ class ResultStore:
 
     @scores.setter
     def scores(self, scores: ConceptScores | None) -> None:
-        self._results[ConceptScores.kind] = [] if scores is None else [scores]
+        stored = [] if scores is None else [scores]
+        self._results[ConceptScores.kind] = _checked("scores", stored, ConceptScores)

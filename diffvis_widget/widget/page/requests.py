@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget import front_end
+from diffvis_widget.arguments import shorten
 from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.export.offers import exports_message, source_code_message
 from diffvis_widget.widget.session.history import RUNS
 from diffvis_widget.widget.session.jobs import JobFunction, Task, job_message
-from diffvis_widget.widget.trait_types import shorten
 from diffvis_widget.wire.packed_run import Message, RequestId
 from diffvis_widget.wire.replies import (
     compare_message,

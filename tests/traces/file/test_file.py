@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -47,12 +48,39 @@ def test_comes_back_whole(tmp_path: Path, keep: str, dtype: Any) -> None:
 
 
 def test_without_frames_and_guidance(tmp_path: Path) -> None:
-    make_trace(guidance=False).save(tmp_path / "small", frames=False)
+    trace = make_trace(guidance=False)
+    trace.save(tmp_path / "small", frames=False)
     back = open_trace(tmp_path / "small")
+    np.testing.assert_array_equal(back.image, trace.image)
     assert back.guidance is None
     assert not back.has_frames("prediction")
     with pytest.raises(ValueError, match="holds no decoded frames"):
         back.frames("prediction")
+
+
+def test_a_trace_without_a_decoder_and_an_image_is_saved_without_one(tmp_path: Path) -> None:
+    back = open_trace(make_trace(decoder=None).save(tmp_path / "run", frames=False))
+    assert len(back.steps) == 3
+    with pytest.raises(ValueError, match="holds no decoded frames"):
+        _ = back.image
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": 5}, TypeError, "path must be the path of a file, a text or a pathlib.Path, not 5"),
+        ({"path": ""}, ValueError, "path must be the path of a file, not ''"),
+        ({"path": "a\0b"}, ValueError, "path must be the path of a file"),
+        ({"frames": "no"}, TypeError, "frames must be True or False, not 'no'"),
+        ({"compact": 1}, TypeError, "compact must be True or False, not 1"),
+    ],
+)
+def test_arguments_of_save_that_are_refused(
+    tmp_path: Path, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        make_trace().save(**{"path": tmp_path / "run", **arguments})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("keep", ["words", "layers", "heads"])

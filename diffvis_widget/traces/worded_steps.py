@@ -1,0 +1,103 @@
+"""The words of a run and their heat maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .heat_maps import WordMaps
+from .recorded_steps import RecordedSteps
+from .types import Floats, Keep, Layer, MapKind, Record, Size, StepMaps, StepSelection, Word
+
+
+class WordedSteps(RecordedSteps):
+    """The part of a trace that has the words of the prompt and their heat maps.
+
+    Args:
+        records: finished steps to begin with.
+        layers: the traced layers.
+        words: the words of the prompt.
+        negative_words: the words of the negative prompt, None without.
+        keep: what of the attention maps was kept.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        layers: Sequence[Layer],
+        words: Sequence[Word],
+        negative_words: Sequence[Word] | None,
+        keep: Keep,
+    ) -> None:
+        super().__init__(records, layers)
+        self.words = list(words)
+        self.keep: Keep = keep
+        self.negative_words = None if negative_words is None else list(negative_words)
+        self._maps = WordMaps(self.words, self.layers, keep, self._prompt_maps, self._output_maps)
+
+    def heat_map(
+        self,
+        word: str | int | Sequence[str | int],
+        step: StepSelection | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+        kind: MapKind = "probability",
+    ) -> Floats:
+        """Computes the heat map of a word; see `WordMaps.heat_map` for details and errors.
+
+        Args:
+            word: a text of the prompt, an index, or a list of these (their sum).
+            step: index of a step, or a slice or list of them (their mean); None is the mean over all steps.
+            layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
+            head: index of a head; None is the mean over heads.
+            size: (h, w) to resize to.
+            kind: "probability" (0..1) or "output" (output-space score).
+
+        Returns:
+            float32 (h, w).
+        """
+        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size, kind=kind)
+
+    def heat_maps(
+        self,
+        step: StepSelection | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        size: Size | None = None,
+        kind: MapKind = "probability",
+    ) -> Floats:
+        """Computes the heat maps of all words; see `WordMaps.heat_maps` for details and errors.
+
+        Args:
+            step: index of a step, or a slice or list of them (their mean); None is the mean over all steps.
+            layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
+            head: index of a head; None is the mean over heads.
+            size: (h, w) to resize to.
+            kind: "probability" (0..1) or "output" (output-space score).
+
+        Returns:
+            float32 (len(words), h, w).
+        """
+        return self._maps.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)
+
+    @property
+    def negative(self) -> WordMaps | None:
+        """The heat maps of the negative prompt's words in the unconditional branch; None without a negative prompt."""
+        if self.negative_words is None:
+            return None
+        return WordMaps(self.negative_words, self.layers, self.keep, self._negative_maps)
+
+    def _prompt_maps(self) -> list[StepMaps]:
+        return [record.maps for record in self.records]
+
+    def _output_maps(self) -> list[StepMaps]:
+        return [record.outputs for record in self.records if record.outputs is not None]
+
+    def _negative_maps(self) -> list[StepMaps]:
+        records = self.records
+        blank = [np.full_like(maps[:, :1], np.nan) for maps in records[0].maps] if records else []
+        count = len(self.negative_words or ())
+        missing = tuple(np.repeat(maps, count, axis=1) for maps in blank)
+        return [missing if record.negative is None else record.negative for record in records]
