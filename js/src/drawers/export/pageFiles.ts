@@ -19,11 +19,12 @@ export function csvOf(run: Run): string {
   return rows.map((row) => `${row.map(csvCell).join(",")}\r\n`).join("");
 }
 
-/** What a spreadsheet would evaluate: as in diffvis_widget/export/figures.py. */
-const FORMULA = /(^|[;|\t\r\n"])(?=[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])/g;
+// What a spreadsheet would evaluate, at the start and behind other separators: as in diffvis_widget/export/figures.py.
+const FORMULA = /^(?=[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/;
+const LATER_FORMULA = /([;|\t\r\n"])(?=[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20])/g;
 
 function csvCell(cell: string): string {
-  const safe = Number.isNaN(Number(cell)) ? cell.replaceAll(FORMULA, "$1'") : cell;
+  const safe = Number.isNaN(Number(cell)) ? cell.replaceAll(LATER_FORMULA, "$1'").replace(FORMULA, "'") : cell;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
