@@ -151,6 +151,9 @@ def _check_target(out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"--out {out} exists: name another file, or add --overwrite")
     if not os.access(out.parent, os.W_OK):
         raise PermissionError(f"--out {out}: the folder {out.parent} cannot be written to")
+    from diffvis_widget.traces.file.whole_file import check_destination
+
+    check_destination(out)
 
 
 def _demo(options: argparse.Namespace) -> int:

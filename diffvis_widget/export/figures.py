@@ -16,12 +16,11 @@ import csv as _csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from PIL import Image
 
-from diffvis_widget.traces.file.writer import write_whole
+from diffvis_widget.traces.file.whole_file import write_bytes_whole
 
 from .drawing import draw_view
 from .layout import draw_figure, draw_filmstrip, format_number
@@ -330,12 +329,5 @@ def _encode_png(image: Image.Image) -> bytes:
 
 def _write(data: bytes, path: PathLike | None) -> bytes:
     if path is not None:
-        target = Path(path)
-        if not target.parent.is_dir():
-            raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
-
-        def write(name: str) -> None:
-            Path(name).write_bytes(data)
-
-        write_whole(target, len(data), write)
+        write_bytes_whole(path, data)
     return data

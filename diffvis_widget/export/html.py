@@ -22,7 +22,7 @@ from diffvis_widget import front_end
 from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.file.writer import write_whole
+from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
 from diffvis_widget.traces.results import check_results
 from diffvis_widget.wire.packed_run import Message, pack
 from diffvis_widget.wire.recorded_run import Layers, RecordedRun, layer_messages, record
@@ -95,15 +95,8 @@ def to_html(
         ...     dv.to_html(trace, pathlib.Path(folder, "run.html")).name
         'run.html'
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
-    data = page(_traces(source), layers).encode()
-
-    def write(name: str) -> None:
-        Path(name).write_bytes(data)
-
-    return write_whole(target, len(data), write)
+    check_destination(path)
+    return write_bytes_whole(path, page(_traces(source), layers).encode())
 
 
 def _traces(source: Trace | HasTrace | Sequence[Trace]) -> list[Trace]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.explain.progress import Progress, tracking
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.tracer import denoiser_lock, fingerprint, private_copy, to_pixels
+from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
 from diffvis_widget.traces.prompt_words import split_words
 
 from .batched_switch import fork
@@ -203,6 +203,7 @@ def _resumed(path: Path | None, settings: dict[str, Any]) -> Floats:
     shape = len(settings["seeds"]), len(settings["switch"]), len(settings["concepts"])
     if path is None or not path.exists():
         return np.full(shape, np.nan, dtype=np.float32)
+    check_destination(path)
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         cosine = np.array(stored["cosine"], dtype=np.float32)
@@ -224,11 +225,4 @@ def _store(path: Path | None, settings: dict[str, Any], cosine: Floats) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [[[None if np.isnan(score) else float(score) for score in point] for point in row] for row in cosine]
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"asked": settings, "cosine": rows}, file)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_bytes_whole(path, json.dumps({"asked": settings, "cosine": rows}).encode())

@@ -311,7 +311,8 @@ class Trace(WordedSteps, ResultStore):
         """Writes the trace to one file, whole or not at all; `dv.open_trace` reads it.
 
         Args:
-            path: of the file; an existing one is replaced.
+            path: of the file; an existing one is replaced, and its mode stays. A symbolic link stays, and its target is
+                written.
             frames: whether to store the decoded images of every step, so that the file can be viewed without the model:
                 predictions without loss, noisy latents at WebP quality 90 where they are larger than 128 pixels. The
                 final image is stored in any case.
@@ -324,7 +325,8 @@ class Trace(WordedSteps, ResultStore):
 
         Raises:
             TypeError: an argument has another type.
-            OSError: the file cannot be written (no such folder, disk full); nothing is left half-written.
+            OSError: the file cannot be written (no such folder, a device or a pipe, disk full); nothing is left
+                half-written.
             ValueError: no step is finished, ``meta`` is no JSON, or a stored result does not belong to this trace.
             KeyError: a stored result names a word that the prompt does not have.
         """

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -12,7 +10,6 @@ from typing import Any, Protocol, cast
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from diffvis_widget.arguments import file_path
 from diffvis_widget.traces.results import check_results
@@ -23,6 +20,7 @@ from .image_codec import MAX_PIXELS, MAX_TOTAL, EncodedImages, encode_all
 from .reader import KEY
 from .stored_results import result_tensors
 from .validation import FRAME_KINDS
+from .whole_file import check_destination, write_bytes_whole, write_whole
 
 # partly untyped in the library
 _save_file = cast("Callable[..., None]", safetensors.numpy.save_file)  # pyright: ignore[reportUnknownMemberType]
@@ -109,10 +107,7 @@ def save(
         KeyError: a stored result names a word that the prompt does not have.
     """
     target = file_path("path", path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write {target}: it is a folder; name a file in it")
+    check_destination(target)
     if not trace.records:
         raise ValueError("cannot save a trace without a finished step")
     if trace.is_compact and compact is None:
@@ -121,48 +116,12 @@ def save(
         )
     check_results(trace, trace.stored_results)
     if compact is not None:
-        data = compact()
-        return write_whole(target, len(data), lambda name: Path(name).write_bytes(data))
+        return write_bytes_whole(target, compact())
     images = _encode_frames(trace) if frames else {}
     tensors = _tensors(trace, images)
     header = write_header(trace, images)
     size = sum(array.nbytes for array in tensors.values())
     return write_whole(target, size, lambda name: _save_file(tensors, name, metadata={KEY: header}))
-
-
-def write_whole(target: Path, size: int, write: Callable[[str], object]) -> Path:
-    """Writes a file by way of a temporary file beside it and one rename: readers see the old file or the new one.
-
-    Args:
-        target: path of the file.
-        size: its approximate size in bytes, for errors.
-        write: writes the file whose name it is given.
-
-    Returns:
-        The path.
-
-    Raises:
-        OSError: the file cannot be written; nothing is left half-written.
-    """
-    name = str(target.parent / f".{target.name}.{secrets.token_hex(8)}.part")
-    try:
-        # the kernel applies the mask of the process, which cannot be read without setting it
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        mode = os.stat(name).st_mode & 0o777
-    except OSError as error:
-        raise type(error)(f"cannot write {target}: {error}") from error
-    try:
-        write(name)
-        with open(name, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(name, mode)  # safetensors may have made the file anew
-        os.replace(name, target)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"cannot write {target} ({size / 2**20:.1f} MB): {error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-    return target
 
 
 def _encode_frames(trace: SavableTrace) -> dict[str, EncodedImages]:
