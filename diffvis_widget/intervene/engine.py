@@ -199,8 +199,12 @@ class Engine(CallListener):
 
     # -- what the pipeline calls -------------------------------------------------------------------------------------
 
-    def call_ends(self) -> None:
-        """Forget the call."""
+    def call_ends(self, error: BaseException | None = None) -> None:
+        """Forget the call.
+
+        Args:
+            error: What the call raised, or None.
+        """
         self._call, self._encoded_again, self._original_text = None, [], None
         self._attention.end()
 

@@ -24,6 +24,7 @@ from diffvis_widget.traces.types import Decoder, Keep, Size, StepMaps
 from .active_interventions import PromptSchedule
 from .attention import MapKind
 from .attention_probabilities import FlatMaps
+from .call_output import CallEnd
 from .denoiser_inputs import LiveCall, set_live_call
 from .noise_levels import NoiseLevels
 from .prompt_encoding import CallPrompts
@@ -109,13 +110,11 @@ class CallRecorder:
     Attributes:
         traces: One per image, from the first finished step on.
         steps: Number of steps in the traces.
-        last_result: (images, C, h, w), the latents after the latest step, on the device.
         live: What `denoiser` needs to evaluate the denoiser again.
     """
 
     traces: list[Trace]
     steps: int
-    last_result: Tensor | None
     live: LiveCall
 
     def __init__(
@@ -143,7 +142,6 @@ class CallRecorder:
         self.decoder = decoder
         self.traces = []
         self.steps = 0
-        self.last_result = None
         self.live = LiveCall(family)
         self._latest: dict[MapKind, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._result: tuple[Tensor, int, Tensor] | None = None
@@ -309,18 +307,35 @@ class CallRecorder:
         chosen = [maps[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
         return (mean_maps(chosen)[None].astype(np.float16),)
 
-    def finish(self, latents: Tensor | None, images: NDArray[np.uint8] | None) -> None:
+    def final_latents(self) -> Tensor | None:
+        """Wait for all steps, and take the latents after the latest one.
+
+        Returns:
+            (images, C, h, w), on the CPU; None before the first step.
+        """
+        self.settle(wait=True)
+        results = [trace.records[-1].result for trace in self.traces]
+        return torch.from_numpy(np.stack(results)) if results else None
+
+    def finish(self, end: CallEnd) -> None:
         """Set what the pipeline ended with.
 
         Args:
-            latents: (images, C, h, w), the final latents; None for those of the last step.
-            images: uint8 (images, H, W, 3), or None.
+            end: What it ended with.
         """
         for index, trace in enumerate(self.traces):
+            latents = None if end.latents is None else end.latents[index].numpy()
+            image = None if end.images is None else end.images[index]
+            note = end.notes[index]
             trace.finish(
-                image=None if images is None else images[index],
-                latents=None if latents is None else latents[index].numpy().astype(trace.records[-1].latents.dtype),
+                image=image,
+                decoded=None if end.decoded is None or (image is not None and not note) else end.decoded[index],
+                latents=None if latents is None else latents.astype(trace.records[-1].latents.dtype),
             )
+            if note is not None:
+                trace.meta["image_note"] = note
+            if end.crop is not None:
+                trace.meta["crop"] = list(end.crop)
 
 
 def _by_site(captured: CapturedStep, part: MapKind) -> dict[str, Tensor]:

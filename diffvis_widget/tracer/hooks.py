@@ -86,6 +86,8 @@ def watch(owner: Any, name: str, watcher: Watcher, modifies: bool = False) -> Ca
             if unused and vars(owner).get(name) is interception:
                 if interception.in_owner:
                     _put(owner, name, interception.original)
+                elif isinstance(owner, type):
+                    delattr(owner, name)  # vars() of a class is read-only
                 else:
                     del vars(owner)[name]
 

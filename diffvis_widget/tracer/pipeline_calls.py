@@ -2,7 +2,8 @@
 
 Every pipeline calls the same methods of its own parts: `encode_prompt` (the texts), `prepare_latents` (number and size
 of the images), `scheduler.set_timesteps` (a call begins), the denoiser, `scheduler.step` (a denoising step) and
-`vae.decode` (the end). This module alone hooks them.
+`vae.decode` (the end). This module alone hooks them, and `__call__` around them. A loop of the user's own, outside of
+`__call__`, is a call too; it has no output, and lasts until the next one begins.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from diffvis_widget.tracer.families import Family
 
 from .attention import Branch
 from .attention_calls import CallLayout
+from .call_output import arguments_by_name
 from .guidance_batch import find_branch_rows
 from .hooks import watch
 from .latent_layout import LatentLayout
@@ -110,15 +112,29 @@ class CallListener:
         return make_step()
 
     def decoded(self, latents: Tensor, result: Any) -> None:
-        """Called after `vae.decode`.
+        """Called after `vae.decode` inside the pipeline's `__call__`.
 
         Args:
             latents: As the VAE received them.
             result: As the VAE returned it.
         """
 
-    def call_ends(self) -> None:
-        """Called when the next pipeline call begins, or the pipeline is followed no longer."""
+    def call_returned(self, output: Any, arguments: Mapping[str, Any]) -> None:
+        """Called when the pipeline's `__call__` has returned, before `call_ends`.
+
+        Args:
+            output: What it returned.
+            arguments: Its arguments by name, with those of its `**kwargs` and with defaults.
+        """
+
+    def call_ends(self, error: BaseException | None = None) -> None:
+        """Called when `__call__` has returned or raised.
+
+        For a loop outside of `__call__`: when the next call begins, or the pipeline is followed no longer.
+
+        Args:
+            error: What `__call__` raised, or None.
+        """
 
 
 class PipelineCalls:
@@ -138,18 +154,21 @@ class PipelineCalls:
         scheduler: Its scheduler.
         latent_layout: Layout of the latents of the call under way.
         is_under_way: Whether the denoiser was evaluated in the call.
+        is_inside: Whether the call is one of the pipeline's `__call__`.
     """
 
     pipe: Any
     scheduler: Any
     latent_layout: LatentLayout
     is_under_way: bool
+    is_inside: bool
 
     def __init__(self, family: Family, denoiser: nn.Module, listener: CallListener, *, modifies: bool = False) -> None:
         self.pipe = None
         self.scheduler = None
         self.latent_layout = LatentLayout(family)
         self.is_under_way = False
+        self.is_inside = False
         self._family = family
         self._denoiser = denoiser
         self._listener = listener
@@ -197,6 +216,8 @@ class PipelineCalls:
         """
         hooks: list[Remove] = []
         self._followed.append((pipe, hooks))
+        # Python looks `__call__` up in the class
+        hooks.append(watch(type(pipe), "__call__", functools.partial(self._call, pipe), modifies=self._modifies))
         for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
             if hasattr(pipe, name):
                 hooks.append(watch(pipe, name, functools.partial(watcher, pipe), modifies=self._modifies))
@@ -240,12 +261,16 @@ class PipelineCalls:
         self.is_under_way = True
         self._encoded = []
 
-    def end(self) -> None:
-        """The call is over, or what was seen of it is to be forgotten."""
+    def end(self, error: BaseException | None = None) -> None:
+        """The call is over, or what was seen of it is to be forgotten.
+
+        Args:
+            error: What the pipeline's `__call__` raised, or None.
+        """
         self.is_under_way = False
         self._encoded = []
         self._prompt_evaluated = False
-        self._listener.call_ends()
+        self._listener.call_ends(error)
 
     @property
     def encoded(self) -> Sequence[EncodeCall]:
@@ -299,6 +324,24 @@ class PipelineCalls:
         """Whether a call is none of a followed pipeline's."""
         return self.pipe is None or threading.get_ident() != self._thread or is_own_work()
 
+    def _call(self, pipe: Any, original: Callable[..., Any], called: Any, *args: Any, **kwargs: Any) -> Any:
+        if called is not pipe or self.is_inside or self._passes():
+            return original(called, *args, **kwargs)
+        if self.is_under_way:
+            self.end()
+        self._select(pipe)
+        self.is_inside = True
+        try:
+            output = original(called, *args, **kwargs)
+            self._listener.call_returned(output, arguments_by_name(original, (called, *args), kwargs))
+        except BaseException as error:
+            self.end(error)
+            raise
+        finally:
+            self.is_inside = False
+        self.end()
+        return output
+
     def _encode_prompt(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._passes():
             return original(*args, **kwargs)
@@ -347,6 +390,6 @@ class PipelineCalls:
 
     def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        if not self._passes():
+        if self.is_inside and not self._passes():
             self._listener.decoded(args[0] if args else kwargs["z"], result)
         return result

@@ -17,11 +17,12 @@ from diffvis_widget.traces.types import Keep
 from .active_interventions import PromptSchedule, active_on
 from .attention import AttentionReader, Branch, MapKind, Reading
 from .attention_probabilities import FlatMaps
+from .call_output import Decodes, read_call_end, read_failed_call_end
 from .call_recorder import CallRecorder, CapturedStep, fetch
 from .noise_levels import NoiseLevels, is_second_order, scheduler_kind
 from .observer import CallObserver, Observer
 from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
-from .preview import make_decoder, to_pixels
+from .preview import make_decoder
 from .prompt_encoding import CallPrompts, prompts_without_words
 from .provenance import describe
 
@@ -64,6 +65,7 @@ class Recording(CallListener):
         self._calls = PipelineCalls(family, denoiser, self)
         self._recorder: CallRecorder | None = None
         self._call_observer: CallObserver | None = None
+        self._decodes = Decodes()
         self._levels: NoiseLevels | None = None
         self._seeds: list[int | None] = [None]
         self._forget_step()
@@ -91,11 +93,6 @@ class Recording(CallListener):
         Args:
             error: The exception that ended the with block, or None.
         """
-        recorder = self._recorder
-        if recorder is not None:
-            steps = recorder.settle(wait=True)
-            if error is None:
-                self._announce(steps)
         self.call_ends(error)
 
     def traces(self) -> list[Trace]:
@@ -226,8 +223,8 @@ class Recording(CallListener):
         result = make_step()
         index = getattr(scheduler, "step_index", None)
         self._check_attention_seen(recorder)
-        recorder.last_result = unpacked(result[0].detach())
-        fetched = fetch(recorder.last_result)
+        self._decodes.clear()
+        fetched = fetch(unpacked(result[0].detach()))
         recorder.remember(result[0], fetched)
         recorder.live.stepped(self._pipe, sample, output)
         recorder.add(
@@ -251,24 +248,26 @@ class Recording(CallListener):
         return result
 
     def decoded(self, latents: Tensor, result: Any) -> None:
-        """Record the images, and the final latents where they are not those of the last step.
+        """Note a decode inside the call.
 
         Args:
             latents: As the VAE received them.
             result: As the VAE returned it.
         """
+        if self._recorder is not None:
+            self._decodes.add(latents, result)
+
+    def call_returned(self, output: Any, arguments: Mapping[str, Any]) -> None:
+        """Record the final latents and the images.
+
+        Args:
+            output: What the pipeline returned.
+            arguments: Of its `__call__`, by name.
+        """
         recorder = self._recorder
-        if recorder is None or recorder.last_result is None:
-            return
-        last = recorder.last_result
-        if len(latents) == len(last) and latents.numel() == last.numel():
-            recorder.settle(wait=True)
-            vae = self._family.vae_of(self._pipe)
-            expected = self._family.scale_for_vae(vae, last.to(latents.dtype))
-            # inpainting, or a callback, may change the latents after the last step
-            same = torch.allclose(latents.float(), expected.float(), rtol=1e-2, atol=1e-3)
-            changed = None if same or latents.shape != last.shape else _from_vae(self._family, vae, latents)
-            recorder.finish(changed, to_pixels(result[0].detach()))
+        if recorder is not None and (last := recorder.final_latents()) is not None:
+            layout = self._calls.latent_layout
+            recorder.finish(read_call_end(self._pipe, self._family, layout, last, self._decodes, output, arguments))
 
     def call_ends(self, error: BaseException | None = None) -> None:
         """Finish the traces of the call.
@@ -276,15 +275,28 @@ class Recording(CallListener):
         Args:
             error: The exception that ended it, or None.
         """
-        recorder, self._recorder = self._recorder, None
-        if recorder is not None:
-            recorder.settle(wait=True)
-            self._finished += recorder.traces
-        call_observer, self._call_observer = self._call_observer, None
-        if call_observer is not None:
-            call_observer.end(error)
-        self._forget_step()
-        self._reader.end()
+        recorder = self._recorder
+        try:
+            if recorder is not None:
+                steps = recorder.settle(wait=True)
+                if error is None:
+                    self._announce(steps)
+                elif self._calls.is_inside and (last := recorder.final_latents()) is not None:
+                    shown = error if recorder.steps >= self._calls.planned_steps else None
+                    recorder.finish(read_failed_call_end(self._pipe, self._family, last, self._decodes, shown))
+        except BaseException as raised:
+            error = error or raised
+            raise
+        finally:
+            self._recorder = None
+            if recorder is not None:
+                self._finished += recorder.traces
+            self._decodes.clear()
+            call_observer, self._call_observer = self._call_observer, None
+            if call_observer is not None:
+                call_observer.end(error)
+            self._forget_step()
+            self._reader.end()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -327,7 +339,7 @@ class Recording(CallListener):
         return fetch(pair, unshared=True)
 
     def _check_attention_seen(self, recorder: CallRecorder) -> None:
-        if recorder.last_result is None and self._reader.modules and not self._maps:
+        if not recorder.queued and self._reader.modules and not self._maps:
             raise RuntimeError(
                 "no attention was seen while the denoiser ran: its processors compute it in a way that cannot be read; "
                 "call set_default_attn_processor() on the denoiser to trace it"
@@ -350,12 +362,3 @@ def _shape(embeddings: Any) -> Any:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def _from_vae(family: Family, vae: Any, latents: Tensor) -> Tensor:
-    """The inverse of `Family.scale_for_vae`, on the CPU."""
-    z = latents.detach().float()
-    zero = torch.zeros_like(z)
-    offset = family.scale_for_vae(vae, zero)
-    slope = family.scale_for_vae(vae, zero + 1) - offset
-    return ((z - offset) / slope).cpu()

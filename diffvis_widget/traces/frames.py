@@ -9,9 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .file.image_codec import EncodedImages
-from .types import Images
+from .types import Floats, Images
 
 DECODE_BATCH = 4  # latents decoded at a time: a VAE needs much memory
+
+
+def guidance_frames(guidance: Floats | None) -> Images:
+    """Draws the guidance of each step.
+
+    Args:
+        guidance: float32 (T, h, w), None for a run without.
+
+    Returns:
+        uint8 (T, h, w, 3), grey; white is the largest value of the run.
+
+    Raises:
+        ValueError: the run had no guidance.
+    """
+    if guidance is None:
+        raise ValueError("frames('guidance'): this run had no guidance (guidance_scale of 1 or less)")
+    shown = np.nan_to_num(guidance)
+    grey = np.round(shown * (255.0 / max(float(shown.max()), 1e-12))).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 class StepFrames:

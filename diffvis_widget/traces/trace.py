@@ -24,7 +24,8 @@ from diffvis_widget.traces.file.writer import save
 from diffvis_widget.traces.results import Note, Region, ResultStore, StoredResult
 
 from .array_checks import check_image, check_latents
-from .frames import StepFrames
+from .final_image import FinalImage
+from .frames import StepFrames, guidance_frames
 from .types import Decoder, FrameKind, Images, Keep, Layer, Record, Word
 from .worded_steps import WordedSteps
 
@@ -40,10 +41,12 @@ class Trace(WordedSteps, ResultStore):
         words: the words of the prompt.
         layers: the traced layers; empty where the pipeline's attention to words cannot be traced.
         keep: what of the attention maps was kept: "words" (mean over layers and heads), "layers" or "heads".
-        meta: seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values.
+        meta: seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values. image_note
+            says why `image` is not `decoded_image`, and crop, where that was pasted.
         negative_words: the words of the negative prompt, None without.
         records: finished steps to begin with.
         image: the final image, uint8 (H, W, 3).
+        decoded_image: the final latents decoded, uint8 (h, w, 3), where that is another image.
         frames: encoded frames of every step by kind, as a file has them.
         decoder: decodes latents; None for a trace without a pipeline.
         results: stored results by kind.
@@ -67,6 +70,7 @@ class Trace(WordedSteps, ResultStore):
         negative_words: Sequence[Word] | None = None,
         records: Sequence[Record] = (),
         image: Images | None = None,
+        decoded_image: Images | None = None,
         frames: Mapping[str, EncodedImages] | None = None,
         decoder: Decoder | None = None,
         results: Mapping[str, Sequence[StoredResult]] | None = None,
@@ -76,7 +80,7 @@ class Trace(WordedSteps, ResultStore):
         self.prompt = prompt
         self.negative_prompt = negative_prompt
         self.meta = dict(meta)
-        self._image = image
+        self._final = FinalImage(image, decoded_image)
         self._decoder = decoder
         self._frames = StepFrames(frames or {})
 
@@ -101,6 +105,7 @@ class Trace(WordedSteps, ResultStore):
             meta=header.meta,
             records=content.records,
             image=content.image,
+            decoded_image=content.decoded_image,
             frames=content.frames,
             results=content.results,
         )
@@ -110,11 +115,14 @@ class Trace(WordedSteps, ResultStore):
 
     # -- growing -----------------------------------------------------------------------------------------------------
 
-    def finish(self, *, image: Images | None = None, latents: NDArray[Any] | None = None) -> None:
+    def finish(
+        self, *, image: Images | None = None, decoded: Images | None = None, latents: NDArray[Any] | None = None
+    ) -> None:
         """Sets the output of the pipeline.
 
         Args:
-            image: the final image, uint8 (H, W, 3).
+            image: the image that the pipeline returned, uint8 (H, W, 3).
+            decoded: the final latents decoded, uint8 (h, w, 3).
             latents: the final latents, (C, h, w).
 
         Raises:
@@ -123,8 +131,9 @@ class Trace(WordedSteps, ResultStore):
         """
         if latents is not None and self._records:
             self._records[-1] = replace(self._records[-1], result=check_latents("latents", latents, 3))
-        if image is not None:
-            self._image = check_image("image", image)
+        if image is not None or decoded is not None:
+            returned = None if image is None else check_image("image", image)
+            self._final = FinalImage(returned, None if decoded is None else check_image("decoded", decoded))
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -144,8 +153,7 @@ class Trace(WordedSteps, ResultStore):
         arrays += self._frames.arrays()
         for stored in self.stored_results.values():
             arrays += [array for result in stored for array in result.tensors().values()]
-        if self._image is not None:
-            arrays.append(self._image)
+        arrays += self._final.arrays()
         distinct = {id(array): array.nbytes for array in arrays}  # the result of a step is the next step's latents
         return sum(distinct.values()) + self._frames.encoded_nbytes
 
@@ -153,12 +161,24 @@ class Trace(WordedSteps, ResultStore):
 
     @property
     def image(self) -> Images:
-        """uint8 (H, W, 3): the image that the pipeline made; of an unfinished run, its latest latents decoded."""
-        if self._image is None and (encoded := self._frames.encoded("prediction")) is not None:
-            self._image = encoded[-1]
-        if self._image is None:
-            self._image = self.decode(self.latents[-1:])[0]
-        return self._image
+        """uint8 (H, W, 3): the image that the pipeline returned, else `decoded_image`."""
+        return self.decoded_image if self._final.returned is None else self._final.returned
+
+    @property
+    def decoded_image(self) -> Images:
+        """uint8 (h, w, 3): the latest latents decoded; in a compact file, the last prediction.
+
+        It is `image` unless the pipeline changed that afterwards; `meta["image_note"]` then says how.
+        """
+        final = self._final
+        decoded = final.decoded
+        if decoded is None and not (self.is_compact and "image_note" in self.meta):
+            decoded = final.returned
+        if decoded is not None:
+            return decoded
+        if (encoded := self._frames.encoded("prediction")) is not None:
+            return encoded[-1]
+        return final.latest(self._with_latents("image")[-1].result, self.decode)
 
     def frames(self, kind: FrameKind) -> Images:
         """Decodes one image per step by the VAE of the run, on first use; then they are kept.
@@ -174,7 +194,7 @@ class Trace(WordedSteps, ResultStore):
             ValueError: there is no such kind, the run had no guidance, no step is finished, or there is no decoder.
         """
         if choice("kind", kind, get_args(FrameKind)) == "guidance":
-            return self._guidance_frames()
+            return guidance_frames(self.guidance)
         records = self.records
         if not records:
             raise ValueError("frames: no step of this trace is finished yet")
@@ -229,14 +249,6 @@ class Trace(WordedSteps, ResultStore):
             The encoded frames, None where there are none.
         """
         return self._frames.encoded(choice("kind", kind, FRAME_KINDS))
-
-    def _guidance_frames(self) -> Images:
-        guidance = self.guidance
-        if guidance is None:
-            raise ValueError("frames('guidance'): this run had no guidance (guidance_scale of 1 or less)")
-        shown = np.nan_to_num(guidance)
-        grey = np.round(shown * (255.0 / max(float(shown.max()), 1e-12))).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
 
     def decode(self, latents: NDArray[Any]) -> Images:
         """Decodes latents by the VAE of the run.

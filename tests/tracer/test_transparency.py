@@ -183,6 +183,7 @@ def snapshot(pipe: Any) -> dict[str, Any]:
         "modules": modules,
         "pipe": {key: id(value) for key, value in vars(pipe).items() if not key.startswith("_")},
         "scheduler": sorted(set(vars(pipe.scheduler)) & {"step", "set_timesteps"}),
+        "call": vars(type(pipe)).get("__call__"),
         "sdpa": id(F.scaled_dot_product_attention),
         "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
     }

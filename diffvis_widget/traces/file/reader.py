@@ -41,6 +41,7 @@ class TraceContent:
         image: the final image, None where the file has none.
         frames: the encoded frames by kind.
         results: the stored results by kind.
+        decoded_image: the final latents decoded, None where that is the final image.
     """
 
     header: Header
@@ -48,6 +49,7 @@ class TraceContent:
     image: Images | None
     frames: Mapping[str, EncodedImages]
     results: Mapping[str, Sequence[StoredResult]]
+    decoded_image: Images | None = None
 
 
 def read_content(path: Path) -> TraceContent:
@@ -71,8 +73,8 @@ def read_content(path: Path) -> TraceContent:
     warn_of_unknown(header)
     checked = check_tensors(header, {name: (array.dtype.name, array.shape) for name, array in tensors.items()})
     results = read_results(header, {name: array for name, array in tensors.items() if name not in checked})
-    image = tensors["image"].copy() if "image" in tensors else None
-    return TraceContent(header, _records(header, tensors), image, _frames(header, tensors), results)
+    image, decoded = (tensors[name].copy() if name in tensors else None for name in ("image", "decoded_image"))
+    return TraceContent(header, _records(header, tensors), image, _frames(header, tensors), results, decoded)
 
 
 def warn_of_unknown(header: Header) -> None:

@@ -60,10 +60,12 @@ def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
         for index, layer in enumerate(header.layers):
             heads = layer.heads if header.keep == "heads" else 1
             check(f"{part}.{index}", ("float16",), steps, heads, count, *layer.grid)
-    if "image" in forms:
-        rows, columns, _ = check("image", ("uint8",), None, None, 3)
+    for name in ("image", "decoded_image"):
+        if name not in forms:
+            continue
+        rows, columns, _ = check(name, ("uint8",), None, None, 3)
         if rows * columns > MAX_PIXELS:
-            raise TraceFileError(f"its image is {columns} x {rows} pixels, more than a trace may have")
+            raise TraceFileError(f"its part {name!r} is {columns} x {rows} pixels, more than a trace may have")
     if header.images is not None:
         height, width = header.images.size
         if height * width > MAX_PIXELS or steps * height * width * 3 > MAX_TOTAL:

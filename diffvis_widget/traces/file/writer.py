@@ -59,6 +59,11 @@ class SavableTrace(HeaderSource, Protocol):
         """(H, W, 3)."""
         ...
 
+    @property
+    def decoded_image(self) -> Images:
+        """(h, w, 3)."""
+        ...
+
     def frames(self, kind: FrameKind) -> Images:
         """Decodes the frames of a kind.
 
@@ -175,6 +180,8 @@ def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[s
             tensors[f"outputs.{index}"] = np.stack(rows)
     if (image := _final_image(trace)) is not None:
         tensors["image"] = image
+        if not np.array_equal(decoded := trace.decoded_image, image):
+            tensors["decoded_image"] = decoded
     for kind, encoded in images.items():
         tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(encoded.encoded), dtype=np.uint8)
     tensors |= result_tensors(trace.stored_results)
