@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 import diffvis_widget as dv
+from diffvis_widget.intervals import median_interval
 from diffvis_widget.scenes import WEIGHTS
 from diffvis_widget.scenes.evaluation.judge import Verdict, load_judge
 from diffvis_widget.scenes.world import COLOURS, SHAPES, TEXTURES
@@ -110,13 +111,13 @@ def measured(prompts: int, guidance: float, folder: Path) -> dict[str, dict[str,
 
 
 def interval(values: Floats) -> str:
-    """Mean with its 95 % interval: bootstrap over prompts."""
+    """Median with its 95 % interval over prompts."""
     finite = values[np.isfinite(values)]
-    if len(finite) < 2:
+    if not len(finite):
         return "–"
-    draws = finite[np.random.default_rng(0).integers(0, len(finite), (10_000, len(finite)))].mean(axis=1)
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return f"{finite.mean():.1f} ({low:.1f} to {high:.1f})"
+    low, high = median_interval(finite)
+    bounds = f" ({low:.1f} to {high:.1f})" if np.isfinite(low) else ""
+    return f"{np.median(finite):.1f}{bounds}"
 
 
 def markdown_table(decisions: dict[str, dict[str, Floats]], guidance: float, noise: Floats) -> str:
@@ -131,7 +132,7 @@ def markdown_table(decisions: dict[str, dict[str, Floats]], guidance: float, noi
     for kind in KINDS:
         clip, judge = decisions["CLIP"][kind], decisions["judge"][kind]
         counts = [int(np.isfinite(steps).sum()) for steps in (clip, judge)]
-        level = np.exp(np.interp(np.nanmean(clip), np.arange(len(noise)), np.log(noise)))
+        level = np.exp(np.interp(np.nanmedian(clip), np.arange(len(noise)), np.log(noise)))
         lines.append(
             f"| {kind} | {interval(clip)} | {interval(judge)} | {level:.2f} | {counts[0]} and {counts[1]} of {count} |"
         )

@@ -73,8 +73,8 @@ def df_rise(
         progress: True, False, or a function of (done, total) that may raise to cancel.
 
     Returns:
-        map: float32 (h, w), about 0..1 (its mean is the mean similarity); stderr: the standard error per pixel;
-        masks_used.
+        map: float32 (h, w), about 0..1 (its mean is the mean similarity); stderr: the standard error per pixel,
+            NaN where fewer than two masks kept the pixel; masks_used.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -155,7 +155,8 @@ def estimate(sums: Sums, masks: int, keep: float | None) -> tuple[NDArray[np.flo
         keep: Probability of keeping a pixel; None for actual coverage.
 
     Returns:
-        Map and standard error, float64 (h, w); NaN where no mask kept the pixel.
+        Map and standard error, float64 (h, w). The map of actual coverage is NaN where no mask kept the pixel; the
+        error is NaN where fewer than two did: they show no variation.
     """
     drawn, alike, squared = sums
     if keep is not None:
@@ -164,5 +165,5 @@ def estimate(sums: Sums, masks: int, keep: float | None) -> tuple[NDArray[np.flo
     else:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = alike / drawn
-            variance = (squared - drawn * mean * mean) / drawn**2
-    return mean, np.sqrt(np.maximum(variance, 0))
+            variance = (squared - drawn * mean * mean) / (drawn * (drawn - 1))
+    return mean, np.where(drawn < 2, np.nan, np.sqrt(np.maximum(variance, 0)))

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffvis_widget.arguments import choice, count
+from diffvis_widget.intervals import median_interval
 from diffvis_widget.schedule import ScheduleKind
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
@@ -54,13 +56,24 @@ class RoleRelevance:
         return np.nanmean(self.scores, axis=1).astype(np.float32)
 
     @property
+    def median(self) -> Floats:
+        """Median scores over the prompts that have the role: float32 (schedules, roles)."""
+        return np.nanmedian(self.scores, axis=1).astype(np.float32)
+
+    @property
     def interval(self) -> Floats:
-        """95 % interval of the mean, 1.96 standard errors: float32 (schedules, roles, 2); NaN for one prompt."""
-        run_count = np.isfinite(self.scores).sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = np.nanstd(self.scores, axis=1) * np.sqrt(run_count / (run_count - 1))
-            half = 1.96 * spread / np.sqrt(run_count)
-        return np.stack([self.mean - half, self.mean + half], axis=-1).astype(np.float32)
+        """95 % interval of the median over all prompts, for any distribution: float32 (schedules, roles, 2).
+
+        From -inf to inf, that is none, for a role of fewer than five prompts.
+        """
+        by_schedule = [[median_interval(column) for column in scores.T] for scores in self.scores]
+        return np.array(by_schedule, dtype=np.float32)
+
+    @property
+    def highest(self) -> NDArray[np.int64]:
+        """Number of prompts in which a role has the highest score of all: int64 (schedules, roles)."""
+        scores = np.where(np.isnan(self.scores), -np.inf, self.scores)
+        return (scores == scores.max(axis=2, keepdims=True)).sum(axis=1)
 
 
 def relevance_by_role(

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.intervals import UNBOUNDED, mean_interval, median_interval
 from diffvis_widget.traces.types import Floats
-
-_DRAWS = 2000  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -62,45 +61,54 @@ class DecisionCurve:
 
     @property
     def band(self) -> Floats:
-        """float32 (K, 2), 95 % interval of the mean share, bootstrap over seeds; NaN for fewer than two seeds."""
-        if self._finished.sum() < 2:
-            return np.full((len(self.switch), 2), np.nan, dtype=np.float32)
-        means = np.stack([self.share[chosen].mean(axis=0) for chosen in self._draws()])
-        return np.percentile(means, (2.5, 97.5), axis=0).T.astype(np.float32)
+        """float32 (K, 2), 95 % interval of the mean share over all seeds, for any distribution of shares.
+
+        From -inf to inf for fewer than two finished seeds. Of few seeds it is wide: five that all show a share of 1
+        allow a mean of 0.5 to 1.
+        """
+        rows = self.share[self._finished]
+        if len(rows) < 2:
+            return np.tile(np.array(UNBOUNDED, dtype=np.float32), (len(self.switch), 1))
+        return mean_interval(rows, 0, 1).astype(np.float32)
 
     @property
     def decision(self) -> float:
-        """The step at which the mean share crosses the middle between its two ends, interpolated between steps.
+        """The median of `decisions`: the step by which half of the seeds are decided.
 
-        NaN where the ends are less than 0.2 apart: the meter cannot tell the images of the two prompts apart.
+        NaN where most finished seeds have no decision: the meter cannot tell the images of the two prompts apart.
         """
-        return _crossing(self.switch, self.mean)
+        steps = self._decided
+        return float(np.median(steps)) if 2 * len(steps) > self._finished.sum() else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of `decision`: bootstrap over seeds; NaN for fewer than two seeds."""
-        if self._finished.sum() < 2:
-            return float("nan"), float("nan")
-        crossings = np.array([_crossing(self.switch, self.share[chosen].mean(axis=0)) for chosen in self._draws()])
-        crossings = crossings[np.isfinite(crossings)]
-        if len(crossings) < _DRAWS // 2:  # most samples of the seeds show no decision at all
-            return float("nan"), float("nan")
-        low, high = np.percentile(crossings, (2.5, 97.5))
-        return float(low), float(high)
+        """95 % interval of the median decision step over all seeds, for any distribution: order statistics.
+
+        From -inf to inf, that is none, for fewer than five seeds with a decision, and without a `decision`.
+        """
+        return UNBOUNDED if np.isnan(self.decision) else median_interval(self._decided)
+
+    @property
+    def agreeing(self) -> int:
+        """Number of finished seeds with a decision at most one step away from `decision`."""
+        return int((np.abs(self._decided - self.decision) <= 1).sum())
 
     @property
     def decisions(self) -> Floats:
-        """float32 (S,), the decision step of each seed alone; NaN as for `decision`, and for unfinished seeds."""
+        """float32 (S,): where each seed's share crosses the middle between its two ends, interpolated between steps.
+
+        NaN where the ends are less than 0.2 apart, and for unfinished seeds.
+        """
         return np.array([_crossing(self.switch, row) for row in self.share], dtype=np.float32)
 
     @property
     def _finished(self) -> NDArray[np.bool_]:
         return np.asarray(~np.isnan(self.share).any(axis=1))
 
-    def _draws(self) -> NDArray[np.int64]:
-        """Rows of seeds drawn with replacement, (draws, seeds), with a fixed generator."""
-        rows = np.flatnonzero(self._finished)
-        return rows[np.random.default_rng(0).integers(0, len(rows), (_DRAWS, len(rows)))]
+    @property
+    def _decided(self) -> Floats:
+        steps = self.decisions
+        return steps[np.isfinite(steps)]
 
 
 def _mean(rows: Floats) -> Floats:

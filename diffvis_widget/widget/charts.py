@@ -148,7 +148,9 @@ def attention_chart(widget: DiffVis) -> VBox:
 
 
 def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figure:
-    """A decision curve: the mean share over its seeds with its 95 % band, and the decision step with its interval.
+    """A decision curve: the mean share over its seeds with its 95 % band, and the decision step.
+
+    The decision step has its interval; of fewer than five seeds, the title says how many of them agree instead.
 
     With a widget whose run has as many steps, a line at its step is linked both ways as in `concept_chart`: at step k
     the widget shows the image from which on the word was replaced.
@@ -188,6 +190,8 @@ def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figur
             sure = _band(scales)
             sure.x, sure.y = [low, high], [[0, 0], [1, 1]]
             marks.insert(0, sure)
+        elif len(curve.seeds) > 1:
+            title += f" ({curve.agreeing} of {len(curve.seeds)} seeds agree within a step)"
         marks.append(
             Lines(x=[curve.decision] * 2, y=[0, 1], scales=scales, colors=[_LINE], line_style="dashed", stroke_width=2)
         )

@@ -21,7 +21,7 @@ def decision(word: str = "red", to: str = "blue", at: float | None = 3.3, **over
     fields = {
         "word": word, "to": to, "steps": 6, "switch": list(range(7)), "seeds": 2, "mean": mean, "shares": rows,
         "band": [[low, high] for low, high in zip(*rows, strict=True)], "decision": at,
-        "interval": [None, None] if at is None else [at - 0.4, at + 0.5],
+        "interval": [None, None] if at is None else [at - 0.4, at + 0.5], "agreeing": 2,
     }  # fmt: skip
     return {**fields, **over}
 
@@ -169,6 +169,13 @@ def test_words_that_look_alike_have_no_decision(opened: Bare) -> None:
     expect(drawer(opened).get_by_role("status")).to_contain_text("The meter cannot distinguish the two")
     expect(opened.widget.locator(".dv-plot line")).to_have_count(0)
     expect(opened.widget.get_by_role("button", name="decided at")).to_have_count(0)
+
+
+def test_few_seeds_say_how_many_agree(opened: Bare) -> None:
+    opened.answer(standing("done", 1, **decision(seeds=3, agreeing=2, interval=[None, None])))
+    ask(opened)
+    expect(drawer(opened).get_by_role("status")).to_contain_text("3.3 of 6 steps (2 of 3 seeds agree within a step)")
+    expect(opened.widget.locator(".dv-plot rect")).to_have_count(0)
 
 
 def test_it_waits_until_the_run_is_done_and_for_a_pipeline(browser: Browser) -> None:

@@ -85,8 +85,8 @@ def test_estimates_in_closed_form() -> None:
     drawn = np.array([[3.0, 5.0, 0.0]])
     mean, error = estimate(np.stack([drawn] * 3), 10, 0.5)
     np.testing.assert_allclose(mean, [[0.6, 1.0, 0.0]])
-    expected = [np.std([2.0] * k + [0.0] * (10 - k), ddof=1) / np.sqrt(10) for k in (3, 5, 0)]
-    np.testing.assert_allclose(error, [expected])
+    expected = [np.std([2.0] * k + [0.0] * (10 - k), ddof=1) / np.sqrt(10) for k in (3, 5)]
+    np.testing.assert_allclose(error, [[*expected, np.nan]])
     mean, error = estimate(np.stack([drawn] * 3), 10, None)
     np.testing.assert_array_equal(mean, [[1, 1, np.nan]])
     np.testing.assert_allclose(error[0, :2], 0, atol=1e-12)

@@ -15,7 +15,6 @@ from diffvis_widget.scenes.evaluation.captions import (
     generate,
     held_out_scenes,
     score,
-    wilson_interval,
 )
 from diffvis_widget.scenes.evaluation.concept_accuracy import answers, noisy_predictions, single_object_scenes
 from diffvis_widget.scenes.evaluation.judge import load_judge
@@ -169,11 +168,6 @@ def test_words_that_are_not_in_the_image_score_as_unrelated_ones():
     above = cosine > null[:, 1:]
     assert above[truth].mean() > 0.95
     assert above[~truth].mean() < 0.25
-
-
-def test_the_interval_is_wilsons():
-    # the textbook value for 8 of 10
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-3)
 
 
 def test_missing_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path):

@@ -157,14 +157,20 @@ def curve_of(share: Any, steps: int = 4) -> DecisionCurve:
 
 
 def test_a_decision_is_marked_on_its_curve() -> None:
-    curve = curve_of([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0.5, 1, 1]])
+    curve = curve_of([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0.5, 1, 1], [0, 0, 0.5, 1, 1], [0, 0, 0.5, 1, 1]])
     figure = decision_chart(curve)
     sure, band, mean, mark = figure.marks
     np.testing.assert_allclose(mean.y, curve.mean)
     np.testing.assert_allclose(np.transpose(band.y), curve.band)
     np.testing.assert_allclose(mark.x, [curve.decision] * 2)
     np.testing.assert_allclose(sure.x, curve.interval)
-    assert "decided at step 2.0 of 4 (95 %: " in figure.title
+    assert "decided at step 2.0 of 4 (95 %: 1.4 to 2.6)" in figure.title
+
+
+def test_too_few_seeds_for_an_interval_say_how_many_agree() -> None:
+    figure = decision_chart(curve_of([[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1]]))
+    assert "decided at step 2.5 of 4 (2 of 3 seeds agree within a step)" in figure.title
+    assert len(figure.marks) == 3  # the band of the mean share, the mean, the decision
 
 
 def test_the_decision_chart_is_linked_both_ways(make: Make, shared_pipe: StableDiffusionPipeline) -> None:

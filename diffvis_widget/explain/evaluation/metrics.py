@@ -1,8 +1,6 @@
-"""Metrics of localization (pointing, overlap, ranking), rank correlation, and confidence intervals over scenes."""
+"""Metrics of localization (pointing, overlap, ranking), and rank correlation."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +10,6 @@ from diffvis_widget.traces.resize import resize
 Mask = NDArray[np.bool_]
 Values = NDArray[np.floating]
 THRESHOLD = 0.5
-_DRAWS = 2000
 
 
 def localization_scores(heat: Values, mask: Mask, threshold: float = THRESHOLD) -> tuple[float, float, float]:
@@ -110,33 +107,3 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     _, groups, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum()
     return (last - (counts - 1) / 2)[groups]
-
-
-def interval(sums: Sequence[float], counts: Sequence[float] | None = None, seed: int = 0) -> tuple[float, float, float]:
-    """Compute a mean and its 95 % interval over scenes by the percentile bootstrap with 2,000 resamples.
-
-    Whole scenes are resampled, because the words of one scene are not independent samples.
-
-    Args:
-        sums: Per scene the sum of its measurements.
-        counts: Per scene the number of its measurements; None is 1 each.
-        seed: Seed of the resampling.
-
-    Returns:
-        Mean, lower and upper end; the ends are NaN for a single scene.
-
-    Raises:
-        ValueError: If there are no measurements.
-    """
-    total = np.asarray(sums, dtype=np.float64)
-    weight = np.ones_like(total) if counts is None else np.asarray(counts, dtype=np.float64)
-    if weight.sum() <= 0:
-        raise ValueError("sums needs at least one measurement; the counts sum to 0")
-    mean = float(total.sum() / weight.sum())
-    if len(total) == 1:
-        return mean, float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(0, len(total), (_DRAWS, len(total)))
-    weights = weight[drawn].sum(axis=1)
-    means = total[drawn].sum(axis=1)[weights > 0] / weights[weights > 0]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return mean, float(low), float(high)

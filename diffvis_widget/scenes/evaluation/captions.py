@@ -8,7 +8,6 @@ bounds: what a perfect denoiser would reach.
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffvis_widget.intervals import proportion_interval
 from diffvis_widget.scenes import WEIGHTS, draw, load
 from diffvis_widget.scenes.render import Scene
 from diffvis_widget.tracer import to_pixels
@@ -113,22 +113,6 @@ def psnr(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
     return float(np.mean(10 * np.log10(255**2 / error)))
 
 
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion.
-
-    Args:
-        right: Number of successes.
-        total: Number of trials.
-
-    Returns:
-        Lower and upper end, 0..1.
-    """
-    z, share = 1.96, right / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return centre - half, centre + half
-
-
 def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, tuple[int, int]]:
     """Compare verdicts with the captions.
 
@@ -208,7 +192,7 @@ def main() -> None:
         if measure not in on_images:  # few captions may ask for no place, say
             continue
         right, total = on_images[measure]
-        low, high = wilson_interval(right, total)
+        low, high = proportion_interval(right, total)
         print(
             f"| {measure} | {right / total:.1%} | {low:.1%} to {high:.1%} | {total} | {bar:.0%} | "
             f"{on_renderings[measure][0] / total:.1%} | {on_reconstructions[measure][0] / total:.1%} |"

@@ -18,11 +18,10 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from diffvis_widget.concepts import ConceptMeter
+from diffvis_widget.intervals import proportion_interval
 from diffvis_widget.scenes import draw, load
 from diffvis_widget.scenes.render import Scene
 from diffvis_widget.scenes.world import ATTRIBUTES, SETTINGS
-
-from .captions import wilson_interval
 
 _KINDS: dict[str, tuple[str, ...]] = {**ATTRIBUTES, "setting": tuple(SETTINGS)}
 _BATCH = 50
@@ -127,7 +126,7 @@ def main() -> None:
         cells: list[str] = []
         for kind in image_kinds:
             right = results[kind][attribute][0]
-            low, high = wilson_interval(int(right.sum()), len(right))
+            low, high = proportion_interval(int(right.sum()), len(right))
             cells.append(f"{right.mean():.1%} ({low:.1%} to {high:.1%})")
         print(f"| {attribute} | {len(words)} | {' | '.join(cells)} |")
     print("\nShare of the choice, and how often the choice was correct (answers)")

@@ -4,9 +4,9 @@ It takes about ten minutes on one thread.
 
 Held-out captions are generated, and the predictions scored at several noise levels. Among all shapes, and among all
 colours, the word with the highest score is compared with what the final image shows, according to a detector that was
-trained on renderings only. Each image gives one answer per level and set, so that the Wilson intervals hold. The last
-two columns ask about every word of both sets whether a word above the null band is present in the final image, and
-whether a word in the band or below is absent.
+trained on renderings only. Each image gives one answer per level and set, so that the intervals hold. The last two
+columns ask about every word of both sets whether a word above the null band is present in the final image, and whether
+a word in the band or below is absent.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from diffvis_widget.concepts import ConceptMeter
+from diffvis_widget.intervals import proportion_interval
 from diffvis_widget.scenes import WEIGHTS, load
 from diffvis_widget.scenes.world import COLOURS, SHAPES
 from diffvis_widget.tracer import decode, trace
 
-from .captions import GUIDANCE, STEPS, held_out_scenes, wilson_interval
+from .captions import GUIDANCE, STEPS, held_out_scenes
 from .judge import Verdict, load_judge
 
 SETS: dict[str, tuple[str, ...]] = {"shape": SHAPES, "colour": tuple(COLOURS)}
@@ -140,7 +141,7 @@ def cell(answers: Sequence[bool]) -> str:
     """
     if not answers:
         return "none"
-    low, high = wilson_interval(sum(answers), len(answers))
+    low, high = proportion_interval(sum(answers), len(answers))
     return f"{np.mean(answers):.1%} ({low:.1%} to {high:.1%})"
 
 

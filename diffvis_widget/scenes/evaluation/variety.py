@@ -14,11 +14,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.intervals import proportion_interval
 from diffvis_widget.scenes import WEIGHTS
 from diffvis_widget.scenes.render import Rgb, paint, sketch_of
 from diffvis_widget.scenes.world import Spec, Thing, caption, sample_spec
 
-from .captions import GUIDANCE, STEPS, generate, wilson_interval
+from .captions import GUIDANCE, STEPS, generate
 from .judge import Judge, Verdict, load_judge
 
 PAIRS, SEEDS = 100, 64
@@ -182,7 +183,7 @@ def main() -> None:
     args = parser.parse_args()
     began = time.monotonic()
     right, right_renderings, count = swap_test(load_judge(WEIGHTS / "judge.safetensors"), args.pairs)
-    low, high = wilson_interval(right, count)
+    low, high = proportion_interval(right, count)
     print(f"{STEPS} steps, guidance {GUIDANCE}")
     print("| measure | correct | 95 % interval | questions | bar | judge on renderings |")
     print("|---|---|---|---|---|---|")

@@ -25,7 +25,8 @@ class Saliency(StoredResult):
         method: name of the method.
         step: index of the step.
         map: float32 (h, w), in the method's own unit; larger matters more.
-        stderr: float32 (h, w), standard error of ``map``, for methods with random masks; else None.
+        stderr: float32 (h, w), standard error of ``map``, for methods with random masks; else None. NaN where it is
+            not known.
         masks_used: number of masks; 0 without.
         layers: raw maps float32 (h, w) of single layers by name, for methods that have them.
 

@@ -155,4 +155,5 @@ def curve_content(curve: DecisionCurve, run: Run) -> dict[str, Any]:
         "shares": [json_numbers(row) for row in curve.share],
         "decision": json_number(curve.decision, 4),
         "interval": [json_number(bound, 4) for bound in curve.interval],
+        "agreeing": curve.agreeing,
     }

@@ -1,4 +1,4 @@
-"""Pointing, overlap, ranking and intervals, against loops and closed forms."""
+"""Pointing, overlap and ranking, against loops and closed forms."""
 
 from __future__ import annotations
 
@@ -64,17 +64,3 @@ def test_rank_correlation_of_ranks_counted_one_by_one() -> None:
     assert metrics.rank_correlation(first, second) == pytest.approx(np.corrcoef(ranks)[0, 1])
     assert metrics.rank_correlation(second, np.exp(second)) == pytest.approx(1)
     assert metrics.rank_correlation(second, np.zeros((6, 6))) == 0
-
-
-def test_an_interval_covers_the_mean_and_keeps_scenes_together() -> None:
-    rng = np.random.default_rng(0)
-    mean, low, high = metrics.interval(rng.normal(3, 1, 400).tolist())
-    assert mean - low == pytest.approx(1.96 / 20, rel=0.15)
-    assert high - mean == pytest.approx(1.96 / 20, rel=0.15)
-    # words of equal value within a scene are no further evidence
-    alone = metrics.interval([0.0, 1.0, 1.0, 0.0, 1.0])
-    assert metrics.interval([0.0, 9.0, 9.0, 0.0, 9.0], [9] * 5) == pytest.approx(alone)
-    assert metrics.interval([2.0, 6.0], [1, 3])[0] == 2
-    assert np.isnan(metrics.interval([1.0])[1:]).all()
-    with pytest.raises(ValueError, match="at least one measurement"):
-        metrics.interval([0.0], [0])

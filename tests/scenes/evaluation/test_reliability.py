@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffvis_widget import scenes
+from diffvis_widget.intervals import proportion_interval
 from diffvis_widget.scenes.evaluation import reliability
-from diffvis_widget.scenes.evaluation.captions import wilson_interval
 from diffvis_widget.scenes.evaluation.judge import Detection, Verdict
 from diffvis_widget.scenes.world import COLOURS, SHAPES, Thing
 
@@ -41,9 +41,10 @@ def test_answers_are_counted() -> None:
     assert (len(first.inside), first.inside.count(False)) == (20, 1)  # the circle was missed
     assert last.above == [True]
     assert (len(last.inside), last.inside.count(False)) == (21, 1)  # red lies in the band
-    low, high = wilson_interval(1, 1)
+    low, high = proportion_interval(1, 1)
     table = reliability.markdown_table(tallies, {"shape": 1 / 14, "colour": 1 / 8})
-    assert table.splitlines()[2].startswith(f"| first step | 0.0% (0.0% to {wilson_interval(0, 1)[1]:.1%}) | 100.0%")
+    upper = proportion_interval(0, 1)[1]
+    assert table.splitlines()[2].startswith(f"| first step | 0.0% (0.0% to {upper:.1%}) | 100.0%")
     assert f"| 1 | 100.0% ({low:.1%} to {high:.1%}) | 100.0%" in table
     assert "| 100.0% of 1 | 95.2% of 21 |" in table
     assert table.splitlines()[-1] == "| drawn at random | 7.1% | 12.5% | | |"

@@ -187,14 +187,15 @@ def test_weighted_and_recorded_runs_are_refused(make: Make, shared_pipe: StableD
 
 
 def test_a_decision_and_its_interval_are_in_the_reply() -> None:
-    share = np.array([[0, 0, 1], [0, 0.5, 1], [0, 0, 1]], np.float32)
+    share = np.array([[0, 0, 1], [0, 0.75, 1], [0, 0, 1], [0, 0, 1], [0, 0.25, 1]], np.float32)
     cosine = np.stack([share, 1 - share], axis=-1)
     curve = DecisionCurve(
         *("a red circle", "a blue circle", "red", "blue", 4),
-        *(np.array([0, 2, 4]), np.arange(3), ["red", "blue"], cosine, share),
+        *(np.array([0, 2, 4]), np.arange(5), ["red", "blue"], cosine, share),
     )
     run: Any = type("Run", (), {"id": "r"})
     reply = decision.curve_content(curve, run)
     assert reply["decision"] == pytest.approx(curve.decision, abs=1e-4)
     assert reply["interval"] == pytest.approx(list(curve.interval), abs=1e-4)
-    assert 2 <= reply["interval"][0] <= reply["decision"] <= reply["interval"][1] <= 4
+    assert reply["interval"][0] < reply["decision"] < reply["interval"][1]
+    assert reply["agreeing"] == curve.agreeing == 4

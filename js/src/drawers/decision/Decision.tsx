@@ -117,7 +117,7 @@ export function Decision({ context }: { readonly context: Context }) {
             }}
           />
         </label>
-        <label title="One image for each seed; the band is the 95 % interval over the seeds">
+        <label title="One image for each seed. The band is the 95 % interval of the mean share; the decision step has one from five seeds on">
           <span>seeds</span>
           <input
             type="text"

@@ -1,0 +1,141 @@
+"""Confidence intervals whose coverage holds for few values: of medians, of means of bounded values, of proportions.
+
+No method here assumes a distribution. Student's t and the bootstrap do: of five values from a skewed or step-like
+distribution their "95 %" intervals hold the mean in 80 to 90 % of the cases, or fewer.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LEVEL = 0.95
+FEWEST = 5  # values that bound a median: all of fewer lie on one side of it too often
+UNBOUNDED = (-math.inf, math.inf)
+"""The interval that always holds the truth, and says nothing: the answer where the values are too few."""
+_TAIL = (1 - LEVEL) / 2
+_DRAWS = 4_000
+
+
+def median_interval(values: ArrayLike) -> tuple[float, float]:
+    """Compute the 95 % interval of the median of a distribution from independent values.
+
+    The ends are order statistics: the k-th smallest and the k-th largest value, with the largest k for which a
+    binomial variable of probability 1/2 is below k in at most 2.5 % of the cases (the sign test). That needs no
+    assumption but independence. Of five values the smallest and the largest hold the median in 93.75 % of the cases;
+    there the interval is extended by a tenth of its length at both ends.
+
+    Args:
+        values: (n,) numbers; NaN is left out.
+
+    Returns:
+        Lower and upper end; `UNBOUNDED` for fewer than five values.
+
+    Example:
+        >>> median_interval([3, 1, 2, 9, 4, 5])
+        (1.0, 9.0)
+        >>> median_interval([1, 2, 3])
+        (-inf, inf)
+    """
+    finite = np.asarray(values, dtype=np.float64).ravel()
+    finite = np.sort(finite[~np.isnan(finite)])
+    total = len(finite)
+    if total < FEWEST:
+        return UNBOUNDED
+    if total == FEWEST:
+        margin = (finite[-1] - finite[0]) / 10
+        return float(finite[0] - margin), float(finite[-1] + margin)
+    rank = _sign_rank(total)
+    return float(finite[rank - 1]), float(finite[-rank])
+
+
+def mean_interval(values: ArrayLike, low: float, high: float, weights: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Compute the 95 % interval of the mean of a distribution whose values lie between known bounds.
+
+    L. Gaffke, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable",
+    2005; M. Phan, P. Thomas, E. Learned-Miller, ICML 2021, arXiv 2106.03163: quantiles of means with random weights
+    (Dirichlet), with the bound as one more value. Of values that are 0 or 1 it is the interval of Clopper and Pearson.
+    The quantiles come from 4,000 draws of a fixed generator.
+
+    Args:
+        values: (n,) or (n, K): n independent values, of K quantities.
+        low: The least possible value.
+        high: The largest possible value.
+        weights: (n,), how many measurements each value is the mean of; the mean is then that over all measurements.
+
+    Returns:
+        float64 (2,) or (K, 2), lower and upper ends; `low` and `high` without values.
+
+    Raises:
+        ValueError: If a value is not between the bounds.
+
+    Example:
+        >>> mean_interval([1, 1, 1, 1, 1], 0, 1).round(1)
+        array([0.5, 1. ])
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.size and not bool(((rows >= low - 1e-6) & (rows <= high + 1e-6)).all()):
+        raise ValueError(
+            f"values must lie between the bounds {low:g} and {high:g}; they are {rows.min()} to {rows.max()}"
+        )
+    if not len(rows):
+        return np.broadcast_to(np.array([low, high], dtype=np.float64), (*rows.shape[1:], 2)).copy()
+    counts = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+    shares = _dirichlet(len(rows) + 1) * np.append(counts, counts.mean())
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    inside = shares[:, :-1] @ np.clip(rows, low, high)
+    beyond = shares[:, -1].reshape(-1, *[1] * (rows.ndim - 1))
+    lower = np.quantile(inside + beyond * low, _TAIL, axis=0)
+    upper = np.quantile(inside + beyond * high, 1 - _TAIL, axis=0)
+    return np.stack([lower, upper], axis=-1)
+
+
+def proportion_interval(right: int, total: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a proportion: C. Clopper, E. Pearson, Biometrika 26 (1934).
+
+    It holds the truth in at least 95 % of the cases for every proportion and number of trials.
+
+    Args:
+        right: Number of successes, 0 to `total`.
+        total: Number of independent trials, 1 or more.
+
+    Returns:
+        Lower and upper end, 0..1.
+
+    Example:
+        >>> proportion_interval(5, 5)[1]
+        1.0
+    """
+    low = 0.0 if right == 0 else 1 - _upper_end(total - right, total)
+    return low, 1.0 if right == total else _upper_end(right, total)
+
+
+def _upper_end(right: int, total: int) -> float:
+    """The proportion for which `right` successes or fewer happen in 2.5 % of the cases, by bisection."""
+    ways = [math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(right + 1)]
+    low, high = right / total, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        hit, miss = math.log(middle), math.log1p(-middle)
+        if math.fsum(math.exp(way + k * hit + (total - k) * miss) for k, way in enumerate(ways)) > _TAIL:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _sign_rank(total: int) -> int:
+    below, rank = 0, 0
+    while (below := below + math.comb(total, rank)) <= _TAIL * 2**total:
+        rank += 1
+    return rank
+
+
+@functools.lru_cache(maxsize=8)
+def _dirichlet(values: int) -> NDArray[Any]:
+    draws = np.random.default_rng(0).standard_exponential((_DRAWS, values))
+    return draws / draws.sum(axis=1, keepdims=True)
