@@ -153,7 +153,7 @@ class LiveCall:
         """Record a step of the scheduler.
 
         Args:
-            pipe: The pipeline.
+            pipe: The pipeline; None for a loop outside of its `__call__`, whose guidance is not stated anywhere.
             sample: (images, C, h, w), the latents before the step.
             output: See `LiveStep.output`.
         """

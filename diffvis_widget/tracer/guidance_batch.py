@@ -16,7 +16,7 @@ def find_branch_rows(
     """Find which rows of an evaluation belong to which branch.
 
     Args:
-        pipe: The pipeline.
+        pipe: The pipeline; None for a loop outside of its `__call__`.
         family: Its model family.
         prompts: The prompts of the pipeline call.
         text: The text embeddings that the denoiser receives, one entry per row of the batch.

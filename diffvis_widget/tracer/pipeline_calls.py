@@ -128,9 +128,7 @@ class CallListener:
         """
 
     def call_ends(self, error: BaseException | None = None) -> None:
-        """Called when `__call__` has returned or raised.
-
-        For a loop outside of `__call__`: when the next call begins, or the pipeline is followed no longer.
+        """Called when `__call__` has returned or raised; for a loop outside, when another begins or the block ends.
 
         Args:
             error: What `__call__` raised, or None.
@@ -270,6 +268,7 @@ class PipelineCalls:
         self.is_under_way = False
         self._encoded = []
         self._prompt_evaluated = False
+        self.latent_layout = LatentLayout(self._family)
         self._listener.call_ends(error)
 
     @property
@@ -278,9 +277,14 @@ class PipelineCalls:
         return self._encoded
 
     @property
+    def caller(self) -> Any:
+        """The pipeline inside its `__call__`, whose arguments it keeps; None for a loop outside, which has its own."""
+        return self.pipe if self.is_inside else None
+
+    @property
     def planned_steps(self) -> int:
-        """Number of denoising steps that the pipeline call plans."""
-        return int(getattr(self.pipe, "num_timesteps", None) or len(self.scheduler.timesteps))
+        """Number of denoising steps that the call plans; for a loop outside of `__call__`, of the whole schedule."""
+        return int(getattr(self.caller, "num_timesteps", None) or len(self.scheduler.timesteps))
 
     def read_prompts(self, text: Any) -> tuple[Sequence[EncodeCall], CallPrompts]:
         """Read the prompts of the call that begins. It is under way from now on.
@@ -306,7 +310,7 @@ class PipelineCalls:
         Returns:
             Rows of the batch by branch.
         """
-        rows = find_branch_rows(self.pipe, self._family, prompts, text, self._prompt_evaluated)
+        rows = find_branch_rows(self.caller, self._family, prompts, text, self._prompt_evaluated)
         self._prompt_evaluated = self._prompt_evaluated or "prompt" in rows
         return rows
 
@@ -356,6 +360,8 @@ class PipelineCalls:
     def _prepare_latents(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         if not self._passes():
+            if self.is_under_way and not self.is_inside:
+                self.end()
             arguments = inspect.signature(original).bind(*args, **kwargs).arguments
             self._listener.latents_prepared(arguments)
             self.latent_layout.read(result if isinstance(result, Tensor) else result[0], arguments, pipe)
@@ -384,9 +390,8 @@ class PipelineCalls:
         if self._passes():
             return original(*args, **kwargs)
         arguments = inspect.signature(original).bind(*args, **kwargs).arguments
-        result = self._listener.step(functools.partial(original, *args, **kwargs), arguments)
         self._prompt_evaluated = False
-        return result
+        return self._listener.step(functools.partial(original, *args, **kwargs), arguments)
 
     def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)

@@ -25,6 +25,7 @@ from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
 from .preview import make_decoder
 from .prompt_encoding import CallPrompts, prompts_without_words
 from .provenance import describe
+from .skipped_steps import skipped_steps
 
 
 class Recording(CallListener):
@@ -223,10 +224,12 @@ class Recording(CallListener):
         result = make_step()
         index = getattr(scheduler, "step_index", None)
         self._check_attention_seen(recorder)
+        if not recorder.queued and self._calls.caller is None:
+            recorder.meta["planned_steps"] -= skipped_steps(scheduler, timestep)
         self._decodes.clear()
         fetched = fetch(unpacked(result[0].detach()))
         recorder.remember(result[0], fetched)
-        recorder.live.stepped(self._pipe, sample, output)
+        recorder.live.stepped(self._calls.caller, sample, output)
         recorder.add(
             CapturedStep(
                 index=None if index is None else index - 1,
@@ -289,6 +292,7 @@ class Recording(CallListener):
             raise
         finally:
             self._recorder = None
+            self._seeds = [None]
             if recorder is not None:
                 self._finished += recorder.traces
             self._decodes.clear()
@@ -322,7 +326,7 @@ class Recording(CallListener):
             output=self._reader.output,
             meta={
                 **describe(self._pipe, self._denoiser),
-                "guidance_scale": _number(getattr(self._pipe, "guidance_scale", None)),
+                "guidance_scale": _number(getattr(self._calls.caller, "guidance_scale", None)),
                 "planned_steps": self._calls.planned_steps,
                 **({"interventions": described} if described else {}),
             },
