@@ -119,6 +119,32 @@ def step_index(value: Any, steps: int, name: str = "step") -> int:
     return index % steps
 
 
+def row_index(name: str, value: Any, rows: int) -> int:
+    """Check an index into something that is no step.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: The index, 0 or more.
+        rows: Number of rows.
+
+    Returns:
+        The index.
+
+    Raises:
+        TypeError: If it is not an integer.
+        IndexError: If there is no such row.
+    """
+    try:
+        index = operator.index(value)
+    except TypeError:
+        index = None
+    if index is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer from 0 to {rows - 1}, not {shorten(value)}")
+    if not 0 <= index < rows:
+        raise IndexError(f"{name} {shorten(index)} is out of range: there are {name}s 0 to {rows - 1}")
+    return index
+
+
 def real(name: str, value: Any, low: float, high: float, *, open_ends: bool = False) -> float:
     """Check a real number.
 
@@ -208,13 +234,13 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def instance(name: str, value: Any, kind: type[_Type], expected: str) -> _Type:
+def instance(name: str, value: Any, kind: type[_Type] | tuple[type, ...], expected: str) -> _Type:
     """Check that a value is of a class.
 
     Args:
         name: Name of the argument, for the error.
         value: The value.
-        kind: The class.
+        kind: The class, or several.
         expected: What the value must be, with its article.
 
     Returns:

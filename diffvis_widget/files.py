@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from diffvis_widget.arguments import file_path
 from diffvis_widget.traces import Trace, TraceFileError
 from diffvis_widget.traces.file.reader import read_content
 from diffvis_widget.wire import compact_file
@@ -21,6 +21,7 @@ def open_trace(path: str | os.PathLike[str]) -> Trace:
         The trace. Its arrays are views of the file, which must not be changed meanwhile.
 
     Raises:
+        TypeError: the path is no path.
         FileNotFoundError: there is no such file.
         TraceFileError: the file is no trace, is damaged, contradicts itself, or was written by a newer version. A
             damaged image raises it when it is decoded.
@@ -30,7 +31,7 @@ def open_trace(path: str | os.PathLike[str]) -> Trace:
         Traceback (most recent call last):
         FileNotFoundError: there is no trace file missing.safetensors
     """
-    source = Path(path)
+    source = file_path("path", path)
     if not source.is_file():
         raise FileNotFoundError(f"there is no trace file {source}")
     try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget._compat.library_imports import thread_safe_imports
+from diffvis_widget.arguments import instance
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-def load(name: str | None = None, **arguments: Any) -> DiffusionPipeline:
+def load(name: str | os.PathLike[str] | None = None, **arguments: Any) -> DiffusionPipeline:
     """Load a diffusers pipeline.
 
     Args:
@@ -22,7 +24,8 @@ def load(name: str | None = None, **arguments: Any) -> DiffusionPipeline:
         The pipeline.
 
     Raises:
-        TypeError: There are arguments but no name; the scenes model takes none.
+        TypeError: There are arguments but no name (the scenes model takes none), or the name is no text.
+        ValueError: The name is empty.
         OSError: The model does not exist, or there is no network to download it.
 
     Example:
@@ -36,6 +39,9 @@ def load(name: str | None = None, **arguments: Any) -> DiffusionPipeline:
         from diffvis_widget import scenes
 
         return scenes.load()
+    instance("name", name, (str, os.PathLike), 'the name of a model, such as "stabilityai/sd-turbo", or a folder')
+    if not str(name).strip():
+        raise ValueError("name is empty: give the name of a model or a folder, or None for the scenes model")
     with thread_safe_imports():
         from diffusers import DiffusionPipeline
 

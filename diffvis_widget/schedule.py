@@ -13,6 +13,8 @@ import math
 import operator
 from typing import Any, Literal, SupportsIndex, cast
 
+from diffvis_widget.arguments import shorten
+
 ScheduleKind = Literal["uniform", "early", "late"]
 
 TAKE_TIMESTEPS = (
@@ -27,6 +29,7 @@ TAKE_TIMESTEPS = (
 """Schedulers of diffusers that take a list of time steps; named in errors."""
 TAKE_SIGMAS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler (with use_flow_sigmas=True)")
 """Schedulers for flow matching that take a list of sigmas; named in errors."""
+MOST_STEPS = 1_000_000
 _OWN_SPACING = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
 
 
@@ -53,8 +56,10 @@ def timesteps(
         >>> timesteps("early", steps=4)
         [999, 277, 195, 103]
     """
-    if kind not in ("early", "late"):
-        raise ValueError(f'kind must be "early" or "late", not {kind!r}; "uniform" is the scheduler\'s own spacing')
+    if not isinstance(kind, str) or kind not in ("early", "late"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(
+            f'kind must be "early" or "late", not {shorten(kind)}; "uniform" is the scheduler\'s own spacing'
+        )
     count = _count("steps", steps)
     total = _count("train_steps", train_steps)
     gamma = _strength(strength)
@@ -141,9 +146,9 @@ def _count(name: str, value: object) -> int:
     try:
         number = operator.index(cast(SupportsIndex, value))
     except TypeError:
-        raise TypeError(f"{name} must be an integer of 1 or more, not {value!r}") from None
-    if isinstance(value, bool) or number < 1:
-        raise ValueError(f"{name} must be an integer of 1 or more, not {value!r}")
+        raise TypeError(f"{name} must be an integer of 1 or more, not {shorten(value)}") from None
+    if isinstance(value, bool) or not 1 <= number <= MOST_STEPS:
+        raise ValueError(f"{name} must be an integer of 1 or more, at most {MOST_STEPS}, not {shorten(value)}")
     return number
 
 

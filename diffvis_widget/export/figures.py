@@ -16,10 +16,13 @@ import csv as _csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from pathlib import Path
+from typing import Any, Literal, Unpack
 
 from PIL import Image
 
+from diffvis_widget.arguments import check_names, count, file_path, flag, instance, items, real
+from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file.whole_file import write_bytes_whole
 
 from .drawing import draw_view
@@ -27,9 +30,6 @@ from .layout import draw_figure, draw_filmstrip, format_number
 from .source_code import PathLike, code
 from .video import encode_mp4
 from .view_options import StepView, ViewOptions, check_size, view_of_step, views_of_steps
-
-if TYPE_CHECKING:
-    from diffvis_widget.traces import Trace
 
 __all__ = ["AnimationOptions", "ViewOptions", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
 
@@ -73,9 +73,11 @@ def png(
         >>> dv.export.png(trace, step=1, words=["circle"])[1:4]
         b'PNG'
     """
+    target = _target(path, ".png")
     view = view_of_step(trace, step, **options)
-    text = caption if isinstance(caption, str) else _default_caption(trace, view) if caption else ""
-    return _write(_encode_png(draw_figure(trace, view, check_size(size), text)), path)
+    if not isinstance(caption, str):
+        caption = _default_caption(trace, view) if flag("caption", caption) else ""
+    return _write(_encode_png(draw_figure(trace, view, check_size(size), caption)), target)
 
 
 def filmstrip(
@@ -112,13 +114,15 @@ def filmstrip(
         >>> dv.export.filmstrip(trace, words="circle")[1:4]
         b'PNG'
     """
-    chosen = list(range(len(trace.steps))) if steps is None else list(steps)
-    if not chosen or (columns is not None and columns < 1):
-        raise ValueError("steps must name at least one step, and columns be at least 1")
+    target = _target(path, ".png")
+    instance("trace", trace, Trace, "a Trace, as dv.trace and dv.open_trace return it")
+    chosen = range(len(trace.steps)) if steps is None else items("steps", steps, "a list of indices of steps")
+    if not chosen:
+        raise ValueError("steps must name at least one step")
     rows = -(-len(chosen) // 10)
-    columns = columns or -(-len(chosen) // rows)
+    columns = -(-len(chosen) // rows) if columns is None else count("columns", columns, 1, 1000)
     views = list(views_of_steps(trace, chosen, **options))
-    return _write(_encode_png(draw_filmstrip(trace, views, columns, check_size(size))), path)
+    return _write(_encode_png(draw_filmstrip(trace, views, columns, check_size(size))), target)
 
 
 class AnimationOptions(ViewOptions, total=False):
@@ -132,7 +136,7 @@ class AnimationOptions(ViewOptions, total=False):
 
     fps: float
     hold: float
-    size: int
+    size: int | None
 
 
 def webp(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
@@ -157,7 +161,8 @@ def webp(trace: Trace, path: PathLike | None = None, **options: Unpack[Animation
         >>> dv.export.webp(trace, fps=4, size=96)[8:12]
         b'WEBP'
     """
-    return _write(animate(trace, "webp", **options), path)
+    target = _target(path, ".webp")
+    return _write(_animation(trace, "webp", options), target)
 
 
 def gif(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
@@ -182,7 +187,8 @@ def gif(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationO
         >>> dv.export.gif(trace, size=96)[:3]
         b'GIF'
     """
-    return _write(animate(trace, "gif", **options), path)
+    target = _target(path, ".gif")
+    return _write(_animation(trace, "gif", options), target)
 
 
 def mp4(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
@@ -210,7 +216,8 @@ def mp4(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationO
         >>> dv.export.mp4(trace, size=96)[4:8]  # doctest: +SKIP
         b'ftyp'
     """
-    return _write(animate(trace, "mp4", **options), path)
+    target = _target(path, ".mp4", ".m4v")
+    return _write(_animation(trace, "mp4", options), target)
 
 
 def csv(trace: Trace, path: PathLike | None = None) -> bytes:
@@ -237,7 +244,8 @@ def csv(trace: Trace, path: PathLike | None = None) -> bytes:
         >>> dv.export.csv(trace).decode().splitlines()[0]
         'step,timestep,sigma,null_5,null_95,circle cosine,circle share'
     """
-    scores = trace.scores
+    target = _target(path, ".csv", ".txt")
+    scores = instance("trace", trace, Trace, "a Trace, as dv.trace and dv.open_trace return it").scores
     if scores is None:
         raise ValueError("this trace has no scores: trace.scores = dv.concept_scores(trace, [...])")
     text = io.StringIO()
@@ -248,7 +256,18 @@ def csv(trace: Trace, path: PathLike | None = None) -> bytes:
         pairs = zip(scores.cosine[index].tolist(), scores.share[index].tolist(), strict=True)
         values = [value for pair in pairs for value in pair]
         table.writerow([index, step.timestep, step.sigma, *scores.null_band[index].tolist(), *values])
-    return _write(text.getvalue().encode(), path)
+    return _write(text.getvalue().encode(), target)
+
+
+def _target(path: PathLike | None, *suffixes: str) -> Path | None:
+    return None if path is None else file_path("path", path, *suffixes)
+
+
+def _animation(trace: Trace, kind: Animation, options: Any) -> bytes:
+    """Encode an animation; an option that does not exist is refused by name."""
+    instance("trace", trace, Trace, "a Trace, as dv.trace and dv.open_trace return it")
+    check_names(f"dv.export.{kind}", options, (*AnimationOptions.__annotations__, *ViewOptions.__annotations__))
+    return animate(trace, kind, **options)
 
 
 def _plain_cell(name: str) -> str:
@@ -299,10 +318,9 @@ def animate(
         ValueError: An option is out of range.
         RuntimeError: There is no ffmpeg for MP4, or it failed.
     """
-    if not 0.1 <= fps <= 60 or not 0 <= hold <= 60:
-        raise ValueError(f"fps must be between 0.1 and 60 and hold between 0 and 60 seconds, not {fps!r} and {hold!r}")
+    fps, hold = real("fps", fps, 0.1, 60), real("hold", hold, 0, 60)
     encoding: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[kind]
-    side = check_size(size or (256 if kind == "gif" else 512))
+    side = check_size((256 if kind == "gif" else 512) if size is None else size)
 
     def frames() -> Iterator[Image.Image]:
         count = len(trace.steps)
@@ -327,7 +345,7 @@ def _encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _write(data: bytes, path: PathLike | None) -> bytes:
+def _write(data: bytes, path: Path | None) -> bytes:
     if path is not None:
         write_bytes_whole(path, data)
     return data

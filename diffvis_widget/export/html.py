@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diffvis_widget import front_end
+from diffvis_widget.arguments import file_path, instance, items, shorten
 from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import Trace
@@ -84,7 +85,9 @@ def to_html(
         The path of the file.
 
     Raises:
-        ValueError: No step is finished, or the notes or scores of the trace do not fit it.
+        TypeError: An argument has the wrong type.
+        ValueError: No step is finished, the notes or scores of the trace do not fit it, the path has
+            another suffix than .html, or `layers` is something else.
         FileNotFoundError: The folder does not exist, or the front end is not built.
         OSError: The file cannot be written; no part of it is left.
 
@@ -95,14 +98,38 @@ def to_html(
         ...     dv.to_html(trace, pathlib.Path(folder, "run.html")).name
         'run.html'
     """
-    check_destination(path)
-    return write_bytes_whole(path, page(_traces(source), layers).encode())
+    target = file_path("path", path, ".html", ".htm")
+    check_layers(layers)
+    check_destination(target)
+    return write_bytes_whole(target, page(_traces(source), layers).encode())
 
 
-def _traces(source: Trace | HasTrace | Sequence[Trace]) -> list[Trace]:
+def check_layers(layers: Any) -> Layers:
+    """Check which maps of layers a page contains.
+
+    Args:
+        layers: True, False or "heads".
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if layers is not True and layers is not False and not (isinstance(layers, str) and layers == "heads"):
+        raise ValueError(f'layers must be True, False or "heads", not {shorten(layers)}')
+    return layers
+
+
+def _traces(source: Any) -> list[Trace]:
     if isinstance(source, Trace):
         return [source]
-    return list(source) if isinstance(source, Sequence) else [source.trace]
+    expected = "a Trace, a widget, or a list of traces"
+    if isinstance(source, list | tuple):
+        return [instance("source", trace, Trace, expected) for trace in items("source", source, expected)]
+    if isinstance(source, str | bytes | type) or not hasattr(type(source), "trace"):
+        raise TypeError(f"source must be {expected}, not {shorten(source)}")
+    return [instance("source", source.trace, Trace, expected)]
 
 
 def page(traces: Sequence[Trace], layers: Layers = False) -> str:
@@ -120,7 +147,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         FileNotFoundError: The front end is not built.
     """
     if not traces:
-        raise ValueError("there is no trace to show")
+        raise ValueError("source: there is no trace to show; give one or more")
     for trace in traces:
         if not trace.records:
             raise ValueError("this trace has no finished step to show")

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
+from diffvis_widget.arguments import instance
 from diffvis_widget.shipped import is_scenes_model
 
 from .literals import call, comment, literal
@@ -84,7 +85,7 @@ def code(
     if method is not None and file is None:
         arguments_of_map = f"trace, {literal('step', view.step)}, {literal('saliency', method)}"
         overlay = f"trace.saliency.append(dv.explain.overlay({arguments_of_map}))\n"
-    written.insert(0, literal("out", str(out)))
+    written.insert(0, literal("out", os.fsdecode(instance("out", out, (str, os.PathLike), "a file name"))))
     return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', *written])})\n"
 
 
@@ -102,7 +103,11 @@ def trace_source(trace: Trace, file: PathLike | None = None) -> str:
         ValueError: The run cannot be repeated.
     """
     lines = ["import diffvis_widget as dv", ""]
-    lines += _repeat_run(trace) if file is None else [f"trace = dv.open_trace({literal('file', os.fsdecode(file))})"]
+    if file is None:
+        lines += _repeat_run(trace)
+    else:
+        path = instance("file", file, (str, os.PathLike), "the path of a trace file")
+        lines.append(f"trace = dv.open_trace({literal('file', os.fsdecode(path))})")
     return "\n".join(lines) + "\n"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.arguments import count
 from diffvis_widget.wire.recorded_run import Layers, record
 
-from .html import page
+from .html import check_layers, page
 from .mime_bundle import static_representations
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class StaticOutput:
         height: Height of the frame in pixels, 100 to 10000.
 
     Raises:
+        TypeError: ``height`` is no integer.
         ValueError: ``height`` is out of range, or the trace has no finished step.
     """
 
     def __init__(self, trace: Trace, layers: Layers, height: int) -> None:
-        if not 100 <= height <= 10_000:
-            raise ValueError(f"height must be between 100 and 10000 pixels, not {height!r}")
+        count("height", height, 100, 10_000)
+        check_layers(layers)
         document = frame(page([trace], layers), height)
         self._bundle = {"text/html": document, **static_representations(record(trace).payload.messages())}
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
+from diffvis_widget.arguments import check_names, choice, count, flag, instance, items, real, shorten, step_index
+from diffvis_widget.traces import Saliency, Trace
 from diffvis_widget.traces.selectors import pick_words
-
-if TYPE_CHECKING:
-    from diffvis_widget.traces import Saliency, Trace
 
 View = Literal["prediction", "latents", "guidance", "change"]
 VIEWS: tuple[View, ...] = ("prediction", "latents", "guidance", "change")
@@ -102,13 +101,13 @@ def view_of_step(trace: Trace, step: int | None, **options: Unpack[ViewOptions])
         IndexError: The step is out of range.
         ValueError: An option is out of range, or the named method has no map of this step.
     """
-    view, saliency = _check_options(trace, **options), options.get("saliency")
+    view, saliency = _options_of(trace, options), options.get("saliency")
     index = _step_index(trace, step)
     if isinstance(saliency, str):
         overlay = None if index is None else saliency_at(trace, saliency, index)
         if overlay is None:
             where = "the final image: give a step" if index is None else f"step {index}"
-            raise ValueError(f"this run has no map of {saliency} at {where}{_stored_maps(trace)}")
+            raise ValueError(f"saliency: this run has no map of {saliency} at {where}{_stored_maps(trace)}")
         saliency = overlay
     return replace(view, step=index, saliency=saliency)
 
@@ -129,9 +128,9 @@ def views_of_steps(trace: Trace, steps: Sequence[int], **options: Unpack[ViewOpt
         IndexError: A step is out of range.
         ValueError: An option is out of range, or the named method has no map of any step of the run.
     """
-    view, saliency = _check_options(trace, **options), options.get("saliency")
+    view, saliency = _options_of(trace, options), options.get("saliency")
     if isinstance(saliency, str) and all(stored.method != saliency for stored in trace.saliency):
-        raise ValueError(f"this run has no map of {saliency} at any step{_stored_maps(trace)}")
+        raise ValueError(f"saliency: this run has no map of {saliency} at any step{_stored_maps(trace)}")
     for step in steps:
         index = _step_index(trace, step)
         overlay = None
@@ -190,11 +189,16 @@ def check_size(size: int) -> int:
         The size.
 
     Raises:
+        TypeError: It is no integer.
         ValueError: It is not between 32 and 4096.
     """
-    if not 32 <= size <= MAX_SIZE:
-        raise ValueError(f"size must be between 32 and {MAX_SIZE} pixels, not {size!r}")
-    return int(size)
+    return count("size", size, 32, MAX_SIZE)
+
+
+def _options_of(trace: Trace, options: Any) -> StepView:
+    instance("trace", trace, Trace, "a Trace, as dv.trace and dv.open_trace return it")
+    check_names("this view", options, tuple(ViewOptions.__annotations__))
+    return _check_options(trace, **options)
 
 
 def _check_options(
@@ -210,26 +214,25 @@ def _check_options(
     region: Any = None,
 ) -> StepView:
     """Validates what holds for every step."""
-    if view not in VIEWS:
-        raise ValueError(f"view must be one of {', '.join(map(repr, VIEWS))}, not {view!r}")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be between 0 and 1, not {opacity!r}")
-    chosen = (words,) if isinstance(words, str | int) else tuple(words)
+    choice("view", view, VIEWS)
+    opacity = real("opacity", opacity, 0, 1)
+    expected = "a word of the prompt, its index, or a list of these"
+    chosen = (words,) if isinstance(words, str | int) else tuple(items("words", words, expected))
     for word in chosen:
         pick_words(trace.words, word)
+    if layer is not None or head is not None:  # refuses what is not there before anything is drawn
+        trace.heat_maps(step=0, layer=layer, head=head)
+    if saliency is not None and not isinstance(saliency, str):
+        instance("saliency", saliency, Saliency, "the name of a method, a Saliency, or None")
     if saliency is not None and chosen:
         raise ValueError("words and saliency are two overlays: give only one of them")
-    value_range = shared_range(trace) if shared_scale and chosen else None
-    return StepView(None, chosen, view, layer, head, None, opacity, bool(contours), value_range, _check_region(region))
+    value_range = shared_range(trace) if flag("shared_scale", shared_scale) and chosen else None
+    shared = (flag("contours", contours), value_range)
+    return StepView(None, chosen, view, layer, head, None, opacity, *shared, _check_region(region))
 
 
 def _step_index(trace: Trace, step: int | None) -> int | None:
-    count = len(trace.steps)
-    if step is None:
-        return None
-    if not -count <= step < count:
-        raise IndexError(f"step {step} is out of range: this trace has steps 0 to {count - 1}")
-    return step % count
+    return None if step is None else step_index(step, len(trace.steps))
 
 
 def _stored_maps(trace: Trace) -> str:
@@ -246,5 +249,7 @@ def _check_region(region: Any) -> Region | None:
     except (TypeError, ValueError, OverflowError):
         left = top = right = bottom = math.nan
     if not (0 <= left <= right <= 1 and 0 <= top <= bottom <= 1):
-        raise ValueError(f"region must be (left, top, right, bottom), each 0..1, left and top first; not {region!r}")
+        raise ValueError(
+            f"region must be (left, top, right, bottom), each 0..1, left and top first; not {shorten(region)}"
+        )
     return left, top, right, bottom

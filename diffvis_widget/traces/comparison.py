@@ -13,6 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import choice, row_index
+
+from .heat_maps import check_size
 from .resize import finest, resize
 from .trace import Trace
 from .types import Floats, Size, Word
@@ -99,22 +102,21 @@ class Comparison:
             float32 (h, w), -1..1.
 
         Raises:
+            TypeError: an argument has a wrong type.
             IndexError: there is no such pair or step.
             ValueError: the word is in one prompt only.
         """
-        if not 0 <= pair < len(self.words):
-            raise IndexError(f"pair {pair} is out of range: there are pairs 0 to {len(self.words) - 1}")
+        pair = row_index("pair", pair, len(self.words))
         words = self.words[pair]
         if words.a is None or words.b is None:
             raise ValueError(f"pair {pair} is a word of one prompt alone ({words.change}): there is nothing to compare")
-        if step is not None and not 0 <= step < len(self.steps):
-            raise IndexError(f"step {step} is out of range: there are steps 0 to {len(self.steps) - 1}")
+        step = None if step is None else row_index("step", step, len(self.steps))
         rows = (None, None) if step is None else (int(self.steps[step, 0]), int(self.steps[step, 1]))
         maps = [
             trace.heat_maps(step=row)[word]
             for trace, row, word in zip((self.a, self.b), rows, (words.a, words.b), strict=True)
         ]
-        target = size or finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
+        target = check_size(size) or finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
         first, second = (resize(part, target) for part in maps)
         return second - first
 
@@ -151,8 +153,7 @@ def compare(trace_a: Trace, trace_b: Trace, align: Align = "index") -> Compariso
             raise TypeError(f"{name} must be a Trace, not {type(trace).__name__}")
         if not trace.steps:
             raise ValueError(f"{name} has no finished step: wait for its run")
-    if align not in ("index", "noise"):
-        raise ValueError(f'align must be "index" or "noise", not {align!r}')
+    choice("align", align, ("index", "noise"))
     shapes = [trace.records[0].prediction.shape for trace in (trace_a, trace_b)]
     if shapes[0] != shapes[1]:
         raise ValueError(

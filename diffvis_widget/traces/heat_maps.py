@@ -118,7 +118,7 @@ class WordMaps:
         """
         self._check_kind(kind)
         steps = self._pick_steps(step, kind)
-        target = _check_size(size)
+        target = check_size(size)
         if not self.layers:
             raise ValueError("heat maps: this pipeline has no attention to words that can be read; `layers` is empty")
         if self.keep == "words":
@@ -202,7 +202,19 @@ def _index(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an integer, not {shorten(value)}") from None
 
 
-def _check_size(size: Any) -> Size | None:
+def check_size(size: Any) -> Size | None:
+    """Checks the size of a map.
+
+    Args:
+        size: (height, width), each 1 to 8192; None for any.
+
+    Returns:
+        The size.
+
+    Raises:
+        TypeError: it is no pair of integers.
+        ValueError: it is out of range.
+    """
     if size is None:
         return None
     try:

@@ -127,7 +127,7 @@ def test_what_cannot_be_compared() -> None:
         compare(first, made(np.zeros((2, 1, 4, 4)), ["a"]))
     with pytest.raises(ValueError, match="flow matching"):
         compare(first, made([FLAT] * 2, ["a"], scheduler="FlowMatchEulerDiscreteScheduler"), align="noise")
-    with pytest.raises(ValueError, match='"index" or "noise"'):
+    with pytest.raises(ValueError, match="one of 'index', 'noise', not 'time'"):
         compare(first, first, align="time")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="trace_b must be a Trace"):
         compare(first, "run.safetensors")  # type: ignore[arg-type]

@@ -117,14 +117,14 @@ def _whole(name: str, value: Any) -> int:
         number = -1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = -1
-    if number < 0:
-        raise ValueError(f"{name} must be a whole number from 0, not {shorten(value)}")
+    if not 0 <= number <= 100_000:
+        raise ValueError(f"{name} must be a whole number from 0 to 100000, not {shorten(value)}")
     return number
 
 
 def _words(value: Any) -> tuple[str | int, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f'words must be a list of words, such as ["circle"], not {shorten(value)}')
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f'words must be a list of words, such as ["circle"], not {shorten(cast(object, value))}')
     return tuple(word if isinstance(word, str) else _whole("words", word) for word in cast("Iterable[Any]", value))
 
 

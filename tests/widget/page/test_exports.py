@@ -110,7 +110,7 @@ def test_a_figure_is_that_of_python() -> None:
         ({"words": ["dog"]}, "'dog' is not in the prompt"),
         ({"words": [{}]}, "word must be"),
         ({"region": [1, 2]}, "region must be"),
-        ({"opacity": 3}, "opacity must be between 0 and 1"),
+        ({"opacity": 3}, "opacity must be a number from 0 to 1"),
     ],
 )
 def test_an_impossible_file_is_refused(over: dict[str, Any], words: str) -> None:
