@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from diffvis_widget._compat.diffusers_attention_backends import NATIVE, attention_backend
 
 from .hooks import watch
+from .module_hooks import hook_forward
 
 _HIDING_PROCESSORS = ("xformers", "npu", "xla")
 _TORCH_ATTENTION: Any = F.scaled_dot_product_attention  # a later replacement must still receive every call
@@ -185,10 +186,7 @@ class AttentionWatcher:
     def attach(self) -> None:
         """Register the hooks. `detach` removes all of them, whatever happened in between."""
         for name, module in self._modules.items():
-            before = module.register_forward_pre_hook(self._entering(name))
-            self._removers.append(before.remove)
-            after = module.register_forward_hook(self._leaving(name), always_call=True)
-            self._removers.append(after.remove)
+            self._removers.append(hook_forward(module, self._entering(name), self._leaving(name)))
             if hasattr(module, "get_attention_scores"):
                 scores = self._scores(module)
                 self._removers.append(watch(module, "get_attention_scores", scores, modifies=self._modifies))

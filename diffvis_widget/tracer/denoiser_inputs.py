@@ -218,7 +218,7 @@ def find_live_call(trace: Trace) -> tuple[LiveCall, int]:
     call = _calls.get(trace)
     if call is None:
         raise ValueError(
-            "this trace has no live pipeline: it was opened from a file, or copied. Evaluating the model again needs a "
-            "trace made in this process: run it with dv.trace(pipe, prompt, seed=...), the seed is in trace.meta"
+            "this trace has no live pipeline: it was opened from a file, copied or pickled. Evaluating the model again "
+            "needs a trace of this process: run it with dv.trace(pipe, prompt, seed=...), the seed is in trace.meta"
         )
     return call

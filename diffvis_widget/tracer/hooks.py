@@ -54,6 +54,14 @@ class _Interception:
         copied = memo.get(id(self.owner))
         return self.original if copied is None else types.MethodType(getattr(type(self.owner), self.name), copied)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pickles have the method without watchers
+        return (_same, (self.original,)) if self.in_owner else (getattr, (self.owner, self.name))
+
+
+def _same(value: Any) -> Any:
+    return value
+
 
 def watch(owner: Any, name: str, watcher: Watcher, modifies: bool = False) -> Callable[[], None]:
     """Intercept the calls of `owner.name`.

@@ -25,6 +25,7 @@ from .guidance_batch import find_branch_rows
 from .hooks import watch
 from .latent_layout import LatentLayout
 from .locks import is_own_work
+from .module_hooks import hook_forward
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
 
 __all__ = [
@@ -182,11 +183,10 @@ class PipelineCalls:
 
     def attach(self) -> None:
         """Hook the denoiser. `detach` removes the hooks."""
-        before = self._denoiser.register_forward_pre_hook(
-            self._evaluation_begins, prepend=self._modifies, with_kwargs=True
+        remove = hook_forward(
+            self._denoiser, self._evaluation_begins, self._evaluation_ends, with_kwargs=True, prepend=self._modifies
         )
-        after = self._denoiser.register_forward_hook(self._evaluation_ends, always_call=True)
-        self._denoiser_hooks += [before.remove, after.remove]
+        self._denoiser_hooks.append(remove)
 
     def detach(self) -> None:
         """Remove all hooks, from the denoiser and from the pipelines."""

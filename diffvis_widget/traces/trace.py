@@ -6,11 +6,13 @@ torch: latents are decoded by a function that the tracer passes, or come as fram
 
 from __future__ import annotations
 
+import copy
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,8 +112,24 @@ class Trace(WordedSteps, ResultStore):
             results=content.results,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # for worker processes: the function that decodes latents holds the pipeline and stays behind
+        return {**vars(self), "_decoder": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trace:
+        clone = type(self).__new__(type(self))
+        memo[id(self)] = clone
+        clone.__dict__ |= copy.deepcopy(self.__getstate__(), memo)
+        clone._decoder = self._decoder
+        return clone
+
+    def __copy__(self) -> Trace:
+        arrays = {id(array): array for record in self.records for array in record.arrays()}
+        return copy.deepcopy(self, cast("dict[int, Any]", arrays))  # shares the arrays of the steps
+
     def __repr__(self) -> str:
-        return f"Trace({self.prompt!r}, {len(self._records)} steps, {len(self.words)} words, {len(self.layers)} layers)"
+        prompt = textwrap.shorten(self.prompt, 60, placeholder="...")
+        return f"Trace({prompt!r}, {len(self._records)} steps, {len(self.words)} words, {len(self.layers)} layers)"
 
     # -- growing -----------------------------------------------------------------------------------------------------
 
@@ -264,8 +282,8 @@ class Trace(WordedSteps, ResultStore):
         """
         if self._decoder is None:
             raise ValueError(
-                "this trace was opened from a file that holds no decoded frames, and has no pipeline to decode them: "
-                "save it with frames=True"
+                "this trace has no pipeline to decode latents: it was opened from a file without frames, or pickled. "
+                'Save it with frames=True, or call trace.frames("prediction") before it is pickled'
             )
         channels = self._records[0].latents.shape[0] if self._records else None
         return self._decoder(check_latents("latents", latents, 4, channels))

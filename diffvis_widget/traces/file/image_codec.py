@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,10 @@ class EncodedImages(Sequence[Images]):
     def __init__(self, encoded: Sequence[bytes | memoryview], size: Size) -> None:
         self.encoded = encoded
         self.size = size
+
+    def __getstate__(self) -> dict[str, Any]:
+        # views of a file's content can be neither copied nor pickled
+        return {**vars(self), "encoded": [bytes(image) for image in self.encoded]}
 
     def __len__(self) -> int:
         return len(self.encoded)

@@ -54,14 +54,14 @@ def test_without_frames_and_guidance(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.image, trace.image)
     assert back.guidance is None
     assert not back.has_frames("prediction")
-    with pytest.raises(ValueError, match="holds no decoded frames"):
+    with pytest.raises(ValueError, match="no pipeline to decode latents"):
         back.frames("prediction")
 
 
 def test_a_trace_without_a_decoder_and_an_image_is_saved_without_one(tmp_path: Path) -> None:
     back = open_trace(make_trace(decoder=None).save(tmp_path / "run", frames=False))
     assert len(back.steps) == 3
-    with pytest.raises(ValueError, match="holds no decoded frames"):
+    with pytest.raises(ValueError, match="no pipeline to decode latents"):
         _ = back.image
 
 
