@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.arguments import count
@@ -31,6 +33,29 @@ def frame(document: str, height: int) -> str:
     )
 
 
+TRUST = (
+    "The interactive page is not shown: this notebook is not trusted, or the host runs no scripts. If you trust the "
+    "author, choose “Trust Notebook” in the command palette of JupyterLab (Ctrl+Shift+C), or run the cell again."
+)
+
+
+def sanitized_fallback(representations: Mapping[str, str]) -> str:
+    """What remains of the output where the host removes scripts, styles and frames, as in notebooks it does not trust.
+
+    Args:
+        representations: Those of `static_representations`.
+
+    Returns:
+        HTML of a filmstrip and two sentences. The style hides them; where a host removes it, they appear.
+    """
+    sentence = html.escape(representations["text/plain"])
+    image = representations.get("image/png", "")
+    # A name of its own: the style of an output that is shown must not hide the fallback of another one.
+    name = f"dv-fallback-{hashlib.sha256((sentence + image).encode()).hexdigest()[:12]}"
+    strip = f'<p><img alt="{sentence}" src="data:image/png;base64,{image}"></p>' if image else ""
+    return f'<style>.{name}{{display:none}}</style><div class="{name}">{strip}<p>{sentence}</p><p>{TRUST}</p></div>'
+
+
 class StaticOutput:
     """A run as the output of a cell, for hosts that show HTML and for those that do not.
 
@@ -47,8 +72,9 @@ class StaticOutput:
     def __init__(self, trace: Trace, layers: Layers, height: int) -> None:
         count("height", height, 100, 10_000)
         check_layers(layers)
-        document = frame(page([trace], layers), height)
-        self._bundle = {"text/html": document, **static_representations(record(trace).payload.messages())}
+        fixed = static_representations(record(trace).payload.messages())
+        document = frame(page([trace], layers), height) + sanitized_fallback(fixed)
+        self._bundle = {"text/html": document, **fixed}
 
     def __repr__(self) -> str:
         return self._bundle["text/plain"]
