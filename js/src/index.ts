@@ -91,6 +91,7 @@ export default () => ({
   render({ model, el, signal }: RenderProps): () => void {
     const life = new AbortController();
     signal?.addEventListener("abort", () => life.abort());
+    el.classList.add("dv-host");
     mount(hostOf(model, el, life.signal), el, { manifests, views: load, core });
     return () => life.abort();
   },

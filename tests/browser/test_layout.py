@@ -1,0 +1,112 @@
+"""The room that widgets take in a real JupyterLab: side by side, with the user's layout, with a long prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.browser.lab import Lab, Notebook, open_notebook
+
+SETUP = """
+import diffvis_widget as dv, ipywidgets
+from tests import pipelines
+pipe = pipelines.stable_diffusion()
+
+def shown(prompt="a red circle", **arguments):
+    widget = dv.DiffVis(pipe, prompt=prompt, steps=2, **arguments)
+    widget.wait()
+    return widget
+"""
+PAIR = "ipywidgets.HBox([shown(), shown('a blue square')])"
+BESIDE_A_BUTTON = "ipywidgets.HBox([shown(), ipywidgets.Button(description='Hello there')])"
+SIXTY = "ipywidgets.HBox([shown(layout=ipywidgets.Layout(width='60%')), ipywidgets.Label('beside')])"
+BELOW = "ipywidgets.VBox([shown(), ipywidgets.Button(description='below')])"
+LONG = "shown(' '.join(f'word{index}' for index in range(200)), concepts=[f'concept {index}' for index in range(60)])"
+STICKS_OUT = """(root) => {
+    const { right } = root.getBoundingClientRect();
+    const parts = [...root.querySelectorAll('button, input')];
+    const places = parts.map((part) => [part, part.getBoundingClientRect()]);
+    return places.filter(([, place]) => place.width > 0 && place.right > right + 1).map(([part]) => part.outerHTML);
+}"""
+
+
+@pytest.fixture(scope="module")
+def notebook(browser: Browser, lab: Lab) -> Iterator[Notebook]:
+    name = lab.add("layout.ipynb", SETUP, PAIR, BESIDE_A_BUTTON, SIXTY, BELOW, LONG)
+    with open_notebook(browser, lab, name, width=1400) as notebook:
+        notebook.run_all()
+        notebook.idle()
+        yield notebook
+
+
+def widgets(notebook: Notebook, cell: int, width: int) -> list[Locator]:
+    """The widgets of a cell in a page of that width, which show their last step."""
+    notebook.page.set_viewport_size({"width": width, "height": 1000})
+    shown = notebook.output(cell).locator(".dv")
+    expect(shown.first.get_by_test_id("slider")).to_have_attribute("aria-valuemax", "2", timeout=60_000)
+    return shown.all()
+
+
+def box(place: Locator) -> Any:
+    bounds = place.bounding_box()
+    assert bounds is not None
+    return bounds
+
+
+@pytest.mark.parametrize("width", [1400, 900])
+def test_two_widgets_in_a_row_share_its_width(notebook: Notebook, width: int) -> None:
+    pair = widgets(notebook, 1, width)
+    row = box(notebook.output(1).locator(".widget-hbox"))["width"]
+    for widget in pair:
+        assert abs(box(widget)["width"] - row / 2) < 20
+        assert widget.evaluate(STICKS_OUT) == []
+    assert len(pair) == 2
+
+
+def test_a_widget_leaves_its_neighbour_the_room_that_it_needs(notebook: Notebook) -> None:
+    (widget,) = widgets(notebook, 2, 1400)
+    row = box(notebook.output(2).locator(".widget-hbox"))["width"]
+    button = box(notebook.output(2).locator(".widget-button"))["width"]
+    assert button > 140
+    assert row - 20 < box(widget)["width"] + button < row + 1
+
+
+def test_the_width_of_a_layout_is_obeyed(notebook: Notebook) -> None:
+    (widget,) = widgets(notebook, 3, 1400)
+    row = box(notebook.output(3).locator(".widget-hbox"))["width"]
+    assert abs(box(widget)["width"] - 0.6 * row) < 5
+
+
+def test_a_widget_in_a_column_is_as_wide_as_the_column_and_as_high_as_it_needs(notebook: Notebook) -> None:
+    (widget,) = widgets(notebook, 4, 1400)
+    column = box(notebook.output(4).locator(".widget-vbox"))
+    assert abs(box(widget)["width"] - column["width"]) < 20
+    assert box(notebook.output(4).locator(".widget-button"))["y"] >= box(widget)["y"] + box(widget)["height"]
+
+
+@pytest.mark.parametrize("width", [1400, 900, 600])
+def test_long_prompts_and_many_concepts_scroll_and_leave_the_image_in_its_place(notebook: Notebook, width: int) -> None:
+    (widget,) = widgets(notebook, 5, width)
+    assert box(widget.get_by_test_id("stage"))["y"] - box(widget)["y"] < 230
+    assert box(widget)["height"] < 2100
+    assert widget.evaluate(STICKS_OUT) == []
+    last = widget.locator(".dv-chips .dv-chip").last
+    last.scroll_into_view_if_needed()
+    prompt, chip = box(widget.locator(".dv-prompt")), box(last)
+    assert prompt["y"] <= chip["y"]
+    assert chip["y"] + chip["height"] <= prompt["y"] + prompt["height"]
+
+
+def test_the_end_of_a_long_prompt_is_seen_while_it_is_typed(notebook: Notebook) -> None:
+    (widget,) = widgets(notebook, 5, 900)
+    prompt = widget.locator(".dv-prompt")
+    field = widget.get_by_test_id("prompt-input")
+    prompt.evaluate("(area) => area.scrollTo(0, 0)")
+    field.focus()
+    field.press("Control+End")
+    field.press_sequentially(" and a moon")
+    assert prompt.evaluate("(area) => area.scrollTop") > 0
+    field.press("Escape")
