@@ -107,8 +107,8 @@ def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int | None, st
         strength: of "early" and "late", 0 or more.
 
     Returns:
-        {"num_inference_steps": n} for "uniform"; otherwise {"timesteps": [...]}, or {"sigmas": [...]} for flow matching
-        (time steps over train steps, before the shift of the pipeline).
+        {"num_inference_steps": n} for "uniform"; otherwise {"timesteps": [...]}, or {"sigmas": ...}, a list or an
+        array, for flow matching (time steps over train steps, before the shift of the pipeline).
 
     Raises:
         TypeError: the number of steps is no integer.
@@ -132,7 +132,12 @@ def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int | None, st
     if name.startswith("FlowMatch") or getattr(config, "use_flow_sigmas", False):
         if "sigmas" not in accepted:
             raise ValueError(_refusal(name, kind, "sigmas", TAKE_SIGMAS))
-        return {"sigmas": [time / total for time in times]}
+        sigmas = [time / total for time in times]
+        if name.startswith("FlowMatch"):
+            return {"sigmas": sigmas}
+        import numpy as np
+
+        return {"sigmas": np.array(sigmas)}  # UniPC multiplies what it is given
     if "timesteps" not in accepted:
         raise ValueError(_refusal(name, kind, "timesteps", TAKE_TIMESTEPS))
     return {"timesteps": times}

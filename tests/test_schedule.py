@@ -126,8 +126,26 @@ def test_flow_matching_goes_through_sigmas() -> None:
     flow.set_timesteps(**arguments)
     shifted = [3 * sigma / (1 + 2 * sigma) for sigma in arguments["sigmas"]]
     assert flow.sigmas.tolist()[:-1] == pytest.approx(shifted, rel=1e-6)
-    unipc = scheduler("UniPCMultistepScheduler", use_flow_sigmas=True, prediction_type="flow_prediction")
-    assert "sigmas" in pipeline_arguments(unipc, "late", 30, 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("FlowMatchEulerDiscreteScheduler", {}),
+        ("FlowMatchLCMScheduler", {}),
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["early", "late"])
+def test_the_schedulers_of_flow_matching_take_the_sigmas_of_a_schedule(
+    name: str, config: dict[str, Any], kind: Any
+) -> None:
+    instance = scheduler(name, **config)
+    arguments = pipeline_arguments(instance, kind, 6, 20)
+    instance.set_timesteps(**arguments)
+    shift = config.get("flow_shift", 1.0)
+    expected = [shift * step / (1000 + (shift - 1) * step) for step in timesteps(kind, 6, 20)]
+    assert instance.sigmas.tolist() == pytest.approx([*expected, 0.0], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import ConceptScores, Trace
+from diffvis_widget.traces.noise import lacks_noise_levels
 
 from .meter import ConceptMeter, check_concepts, default_meter
 
@@ -35,6 +36,11 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
     """
     words = check_concepts(concepts)
     meter = meter_for(trace, meter)
+    if lacks_noise_levels(trace.meta):
+        raise ValueError(
+            "concept scores follow the predicted images, and this run has none: the noise levels of its scheduler are "
+            "not known"
+        )
     cosine, null_band = meter.scores(trace.frames("prediction"), words)
     return ConceptScores(words, cosine, meter.share(cosine), null_band, emergence(cosine, null_band), meter.label)
 

@@ -96,7 +96,7 @@ def relevance_maps(
     if joined is None or (len(probes) > 1 and evaluation.extra is not None):
         return [relevance_maps([probe], modules, text, length, limit)[0] for probe in probes]
     # the call applies the noise level of the first step to all rows
-    latents = torch.cat([probe.latents * (probe.visible / first.visible) for probe in probes])
+    latents = torch.cat([probe.latents * (probe.input_scale / first.input_scale) for probe in probes])
     with torch.inference_mode(False), torch.enable_grad(), first.held(), recording_attention(modules.all) as records:
         # a leaf, so that there is a graph where the parameters are frozen
         total = first.run(evaluation, latents.clone().requires_grad_(), rows * len(probes), joined).float().sum()

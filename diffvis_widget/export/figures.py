@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv as _csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -282,7 +283,8 @@ def _default_caption(trace: Trace, view: StepView) -> str:
         parts.append(f"final image{mean}")
     else:
         step = trace.steps[view.step]
-        sigma = format_number(step.sigma)
+        level = "unknown" if math.isnan(step.sigma) else "infinite"
+        sigma = format_number(step.sigma) if math.isfinite(step.sigma) else level
         parts.append(f"step {view.step + 1} / {len(trace.steps)}, t = {step.timestep:g}, sigma = {sigma}")
     for name, label in (("seed", "seed"), ("guidance_scale", "guidance")):
         if isinstance(value := trace.meta.get(name), int | float):

@@ -228,7 +228,7 @@ class Engine(CallListener):
 
         Args:
             make_step: Makes the step.
-            arguments: Arguments of the step by name.
+            arguments: Arguments of the step.
 
         Returns:
             The result of `make_step`.

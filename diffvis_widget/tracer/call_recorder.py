@@ -28,6 +28,7 @@ from .call_output import CallEnd
 from .denoiser_inputs import LiveCall, set_live_call
 from .noise_levels import NoiseLevels
 from .prompt_encoding import CallPrompts
+from .scheduler_step import read_timestep
 
 
 @dataclass
@@ -211,7 +212,7 @@ class CallRecorder:
                 "the rows of the denoiser's batch that should carry the prompt carry something else: this pipeline "
                 f"orders its batch in another way than the family {self.family.name!r}, so it cannot be traced"
             )
-        timestep = float(captured.timestep)
+        timestep = read_timestep(captured.timestep)
         second = captured.second_order or self.levels.corrects(captured.index)
         level = self.levels.at(captured.index, timestep, second)
         self.live.levels.append(level)
@@ -223,6 +224,9 @@ class CallRecorder:
         size = (int(sample.shape[2]), int(sample.shape[3]))
         if not self.traces:
             self._open(captured, size)
+        if not level.is_known:
+            for trace in self.traces:
+                trace.meta["noise_levels"] = "unknown"
         ran, scored = (
             {site: self.schedule.spread(maps, self.steps) for site, maps in _by_site(captured, part).items()}
             for part in ("prompt", "output")

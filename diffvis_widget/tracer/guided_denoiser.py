@@ -160,10 +160,12 @@ class Denoiser:
             *self._answers, traced, step.guidance_scale, step.guidance_rescale, self.family.guidance_candidates
         )
         if error > _TOLERANCE.get(self.dtype, 1e-3):
+            reason = "its weights, adapters or attention processors were changed since, or the pipeline guides in a way"
+            if not self._level.is_known:
+                reason = "its scheduler scales the denoiser's input in a way"
             raise ValueError(
-                f"the denoiser no longer answers as it did when this trace was made (off by {error:.1%} at step "
-                f"{self.index}): its weights, adapters or attention processors were changed since, or the pipeline "
-                "guides in a way that is not known here"
+                "the denoiser no longer answers as it did when this trace was made (off by "
+                f"{error:.1%} at step {self.index}): {reason} that is not known here"
             )
         return fitted
 
@@ -189,9 +191,9 @@ class Denoiser:
         return answers
 
     @property
-    def visible(self) -> float:
+    def input_scale(self) -> float:
         """The factor from `trace.latents` at this step to what the denoiser receives."""
-        return self._level.visible
+        return self._level.input_scale
 
     @property
     def branches(self) -> list[Branch]:
@@ -244,8 +246,8 @@ class Denoiser:
         # pipelines keep packed latents as rows, one per square of `side` latent pixels
         side = (self.family.packing or 0) if len(evaluation.shape) == 3 else 0
         size = (int(latents.shape[2]), int(latents.shape[3]))
-        visible = self._level.visible
-        inputs: Any = (latents * visible if abs(visible - 1) > 1e-6 else latents).to(evaluation.dtype)
+        scale = self._level.input_scale
+        inputs: Any = (latents * scale if abs(scale - 1) > 1e-6 else latents).to(evaluation.dtype)
         if side:
             inputs = pack(inputs, side)
         elif evaluation.listed or len(evaluation.shape) == 5:
@@ -291,7 +293,14 @@ class Denoiser:
 
         Returns:
             float32 (n, C, h, w).
+
+        Raises:
+            ValueError: The noise levels of the run's scheduler are not known.
         """
+        if not self._level.is_known:
+            raise ValueError(
+                f"step {self.index} has no predicted clean latents: the noise levels of its scheduler are not known"
+            )
         unit, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
         # linear in both, whatever the model predicts
         on_latents, on_output = (
@@ -312,6 +321,9 @@ class Denoiser:
 
         Returns:
             float32 (n, C, h, w), on the scale of the VAE.
+
+        Raises:
+            ValueError: As for `clean`.
         """
         clean = self.clean(latents, output)
         if self._next is None:

@@ -27,6 +27,7 @@ from .latent_layout import LatentLayout
 from .locks import is_own_work
 from .module_hooks import hook_forward
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
+from .scheduler_step import StepArguments, read_step
 
 __all__ = [
     "CallLayout",
@@ -100,12 +101,12 @@ class CallListener:
             Another output of the denoiser, or None to leave it.
         """
 
-    def step(self, make_step: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+    def step(self, make_step: Callable[[], Any], arguments: StepArguments | None) -> Any:
         """Called in place of `scheduler.step`.
 
         Args:
             make_step: Makes the step.
-            arguments: Arguments of the step by name.
+            arguments: Arguments of the step; None where they cannot be told apart.
 
         Returns:
             The result of `make_step`.
@@ -284,7 +285,7 @@ class PipelineCalls:
     @property
     def planned_steps(self) -> int:
         """Number of denoising steps that the call plans; for a loop outside of `__call__`, of the whole schedule."""
-        return int(getattr(self.caller, "num_timesteps", None) or len(self.scheduler.timesteps))
+        return int(getattr(self.caller, "num_timesteps", None) or len(getattr(self.scheduler, "timesteps", ())))
 
     def read_prompts(self, text: Any) -> tuple[Sequence[EncodeCall], CallPrompts]:
         """Read the prompts of the call that begins. It is under way from now on.
@@ -389,9 +390,8 @@ class PipelineCalls:
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._passes():
             return original(*args, **kwargs)
-        arguments = inspect.signature(original).bind(*args, **kwargs).arguments
         self._prompt_evaluated = False
-        return self._listener.step(functools.partial(original, *args, **kwargs), arguments)
+        return self._listener.step(functools.partial(original, *args, **kwargs), read_step(original, args, kwargs))
 
     def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)

@@ -17,6 +17,8 @@ from diffvis_widget.traces.types import Images
 from .locks import denoiser_lock, own_work
 
 Latents = NDArray[Any] | Tensor
+GREY = 127
+"""The colour of an image that is not known."""
 
 
 def decode(pipe: Any, latents: Latents) -> Images:
@@ -27,13 +29,19 @@ def decode(pipe: Any, latents: Latents) -> Images:
         latents: (n, C, h, w), scaled as in the pipeline's loop.
 
     Returns:
-        uint8 (n, H, W, 3).
+        uint8 (n, H, W, 3); grey for latents that are all NaN, as predicted clean latents are that are not known.
 
     Raises:
         ValueError: `latents` has another number of dimensions.
     """
     if latents.ndim != 4:
         raise ValueError(f"latents must be (n, C, h, w), not of shape {tuple(latents.shape)}")
+    if isinstance(latents, np.ndarray):
+        unknown = np.array([bool(np.isnan(image).all()) for image in latents], dtype=bool)
+        if unknown.any():
+            images = decode(pipe, np.where(unknown[:, None, None, None], 0, latents).astype(latents.dtype))
+            images[unknown] = GREY
+            return images
     family, _ = find_family(pipe)
     vae = family.vae_of(pipe)
     tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
@@ -118,6 +126,9 @@ class Preview:
             raise ValueError(f"latents must be (C, h, w), not of shape {tuple(array.shape)}")
         if self._factors is None:
             return self.fit(array)
+        if np.isnan(array).all():
+            height, width = array.shape[1] * self._scale[0], array.shape[2] * self._scale[1]
+            return np.full((height, width, 3), GREY, np.uint8)
         colours = np.clip(np.round(_design(array) @ self._factors * 255), 0, 255).astype(np.uint8)
         small = colours.reshape(*array.shape[1:], 3)
         return small.repeat(self._scale[0], axis=0).repeat(self._scale[1], axis=1)
@@ -134,6 +145,8 @@ class Preview:
         exact = self._decode(latents[None])[0]
         _, height, width = latents.shape
         self._scale = exact.shape[0] // height, exact.shape[1] // width
+        if np.isnan(latents).all():
+            return exact
         blocks = exact.reshape(height, self._scale[0], width, self._scale[1], 3).mean(axis=(1, 3)) / 255
         design = _design(latents)
         self._gram = self._gram + design.T @ design

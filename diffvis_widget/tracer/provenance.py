@@ -39,7 +39,7 @@ def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
     return {
         "pipeline": type(pipe).__name__,
         "scheduler": type(scheduler).__name__,
-        "scheduler_config": plain_json(dict(scheduler.config)),
+        "scheduler_config": plain_json(dict(getattr(scheduler, "config", {}))),
         "fingerprint": fingerprint(denoiser),
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,12 +20,13 @@ from .attention import AttentionReader, Branch, MapKind, Reading
 from .attention_probabilities import FlatMaps
 from .call_output import Decodes, read_call_end, read_failed_call_end
 from .call_recorder import CallRecorder, CapturedStep, fetch
-from .noise_levels import NoiseLevels, is_second_order, scheduler_kind
+from .noise_levels import NoiseLevels, is_second_order
 from .observer import CallObserver, Observer
 from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
 from .preview import make_decoder
 from .prompt_encoding import CallPrompts, prompts_without_words
 from .provenance import describe
+from .scheduler_step import StepArguments, check_scheduler, result_of
 from .skipped_steps import skipped_steps
 
 
@@ -110,12 +112,12 @@ class Recording(CallListener):
     # -- what the pipeline calls -----------------------------------------------------------------------------------
 
     def check_scheduler(self, scheduler: Any) -> None:
-        """Check that the noise levels of a scheduler are known.
+        """Check that a scheduler can be followed.
 
         Args:
             scheduler: The scheduler.
         """
-        scheduler_kind(scheduler)
+        check_scheduler(scheduler)
 
     def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
         """Note the seeds of the call.
@@ -196,44 +198,50 @@ class Recording(CallListener):
                 self._raw[branch] = raw[rows] if isinstance(raw, Tensor) else torch.stack(list(raw[rows]))
         self._rows = {}
 
-    def step(self, make_step: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+    def step(self, make_step: Callable[[], Any], arguments: StepArguments | None) -> Any:
         """Make a step and record it.
 
         Args:
             make_step: Makes the step.
-            arguments: Arguments of the step by name.
+            arguments: Arguments of the step; None where they cannot be told apart.
 
         Returns:
             The result of `make_step`.
         """
+        if arguments is None:
+            name = type(self._calls.scheduler).__name__
+            warnings.warn(f"a step of {name} is not recorded: its latents are not among its arguments", stacklevel=2)
+            self._forget_step()
+            return make_step()
         if self._recorder is None and not self._reader.modules and self._levels is not None:
-            prompts = prompts_without_words(self._calls.encoded, len(arguments["sample"]))
+            prompts = prompts_without_words(self._calls.encoded, len(arguments.sample))
             self._calls.begin()
             self._record(prompts, PromptSchedule(prompts.prompt, ()))
         recorder = self._recorder
         if recorder is None:
             return make_step()
         unpacked, scheduler = self._calls.latent_layout.unpacked, self._calls.scheduler
-        device = arguments["sample"].device
+        device = arguments.sample.device
         second_order = is_second_order(scheduler)
-        sample = recorder.copied(arguments["sample"])
+        sample = recorder.copied(arguments.sample)
         if sample is None:
-            sample = fetch(unpacked(arguments["sample"]))
-        output = fetch(unpacked(arguments["model_output"]))
-        timestep = arguments["timestep"]
+            sample = fetch(unpacked(arguments.sample))
+        output = fetch(unpacked(arguments.output))
+        timestep = arguments.timestep
         result = make_step()
         index = getattr(scheduler, "step_index", None)
         self._check_attention_seen(recorder)
         if not recorder.queued and self._calls.caller is None:
             recorder.meta["planned_steps"] -= skipped_steps(scheduler, timestep)
         self._decodes.clear()
-        fetched = fetch(unpacked(result[0].detach()))
-        recorder.remember(result[0], fetched)
+        latents = result_of(result)
+        fetched = fetch(unpacked(latents.detach()))
+        recorder.remember(latents, fetched)
         recorder.live.stepped(self._calls.caller, sample, output)
         recorder.add(
             CapturedStep(
                 index=None if index is None else index - 1,
-                timestep=fetch(timestep) if isinstance(timestep, Tensor) and timestep.is_cuda else float(timestep),
+                timestep=fetch(timestep) if isinstance(timestep, Tensor) else timestep,
                 second_order=second_order,
                 sample=sample,
                 output=output,

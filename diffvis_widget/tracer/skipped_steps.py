@@ -20,7 +20,7 @@ def skipped_steps(scheduler: Any, timestep: Any) -> int:
     index = getattr(scheduler, "step_index", None)
     if index is not None:
         return max(int(index) - 1, 0)
-    timesteps = torch.as_tensor(scheduler.timesteps)
+    timesteps = torch.as_tensor(getattr(scheduler, "timesteps", ()))
     if timesteps.is_cuda or (isinstance(timestep, torch.Tensor) and timestep.is_cuda):
         return 0
     places = (timesteps == timestep).nonzero()

@@ -19,9 +19,9 @@ from .active_interventions import Intervention, active_on, intervening
 from .attention import AttentionReader
 from .attention_calls import hidden_attention
 from .locks import lock_of
-from .noise_levels import scheduler_kind
 from .observer import Observer
 from .recording import Recording
+from .scheduler_step import check_scheduler
 
 _KEEPS = ("words", "layers", "heads")
 
@@ -103,7 +103,7 @@ class Tracer:
         modules = family.attention_modules(denoiser)
         if reason := hidden_attention(modules):
             raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
-        scheduler_kind(self.pipe.scheduler)
+        check_scheduler(self.pipe.scheduler)
         compiled = is_compiled(compiled_denoiser)
         if compiled and self._compiled is None:
             raise ValueError(

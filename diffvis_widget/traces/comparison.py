@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from diffvis_widget.arguments import choice, row_index
 
 from .heat_maps import check_size
+from .noise import is_flow_matching, lacks_noise_levels
 from .resize import finest, resize
 from .trace import Trace
 from .types import Floats, Size, Word
@@ -186,7 +187,9 @@ def _aligned(a: Trace, b: Trace, align: Align) -> NDArray[np.int64]:
                 'noise level with align="noise"'
             )
         return np.stack([np.arange(counts[0])] * 2, axis=1)
-    kinds = [trace.meta.get("scheduler", "").startswith("FlowMatch") for trace in (a, b)]
+    if any(lacks_noise_levels(trace.meta) for trace in (a, b)):
+        raise ValueError('align="noise": the noise levels of a run are not known; compare runs of the same length')
+    kinds = [is_flow_matching(trace.meta) for trace in (a, b)]
     if kinds[0] != kinds[1]:
         raise ValueError("one run is of flow matching and the other not: their noise levels are on different scales")
     levels = [np.log(np.clip(trace.sigmas.astype(np.float64), 1e-6, 1e6)) for trace in (a, b)]
@@ -204,7 +207,9 @@ def _distance(first: Floats, second: Floats, steps: NDArray[np.int64]) -> Floats
 
 
 def _divergence_step(distance: Floats) -> int | None:
-    """The first step from which on the distance stays above the threshold."""
+    """The first step from which on the distance stays above the threshold; None without predicted latents."""
+    if np.isnan(distance).any():
+        return None
     below = np.flatnonzero(distance <= DIVERGED)
     first = int(below[-1]) + 1 if len(below) else 0
     return first if first < len(distance) else None

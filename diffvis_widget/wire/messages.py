@@ -76,6 +76,7 @@ class RunSettings:
         scheduler: class name of the scheduler.
         pipeline: class name of the pipeline.
         weights: attention factor by word over the whole run; None is a dropped word.
+        has_noise_levels: whether the noise levels of the scheduler are known, and with them the predicted images.
     """
 
     prompt: str
@@ -88,6 +89,7 @@ class RunSettings:
     scheduler: str
     pipeline: str
     weights: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
+    has_noise_levels: bool = True
 
 
 @dataclass
@@ -224,6 +226,7 @@ def run_message(
         "schedule_strength": settings.schedule_strength,
         "weights": dict(settings.weights),
         "pipeline": settings.pipeline,
+        "noise_levels": "known" if settings.has_noise_levels else "unknown",
         "words": [
             {
                 "text": word.text,

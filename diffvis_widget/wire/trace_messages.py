@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Size
 
@@ -49,6 +50,7 @@ def requested_settings(request: RunRequest, planned: int, trace: Trace) -> RunSe
         scheduler=_class_name(trace.meta, "scheduler"),
         pipeline=_class_name(trace.meta, "pipeline"),
         weights=request.present_weights,
+        has_noise_levels=not lacks_noise_levels(trace.meta),
     )
 
 
@@ -75,6 +77,7 @@ def recorded_settings(trace: Trace) -> RunSettings:
         scheduler=_class_name(meta, "scheduler"),
         pipeline=_class_name(meta, "pipeline"),
         weights=_weights(meta),
+        has_noise_levels=not lacks_noise_levels(meta),
     )
 
 

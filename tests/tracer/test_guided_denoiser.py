@@ -84,11 +84,14 @@ def test_guidance_by_embedding() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler"],
+    [
+        *["DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler"],
+        *["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"],
+    ],
 )
 def test_schedulers_that_scale_and_correct(name: str) -> None:
     pipe = pipelines.stable_diffusion()
-    pipe.scheduler = getattr(diffusers, name)(**pipelines.TRAIN_BETAS)
+    pipe.scheduler = getattr(diffusers, name)(**({} if name.startswith("EDM") else pipelines.TRAIN_BETAS))
     check(pipe, num_inference_steps=4)
 
 

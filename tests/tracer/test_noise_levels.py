@@ -187,15 +187,6 @@ def test_singlestep_solver_is_marked() -> None:
     assert marks[:4] == [False, True, False, True]
 
 
-def test_an_unknown_scheduler_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"not supported for IPNDMScheduler.*DDIMScheduler"):
-        scheduler_kind(diffusers.IPNDMScheduler())
-    pipe = pipelines.stable_diffusion()
-    pipe.scheduler = diffusers.IPNDMScheduler()
-    with pytest.raises(ValueError, match="IPNDMScheduler"), Tracer(pipe):
-        pass
-
-
 def test_a_subclass_is_read_as_its_parent() -> None:
     class Mine(diffusers.DDIMScheduler):
         pass

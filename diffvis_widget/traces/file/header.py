@@ -16,6 +16,7 @@ from diffvis_widget.traces.json_fields import (
     read_text,
     read_texts,
 )
+from diffvis_widget.traces.noise import read_level, write_level
 from diffvis_widget.traces.results import StoredResult, result_kinds
 from diffvis_widget.traces.types import Keep, Layer, Record, Size, Step, Word
 
@@ -140,8 +141,8 @@ def write_header(trace: HeaderSource, images: Mapping[str, EncodedImages]) -> st
         ],
         "steps": [
             {
-                "timestep": record.step.timestep,
-                "sigma": record.step.sigma,
+                "timestep": write_level(record.step.timestep),
+                "sigma": write_level(record.step.sigma),
                 "second_order": record.step.second_order,
                 "visible": record.visible,
                 "reused": record.reused,
@@ -218,7 +219,7 @@ def read_header(document: Any) -> Header:
         second = entry.get("second_order")
         if not isinstance(second, bool):
             raise TraceFileError(f"its field 'second_order' is {second!r}")
-        timestep, sigma = read_number("timestep", entry.get("timestep")), read_number("sigma", entry.get("sigma"))
+        timestep, sigma = (read_level(name, entry.get(name)) for name in ("timestep", "sigma"))
         header.steps.append(Step(index, timestep, sigma, second))
         header.visible.append(read_number("visible", entry.get("visible")))
         reused = read_items("reused", entry.get("reused", []), lambda item: read_integer("reused", item, 0, 65536), 0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.widget import jupyter
 from diffvis_widget.wire import images
 from diffvis_widget.wire.messages import RunSettings, State, StepImages, end_message
@@ -69,7 +70,7 @@ class Publisher:
             unknown: the words of its prompt that the model was never trained on.
         """
         size = (0, 0) if shown.prediction is None else (shown.prediction.shape[0], shown.prediction.shape[1])
-        views, meter = views_of(trace), self.scorer.label
+        views, meter = views_of(trace), None if lacks_noise_levels(trace.meta) else self.scorer.label
 
         def send() -> None:
             self.scorer.begin(run.id, trace)
@@ -111,7 +112,7 @@ class Publisher:
             Whether its scores are complete: a meter that has to be loaded first takes longer than a run should wait.
         """
         self.flush()
-        if not run.steps or run.inexact:
+        if not run.steps or run.inexact or not _has_scores(run):
             return True
         self.scorer.finish(run.id, run.steps)
         return self.scorer.drain(UNATTENDED_PATIENCE if jupyter.is_unattended() else PATIENCE)
@@ -239,7 +240,8 @@ class Publisher:
 
     def _score(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
         """Through the encoder's queue: the page takes scores only of a run that it has."""
-        self._later(lambda: self.scorer.add(run.id, index, image))
+        if _has_scores(run):
+            self._later(lambda: self.scorer.add(run.id, index, image))
 
     def _later(self, job: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -250,3 +252,8 @@ class Publisher:
 
         with contextlib.suppress(RuntimeError):  # closed in the meantime
             self._encoder.submit(guarded)
+
+
+def _has_scores(run: Run) -> bool:
+    """Scores are of predicted images, which runs without noise levels do not have."""
+    return run.trace is None or not lacks_noise_levels(run.trace.meta)

@@ -8,6 +8,8 @@ export function value(n: number): string {
 function digits(n: number): string {
   if (n === 0) return "0";
   const size = Math.abs(n);
+  if (size === Number.POSITIVE_INFINITY) return n < 0 ? "-∞" : "∞";
+  if (size >= 1e6) return n.toExponential(1).replace("e+", "e");
   if (size >= 100) return n.toFixed(0);
   if (size >= 10) return n.toFixed(1);
   if (size >= 0.1) return n.toFixed(2);

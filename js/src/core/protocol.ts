@@ -58,6 +58,8 @@ export interface RunMessage {
   readonly image: readonly [h: number, w: number];
   readonly views: readonly View[];
   readonly meter: string | null;
+  /** "unknown" where the scheduler's noise levels, and so the predicted images, are not known. */
+  readonly noise_levels: string;
   readonly notes: readonly Note[];
 }
 
@@ -75,6 +77,7 @@ export interface StepMessage {
   readonly seq: number;
   readonly index: number;
   readonly timestep: number | null;
+  /** Infinite, or unknown, where null: see `RunMessage.noise_levels`. */
   readonly sigma: number | null;
   readonly maps: Maps;
   readonly exact: boolean;
@@ -220,6 +223,7 @@ const SHAPES = {
     image: size,
     views: listOf(view),
     meter: maybe(text),
+    noise_levels: or(text, "known"),
     notes: or(listOf(object({ text, step: maybe(whole), words: listOf(whole), region: maybe(listOf(number)) })), []),
   }),
   step: object({

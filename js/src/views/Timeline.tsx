@@ -5,6 +5,7 @@ import { useMemo, useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { plain, value } from "../core/format";
 import type { StepMessage } from "../core/protocol";
+import type { Run } from "../core/store";
 import { usePointerReadout } from "../gestures/pointerReadout";
 import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
@@ -25,7 +26,7 @@ export function Timeline({ context }: { readonly context: Context }) {
     const step = shown?.nearest(viewState.step.value);
     const total = shown?.length ?? session.traits.steps.value ?? "–";
     if (!step) return `step – / ${total}`;
-    return [`step ${step.index + 1} / ${total}`, ...noiseOf(step)].join(" · ");
+    return [`step ${step.index + 1} / ${total}`, ...noiseOf(step, lacksNoise(shown))].join(" · ");
   });
 
   return (
@@ -76,14 +77,24 @@ export function Timeline({ context }: { readonly context: Context }) {
         </Button>
       </div>
       <Slider context={context} />
+      {lacksNoise(run) && (
+        <p class="dv-remark">
+          The noise levels of this scheduler are not known, so the run has no σ and no predicted images.
+        </p>
+      )}
       <Marks context={context} />
     </section>
   );
 }
 
-/** The timestep and the noise level of a step, as far as the scheduler has them. */
-function noiseOf({ timestep, sigma }: StepMessage): string[] {
-  return [...(timestep === null ? [] : [`t = ${plain(timestep)}`]), ...(sigma === null ? [] : [`σ = ${value(sigma)}`])];
+/** The timestep and the noise level of a step; a level that is known but no number is infinite. */
+function noiseOf({ timestep, sigma }: StepMessage, unknown: boolean): string[] {
+  const level = unknown ? "σ unknown" : `σ = ${value(sigma ?? Number.POSITIVE_INFINITY)}`;
+  return [...(timestep === null ? [] : [`t = ${plain(timestep)}`]), level];
+}
+
+function lacksNoise(run: Run | null | undefined): boolean {
+  return run?.info.noise_levels === "unknown";
 }
 
 function Slider({ context }: { readonly context: Context }) {
@@ -118,8 +129,9 @@ function Slider({ context }: { readonly context: Context }) {
   }, [context]);
 
   const readout = usePointerReadout(context, (at) => {
-    const step = store.shown.value?.steps[at];
-    return step ? [`step ${at + 1}`, ...noiseOf(step)].join(" · ") : `step ${at + 1} has not come yet`;
+    const run = store.shown.value;
+    const step = run?.steps[at];
+    return step ? [`step ${at + 1}`, ...noiseOf(step, lacksNoise(run))].join(" · ") : `step ${at + 1} has not come yet`;
   });
   const seek = (event: PointerEvent) => {
     const bounds = slider.current?.getBoundingClientRect();

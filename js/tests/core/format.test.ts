@@ -11,6 +11,8 @@ it.each([
   [3.212, "3.21"],
   [14.61, "14.6"],
   [999.4, "999"],
+  [999999999999, "1.0e12"],
+  [Number.POSITIVE_INFINITY, "∞"],
 ])("value(%d) reads %s", (n, text) => expect(value(n)).toBe(text));
 
 it("says seconds as people do", () => {
