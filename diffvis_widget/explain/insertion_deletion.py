@@ -21,6 +21,7 @@ from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.values import ResultValue, data_frame
 
 from .baseline_maps import baselines
 from .distances import DISTANCES, Distance, frechet, pairwise
@@ -33,8 +34,8 @@ Curves = dict[str, Floats]
 Target = Literal["previous_sample", "prediction"]
 
 
-@dataclass(frozen=True)
-class GameResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class GameResult(ResultValue):
     """Curves of each map by name, over the moves 0..h of a latent grid (h, w); a move replaces w pixels.
 
     Attributes:
@@ -55,6 +56,14 @@ class GameResult:
     insertion: Curves
     normalizers: tuple[float, float]
     distance: Distance
+
+    def to_pandas(self) -> Any:
+        """Make a table of the areas under the curves: a row for each map. It needs pandas.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return data_frame({"deletion": self.deletion_auc, "insertion": self.insertion_auc}, index_name="map")
 
     @property
     def deletion_auc(self) -> dict[str, float]:

@@ -18,6 +18,7 @@ from diffvis_widget.intervals import median_interval
 from diffvis_widget.schedule import ScheduleKind
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 from .progress import Progress, tracking
 from .word_relevance import Relevance, relevance
@@ -25,8 +26,8 @@ from .word_relevance import Relevance, relevance
 Roles = Mapping[str, str] | Mapping[int, str]
 
 
-@dataclass(frozen=True)
-class RoleRelevance:
+@dataclass(frozen=True, eq=False, repr=False)
+class RoleRelevance(ResultValue):
     """Relevance per role and sampling scheme.
 
     Attributes:
@@ -44,6 +45,17 @@ class RoleRelevance:
     schedules: list[str]
     roles: list[str]
     curves: Floats
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.scores, dtype, copy)
+
+    def to_pandas(self) -> Any:
+        """Make a table of the medians: a row for each schedule, a column for each role. It needs pandas.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return data_frame(dict(zip(self.roles, self.median.T, strict=True)), self.schedules, "schedule")
 
     @property
     def scores(self) -> Floats:

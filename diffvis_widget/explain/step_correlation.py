@@ -20,6 +20,7 @@ from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.values import ResultValue, as_array
 
 from .word_relevance import Relevance
 
@@ -36,8 +37,8 @@ _TESTS = {
 _ADJUST = {"holm": "Holm", "benjamini-hochberg": "Benjamini and Hochberg"}
 
 
-@dataclass(frozen=True)
-class StepCorrelation:
+@dataclass(frozen=True, eq=False, repr=False)
+class StepCorrelation(ResultValue):
     """Spearman correlation of the curves of W words with those of K concepts over the steps of a run.
 
     Attributes:
@@ -75,6 +76,9 @@ class StepCorrelation:
     of: Of
     test: Test
     adjust: Adjust
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.rho, dtype, copy)
 
     def table(self) -> str:
         """Format rho of each word and concept, with a star where the corrected p is below 0.05.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffvis_widget._compat.torch_compile import uncompiled
 from diffvis_widget.arguments import count
@@ -19,14 +20,15 @@ from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.results.relevance import scaled
 from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 from .progress import Progress, tracking
 from .relevance_pass import AttentionModules, relevance_maps, steps_per_batch
 from .text_encoder import TextEncoderPass
 
 
-@dataclass(frozen=True)
-class Relevance:
+@dataclass(frozen=True, eq=False, repr=False)
+class Relevance(ResultValue):
     """Relevance of each word at each step of a run.
 
     Attributes:
@@ -47,6 +49,23 @@ class Relevance:
     scaled: Floats
     maps: Floats
     trace: Trace
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.raw, dtype, copy)
+
+    def to_pandas(self) -> Any:
+        """Make a table of `raw`: a row for each step, a column for each word. It needs pandas.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return data_frame(
+            {
+                f"{index} {word.text}": row
+                for (index, word), row in zip(enumerate(self.trace.words), self.raw.T, strict=True)
+            },
+            index_name="step",
+        )
 
     @property
     def scores(self) -> Floats:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.intervals import UNBOUNDED, mean_interval, median_interval
 from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 
-@dataclass(frozen=True)
-class DecisionCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class DecisionCurve(ResultValue):
     """What the final images show, by the step at which a word was replaced. Made by `decision_curve`.
 
     Attributes:
@@ -48,6 +50,19 @@ class DecisionCurve:
     concepts: list[str]
     cosine: Floats
     share: Floats
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.share, dtype, copy)
+
+    def to_pandas(self) -> Any:
+        """Make a table of the shares: a row for each step of the switch, a column for each seed. It needs pandas.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return data_frame(
+            {str(seed): row for seed, row in zip(self.seeds, self.share, strict=True)}, self.switch, "switch"
+        )
 
     @property
     def complete(self) -> bool:

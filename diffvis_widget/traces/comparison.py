@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.arguments import choice, row_index
+from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 from .heat_maps import check_size
 from .noise import is_flow_matching, lacks_noise_levels
@@ -46,8 +47,8 @@ class WordPair:
     change: Change
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(ResultValue):
     """Differences between two runs.
 
     Attributes:
@@ -85,6 +86,17 @@ class Comparison:
     divergence_step: int | None
     maps: Floats
     image: Floats | None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.distance, dtype, copy)
+
+    def to_pandas(self) -> Any:
+        """Makes a table of the compared steps and their distances. It needs pandas.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return data_frame({"a": self.steps[:, 0], "b": self.steps[:, 1], "distance": self.distance})
 
     @property
     def image_difference(self) -> float | None:

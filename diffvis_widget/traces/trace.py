@@ -29,10 +29,11 @@ from .array_checks import check_image, check_latents
 from .final_image import FinalImage
 from .frames import StepFrames, guidance_frames
 from .types import Decoder, FrameKind, Images, Keep, Layer, Record, Word
+from .values import Comparable
 from .worded_steps import WordedSteps
 
 
-class Trace(WordedSteps, ResultStore):
+class Trace(Comparable, WordedSteps, ResultStore):
     """One generation. T is the number of finished steps; the trace of a run under way only grows.
 
     What was passed for ``prompt`` to ``negative_words`` is in attributes of the same names.
@@ -111,6 +112,15 @@ class Trace(WordedSteps, ResultStore):
             frames=content.frames,
             results=content.results,
         )
+
+    def compared(self) -> tuple[Any, ...]:
+        """Lists what `equals` compares: prompts, words, layers, ``meta``, steps with their arrays, and stored results.
+
+        Returns:
+            Values.
+        """
+        texts = (self.prompt, self.negative_prompt, self.words, self.negative_words, self.keep, self.meta)
+        return *texts, self.layers, self.records, self.stored_results
 
     def __getstate__(self) -> dict[str, Any]:
         # for worker processes: the function that decodes latents holds the pipeline and stays behind

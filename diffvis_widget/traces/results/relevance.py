@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffvis_widget.traces.json_fields import read_text
 from diffvis_widget.traces.types import Floats, Word
+from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 from .saliency import scale
 from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
 
 
 @register_result
-@dataclass(frozen=True)
-class WordRelevance(StoredResult):
+@dataclass(frozen=True, eq=False, repr=False)
+class WordRelevance(ResultValue, StoredResult):
     """Relevance of the W words of a trace at T steps: of its own run, or of the same under another schedule.
 
     Attributes:
@@ -43,6 +45,17 @@ class WordRelevance(StoredResult):
     timesteps: Floats
     raw: Floats
     maps: Floats | None = None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.raw, dtype, copy)
+
+    def to_pandas(self) -> Any:
+        """Makes a table of ``raw``: a row for each step, a column for each word, by its index. It needs pandas.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return data_frame({str(word): row for word, row in enumerate(self.raw.T)}, index_name="step")
 
     def scaled(self, words: Sequence[Word]) -> Floats:
         """Scales the relevance of each step over the typed words.

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from diffvis_widget.traces.json_fields import read_integer, read_text, read_texts
 from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.values import ResultValue, as_array
 
 from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
 
 
 @register_result
-@dataclass(frozen=True)
-class Saliency(StoredResult):
+@dataclass(frozen=True, eq=False, repr=False)
+class Saliency(ResultValue, StoredResult):
     """How much each latent pixel matters at one step.
 
     Attributes:
@@ -44,6 +45,9 @@ class Saliency(StoredResult):
     stderr: Floats | None = None
     masks_used: int = 0
     layers: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.map, dtype, copy)
 
     @property
     def scaled(self) -> Floats:

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from numpy.typing import NDArray
+
 from diffvis_widget.traces.json_fields import read_text, read_texts
 from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
 
 
 @register_result
-@dataclass(frozen=True)
-class ConceptScores(StoredResult):
+@dataclass(frozen=True, eq=False, repr=False)
+class ConceptScores(ResultValue, StoredResult):
     """Scores of K concepts over T steps.
 
     Attributes:
@@ -45,6 +48,17 @@ class ConceptScores(StoredResult):
     null_band: Floats
     emergence: Floats
     meter: str
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return as_array(self.cosine, dtype, copy)
+
+    def to_pandas(self) -> Any:
+        """Makes a table of the cosines: a row for each step, a column for each concept. It needs pandas.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return data_frame(dict(zip(self.concepts, self.cosine.T, strict=True)), index_name="step")
 
     def check(self, run: DescribedRun) -> None:
         """Checks the shapes; see `StoredResult.check`.
