@@ -18,7 +18,8 @@ def open_trace(path: str | os.PathLike[str]) -> Trace:
         path: of the file.
 
     Returns:
-        The trace. Its arrays are views of the file, which must not be changed meanwhile.
+        The trace. Of a file of 256 MB or more its arrays are read on use; where the file was changed or truncated
+        since, that raises `TraceFileError`.
 
     Raises:
         TypeError: the path is no path.

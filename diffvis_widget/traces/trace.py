@@ -28,7 +28,7 @@ from diffvis_widget.traces.results import Note, Region, ResultStore, StoredResul
 from .array_checks import check_image, check_latents
 from .final_image import FinalImage
 from .frames import StepFrames, guidance_frames
-from .types import Decoder, FrameKind, Images, Keep, Layer, Record, Word
+from .types import Decoder, FrameKind, HasBytes, Images, Keep, Layer, Record, Word
 from .values import Comparable
 from .worded_steps import WordedSteps
 
@@ -175,9 +175,9 @@ class Trace(Comparable, WordedSteps, ResultStore):
     def nbytes(self) -> int:
         """Bytes of all arrays that it holds: latents, maps, results, and encoded and decoded images.
 
-        Arrays of a trace that was opened from a file count, although they are views of the mapped file.
+        Arrays of a trace that was opened from a large file count too, although they are read on use.
         """
-        arrays = [array for record in self.records for array in record.arrays()]
+        arrays: list[HasBytes] = [array for record in self.records for array in record.arrays()]
         arrays += self._frames.arrays()
         for stored in self.stored_results.values():
             arrays += [array for result in stored for array in result.tensors().values()]

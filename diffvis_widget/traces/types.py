@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ Images = NDArray[np.uint8]
 """One image (H, W, 3), or several (n, H, W, 3)."""
 Size = tuple[int, int]
 """Height and width."""
-StepMaps = tuple[NDArray[np.float16], ...]
+StepMaps = Sequence[NDArray[np.float16]]
 """Attention maps of one step, (heads or 1, words, h, w): one array per layer, or a single one of their mean."""
 StepSelection = int | slice | Sequence[int]
 """One step, or several whose mean is taken: a slice or a list of indices. Negative ones count from the end."""
@@ -96,6 +96,15 @@ class Layer:
     default: bool
 
 
+class HasBytes(Protocol):
+    """An array in memory or in a file."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What one step adds to a trace.
@@ -124,8 +133,8 @@ class Record:
     reused: tuple[int, ...] = ()
     outputs: StepMaps | None = None
 
-    def arrays(self) -> list[NDArray[Any]]:
-        """Lists all arrays of the record.
+    def arrays(self) -> Sequence[HasBytes]:
+        """Lists all arrays of the record, for their sizes.
 
         Returns:
             The arrays; ``result`` is often the same object as the next record's ``latents``.

@@ -87,9 +87,10 @@ def read_content(path: Path) -> TraceContent:
         ValueError: a stored result does not belong to the run.
         KeyError: a stored result names a word that the prompt does not have.
     """
-    if path.stat().st_size > MAX_FILE:
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
         raise TraceFileError(f"it is no compact trace file: it has more than {MAX_FILE} bytes")
-    data = path.read_bytes()
     # the packed form allows a longer header than a hostile file may cost
     if len(data) < 8 or _header_length(data) > MAX_HEADER:
         raise TraceFileError("its header is too long, or missing")

@@ -15,6 +15,8 @@ from PIL import Image
 from diffvis_widget.traces.errors import TraceFileError
 from diffvis_widget.traces.types import Images, Size
 
+from .file_arrays import BytesInFile
+
 EXACT_UP_TO = 128  # pixels a side: up to this size every pixel of a noisy image is visible, and is kept
 MAX_PIXELS = 4096 * 4096  # of one image; decoding takes 12 bytes for each
 MAX_TOTAL = 2 * 2**30  # bytes of all decoded images of a kind
@@ -24,11 +26,11 @@ class EncodedImages(Sequence[Images]):
     """Encoded images of one size, each decoded on access to uint8 (H, W, 3).
 
     Args:
-        encoded: the bytes of each image.
+        encoded: the bytes of each image, or what ``bytes(...)`` reads them from.
         size: (H, W) of all.
     """
 
-    def __init__(self, encoded: Sequence[bytes | memoryview], size: Size) -> None:
+    def __init__(self, encoded: Sequence[bytes | memoryview | BytesInFile], size: Size) -> None:
         self.encoded = encoded
         self.size = size
 

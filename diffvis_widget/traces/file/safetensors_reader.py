@@ -1,14 +1,13 @@
-"""Reads safetensors files without copying and without trusting any byte.
+"""Reads safetensors files without trusting any byte.
 
-Tensors are views of the mapped file: opening reads the header alone, however large the file is, and tensors are read
-on first use.
+A file of less than 256 MB is read into memory. Of a larger one only the header is read, and tensors part by part on
+use. No file is mapped into memory: see `file_arrays`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -18,9 +17,12 @@ from numpy.typing import NDArray
 
 from diffvis_widget.traces.errors import TraceFileError
 
+from .file_arrays import ArrayInFile, FileBytes
+
 # A header of this size unpacks to 128 MB of Python objects at the worst: what opening a hostile file can cost.
 MAX_HEADER = 4 * 2**20
 MAX_PARTS = 20_000
+IN_MEMORY = 256 * 2**20  # smaller files are read whole
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "U8": np.dtype("u1")
 }  # fmt: skip
@@ -50,26 +52,27 @@ def strict_json(text: str | bytes) -> Any:
         raise TraceFileError(f"its header cannot be read: {error}") from None
 
 
-def read_container(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def read_container(
+    path: Path, in_memory: int = IN_MEMORY
+) -> tuple[dict[str, str], dict[str, NDArray[Any] | ArrayInFile]]:
     """Reads a safetensors file.
 
     Args:
         path: of the file.
+        in_memory: bytes; a smaller file is read into memory, and of a larger one the tensors on use.
 
     Returns:
-        Its metadata, and its tensors by name: read-only views of the mapped file.
+        Its metadata, and its tensors by name: read-only arrays in memory, or arrays in the file.
 
     Raises:
         TraceFileError: the header does not describe exactly the bytes that follow it.
     """
-    with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(MAX_HEADER, size - 8):
-            raise TraceFileError(f"its header claims {length} bytes, and the file has {size}")
-        header = strict_json(file.read(length))
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    file = FileBytes(path)
+    size = file.size
+    length = int.from_bytes(file.read(0, 8), "little") if size >= 8 else 0
+    if size < 8 or length > min(MAX_HEADER, size - 8):
+        raise TraceFileError(f"its header claims {length} bytes, and the file has {size}")
+    header = strict_json(bytes(file.read(8, length)))
     if not isinstance(header, dict):
         raise TraceFileError("its header is no mapping")
     entries = cast("dict[str, Any]", header)
@@ -88,10 +91,13 @@ def read_container(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]
         offset = end
     if begin + offset != size:
         raise TraceFileError(f"its parts take {offset} bytes, and {size - begin} are there")
-    tensors = {
-        name: np.frombuffer(mapped, dtype, count=math.prod(shape), offset=begin + start).reshape(shape)
-        for name, (dtype, shape, start, _) in parts.items()
+    tensors: dict[str, NDArray[Any] | ArrayInFile] = {
+        name: ArrayInFile(file, dtype, shape, begin + start) for name, (dtype, shape, start, _) in parts.items()
     }
+    if size < in_memory:
+        data = memoryview(file.read(begin, offset)).toreadonly()
+        for name, (dtype, shape, start, _) in parts.items():
+            tensors[name] = np.frombuffer(data, dtype, count=math.prod(shape), offset=start).reshape(shape)
     return cast("dict[str, str]", metadata), tensors
 
 

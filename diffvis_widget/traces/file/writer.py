@@ -183,6 +183,6 @@ def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[s
         if not np.array_equal(decoded := trace.decoded_image, image):
             tensors["decoded_image"] = decoded
     for kind, encoded in images.items():
-        tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(encoded.encoded), dtype=np.uint8)
+        tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(map(bytes, encoded.encoded)), dtype=np.uint8)
     tensors |= result_tensors(trace.stored_results)
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
