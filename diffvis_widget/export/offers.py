@@ -17,6 +17,7 @@ from .view_options import MAX_SIZE, ViewOptions
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
+MAX_WORDS = 256  # of a view that a page requests
 MAX_NAME = 48  # characters of a prompt in a file name
 
 
@@ -77,6 +78,8 @@ def requested_view(view: Mapping[str, Any]) -> RequestedView:
     """
     match view:
         case {"step": int(step), "words": list(words), "view": image, "opacity": int(opacity) | float(opacity)}:
+            if len(words) > MAX_WORDS:
+                raise ValueError(f"a view shows at most {MAX_WORDS} words, not {len(words)}")
             options = ViewOptions(
                 words=tuple(words),
                 view=image,

@@ -15,6 +15,7 @@ from diffvis_widget.explain.methods import overlay_names
 from diffvis_widget.wire.messages import RunRequest
 
 from . import trait_types
+from .page.limits import check_message
 
 SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
 FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
@@ -140,9 +141,10 @@ class SyncedTraits(anywidget.AnyWidget):
                 if name not in FROM_PAGE:
                     continue
                 try:
+                    check_message(value)
                     with self._lock_property(**{name: value}):
                         self.set_trait(name, value)
-                except t.TraitError as error:
+                except (t.TraitError, ValueError) as error:
                     self._refuse(str(error))
                     self.send_state(name)
 

@@ -14,6 +14,7 @@ import traitlets as t
 from diffvis_widget import front_end
 from diffvis_widget.export.mime_bundle import static_representations
 from diffvis_widget.export.static_output import StaticOutput
+from diffvis_widget.widget.page.limits import check_message
 from diffvis_widget.widget.page.requests import reply, request_id
 from diffvis_widget.widget.session.external_call import ExternalCall
 from diffvis_widget.widget.session.jobs import EXPECTED
@@ -344,6 +345,7 @@ class DiffVis(SyncedTraits):
         request = None
         try:
             request = request_id(content)
+            check_message(content, buffers)
             match content:
                 case {"type": "hello", "run": run, "have": list(have)}:
                     self._outbox.hello(run, have)

@@ -18,6 +18,7 @@ from diffvis_widget.traces.selectors import pick_words
 from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
 
 MAX_TEXT = 4000
+MAX_WORDS = 256
 Region = tuple[float, float, float, float]
 """(left, top, right, bottom) as shares of width and height, 0..1."""
 
@@ -57,6 +58,8 @@ class Note(StoredResult):
         if self.step is not None:
             object.__setattr__(self, "step", _whole("step", self.step))
         object.__setattr__(self, "words", _words(self.words))
+        if len(self.words) > MAX_WORDS:
+            raise ValueError(f"words must be at most {MAX_WORDS} words, not {len(self.words)}")
         if self.region is not None:
             object.__setattr__(self, "region", _region(self.region))
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from diffvis_widget.widget.session.session import Session
 
 MAX_NOTES = 200
+MAX_WORDS = 2000  # of all notes together
 
 
 def replace_notes(session: Session, run: str, notes: list[Any]) -> None:
@@ -26,6 +27,9 @@ def replace_notes(session: Session, run: str, notes: list[Any]) -> None:
     assert trace is not None  # only such runs are kept
     if len(notes) > MAX_NOTES:
         raise ValueError(f"a run can have {MAX_NOTES} notes, not {len(notes)}")
+    words = sum(len(note["words"]) for note in notes if isinstance(note, dict) and isinstance(note.get("words"), list))
+    if words > MAX_WORDS:
+        raise ValueError(f"the notes of a run can name {MAX_WORDS} words in all, not {words}")
     before = list(trace.notes)
     trace.notes.clear()
     try:

@@ -28,6 +28,7 @@ from diffvis_widget.wire.replies import (
 
 from .decision import prepare_decision
 from .exports import prepare_export
+from .limits import check_message
 from .notes import replace_notes
 from .relevance import prepare_relevance
 from .saliency import prepare_estimates, prepare_saliency
@@ -84,6 +85,7 @@ def request_id(content: object) -> RequestId | None:
         ValueError: the id is neither a whole number of at most 2**53 - 1 nor a text of 1 to 128 characters.
     """
     number = content.get("id") if isinstance(content, Mapping) else None
+    check_message(number)
     match number:
         case None:
             return None

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 Task = Mapping[str, Any]
 JobState = Literal["waiting", "running", "done", "canceled", "failed"]
+WAITING = 32  # jobs that may wait or run at a time
 ENDED = 4  # ended jobs that are kept until the page asks for them
 EXPECTED = (LookupError, ValueError, OSError, ImportError, RuntimeError)  # their messages are written for the reader
 
@@ -161,6 +162,9 @@ class JobQueue:
 
         Returns:
             The job.
+
+        Raises:
+            ValueError: too many jobs wait already.
         """
         key = json.dumps(task, sort_keys=True)
         with self._lock:
@@ -170,6 +174,8 @@ class JobQueue:
                 return job
         function = prepare(task)
         with self._lock:
+            if sum(not other.over for other in self._jobs.values()) >= WAITING:
+                raise ValueError(f"{WAITING} jobs are waiting or running already: wait, or stop some of them")
             job = self._jobs.setdefault(key, Job(task, function))
             ended = [name for name, other in self._jobs.items() if other.over]
             for name in ended[:-ENDED]:

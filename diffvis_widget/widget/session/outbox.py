@@ -9,6 +9,7 @@ message handlers may call from any thread.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from diffvis_widget.wire.messages import RunPayload, ScoresPayload, frame_message
@@ -16,6 +17,9 @@ from diffvis_widget.wire.packed_run import Json, Message, RequestId
 from diffvis_widget.wire.replies import error_message
 
 CAP = 4 * 1024 * 1024
+MAX_MESSAGES = 1000  # on their way without an acknowledgement
+MAX_WAITING = 64  # replies that wait for acknowledgements
+MAX_ERROR = 2000  # characters
 
 Key = tuple[str, int]
 RUN, SCORES, END = ("run", 0), ("scores", 0), ("end", 0)
@@ -23,6 +27,9 @@ RUN, SCORES, END = ("run", 0), ("scores", 0), ("end", 0)
 
 class Outbox:
     """Holds the current run for the page and sends it, in order of use, within the cap.
+
+    Of a message on its way only the size is kept. Replies wait while more than ``CAP`` bytes are on their way. A page
+    that never acknowledges gets errors in their place once more than ``CAP`` bytes wait, and in the end nothing.
 
     Args:
         send: ``send(content, buffers)`` puts one message on the wire; it must not block and must not call back.
@@ -40,7 +47,9 @@ class Outbox:
         self._sent_scores: tuple[list[str], int] = ([], 0)
         self._end: Message | None = None
         self._pending: dict[Key, None] = {}
-        self._in_flight: dict[int, Message] = {}
+        self._in_flight: dict[int, tuple[int, int | None]] = {}  # size, and the step of an exact image
+        self._bytes_in_flight = 0
+        self._waiting: deque[Message] = deque()
         self._received_exact: set[int] = set()  # steps whose exact image the page has acknowledged
 
     @property
@@ -59,7 +68,7 @@ class Outbox:
     def in_flight(self) -> int:
         """Bytes sent and not acknowledged."""
         with self._lock:
-            return sum(message.size for message in self._in_flight.values())
+            return self._bytes_in_flight
 
     def begin(self, message: Message) -> None:
         """Start a new run: nothing of the one before is kept or still sent.
@@ -69,6 +78,7 @@ class Outbox:
         """
         with self._lock:
             self._run, self._end, self._scores = message, None, None
+            self._in_flight = {seq: (size, None) for seq, (size, _) in self._in_flight.items()}
             self._steps.clear()
             self._received_exact.clear()
             self._sent_scores = ([], 0)
@@ -144,16 +154,22 @@ class Outbox:
             message: why.
             request: the id of the request; None where it had none.
         """
-        self.reply(error_message(self.run, message, request))
+        with self._lock:
+            self._put(error_message(self.run, message[:MAX_ERROR], request))
 
     def reply(self, message: Message) -> None:
-        """Send a reply at once: the page asks for few things at a time, so nothing piles up.
+        """Send a reply: at once, or when the page has acknowledged enough of what is on its way.
 
         Args:
             message: the reply.
         """
         with self._lock:
-            self._put(message)
+            waiting = sum(other.size for other in self._waiting)
+            if (waiting and waiting + message.size > self._cap) or len(self._waiting) >= MAX_WAITING:
+                self.error("the page has not acknowledged earlier replies: ask again later", message.content.get("id"))
+                return
+            self._waiting.append(message)
+            self._pump()
 
     def acknowledge(self, seq: object) -> None:
         """Take note that the page has handled a message.
@@ -162,11 +178,13 @@ class Outbox:
             seq: its number; anything unknown changes nothing.
         """
         with self._lock:
-            message = self._in_flight.pop(seq, None) if isinstance(seq, int) else None
-            if message is None:
+            entry = self._in_flight.pop(seq, None) if isinstance(seq, int) else None
+            if entry is None:
                 return
-            if message.content.get("exact") and self._is_current(message):
-                self._received_exact.add(message.content["index"])
+            size, exact_step = entry
+            self._bytes_in_flight -= size
+            if exact_step is not None:
+                self._received_exact.add(exact_step)
             self._pump()
 
     def hello(self, run: object, have: Collection[object]) -> None:
@@ -178,7 +196,9 @@ class Outbox:
         """
         with self._lock:
             self._in_flight.clear()
+            self._bytes_in_flight = 0
             if self._run is None:
+                self._pump()
                 return
             present = set(have) if run == self.run else set[object]()
             self._pending = {} if run == self.run else {RUN: None}
@@ -225,7 +245,9 @@ class Outbox:
         self._pump()
 
     def _pump(self) -> None:
-        while self._pending:
+        while self._waiting and self._bytes_in_flight < self._cap and len(self._in_flight) < MAX_MESSAGES:
+            self._put(self._waiting.popleft())
+        while self._pending and len(self._in_flight) < MAX_MESSAGES:
             key = self._next()
             message = self._build(key)
             in_flight = self.in_flight
@@ -259,8 +281,13 @@ class Outbox:
         return message
 
     def _put(self, message: Message) -> None:
+        if len(self._in_flight) >= MAX_MESSAGES:
+            return  # an error for a page that takes none
         seq, self._seq = self._seq, self._seq + 1
-        self._in_flight[seq] = message = message.stamped(seq)
+        message = message.stamped(seq)
+        is_exact = message.content.get("exact") and self._is_current(message)
+        self._in_flight[seq] = message.size, message.content["index"] if is_exact else None
+        self._bytes_in_flight += message.size
         self._send(message.content, message.buffers)
 
 
