@@ -143,6 +143,9 @@ class BytesInFile:
     def __bytes__(self) -> bytes:
         return bytes(self._file.read(self._offset, self._length))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> BytesInFile:
+        return self  # nothing of it can be changed
+
     def __reduce__(self) -> Any:
         return bytes, (bytes(self),)
 
@@ -175,7 +178,7 @@ class MapsInFile(Sequence[NDArray[np.float16]]):
 
 
 class RecordInFile(Record):
-    """A record whose arrays are read from the file when they are taken. A copy of it holds them in memory.
+    """A record whose arrays are read from the file when they are taken. Pickled, it holds them itself.
 
     Args:
         step: see `Record`.
@@ -213,6 +216,9 @@ class RecordInFile(Record):
             layers: list[ArrayInFile] | None = self._maps.get(name)
             return None if layers is None else MapsInFile(layers, self.step.index)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RecordInFile:
+        return self  # nothing of it can be changed
 
     def __reduce__(self) -> Any:
         values = (self.step, self.latents, self.result, self.prediction, self.guidance, self.visible)

@@ -76,13 +76,17 @@ def test_saving_it_again_gives_the_same_file(path: Path, tmp_path: Path) -> None
     np.testing.assert_array_equal(large.latents, open_trace(again).latents)
 
 
-def test_a_copy_of_a_record_is_in_memory(path: Path) -> None:
-    record = open_on_use(path).records[1]
-    for other in (copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
-        assert type(other).__name__ == "Record"
-        np.testing.assert_array_equal(other.result, record.result)
-        np.testing.assert_array_equal(other.maps[1], record.maps[1])
-        assert other.step == record.step
+def test_a_pickled_trace_holds_its_arrays_and_a_copy_reads_them(path: Path) -> None:
+    large = open_on_use(path)
+    record = large.records[1]
+    pickled, copied, deep = pickle.loads(pickle.dumps(large)), copy.copy(large), copy.deepcopy(large)
+    os.unlink(path)
+    for other in (pickled, copied, deep):
+        np.testing.assert_array_equal(other.records[1].result, record.result)
+        np.testing.assert_array_equal(other.heat_map("circle", step=1), large.heat_map("circle", step=1))
+        np.testing.assert_array_equal(other.frame("prediction", 1), large.frame("prediction", 1))
+    assert type(pickled.records[1]).__name__ == "Record"
+    assert deep.records[1] is record
     with pytest.raises(AttributeError, match="no attribute 'mapz'"):
         _ = record.mapz  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -89,7 +89,6 @@ def test_a_thousand_hostile_messages_cost_little_time_and_memory(
             sent += sum(message.size for message in widget.wire.messages)
             widget.wire.messages.clear()
             assert widget._outbox.in_flight < 2 * CAP
-        del content
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
