@@ -85,7 +85,8 @@ def request_id(content: object) -> RequestId | None:
         ValueError: the id is neither a whole number of at most 2**53 - 1 nor a text of 1 to 128 characters.
     """
     number = content.get("id") if isinstance(content, Mapping) else None
-    check_message(number)
+    if not isinstance(number, int | str):
+        check_message(number)  # it is written into the error
     match number:
         case None:
             return None
