@@ -150,7 +150,7 @@ def test_notes_are_bounded_and_refused_as_a_whole(
     note = {"text": "x", "step": 0, "words": ["red"] * 100, "region": None}
     page(widget, {"type": "notes", "id": 1, "run": widget._outbox.run, "notes": [note] * (MAX_WORDS // 100 + 1)})
     assert "2000 words in all" in widget.wire.of("error")[-1].content["message"]
-    assert [kept.text for kept in trace.notes] == ["kept"]
+    assert [left.text for left in trace.notes] == ["kept"]
 
 
 class Unread:
