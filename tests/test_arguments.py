@@ -42,6 +42,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 
 CALLS: dict[str, Callable[[Material], tuple[Callable[..., Any], Arguments]]] = {
+    "dv.concept_scores": lambda m: (dv.concept_scores, {"trace": m.trace, "concepts": ["circle"]}),
+    "dv.Tracer": lambda m: (dv.Tracer, {"pipe": m.pipe}),
     "dv.compare": lambda m: (dv.compare, {"trace_a": m.trace, "trace_b": m.trace}),
     "dv.load": lambda m: (dv.load, {}),
     "dv.open_trace": lambda m: (dv.open_trace, {"path": m.file}),

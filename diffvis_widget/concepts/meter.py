@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget._compat.torch_defaults import build_with_weights, thread_local_defaults
+from diffvis_widget.arguments import items, shorten, text
 from diffvis_widget.shipped import clip_folder
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ConceptMeter:
         template: how a concept is put to the text encoder; must contain "{}".
 
     Raises:
-        ValueError: an unknown model name, a missing or unknown pretrained tag, a template without "{}".
+        ValueError: an unknown model name, a missing or unknown pretrained tag, a template without exactly one "{}".
         OSError: the weights could not be loaded (no network, no file).
 
     Example:
@@ -64,8 +65,10 @@ class ConceptMeter:
     ) -> None:
         import open_clip
 
-        if "{}" not in template:
-            raise ValueError(f'template={template!r} has no placeholder for the concept: write "{{}}" where it goes')
+        if text("template", template).count("{}") != 1 or {"{", "}"} & set(template.replace("{}", "")):
+            raise ValueError(
+                f'template must have one placeholder for the concept: write "{{}}" where it goes, not {template!r}'
+            )
         if name is None:
             if pretrained is not None:
                 raise ValueError(f"pretrained={pretrained!r} needs a name too, such as ConceptMeter('ViT-B-32', ...)")
@@ -194,13 +197,14 @@ def check_concepts(concepts: Sequence[str]) -> list[str]:
         The clean list.
 
     Raises:
+        TypeError: no list.
         ValueError: a bare string, an entry that is no text or empty, or more than 256 of them.
     """
     if isinstance(concepts, str):
         raise ValueError(f"concepts must be a list of words, got the string {concepts!r}: write [{concepts!r}]")
-    for concept in concepts:
+    for concept in items("concepts", concepts, 'a list of words, such as ["circle", "red"]'):
         if not isinstance(concept, str) or not concept.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"concepts must hold words, got {concept!r}")
+            raise ValueError(f"concepts must hold words, got {shorten(concept)}")
     clean = list(dict.fromkeys(concept.strip() for concept in concepts))
     if len(clean) > MAX_CONCEPTS:
         raise ValueError(f"concepts holds {len(clean)} words; at most {MAX_CONCEPTS} can be measured at once")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import instance, shorten
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import ConceptScores, Trace
 from diffvis_widget.traces.noise import lacks_noise_levels
@@ -17,6 +18,8 @@ from .meter import ConceptMeter, check_concepts, default_meter
 def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | None = None) -> ConceptScores:
     """Score every step's exactly decoded prediction against words.
 
+    The scores are kept as `trace.scores`, in place of earlier ones, so that files and pages of the trace have them.
+
     Args:
         trace: a run; its prediction frames are decoded where that has not happened yet.
         concepts: words or phrases.
@@ -26,6 +29,7 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
         Scores float32 (T, K) with their null band and the steps of emergence.
 
     Raises:
+        TypeError: an argument has the wrong type.
         ValueError: concepts that are not a list of words; no meter for a run of another model.
 
     Example:
@@ -34,6 +38,24 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
         >>> dv.concept_scores(trace, ["circle", "red"]).cosine.shape
         (2, 2)
     """
+    scores = measured_scores(trace, concepts, meter)
+    if scores.concepts and trace.is_complete:
+        trace.scores = scores
+    return scores
+
+
+def measured_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | None) -> ConceptScores:
+    """Score a run as `concept_scores` does, and leave the trace as it is.
+
+    Args:
+        trace: The run.
+        concepts: Words or phrases.
+        meter: The CLIP model; None for the scenes CLIP.
+
+    Returns:
+        The scores.
+    """
+    instance("trace", trace, Trace, "a Trace, as dv.trace and dv.open_trace return it")
     words = check_concepts(concepts)
     meter = meter_for(trace, meter)
     if lacks_noise_levels(trace.meta):
@@ -56,9 +78,12 @@ def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
         The meter that was given, or the default one, which the process shares.
 
     Raises:
+        TypeError: If `meter` is no meter.
         ValueError: If `meter` is None and the run is of another model.
     """
     if meter is not None:
+        if not (hasattr(meter, "label") and all(callable(getattr(meter, name, None)) for name in ("scores", "share"))):
+            raise TypeError(f"meter must be a ConceptMeter, such as dv.ConceptMeter(), not {shorten(meter)}")
         return meter
     if not is_scenes_model(trace.meta.get("fingerprint")):
         raise ValueError(

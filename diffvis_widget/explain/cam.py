@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffvis_widget.arguments import items, shorten
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import resize
@@ -63,12 +64,14 @@ def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -
 
 
 def _chosen(layers: str | Sequence[str], modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    wanted = [layers] if isinstance(layers, str) else list(layers)
+    wanted = (
+        [layers] if isinstance(layers, str) else items("layers", layers, "a layer's name, a list of names, or None")
+    )
     if not wanted:
         raise ValueError("layers: the list is empty; name at least one layer, or None for all")
     for name in wanted:
-        if name not in modules:
-            raise KeyError(f"layers: {name!r} is not there; the layers are: {', '.join(modules)}")
+        if not isinstance(name, str) or name not in modules:
+            raise KeyError(f"layers: {shorten(name)} is not there; the layers are: {', '.join(modules)}")
     return {name: modules[name] for name in wanted}
 
 

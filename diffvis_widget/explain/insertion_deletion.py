@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffvis_widget.arguments import choice, count
+from diffvis_widget.arguments import choice, count, instance, items
 from diffvis_widget.concepts import ConceptMeter, meter_for
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
@@ -125,7 +125,11 @@ def games(
         >>> list(dv.explain.games(trace, 1, maps, distance="pixels", progress=False).deletion)
         ['random', 'centre', 'edge', 'circle']
     """
-    traces = [trace] if isinstance(trace, Trace) else list(trace)
+    expected = "a Trace, or a list of traces"
+    traces = [trace] if isinstance(trace, Trace) else items("trace", trace, expected)
+    for run in traces:
+        instance("trace", run, Trace, expected)
+    instance("maps", maps, Mapping, 'a dict of maps by name, such as {"df_rise": saliency}')
     choice("distance", distance, DISTANCES)
     choice("target", target, ("previous_sample", "prediction"))
     if not traces or (distance == "frechet" and len(traces) < 2):

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.arguments import choice
-from diffvis_widget.concepts import ConceptMeter, concept_scores
+from diffvis_widget.concepts import ConceptMeter
 from diffvis_widget.concepts.meter import check_concepts
+from diffvis_widget.concepts.scores import measured_scores
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
@@ -241,7 +242,7 @@ def _scores(trace: Trace, concepts: Sequence[str] | None, meter: ConceptMeter | 
         raise ValueError("concepts is empty: name one word or more")
     if stored is not None and meter is None and set(names) <= set(stored.concepts):
         return names, stored.cosine[:, [stored.concepts.index(name) for name in names]]
-    return names, concept_scores(trace, names, meter).cosine
+    return names, measured_scores(trace, names, meter).cosine
 
 
 # -- the arithmetic ----------------------------------------------------------------------------------------------------

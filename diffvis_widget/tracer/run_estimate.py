@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from diffvis_widget.arguments import count
 from diffvis_widget.traces import Step
 from diffvis_widget.traces.types import Keep
 
@@ -61,8 +62,7 @@ def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep = "layers", **pip
         >>> dv.estimate(dv.load(), "a red circle", steps=10).evaluations
         10
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a positive integer, not {steps!r}")
+    count("steps", steps, 1, 100_000)
     times: list[float] = []
 
     def note_time(step: Step) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import inspect
 import operator
 import secrets
 from collections.abc import Callable, Sequence
@@ -13,11 +11,13 @@ from typing import Any, Literal
 import torch
 
 from diffvis_widget import schedule as schedules
+from diffvis_widget.arguments import shorten
 from diffvis_widget.call_defaults import call_defaults
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
 
 from .active_interventions import Intervention
+from .call_arguments import check_call_arguments
 from .hooks import is_watched
 from .locks import denoiser_lock
 from .tracer import Tracer
@@ -122,7 +122,7 @@ def trace(
         arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, steps, schedule_strength)
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
-        _check_accepted(clone, arguments)
+        check_call_arguments(clone, arguments)
         if seed is not None:
             arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
         with tracer:
@@ -144,17 +144,7 @@ def _check_seed(seed: Any, has_generator: bool) -> int | None:
     except TypeError:
         number = None
     if number is None or isinstance(seed, bool):
-        raise TypeError(f"seed must be an integer, not {seed!r}")
+        raise TypeError(f"seed must be an integer, not {shorten(seed)}")
     if not 0 <= number < 2**64:
-        raise ValueError(f"seed must lie in 0 .. 2**64 - 1, not {number}")
+        raise ValueError(f"seed must lie in 0 .. 2**64 - 1, not {shorten(number)}")
     return number
-
-
-def _check_accepted(pipe: Any, arguments: dict[str, Any]) -> None:
-    """Raise TypeError for an argument that the pipeline call does not name: many ignore unknown ones silently."""
-    accepted = [name for name in inspect.signature(pipe.__call__).parameters if name not in ("args", "kwargs")]
-    for name in arguments:
-        if name not in accepted:
-            near = difflib.get_close_matches(name, accepted, n=1)
-            meant = f"; did you mean {near[0]}=?" if near else f"; it takes {', '.join(accepted)}"
-            raise TypeError(f"{type(pipe).__name__} takes no {name}={meant}")

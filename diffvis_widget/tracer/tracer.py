@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import torch
 
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
+from diffvis_widget.arguments import choice, flag, items, shorten
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
@@ -66,17 +67,18 @@ class Tracer:
         output: bool = False,
         interventions: Sequence[Intervention] = (),
     ) -> None:
-        if keep not in _KEEPS:
-            raise ValueError(f'keep must be "words", "layers" or "heads", not {keep!r}')
+        choice("keep", keep, _KEEPS)
         if on_step is not None and not callable(on_step):
-            raise TypeError(f"on_step must be a function of a Step, not {on_step!r}")
+            raise TypeError(f"on_step must be a function of a Step, not {shorten(on_step)}")
         if view is not None and not isinstance(view, Observer):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"view must be a DiffVis, not {view!r}")
-        if compiled not in (None, "eager"):
-            raise ValueError(f'compiled must be None or "eager", not {compiled!r}')
-        for intervention in interventions:
-            if not isinstance(intervention, Intervention):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"interventions must be made by diffvis_widget.intervene, not {intervention!r}")
+            raise TypeError(f"view must be a DiffVis, not {shorten(view)}")
+        if compiled is not None and not (isinstance(compiled, str) and compiled == "eager"):
+            raise ValueError(f'compiled must be None or "eager", not {shorten(compiled)}')
+        flag("output", output)
+        expected = "a list of interventions, made by diffvis_widget.intervene"
+        for intervention in items("interventions", interventions, expected):
+            if not isinstance(intervention, Intervention):
+                raise TypeError(f"interventions must be made by diffvis_widget.intervene, not {shorten(intervention)}")
         self.pipe = pipe
         self.keep: Keep = keep
         self.output = output

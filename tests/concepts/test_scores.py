@@ -96,7 +96,7 @@ def test_concepts_that_are_no_words_are_refused(concepts: list[str], message: st
         ({"name": "ViT-B32"}, "did you mean ViT-B-32"),
         ({"name": "ViT-B-32"}, "needs pretrained="),
         ({"pretrained": "openai"}, "needs a name"),
-        ({"template": "a picture"}, "no placeholder for the concept"),
+        ({"template": "a picture"}, "one placeholder for the concept"),
     ],
 )
 def test_a_meter_that_cannot_be_made_says_why(arguments: dict[str, str], message: str):

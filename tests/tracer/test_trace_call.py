@@ -105,7 +105,7 @@ def test_arguments_go_on_to_the_pipeline() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"num_inference_steps": 0}, ValueError, "num_inference_steps must be an integer of 1 or more, not 0"),
+        ({"num_inference_steps": 0}, ValueError, "num_inference_steps must be an integer .*, not 0"),
         ({"num_inference_steps": -1}, ValueError, "not -1"),
         ({"num_inference_steps": 1.5}, TypeError, "num_inference_steps must be an integer of 1 or more, not 1.5"),
         ({"num_inference_steps": "30"}, TypeError, "not '30'"),

@@ -371,7 +371,7 @@ def test_numpy_numbers_and_empty_concepts_are_welcome(make: Make, shared_pipe: S
         (None, {"num_inference_steps": 5}, "use steps="),
         (None, {"generator": 1}, "use seed="),
         ("shared", {"num_images_per_prompt": 2}, r"dv\.Tracer"),
-        ("shared", {"promt": "x"}, "takes no argument promt"),
+        ("shared", {"promt": "x"}, "takes no promt"),
     ],
 )
 def test_a_wrong_constructor_call_says_what_would_work(

@@ -117,25 +117,19 @@ def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: names the argument and what to use instead.
+        ValueError: a number is NaN, infinite or out of range.
     """
     for name in arguments:
         if name in RESERVED:
             raise TypeError(f"{name}= is set by the widget itself: use {RESERVED[name]}")
     if pipe is None:
         return
+    from diffvis_widget.tracer.call_arguments import check_call_arguments
+
     takes = inspect.signature(type(pipe).__call__).parameters
-    # diffusers' own pipelines take **kwargs for retired arguments only
-    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
-    if "prompt" not in takes and not free:
+    if "prompt" not in takes and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         raise TypeError(f"{type(pipe).__name__} takes no prompt: DiffVis shows pipelines that paint from a text")
-    if free and not type(pipe).__module__.startswith("diffusers."):
-        return
-    unknown = [name for name in arguments if name not in takes]
-    if unknown:
-        raise TypeError(
-            f"{type(pipe).__name__} takes no argument {', '.join(unknown)}; it takes "
-            f"{', '.join(name for name in takes if name not in RESERVED and name != 'self')}"
-        )
+    check_call_arguments(pipe, arguments)
 
 
 def check_settings(pipe: Any, request: RunRequest) -> None:
