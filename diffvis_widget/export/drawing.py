@@ -76,7 +76,9 @@ def base_image(trace: Trace, view: StepView) -> tuple[Images, ColouredMap | None
         before, after = (trace.frame("prediction", index).astype(np.float32) for index in (max(step - 1, 0), step))
         return _coloured_image("change of 255", np.abs(after - before).mean(axis=-1), view)
     if step is None and view.view == "prediction":
-        return trace.image, None
+        # the maps belong to the decoded image, wherever the pipeline pasted it
+        is_pasted = trace.image.shape != trace.decoded_image.shape
+        return trace.decoded_image if is_pasted else trace.image, None
     return trace.frame(view.view, -1 if step is None else step), None
 
 

@@ -127,8 +127,8 @@ def _repeat_run(trace: Trace) -> list[str]:
         "negative_prompt": trace.negative_prompt,
         "schedule": _checked(meta, "schedule", str),
         "schedule_strength": _checked(meta, "schedule_strength", int, float),
-        "height": None if is_scenes else trace.image.shape[0],
-        "width": None if is_scenes else trace.image.shape[1],
+        "height": None if is_scenes else trace.decoded_image.shape[0],
+        "width": None if is_scenes else trace.decoded_image.shape[1],
         "keep": None if trace.keep == "layers" else trace.keep,  # stored maps are rounded: keep changes their digits
     }
     written = [f"    {name}={literal(name, value)}," for name, value in arguments.items() if value is not None]

@@ -356,7 +356,13 @@ def scores_message(
 
 
 def end_message(
-    run: str, state: State, steps: int, seconds: float, error: str | None = None, image: bytes | None = None
+    run: str,
+    state: State,
+    steps: int,
+    seconds: float,
+    error: str | None = None,
+    image: bytes | None = None,
+    note: str | None = None,
 ) -> Message:
     """Builds the message that ends a run.
 
@@ -367,6 +373,7 @@ def end_message(
         seconds: its duration.
         error: what went wrong, None if nothing did.
         image: the final image as PNG, where there is one.
+        note: why the final image is not the one that was decoded, None where it is.
 
     Returns:
         The end message.
@@ -378,5 +385,6 @@ def end_message(
         "steps": steps,
         "error": error,
         "seconds": round(seconds, 3),
+        **({} if note is None else {"note": note}),
     }
     return Message(content, () if image is None else (image,))

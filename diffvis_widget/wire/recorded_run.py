@@ -13,6 +13,7 @@ from .messages import RunPayload, State, StepImages, end_message
 from .packed_run import Message
 from .replies import layer_maps, layers_message
 from .trace_messages import (
+    image_note_of,
     recorded_settings,
     state_of,
     stored_scores,
@@ -84,7 +85,7 @@ def run_payload(run: str, trace: Trace, unknown: Collection[str], meter: str | N
         steps[index] = traced_step_message(run, trace, shown, 0.0)
     begin = traced_run_message(run, trace, recorded_settings(trace), unknown, size, views, meter)
     image = images.png(trace.image) if predictions is not None and trace.is_complete else None
-    end = end_message(run, state_of(trace), len(steps), 0.0, None, image)
+    end = end_message(run, state_of(trace), len(steps), 0.0, None, image, image_note_of(trace))
     return RunPayload(begin, steps, stored_scores(trace), end)
 
 

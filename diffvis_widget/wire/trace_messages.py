@@ -27,6 +27,8 @@ from .messages import (
 )
 from .packed_run import Json, Message
 
+MAX_NOTE = 200  # characters of the reason why an image is another one
+
 
 def requested_settings(request: RunRequest, planned: int, trace: Trace) -> RunSettings:
     """Describes the settings of a run that a session started.
@@ -109,6 +111,19 @@ def state_of(trace: Trace) -> State:
         "done" if it has all planned steps, else "stopped".
     """
     return "done" if trace.is_complete else "stopped"
+
+
+def image_note_of(trace: Trace) -> str | None:
+    """Tells why the final image of a trace is not the one that was decoded.
+
+    Args:
+        trace: the trace.
+
+    Returns:
+        The reason, None where they are the same.
+    """
+    note = trace.meta.get("image_note")
+    return note[:MAX_NOTE] if isinstance(note, str) else None
 
 
 def stored_scores(trace: Trace) -> ScoresPayload | None:

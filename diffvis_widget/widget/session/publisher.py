@@ -21,6 +21,7 @@ from diffvis_widget.wire import images
 from diffvis_widget.wire.messages import RunSettings, State, StepImages, end_message
 from diffvis_widget.wire.shrink import snapshot
 from diffvis_widget.wire.trace_messages import (
+    image_note_of,
     recorded_settings,
     traced_run_message,
     traced_step_message,
@@ -126,8 +127,9 @@ class Publisher:
         """
         final = run.trace.image if run.state == "done" and run.trace is not None and run.has_images else None
         image = None if final is None else images.png(final)
+        note = None if run.trace is None else image_note_of(run.trace)
         state: State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
-        message = end_message(run.id, state, run.steps, seconds, run.error or None, image)
+        message = end_message(run.id, state, run.steps, seconds, run.error or None, image, note)
 
         def send() -> None:
             self._outbox.end(message)

@@ -119,6 +119,8 @@ export interface EndMessage {
   readonly error: string | null;
   readonly seconds: number;
   readonly image: Uint8Array | null;
+  /** Why the image is not the one that was decoded at the last step. */
+  readonly note: string | null;
 }
 
 export interface ErrorMessage {
@@ -254,6 +256,7 @@ const SHAPES = {
     steps: whole,
     error: maybe(text),
     seconds: or(number, 0),
+    note: maybe(text),
   }),
   error: object({ ...HEAD, run: maybe(text), id: maybe(whole), message: text }),
 };

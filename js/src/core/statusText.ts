@@ -59,7 +59,7 @@ export function statusText(session: Session): StatusText {
   return texts[status.value]();
 }
 
-/** Warnings about the words of the prompt: those the model has never seen, and those beyond its limit. */
+/** Warnings: words that the model has never seen or that are beyond its limit, and an image that is not the decoded one. */
 export function promptText({ traits, store, status }: Session): string {
   const notice = traits._notice.value;
   // Before a run the notice is part of the status; during and after a run it is about something else.
@@ -70,6 +70,8 @@ export function promptText({ traits, store, status }: Session): string {
   const warnings: string[] = [];
   if (unknown.length > 0) warnings.push(`The model has never seen: ${unknown.join(", ")}`);
   if (truncated.length > 0) warnings.push(`Prompt too long: ${truncatedText(truncated)}`);
+  const note = store.current?.end.value?.note ?? "";
+  if (note !== "") warnings.push(note.charAt(0).toUpperCase() + note.slice(1));
   return warnings.join(" · ");
 }
 

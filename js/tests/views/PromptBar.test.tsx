@@ -24,6 +24,14 @@ describe("chips", () => {
     expect(byId("chip-0").textContent).toBe("start");
   });
 
+  it("are followed by the reason why the image is not the decoded one", async () => {
+    await open();
+    const note = "the safety checker replaced the decoded image";
+    host.deliver({ type: "end", run: "r1", seq: 9, state: "done", steps: 4, error: null, seconds: 1, note });
+    await settled();
+    expect(query(".dv-note").textContent).toContain("· The safety checker replaced the decoded image");
+  });
+
   it("open to their tokens", async () => {
     await open();
     query(".dv-tokens").click();
