@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 MapName = Literal["viridis", "magma"]
 
+_FADE_EXPONENT = 0.6
+
 # Evenly spaced stops (van der Walt and Smith, CC0): viridis for attention, magma for any other quantity.
 _STOPS: dict[MapName, str] = {
     "viridis": "440154481769472a7a433d843d4e8a355e8d2e6d8e297b8e23898e1f978b"
@@ -54,3 +56,17 @@ def apply_colormap(
     """
     level = (np.nan_to_num(values) - low) / max(high - low, 1e-12) * 255
     return colour_table(name)[np.clip(level, 0, 255).astype(np.uint8)]
+
+
+def fade(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Share of the full opacity that a heat map has at a level, so that the image stays visible where the map is low.
+
+    The exponent keeps medium levels visible; with an opacity proportional to the level they are lost.
+
+    Args:
+        levels: float32, 0 at the low end of the colour bar and 1 at the high end; others are clamped.
+
+    Returns:
+        float32 of the same shape, 0..1.
+    """
+    return np.clip(levels, 0, 1) ** np.float32(_FADE_EXPONENT)

@@ -13,7 +13,7 @@ from PIL import Image
 from diffvis_widget.explain.methods import method_label
 from diffvis_widget.traces.types import Floats, Images, Size
 
-from .colormap import HUES, apply_colormap
+from .colormap import HUES, apply_colormap, fade
 from .contours import ENCLOSED_SHARES, WHITE, contour_levels, draw_outlined_lines, trace_contours
 
 if TYPE_CHECKING:
@@ -146,26 +146,25 @@ def draw_view(trace: Trace, view: StepView, size: int) -> Image.Image:
 
 
 def _blend_maps(image: Image.Image, maps: Sequence[ColouredMap], opacity: float) -> Image.Image:
-    pixels = np.asarray(image, dtype=np.float32)
-    if len(maps) == 1 and maps[0].has_values:
-        (overlay,) = maps
-        colours = apply_colormap(_resize(overlay.values, image.size), overlay.low, overlay.high)
-        weight = np.float32(opacity)
-        mixed = pixels * (1 - weight) + colours * weight
-        return Image.fromarray(np.rint(mixed).astype(np.uint8))
-    # The opacity of each word is proportional to its value; where words overlap, their hues mix by weight.
+    """Lays the maps over the image: a single map in the colormap, each of several in a hue of its own."""
     visible = [(index, overlay) for index, overlay in enumerate(maps) if overlay.has_values]
     if not visible:
         return image
-    levels = [
-        (_resize(overlay.values, image.size) - overlay.low) / max(overlay.high - overlay.low, 1e-12)
-        for _, overlay in visible
-    ]
-    weights = np.clip(np.stack(levels), 0, 1) * opacity
-    total = weights.sum(axis=0)
-    hues = np.array([HUES[index % len(HUES)] for index, _ in visible], dtype=np.float32)
-    colours = np.tensordot(weights, hues, axes=(0, 0)) / np.maximum(total, 1e-12)[..., None]
-    cover = np.clip(total, 0, 1)[..., None]
+    pixels = np.asarray(image, dtype=np.float32)
+    levels = np.stack(
+        [
+            (_resize(overlay.values, image.size) - overlay.low) / max(overlay.high - overlay.low, 1e-12)
+            for _, overlay in visible
+        ]
+    )
+    weights = fade(levels) * np.float32(opacity)
+    if len(maps) == 1:
+        (overlay,) = maps
+        colours = apply_colormap(_resize(overlay.values, image.size), overlay.low, overlay.high).astype(np.float32)
+    else:  # where words overlap, their hues mix by weight
+        hues = np.array([HUES[index % len(HUES)] for index, _ in visible], dtype=np.float32)
+        colours = np.tensordot(weights, hues, axes=(0, 0)) / np.maximum(weights.sum(axis=0), 1e-12)[..., None]
+    cover = np.clip(weights.sum(axis=0), 0, 1)[..., None]
     return Image.fromarray(np.rint(pixels * (1 - cover) + colours * cover).astype(np.uint8))
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffvis_widget.traces.types import Images
 
-from .colormap import HUES, colour_table
+from .colormap import HUES, colour_table, fade
 from .drawing import ColouredMap, base_image, draw_view, overlay_maps
 
 if TYPE_CHECKING:
@@ -65,14 +65,12 @@ def _colour_bars(trace: Trace, view: StepView) -> list[tuple[ColouredMap, Images
     if not overlays:
         _, base_map = base_image(trace, view)
         return [] if base_map is None else [(base_map, colour_table("magma"))]
-    if len(overlays) == 1:
-        return [(overlays[0], colour_table("viridis"))]
-    ramp = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
-    white = np.array(_BACKGROUND, dtype=np.float32)
-    hues = [np.array(HUES[index % len(HUES)], dtype=np.float32) for index in range(len(overlays))]
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)
+    cover, background = fade(ramp)[:, None], np.array(_BACKGROUND, dtype=np.float32)
+    tables = [colour_table("viridis")] if len(overlays) == 1 else [np.array([hue], dtype=np.uint8) for hue in HUES]
     return [
-        (overlay, np.rint(white * (1 - ramp) + hue * ramp).astype(np.uint8))
-        for overlay, hue in zip(overlays, hues, strict=True)
+        (overlay, np.rint(background * (1 - cover) + tables[index % len(tables)] * cover).astype(np.uint8))
+        for index, overlay in enumerate(overlays)
     ]
 
 

@@ -45,6 +45,31 @@ export function colourAt(colours: Uint32Array, level: number): number {
   return colours[level < 0 ? 0 : level > 255 ? 255 : level | 0] as number;
 }
 
+const FADE_EXPONENT = 0.6;
+const BAR_STOPS = 9;
+
+/**
+ * The share of the full opacity that a heat map has at each level from 0 to 255, so that the image stays visible where the
+ * map is low. The exponent keeps medium levels visible; with an opacity proportional to the level they are lost.
+ */
+export const FADE: Float32Array = Float32Array.from({ length: 256 }, (_, level) => (level / 255) ** FADE_EXPONENT);
+
+/** A CSS gradient of a heat map's colours as they lie over the image: transparent at the low end. */
+export function fadedGradient(colours: readonly Rgb[]): string {
+  const last = BAR_STOPS - 1;
+  const stop = (i: number) => {
+    const share = i / last;
+    const [r, g, b] = colours[Math.round(share * (colours.length - 1))] ?? [0, 0, 0];
+    return `rgb(${r} ${g} ${b}/${(share ** FADE_EXPONENT).toFixed(2)})`;
+  };
+  return `linear-gradient(90deg,${Array.from({ length: BAR_STOPS }, (_, i) => stop(i)).join()})`;
+}
+
+/** The stops of a colour map. */
+export function coloursOf(name: MapName): readonly Rgb[] {
+  return stops(HEX[name]);
+}
+
 /** A CSS gradient from the map's low end to its high end. */
 export function gradient(name: MapName): string {
   return `linear-gradient(90deg,${stops(HEX[name])

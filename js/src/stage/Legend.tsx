@@ -1,6 +1,6 @@
 // The colour bars: the values of the colours on the stage.
 
-import { css, gradient, hue } from "../core/colormap";
+import { coloursOf, fadedGradient, gradient, hue } from "../core/colormap";
 import type { Context } from "../core/context";
 import { NOT_RECORDED, value } from "../core/format";
 import type { Range } from "../core/protocol";
@@ -30,7 +30,7 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
     return change ? [{ name: "change of 255", range: [0, change.max], paint: gradient("magma") }] : [];
   }
   return words.map((index, position) => {
-    const paint = words.length === 1 ? gradient("viridis") : `linear-gradient(90deg,transparent,${css(hue(position))})`;
+    const paint = fadedGradient(words.length === 1 ? coloursOf("viridis") : [hue(position)]);
     const name = fullNameOf(run.info.words[index]);
     return {
       name: name && lensName ? `${name}, ${lensName}` : name || lensName || "",

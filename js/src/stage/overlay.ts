@@ -1,6 +1,6 @@
 // Heat maps over the image: a single word in the colour map, several words each in a colour of its own.
 
-import { colourAt, css, hue, lookup } from "../core/colormap";
+import { colourAt, css, FADE, hue, lookup } from "../core/colormap";
 import { Resampler, rescale, sharedRange } from "../core/mapSampling";
 import type { Range, StepMessage } from "../core/protocol";
 import type { Run } from "../core/store";
@@ -28,6 +28,10 @@ function runRange(run: Cached): Range | null {
   const range = sharedRange(scales);
   run[RANGES] = { revision, range };
   return range;
+}
+
+function fadeOf(level: number): number {
+  return FADE[level < 0 ? 0 : level > 255 ? 255 : Math.round(level)] as number;
 }
 
 export class Overlay {
@@ -99,18 +103,20 @@ export class Overlay {
   #drawSingle(run: Run, step: StepMessage, word: number, viewState: ViewState): boolean {
     const field = this.#field(run, step, word, viewState);
     if (!field) return false;
-    const alpha = Math.round(viewState.opacity.value * 255) << 24;
     const { values, factor, offset } = field;
+    const opacity = viewState.opacity.value * 255;
     for (let i = 0; i < values.length; i++) {
-      this.#pixels[i] = (colourAt(this.#colours, (values[i] as number) * factor + offset) & 0xffffff) | alpha;
+      const level = (values[i] as number) * factor + offset;
+      const alpha = Math.round(fadeOf(level) * opacity) << 24;
+      this.#pixels[i] = (colourAt(this.#colours, level) & 0xffffff) | alpha;
     }
     return true;
   }
 
-  // The opacity of each word is its value. Overlapping colours are averaged by value, so that their order does not matter.
+  // Overlapping colours are averaged by opacity, so that their order does not matter.
   #drawSeveral(run: Run, step: StepMessage, words: readonly number[], viewState: ViewState): boolean {
     const sums = this.#sums.fill(0);
-    const opacity = viewState.opacity.value / 255;
+    const opacity = viewState.opacity.value;
     let any = false;
     words.forEach((word, position) => {
       const field = this.#field(run, step, word, viewState);
@@ -119,11 +125,11 @@ export class Overlay {
       const [r, g, b] = hue(position);
       const { values, factor, offset } = field;
       for (let i = 0, at = 0; i < values.length; i++, at += 4) {
-        const level = Math.min(255, Math.max(0, (values[i] as number) * factor + offset)) * opacity;
-        sums[at] = (sums[at] as number) + level * r;
-        sums[at + 1] = (sums[at + 1] as number) + level * g;
-        sums[at + 2] = (sums[at + 2] as number) + level * b;
-        sums[at + 3] = (sums[at + 3] as number) + level;
+        const weight = fadeOf((values[i] as number) * factor + offset) * opacity;
+        sums[at] = (sums[at] as number) + weight * r;
+        sums[at + 1] = (sums[at + 1] as number) + weight * g;
+        sums[at + 2] = (sums[at + 2] as number) + weight * b;
+        sums[at + 3] = (sums[at + 3] as number) + weight;
       }
     });
     const bytes = this.#image.data;

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { gradient, lookup } from "../../src/core/colormap";
+import { coloursOf, FADE, fadedGradient, gradient, lookup } from "../../src/core/colormap";
 
 function lightness(word: number): number {
   const linear = [0, 8, 16].map((shift) => {
@@ -25,4 +25,12 @@ it("is written for image data: viridis ends in opaque yellow", () => {
   const bytes = new Uint8Array(Uint32Array.of(lookup("viridis")[255] ?? 0).buffer);
   expect([...bytes]).toEqual([0xfd, 0xe7, 0x25, 0xff]);
   expect(gradient("viridis")).toContain("rgb(253 231 37)");
+});
+
+it("fades to nothing at the low end, and keeps medium values visible", () => {
+  expect([FADE[0], FADE[255]]).toEqual([0, 1]);
+  expect(FADE[128]).toBeCloseTo((128 / 255) ** 0.6);
+  const bar = fadedGradient(coloursOf("viridis"));
+  expect(bar).toMatch(/^linear-gradient\(90deg,rgb\(68 1 84\/0\.00\)/);
+  expect(bar).toMatch(/rgb\(253 231 37\/1\.00\)\)$/);
 });
