@@ -28,6 +28,18 @@ def attention_backend(processor: Any) -> str:
     return str(getattr(backend, "value", backend))
 
 
+def shows_attention(backend: str) -> bool:
+    """Whether a backend ends in torch's own attention function.
+
+    Args:
+        backend: A name, as of `attention_backend`.
+
+    Returns:
+        True for "native", and for those of its variants that are not another library's.
+    """
+    return NATIVE in backend and not backend.endswith(("_npu", "_xla"))
+
+
 def _process_wide_backend() -> Any:
     try:
         from diffusers.models.attention_dispatch import _AttentionBackendRegistry

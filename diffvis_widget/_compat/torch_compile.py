@@ -1,11 +1,15 @@
 """Recognises denoisers under torch.compile, which has no public query for it.
 
-`torch.compile(module)` keeps the module in `_orig_mod`; `module.compile()` sets `_compiled_call_impl`. Requested as a
-public API in https://github.com/pytorch/pytorch/issues/103553. Without these names, no module counts as compiled.
+`torch.compile(module)` keeps the module in `_orig_mod`; `module.compile()` sets `_compiled_call_impl`;
+`torch.compile(function)` returns a function with `_torchdynamo_orig_callable`, which may take the place of a module's
+`forward`, or of its processor. Requested as a public API in https://github.com/pytorch/pytorch/issues/103553. Without
+these names, nothing counts as compiled.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -24,7 +28,7 @@ def uncompiled(module: Any) -> Any:
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether a module, or any module inside it, is compiled.
+    """Whether a module, or any module, method or processor inside it, is compiled.
 
     Args:
         module: A module, perhaps the result of `torch.compile`.
@@ -34,7 +38,32 @@ def is_compiled(module: nn.Module) -> bool:
     """
     if uncompiled(module) is not module:
         return True
-    return any(
-        getattr(part, "_compiled_call_impl", None) is not None or type(part).__name__ == "OptimizedModule"
-        for part in module.modules()
-    )
+    return any(_has_compiled_call(part) for part in module.modules())
+
+
+def _has_compiled_call(module: nn.Module) -> bool:
+    if getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule":
+        return True
+    processor = getattr(module, "processor", None)
+    # the attributes of an object are its own, or replace methods; hooks of accelerate keep the forward they replace
+    functions = [value for owner in (module, processor) for value in getattr(owner, "__dict__", {}).values()]
+    functions += [type(module).forward, processor, type(processor).__call__ if callable(processor) else None]
+    return any(_is_compiled_function(layer) for function in functions for layer in _unwrapped(function))
+
+
+def _is_compiled_function(value: Any) -> bool:
+    if not callable(value) or isinstance(value, nn.Module) or getattr(value, "_torchdynamo_disable", False):
+        return False  # `torch.compiler.disable` keeps what it wraps as well
+    return hasattr(value, "_torchdynamo_orig_callable")
+
+
+def _unwrapped(function: Any) -> Iterator[Any]:
+    """A function, and those that it wraps: partial functions, bound methods, decorators."""
+    for _ in range(16):
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        else:
+            function = getattr(function, "__wrapped__", None) or getattr(function, "__func__", None)
+        if function is None:
+            return

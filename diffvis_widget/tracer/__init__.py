@@ -13,13 +13,14 @@ from .preview import Preview, decode, to_pixels
 from .provenance import fingerprint
 from .run_estimate import Estimate, estimate
 from .trace_call import private_copy, trace
-from .tracer import Tracer
+from .tracer import OwnCallTracer, Tracer
 
 __all__ = [
     "Denoiser",
     "Estimate",
     "Family",
     "Intervention",
+    "OwnCallTracer",
     "Preview",
     "StepRange",
     "Tracer",

@@ -23,6 +23,7 @@ from .attention_probabilities import (
     joint_probabilities,
     output_scores,
 )
+from .fault_guard import FaultGuard
 from .log_sum_exp import attend, without_autocast
 
 Branch = Literal["prompt", "negative"]
@@ -54,23 +55,29 @@ class AttentionReader:
         modules: The word-attention modules by dotted path.
         heads: Whether heads are kept apart.
         output: Whether joint attention is read in output space too.
+        guard: Takes the errors of the hooks; None: they end the call.
 
     Attributes:
         modules: The word-attention modules by dotted path.
         output: Whether joint attention is read in output space too.
         maps: After `end`, the maps of that evaluation.
+        unread: Layers of that evaluation that called attention with other keys than text, or text and image.
     """
 
     modules: dict[str, nn.Module]
     output: bool
     maps: dict[MapKind, FlatMaps]
+    unread: dict[str, int]
 
-    def __init__(self, modules: dict[str, nn.Module], heads: bool, output: bool = False) -> None:
+    def __init__(
+        self, modules: dict[str, nn.Module], heads: bool, output: bool = False, guard: FaultGuard | None = None
+    ) -> None:
         self.modules = modules
         self.maps = {}
+        self.unread = {}
         self._heads = heads
         self.output = output
-        self._watcher = AttentionWatcher(modules, self)
+        self._watcher = AttentionWatcher(modules, self, guard=guard)
         self._slices = ScoresCollector()
         self._readings: Sequence[Reading] = ()
         self._layout: CallLayout | None = None
@@ -96,7 +103,7 @@ class AttentionReader:
         """
         self._watcher.end()
         self._batch, self._readings, self._layout = batch, readings, layout
-        self.maps, self._cross, self._joint = {}, {}, {}
+        self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
         if readings:
             self._watcher.begin()
 
@@ -130,6 +137,8 @@ class AttentionReader:
         output = result()
         if self._attends_to_text(call.key):
             self._keep(layer, call.query, call.key, call.attn_mask, call.factor)
+        else:
+            self.unread[layer] = int(call.key.shape[2])
         return output
 
     def on_scores(
@@ -156,9 +165,13 @@ class AttentionReader:
         """An IP-Adapter calls attention again, with as many keys as its reference image has tokens."""
         return key.shape[-2] == self._readings[0].targets.membership.shape[1]
 
+    def _finish(self, layer: str) -> None:
+        self._watcher.finished.add(layer)
+        self.unread.pop(layer, None)
+
     def _keep(self, layer: str, query: Tensor, key: Tensor, mask: Tensor | None, factor: float) -> None:
         """Cross-attention is computed at the end of the evaluation, all layers of one shape together."""
-        self._watcher.finished.add(layer)
+        self._finish(layer)
         for reading in self._readings:
             rows = reading.rows
             part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
@@ -170,8 +183,9 @@ class AttentionReader:
         keys = call.key.shape[2]
         spans = [[self._layout(keys, length) for length in reading.targets.lengths] for reading in self._readings]
         if call.query.shape[2] != keys or any(span is None for row in spans for span in row):
+            self.unread[layer] = keys
             return None
-        self._watcher.finished.add(layer)
+        self._finish(layer)
         # another watcher, or a user's replacement, must receive the call too
         output, log_sum_exp = attend(call, result) if result.is_torch else (result(), None)
         with torch.no_grad(), without_autocast(call.query.device):

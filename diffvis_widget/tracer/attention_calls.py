@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffvis_widget._compat.diffusers_attention_backends import NATIVE, attention_backend
+from diffvis_widget._compat.diffusers_attention_backends import attention_backend, shows_attention
 
+from .fault_guard import FaultGuard, Original
 from .hooks import watch
 from .module_hooks import hook_forward
 
@@ -100,7 +101,8 @@ class AttentionResult:
 
     def __init__(self, original: Callable[..., Tensor], args: Any, kwargs: Any) -> None:
         self._original, self._args, self._kwargs = original, args, kwargs
-        self.is_torch = original is _TORCH_ATTENTION
+        function = original.function if isinstance(original, Original) else original
+        self.is_torch = function is _TORCH_ATTENTION
 
     def __call__(self, call: AttentionCall | None = None) -> Tensor:
         """Compute attention.
@@ -163,6 +165,7 @@ class AttentionWatcher:
         modules: Attention modules by dotted path.
         listener: Receives the calls while the watcher is on.
         modifies: Whether the listener changes calls; it is then asked before all listeners that only observe.
+        guard: Takes the listener's errors; None: they end the call.
 
     Attributes:
         finished: Layers whose further calls are not shown until the next `begin`; the listener adds to it.
@@ -171,11 +174,17 @@ class AttentionWatcher:
     finished: set[str]
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], listener: AttentionListener, *, modifies: bool = False
+        self,
+        modules: Mapping[str, nn.Module],
+        listener: AttentionListener,
+        *,
+        modifies: bool = False,
+        guard: FaultGuard | None = None,
     ) -> None:
         self._modules = modules
         self._listener = listener
         self._modifies = modifies
+        self._guard = guard
         self._thread = threading.get_ident()
         self._removers: list[Callable[[], None]] = []
         self._end_watch: Callable[[], None] | None = None
@@ -186,10 +195,13 @@ class AttentionWatcher:
     def attach(self) -> None:
         """Register the hooks. `detach` removes all of them, whatever happened in between."""
         for name, module in self._modules.items():
-            self._removers.append(hook_forward(module, self._entering(name), self._leaving(name)))
+            entering, leaving = self._entering(name), self._leaving(name)
+            if self._guard is not None:
+                entering, leaving = self._guard.hook(entering), self._guard.hook(leaving)
+            self._removers.append(hook_forward(module, entering, leaving))
             if hasattr(module, "get_attention_scores"):
                 scores = self._scores(module)
-                self._removers.append(watch(module, "get_attention_scores", scores, modifies=self._modifies))
+                self._removers.append(watch(module, "get_attention_scores", scores, self._modifies, self._guard))
 
     def detach(self) -> None:
         """Remove the hooks."""
@@ -201,7 +213,7 @@ class AttentionWatcher:
         """Show calls from now on."""
         self.end()
         self.finished = set()
-        self._end_watch = watch(F, "scaled_dot_product_attention", self._attention, modifies=self._modifies)
+        self._end_watch = watch(F, "scaled_dot_product_attention", self._attention, self._modifies, self._guard)
 
     def end(self) -> None:
         """Show no more calls."""
@@ -325,7 +337,7 @@ def hidden_attention(modules: Mapping[str, nn.Module]) -> str | None:
                 "denoiser.set_default_attn_processor()) to trace it"
             )
         backend = attention_backend(processor)
-        if NATIVE not in backend:
+        if not shows_attention(backend):
             return (
                 f"{name} uses the attention backend {backend!r}, which shows no attention weights; call "
                 'set_attention_backend("native") on the denoiser to trace it'

@@ -7,7 +7,7 @@ when the trace is read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from .attention import MapKind
 from .attention_probabilities import FlatMaps
 from .call_output import CallEnd
 from .denoiser_inputs import LiveCall, set_live_call
+from .fault_guard import CannotRecordError
 from .noise_levels import NoiseLevels
 from .prompt_encoding import CallPrompts
 from .scheduler_step import read_timestep
@@ -45,6 +46,7 @@ class CapturedStep:
         branches: (2, images, C, h, w), conditional and unconditional output, or None.
         maps: Attention maps by branch, of all layers that ran.
         prompt_matches: bool (), whether the rows of the prompt carried it; None where it was not checked.
+        grid_of: Layer -> the grid that it works on; None where that is not known.
         arrived: Happens when all copies are complete; None where they are.
     """
 
@@ -57,6 +59,7 @@ class CapturedStep:
     branches: Tensor | None
     maps: dict[MapKind, FlatMaps]
     prompt_matches: Tensor | None
+    grid_of: Callable[[str], Size | None]
     arrived: torch.cuda.Event | None = None
 
     def is_ready(self, wait: bool) -> bool:
@@ -148,6 +151,11 @@ class CallRecorder:
         self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[CapturedStep] = deque()
 
+    @property
+    def has_words(self) -> bool:
+        """Whether the call is recorded with the words of its prompt."""
+        return any(self.prompts.prompt.lengths)
+
     def remember(self, result: Tensor, fetched: Tensor) -> None:
         """Remember the copy of a step's result, which is the next step's sample.
 
@@ -199,7 +207,7 @@ class CallRecorder:
             The steps that were appended.
 
         Raises:
-            RuntimeError: The denoiser received something else than the prompt.
+            CannotRecordError: The denoiser received something else than the prompt.
         """
         done: list[Step] = []
         while self._waiting and self._waiting[0].is_ready(wait):
@@ -208,7 +216,7 @@ class CallRecorder:
 
     def _append(self, captured: CapturedStep) -> Step:
         if captured.prompt_matches is not None and not bool(captured.prompt_matches):
-            raise RuntimeError(
+            raise CannotRecordError(
                 "the rows of the denoiser's batch that should carry the prompt carry something else: this pipeline "
                 f"orders its batch in another way than the family {self.family.name!r}, so it cannot be traced"
             )
@@ -257,9 +265,11 @@ class CallRecorder:
         """Make the traces. The maps of the first step show on which grids the layers work."""
         layers: list[Layer] = []
         for name, maps in _by_site(captured, "prompt").items():
-            grid = self.family.grid(int(maps.shape[2]), size)
+            grid = captured.grid_of(name) or self.family.grid(int(maps.shape[2]), size)
             if grid is None:
-                raise RuntimeError(f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents")
+                raise CannotRecordError(
+                    f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents"
+                )
             layers.append(Layer(name, self.family.attention_kind, self.heads[name], grid, False))
         layers = [replace(layer, default=self.family.is_default_layer(layer, layers)) for layer in layers]
         negative = self.prompts.negative

@@ -38,6 +38,21 @@ def find_branch_rows(
     return {"prompt": first, "negative": second}
 
 
+def has_known_branches(pipe: Any, prompts: CallPrompts, text: Any) -> bool:
+    """Whether an evaluation holds at most the conditional, the unconditional and a perturbed branch.
+
+    Args:
+        pipe: The pipeline.
+        prompts: The prompts of the pipeline call.
+        text: The text embeddings that the denoiser receives, one entry per row of the batch.
+
+    Returns:
+        False where the branches cannot be told apart by their number.
+    """
+    perturbed = bool(getattr(pipe, "do_perturbed_attention_guidance", False))
+    return len(text) <= (2 + perturbed) * prompts.images
+
+
 def _branch_of(prompts: CallPrompts, text: Any, prompt_evaluated: bool) -> Branch:
     """The branch of a batch that holds only one; pipelines pass the very tensors that they encoded."""
     if prompts.negative is None or prompts.prompt.holds(text):

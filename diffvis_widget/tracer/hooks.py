@@ -12,10 +12,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .fault_guard import FaultGuard
+
 Watcher = Callable[..., Any]
 """(original, *args, **kwargs) -> result of the call."""
 
-_guard = threading.RLock()
+_lock = threading.RLock()
 
 
 class _Interception:
@@ -63,7 +65,9 @@ def _same(value: Any) -> Any:
     return value
 
 
-def watch(owner: Any, name: str, watcher: Watcher, modifies: bool = False) -> Callable[[], None]:
+def watch(
+    owner: Any, name: str, watcher: Watcher, modifies: bool = False, guard: FaultGuard | None = None
+) -> Callable[[], None]:
     """Intercept the calls of `owner.name`.
 
     Args:
@@ -71,11 +75,13 @@ def watch(owner: Any, name: str, watcher: Watcher, modifies: bool = False) -> Ca
         name: Name of a callable attribute.
         watcher: Called in its place as `watcher(original, *args, **kwargs)`; returns the result of the call.
         modifies: Whether the watcher modifies calls. It then runs before all watchers that only observe.
+        guard: Takes the watcher's errors; None: they end the call.
 
     Returns:
         A function that removes the watcher.
     """
-    with _guard:
+    watcher = watcher if guard is None else guard.watcher(watcher)
+    with _lock:
         present = vars(owner).get(name)
         interception = present if isinstance(present, _Interception) else _Interception(owner, name)
         if modifies:
@@ -86,7 +92,7 @@ def watch(owner: Any, name: str, watcher: Watcher, modifies: bool = False) -> Ca
             _put(owner, name, interception)
 
     def remove() -> None:
-        with _guard:
+        with _lock:
             interception.observers = tuple(other for other in interception.observers if other is not watcher)
             interception.modifiers = tuple(other for other in interception.modifiers if other is not watcher)
             # an attribute that somebody else replaced meanwhile stays; the interception then only forwards calls

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,8 @@ from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces.types import Size
 
 from .attention_calls import CallLayout
+from .fault_guard import CannotRecordError
+from .own_unpacking import find_unpacking
 from .packing import unpack
 
 
@@ -22,15 +24,22 @@ class LatentLayout:
 
     Attributes:
         images: Number of images of the call; None for a pipeline that does not call `prepare_latents`.
+        size: (h, w) of the latents; None before `read`.
     """
 
     images: int | None
+    size: Size | None
 
     def __init__(self, family: Family) -> None:
         self.images = None
         self._family = family
         self._positions: int | None = None
-        self._size: Size | None = None
+        self._unpacking: Callable[[Tensor], Tensor] | None = None
+        self.size = None
+
+    def forget(self) -> None:
+        """Another call begins."""
+        self.images = self.size = self._positions = self._unpacking = None
 
     def read(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
         """Read the layout from the initial latents.
@@ -41,22 +50,48 @@ class LatentLayout:
             pipe: The pipeline.
 
         Raises:
-            RuntimeError: The number of packed rows does not fit the size of the image.
+            CannotRecordError: The number of packed rows does not fit the size of the image.
         """
+        if latents.ndim == 5 and latents.shape[2] != 1:
+            raise CannotRecordError(
+                f"its latents have {latents.shape[2]} frames: only images are traced, and videos of one latent frame"
+            )
         self.images = len(latents)
         side = self._family.packing
         if latents.ndim == 3 and side is not None:
-            self._size = height, width = self._family.packed_size(pipe, arguments, side)
+            self.size = height, width = self._family.packed_size(pipe, arguments, side)
             self._positions = latents.shape[1]
             if height * width != self._positions * side**2:
-                raise RuntimeError(
+                raise CannotRecordError(
                     f"packed latents have {self._positions} rows of {side} x {side}, which do not fill "
                     f"{height} x {width} latent pixels"
                 )
+        elif latents.ndim == 3:
+            self._unpacking = find_unpacking(latents, arguments, pipe)
+            image = self._unpacking(latents)
+            self.size = (image.shape[-2], image.shape[-1])
         else:
-            self._size = (latents.shape[-2], latents.shape[-1])
+            self.size = (latents.shape[-2], latents.shape[-1])
             patch_size = self._family.patch_size
-            self._positions = (self._size[0] // patch_size) * (self._size[1] // patch_size)
+            self._positions = (self.size[0] // patch_size) * (self.size[1] // patch_size)
+
+    def read_step(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
+        """Read the layout from the first step of a pipeline that does not call `prepare_latents`.
+
+        Args:
+            latents: As the scheduler receives them.
+            arguments: Arguments of the pipeline call.
+            pipe: The pipeline.
+
+        Raises:
+            CannotRecordError: The latents are packed, and the size of the image is not known.
+        """
+        if self.size is not None:
+            return
+        sizes = {name: arguments.get(name) or getattr(pipe, f"default_{name}", None) for name in ("height", "width")}
+        if latents.ndim == 3 and None in sizes.values():
+            raise CannotRecordError("its latents are packed, and no height and width say how; pass both to the call")
+        self.read(latents, {**arguments, **sizes}, pipe)
 
     def call_layout(self) -> CallLayout | None:
         """Locate text and image tokens in the sequence of joint attention.
@@ -80,8 +115,10 @@ class LatentLayout:
         """
         if latents.ndim == 5:
             return latents[:, :, 0]  # a video of one frame
+        if self._unpacking is not None and latents.ndim == 3:
+            return self._unpacking(latents)
         side = self._family.packing
-        if latents.ndim == 3 and side is not None and self._size is not None:
+        if latents.ndim == 3 and side is not None and self.size is not None:
             # an editing model's sequence continues with its reference image
-            return unpack(latents[:, : self._positions], self._size, side)
+            return unpack(latents[:, : self._positions], self.size, side)
         return latents

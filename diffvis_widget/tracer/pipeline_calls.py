@@ -20,14 +20,16 @@ from diffvis_widget.tracer.families import Family
 
 from .attention import Branch
 from .attention_calls import CallLayout
+from .call_listener import CallListener, DenoiserArguments
 from .call_output import arguments_by_name
+from .fault_guard import FaultGuard
 from .guidance_batch import find_branch_rows
 from .hooks import watch
 from .latent_layout import LatentLayout
 from .locks import is_own_work
 from .module_hooks import hook_forward
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
-from .scheduler_step import StepArguments, read_step
+from .scheduler_step import read_step
 
 __all__ = [
     "CallLayout",
@@ -42,99 +44,6 @@ __all__ = [
 ]
 
 Remove = Callable[[], None]
-DenoiserArguments = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a call of the denoiser."""
-
-
-class CallListener:
-    """The callbacks of `PipelineCalls`, in the order of a pipeline call; all of them do nothing by default."""
-
-    def check_scheduler(self, scheduler: Any) -> None:
-        """Called before the calls of another scheduler are followed.
-
-        Args:
-            scheduler: The pipeline's scheduler, which may change from one call to the next.
-
-        Raises:
-            ValueError: The scheduler is not supported.
-        """
-
-    def prompt_encoded(self, call: EncodeCall, encode_prompt: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        """Called after each call of `encode_prompt`.
-
-        Args:
-            call: The call.
-            encode_prompt: The pipeline's own method.
-            args: Positional arguments of the call.
-            kwargs: Keyword arguments of the call.
-        """
-
-    def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
-        """Called after `prepare_latents`.
-
-        Args:
-            arguments: Its arguments by name.
-        """
-
-    def timesteps_set(self) -> None:
-        """Called after `scheduler.set_timesteps`, when a call begins."""
-
-    def evaluation_begins(self, text: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DenoiserArguments | None:
-        """Called before each evaluation of a pipeline call.
-
-        Args:
-            text: The text embeddings that the denoiser receives, all rows of its batch.
-            args: Positional arguments of the denoiser.
-            kwargs: Keyword arguments of the denoiser.
-
-        Returns:
-            Other arguments for the denoiser, or None to leave them.
-        """
-
-    def evaluation_ends(self, output: Any) -> Any:
-        """Called after each evaluation.
-
-        Args:
-            output: Of the denoiser; None where it raised.
-
-        Returns:
-            Another output of the denoiser, or None to leave it.
-        """
-
-    def step(self, make_step: Callable[[], Any], arguments: StepArguments | None) -> Any:
-        """Called in place of `scheduler.step`.
-
-        Args:
-            make_step: Makes the step.
-            arguments: Arguments of the step; None where they cannot be told apart.
-
-        Returns:
-            The result of `make_step`.
-        """
-        return make_step()
-
-    def decoded(self, latents: Tensor, result: Any) -> None:
-        """Called after `vae.decode` inside the pipeline's `__call__`.
-
-        Args:
-            latents: As the VAE received them.
-            result: As the VAE returned it.
-        """
-
-    def call_returned(self, output: Any, arguments: Mapping[str, Any]) -> None:
-        """Called when the pipeline's `__call__` has returned, before `call_ends`.
-
-        Args:
-            output: What it returned.
-            arguments: Its arguments by name, with those of its `**kwargs` and with defaults.
-        """
-
-    def call_ends(self, error: BaseException | None = None) -> None:
-        """Called when `__call__` has returned or raised; for a loop outside, when another begins or the block ends.
-
-        Args:
-            error: What `__call__` raised, or None.
-        """
 
 
 class PipelineCalls:
@@ -148,6 +57,7 @@ class PipelineCalls:
         listener: Receives the callbacks.
         modifies: Whether the listener changes calls. It then comes before all listeners that do not, so that these see
             what is computed.
+        guard: Takes the errors of the hooks, and the listener's; None: they end the call.
 
     Attributes:
         pipe: The pipeline that is followed; None outside `follow`.
@@ -155,6 +65,7 @@ class PipelineCalls:
         latent_layout: Layout of the latents of the call under way.
         is_under_way: Whether the denoiser was evaluated in the call.
         is_inside: Whether the call is one of the pipeline's `__call__`.
+        arguments: Arguments of `__call__` by name; empty outside of it.
     """
 
     pipe: Any
@@ -162,17 +73,28 @@ class PipelineCalls:
     latent_layout: LatentLayout
     is_under_way: bool
     is_inside: bool
+    arguments: Mapping[str, Any]
 
-    def __init__(self, family: Family, denoiser: nn.Module, listener: CallListener, *, modifies: bool = False) -> None:
+    def __init__(
+        self,
+        family: Family,
+        denoiser: nn.Module,
+        listener: CallListener,
+        *,
+        modifies: bool = False,
+        guard: FaultGuard | None = None,
+    ) -> None:
         self.pipe = None
         self.scheduler = None
         self.latent_layout = LatentLayout(family)
         self.is_under_way = False
         self.is_inside = False
+        self.arguments = {}
         self._family = family
         self._denoiser = denoiser
         self._listener = listener
         self._modifies = modifies
+        self._guard = guard
         self._thread = threading.get_ident()
         self._encoded: list[EncodeCall] = []
         self._prompt_evaluated = False  # in the current step
@@ -184,10 +106,12 @@ class PipelineCalls:
 
     def attach(self) -> None:
         """Hook the denoiser. `detach` removes the hooks."""
-        remove = hook_forward(
-            self._denoiser, self._evaluation_begins, self._evaluation_ends, with_kwargs=True, prepend=self._modifies
+        begins, ends = self._evaluation_begins, self._evaluation_ends
+        if self._guard is not None:
+            begins, ends = self._guard.hook(begins), self._guard.hook(ends)
+        self._denoiser_hooks.append(
+            hook_forward(self._denoiser, begins, ends, with_kwargs=True, prepend=self._modifies)
         )
-        self._denoiser_hooks.append(remove)
 
     def detach(self) -> None:
         """Remove all hooks, from the denoiser and from the pipelines."""
@@ -216,12 +140,12 @@ class PipelineCalls:
         hooks: list[Remove] = []
         self._followed.append((pipe, hooks))
         # Python looks `__call__` up in the class
-        hooks.append(watch(type(pipe), "__call__", functools.partial(self._call, pipe), modifies=self._modifies))
+        hooks.append(self._watch(type(pipe), "__call__", functools.partial(self._call, pipe)))
         for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
             if hasattr(pipe, name):
-                hooks.append(watch(pipe, name, functools.partial(watcher, pipe), modifies=self._modifies))
+                hooks.append(self._watch(pipe, name, functools.partial(watcher, pipe)))
         if (vae := self._family.vae_of(pipe)) is not None:
-            hooks.append(watch(vae, "decode", self._decode, modifies=self._modifies))
+            hooks.append(self._watch(vae, "decode", self._decode))
         self._select(pipe)
 
     def unfollow(self, pipe: Any) -> None:
@@ -236,6 +160,9 @@ class PipelineCalls:
         self._followed = [(followed, hooks) for followed, hooks in self._followed if followed is not pipe]
         self._select(self._followed[-1][0] if self._followed else None)
 
+    def _watch(self, owner: Any, name: str, watcher: Callable[..., Any]) -> Remove:
+        return watch(owner, name, watcher, self._modifies, self._guard)
+
     def _select(self, pipe: Any) -> None:
         """Make a pipeline the current one, with the scheduler that it has now."""
         scheduler = None if pipe is None else pipe.scheduler
@@ -249,8 +176,8 @@ class PipelineCalls:
         self.scheduler = scheduler
         if scheduler is not None:
             self._scheduler_hooks = [
-                watch(scheduler, "set_timesteps", self._set_timesteps, modifies=self._modifies),
-                watch(scheduler, "step", self._step, modifies=self._modifies),
+                self._watch(scheduler, "set_timesteps", self._set_timesteps),
+                self._watch(scheduler, "step", self._step),
             ]
 
     # -- what is known of the call under way -----------------------------------------------------------------------
@@ -260,15 +187,19 @@ class PipelineCalls:
         self.is_under_way = True
         self._encoded = []
 
+    def forget(self) -> None:
+        """Nothing is known of the call under way any more."""
+        self.is_under_way = False
+        self._encoded = []
+        self._prompt_evaluated = False
+
     def end(self, error: BaseException | None = None) -> None:
         """The call is over, or what was seen of it is to be forgotten.
 
         Args:
             error: What the pipeline's `__call__` raised, or None.
         """
-        self.is_under_way = False
-        self._encoded = []
-        self._prompt_evaluated = False
+        self.forget()
         self.latent_layout = LatentLayout(self._family)
         self._listener.call_ends(error)
 
@@ -327,33 +258,48 @@ class PipelineCalls:
 
     def _passes(self) -> bool:
         """Whether a call is none of a followed pipeline's."""
+        return self._is_foreign() or (self._guard is not None and self._guard.has_failed)
+
+    def _is_foreign(self) -> bool:
         return self.pipe is None or threading.get_ident() != self._thread or is_own_work()
 
+    def _recover(self) -> None:
+        """Follow a call although a hook failed in the one before."""
+        if self._guard is not None:
+            self._guard.reset()
+
     def _call(self, pipe: Any, original: Callable[..., Any], called: Any, *args: Any, **kwargs: Any) -> Any:
-        if called is not pipe or self.is_inside or self._passes():
+        if called is not pipe or self.is_inside or self._is_foreign():
             return original(called, *args, **kwargs)
+        self._recover()
         if self.is_under_way:
             self.end()
+        self.latent_layout.forget()
         self._select(pipe)
         self.is_inside = True
+        self.arguments = arguments_by_name(original, (called, *args), kwargs)
         try:
             output = original(called, *args, **kwargs)
-            self._listener.call_returned(output, arguments_by_name(original, (called, *args), kwargs))
+            self._listener.call_returned(output, self.arguments)
         except BaseException as error:
             self.end(error)
             raise
         finally:
             self.is_inside = False
+            self.arguments = {}
         self.end()
         return output
 
     def _encode_prompt(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not self.is_inside and not self._is_foreign():
+            self._recover()
         if self._passes():
             return original(*args, **kwargs)
         if self.is_under_way:
             self.end()
+            self.latent_layout.forget()
         self._select(pipe)
-        call = encode(original, args, kwargs)
+        call = encode(original, args, kwargs, self._guard)
         self._listener.prompt_encoded(call, original, args, kwargs)
         self._encoded.append(call)
         return call.result

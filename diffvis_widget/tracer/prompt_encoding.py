@@ -21,6 +21,7 @@ from diffvis_widget.tracer.families.token_streams import (
 from diffvis_widget.traces import Word
 
 from .attention_probabilities import Targets, WordColumns
+from .fault_guard import FaultGuard
 from .words import number_positions
 
 Embeddings = Sequence[Tensor] | Tensor
@@ -41,13 +42,14 @@ class EncodeCall:
     tokenizer_calls: list[TokenizerCall]
 
 
-def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any) -> EncodeCall:
+def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any, guard: FaultGuard | None = None) -> EncodeCall:
     """Call `encode_prompt` and record the call.
 
     Args:
         encode_prompt: A pipeline's own method.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
+        guard: Takes the errors of the hooks; None: they end the call.
 
     Returns:
         The call.
@@ -57,7 +59,7 @@ def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any) -> EncodeC
     # a pipeline may write into the lists it is given
     arguments = {name: list(value) if isinstance(value, list) else value for name, value in bound.arguments.items()}
     tokenizer_calls: list[TokenizerCall] = []
-    with recording_tokenizers(tokenizer_calls):
+    with recording_tokenizers(tokenizer_calls, guard):
         result = encode_prompt(*args, **kwargs)
     return EncodeCall(arguments, result, tokenizer_calls)
 
@@ -213,17 +215,18 @@ def encode_calls_of(family: Family, calls: Sequence[EncodeCall], text: Any) -> S
     return calls[-1:]
 
 
-def prompts_without_words(calls: Sequence[EncodeCall], images: int) -> CallPrompts:
+def prompts_without_words(calls: Sequence[EncodeCall], call_arguments: Mapping[str, Any], images: int) -> CallPrompts:
     """Read the texts of a pipeline whose words cannot be told apart.
 
     Args:
         calls: The `encode_prompt` calls; may be empty.
+        call_arguments: Arguments of the pipeline call; may be empty.
         images: Number of images that the call generates.
 
     Returns:
         The texts that were passed, without words and embeddings.
     """
-    arguments = calls[-1].arguments if calls else {}
+    arguments = call_arguments or (calls[-1].arguments if calls else {})
     empty = [torch.empty(0)] * images
 
     def batch(name: str) -> PromptBatch:

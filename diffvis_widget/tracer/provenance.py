@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diffvis_widget._compat.torch_compile import uncompiled
 from diffvis_widget.tracer.families import find_family
@@ -25,22 +25,24 @@ _PACKAGES = {
 }
 
 
-def describe(pipe: Any, denoiser: nn.Module) -> dict[str, Any]:
+def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
     """Collect what is known about a run before its first step.
 
     Args:
         pipe: The pipeline.
         denoiser: Its denoiser.
+        caller: The pipeline if its `__call__` runs, or None: its settings are then those of an earlier call.
 
     Returns:
         Entries of `Trace.meta`.
     """
-    scheduler = pipe.scheduler
+    scheduler, guidance = pipe.scheduler, getattr(caller, "guidance_scale", None)
     return {
         "pipeline": type(pipe).__name__,
         "scheduler": type(scheduler).__name__,
         "scheduler_config": plain_json(dict(getattr(scheduler, "config", {}))),
         "fingerprint": fingerprint(denoiser),
+        "guidance_scale": float(guidance) if isinstance(guidance, int | float) else None,
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -83,9 +85,16 @@ def fingerprint(model: Any) -> str:
         digest.update(f"{name} {tuple(value.shape)}".encode())
     sampled = [value for _, value in parameters if value.numel() > 1 and value.device.type != "meta"]
     for value in sampled[:: max(1, len(sampled) // 16)]:
-        part = value.detach().flatten()[:64].to("cpu", torch.float16)
-        digest.update(part.numpy().tobytes())
+        digest.update(_sample(value))
     return digest.hexdigest()[:16]
+
+
+def _sample(value: Tensor) -> bytes:
+    """64 numbers of a parameter; of quantized weights, which may not give any, what they are stored as."""
+    try:
+        return value.detach().flatten()[:64].to("cpu", torch.float16).numpy().tobytes()
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return f"{type(value).__name__} {value.dtype}".encode()
 
 
 def plain_json(value: Any) -> Any:

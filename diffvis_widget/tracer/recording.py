@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,19 +14,24 @@ from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
 
+from . import evaluation_checks as checks
 from .active_interventions import PromptSchedule, active_on
 from .attention import AttentionReader, Branch, MapKind, Reading
 from .attention_probabilities import FlatMaps
 from .call_output import Decodes, read_call_end, read_failed_call_end
 from .call_recorder import CallRecorder, CapturedStep, fetch
+from .call_view import CallView
+from .fault_guard import FaultGuard
+from .guidance_batch import has_known_branches
 from .noise_levels import NoiseLevels, is_second_order
-from .observer import CallObserver, Observer
+from .observer import Observer
 from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
 from .preview import make_decoder
 from .prompt_encoding import CallPrompts, prompts_without_words
 from .provenance import describe
 from .scheduler_step import StepArguments, check_scheduler, result_of
 from .skipped_steps import skipped_steps
+from .spatial_inputs import SpatialInputs
 
 
 class Recording(CallListener):
@@ -38,6 +42,8 @@ class Recording(CallListener):
         family: The family of its denoiser.
         denoiser: Its denoiser.
         reader: Reads the denoiser's attention; attached to its modules.
+        guard: Takes the errors of the hooks.
+        is_eager: Whether a compiled denoiser runs uncompiled.
         keep: Which attention maps to store, as for `Tracer`.
         observer: Observes each call, or None.
         on_step: Called with each finished step, or None.
@@ -50,7 +56,9 @@ class Recording(CallListener):
         family: Family,
         denoiser: nn.Module,
         reader: AttentionReader,
+        guard: FaultGuard,
         *,
+        is_eager: bool,
         keep: Keep,
         observer: Observer | None,
         on_step: Callable[[Step], object] | None,
@@ -60,16 +68,20 @@ class Recording(CallListener):
         self._family = family
         self._denoiser = denoiser
         self._reader = reader
+        self._guard = guard
+        guard.on_failure = self._abandon
+        self._is_eager = is_eager
         self._keep: Keep = keep
-        self._observer = observer
+        self._view = CallView(pipe, observer, guard)
         self._on_step = on_step
         self._finished = finished
         self._thread = threading.get_ident()
-        self._calls = PipelineCalls(family, denoiser, self)
+        self._calls = PipelineCalls(family, denoiser, self, guard=guard)
+        self._grids = SpatialInputs(denoiser, reader.modules, guard)
         self._recorder: CallRecorder | None = None
-        self._call_observer: CallObserver | None = None
         self._decodes = Decodes()
         self._levels: NoiseLevels | None = None
+        self._hidden_words = ""
         self._seeds: list[int | None] = [None]
         self._forget_step()
 
@@ -84,10 +96,12 @@ class Recording(CallListener):
         """Hook the denoiser and the pipeline; `detach` removes the hooks."""
         if self._reader.modules:
             self._calls.attach()
+            self._grids.attach()
         self._calls.follow(self._pipe)
 
     def detach(self) -> None:
         """Remove all hooks."""
+        self._grids.detach()
         self._calls.detach()
 
     def close(self, error: BaseException | None) -> None:
@@ -130,7 +144,10 @@ class Recording(CallListener):
         self._seeds = [None if source is None else int(source.initial_seed()) for source in generators] or [None]
 
     def timesteps_set(self) -> None:
-        """Read the noise levels of the call."""
+        """Check again that the denoiser can be observed, and read the noise levels of the call."""
+        if not self._is_eager:
+            checks.check_compiled(self._denoiser)
+        checks.check_processors(self._reader.modules)
         self._levels = NoiseLevels(self._calls.scheduler)
 
     def evaluation_begins(self, text: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DenoiserArguments | None:
@@ -143,11 +160,12 @@ class Recording(CallListener):
 
         Returns:
             None: the arguments stay.
-
-        Raises:
-            RuntimeError: The text is not what the pipeline encoded.
         """
+        checks.check_processors(self._reader.modules)
+        checks.check_input(args, kwargs, self._calls.latent_layout.size)
         recorder = self._recorder
+        if self._hidden_words or (recorder is not None and not recorder.has_words):
+            return None
         if recorder is None:
             prompts, schedule = self._read_prompts(text)
             step = 0
@@ -157,11 +175,10 @@ class Recording(CallListener):
         rows = self._calls.rows(replace(prompts, prompt=prompt), text)
         if recorder is None:
             first = rows.get("prompt")
-            if first is None or first.stop > len(text) or not prompt.fits(text):
-                raise RuntimeError(
-                    f"the denoiser was given text of shape {_shape(text)} for a prompt encoded to "
-                    f"{_shape(prompt.embeddings)}: {type(self._pipe).__name__} feeds it in a way that cannot be traced"
-                )
+            is_plain = has_known_branches(self._pipe, prompts, text)
+            if not is_plain or first is None or first.stop > len(text) or not prompt.fits(text):
+                self._hidden_words = checks.describe_other_text(text, prompt.embeddings)
+                return None
             recorder = self._record(prompts, schedule)
             # compared on the device, read after the step
             self._matches = fetch(prompt.equals(text[first]))
@@ -189,13 +206,13 @@ class Recording(CallListener):
         if self._recorder is None:
             return
         self._reader.end()
+        checks.check_layers(self._reader, self._grids, self._family, self._calls.latent_layout.size)
         for part, maps in self._reader.maps.items():
             self._maps.setdefault(part, maps)
         self._reader.maps = {}
         if output is not None:
-            raw = output[0]
             for branch, rows in self._rows.items():
-                self._raw[branch] = raw[rows] if isinstance(raw, Tensor) else torch.stack(list(raw[rows]))
+                self._raw[branch] = checks.output_rows(output, rows)
         self._rows = {}
 
     def step(self, make_step: Callable[[], Any], arguments: StepArguments | None) -> Any:
@@ -210,13 +227,11 @@ class Recording(CallListener):
         """
         if arguments is None:
             name = type(self._calls.scheduler).__name__
-            warnings.warn(f"a step of {name} is not recorded: its latents are not among its arguments", stacklevel=2)
+            self._guard.warn(f"a step of {name} is not recorded: its latents are not among its arguments")
             self._forget_step()
             return make_step()
-        if self._recorder is None and not self._reader.modules and self._levels is not None:
-            prompts = prompts_without_words(self._calls.encoded, len(arguments.sample))
-            self._calls.begin()
-            self._record(prompts, PromptSchedule(prompts.prompt, ()))
+        if self._recorder is None:
+            self._record_without_words(arguments.sample)
         recorder = self._recorder
         if recorder is None:
             return make_step()
@@ -226,11 +241,13 @@ class Recording(CallListener):
         sample = recorder.copied(arguments.sample)
         if sample is None:
             sample = fetch(unpacked(arguments.sample))
+        checks.check_step(sample, self._calls.latent_layout.size, recorder.prompts.images)
         output = fetch(unpacked(arguments.output))
         timestep = arguments.timestep
         result = make_step()
         index = getattr(scheduler, "step_index", None)
-        self._check_attention_seen(recorder)
+        if not recorder.queued and self._reader.modules and recorder.has_words:
+            checks.check_attention_seen(self._maps)
         if not recorder.queued and self._calls.caller is None:
             recorder.meta["planned_steps"] -= skipped_steps(scheduler, timestep)
         self._decodes.clear()
@@ -251,6 +268,7 @@ class Recording(CallListener):
                     part: FlatMaps(fetch(maps.flat, unshared=True), maps.places) for part, maps in self._maps.items()
                 },
                 prompt_matches=self._matches,
+                grid_of=self._grids.grid,
             ),
             device,
         )
@@ -304,9 +322,8 @@ class Recording(CallListener):
             if recorder is not None:
                 self._finished += recorder.traces
             self._decodes.clear()
-            call_observer, self._call_observer = self._call_observer, None
-            if call_observer is not None:
-                call_observer.end(error)
+            self._view.end(error)
+            self._hidden_words = ""
             self._forget_step()
             self._reader.end()
 
@@ -333,8 +350,7 @@ class Recording(CallListener):
             keep=self._keep,
             output=self._reader.output,
             meta={
-                **describe(self._pipe, self._denoiser),
-                "guidance_scale": _number(getattr(self._calls.caller, "guidance_scale", None)),
+                **describe(self._pipe, self._denoiser, self._calls.caller),
                 "planned_steps": self._calls.planned_steps,
                 **({"interventions": described} if described else {}),
             },
@@ -343,6 +359,18 @@ class Recording(CallListener):
         )
         return self._recorder
 
+    def _record_without_words(self, sample: Tensor) -> None:
+        """Begin to record a call at its first step, where its prompt was not followed."""
+        if self._levels is None or (self._reader.modules and not self._calls.is_inside):
+            return
+        if self._reader.modules:
+            reason = self._hidden_words or checks.describe_hidden_words(bool(self._calls.encoded))
+            self._guard.warn_of_missing_words(reason, has_interventions=active_on(self._denoiser) is not None)
+        self._calls.latent_layout.read_step(sample, self._calls.arguments, self._pipe)
+        prompts = prompts_without_words(self._calls.encoded, self._calls.arguments, len(sample))
+        self._calls.begin()
+        self._record(prompts, PromptSchedule(prompts.prompt, ()))
+
     def _branch_outputs(self) -> Tensor | None:
         """(2, images, C, h, w): conditional and unconditional output, where both were evaluated."""
         if len(self._raw) < 2:
@@ -350,27 +378,21 @@ class Recording(CallListener):
         pair = torch.stack([self._calls.latent_layout.unpacked(self._raw[branch]) for branch in ("prompt", "negative")])
         return fetch(pair, unshared=True)
 
-    def _check_attention_seen(self, recorder: CallRecorder) -> None:
-        if not recorder.queued and self._reader.modules and not self._maps:
-            raise RuntimeError(
-                "no attention was seen while the denoiser ran: its processors compute it in a way that cannot be read; "
-                "call set_default_attn_processor() on the denoiser to trace it"
-            )
-
     def _announce(self, steps: list[Step]) -> None:
         recorder = self._recorder
         for step in steps:
-            if self._observer is not None and recorder is not None:
-                if self._call_observer is None:
-                    self._call_observer = self._observer.follow(self._pipe)
-                self._call_observer.step(recorder.traces[0], step)
+            if recorder is not None:
+                self._view.step(recorder.traces[0], step)
             if self._on_step is not None:
-                self._on_step(step)
+                self._guard.user_function(self._on_step, step)
 
-
-def _shape(embeddings: Any) -> Any:
-    return tuple(embeddings.shape) if isinstance(embeddings, Tensor) else [tuple(row.shape) for row in embeddings]
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    def _abandon(self, error: Exception) -> None:
+        """Record no more of the call under way; its finished steps stay."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            self._finished += recorder.traces
+        self._hidden_words = ""
+        self._forget_step()
+        self._calls.forget()
+        self._reader.end()
+        self._view.end(error)

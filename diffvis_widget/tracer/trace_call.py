@@ -20,7 +20,7 @@ from .active_interventions import Intervention
 from .call_arguments import check_call_arguments
 from .hooks import is_watched
 from .locks import denoiser_lock
-from .tracer import Tracer
+from .tracer import OwnCallTracer
 
 
 def private_copy(pipe: Any) -> Any:
@@ -112,7 +112,7 @@ def trace(
     seed = _check_seed(seed, "generator" in pipe_kwargs)
     with denoiser_lock(pipe):
         clone = private_copy(pipe)
-        tracer = Tracer(
+        tracer = OwnCallTracer(
             clone, keep=keep, on_step=on_step, compiled=compiled, output=output, interventions=interventions
         )
         arguments = dict(pipe_kwargs)

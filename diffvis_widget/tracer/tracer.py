@@ -19,8 +19,10 @@ from diffvis_widget.traces.types import Keep
 from .active_interventions import Intervention, active_on, intervening
 from .attention import AttentionReader
 from .attention_calls import hidden_attention
+from .fault_guard import CannotRecordError, FaultGuard
 from .locks import lock_of
 from .observer import Observer
+from .pipeline_support import check_pipeline
 from .recording import Recording
 from .scheduler_step import check_scheduler
 
@@ -56,6 +58,8 @@ class Tracer:
         >>> len(tracer.trace.steps)
         2
     """
+
+    _ends_failed_calls = False
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Tracer:
                 "Leave it out: heat_map() then gives attention probabilities"
             )
         self._finished: list[Trace] = []
+        self._guard = FaultGuard(type(pipe).__name__, self._ends_failed_calls)
         self._recording: Recording | None = None
         self._active: ExitStack | None = None
 
@@ -102,6 +107,7 @@ class Tracer:
             raise RuntimeError("this Tracer is already in a with block; make another one")
         family, compiled_denoiser = find_family(self.pipe)
         denoiser = uncompiled(compiled_denoiser)
+        check_pipeline(self.pipe, family, denoiser)
         modules = family.attention_modules(denoiser)
         if reason := hidden_attention(modules):
             raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
@@ -131,12 +137,14 @@ class Tracer:
                 stack.enter_context(interventions.following(self.pipe))
             if self._interventions:
                 stack.enter_context(intervening(self.pipe, self._interventions))
-            reader = AttentionReader(modules, heads=self.keep == "heads", output=self.output)
+            reader = AttentionReader(modules, heads=self.keep == "heads", output=self.output, guard=self._guard)
             self._recording = Recording(
                 self.pipe,
                 family,
                 denoiser,
                 reader,
+                self._guard,
+                is_eager=compiled,
                 keep=self.keep,
                 observer=self._view,
                 on_step=self._on_step,
@@ -157,8 +165,8 @@ class Tracer:
         assert self._recording is not None
         with stack:
             self._recording.detach()
-            self._recording.close(error)
-        if error is None and not self._finished:
+            self._guard.hook(self._recording.close)(error)
+        if error is None and not self._finished and not self._guard.errors:
             warnings.warn(
                 "nothing was traced: the pipeline was not called inside the with block, or in another thread",
                 stacklevel=2,
@@ -175,8 +183,22 @@ class Tracer:
 
         Raises:
             ValueError: There is none, or there are several.
+            CannotRecordError: A call was not recorded to its end; `traces` holds the steps before.
         """
         traces = self.traces
+        if self._guard.errors:
+            error = self._guard.errors[0]
+            raise CannotRecordError(f"trace: {self._guard.describe(error)}") from error
         if len(traces) != 1:
             raise ValueError(f"trace: there are {len(traces)} traces; use tracer.traces")
         return traces[0]
+
+
+class OwnCallTracer(Tracer):
+    """A tracer around a call that diffvis_widget itself makes: an error in a hook ends the call at once.
+
+    Args:
+        pipe: See `Tracer`, as all other arguments.
+    """
+
+    _ends_failed_calls = True

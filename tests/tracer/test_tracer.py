@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
 from diffvis_widget.tracer import Tracer, denoiser_lock
+from diffvis_widget.tracer import trace as make_trace
 from tests import pipelines
 from tests.tracer.test_transparency import snapshot
 
@@ -212,15 +213,24 @@ def test_processors_that_hide_attention_are_refused_before_the_run() -> None:
         pass
 
 
-def test_a_processor_of_the_users_own_that_hides_attention_stops_at_the_first_step() -> None:
+def test_a_processor_of_the_users_own_that_hides_attention_ends_the_recording_not_the_call() -> None:
     class Hidden:
         def __call__(self, attn: Any, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
             return hidden_states
 
     pipe = pipelines.stable_diffusion()
     pipe.unet.set_attn_processor(Hidden())
-    with pytest.raises(RuntimeError, match="no attention was seen"), Tracer(pipe):
-        pipe(PROMPT, num_inference_steps=2)
+    plain = pipe(PROMPT, num_inference_steps=2, generator=seeded(1), output_type="np").images
+    with pytest.warns(UserWarning, match="no attention was seen"), Tracer(pipe) as tracer:
+        images = pipe(PROMPT, num_inference_steps=2, generator=seeded(1), output_type="np").images
+    assert np.array_equal(images, plain)
+    assert tracer.traces == []
+    with pytest.raises(RuntimeError, match="no attention was seen"):
+        _ = tracer.trace
+    steps: list[int] = []
+    with pytest.raises(RuntimeError, match="no attention was seen"):
+        make_trace(pipe, PROMPT, num_inference_steps=2, callback_on_step_end=lambda *_: steps.append(1) or {})
+    assert steps == []
 
 
 def test_a_batch_in_another_order_is_not_traced_silently_wrong() -> None:
@@ -233,8 +243,11 @@ def test_a_batch_in_another_order_is_not_traced_silently_wrong() -> None:
         ),
         with_kwargs=True,
     )
-    with pytest.raises(RuntimeError, match="orders its batch"), Tracer(pipe):
+    with pytest.warns(UserWarning, match="orders its batch"), Tracer(pipe) as tracer:
         pipe(PROMPT, num_inference_steps=2)
+    with pytest.raises(RuntimeError, match="orders its batch"):
+        _ = tracer.trace
+    assert tracer.traces == []
     handle.remove()
     assert pipe.unet.forward == forward
 

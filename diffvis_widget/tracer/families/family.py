@@ -164,10 +164,15 @@ def scale_by_config(vae: Any, latents: Tensor) -> Tensor:
         latents: (n, C, h, w), as the loop keeps them.
 
     Returns:
-        What `vae.decode` takes.
+        What `vae.decode` takes, (n, C, h, w); (n, C, 1, h, w) for an autoencoder for videos.
     """
     config = vae.config
     scaling = getattr(config, "scaling_factor", None)
+    if getattr(config, "z_dim", None) is not None:
+        # an autoencoder for videos, scaled per channel; an image is a video of one frame
+        means = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1)
+        scales = 1.0 / torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1)
+        return (latents / scales.to(latents) + means.to(latents))[:, :, None]
     if scaling is None:
         return latents
     scaling = float(scaling)

@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from diffvis_widget.tracer.guidance import norm_preserving
 from diffvis_widget.tracer.words import Token
 
 from . import sequence_layouts
-from .family import Family, modules_ending, scale_by_config
+from .family import Family, modules_ending
 from .token_streams import TokenStream, attended_tokens
 
 
 def _after_template(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
     """Neither padding nor the beginning of the template, whose number of tokens the pipeline states."""
     return attended_tokens(pipe, tokens, length)[pipe.prompt_template_encode_start_idx :][:length]
-
-
-def _scale_as_video(vae: Any, latents: Tensor) -> Tensor:
-    """An image is a video of one frame, scaled per channel."""
-    if getattr(vae.config, "z_dim", None) is None:
-        return scale_by_config(vae, latents)
-    means = torch.tensor(vae.config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1)
-    scales = 1.0 / torch.tensor(vae.config.latents_std, dtype=torch.float32).view(1, -1, 1, 1)
-    return (latents / scales.to(latents) + means.to(latents))[:, :, None]
 
 
 FAMILY = Family(
@@ -40,5 +28,4 @@ FAMILY = Family(
     sequence_layout=sequence_layouts.text_first,
     patch_size=2,
     packing=2,
-    scale_for_vae=_scale_as_video,
 )

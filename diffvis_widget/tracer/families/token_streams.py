@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from diffvis_widget.tracer.fault_guard import FaultGuard
 from diffvis_widget.tracer.hooks import watch
 from diffvis_widget.tracer.words import Token, append_second_prompt, find_words, read_tokens, shift_words
 from diffvis_widget.traces import Word
@@ -81,11 +82,12 @@ class TokenizerCall:
 
 
 @contextmanager
-def recording_tokenizers(calls: list[TokenizerCall]) -> Iterator[None]:
+def recording_tokenizers(calls: list[TokenizerCall], guard: FaultGuard | None = None) -> Iterator[None]:
     """Record this thread's calls of any tokenizer inside a with block.
 
     Args:
         calls: Each call is appended to this list.
+        guard: Takes the errors of the hook; None: they end the call.
 
     Yields:
         Nothing.
@@ -104,7 +106,7 @@ def recording_tokenizers(calls: list[TokenizerCall]) -> Iterator[None]:
                 calls.append(TokenizerCall(tokenizer, texts, [read_tokens(tokenizer, item) for item in encodings]))
         return result
 
-    stop = watch(PreTrainedTokenizerBase, "__call__", record)
+    stop = watch(PreTrainedTokenizerBase, "__call__", record, guard=guard)
     try:
         yield
     finally:

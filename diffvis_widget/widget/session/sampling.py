@@ -196,7 +196,7 @@ def sample(
 
     from diffvis_widget import intervene
     from diffvis_widget.schedule import pipeline_arguments
-    from diffvis_widget.tracer import Tracer, private_copy
+    from diffvis_widget.tracer import OwnCallTracer, private_copy
 
     check_settings(pipe, request)
     copy = private_copy(pipe)
@@ -222,6 +222,6 @@ def sample(
         for word, factor in request.present_weights.items()
     ]
     # Grad mode does not cross threads, so the worker sets its own.
-    with torch.no_grad(), Tracer(copy, keep=keep, on_step=finished, interventions=interventions) as tracer:
+    with torch.no_grad(), OwnCallTracer(copy, keep=keep, on_step=finished, interventions=interventions) as tracer:
         copy(prompt=request.prompt, **call)
     return tracer.traces[0]

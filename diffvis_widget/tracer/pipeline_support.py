@@ -1,0 +1,37 @@
+"""Refuses pipelines that cannot be recorded, before they run."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from diffvis_widget.tracer.families import Family
+
+_REASONS = {
+    "StableDiffusionPanoramaPipeline": "it denoises overlapping crops, so that no step has latents of the whole image"
+}
+
+
+def check_pipeline(pipe: Any, family: Family, denoiser: nn.Module) -> None:
+    """Check that a pipeline can be recorded, as far as that shows before it runs.
+
+    Args:
+        pipe: The pipeline.
+        family: The family of its denoiser.
+        denoiser: Its denoiser.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    for kind in type(pipe).__mro__:
+        if reason := _REASONS.get(kind.__name__):
+            raise ValueError(f"{type(pipe).__name__} cannot be traced: {reason}")
+    parameters = inspect.signature(denoiser.forward).parameters
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if family.attention_modules(denoiser) and family.text_argument not in parameters and not is_open:
+        raise ValueError(
+            f"family {family.name!r}: text_argument names no argument of {type(denoiser).__name__}.forward: "
+            f"{family.text_argument!r}; it takes {', '.join(parameters)}"
+        )
