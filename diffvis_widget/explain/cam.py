@@ -22,10 +22,11 @@ from diffvis_widget.traces.results.saliency import Saliency, scale
 from diffvis_widget.traces.types import Floats
 
 from .image_stream import ImageStream
+from .stored_maps import store_map
 
 
 def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -> Saliency:
-    """Compute DF-CAM of one step.
+    """Compute DF-CAM of one step and store it in `trace.saliency`, in place of an earlier one of this step.
 
     For each layer the map is ReLU(sum_k alpha_k A_k), alpha_k the mean over positions of dy / dA_k; y is the sum of all
     elements of the denoiser's raw output, A the layer's output (K, u, v). With guidance both branches are combined like
@@ -60,7 +61,7 @@ def df_cam(trace: Trace, step: int, layers: str | Sequence[str] | None = None) -
         heat: Floats = (alpha * activations).sum(dim=0).clamp_min(0).cpu().numpy()
         maps[name] = resize(heat, (height, width))
     summary = np.stack([scale(heat_map) for heat_map in maps.values()]).mean(axis=0).astype(np.float32)
-    return Saliency("df_cam", probe.index, summary, layers=maps)
+    return store_map(trace, Saliency("df_cam", probe.index, summary, layers=maps))
 
 
 def _chosen(layers: str | Sequence[str], modules: dict[str, nn.Module]) -> dict[str, nn.Module]:

@@ -18,6 +18,7 @@ from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Size
 
 from .progress import Progress, batch_size, tracking
+from .stored_maps import store_map
 
 _RIDGE = 1.0
 _WIDTH = 0.25
@@ -39,6 +40,8 @@ def df_lime(
     on). The output f, element by element, is regressed on the switches by ridge regression (alpha 1, intercept not
     penalised), each sample weighted sqrt(exp(-d^2 / 0.25^2)), d the cosine distance of its switches from all on. A
     superpixel's saliency is the root mean square of its coefficients over the elements of f.
+
+    `trace.saliency` stores the map, in place of an earlier one of this method and step.
 
     Args:
         trace: A run made in this process.
@@ -80,7 +83,8 @@ def df_lime(
             model.add(on, probe(shown).flatten(1).double().cpu().numpy())
             tell(len(on))
     strengths = np.sqrt(np.mean(np.square(model.coefficients()), axis=1))
-    return Saliency("df_lime", probe.index, strengths[segments].astype(np.float32), masks_used=total)
+    values = strengths[segments].astype(np.float32)
+    return store_map(trace, Saliency("df_lime", probe.index, values, masks_used=total))
 
 
 def superpixels(image: NDArray[np.uint8], size: Size) -> NDArray[np.intp]:

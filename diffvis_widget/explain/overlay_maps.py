@@ -13,6 +13,7 @@ from diffvis_widget.traces import Saliency, Trace
 
 from .methods import find_method, registered_methods
 from .progress import batch_size
+from .stored_maps import store_map
 
 _RESPONSE = 0.5  # seconds between two looks at `stop`, where a single evaluation takes no longer
 _FEW = 8  # evaluations; a method that needs no more is not worth measuring the speed of two
@@ -28,10 +29,10 @@ def overlay(
 ) -> Saliency:
     """Compute the map of a step by a method's name, for display.
 
-    `trace.saliency.append` keeps the result in the trace and its files. The built-in methods: "df_rise" takes at most
-    500 masks, actual coverage, and stops when the map has converged; convergence is checked batch by batch, so that a
-    machine of another speed may take some more or fewer masks. "df_cam" takes all layers. "df_lime" takes 300 samples,
-    where the paper and `df_lime` itself take 1000. Their seeds are 0.
+    `trace.saliency` stores the map, in place of an earlier one of the same method and step. The built-in methods:
+    "df_rise" takes at most 500 masks, actual coverage, and stops when the map has converged; convergence is checked
+    batch by batch, so that a machine of another speed may take some more or fewer masks. "df_cam" takes all layers.
+    "df_lime" takes 300 samples, where the paper and `df_lime` itself take 1000. Their seeds are 0.
 
     Args:
         trace: A run made in this process.
@@ -45,7 +46,7 @@ def overlay(
         The map of the step.
 
     Raises:
-        Cancelled: If `stop` returned True. Nothing is left behind.
+        Cancelled: If `stop` returned True. Nothing is left behind but a map that was already whole.
         ValueError: If the method is unknown, or if what its function returned is no map of this step on the latent
             grid; see also `denoiser`.
         ImportError: For "df_lime" without scikit-image.
@@ -53,9 +54,9 @@ def overlay(
     Example:
         >>> import diffvis_widget as dv
         >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
-        >>> trace.saliency.append(dv.explain.overlay(trace, 1, "df_cam"))
-        >>> trace.saliency[0].map.shape == trace.latents.shape[2:]
-        True
+        >>> saliency = dv.explain.overlay(trace, 1, "df_cam")
+        >>> saliency.map.shape == trace.latents.shape[2:], trace.saliency == [saliency]
+        (True, True)
     """
     row = find_method(method)
 
@@ -78,7 +79,7 @@ def overlay(
             f"returned one of {saliency.method!r} for step {saliency.step} of shape {saliency.map.shape}"
         )
     report(1, 1)
-    return saliency
+    return store_map(trace, saliency)
 
 
 def estimate(trace: Trace, step: int, method: str) -> float:

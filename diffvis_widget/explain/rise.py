@@ -23,6 +23,7 @@ from diffvis_widget.traces.results.saliency import Saliency
 from .image_decoding import decode_images
 from .map_similarity import KINDS, Kind, similarity
 from .progress import Progress, batch_size, tracking
+from .stored_maps import store_map
 
 Similarity = Kind | Literal["features"]
 Target = Literal["output", "previous_sample"]
@@ -52,6 +53,7 @@ def df_rise(
 
     S_n is the local similarity of f(R) and f(R * M_n): R are the latents that entered the step, f the guided denoiser,
     M_n a random mask (h, w), shared by the channels, that keeps each latent pixel with probability `keep`.
+    `trace.saliency` stores the map, in place of an earlier one of this method and step.
 
     Args:
         trace: A run made in this process.
@@ -117,7 +119,8 @@ def df_rise(
             if used >= _FEWEST and float(np.mean(error * error)) <= limit * float(mean.var()):
                 break
     mean, error = estimate(sums, used, divisor)
-    return Saliency("df_rise", probe.index, mean.astype(np.float32), error.astype(np.float32), used)
+    saliency = Saliency("df_rise", probe.index, mean.astype(np.float32), error.astype(np.float32), used)
+    return store_map(trace, saliency)
 
 
 def _local(probe: Denoiser, kind: Kind, target: Target) -> Compare:

@@ -84,7 +84,7 @@ def code(
     overlay = ""
     if method is not None and file is None:
         arguments_of_map = f"trace, {literal('step', view.step)}, {literal('saliency', method)}"
-        overlay = f"trace.saliency.append(dv.explain.overlay({arguments_of_map}))\n"
+        overlay = f"dv.explain.overlay({arguments_of_map})\n"
     written.insert(0, literal("out", os.fsdecode(instance("out", out, (str, os.PathLike), "a file name"))))
     return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', *written])})\n"
 

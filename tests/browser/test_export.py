@@ -148,7 +148,7 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
 ) -> None:
     other = DiffVis(widget._session.pipe, prompt="a red circle", steps=3, seed=1)
     trace = other.trace
-    trace.saliency.append(dv.explain.overlay(trace, 1, "df_cam"))
+    dv.explain.overlay(trace, 1, "df_cam")
     other.step, other.overlay = 1, "df_cam"
     with open_live(browser) as live:
         view = live.show(other)

@@ -61,7 +61,25 @@ def test_it_stops_when_asked_and_leaves_nothing(toy: tuple[Trace, Toy]) -> None:
     with pytest.raises(explain.Cancelled):
         explain.overlay(run, 0, "df_cam", stop=stop.is_set)
     assert sum(module.rows) == rows  # not begun
+    assert run.saliency == []
     assert explain.overlay(run, 0, "df_rise").map.shape == SHAPE[1:]
+
+
+def test_the_trace_stores_the_newest_map_of_each_method_and_step(toy: tuple[Trace, Toy]) -> None:
+    run = toy[0]
+    maps = run.saliency
+    first = explain.df_rise(run, 0, 4, progress=False)
+    assert run.saliency == [first]
+    explain.df_lime(run, 0, 4, progress=False)
+    lime = explain.overlay(run, -1, "df_lime")  # the same step, counted from the end
+    assert run.saliency == [first, lime]
+    second = explain.df_rise(run, 0, 4, seed=1, progress=False)
+    assert second.map.tolist() != first.map.tolist()
+    assert run.saliency == [lime, second]
+    assert run.saliency is maps
+    with pytest.raises(ValueError, match="masks"):
+        explain.df_rise(run, 0, 1)
+    assert run.saliency == [lime, second]
 
 
 def test_an_estimate_covers_what_is_evaluated(toy: tuple[Trace, Toy], monkeypatch: pytest.MonkeyPatch) -> None:

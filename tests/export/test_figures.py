@@ -293,7 +293,7 @@ def test_the_code_for_a_run_makes_the_same_image(tmp_path: Path, monkeypatch: py
         "shared_scale": True,
         "region": [0, 0, 1, 0.5],
     }
-    run.saliency.append(dv.explain.overlay(run, 1, "df_cam"))
+    dv.explain.overlay(run, 1, "df_cam")
     for options in (view_options, {"step": 1, "saliency": "df_cam", "contours": True}):
         code = dv.export.code(run, **options)
         assert "file" not in code

@@ -41,7 +41,6 @@ CALLS = {
     "dv.intervene.weight",
     "dv.intervene.drop",
     "dv.intervene.switch",
-    "trace.saliency.append",
 }
 ENDINGS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "'", '"', "'''", '"""', "\\", "\\\n"]
 HARM = "__import__('os').abort()"

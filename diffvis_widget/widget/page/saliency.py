@@ -1,4 +1,4 @@
-"""Maps of the explaining methods for the page. New ones are kept in the trace."""
+"""Maps of the explaining methods for the page, from the trace or newly computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def prepare_saliency(session: Session, task: Task) -> JobFunction:
-    """Prepare the job that gives a method's map of one step: the trace's own, else a new one, which the trace keeps.
+    """Prepare the job that gives a method's map of one step: the trace's own, else a new one, which the trace stores.
 
     Args:
         session: the session of the widget.
@@ -39,7 +39,6 @@ def prepare_saliency(session: Session, task: Task) -> JobFunction:
             from diffvis_widget import explain
 
             saliency = explain.overlay(trace, step, str(method), progress=report)
-            trace.saliency.append(saliency)
         content, buffer = packed_saliency([saliency])
         return JobResult(content, (buffer,))
 
