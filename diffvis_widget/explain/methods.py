@@ -144,13 +144,17 @@ def find_method(name: str) -> Method:
     return _METHODS[name]
 
 
-def overlay_names() -> list[str]:
+def overlay_names(trace: Trace | None) -> list[str]:
     """List what the widget can lay over the image.
 
+    Args:
+        trace: The run that it shows, or None.
+
     Returns:
-        "attention", and the names of the registered methods.
+        "attention", the names of the registered methods, and those of other methods whose maps the trace stores.
     """
-    return [ATTENTION, *_METHODS]
+    stored = [] if trace is None else [saliency.method for saliency in trace.saliency]
+    return list(dict.fromkeys([ATTENTION, *_METHODS, *stored]))
 
 
 def method_label(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets as t
@@ -16,6 +16,9 @@ from diffvis_widget.wire.messages import RunRequest
 
 from . import trait_types
 from .page.limits import check_message
+
+if TYPE_CHECKING:
+    from diffvis_widget.traces import Trace
 
 SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
 FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
@@ -43,7 +46,7 @@ class SyncedTraits(anywidget.AnyWidget):
         concepts: words for the concept meters.
         step: the step on the stage, from 0.
         selected: the selected words, as indices into ``trace.words``.
-        overlay: "attention", or the name of an explaining method.
+        overlay: "attention", or the name of an explaining method that is registered or has maps in the shown trace.
         status: "idle", "loading", "queued", "running", "stopping", "stopped", "done" or "failed".
         progress: the finished share of the run, 0..1.
         error: why the run failed.
@@ -60,7 +63,7 @@ class SyncedTraits(anywidget.AnyWidget):
     concepts = trait_types.Concepts().tag(sync=True)
     step = trait_types.Whole(0, 0, 100_000, "0").tag(sync=True)
     selected = trait_types.Indices().tag(sync=True)
-    overlay = trait_types.Choice(overlay_names).tag(sync=True)
+    overlay = trait_types.Choice(lambda widget: overlay_names(widget and widget._watched)).tag(sync=True)
     status = trait_types.Choice(STATUSES).tag(sync=True)
     progress = trait_types.Real(0.0, 0, 1, "0.5").tag(sync=True)
     error = t.Unicode("").tag(sync=True)
@@ -147,6 +150,11 @@ class SyncedTraits(anywidget.AnyWidget):
                 except (t.TraitError, ValueError) as error:
                     self._refuse(str(error))
                     self.send_state(name)
+
+    @property
+    def _watched(self) -> Trace | None:
+        """The trace on the stage, as far as it has come."""
+        raise NotImplementedError
 
     def _refuse(self, message: str) -> None:
         """Tells the page why a value was refused."""

@@ -161,12 +161,13 @@ class Choice(t.TraitType[str, Any]):
     """A string out of a few.
 
     Args:
-        names: The strings, or a function that returns them whenever the trait is set; the first is the default.
+        names: The strings, the first of which is the default; or a function that returns them whenever the trait is
+            set. It takes the widget, or None for the default.
     """
 
-    def __init__(self, names: Sequence[str] | Callable[[], Sequence[str]]) -> None:
-        self.names: Callable[[], Sequence[str]] = names if callable(names) else lambda: names
-        super().__init__(self.names()[0])
+    def __init__(self, names: Sequence[str] | Callable[[Any], Sequence[str]]) -> None:
+        self.names: Callable[[Any], Sequence[str]] = names if callable(names) else lambda _: names
+        super().__init__(self.names(None)[0])
 
     def validate(self, obj: Any, value: Any) -> str:
         """Validate a value.
@@ -181,7 +182,7 @@ class Choice(t.TraitType[str, Any]):
         Raises:
             TraitError: It is none of the names.
         """
-        names = self.names()
+        names = self.names(obj)
         if not isinstance(value, str) or value not in names:
             raise _refuse(self, value, " or ".join(f'"{name}"' for name in names))
         return value

@@ -365,6 +365,10 @@ class DiffVis(SyncedTraits):
                 log.exception("a message of the page could not be handled")
             self._outbox.error(error_text(error), request)
 
+    @property
+    def _watched(self) -> Trace | None:
+        return self._session.watched if hasattr(self, "_session") else None
+
     def _refuse(self, message: str) -> None:
         self._outbox.error(message)
 

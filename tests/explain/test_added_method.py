@@ -82,6 +82,9 @@ def test_a_page_knows_the_label_only_while_the_method_is_registered(documented: 
     dv.explain.unregister_method(NAME)
     assert drawing.overlay_maps(documented["trace"], view)[0].name == NAME
     assert NAME not in methods_in(page([documented["trace"]]))
+    documented["widget"].overlay = "attention"
+    documented["widget"].overlay = NAME  # the trace stores a map of it
+    documented["trace"].saliency.clear()
     with pytest.raises(traitlets.TraitError, match=r"overlay must be .*; got 'row_occlusion'"):
         documented["widget"].overlay = NAME
 

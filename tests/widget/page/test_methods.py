@@ -252,3 +252,19 @@ def test_the_overlay_is_attention_or_a_method(widget: DiffVis) -> None:
         widget.overlay = "shap"
     widget.set_state({"overlay": "df_lime"})
     assert widget.overlay == "df_lime"
+
+
+def test_the_overlay_can_be_a_method_that_only_the_file_has(widget: DiffVis, tmp_path: Path, make: Make) -> None:
+    trace = widget.trace
+    trace.saliency.append(Saliency("row_occlusion", 1, np.ones(trace.latents.shape[2:], dtype=np.float32)))
+    recorded = make(open_trace(trace.save(tmp_path / "run.safetensors")))
+    assert recorded.wait(30)
+    recorded.overlay = "row_occlusion"
+    recorded.set_state({"overlay": "attention"})
+    recorded.set_state({"overlay": "row_occlusion"})
+    assert recorded.overlay == "row_occlusion"
+    trace.saliency.clear()
+    with pytest.raises(traitlets.TraitError, match=r'"attention" or .*"df_lime"; got .row_occlusion.'):
+        widget.overlay = "row_occlusion"
+    with pytest.raises(traitlets.TraitError, match=r'"df_lime" or "row_occlusion"; got .lrp.'):
+        recorded.overlay = "lrp"
