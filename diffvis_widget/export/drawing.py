@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from diffvis_widget.explain.methods import method_label
+from diffvis_widget.traces.colormap import HUES, apply_colormap, fade
 from diffvis_widget.traces.types import Floats, Images, Size
 
-from .colormap import HUES, apply_colormap, fade
 from .contours import ENCLOSED_SHARES, WHITE, contour_levels, draw_outlined_lines, trace_contours
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from diffvis_widget.traces.colormap import HUES, colour_table, fade
 from diffvis_widget.traces.types import Images
 
-from .colormap import HUES, colour_table, fade
 from .drawing import ColouredMap, base_image, draw_view, overlay_maps
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.export.colormap import HUES, apply_colormap, colour_table
 from diffvis_widget.export.video import find_ffmpeg
 from diffvis_widget.traces import ConceptScores, Saliency, Trace
+from diffvis_widget.traces.colormap import HUES, apply_colormap, colour_table
 from tests.traces.build import fake_decoder, make_trace
 
 PAD = 12

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import diffvis_widget as dv
-from diffvis_widget.export.colormap import HUES, colour_table
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.colormap import HUES, colour_table
 from tests.export.test_figures import PAD, a_map, enlarged, laid_over, pixels
 from tests.traces.build import make_trace
 
