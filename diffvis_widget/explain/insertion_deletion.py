@@ -19,6 +19,7 @@ from diffvis_widget.arguments import choice, count, instance, items
 from diffvis_widget.concepts import ConceptMeter, meter_for
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, number
 from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, data_frame
@@ -56,6 +57,15 @@ class GameResult(ResultValue):
     insertion: Curves
     normalizers: tuple[float, float]
     distance: Distance
+
+    def _repr_html_(self) -> str:
+        tables = [
+            curve_table(
+                ("map", game, "area"), [CurveRow(name, curve, (number(area(curve)),)) for name, curve in curves.items()]
+            )
+            for game, curves in (("deletion", self.deletion), ("insertion", self.insertion))
+        ]
+        return card("Insertion and deletion", (f"distance {self.distance}",), *tables)
 
     def to_pandas(self) -> Any:
         """Make a table of the areas under the curves: a row for each map. It needs pandas.

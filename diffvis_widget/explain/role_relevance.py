@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from diffvis_widget.arguments import choice, count
 from diffvis_widget.intervals import median_interval
 from diffvis_widget.schedule import ScheduleKind
+from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, number
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
@@ -48,6 +49,17 @@ class RoleRelevance(ResultValue):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.scores, dtype, copy)
+
+    def _repr_html_(self) -> str:
+        rows: list[CurveRow] = []
+        for schedule, of_prompts in zip(self.schedules, self.curves, strict=True):
+            for role, curves in zip(self.roles, np.moveaxis(of_prompts, 1, 0), strict=True):
+                used = curves[~np.isnan(curves).any(axis=1)]
+                curve = np.median(used, axis=0) if len(used) else np.full(curves.shape[1], np.nan)
+                score = float(np.median(used.sum(axis=1))) if len(used) else float("nan")
+                rows.append(CurveRow(f"{schedule}: {role}", curve, (number(score), str(len(used)))))
+        heads = ("schedule and role", "median over prompts", "median score", "prompts")
+        return card("Relevance by role", (f"{self.curves.shape[1]} prompts",), curve_table(heads, rows))
 
     def to_pandas(self) -> Any:
         """Make a table of the medians: a row for each schedule, a column for each role. It needs pandas.

@@ -19,6 +19,7 @@ from diffvis_widget.concepts import ConceptMeter
 from diffvis_widget.concepts.meter import check_concepts
 from diffvis_widget.concepts.scores import measured_scores
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, text
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array
@@ -91,21 +92,38 @@ class StepCorrelation(ResultValue):
         for measure, rho, p in zip(self.measures, self.rho, self.p_adjusted, strict=True):
             lines += [f"| {measure} | {' | '.join(self.concepts)} |", "|---" * (len(self.concepts) + 1) + "|"]
             for word, row, chances in zip(self.words, rho, p, strict=True):
-                cells = [
-                    "–" if np.isnan(value) else f"{value:.2f}{'*' if chance < 0.05 else ''}"
-                    for value, chance in zip(row, chances, strict=True)
-                ]
-                lines.append(f"| {word} | {' | '.join(cells)} |")
+                lines.append(f"| {word} | {' | '.join(_cells(row, chances))} |")
             lines.append("")
+        return "\n".join(lines) + self._explanation("\\*")
+
+    def _explanation(self, star: str) -> str:
         tests = int(np.isfinite(self.p).sum())
         over = "the steps" if self.of == "levels" else "the changes from step to step"
-        return "\n".join(lines) + (
-            f"Spearman's rho over {over}. \\*: p < 0.05 by a {_TESTS[self.test]}, corrected for {tests} tests after "
+        return (
+            f"Spearman's rho over {over}. {star}: p < 0.05 by a {_TESTS[self.test]}, corrected for {tests} tests after "
             f"{_ADJUST[self.adjust]}."
         )
 
     def _repr_markdown_(self) -> str:
         return self.table()
+
+    def _repr_html_(self) -> str:
+        tables: list[str] = []
+        for measure, curves, rho, p in zip(self.measures, self.curves, self.rho, self.p_adjusted, strict=True):
+            rows = [
+                CurveRow(word, curve, _cells(row, chances))
+                for word, curve, row, chances in zip(self.words, curves, rho, p, strict=True)
+            ]
+            tables.append(curve_table(("word", measure, *self.concepts), rows))
+        facts = (f"{self.curves.shape[2]} steps", f"{len(self.concepts)} concepts")
+        return card("Correlation with concept scores", facts, *tables, text(self._explanation("*"), 300))
+
+
+def _cells(rho: Doubles, p: Doubles) -> list[str]:
+    return [
+        "–" if np.isnan(value) else f"{value:.2f}{'*' if chance < 0.05 else ''}"
+        for value, chance in zip(rho, p, strict=True)
+    ]
 
 
 def correlation(

@@ -18,6 +18,7 @@ from diffvis_widget.arguments import count
 from diffvis_widget.tracer import Denoiser, Family, denoiser, denoiser_lock, find_family
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace, Word, WordRelevance
+from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, last, text
 from diffvis_widget.traces.results.relevance import scaled
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
@@ -52,6 +53,18 @@ class Relevance(ResultValue):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.raw, dtype, copy)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            CurveRow(word.text, values, (last(values),))
+            for word, values in zip(self.trace.words, self.raw.T, strict=True)
+            if word.kind == "word" and word.tokens
+        ]
+        schedule = str(self.trace.meta.get("schedule", "uniform"))
+        table = curve_table(("word", "relevance", "last"), rows)
+        return card(
+            "Relevance", (f"schedule {schedule}", f"{len(self.raw)} steps"), text(self.trace.prompt, 300), table
+        )
 
     def to_pandas(self) -> Any:
         """Make a table of `raw`: a row for each step, a column for each word. It needs pandas.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.intervals import UNBOUNDED, mean_interval, median_interval
+from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, number
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
@@ -53,6 +54,20 @@ class DecisionCurve(ResultValue):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.share, dtype, copy)
+
+    def _repr_html_(self) -> str:
+        rows = [CurveRow("mean", self.mean, (number(self.decision),))]
+        rows += [
+            CurveRow(f"seed {seed}", share, (number(float(step)),))
+            for seed, share, step in zip(self.seeds, self.share, self.decisions, strict=True)
+        ]
+        facts = (
+            f"{self.word} or {self.to}",
+            f"{self.steps} steps",
+            f"decision at step {number(self.decision)}",
+            "" if self.complete else f"{int(self._finished.sum())} of {len(self.seeds)} seeds finished",
+        )
+        return card("Decision curve", facts, curve_table(("run", f"share of {self.word}", "decision step"), rows))
 
     def to_pandas(self) -> Any:
         """Make a table of the shares: a row for each step of the switch, a column for each seed. It needs pandas.

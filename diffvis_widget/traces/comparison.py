@@ -17,6 +17,7 @@ from diffvis_widget.arguments import choice, row_index
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 from .heat_maps import check_size
+from .html_summary import MAX_PNG, CurveRow, card, curve_table, final_thumbnail, last, number, side_by_side, text
 from .noise import is_flow_matching, lacks_noise_levels
 from .resize import finest, resize
 from .trace import Trace
@@ -89,6 +90,22 @@ class Comparison(ResultValue):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.distance, dtype, copy)
+
+    def _repr_html_(self) -> str:
+        diverge = (
+            "never diverge"
+            if self.divergence_step is None
+            else f"diverge at step {self.steps[self.divergence_step, 0]} of a"
+        )
+        images = "" if self.image_difference is None else f"image difference {number(self.image_difference)}"
+        changed = sum(pair.change != "same" for pair in self.words)
+        facts = (f"{len(self.steps)} steps", diverge, images, f"words changed: {changed}")
+        runs = [
+            final_thumbnail(trace, f"{name}: final image", MAX_PNG // 2) + text(f"{name}: {trace.prompt}", 300)
+            for name, trace in (("a", self.a), ("b", self.b))
+        ]
+        rows = [CurveRow("distance", self.distance, (last(self.distance),))]
+        return card("Comparison", facts, side_by_side(*runs), curve_table(("", "a to b", "last"), rows))
 
     def to_pandas(self) -> Any:
         """Makes a table of the compared steps and their distances. It needs pandas.

@@ -28,6 +28,7 @@ from diffvis_widget.traces.results import Note, Region, ResultStore, StoredResul
 from .array_checks import check_image, check_latents
 from .final_image import FinalImage
 from .frames import StepFrames, guidance_frames
+from .html_summary import card, final_thumbnail, side_by_side, text, word_list
 from .types import Decoder, FrameKind, HasBytes, Images, Keep, Layer, Record, Word
 from .values import Comparable
 from .worded_steps import WordedSteps
@@ -140,6 +141,19 @@ class Trace(Comparable, WordedSteps, ResultStore):
     def __repr__(self) -> str:
         prompt = textwrap.shorten(self.prompt, 60, placeholder="...")
         return f"Trace({prompt!r}, {len(self._records)} steps, {len(self.words)} words, {len(self.layers)} layers)"
+
+    def _repr_html_(self) -> str:
+        seed, scheduler = self.meta.get("seed"), self.meta.get("scheduler")
+        planned = "" if self.is_complete else f" of {self.meta['planned_steps']}"
+        facts = (
+            f"{len(self._records)}{planned} steps",
+            "" if seed is None else f"seed {seed}",
+            str(scheduler or ""),
+        )
+        prompts = [text(self.prompt, 300), word_list(self.words)]
+        prompts += [text(f"negative: {self.negative_prompt}", 300)] if self.negative_prompt else []
+        described = "".join(f"<div>{part}</div>" for part in prompts)
+        return card("Trace", facts, side_by_side(final_thumbnail(self, "final image"), described))
 
     # -- growing -----------------------------------------------------------------------------------------------------
 

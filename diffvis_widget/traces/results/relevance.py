@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, last
 from diffvis_widget.traces.json_fields import read_text
 from diffvis_widget.traces.types import Floats, Word
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
@@ -48,6 +49,11 @@ class WordRelevance(ResultValue, StoredResult):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.raw, dtype, copy)
+
+    def _repr_html_(self) -> str:
+        rows = [CurveRow(f"word {word}", values, (last(values),)) for word, values in enumerate(self.raw.T)]
+        facts = (f"schedule {self.schedule}", f"{len(self.raw)} steps")
+        return card("Relevance of words", facts, curve_table(("word", "relevance", "last"), rows))
 
     def to_pandas(self) -> Any:
         """Makes a table of ``raw``: a row for each step, a column for each word, by its index. It needs pandas.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.html_summary import card, map_thumbnail, number, value_range
 from diffvis_widget.traces.json_fields import read_integer, read_text, read_texts
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array
@@ -48,6 +49,17 @@ class Saliency(ResultValue, StoredResult):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.map, dtype, copy)
+
+    def _repr_html_(self) -> str:
+        low, high = value_range([self.map])
+        facts = (
+            self.method,
+            f"step {self.step}",
+            " × ".join(map(str, self.map.shape)),
+            f"{number(low)} to {number(high)}",
+            f"{self.masks_used} masks" if self.masks_used else "",
+        )
+        return card("Saliency", facts, map_thumbnail(self.map, f"saliency map of {self.method}, step {self.step}"))
 
     @property
     def scaled(self) -> Floats:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, last
 from diffvis_widget.traces.json_fields import read_text, read_texts
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
@@ -51,6 +52,14 @@ class ConceptScores(ResultValue, StoredResult):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.cosine, dtype, copy)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            CurveRow(concept, values, (last(values),))
+            for concept, values in zip(self.concepts, self.cosine.T, strict=True)
+        ]
+        facts = (f"{len(self.cosine)} steps", self.meter)
+        return card("Concept scores", facts, curve_table(("concept", "cosine", "last"), rows))
 
     def to_pandas(self) -> Any:
         """Makes a table of the cosines: a row for each step, a column for each concept. It needs pandas.
