@@ -201,11 +201,11 @@ class Session:
 
     @property
     def watched(self) -> Trace | None:
-        """The trace of the run in progress, as far as it has come; else of the one that is shown."""
+        """The trace of the run in progress, as far as it has come; else of the one that is or will be shown."""
         with self._state.changed:
             active, shown = self._state.active, self._state.shown
         run = active if active is not None and active.trace is not None else shown
-        return None if run is None else run.trace
+        return self._pipeline.recorded if run is None else run.trace
 
     def show(self, run: Run) -> None:
         """Show a run of the history again. Returns at once.
