@@ -118,10 +118,10 @@ def test_words_and_images(name: str) -> None:
     assert trace.latents.shape[1:] == trace.predictions.shape[1:]
     assert (trace.guidance is None) == (FAMILIES[name].guided in ("embedded", "none"))
     frames = trace.frames("prediction")
-    assert frames.shape[1:] == trace.image.shape
+    assert frames.shape[1:] == trace.decoded_image.shape
     # the last prediction is, but for the last step's arithmetic, what is painted; not so where a mask restores the rest
     if "inpaint" not in name:
-        assert np.abs(frames[-1].astype(int) - trace.image).mean() < 4
+        assert np.abs(frames[-1].astype(int) - trace.decoded_image).mean() < 4
 
 
 @pytest.mark.parametrize("name", JOINT)

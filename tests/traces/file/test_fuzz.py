@@ -74,7 +74,7 @@ corner = st.floats(0, 1)
 notes = st.builds(
     Note,
     st.text(min_size=1, max_size=40).filter(str.strip),
-    st.none() | st.integers(0, 2**40),
+    st.none() | st.integers(0, 100_000),
     st.lists(st.text(max_size=9) | st.integers(0, 99), max_size=3).map(tuple),
     st.none() | st.tuples(corner, corner, corner, corner).filter(lambda r: r[0] < r[2] and r[1] < r[3]),
 )
