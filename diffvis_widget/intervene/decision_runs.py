@@ -24,7 +24,7 @@ from diffvis_widget.explain.progress import Progress, tracking
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.tracer import denoiser_lock, fingerprint, private_copy, to_pixels
 from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
-from diffvis_widget.traces.prompt_words import split_words
+from diffvis_widget.traces.prompt_words import fold_word, split_words
 
 from .batched_switch import fork
 from .decision_curves import DecisionCurve, Floats
@@ -152,8 +152,8 @@ def _replaced(prompt: Any, word: Any, to: Any) -> tuple[str, str]:
         if not text.strip():
             raise ValueError(f"{name} is empty")
     spans = split_words(prompt)
-    target = [word[start:end].casefold() for start, end in split_words(word)]
-    texts = [prompt[start:end].casefold() for start, end in spans]
+    target = [fold_word(word[start:end]) for start, end in split_words(word)]
+    texts = [fold_word(prompt[start:end]) for start, end in spans]
     positions = [at for at in range(len(texts)) if texts[at : at + len(target)] == target]
     if not positions:
         there = ", ".join(repr(prompt[start:end]) for start, end in spans)

@@ -8,6 +8,7 @@ of the images), `scheduler.set_timesteps` (a call begins), the denoiser, `schedu
 
 from __future__ import annotations
 
+import collections
 import functools
 import inspect
 import threading
@@ -97,6 +98,8 @@ class PipelineCalls:
         self._guard = guard
         self._thread = threading.get_ident()
         self._encoded: list[EncodeCall] = []
+        # embeddings may be passed to several pipeline calls, and without their text
+        self._texts: collections.deque[EncodeCall] = collections.deque(maxlen=8)
         self._prompt_evaluated = False  # in the current step
         self._followed: list[tuple[Any, list[Remove]]] = []
         self._scheduler_hooks: list[Remove] = []
@@ -230,7 +233,7 @@ class PipelineCalls:
         encoded = self._encoded
         self.begin()
         calls = encode_calls_of(self._family, encoded, text)
-        return calls, read_prompts(self.pipe, self._family, calls, self.latent_layout.images)
+        return calls, read_prompts(self.pipe, self._family, calls, self.latent_layout.images, list(self._texts))
 
     def rows(self, prompts: CallPrompts, text: Any) -> dict[Branch, slice]:
         """Find which rows of the evaluation that begins carry the prompt and the negative prompt.
@@ -302,6 +305,8 @@ class PipelineCalls:
         call = encode(original, args, kwargs, self._guard)
         self._listener.prompt_encoded(call, original, args, kwargs)
         self._encoded.append(call)
+        if call.has_text:
+            self._texts.append(call)
         return call.result
 
     def _prepare_latents(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

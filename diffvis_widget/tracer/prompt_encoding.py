@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,11 +19,10 @@ from diffvis_widget.tracer.families.token_streams import (
 )
 from diffvis_widget.traces import Word
 
-from .attention_probabilities import Targets, WordColumns
+from .argument_names import arguments_by_name
 from .fault_guard import FaultGuard
+from .prompt_batch import CallPrompts, Embeddings, PromptBatch
 from .words import number_positions
-
-Embeddings = Sequence[Tensor] | Tensor
 
 
 @dataclass
@@ -41,6 +39,11 @@ class EncodeCall:
     result: Any
     tokenizer_calls: list[TokenizerCall]
 
+    @property
+    def has_text(self) -> bool:
+        """Whether a prompt was passed, and not its embeddings."""
+        return self.arguments.get("prompt") is not None
+
 
 def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any, guard: FaultGuard | None = None) -> EncodeCall:
     """Call `encode_prompt` and record the call.
@@ -54,141 +57,15 @@ def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any, guard: Fau
     Returns:
         The call.
     """
-    bound = inspect.signature(encode_prompt).bind(*args, **kwargs)
-    bound.apply_defaults()
     # a pipeline may write into the lists it is given
-    arguments = {name: list(value) if isinstance(value, list) else value for name, value in bound.arguments.items()}
+    arguments = {
+        name: list(value) if isinstance(value, list) else value
+        for name, value in arguments_by_name(encode_prompt, args, kwargs).items()
+    }
     tokenizer_calls: list[TokenizerCall] = []
     with recording_tokenizers(tokenizer_calls, guard):
         result = encode_prompt(*args, **kwargs)
     return EncodeCall(arguments, result, tokenizer_calls)
-
-
-@dataclass
-class PromptBatch:
-    """The prompts, or the negative prompts, of a call: one entry per image.
-
-    Attributes:
-        typed: Texts as typed; None for embeddings that came without text.
-        embeddings: One row per image, (text tokens, width).
-        words: The words of each text.
-        lengths: Number of text tokens of each row.
-    """
-
-    typed: list[str | None]
-    embeddings: Embeddings
-    words: list[list[Word]]
-    lengths: list[int]
-    _targets: Targets | None = field(default=None, repr=False)
-    _recognized: Any = field(default=None, repr=False)
-
-    def targets(self, device: torch.device, padding: bool) -> Targets:
-        """Build what the attention reader sums the tokens of words by.
-
-        Args:
-            device: The denoiser's device.
-            padding: Whether padding tokens count as a word.
-
-        Returns:
-            The same object for every call.
-        """
-        if self._targets is None:
-            most = max(len(words) for words in self.words)
-            whole = torch.zeros(len(self.words), max(self.lengths), most, dtype=torch.float32)
-            for image, words in enumerate(self.words):
-                for index, word in enumerate(words):
-                    if padding or word.kind != "padding":
-                        whole[image, list(word.tokens), index] = 1.0
-            columns: list[WordColumns] = []
-            for matrix, length in zip(whole, self.lengths, strict=True):
-                # the denoiser may receive fewer text tokens than were encoded
-                chosen = matrix[:length].any(dim=1).nonzero()[:, 0]
-                columns.append(WordColumns(chosen.to(device), matrix[chosen].to(device)))
-            self._targets = Targets(whole.to(device), columns, self.lengths)
-        return self._targets
-
-    def holds(self, text: Any) -> bool:
-        """Whether the denoiser received these embeddings, by identity: without waiting for the device.
-
-        Args:
-            text: The text embeddings that the denoiser received.
-
-        Returns:
-            True for the same memory, and for embeddings that `recognizes` found equal.
-        """
-        if self._recognized is text or self.embeddings is text:
-            return True
-        if not (isinstance(text, Tensor) and isinstance(self.embeddings, Tensor)):
-            return False
-        return text.shape == self.embeddings.shape and text.data_ptr() == self.embeddings.data_ptr()
-
-    def recognizes(self, text: Any) -> bool:
-        """Whether the denoiser received these embeddings, by value: waits for the device.
-
-        Args:
-            text: The text embeddings that the denoiser received.
-
-        Returns:
-            True for equal values; `holds` then knows them.
-        """
-        same = len(text) == len(self.embeddings) and bool(self.equals(text))
-        self._recognized = text if same else self._recognized
-        return same
-
-    def fits(self, text: Any) -> bool:
-        """Whether the denoiser received as many text tokens as were encoded.
-
-        Args:
-            text: The text embeddings that the denoiser received.
-
-        Returns:
-            True where the shapes agree, or cannot be compared.
-        """
-        if isinstance(text, Tensor) and isinstance(self.embeddings, Tensor):
-            return text.shape[1:] == self.embeddings.shape[1:]
-        return True
-
-    def equals(self, text: Any) -> Tensor:
-        """Compare embeddings on the device.
-
-        Args:
-            text: As many rows of text embeddings as there are images.
-
-        Returns:
-            bool (), True where all rows are equal.
-        """
-        same = [
-            torch.all(embedding.to(row.device, row.dtype) == row)
-            if embedding.shape == row.shape
-            else torch.tensor(False)
-            for embedding, row in zip(self.embeddings, text, strict=True)
-        ]
-        return torch.stack(same).all()
-
-    @property
-    def has_text(self) -> bool:
-        """Whether any text was typed whose words could be shown."""
-        return any(self.typed)
-
-
-@dataclass
-class CallPrompts:
-    """The prompts of a pipeline call.
-
-    Attributes:
-        prompt: The prompts.
-        negative: The negative prompts; None without guidance.
-        second: `prompt_2` of each image.
-    """
-
-    prompt: PromptBatch
-    negative: PromptBatch | None
-    second: list[str | None]
-
-    @property
-    def images(self) -> int:
-        """Number of images that the call generates."""
-        return len(self.prompt.typed)
 
 
 def encode_calls_of(family: Family, calls: Sequence[EncodeCall], text: Any) -> Sequence[EncodeCall]:
@@ -235,7 +112,9 @@ def prompts_without_words(calls: Sequence[EncodeCall], call_arguments: Mapping[s
     return CallPrompts(batch("prompt"), batch("negative_prompt"), _texts(arguments.get("prompt_2"), images))
 
 
-def read_prompts(pipe: Any, family: Family, calls: Sequence[EncodeCall], images: int | None) -> CallPrompts:
+def read_prompts(
+    pipe: Any, family: Family, calls: Sequence[EncodeCall], images: int | None, earlier: Sequence[EncodeCall] = ()
+) -> CallPrompts:
     """Read prompts and negative prompts from the `encode_prompt` calls of one pipeline call.
 
     Args:
@@ -243,10 +122,37 @@ def read_prompts(pipe: Any, family: Family, calls: Sequence[EncodeCall], images:
         family: The family of its denoiser.
         calls: The `encode_prompt` calls, that of the negative prompt included.
         images: Number of images that the call generates; None where it is not known, then one per row of embeddings.
+        earlier: Calls of `encode_prompt` with a text: embeddings that came without one may be theirs.
 
     Returns:
         One entry per image.
     """
+    prompts = _read_prompts(pipe, family, calls, images)
+    if any(text is None for text in prompts.prompt.typed):
+        batches = _earlier_batches(pipe, family, earlier)
+        prompts.prompt.take_words(batches)
+        if prompts.negative is not None:
+            prompts.negative.take_words(batches)
+        if any(text is None for text in prompts.prompt.typed):
+            warnings.warn(
+                f"embeddings of the prompt reached {type(pipe).__name__} without its text: words are positions, named "
+                "by numbers; call pipe.encode_prompt inside the block of the Tracer, and pass on the embeddings that "
+                "it returns, to see words",
+                stacklevel=2,
+            )
+    return prompts
+
+
+def _earlier_batches(pipe: Any, family: Family, calls: Sequence[EncodeCall]) -> list[PromptBatch]:
+    """The prompts and negative prompts of earlier calls, the latest first."""
+    batches: list[PromptBatch] = []
+    for stop in range(len(calls), family.encode_calls - 1, -family.encode_calls):
+        prompts = _read_prompts(pipe, family, calls[stop - family.encode_calls : stop], None)
+        batches += [prompts.prompt] if prompts.negative is None else [prompts.prompt, prompts.negative]
+    return batches
+
+
+def _read_prompts(pipe: Any, family: Family, calls: Sequence[EncodeCall], images: int | None) -> CallPrompts:
     first, second = family.embedding_indices
     prompt_calls, rest = calls[: family.encode_calls], calls[family.encode_calls :]
     results = [call.result for call in prompt_calls]

@@ -1,7 +1,8 @@
 """The words of a prompt, from the tokens of a text encoder.
 
 Tokenizers report which characters each token covers; a word is a run of typed characters together with all tokens that
-overlap it. This works for every tokenizer with offsets (CLIP's BPE, SentencePiece, byte-level BPE).
+overlap it. This works for every tokenizer with offsets (CLIP's BPE, SentencePiece, byte-level BPE), and for
+prompts that the pipeline cleans before it encodes them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Any
 from diffvis_widget.traces import Word
 from diffvis_widget.traces.prompt_words import split_words
 from diffvis_widget.traces.types import WordKind
+
+from .prompt_alignment import locate_prompt
+from .word_segmentation import segment_words
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Token:
     end: int
     special: bool
     attended: bool
+
+
+_ZONES: tuple[WordKind, ...] = ("template", "word", "template")
+"""Kinds of the text before, inside and behind the prompt."""
 
 
 @dataclass
@@ -79,13 +87,15 @@ def find_words(tokens: Sequence[Token], encoded: str, typed: str, encoder: str =
     Returns:
         The words in order of position, padding last.
     """
-    first, last, shown = _locate_prompt(encoded, typed, tokens)
-    zones: list[tuple[int, int, WordKind]]
-    zones = [(0, first, "template"), (first, last, "word"), (last, len(encoded), "template")]
-    groups: dict[int, list[_Group]] = {
-        zone: [_Group(start + a, start + b) for a, b in split_words(encoded[start:end])]
-        for zone, (start, end, _) in enumerate(zones)
-    }
+    ends = [token.start for token in tokens if token.special and token.end > token.start]
+    place = locate_prompt(encoded, typed, ends)
+    first, last = place.start, place.end
+    typed_range = place.source(first, last) or (0, 0)
+    groups: tuple[list[_Group], ...] = (
+        _groups(encoded[:first], 0),
+        _groups(place.prompt, 0) if typed_range[1] else [],
+        _groups(encoded[last:], last),
+    )
     # template words without tokens are left out: the denoiser does not receive them
     others: list[tuple[int, Word]] = []
     padding: list[int] = []
@@ -96,21 +106,24 @@ def find_words(tokens: Sequence[Token], encoded: str, typed: str, encoder: str =
         zone = 1 if first < token.end and token.start < last else 0 if token.start < first else 2
         # a special token's name inside the prompt is text
         special = token.special and (zone != 1 or token.start == token.end)
+        text = encoded[max(token.start, 0) : token.end]
+        source = place.source(token.start, token.end) if zone == 1 else (token.start, token.end)
         if special or token.start == token.end or not groups[zone]:
             kind = "template" if not special and zone != 1 and first < last else "special"
             others.append((position, Word(token.text, (position,), kind, encoder=encoder)))
+        elif source is None and text.strip():  # the pipeline put it between the words
+            others.append((position, Word(text.strip(), (position,), "template", (text,), encoder)))
         else:
-            _assign(groups[zone], position, token.start, token.end)
+            _assign(groups[zone], position, *(source or (place.following(token.start),) * 2))
+    _join_segments(groups[1], place.prompt)
     words: list[tuple[int, Word]] = []
     latest = -1
-    for zone, (_, _, kind) in enumerate(zones):
+    for zone, kind in enumerate(_ZONES):
         for group in groups[zone]:
             if not group.tokens and kind == "template":
                 continue
             latest = group.tokens[0] if group.tokens else latest
-            text = encoded[group.start : group.end]
-            if kind == "word":
-                text = shown[group.start - first : group.end - first]
+            text = (place.prompt if kind == "word" else encoded)[group.start : group.end]
             spans = [(tokens[position].start, tokens[position].end) for position in group.tokens]
             token_texts = tuple(encoded[max(start, 0) : end] for start, end in spans)
             word = Word(text, tuple(group.tokens), kind if group.tokens else "truncated", token_texts, encoder)
@@ -121,26 +134,18 @@ def find_words(tokens: Sequence[Token], encoded: str, typed: str, encoder: str =
     return ordered
 
 
-def _locate_prompt(encoded: str, typed: str, tokens: Sequence[Token]) -> tuple[int, int, str]:
-    """Start and end of the prompt in the encoded text, and its text as typed; the whole text if it does not occur.
+def _groups(text: str, offset: int) -> list[_Group]:
+    return [_Group(offset + start, offset + end) for start, end in split_words(text)]
 
-    A pipeline may strip and lower-case the prompt, and wrap it in a template.
-    """
-    for prompt in (typed, typed.strip()):
-        if prompt and encoded.strip() == prompt.strip():
-            start = encoded.index(prompt) if prompt in encoded else 0
-            return start, start + len(prompt), prompt
-    ends = {token.start for token in tokens if token.special and token.end > token.start} | {len(encoded)}
-    for prompt, text in ((typed, encoded), (typed.strip(), encoded), (typed.strip().lower(), encoded.lower())):
-        if not prompt or len(text) != len(encoded):
-            continue
-        starts = [start for start in range(len(text)) if text.startswith(prompt, start)]
-        # a short prompt may occur in the template too: prefer an occurrence followed by a special token or the end
-        starts = [start for start in starts if start + len(prompt) in ends] or starts
-        if starts:
-            shown = typed.strip()
-            return starts[-1], starts[-1] + len(prompt), shown if len(shown) == len(prompt) else typed
-    return (0, len(encoded), encoded) if typed.strip() else (len(encoded), len(encoded), "")
+
+def _join_segments(groups: list[_Group], prompt: str) -> None:
+    """Join the letters of scripts without spaces to the words that a dictionary knows, if one is installed."""
+    for start, end in segment_words(prompt):
+        inside = [group for group in groups if start <= group.start and group.end <= end]
+        for other in inside[1:]:
+            inside[0].end = other.end
+            inside[0].tokens += other.tokens
+            groups.remove(other)
 
 
 def _assign(groups: list[_Group], position: int, start: int, end: int) -> None:

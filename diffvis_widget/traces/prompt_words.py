@@ -1,8 +1,9 @@
 """Splits a prompt into words as a reader sees them, in every script, without a tokenizer or a language model.
 
-A word is a run of letters and digits with the marks that belong to them ("café", "don't"). Any other visible character
-is a word of its own, but characters that are drawn as one (an emoji with its skin tone, a family joined by zero-width
-joiners, a flag) stay together.
+A word is a run of letters and digits with the marks that belong to them ("café", "don't"). In scripts that put no space
+between words, such as Chinese, Japanese and Thai, every letter is a word of its own. Any other visible character is one
+too, but characters that are drawn together (an emoji with its skin tone, a family joined by zero-width joiners, a flag)
+stay together.
 """
 
 from __future__ import annotations
@@ -10,7 +11,27 @@ from __future__ import annotations
 import unicodedata
 
 _JOINER = "\u200d"
+_STACKERS = "\u1039\u17d2\u1a60"  # the letter behind them is drawn below the one before: Burmese, Khmer, Tai Tham
 _APOSTROPHES = "'’"
+_LETTERS_DRAWN_WITH_THE_LAST = "\u0e33\u0eb3\uff9e\uff9f"  # am of Thai and Lao, voicing marks of half-width kana
+_WITHOUT_SPACES = (
+    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x1B00, 0x1B7F),  # Balinese
+    (0x2E80, 0x312F),  # Chinese radicals, kana, Bopomofo
+    (0x31A0, 0x31FF),
+    (0x3400, 0x4DBF),  # Chinese characters
+    (0x4E00, 0x9FFF),
+    (0xA980, 0xA9FF),  # Javanese
+    (0xAA60, 0xAADF),  # Burmese, Tai Viet
+    (0xF900, 0xFAFF),
+    (0xFF66, 0xFF9D),  # half-width kana
+    (0x16FE0, 0x1B2FF),  # Tangut, old kana, Nushu
+    (0x20000, 0x3FFFF),
+)
 
 
 def split_words(text: str) -> list[tuple[int, int]]:
@@ -37,8 +58,42 @@ def split_words(text: str) -> list[tuple[int, int]]:
     return spans
 
 
+def is_written_without_spaces(character: str) -> bool:
+    """Whether a character is a letter of a script that puts no space between words.
+
+    Args:
+        character: one character.
+
+    Returns:
+        True for letters of Chinese, Japanese, Thai, Lao, Khmer, Burmese and the like.
+    """
+    code = ord(character)
+    if code < _WITHOUT_SPACES[0][0] or not character.isalnum() or character.isdigit():
+        return False
+    return any(first <= code <= last for first, last in _WITHOUT_SPACES)
+
+
+def fold_word(text: str) -> str:
+    """Folds what people do not tell apart when they type a word: case, composed letters, widths, apostrophes.
+
+    Args:
+        text: a word.
+
+    Returns:
+        The folded word.
+
+    Example:
+        >>> fold_word("CAFE\u0301") == fold_word("caf\u00e9")
+        True
+    """
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return folded.replace("’", "'")
+
+
 def _kind(text: str, index: int) -> str:
     character = text[index]
+    if is_written_without_spaces(character):
+        return "letter without spaces"
     if character.isalnum() or character == "_":
         return "letter"
     inside = 0 < index < len(text) - 1 and text[index - 1].isalpha() and text[index + 1].isalpha()
@@ -52,7 +107,7 @@ def _kind(text: str, index: int) -> str:
 def _continues(text: str, index: int, kind: str, previous: str, length: int) -> bool:
     character = text[index]
     attaches = unicodedata.category(character) in {"Mn", "Mc", "Me", "Cf"} or "\U0001f3fb" <= character <= "\U0001f3ff"
-    if attaches or text[index - 1] == _JOINER:
+    if attaches or character in _LETTERS_DRAWN_WITH_THE_LAST or text[index - 1] in (_JOINER, *_STACKERS):
         return True
     if kind == "flag":  # two regional letters make one flag
         return previous == "flag" and length == 1

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from diffvis_widget.arguments import did_you_mean, shorten, step_index
 
-from .prompt_words import split_words
+from .prompt_words import fold_word, split_words
 from .types import Layer, Word
 
 
@@ -17,8 +17,8 @@ def pick_words(words: Sequence[Word], selection: Any) -> list[int]:
 
     Args:
         words: the words to choose from.
-        selection: a text in any case (all its occurrences; several words are found where they follow one another), an
-            index, or a list of these.
+        selection: a text in any case (all its occurrences; several words are found where they follow one another, and a
+            part of a Chinese, Japanese or Thai text by the words that cover it), an index, or a list of these.
 
     Returns:
         Indices into ``words``, each once.
@@ -49,16 +49,25 @@ def pick_words(words: Sequence[Word], selection: Any) -> list[int]:
 
 
 def _pick_text(words: Sequence[Word], text: str) -> list[int]:
-    target = text.casefold()
-    parts = [target[start:end] for start, end in split_words(target)] or [target]
-    typed = [index for index, word in enumerate(words) if word.kind in ("word", "truncated")]
+    """Indices of the words that cover each occurrence of the text.
+
+    A word of the trace may hold several: a token can span a mark and the letters behind it ("-truck").
+    """
+    target = [fold_word(part) for part in _parts(text)]
+    typed = [
+        (fold_word(part), index)
+        for index, word in enumerate(words)
+        if word.kind in ("word", "truncated")
+        for part in _parts(word.text)
+    ]
     matches: dict[int, None] = {}
-    for start in range(len(typed) - len(parts) + 1):
-        run = typed[start : start + len(parts)]
-        if all(words[index].text.casefold() == part for index, part in zip(run, parts, strict=True)):
-            matches.update(dict.fromkeys(run))
-    if not matches:  # words that the tokenizer does not split, and special tokens, match by their whole text
-        matches = {index: None for index, word in enumerate(words) if word.text.casefold() == target}
+    for start in range(len(typed) - len(target) + 1 if target else 0):
+        run = typed[start : start + len(target)]
+        one_encoder = words[run[0][1]].encoder == words[run[-1][1]].encoder
+        if one_encoder and all(part == wanted for (part, _), wanted in zip(run, target, strict=True)):
+            matches.update((index, None) for _, index in run)
+    if not matches:  # special tokens, and single vectors of a learned word, match by their whole text
+        matches = {index: None for index, word in enumerate(words) if fold_word(text) in _names(word)}
     if not matches:
         present = ", ".join(repr(word.text) for word in words if word.kind == "word" and word.tokens)
         hint = did_you_mean(text, [word.text for word in words if word.kind == "word"])
@@ -69,8 +78,22 @@ def _pick_text(words: Sequence[Word], text: str) -> list[int]:
     return with_tokens
 
 
+def _names(word: Word) -> list[str]:
+    """The word, and its tokens that were not typed: the vectors behind the first of a learned word."""
+    typed = fold_word(word.text)
+    tokens = [fold_word(token) for token in word.token_texts] if word.kind == "word" else []
+    return [typed, *(token for token in tokens if token not in typed)]
+
+
+def _parts(text: str) -> list[str]:
+    return [text[start:end] for start, end in split_words(text)]
+
+
 def _truncated(text: str) -> str:
-    return f"word {text!r} was cut off: it lies beyond the text that the model reads, so it has no heat map"
+    return (
+        f"word {text!r} was cut off: it lies beyond the text that the model reads, or the pipeline cleaned it away, so "
+        "it has no heat map"
+    )
 
 
 def pick_layers(layers: Sequence[Layer], selection: Any) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffvis_widget.tracer.fault_guard import FaultGuard
 from diffvis_widget.tracer.hooks import watch
+from diffvis_widget.tracer.prompt_alignment import prompt_occurs
 from diffvis_widget.tracer.words import Token, append_second_prompt, find_words, read_tokens, shift_words
 from diffvis_widget.traces import Word
 
@@ -139,7 +140,7 @@ def words_of_streams(
         for stream in streams:
             texts = {attribute: prompts[attribute][row] for attribute in stream.tokenizers}
             stream_words, size = _words_of_stream(
-                pipe, stream, calls, texts, row, length if len(streams) == 1 else None
+                pipe, stream, calls, texts, (row, len(lengths)), length if len(streams) == 1 else None
             )
             words += shift_words(stream_words, *(offset + size * repeat for repeat in range(stream.repeats)))
             offset += size * stream.repeats
@@ -155,15 +156,18 @@ def _words_of_stream(
     stream: TokenStream,
     calls: Sequence[TokenizerCall],
     prompts: Mapping[str, str],
-    row: int,
+    row: tuple[int, int],
     length: int | None,
 ) -> tuple[list[Word], int]:
-    """A stream's words of one prompt, and its number of tokens; none where no call was recorded."""
+    """A stream's words of a prompt, and its number of tokens; none where no call was recorded.
+
+    row: index of the prompt, and number of prompts.
+    """
     words: list[Word] = []
     size = 0
     processed: set[str] = set()
     for attribute, prompt in prompts.items():
-        call = _first_call(calls, _tokenizer(getattr(pipe, attribute, None)), prompt, row)
+        call = _first_call(calls, _tokenizer(getattr(pipe, attribute, None)), prompt, *row)
         if call is None or prompt in processed:
             continue
         encoded, tokens = call
@@ -185,15 +189,25 @@ def _tokenizer(component: Any) -> Any:
 
 
 def _first_call(
-    calls: Sequence[TokenizerCall], tokenizer: Any, prompt: str, row: int
+    calls: Sequence[TokenizerCall], tokenizer: Any, prompt: str, row: int, rows: int
 ) -> tuple[str, list[Token]] | None:
     """The first call is the one that is encoded: pipelines tokenize again, without limit, to warn of truncation."""
-    text = prompt.strip().lower()
-    calls = [call for call in calls if call.tokenizer is tokenizer and row < len(call.texts)]
-    # textual inversion replaces a learned word by several tokens: then no call contains the prompt as typed
-    for call in [call for call in calls if text in call.texts[row].lower()] or calls:
-        return call.texts[row], call.tokens[row]
-    return None
+    calls = [call for call in calls if call.tokenizer is tokenizer]
+    texts = [call.texts[row] for call in calls if row < len(call.texts) >= rows]
+    tokens = [call.tokens[row] for call in calls if row < len(call.texts) >= rows]
+    for text, text_tokens in zip(texts, tokens, strict=True):
+        if prompt_occurs(text, prompt):
+            return text, text_tokens
+    # some pipelines tokenize a list one prompt at a time, each inside the same template
+    all_texts = [
+        (text, text_tokens) for call in calls for text, text_tokens in zip(call.texts, call.tokens, strict=True)
+    ]
+    containing = [item for item in all_texts if prompt_occurs(item[0], prompt)]
+    if containing:
+        return min(containing, key=lambda item: len(item[0]))
+    if texts:  # cleaning took words out
+        return texts[0], tokens[0]
+    return all_texts[row] if len(all_texts) == rows else None
 
 
 def _padded(words: list[Word], rest: range) -> list[Word]:

@@ -1,0 +1,55 @@
+"""The arguments of a method by name, also where an override hands them on as `*args` and `**kwargs`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def arguments_by_name(method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the arguments of a call, defaults included.
+
+    Args:
+        method: A method of an object.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
+
+    Returns:
+        The arguments by the names that the method gives them. Where it takes `*args` or `**kwargs`, the names are those
+        of the methods that it overrides.
+    """
+    original = inspect.unwrap(method)
+    while isinstance(original, functools.partial):
+        original = original.func
+    name = getattr(original, "__name__", "")
+    owner = getattr(original, "__self__", None)
+    overridden = [vars(base)[name].__get__(owner) for base in type(owner).__mro__ if name in vars(base)]
+    arguments: dict[str, Any] = {}
+    for candidate in (method, *overridden):
+        names, is_complete = _bound(candidate, args, kwargs)
+        arguments = {**names, **arguments}
+        if is_complete:
+            break
+    return arguments
+
+
+def _bound(method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The arguments that a signature names, and whether it names all."""
+    signature = inspect.signature(method)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:  # the override changes the arguments before it hands them on
+        return {}, False
+    bound.apply_defaults()
+    arguments: dict[str, Any] = {}
+    is_complete = True
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            arguments.update(value)
+        elif kind is not inspect.Parameter.VAR_POSITIONAL:
+            arguments[name] = value
+        is_complete = is_complete and kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return arguments, is_complete
