@@ -183,13 +183,17 @@ def _occurrence(canonical: _Canonical, target: str, ends: Sequence[int]) -> int 
     while start >= 0:
         starts.append(start)
         start = canonical.text.find(target, start + 1)
-    at_ends: list[int] = []
+    exact: list[int] = []
+    near: list[int] = []  # only white space lies between the prompt and the end
     for start in starts:
         stop = start + len(target)
+        last = canonical.spans[stop - 1][1]
         following = canonical.spans[stop][0] if stop < len(canonical.spans) else max(ends)
-        if any(canonical.spans[stop - 1][1] <= end <= following for end in ends):
-            at_ends.append(start)
-    return (at_ends or starts or [None])[-1]
+        if last in ends:
+            exact.append(start)
+        elif any(last <= end <= following for end in ends):
+            near.append(start)
+    return (exact or near or starts or [None])[-1]
 
 
 def _place(first: int, last: int, typed: str, pairs: Sequence[tuple[Span, Span]]) -> PromptPlace:

@@ -113,8 +113,8 @@ def read_timestep(timestep: Tensor | float) -> float:
     """
     if not isinstance(timestep, Tensor):
         return timestep
-    values = timestep.flatten()
-    return float(values[0]) if bool((values == values[:1]).all()) else math.nan
+    values: list[float] = timestep.flatten().tolist()
+    return float(values[0]) if len(set(values)) == 1 else math.nan
 
 
 def _is_time(value: Any) -> TypeGuard[Tensor | float]:

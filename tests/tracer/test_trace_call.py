@@ -86,6 +86,7 @@ def test_a_schedule_without_a_number_of_steps_takes_the_pipelines_own() -> None:
     assert seen == timesteps("late", steps=50, strength=60)[:3]
 
 
+@pytest.mark.filterwarnings("ignore:embeddings of the prompt reached")
 def test_arguments_go_on_to_the_pipeline() -> None:
     recorded = trace(solver_pipeline(), PROMPT, seed=1, num_inference_steps=2, height=40, width=48)
     assert recorded.image.shape == (40, 48, 3)
