@@ -155,7 +155,7 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
         view.get_by_test_id("export").click()
         code = view.get_by_role("textbox", name="The Python for this view")
         view.get_by_test_id("methods").click()  # which asks for the run's maps
-        laid = re.compile(r"dv.explain.overlay\(trace, 1, 'df_cam'\)\)\n.*step=1, saliency='df_cam'\)")
+        laid = re.compile(r"dv.explain.overlay\(trace, 1, 'df_cam'\)\n.*step=1, saliency='df_cam'\)")
         expect(code).to_have_value(laid)
         export = view.locator(".dv-export")
         expect(export).to_contain_text("steps without a DF-CAM map are plain")
