@@ -9,7 +9,7 @@ import operator
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar, cast
 
 _Type = TypeVar("_Type")
 
@@ -64,6 +64,23 @@ def check_names(owner: str, written: Iterable[str], names: Collection[str]) -> N
             raise TypeError(f"{owner} takes no argument {name!r}{hint}")
 
 
+def whole_number(value: object) -> int | None:
+    """Read an integer of any type, such as numpy's; a bool is none.
+
+    Args:
+        value: The value.
+
+    Returns:
+        The integer; None for any other value.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    try:
+        return operator.index(cast(SupportsIndex, value))
+    except TypeError:  # arrays and tensors have the method, and only some have an integer
+        return None
+
+
 def count(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Check an integer.
 
@@ -81,11 +98,8 @@ def count(name: str, value: Any, least: int = 1, most: int | None = None) -> int
         ValueError: If it is out of range.
     """
     allowed = f"an integer of {least} or more" if most is None else f"an integer from {least} to {most}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
+    number = whole_number(value)
+    if number is None:
         raise TypeError(f"{name} must be {allowed}, not {shorten(value)}")
     if number < least or (most is not None and number > most):
         raise ValueError(f"{name} must be {allowed}, not {shorten(number)}")
@@ -107,11 +121,8 @@ def step_index(value: Any, steps: int, name: str = "step") -> int:
         TypeError: If it is not an integer.
         IndexError: If there is no such step.
     """
-    try:
-        index = operator.index(value)
-    except TypeError:
-        index = None
-    if index is None or isinstance(value, bool):
+    index = whole_number(value)
+    if index is None:
         raise TypeError(f"{name} must be an integer, the index of a step, not {shorten(value)}")
     if not -steps <= index < steps:
         there = f"this trace has steps 0 to {steps - 1}" if steps else "no step of this trace is finished yet"
@@ -134,11 +145,8 @@ def row_index(name: str, value: Any, rows: int) -> int:
         TypeError: If it is not an integer.
         IndexError: If there is no such row.
     """
-    try:
-        index = operator.index(value)
-    except TypeError:
-        index = None
-    if index is None or isinstance(value, bool):
+    index = whole_number(value)
+    if index is None:
         raise TypeError(f"{name} must be an integer from 0 to {rows - 1}, not {shorten(value)}")
     if not 0 <= index < rows:
         raise IndexError(f"{name} {shorten(index)} is out of range: there are {name}s 0 to {rows - 1}")

@@ -6,10 +6,10 @@ Arguments are validated on construction; whatever depends on the run, when it st
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex, cast
+from typing import Any
 
+from diffvis_widget.arguments import whole_number
 from diffvis_widget.tracer import Intervention, StepRange
 from diffvis_widget.traces import Trace
 
@@ -283,11 +283,8 @@ def _single_word(word: Any) -> str | int:
         if not word.strip():
             raise ValueError("word is empty; name a word of the prompt")
         return word
-    try:
-        index = operator.index(cast(SupportsIndex, word))
-    except TypeError:
-        index = None
-    if index is None or isinstance(word, bool):
+    index = whole_number(word)
+    if index is None:
         allowed = "a text of the prompt, an index into trace.words, or a list of these"
         raise TypeError(f"word must be {allowed}, not {word!r}")
     return index
@@ -309,11 +306,8 @@ def _steps(steps: Any) -> StepRange:
 
 
 def _count(name: str, value: Any) -> int:
-    try:
-        number = operator.index(cast(SupportsIndex, value))
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
+    number = whole_number(value)
+    if number is None:
         raise TypeError(f"{name} must be an integer of 0 or more, not {value!r}")
     if number < 0:
         raise ValueError(f"{name} must be 0 or more, counted from the first step, not {number}")

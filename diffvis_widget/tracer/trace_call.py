@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from diffvis_widget import schedule as schedules
-from diffvis_widget.arguments import shorten
+from diffvis_widget.arguments import shorten, whole_number
 from diffvis_widget.call_defaults import call_defaults
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
@@ -139,11 +138,8 @@ def _check_seed(seed: Any, has_generator: bool) -> int | None:
         return None if has_generator else secrets.randbelow(2**31)
     if has_generator:
         raise ValueError("give seed= or generator=, not both")
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = None
-    if number is None or isinstance(seed, bool):
+    number = whole_number(seed)
+    if number is None:
         raise TypeError(f"seed must be an integer, not {shorten(seed)}")
     if not 0 <= number < 2**64:
         raise ValueError(f"seed must lie in 0 .. 2**64 - 1, not {shorten(number)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import choice, shorten
+from diffvis_widget.arguments import choice, shorten, whole_number
 
 from .resize import mean_maps, resize
 from .selectors import pick_layers, pick_steps, pick_words
@@ -194,12 +193,10 @@ def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
 
 
 def _index(name: str, value: Any) -> int:
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, not {shorten(cast(object, value))}")
-    try:
-        return operator.index(cast(SupportsIndex, value))
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {shorten(value)}") from None
+    number = whole_number(value)
+    if number is None:
+        raise TypeError(f"{name} must be an integer, not {shorten(value)}")
+    return number
 
 
 def check_size(size: Any) -> Size | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any, cast
 
-from diffvis_widget.arguments import did_you_mean, shorten, step_index
+from diffvis_widget.arguments import did_you_mean, shorten, step_index, whole_number
 
 from .prompt_words import fold_word, split_words
 from .types import Layer, Word
@@ -176,9 +175,7 @@ def pick_steps(steps: int, selection: Any) -> list[int]:
 
 
 def _as_index(name: str, value: Any, allowed: str) -> int:
-    if not isinstance(value, bool):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(f"{name} must be {allowed}, not {shorten(value)}")
+    number = whole_number(value)
+    if number is None:
+        raise TypeError(f"{name} must be {allowed}, not {shorten(value)}")
+    return number

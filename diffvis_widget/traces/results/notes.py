@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import shorten
+from diffvis_widget.arguments import shorten, whole_number
 from diffvis_widget.traces.errors import TraceFileError
 from diffvis_widget.traces.json_fields import read_items, read_text
 from diffvis_widget.traces.selectors import pick_words
@@ -116,11 +115,8 @@ class Note(StoredResult):
 
 
 def _whole(name: str, value: Any) -> int:
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if not 0 <= number <= 100_000:
+    number = whole_number(value)
+    if number is None or not 0 <= number <= 100_000:
         raise ValueError(f"{name} must be a whole number from 0 to 100000, not {shorten(value)}")
     return number
 
