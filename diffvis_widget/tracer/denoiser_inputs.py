@@ -6,7 +6,6 @@ the model itself: when the pipeline is garbage collected, so is the denoiser. Se
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Trace
 
+from .argument_names import arguments_by_name
 from .attention import Branch
 from .noise_levels import NoiseLevel
 
@@ -124,9 +124,8 @@ class LiveCall:
             batch: Rows of the call.
             branches: Which rows carry the prompt and the negative prompt.
         """
-        bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
-        arguments = {**bound, **bound.get("kwargs", {})}
-        names = [name for name in arguments if name not in ("self", "kwargs", "return_dict")]
+        arguments = arguments_by_name(module.forward, args, kwargs)
+        names = [name for name in arguments if name != "return_dict"]
         latents: Any = arguments[names[0]]
         first: Tensor = latents if isinstance(latents, Tensor) else latents[0]
         kind = first.device.type

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from diffvis_widget._compat.torch_compile import is_compiled
@@ -104,7 +103,8 @@ def check_layers(reader: AttentionReader, grids: SpatialInputs, family: Family, 
     """
     if not reader.maps:
         return
-    for layer, keys in reader.unread.items():
+    if reader.unread:
+        layer, keys = next(iter(reader.unread.items()))
         raise CannotRecordError(
             f"{layer} attends to {keys} keys, which are not the tokens of the text"
             f"{'' if family.attention_kind == 'cross' else ' and the image'}: {_MERGED}"
@@ -164,20 +164,6 @@ def describe_hidden_words(is_encoded: bool) -> str:
     if is_encoded:
         return "its denoiser is not called as a module"
     return "it does not encode its prompt by encode_prompt"
-
-
-def output_rows(output: Any, rows: slice) -> Tensor:
-    """Take some rows of what a denoiser returned.
-
-    Args:
-        output: A tensor; or a tuple or an output of diffusers, whose first entry is a tensor or a list of rows.
-        rows: Rows of the batch.
-
-    Returns:
-        (n, ...), these rows.
-    """
-    values = output if isinstance(output, Tensor) else output[0]
-    return values[rows] if isinstance(values, Tensor) else torch.stack(list(values[rows]))
 
 
 def _shape(embeddings: Any) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, SupportsIndex, cast, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffvis_widget._compat.torch_compile import is_compiled
+from diffvis_widget.arguments import step_index
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Trace
 
@@ -22,6 +22,7 @@ from .attention import Branch
 from .batch_rows import pick_argument_rows
 from .denoiser_inputs import Evaluation, LiveStep, find_live_call, from_other_networks
 from .locks import lock_of, own_work
+from .model_outputs import prediction
 from .noise_levels import NoiseLevel
 from .packing import pack, unpack
 from .provenance import fingerprint
@@ -93,7 +94,7 @@ class Denoiser:
     def __init__(self, trace: Trace, step: int, *, checked: bool = False) -> None:
         call, self._image = find_live_call(trace)
         records = trace.records
-        self.index = _step(step, len(records))
+        self.index = step_index(step, len(records))
         _check_plain(trace, self.index)
         self.family = call.family
         self._step = call.steps[self.index]
@@ -257,9 +258,7 @@ class Denoiser:
         kind = evaluation.device.type
         with torch.autocast(kind, dtype=evaluation.autocast, enabled=evaluation.autocast is not None):
             named = {evaluation.latents: list(inputs) if evaluation.listed else inputs}
-            output = self.module(**named, **arguments, return_dict=False)[0]
-        if not isinstance(output, Tensor):
-            output = torch.stack(list(output))
+            output = prediction(self.module(**named, **arguments, return_dict=False))
         if side:
             output = unpack(output[:, : size[0] * size[1] // side**2], size, side)
         elif output.ndim == 5:
@@ -343,18 +342,6 @@ class Denoiser:
             raise ValueError(f"latents must be (n, {', '.join(map(str, self._shape))}), not {tuple(latents.shape)}")
         tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
         return tensor.to(device=self.device, dtype=self.dtype)
-
-
-def _step(step: Any, count: int) -> int:
-    try:
-        index = operator.index(cast(SupportsIndex, step))
-    except TypeError:
-        index = None
-    if index is None or isinstance(step, bool):
-        raise TypeError(f"step must be an integer, not {step!r}")
-    if not -count <= index < count:
-        raise IndexError(f"step {index} is out of range: this trace has steps 0 to {count - 1}")
-    return index % count
 
 
 def _check_plain(trace: Trace, step: int) -> None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import collections
 import functools
-import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from diffvis_widget.tracer.families import Family
 
@@ -28,6 +27,7 @@ from .guidance_batch import find_branch_rows
 from .hooks import watch
 from .latent_layout import LatentLayout
 from .locks import is_own_work
+from .model_outputs import first_entry
 from .module_hooks import hook_forward
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
 from .scheduler_step import read_step
@@ -314,9 +314,9 @@ class PipelineCalls:
         if not self._passes():
             if self.is_under_way and not self.is_inside:
                 self.end()
-            arguments = inspect.signature(original).bind(*args, **kwargs).arguments
+            arguments = arguments_by_name(original, args, kwargs)
             self._listener.latents_prepared(arguments)
-            self.latent_layout.read(result if isinstance(result, Tensor) else result[0], arguments, pipe)
+            self.latent_layout.read(first_entry(result), arguments, pipe)
         return result
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -332,7 +332,7 @@ class PipelineCalls:
             return None
         text = kwargs.get(self._family.text_argument)
         if text is None:
-            text = inspect.signature(module.forward).bind(*args, **kwargs).arguments[self._family.text_argument]
+            text = arguments_by_name(module.forward, args, kwargs)[self._family.text_argument]
         return self._listener.evaluation_begins(text, args, kwargs)
 
     def _evaluation_ends(self, module: nn.Module, args: Any, output: Any) -> Any:

@@ -23,13 +23,14 @@ from .call_recorder import CallRecorder, CapturedStep, fetch
 from .call_view import CallView
 from .fault_guard import FaultGuard
 from .guidance_batch import has_known_branches
+from .model_outputs import first_entry, prediction
 from .noise_levels import NoiseLevels, is_second_order
 from .observer import Observer
 from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
 from .preview import make_decoder
 from .prompt_encoding import CallPrompts, prompts_without_words
 from .provenance import describe
-from .scheduler_step import StepArguments, check_scheduler, result_of
+from .scheduler_step import StepArguments, check_scheduler
 from .skipped_steps import skipped_steps
 from .spatial_inputs import SpatialInputs
 
@@ -212,7 +213,7 @@ class Recording(CallListener):
         self._reader.maps = {}
         if output is not None:
             for branch, rows in self._rows.items():
-                self._raw[branch] = checks.output_rows(output, rows)
+                self._raw[branch] = prediction(output, rows)
         self._rows = {}
 
     def step(self, make_step: Callable[[], Any], arguments: StepArguments | None) -> Any:
@@ -251,7 +252,7 @@ class Recording(CallListener):
         if not recorder.queued and self._calls.caller is None:
             recorder.meta["planned_steps"] -= skipped_steps(scheduler, timestep)
         self._decodes.clear()
-        latents = result_of(result)
+        latents = first_entry(result)
         fetched = fetch(unpacked(latents.detach()))
         recorder.remember(latents, fetched)
         recorder.live.stepped(self._calls.caller, sample, output)

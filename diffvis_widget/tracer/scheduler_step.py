@@ -90,18 +90,6 @@ def read_step(step: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
     return StepArguments(output, timestep if isinstance(timestep, Tensor) else float(timestep), sample)
 
 
-def result_of(result: Any) -> Tensor:
-    """Find the latents in the result of a step.
-
-    Args:
-        result: A tuple or an output of diffusers, whose first entry the latents are; or the latents themselves.
-
-    Returns:
-        The latents after the step.
-    """
-    return result if isinstance(result, Tensor) else result[0]
-
-
 def read_timestep(timestep: Tensor | float) -> float:
     """Read a timestep that was copied to the CPU.
 

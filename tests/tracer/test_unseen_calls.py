@@ -14,11 +14,12 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionPipelineSafe,
     StableDiffusionXLInstructPix2PixPipeline,
+    UNet2DConditionModel,
 )
 from diffusers.modular_pipelines.flux import FluxAutoBlocks
 
 import diffvis_widget as dv
-from diffvis_widget.tracer import Tracer, pipeline_support
+from diffvis_widget.tracer import Tracer, denoiser, pipeline_support
 from diffvis_widget.tracer.families import Family, find_family, register, unregister
 from diffvis_widget.tracer.families.family import modules_ending
 from diffvis_widget.tracer.fault_guard import CannotRecordError
@@ -229,6 +230,37 @@ def test_a_denoiser_that_returns_a_plain_tensor_is_read_right() -> None:
     np.testing.assert_array_equal(
         [record.guidance for record in tracer.trace.records], [record.guidance for record in reference.trace.records]
     )
+
+
+class PlainUNet(UNet2DConditionModel):
+    """Returns its prediction as a plain tensor."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs)[0]
+
+
+class PlainUNetPipeline(StableDiffusionPipeline):
+    """Wraps the tensor of its U-Net in the tuple that the loop of its base expects."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = PlainUNet.__call__
+        PlainUNet.__call__ = lambda unet, *args, **kwargs: (call(unet, *args, **kwargs),)
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            del PlainUNet.__call__
+
+
+def test_a_denoiser_that_returns_a_plain_tensor_is_evaluated_again() -> None:
+    parts = pipelines_unet._parts(0)
+    unet: Any = PlainUNet.from_config(parts["unet"].config)
+    unet.load_state_dict(parts["unet"].state_dict())
+    with Tracer(quiet(StableDiffusionPipeline(**parts))) as reference:
+        generate(reference.pipe)
+    with Tracer(quiet(PlainUNetPipeline(**{**parts, "unet": unet.eval()}))) as tracer:
+        generate(tracer.pipe)
+    latents = tracer.trace.latents[1][None]
+    np.testing.assert_array_equal(denoiser(tracer.trace, 1)(latents), denoiser(reference.trace, 1)(latents))
 
 
 def test_a_family_whose_text_argument_does_not_exist_is_refused_before_the_run() -> None:
