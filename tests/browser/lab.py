@@ -57,22 +57,28 @@ class Lab:
         path.write_text(json.dumps(values))
 
 
+def jupyter_environment(state: Path) -> dict[str, str]:
+    """This process's environment, with Jupyter's settings and state in a folder of their own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON"))}
+    return environment | {
+        "JUPYTER_CONFIG_DIR": str(state / "config"),
+        "JUPYTER_DATA_DIR": str(state / "data"),
+        "JUPYTER_RUNTIME_DIR": str(state / "runtime"),
+        "IPYTHONDIR": str(state / "ipython"),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[Lab]:
     """JupyterLab on a free port of this machine, with settings and state of its own in ``folder``."""
     work, state = folder / "work", folder / "state"
     work.mkdir(parents=True)
     token = secrets.token_hex(16)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON"))}
-    environment |= {
-        "JUPYTER_CONFIG_DIR": str(state / "config"),
-        "JUPYTER_DATA_DIR": str(state / "data"),
-        "JUPYTER_RUNTIME_DIR": str(state / "runtime"),
+    environment = jupyter_environment(state) | {
         "JUPYTERLAB_SETTINGS_DIR": str(state / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(state / "workspaces"),
-        "IPYTHONDIR": str(state / "ipython"),
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
     }
     options = [
         "--no-browser",
