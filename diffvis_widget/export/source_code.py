@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from diffvis_widget.arguments import instance
 from diffvis_widget.shipped import is_scenes_model
+from diffvis_widget.traces.requested_steps import requested_steps
 
 from .literals import call, comment, literal
+from .repeatable import call_arguments, check_repeatable
 from .view_options import DEFAULT_OPACITY, ViewOptions, check_size, view_of_step
 
 if TYPE_CHECKING:
@@ -115,14 +117,16 @@ def _repeat_run(trace: Trace) -> list[str]:
     meta = trace.meta
     if not _is_whole(meta.get("seed")):
         raise ValueError("the seed of this run is not known, so it cannot be repeated: give file=, where it is saved")
+    check_repeatable(meta)
     is_scenes = is_scenes_model(meta.get("fingerprint"))
     pipe = "pipe = dv.load()"
     if not is_scenes:
-        pipeline, fingerprint = (comment(meta.get(name, "unknown")) for name in ("pipeline", "fingerprint"))
-        pipe = f"pipe = dv.load(...)  # the pipeline {pipeline} with fingerprint {fingerprint}"
+        names = ("pipeline", "fingerprint", "scheduler")
+        pipeline, fingerprint, scheduler = (comment(meta.get(name, "unknown")) for name in names)
+        pipe = f"pipe = dv.load(...)  # the pipeline {pipeline} with fingerprint {fingerprint}, scheduler {scheduler}"
     arguments: dict[str, Any] = {
         "seed": meta["seed"],
-        "num_inference_steps": _requested_steps(trace),
+        "num_inference_steps": requested_steps(trace),
         "guidance_scale": _checked(meta, "guidance_scale", int, float),
         "negative_prompt": trace.negative_prompt,
         "schedule": _checked(meta, "schedule", str),
@@ -131,6 +135,7 @@ def _repeat_run(trace: Trace) -> list[str]:
         "width": None if is_scenes else trace.decoded_image.shape[1],
         "keep": None if trace.keep == "layers" else trace.keep,  # stored maps are rounded: keep changes their digits
     }
+    arguments |= call_arguments(meta)
     written = [f"    {name}={literal(name, value)}," for name, value in arguments.items() if value is not None]
     if interventions := _interventions(meta.get("interventions")):
         written.append(f"    interventions=[{', '.join(interventions)}],")
@@ -182,11 +187,3 @@ def _steps_argument(intervention: Mapping[str, Any]) -> dict[str, Any]:
             return {"steps": (first, last)}
         case steps:
             raise ValueError(f"this run cannot be repeated, for an intervention has steps {steps!r}: give file=")
-
-
-def _requested_steps(trace: Trace) -> int:
-    """The number of steps requested; a second-order scheduler evaluates the denoiser more often."""
-    planned = trace.meta.get("planned_steps")
-    if not trace.is_complete and isinstance(planned, int):
-        return int(planned)
-    return sum(not step.second_order for step in trace.steps)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .noise_sources import NoiseSource
 from .prompt_encoding import EncodeCall
 from .scheduler_step import StepArguments
 
@@ -37,11 +38,11 @@ class CallListener:
             kwargs: Keyword arguments of the call.
         """
 
-    def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
+    def latents_prepared(self, noise: list[NoiseSource | None]) -> None:
         """Called after `prepare_latents`.
 
         Args:
-            arguments: Its arguments by name.
+            noise: The generators of the call, as they were before the pipeline drew from them.
         """
 
     def timesteps_set(self) -> None:

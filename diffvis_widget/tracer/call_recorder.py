@@ -28,6 +28,7 @@ from .call_output import CallEnd
 from .denoiser_inputs import LiveCall, set_live_call
 from .fault_guard import CannotRecordError
 from .noise_levels import NoiseLevels
+from .noise_sources import NoiseSource, noise_entries
 from .prompt_encoding import CallPrompts
 from .scheduler_step import read_timestep
 
@@ -108,7 +109,7 @@ class CallRecorder:
         keep: Which attention maps to store, as for `Tracer`.
         output: Whether output-space maps are recorded.
         meta: `Trace.meta` of all images.
-        seeds: Of the generators, one for each image or one for all.
+        noise: The generators, one for each image or one for all.
         decoder: Decodes latents.
 
     Attributes:
@@ -131,7 +132,7 @@ class CallRecorder:
         keep: Keep,
         output: bool,
         meta: Mapping[str, Any],
-        seeds: Sequence[int | None],
+        noise: list[NoiseSource | None],
         decoder: Decoder,
     ) -> None:
         self.family = family
@@ -142,7 +143,7 @@ class CallRecorder:
         self.keep: Keep = keep
         self.output = output
         self.meta = dict(meta)
-        self.seeds = seeds
+        self.noise = noise
         self.decoder = decoder
         self.traces = []
         self.steps = 0
@@ -284,7 +285,7 @@ class CallRecorder:
                     keep=self.keep,
                     meta={
                         **self.meta,
-                        "seed": self.seeds[image % len(self.seeds)],
+                        **noise_entries(self.noise, image, self.prompts.images),
                         "image_index": image,
                         "prompt_2": self.prompts.second[image],
                     },

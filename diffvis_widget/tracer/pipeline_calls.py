@@ -29,6 +29,7 @@ from .latent_layout import LatentLayout
 from .locks import is_own_work
 from .model_outputs import first_entry
 from .module_hooks import hook_forward
+from .noise_sources import NoiseSource, noise_sources
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
 from .scheduler_step import read_step
 
@@ -85,12 +86,11 @@ class PipelineCalls:
         modifies: bool = False,
         guard: FaultGuard | None = None,
     ) -> None:
-        self.pipe = None
-        self.scheduler = None
+        self.pipe = self.scheduler = None
         self.latent_layout = LatentLayout(family)
-        self.is_under_way = False
-        self.is_inside = False
+        self.is_under_way = self.is_inside = False
         self.arguments = {}
+        self._noise: list[NoiseSource | None] = [None]
         self._family = family
         self._denoiser = denoiser
         self._listener = listener
@@ -112,9 +112,8 @@ class PipelineCalls:
         begins, ends = self._evaluation_begins, self._evaluation_ends
         if self._guard is not None:
             begins, ends = self._guard.hook(begins), self._guard.hook(ends)
-        self._denoiser_hooks.append(
-            hook_forward(self._denoiser, begins, ends, with_kwargs=True, prepend=self._modifies)
-        )
+        hook = hook_forward(self._denoiser, begins, ends, with_kwargs=True, prepend=self._modifies)
+        self._denoiser_hooks.append(hook)
 
     def detach(self) -> None:
         """Remove all hooks, from the denoiser and from the pipelines."""
@@ -281,6 +280,7 @@ class PipelineCalls:
         self._select(pipe)
         self.is_inside = True
         self.arguments = arguments_by_name(original, (called, *args), kwargs)
+        self._noise = noise_sources(self.arguments.get("generator"))
         try:
             output = original(called, *args, **kwargs)
             self._listener.call_returned(output, self.arguments)
@@ -310,13 +310,15 @@ class PipelineCalls:
         return call.result
 
     def _prepare_latents(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._passes():
+            return original(*args, **kwargs)
+        arguments = arguments_by_name(original, args, kwargs)
+        noise = noise_sources(arguments.get("generator"))  # read before the pipeline draws from them
         result = original(*args, **kwargs)
-        if not self._passes():
-            if self.is_under_way and not self.is_inside:
-                self.end()
-            arguments = arguments_by_name(original, args, kwargs)
-            self._listener.latents_prepared(arguments)
-            self.latent_layout.read(first_entry(result), arguments, pipe)
+        if self.is_under_way and not self.is_inside:
+            self.end()
+        self._listener.latents_prepared(self._noise if self.is_inside and self._noise != [None] else noise)
+        self.latent_layout.read(first_entry(result), arguments, pipe)
         return result
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

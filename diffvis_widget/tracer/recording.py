@@ -20,11 +20,13 @@ from .attention import AttentionReader, Branch, MapKind, Reading
 from .attention_probabilities import FlatMaps
 from .call_output import Decodes, read_call_end, read_failed_call_end
 from .call_recorder import CallRecorder, CapturedStep, fetch
+from .call_settings import call_settings
 from .call_view import CallView
 from .fault_guard import FaultGuard
 from .guidance_batch import has_known_branches
 from .model_outputs import first_entry, prediction
 from .noise_levels import NoiseLevels, is_second_order
+from .noise_sources import NoiseSource
 from .observer import Observer
 from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
 from .preview import make_decoder
@@ -83,7 +85,7 @@ class Recording(CallListener):
         self._decodes = Decodes()
         self._levels: NoiseLevels | None = None
         self._hidden_words = ""
-        self._seeds: list[int | None] = [None]
+        self._noise: list[NoiseSource | None] = [None]
         self._forget_step()
 
     def _forget_step(self) -> None:
@@ -134,15 +136,13 @@ class Recording(CallListener):
         """
         check_scheduler(scheduler)
 
-    def latents_prepared(self, arguments: Mapping[str, Any]) -> None:
-        """Note the seeds of the call.
+    def latents_prepared(self, noise: list[NoiseSource | None]) -> None:
+        """Note the generators of the call.
 
         Args:
-            arguments: Of `prepare_latents`, by name.
+            noise: Of the generators, as they were before the pipeline drew from them.
         """
-        generator = arguments.get("generator")
-        generators = generator if isinstance(generator, list) else [generator]
-        self._seeds = [None if source is None else int(source.initial_seed()) for source in generators] or [None]
+        self._noise = noise
 
     def timesteps_set(self) -> None:
         """Check again that the denoiser can be observed, and read the noise levels of the call."""
@@ -319,7 +319,7 @@ class Recording(CallListener):
             raise
         finally:
             self._recorder = None
-            self._seeds = [None]
+            self._noise = [None]
             if recorder is not None:
                 self._finished += recorder.traces
             self._decodes.clear()
@@ -352,10 +352,11 @@ class Recording(CallListener):
             output=self._reader.output,
             meta={
                 **describe(self._pipe, self._denoiser, self._calls.caller),
+                **call_settings(self._pipe, self._calls.arguments),
                 "planned_steps": self._calls.planned_steps,
                 **({"interventions": described} if described else {}),
             },
-            seeds=self._seeds,
+            noise=self._noise,
             decoder=make_decoder(self._pipe),
         )
         return self._recorder

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.arguments import shorten
 from diffvis_widget.call_defaults import SCENES, CallDefaults, call_defaults
+from diffvis_widget.traces.requested_steps import requested_steps
 from diffvis_widget.widget.session.sampling import check_call
 from diffvis_widget.wire.trace_messages import recorded_settings
 
@@ -132,7 +133,7 @@ def traits_of(trace: Trace) -> dict[str, Any]:
         The values by name; those that the trace does not tell, or that a trait cannot have, are left out.
     """
     settings = recorded_settings(trace)
-    traits: dict[str, Any] = {"prompt": settings.prompt[:MAX_TEXT], "steps": min(max(settings.steps, 1), 1000)}
+    traits: dict[str, Any] = {"prompt": settings.prompt[:MAX_TEXT], "steps": min(max(requested_steps(trace), 1), 1000)}
     if settings.weights:
         traits["weights"] = settings.weights
     if settings.negative_prompt:

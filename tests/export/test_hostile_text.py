@@ -62,7 +62,8 @@ hostile = st.recursive(
     max_leaves=4,
 )
 META = ["seed", "guidance_scale", "schedule", "schedule_strength", "pipeline", "fingerprint", "planned_steps",
-        "interventions", "scheduler"]  # fmt: skip
+        "interventions", "scheduler", "arguments", "arguments_not_recorded", "generator",
+        "num_inference_steps"]  # fmt: skip
 INTERVENTIONS: dict[str, dict[str, Any]] = {
     "weight": {"word": "red", "factor": 2.0, "steps": [0, None]},
     "drop": {"word": "red", "steps": [1, 2]},
@@ -79,6 +80,7 @@ def fields_of(header: dict[str, Any]) -> list[tuple[str | int, ...]]:
     paths += [("scores", name) for name in header["scores"]]
     paths += [("saliency", 0, name) for name in header["saliency"][0]]
     paths += [("notes", 0, name) for name in header["notes"][0]]
+    paths += [("meta", "arguments", "clip_skip")]
     paths += [("meta", "interventions", kind, name) for kind, entry in INTERVENTIONS.items() for name in entry]
     return [*paths, *((name,) for name in header)]
 
@@ -134,6 +136,7 @@ def good_file() -> tuple[dict[str, Any], TraceContent]:
     trace.saliency.append(dv.Saliency("df_cam", 0, np.ones((8, 12), "f4")))
     trace.note("Look", step=1, words=["circle"])
     trace.meta |= {"guidance_scale": 5.0, "schedule": "early", "schedule_strength": 30, "pipeline": "A", "seed": 7}
+    trace.meta["arguments"] = {"clip_skip": 1}
     with tempfile.TemporaryDirectory() as folder:
         path = trace.save(Path(folder, "run"))
         return parts(path)[0], read_content(path)
