@@ -14,37 +14,43 @@ from .literals import comment
 
 _WRITTEN = ("pipe", "prompt", "seed", "num_inference_steps", "guidance_scale", "negative_prompt", "schedule",
             "schedule_strength", "keep", "on_step", "compiled", "output", "interventions")  # fmt: skip
-_SCHEDULES = ("timesteps", "sigmas")
+SCHEDULE_ARGUMENTS = ("num_inference_steps", "timesteps", "sigmas")
+"""Arguments of a pipeline's call that another schedule replaces."""
 
 
-def check_repeatable(meta: Mapping[str, Any]) -> None:
-    """Refuse a run that generated code cannot make again.
+USE_THE_FILE = "give file=, where it is saved"
+
+
+def check_repeatable(meta: Mapping[str, Any], remedy: str = USE_THE_FILE) -> None:
+    """Refuse a run that cannot be made again from its metadata.
 
     Args:
         meta: `Trace.meta`, maybe of a file of unknown origin.
+        remedy: What to do instead, for the error.
 
     Raises:
-        ValueError: The call had arguments that a trace does not hold, or the scenes model had another scheduler.
+        ValueError: The seed is not known, the call had arguments that a trace does not hold, or the scenes model had
+            another scheduler.
     """
+    if not is_whole(meta.get("seed")):
+        raise ValueError(f"the seed of this run is not known, so it cannot be repeated: {remedy}")
     generator = meta.get("generator")
     if isinstance(generator, dict):
         source = cast("dict[Any, Any]", generator)
         if source.get("images", 1) != 1 or source.get("device", "cpu") != "cpu":
             raise ValueError(
                 "this run cannot be repeated from its seed, for its generator was shared by several images or was not "
-                "on the CPU: give file=, where it is saved"
+                f"on the CPU: {remedy}"
             )
     missing = meta.get("arguments_not_recorded")
     if missing:
         names = ", ".join(str(name) for name in cast("Mapping[Any, Any]", missing)) if isinstance(missing, dict) else ""
         raise ValueError(
-            f"this run cannot be repeated, for a trace does not hold arguments of its call ({comment(names)}): "
-            "give file=, where it is saved"
+            f"this run cannot be repeated, for a trace does not hold arguments of its call ({comment(names)}): {remedy}"
         )
     if is_scenes_model(meta.get("fingerprint")) and (change := _scheduler_change(meta)):
         raise ValueError(
-            f"this run cannot be repeated, for dv.load() has another scheduler ({comment(change)}): "
-            "give file=, where it is saved"
+            f"this run cannot be repeated, for dv.load() has another scheduler ({comment(change)}): {remedy}"
         )
 
 
@@ -67,13 +73,25 @@ def call_arguments(meta: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in cast("dict[Any, Any]", recorded).items():
         if not _is_name(name) or name in _WRITTEN:
             raise ValueError(f"this run cannot be repeated, for it has an argument {comment(name)}: give file=")
-        if name in _SCHEDULES:
+        if name in SCHEDULE_ARGUMENTS:
             if meta.get("schedule", "uniform") == "uniform":
                 # the number of steps goes with the list, which pipelines take in its place
                 arguments |= {"num_inference_steps": None, name: value}
         else:
             arguments[name] = _with_tuple(value)
     return arguments
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value of metadata is an integer.
+
+    Args:
+        value: The value.
+
+    Returns:
+        True for an int that is no bool.
+    """
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_name(name: object) -> bool:

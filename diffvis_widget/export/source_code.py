@@ -16,7 +16,7 @@ from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces.requested_steps import requested_steps
 
 from .literals import call, comment, literal
-from .repeatable import call_arguments, check_repeatable
+from .repeatable import call_arguments, check_repeatable, is_whole
 from .view_options import DEFAULT_OPACITY, ViewOptions, check_size, view_of_step
 
 if TYPE_CHECKING:
@@ -115,8 +115,6 @@ def trace_source(trace: Trace, file: PathLike | None = None) -> str:
 
 def _repeat_run(trace: Trace) -> list[str]:
     meta = trace.meta
-    if not _is_whole(meta.get("seed")):
-        raise ValueError("the seed of this run is not known, so it cannot be repeated: give file=, where it is saved")
     check_repeatable(meta)
     is_scenes = is_scenes_model(meta.get("fingerprint"))
     pipe = "pipe = dv.load()"
@@ -140,10 +138,6 @@ def _repeat_run(trace: Trace) -> list[str]:
     if interventions := _interventions(meta.get("interventions")):
         written.append(f"    interventions=[{', '.join(interventions)}],")
     return [pipe, "trace = dv.trace(", "    pipe,", f"    {literal('prompt', trace.prompt)},", *written, ")"]
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _checked(values: Mapping[str, Any], name: str, *types: type) -> Any:
@@ -171,7 +165,7 @@ def _interventions(recorded: Any) -> list[str]:
                 calls.append(call("dv.intervene.weight", word, factor, **_steps_argument(intervention)))
             case {"kind": "drop", "word": str(word)}:
                 calls.append(call("dv.intervene.drop", word, **_steps_argument(intervention)))
-            case {"kind": "switch", "prompt": str(prompt), "step": step} if _is_whole(step):
+            case {"kind": "switch", "prompt": str(prompt), "step": step} if is_whole(step):
                 calls.append(call("dv.intervene.switch", prompt, step))
             case _:
                 raise ValueError("this run used the attention of another one: give file=, where it is saved")
@@ -183,7 +177,7 @@ def _steps_argument(intervention: Mapping[str, Any]) -> dict[str, Any]:
     match intervention.get("steps"):
         case None | [0, None]:
             return {}
-        case [first, last] if _is_whole(first) and (last is None or _is_whole(last)):
+        case [first, last] if is_whole(first) and (last is None or is_whole(last)):
             return {"steps": (first, last)}
         case steps:
             raise ValueError(f"this run cannot be repeated, for an intervention has steps {steps!r}: give file=")

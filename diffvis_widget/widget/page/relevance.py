@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from diffvis_widget.export.repeatable import SCHEDULE_ARGUMENTS, call_arguments, check_repeatable
 from diffvis_widget.widget.pipe_argument import traits_of
 from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
 from diffvis_widget.widget.session.run import Run
@@ -64,7 +67,14 @@ def _compute(session: Session, run: Run, trace: Trace, other_schedule: Any, repo
     pipe = run.pipe or session.pipe
     if pipe is None:
         raise ValueError("relevance needs the model, and a run that was opened from a file has none: run it again")
-    request = run.request or RunRequest(**traits_of(trace))
+    request, arguments = run.request, dict(session.arguments)
+    if request is None:  # a call of the user's own
+        if other_schedule is not None:
+            check_repeatable(trace.meta, "run it in the widget to compare schedules")
+        request = RunRequest(**traits_of(trace))
+        arguments = {
+            name: value for name, value in call_arguments(trace.meta).items() if name not in SCHEDULE_ARGUMENTS
+        }
     before = 0.0 if other_schedule is None else SAMPLING
 
     def sampled(sample_trace: Trace, images: StepImages) -> None:
@@ -74,6 +84,18 @@ def _compute(session: Session, run: Run, trace: Trace, other_schedule: Any, repo
         report(before + (1 - before) * done / total)
 
     if other_schedule is not None:
-        trace = sample(pipe, replace(request, schedule=other_schedule), session.arguments, sampled)
-    relevance = explain.relevance_of(pipe, trace, progress=computed, **session.arguments).stored
+        recorded, trace = trace, sample(pipe, replace(request, schedule=other_schedule), arguments, sampled)
+        _check_noise(recorded, trace)
+    relevance = explain.relevance_of(pipe, trace, progress=computed, **arguments).stored
     return relevance if other_schedule is None else replace(relevance, maps=None)
+
+
+def _check_noise(recorded: Trace, sampled: Trace) -> None:
+    """Raise ValueError unless both runs begin with the same noise; schedules differ in its scale."""
+    noises = [trace.latents[0].astype(np.float32) for trace in (recorded, sampled)]
+    first, second = (noise / max(float(noise.std()), 1e-12) for noise in noises)
+    if first.shape != second.shape or not np.allclose(first, second, atol=1e-2):
+        raise ValueError(
+            "sampled again, this run begins with other noise than the recorded one, so their relevance cannot be "
+            "compared: run it in the widget"
+        )

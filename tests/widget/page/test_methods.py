@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import traitlets
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-from diffvis_widget import explain, open_trace
+from diffvis_widget import Tracer, explain, open_trace
 from diffvis_widget.traces import Saliency, WordRelevance
 from diffvis_widget.widget.widget import DiffVis
 from diffvis_widget.wire.packed_run import Message, dequantise
@@ -243,6 +244,40 @@ def test_relevance_under_another_schedule_is_of_the_same_run_otherwise(make: Mak
     (relevance,) = before.relevance
     assert (relevance.schedule, relevance.maps) == ("late", None)
     np.testing.assert_array_equal(relevance.timesteps, expected.trace.timesteps)
+
+
+def notebook_call(make: Make, pipe: Any, **arguments: Any) -> Any:
+    """A widget after a call of the notebook's own."""
+    widget = make(pipe)
+    with Tracer(pipe, view=widget):
+        pipe(PROMPT, num_inference_steps=STEPS, **arguments)
+    assert widget.wait(30)
+    return widget
+
+
+def test_relevance_of_a_call_of_the_notebook_is_sampled_with_its_seed_and_arguments(make: Make, pipe: Any) -> None:
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    arguments = {"guidance_scale": 3.0, "guidance_rescale": 0.7, "height": 32, "width": 32}
+    widget = notebook_call(make, pipe, generator=torch.Generator().manual_seed(5), **arguments)
+    answer = work(widget, kind="relevance", schedule="late").content
+    run = {"seed": 5, "num_inference_steps": STEPS, "schedule": "late"}
+    expected = explain.relevance(pipe, PROMPT, progress=False, **run, **arguments)
+    np.testing.assert_allclose(answer["raw"], expected.raw[:, answer["words"]], rtol=1e-3)
+
+
+def test_relevance_of_a_call_that_cannot_be_repeated_is_refused(make: Make, pipe: Any) -> None:
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    used = torch.Generator().manual_seed(5)
+    torch.randn(1, generator=used)
+    for arguments, reason in (
+        ({}, "the seed of this run is not known"),
+        ({"generator": used}, "the seed of this run is not known"),
+        ({"generator": torch.Generator().manual_seed(5), "latents": torch.randn(1, 4, 8, 8)}, "latents"),
+    ):
+        widget = notebook_call(make, pipe, height=32, width=32, **arguments)
+        answer = work(widget, kind="relevance", schedule="late").content
+        assert reason in answer["error"], arguments
+        assert not widget.trace.relevance
 
 
 def test_the_overlay_is_attention_or_a_method(widget: DiffVis) -> None:
