@@ -70,3 +70,10 @@ def test_curves_correlate_as_the_third_lesson_says() -> None:
     assert rho["circle"] < -0.6
     assert not (correlation.p_adjusted < 0.05).any()
     assert (dv.correlation(trace, concepts, test="independent").p_adjusted < 0.05).any()
+
+
+def test_the_quickstart_begins_with_the_widget() -> None:
+    first, second, *_ = nbformat.read(ROOT / "notebooks" / "01_quickstart.ipynb", as_version=4).cells
+    assert first.cell_type == "code"
+    assert first.source.endswith("\nwidget")
+    assert second.source.startswith("# Watch a diffusion model decide")
