@@ -56,7 +56,7 @@ def concept_chart(widget: DiffVis) -> Figure:
         TypeError: ``widget`` is not a DiffVis.
     """
     _check("concept_chart", widget)
-    across = LinearScale(min=0, max=max((widget.steps or 1) - 1, 1))
+    across = LinearScale(min=0, max=_last_step(widget))
     up = LinearScale()
     scales = {"x": across, "y": up}
     band = _band(scales)
@@ -66,7 +66,7 @@ def concept_chart(widget: DiffVis) -> Figure:
 
     def draw(scores: ScoresPayload) -> None:
         steps = np.arange(len(scores.cosine))
-        across.max = max((widget.steps or 1) - 1, len(steps) - 1, 1)
+        across.max = max(_last_step(widget), len(steps) - 1)
         if len(steps) < 2:  # bqplot takes a table with a single column for a single curve
             curves.x, curves.y, band.x, band.y = [], [], [], [[], []]
             return
@@ -97,7 +97,7 @@ def attention_chart(widget: DiffVis) -> VBox:
         TypeError: ``widget`` is not a DiffVis.
     """
     _check("attention_chart", widget)
-    across = LinearScale(min=0, max=max((widget.steps or 1) - 1, 1))
+    across = LinearScale(min=0, max=_last_step(widget))
     scales = {"x": across, "y": LinearScale(min=0)}
     figure = _figure("Attention over steps (mean of each word's heat map)", "attention", scales, [])
     selector = _link(figure, widget, across, [])
@@ -128,7 +128,7 @@ def attention_chart(widget: DiffVis) -> VBox:
             if attention.update(trace):
                 begin(trace)
             steps = np.arange(len(attention.rows))
-            across.max = max((widget.steps or 1) - 1, len(steps) - 1, 1)
+            across.max = max(_last_step(widget), len(steps) - 1)
             for place, curve in enumerate(curves.values()):
                 with curve.hold_sync():
                     curve.x, curve.y = steps, [row[place] for row in attention.rows]
@@ -241,6 +241,14 @@ class _WordAttention:
 def _check(chart: str, widget: Any) -> None:
     if not isinstance(widget, DiffVis):
         raise TypeError(f"{chart} needs a DiffVis, got {type(widget).__name__}")
+
+
+def _last_step(widget: DiffVis) -> int:
+    """Index of the last step that the run in progress or on the page plans; at least 1."""
+    trace = widget._session.watched
+    planned = None if trace is None else trace.meta.get("planned_steps")
+    steps = planned if isinstance(planned, int) else widget.steps or 1
+    return max(steps - 1, 1)
 
 
 def _figure(title: str, measure: str, scales: dict[str, LinearScale], marks: Sequence[Any]) -> Figure:

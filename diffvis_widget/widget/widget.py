@@ -264,7 +264,7 @@ class DiffVis(SyncedTraits):
             RuntimeError: the widget is closed.
             ValueError: the widget was made for another model.
         """
-        return ExternalCall(self._session, pipe)
+        return ExternalCall(self._session, pipe, traits_of)
 
     def observe_scores(self, callback: Callable[[ScoresPayload], None]) -> None:
         """Call a function with the concept scores of the current run, now and whenever there are more.

@@ -77,6 +77,7 @@ class RunSettings:
         pipeline: class name of the pipeline.
         weights: attention factor by word over the whole run; None is a dropped word.
         has_noise_levels: whether the noise levels of the scheduler are known, and with them the predicted images.
+        is_external: whether the notebook's own code made the run, not the widget.
     """
 
     prompt: str
@@ -90,6 +91,7 @@ class RunSettings:
     pipeline: str
     weights: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
     has_noise_levels: bool = True
+    is_external: bool = False
 
 
 @dataclass
@@ -253,6 +255,8 @@ def run_message(
         "views": list(views),
         "meter": meter,
     }
+    if settings.is_external:
+        content["external"] = True
     return Message(content if notes is None else {**content, "notes": list(notes)})
 
 

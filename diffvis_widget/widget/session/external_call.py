@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
-from diffvis_widget.wire.messages import RunRequest
 
 from .run import Run
 from .sampling import Camera
@@ -19,42 +19,62 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class CallStopped(Cancelled):
+    """Ends a call of the notebook's own code: Stop was pressed in the widget. IPython prints its sentence alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 class ExternalCall:
     """One call of a pipeline that a session shows. Its methods are called inside the call, in the caller's thread.
 
     Args:
         session: the session, whose own run is stopped.
         pipe: the pipeline that is called.
+        traits_of: the traits of a widget that shows a trace, by name.
 
     Raises:
+        CallStopped: Stop was pressed in this very moment.
         RuntimeError: the widget is closed.
         ValueError: the widget shows another model.
     """
 
-    def __init__(self, session: Session, pipe: Any) -> None:
+    def __init__(self, session: Session, pipe: Any, traits_of: Callable[[Trace], Mapping[str, Any]]) -> None:
         self._session = session
+        self._traits_of = traits_of
         self._run = Run(None, pipe=pipe)
-        session.begin(self._run)
+        try:
+            session.begin(self._run)
+        except Cancelled:
+            raise CallStopped("Stopped in the widget at the first step.") from None
         try:
             self._camera = Camera(pipe)
         except BaseException as error:
             self.end(error)
             raise
-        self._request: RunRequest | None = None
 
     def step(self, trace: Trace, step: Step) -> None:
-        """Show a finished step.
+        """Show a finished step. The first one sets the traits of the widget to the settings of the call.
 
         Args:
             trace: the trace, with that step.
             step: the step.
 
         Raises:
-            Cancelled: Stop was pressed; it ends the call.
+            CallStopped: Stop was pressed; it ends the call.
         """
-        if self._request is None:
-            self._request = _request(trace)
-        self._session.runner.step(self._run, self._request, trace, self._camera.images(trace, step))
+        if self._run.trace is None:
+            self._session.runner.show_settings(self._traits_of(trace))
+        try:
+            self._session.runner.step(self._run, trace, self._camera.images(trace, step))
+        except Cancelled:
+            planned = trace.meta.get("planned_steps")
+            of = f" of {planned}" if isinstance(planned, int) and planned > step.index else ""
+            finished = "step is" if step.index == 0 else "steps are"
+            raise CallStopped(
+                f"Stopped in the widget after step {step.index + 1}{of}. The finished {finished} in tracer.traces."
+            ) from None
 
     def end(self, error: BaseException | None) -> None:
         """Show that the call has returned or raised. Never raises: the call must not fail because the page does.
@@ -67,14 +87,3 @@ class ExternalCall:
         elif error is not None:
             self._run.fail(error)
         self._session.runner.end(self._run)
-
-
-def _request(trace: Trace) -> RunRequest:
-    """What the call asked for, as far as its trace tells."""
-    guidance, seed = trace.meta.get("guidance_scale"), trace.meta.get("seed")
-    return RunRequest(
-        prompt=trace.prompt,
-        negative_prompt=trace.negative_prompt or "",
-        seed=seed if isinstance(seed, int) else 0,
-        guidance_scale=guidance if isinstance(guidance, float) else None,
-    )

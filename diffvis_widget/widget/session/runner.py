@@ -7,11 +7,12 @@ import functools
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.wire.messages import RunRequest, StepImages
-from diffvis_widget.wire.trace_messages import requested_settings
+from diffvis_widget.wire.trace_messages import recorded_settings, requested_settings
 
 from .decoding import IdleDecoder
 from .history import History
@@ -69,7 +70,7 @@ class Runner:
                 run.started = time.perf_counter()
                 # The built-in model is so small that every head can be kept; for others that would be gigabytes.
                 keep = "heads" if self._pipeline.is_scenes() else "layers"
-                sample(pipe, request, self._arguments, functools.partial(self.step, run, request), keep)
+                sample(pipe, request, self._arguments, functools.partial(self.step, run), keep)
                 self._decoder.decode_quickly(run, pipe)
         except Cancelled:
             run.state = "stopped"
@@ -88,12 +89,19 @@ class Runner:
         """
         self._show(run, status="running", progress=0.0, error="", _notice="")
 
-    def step(self, run: Run, request: RunRequest, trace: Trace, images: StepImages) -> None:
+    def show_settings(self, settings: Mapping[str, Any]) -> None:
+        """Set the widget's traits to the settings of a call of the notebook's own code.
+
+        Args:
+            settings: the values by name; a setting that is missing does not matter to the call, or is not known.
+        """
+        self._state.set_traits(**{"negative_prompt": "", "weights": {}, "schedule": "uniform", **settings})
+
+    def step(self, run: Run, trace: Trace, images: StepImages) -> None:
         """Publish a finished step, in the middle of the pipeline's call.
 
         Args:
-            run: the active run.
-            request: what it was asked for.
+            run: the active run; one without a request is a call of the notebook's own code.
             trace: its trace, with the step.
             images: those of the step.
 
@@ -104,8 +112,11 @@ class Runner:
         elapsed, planned = run.elapsed, max(int(trace.meta["planned_steps"]), index + 1)
         if run.trace is None:
             run.trace = trace
-            settings = requested_settings(request, planned, trace)
-            self._publisher.begin(run, trace, images, settings, self._pipeline.unknown_words(request.prompt))
+            if run.request is None:
+                settings = replace(recorded_settings(trace), is_external=True)
+            else:
+                settings = requested_settings(run.request, planned, trace)
+            self._publisher.begin(run, trace, images, settings, self._pipeline.unknown_words(settings.prompt))
         self._publisher.step(run, trace, images, elapsed)
         if images.exact and images.prediction is not None:
             trace.keep_frame("prediction", index, images.prediction)

@@ -50,7 +50,11 @@ export interface RunMessage {
   readonly run: string;
   readonly seq: number;
   readonly prompt: string;
+  /** Null where it is not known. */
+  readonly seed: number | null;
   readonly steps: number;
+  /** Whether the notebook's own code made the run, not the widget. */
+  readonly external: boolean;
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
   /** The number of layers whose maps can be requested. */
@@ -210,7 +214,9 @@ const SHAPES = {
   run: object({
     ...HEAD,
     prompt: text,
+    seed: maybe(number),
     steps: whole,
+    external: or(flag, false),
     words: listOf(
       object({
         text,

@@ -135,6 +135,7 @@ function Settings({ context, start }: SettingsProps) {
   const canRun = useComputed(() => traits._can_run.value && connected.value);
   const stoppable = busy.value;
   const fixed = !canRun.value;
+  const current = session.store.current?.info;
   const numberOf = (trait: "seed" | "steps" | "guidance_scale") => ({
     value: numberIn(traits[trait].value),
     change: (value: number) => session.set({ [trait]: value }),
@@ -142,6 +143,17 @@ function Settings({ context, start }: SettingsProps) {
   });
   return (
     <div class="dv-settings">
+      {current?.external ? (
+        <span
+          class="dv-external"
+          data-testid="external"
+          title={`Your own code made this run, and these are its settings${
+            current.seed === null ? "; its seed is not known" : ""
+          }. Run starts a run of the widget with them.`}
+        >
+          your call
+        </span>
+      ) : null}
       <NumberField {...numberOf("seed")} before="seed" whole min={0} max={2 ** 53 - 1} fixed={fixed} start={start} />
       <Button
         class="dv-quiet dv-dice"

@@ -2,8 +2,26 @@
 // The prompt: its words as chips, its text, and the settings of the run.
 
 import { describe, expect, it, vi } from "vitest";
-import { PROMPT } from "../host";
+import { PROMPT, runContent, stepBuffers, stepContent } from "../host";
 import { byId, cell, host, open, press, query, settled, type } from "../viewer";
+
+describe("a call of the notebook's own code", () => {
+  it("shows its words and is marked as such, until the widget's own run begins", async () => {
+    await open();
+    expect(cell.querySelector("[data-testid=external]")).toBeNull();
+    host.deliver(runContent("r2", 20, { prompt: "a red weathervane", external: true, seed: null }));
+    host.deliver(stepContent(0, 21, "r2"), stepBuffers());
+    host.fromKernel({ prompt: "a red weathervane" });
+    await settled();
+    expect(byId("external").textContent).toBe("your call");
+    expect(byId("external").title).toContain("its seed is not known");
+    expect(byId("chip-2").textContent).toBe("red");
+    host.deliver(runContent("r3", 30));
+    host.deliver(stepContent(0, 31, "r3"), stepBuffers());
+    await settled();
+    expect(cell.querySelector("[data-testid=external]")).toBeNull();
+  });
+});
 
 describe("chips", () => {
   it("show the words, the unknown and the cut-off ones marked, special tokens only when asked for", async () => {

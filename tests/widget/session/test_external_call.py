@@ -14,6 +14,7 @@ from PIL import Image
 
 import diffvis_widget as dv
 from diffvis_widget.cancellation import Cancelled
+from diffvis_widget.widget.charts import attention_chart
 from tests import pipelines
 from tests.widget.conftest import PROMPT, SECONDS, Gate
 
@@ -37,8 +38,49 @@ def test_the_page_is_told_of_every_step_and_the_image_is_the_same(
     assert (widget.status, widget.error, widget.progress) == ("done", "", 1.0)
     assert widget.wire.types() == ["run", *["step"] * 4, "end"]
     begun = widget.wire.of("run")[0].content
-    assert (begun["prompt"], begun["seed"], begun["steps"]) == (PROMPT, 3, 4)
+    assert (begun["prompt"], begun["seed"], begun["steps"], begun["external"]) == (PROMPT, 3, 4, True)
     assert widget.trace is tracer.trace
+
+
+def test_the_widget_takes_the_settings_of_the_call(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, seed=9, weights={"red": 2.0}, negative_prompt="fog")
+    red = [dv.intervene.weight("circle", 1.5)]
+    with dv.Tracer(shared_pipe, view=widget, interventions=red):
+        call(shared_pipe, 3, guidance_scale=4.0)
+    assert widget.wait(SECONDS)
+    assert (widget.prompt, widget.seed, widget.steps, widget.guidance_scale) == (PROMPT, 3, 3, 4.0)
+    assert (widget.negative_prompt, widget.weights) == ("", {"circle": 1.5})
+    widget.run()
+    assert widget.wait(SECONDS)
+    assert "external" not in widget.wire.of("run")[1].content
+
+
+def test_the_charts_span_the_steps_of_the_call(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe)
+    figure: Any = attention_chart(widget).children[1]
+    with dv.Tracer(shared_pipe, view=widget):
+        call(shared_pipe, 3)
+    assert widget.wait(SECONDS)
+    assert figure.axes[0].scale.max == 2
+
+
+def test_a_stopped_call_ends_its_cell_with_one_sentence(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    widget = make(shared_pipe)
+    shell = InteractiveShell()
+    shell.user_ns.update(dv=dv, pipe=shared_pipe, widget=widget, prompt=PROMPT)
+    code = (
+        "with dv.Tracer(pipe, view=widget, on_step=lambda step: widget.stop()):\n"
+        "    pipe(prompt=prompt, num_inference_steps=4, output_type='np')"
+    )
+    with capture_output() as printed:
+        result = shell.run_cell(code)
+    assert isinstance(result.error_in_exec, Cancelled)
+    sentence = "Stopped in the widget after step 2 of 4. The finished steps are in tracer.traces."
+    assert str(result.error_in_exec) == sentence
+    assert printed.stdout.strip() == sentence
 
 
 def test_steps_arrive_while_the_call_goes_on(make: Make, pipe: StableDiffusionPipeline) -> None:
