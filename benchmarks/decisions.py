@@ -126,7 +126,8 @@ def markdown_table(decisions: dict[str, dict[str, Floats]], guidance: float, noi
     lines = [
         f"{count} prompts, one seed each, {STEPS} steps, guidance {guidance:g}.",
         "",
-        "| kind | decided at step, by CLIP | by the judge | noise over signal then | told apart, by CLIP and judge |",
+        "| kind | decided after (steps), by CLIP | by the judge | noise over signal then "
+        "| told apart, by CLIP and judge |",
         "|---|---|---|---|---|",
     ]
     for kind in KINDS:

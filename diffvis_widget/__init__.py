@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.loading import load
     from diffvis_widget.schedule import timesteps
+    from diffvis_widget.step_numbers import step_number
     from diffvis_widget.tracer import Estimate, Tracer, denoiser, estimate, trace
     from diffvis_widget.traces import (
         Comparison,
@@ -70,6 +71,7 @@ _HOMES = {
     "estimate": "tracer",
     "load": "loading",
     "open_trace": "files",
+    "step_number": "step_numbers",
     "timesteps": "schedule",
     "to_html": "export.html",
     "trace": "tracer",
@@ -109,6 +111,7 @@ __all__ = [
     "open_trace",
     "scenes",
     "schedule",
+    "step_number",
     "timesteps",
     "to_html",
     "trace",

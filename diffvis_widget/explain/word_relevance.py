@@ -77,7 +77,7 @@ class Relevance(ResultValue):
                 f"{index} {word.text}": row
                 for (index, word), row in zip(enumerate(self.trace.words), self.raw.T, strict=True)
             },
-            index_name="step",
+            index_name="index",
         )
 
     @property

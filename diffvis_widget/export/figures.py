@@ -23,6 +23,7 @@ from typing import Any, Literal, Unpack
 from PIL import Image
 
 from diffvis_widget.arguments import check_names, count, file_path, flag, instance, items, real
+from diffvis_widget.step_numbers import step_number
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file.whole_file import write_bytes_whole
 
@@ -224,7 +225,7 @@ def mp4(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationO
 def csv(trace: Trace, path: PathLike | None = None) -> bytes:
     """The concept scores as a table in CSV: UTF-8, with a header and one row per step.
 
-    The columns are step (from 0), timestep, sigma, null_5 and null_95 (the band of unrelated words), and the cosine and
+    The columns are step (from 1), timestep, sigma, null_5 and null_95 (the band of unrelated words), and the cosine and
     the share of each concept.
 
     Args:
@@ -256,7 +257,7 @@ def csv(trace: Trace, path: PathLike | None = None) -> bytes:
     for index, step in enumerate(trace.steps):
         pairs = zip(scores.cosine[index].tolist(), scores.share[index].tolist(), strict=True)
         values = [value for pair in pairs for value in pair]
-        table.writerow([index, step.timestep, step.sigma, *scores.null_band[index].tolist(), *values])
+        table.writerow([step_number(index), step.timestep, step.sigma, *scores.null_band[index].tolist(), *values])
     return _write(text.getvalue().encode(), target)
 
 
@@ -285,7 +286,7 @@ def _default_caption(trace: Trace, view: StepView) -> str:
         step = trace.steps[view.step]
         level = "unknown" if math.isnan(step.sigma) else "infinite"
         sigma = format_number(step.sigma) if math.isfinite(step.sigma) else level
-        parts.append(f"step {view.step + 1} / {len(trace.steps)}, t = {step.timestep:g}, sigma = {sigma}")
+        parts.append(f"step {step_number(view.step)} / {len(trace.steps)}, t = {step.timestep:g}, sigma = {sigma}")
     for name, label in (("seed", "seed"), ("guidance_scale", "guidance")):
         if isinstance(value := trace.meta.get(name), int | float):
             parts.append(f"{label} {value:g}" if isinstance(value, float) else f"{label} {value}")

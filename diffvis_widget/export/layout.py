@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from diffvis_widget.step_numbers import step_number
 from diffvis_widget.traces.colormap import HUES, colour_table, fade
 from diffvis_widget.traces.types import Images
 
@@ -143,7 +144,7 @@ def draw_filmstrip(trace: Trace, views: Sequence[StepView], columns: int, size: 
         An RGB image.
     """
     images = [draw_view(trace, view, size) for view in views]
-    numbers = ["" if view.step is None else str(view.step + 1) for view in views]
+    numbers = ["" if view.step is None else str(step_number(view.step)) for view in views]
     sheet = draw_tiles(images, numbers, columns)
     example = next((view for view in views if view.saliency is not None), views[0])
     entries = [

@@ -106,7 +106,7 @@ def view_of_step(trace: Trace, step: int | None, **options: Unpack[ViewOptions])
     if isinstance(saliency, str):
         overlay = None if index is None else saliency_at(trace, saliency, index)
         if overlay is None:
-            where = "the final image: give a step" if index is None else f"step {index}"
+            where = "the final image: give a step" if index is None else f"the step with index {index}"
             raise ValueError(f"saliency: this run has no map of {saliency} at {where}{_stored_maps(trace)}")
         saliency = overlay
     return replace(view, step=index, saliency=saliency)
@@ -237,7 +237,7 @@ def _step_index(trace: Trace, step: int | None) -> int | None:
 
 def _stored_maps(trace: Trace) -> str:
     stored = sorted({(saliency.method, saliency.step) for saliency in trace.saliency})
-    return f"; it has {', '.join(f'{method} at {step}' for method, step in stored[:8])}" if stored else ""
+    return f"; it has {', '.join(f'{method} at index {step}' for method, step in stored[:8])}" if stored else ""
 
 
 def _check_region(region: Any) -> Region | None:

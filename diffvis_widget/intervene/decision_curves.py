@@ -64,10 +64,10 @@ class DecisionCurve(ResultValue):
         facts = (
             f"{self.word} or {self.to}",
             f"{self.steps} steps",
-            f"decision at step {number(self.decision)}",
+            f"decided after {number(self.decision)} steps",
             "" if self.complete else f"{int(self._finished.sum())} of {len(self.seeds)} seeds finished",
         )
-        return card("Decision curve", facts, curve_table(("run", f"share of {self.word}", "decision step"), rows))
+        return card("Decision curve", facts, curve_table(("run", f"share of {self.word}", "decided after"), rows))
 
     def to_pandas(self) -> Any:
         """Make a table of the shares: a row for each step of the switch, a column for each seed. It needs pandas.

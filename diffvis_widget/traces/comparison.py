@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.arguments import choice, row_index
+from diffvis_widget.step_numbers import step_number
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
 from .heat_maps import check_size
@@ -95,7 +96,7 @@ class Comparison(ResultValue):
         diverge = (
             "never diverge"
             if self.divergence_step is None
-            else f"diverge at step {self.steps[self.divergence_step, 0]} of a"
+            else f"diverge at step {step_number(self.steps[self.divergence_step, 0])} of a"
         )
         images = "" if self.image_difference is None else f"image difference {number(self.image_difference)}"
         changed = sum(pair.change != "same" for pair in self.words)

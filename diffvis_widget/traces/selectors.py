@@ -161,7 +161,9 @@ def pick_steps(steps: int, selection: Any) -> list[int]:
         except (TypeError, ValueError) as error:
             raise type(error)(f"step: {selection!r} is no slice of steps: {error}") from None
         if not chosen:
-            raise IndexError(f"step: {selection!r} holds no step: this trace has steps 0 to {steps - 1}")
+            raise IndexError(
+                f"step: {selection!r} holds no step: the indices of this trace's steps are 0 to {steps - 1}"
+            )
         return list(chosen)
     if isinstance(selection, list | tuple | range) or getattr(selection, "ndim", 0) == 1:
         indices = [step_index(index, steps) for index in cast("Sequence[Any]", selection)]

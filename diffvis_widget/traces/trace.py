@@ -354,7 +354,9 @@ class Trace(Comparable, WordedSteps, ResultStore):
         note = Note(text, step, words, region)  # pyright: ignore[reportArgumentType]
         steps = len(self._records)
         if note.step is not None and note.step >= steps:
-            raise IndexError(f"step {shorten(note.step)} is out of range: this trace has steps 0 to {steps - 1}")
+            raise IndexError(
+                f"step {shorten(note.step)} is out of range: the indices of this trace's steps are 0 to {steps - 1}"
+            )
         note.check(self)
         self.notes.append(note)
         return note

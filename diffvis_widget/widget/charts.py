@@ -13,7 +13,9 @@ from bqplot.interacts import IndexSelector
 from bqplot.marks import Lines
 from bqplot.scales import LinearScale
 from ipywidgets import HBox, ToggleButton, VBox
+from numpy.typing import NDArray
 
+from diffvis_widget.step_numbers import step_number
 from diffvis_widget.wire.messages import ScoresPayload
 
 from .widget import DiffVis
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from diffvis_widget.intervene import DecisionCurve
     from diffvis_widget.traces import Trace
 
+_FIRST = step_number(0)
 _BAND = "#8a8f98"
 _LINE = "#8a8f98"
 _ACCENT = "#2f6fdb"
@@ -56,7 +59,7 @@ def concept_chart(widget: DiffVis) -> Figure:
         TypeError: ``widget`` is not a DiffVis.
     """
     _check("concept_chart", widget)
-    across = LinearScale(min=0, max=_last_step(widget))
+    across = LinearScale(min=_FIRST, max=_last(widget, 0))
     up = LinearScale()
     scales = {"x": across, "y": up}
     band = _band(scales)
@@ -65,8 +68,8 @@ def concept_chart(widget: DiffVis) -> Figure:
     _link(figure, widget, across, [curves])
 
     def draw(scores: ScoresPayload) -> None:
-        steps = np.arange(len(scores.cosine))
-        across.max = max(_last_step(widget), len(steps) - 1)
+        steps = _numbers(len(scores.cosine))
+        across.max = _last(widget, len(steps))
         if len(steps) < 2:  # bqplot takes a table with a single column for a single curve
             curves.x, curves.y, band.x, band.y = [], [], [], [[], []]
             return
@@ -97,7 +100,7 @@ def attention_chart(widget: DiffVis) -> VBox:
         TypeError: ``widget`` is not a DiffVis.
     """
     _check("attention_chart", widget)
-    across = LinearScale(min=0, max=_last_step(widget))
+    across = LinearScale(min=_FIRST, max=_last(widget, 0))
     scales = {"x": across, "y": LinearScale(min=0)}
     figure = _figure("Attention over steps (mean of each word's heat map)", "attention", scales, [])
     selector = _link(figure, widget, across, [])
@@ -127,8 +130,8 @@ def attention_chart(widget: DiffVis) -> VBox:
         with drawing:
             if attention.update(trace):
                 begin(trace)
-            steps = np.arange(len(attention.rows))
-            across.max = max(_last_step(widget), len(steps) - 1)
+            steps = _numbers(len(attention.rows))
+            across.max = _last(widget, len(steps))
             for place, curve in enumerate(curves.values()):
                 with curve.hold_sync():
                     curve.x, curve.y = steps, [row[place] for row in attention.rows]
@@ -152,8 +155,8 @@ def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figur
 
     The decision step has its interval; of fewer than five seeds, the title says how many of them agree instead.
 
-    With a widget whose run has as many steps, a line at its step is linked both ways as in `concept_chart`: at step k
-    the widget shows the image from which on the word was replaced.
+    The axis counts the steps before the word was replaced, 0 to T. With a widget whose run has as many steps, a line is
+    linked both ways as in `concept_chart`: after k steps, the widget shows step k + 1, the first with the other word.
 
     Args:
         curve: The decision curve.
@@ -184,7 +187,7 @@ def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figur
     title = f"{curve.word} or {curve.to}? The meter cannot tell the two apart"
     if np.isfinite(curve.decision):
         low, high = curve.interval
-        title = f"{curve.word}, not {curve.to}: decided at step {curve.decision:.1f} of {curve.steps}"
+        title = f"{curve.word}, not {curve.to}: decided after {curve.decision:.1f} of {curve.steps} steps"
         if np.isfinite(low):
             title += f" (95 %: {low:.1f} to {high:.1f})"
             sure = _band(scales)
@@ -196,14 +199,14 @@ def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figur
             Lines(x=[curve.decision] * 2, y=[0, 1], scales=scales, colors=[_LINE], line_style="dashed", stroke_width=2)
         )
     figure = _figure(title, f"share of {curve.word}", scales, marks)
-    figure.axes[0].label = f"step from which {curve.word} was replaced by {curve.to}"
+    figure.axes[0].label = f"steps before {curve.word} was replaced by {curve.to}"
     if widget is not None:
         _check("decision_chart", widget)
         trace = widget._session.watched
         steps = widget.steps if trace is None else len(trace.steps)
         if steps != curve.steps:
             raise ValueError(f"the widget's run has {steps} steps and the curve {curve.steps}: they must be equal")
-        _link(figure, widget, across, [mean], most=curve.steps - 1)
+        _link(figure, widget, across, [mean], first=0, steps=curve.steps)
     return figure
 
 
@@ -243,14 +246,6 @@ def _check(chart: str, widget: Any) -> None:
         raise TypeError(f"{chart} needs a DiffVis, got {type(widget).__name__}")
 
 
-def _last_step(widget: DiffVis) -> int:
-    """Index of the last step that the run in progress or on the page plans; at least 1."""
-    trace = widget._session.watched
-    planned = None if trace is None else trace.meta.get("planned_steps")
-    steps = planned if isinstance(planned, int) else widget.steps or 1
-    return max(steps - 1, 1)
-
-
 def _figure(title: str, measure: str, scales: dict[str, LinearScale], marks: Sequence[Any]) -> Figure:
     axes = [
         Axis(scale=scales["x"], label="step", tick_format="d", grid_lines="none"),
@@ -275,19 +270,27 @@ def _band(scales: dict[str, LinearScale], colour: str = _BAND) -> Lines:
 
 
 def _link(
-    figure: Figure, widget: DiffVis, across: LinearScale, marks: Sequence[Any], most: int | None = None
+    figure: Figure,
+    widget: DiffVis,
+    across: LinearScale,
+    marks: Sequence[Any],
+    first: int = _FIRST,
+    steps: int | None = None,
 ) -> IndexSelector:
-    """Links a line to the widget's step, both ways. most: the last step, if it is not the end of the axis."""
+    """Links a line to the widget's step, both ways.
+
+    first: where the first step is on the axis; steps: their number, if the last one is not the end of the axis.
+    """
     selector = IndexSelector(scale=across, marks=list(marks), color=_LINE, line_width=2)
 
     def follow(_: Any) -> None:
-        if _step_of(selector.selected) != widget.step:
-            selector.selected = np.array([float(widget.step)])
+        if _index_of(selector.selected, first) != widget.step:
+            selector.selected = np.array([float(widget.step + first)])
 
     def lead(_: Any) -> None:
-        step = _step_of(selector.selected)
-        if step is not None and step != widget.step:
-            widget.step = min(step, int(across.max or 0) if most is None else most)
+        index = _index_of(selector.selected, first)
+        if index is not None and index != widget.step:
+            widget.step = min(index, int(across.max or first) - first if steps is None else steps - 1)
 
     widget.observe(follow, "step")
     selector.observe(lead, "selected")
@@ -305,6 +308,18 @@ def _selects(widget: DiffVis, index: int) -> Callable[[Any], None]:
     return follow
 
 
-def _step_of(selected: Any) -> int | None:
-    """The step nearest to the line; None without a line."""
-    return None if selected is None or len(selected) == 0 else max(0, round(float(selected[0])))
+def _index_of(selected: Any, first: int) -> int | None:
+    """The index of the step nearest to the line; None without a line."""
+    return None if selected is None or len(selected) == 0 else max(0, round(float(selected[0])) - first)
+
+
+def _numbers(steps: int) -> NDArray[np.int64]:
+    """The numbers of the first steps, as people read them."""
+    return np.array([step_number(index) for index in range(steps)], dtype=np.int64)
+
+
+def _last(widget: DiffVis, steps: int) -> int:
+    """The number at the end of the axis: of the last step that is planned or made, with room for a line between two."""
+    trace = widget._session.watched
+    planned = None if trace is None else trace.meta.get("planned_steps")
+    return max(planned if isinstance(planned, int) else widget.steps or 1, steps, _FIRST + 1)

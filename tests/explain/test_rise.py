@@ -166,7 +166,7 @@ def test_on_a_real_pipeline() -> None:
         ({"tolerance": -1}, ValueError, "tolerance must be a number from 0 to 1, not -1"),
         ({"seed": -1}, ValueError, "seed must be an integer of 0 or more"),
         ({"batch": 0}, ValueError, "batch must be an integer of 1 or more"),
-        ({"step": 1}, IndexError, "step 1 is out of range: this trace has steps 0 to 0"),
+        ({"step": 1}, IndexError, "step 1 is out of range: the indices of this trace's steps are 0 to 0"),
     ],
 )
 def test_bad_input(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -220,7 +220,7 @@ def test_every_family(name: str) -> None:
 
 def test_bad_arguments() -> None:
     recorded = trace(pipelines.stable_diffusion(), PROMPT, seed=1, num_inference_steps=2)
-    with pytest.raises(IndexError, match="step 2 is out of range: this trace has steps 0 to 1"):
+    with pytest.raises(IndexError, match="step 2 is out of range: the indices of this trace's steps are 0 to 1"):
         denoiser(recorded, 2)
     for wrong in ("1", 1.0, None, True):
         with pytest.raises(TypeError, match="step must be an integer"):

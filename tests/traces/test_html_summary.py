@@ -152,7 +152,7 @@ def test_the_map_of_a_saliency_runs_through_the_colours_of_the_page() -> None:
     saliency = dv.Saliency("df_cam", 4, np.array([[0, 1], [np.nan, 0.5]], np.float32))
     (shown,) = images(saliency._repr_html_())
     np.testing.assert_array_equal(shown, colour_table("magma")[[[0, 255], [0, 127]]])
-    assert "df_cam · step 4 · 2 × 2 · 0 to 1" in re.sub(" +", " ", texts(saliency._repr_html_()))
+    assert "df_cam · step 5 · 2 × 2 · 0 to 1" in re.sub(" +", " ", texts(saliency._repr_html_()))
 
 
 @pytest.mark.parametrize("fill", [np.nan, np.inf, 0, 3e38])

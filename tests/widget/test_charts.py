@@ -32,10 +32,10 @@ def test_the_chart_draws_the_scores_and_is_linked_both_ways(make: Make, shared_p
     assert np.abs(np.asarray(curves.y).T - cosine).max() < 1e-5
     assert np.asarray(band.y).shape == (2, 6)
     widget.step = 4
-    assert list(line.selected) == [4]
-    line.selected = np.array([2.4])
+    assert list(line.selected) == [5]  # people read step 5 at index 4
+    line.selected = np.array([3.4])
     assert widget.step == 2
-    assert list(line.selected) == [2.4]  # the line stays under the pointer while it moves
+    assert list(line.selected) == [3.4]  # the line stays under the pointer while it moves
     line.selected = np.array([99.0])
     assert widget.step == 5
     line.selected = None
@@ -59,7 +59,8 @@ def test_the_chart_follows_new_concepts_and_new_runs(make: Make, shared_pipe: St
     widget.run()
     assert widget.wait(SECONDS)
     assert np.shape(curves.y) == (5,)
-    assert figure.axes[0].scale.max == 4
+    assert list(curves.x) == [1, 2, 3, 4, 5]
+    assert figure.axes[0].scale.max == 5
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def test_attention_is_the_mean_of_each_words_map(make: Make, shared_pipe: Stable
         index = trace.words.index(word)
         expected = [trace.heat_map(index, step=step).mean() for step in range(4)]
         np.testing.assert_allclose(curve.y, expected, rtol=1e-4)
-        assert list(curve.x) == [0, 1, 2, 3]
+        assert list(curve.x) == [1, 2, 3, 4]
 
 
 def test_the_attention_chart_is_linked_both_ways(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
@@ -88,8 +89,8 @@ def test_the_attention_chart_is_linked_both_ways(make: Make, shared_pipe: Stable
     buttons, figure = parts(attention_chart(widget))
     line: Any = figure.interaction
     widget.step = 2
-    assert list(line.selected) == [2]
-    line.selected = np.array([1.2])
+    assert list(line.selected) == [3]
+    line.selected = np.array([2.2])
     assert widget.step == 1
     line.selected = np.array([50.0])
     assert widget.step == 3
@@ -130,7 +131,7 @@ def test_the_attention_chart_grows_and_starts_anew(make: Make, pipe: StableDiffu
     assert widget.wait(SECONDS)
     assert [curve.labels[0] for curve in figure.marks] == ["a", "green", "star"]
     assert len(figure.marks[0].y) == 5
-    assert figure.axes[0].scale.max == 4
+    assert figure.axes[0].scale.max == 5
     line: Any = figure.interaction
     assert line.marks == figure.marks
     assert [button.description for button in buttons.children] == ["a", "green", "star"]
@@ -164,12 +165,12 @@ def test_a_decision_is_marked_on_its_curve() -> None:
     np.testing.assert_allclose(np.transpose(band.y), curve.band)
     np.testing.assert_allclose(mark.x, [curve.decision] * 2)
     np.testing.assert_allclose(sure.x, curve.interval)
-    assert "decided at step 2.0 of 4 (95 %: 1.4 to 2.6)" in figure.title
+    assert "decided after 2.0 of 4 steps (95 %: 1.4 to 2.6)" in figure.title
 
 
 def test_too_few_seeds_for_an_interval_say_how_many_agree() -> None:
     figure = decision_chart(curve_of([[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1]]))
-    assert "decided at step 2.5 of 4 (2 of 3 seeds agree within a step)" in figure.title
+    assert "decided after 2.5 of 4 steps (2 of 3 seeds agree within a step)" in figure.title
     assert len(figure.marks) == 3  # the band of the mean share, the mean, the decision
 
 

@@ -73,7 +73,10 @@ class Note(StoredResult):
         """
         steps = len(run.steps)
         if self.step is not None and self.step >= steps:
-            raise ValueError(f"notes: {self.text[:40]!r} is about step {self.step}, and the steps are 0 to {steps - 1}")
+            raise ValueError(
+                f"notes: {self.text[:40]!r} is about the step with index {self.step}, and the indices are 0 "
+                f"to {steps - 1}"
+            )
         if self.words:
             pick_words(run.words, list(self.words))
 

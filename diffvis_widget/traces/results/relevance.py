@@ -61,7 +61,7 @@ class WordRelevance(ResultValue, StoredResult):
         Returns:
             A pandas DataFrame.
         """
-        return data_frame({str(word): row for word, row in enumerate(self.raw.T)}, index_name="step")
+        return data_frame({str(word): row for word, row in enumerate(self.raw.T)}, index_name="index")
 
     def scaled(self, words: Sequence[Word]) -> Floats:
         """Scales the relevance of each step over the typed words.

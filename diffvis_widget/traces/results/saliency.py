@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.step_numbers import step_number
 from diffvis_widget.traces.html_summary import card, map_thumbnail, number, value_range
 from diffvis_widget.traces.json_fields import read_integer, read_text, read_texts
 from diffvis_widget.traces.types import Floats
@@ -54,12 +55,14 @@ class Saliency(ResultValue, StoredResult):
         low, high = value_range([self.map])
         facts = (
             self.method,
-            f"step {self.step}",
+            f"step {step_number(self.step)}",
             " × ".join(map(str, self.map.shape)),
             f"{number(low)} to {number(high)}",
             f"{self.masks_used} masks" if self.masks_used else "",
         )
-        return card("Saliency", facts, map_thumbnail(self.map, f"saliency map of {self.method}, step {self.step}"))
+        return card(
+            "Saliency", facts, map_thumbnail(self.map, f"saliency map of {self.method}, step {step_number(self.step)}")
+        )
 
     @property
     def scaled(self) -> Floats:
@@ -78,8 +81,8 @@ class Saliency(ResultValue, StoredResult):
         steps = len(run.steps)
         if not 0 <= self.step < steps or self.map.ndim != 2:
             raise ValueError(
-                f"saliency: a map of {self.method} is of step {self.step} and shape {self.map.shape}; it must be "
-                f"(h, w) of a step from 0 to {steps - 1}"
+                f"saliency: a map of {self.method} is of the step with index {self.step} and shape {self.map.shape}; "
+                f"it must be (h, w) of a step with an index from 0 to {steps - 1}"
             )
 
     def header(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class ConceptScores(ResultValue, StoredResult):
         Returns:
             A pandas DataFrame.
         """
-        return data_frame(dict(zip(self.concepts, self.cosine.T, strict=True)), index_name="step")
+        return data_frame(dict(zip(self.concepts, self.cosine.T, strict=True)), index_name="index")
 
     def check(self, run: DescribedRun) -> None:
         """Checks the shapes; see `StoredResult.check`.

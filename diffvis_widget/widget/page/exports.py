@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from diffvis_widget.export import page_files
 from diffvis_widget.export.offers import FILE_KINDS, file_stem, requested_view
+from diffvis_widget.step_numbers import step_number
 from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def prepare_export(session: Session, task: Task) -> JobFunction:
 
     def perform(report: ReportProgress) -> JobResult:
         data = page_files.MAKERS[what](trace, view, report)
-        name = file_stem(trace.prompt) + kind.suffix.format(step=view.step + 1)
+        name = file_stem(trace.prompt) + kind.suffix.format(step=step_number(view.step))
         return JobResult({"name": name, "mime": kind.mime}, (data,))
 
     return perform

@@ -30,7 +30,9 @@ def prepare_saliency(session: Session, task: Task) -> JobFunction:
     trace, step, method = _trace(session, task), task.get("step"), task.get("method")
     find_method(str(method))
     if type(step) is not int or not 0 <= step < len(trace.steps):
-        raise IndexError(f"step {step!r} is out of range: this run has steps 0 to {len(trace.steps) - 1}")
+        raise IndexError(
+            f"step {step!r} is out of range: the indices of this run's steps are 0 to {len(trace.steps) - 1}"
+        )
 
     def perform(report: ReportProgress) -> JobResult:
         newest_first = reversed(trace.saliency)

@@ -23,6 +23,7 @@ export type { Maps, Message, Note, StepMessage } from "../core/protocol";
 export { decode } from "../core/protocol";
 export { bytes, listOf, maybe, number, object, pair, recordOf, text, whole } from "../core/readers";
 export type { Session } from "../core/session";
+export { stepIndex, stepNumber } from "../core/stepNumbers";
 export { type Run, RunStore } from "../core/store";
 export type { Lens, LensExport } from "../core/viewState";
 export { colourOf, fullNameOf } from "../core/wordLabels";

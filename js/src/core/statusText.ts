@@ -3,6 +3,7 @@
 import { seconds } from "./format";
 import type { Status } from "./host";
 import type { Session } from "./session";
+import { stepNumber } from "./stepNumbers";
 import type { Run } from "./store";
 
 export interface StatusText {
@@ -53,7 +54,7 @@ export function statusText(session: Session): StatusText {
     done: () => ({ tone: "good", text: end && end.seconds > 0 ? `Done in ${seconds(end.seconds)}` : "Done" }),
     failed: () => ({
       tone: "bad",
-      text: run && end?.state === "failed" ? `Failed at step ${end.steps + 1} of ${run.info.steps}` : "Failed",
+      text: run && end?.state === "failed" ? `Failed at step ${stepNumber(end.steps)} of ${run.info.steps}` : "Failed",
     }),
   };
   return texts[status.value]();

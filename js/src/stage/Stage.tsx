@@ -5,6 +5,7 @@ import { useMemo, useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { NOT_RECORDED, value } from "../core/format";
 import { valueAt } from "../core/mapSampling";
+import { stepNumber } from "../core/stepNumbers";
 import type { Point, StageView, ViewState } from "../core/viewState";
 import { fullNameOf } from "../core/wordLabels";
 import { Button } from "../ui/Button";
@@ -83,7 +84,7 @@ export function Stage({ context }: { readonly context: Context }) {
     const label = VIEWS.find((entry) => entry.value === viewState.stage.value)?.label ?? "";
     const words = viewState.words.value.map((index) => shown.info.words[index]?.text ?? viewState.lens.value?.name);
     const over = words.length > 0 ? `, with the heat map of ${words.join(" and ")}` : "";
-    return `${label} at step ${viewState.step.value + 1} of ${shown.length}: ${shown.info.prompt}${over}`;
+    return `${label} at step ${stepNumber(viewState.step.value)} of ${shown.length}: ${shown.info.prompt}${over}`;
   });
 
   return (

@@ -3,6 +3,7 @@
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
 import type { Context } from "../core/context";
+import { stepNumber } from "../core/stepNumbers";
 import type { Mark } from "../core/viewState";
 import { Button } from "../ui/Button";
 
@@ -52,8 +53,8 @@ export function Marks({ context }: { readonly context: Context }) {
             <Button
               data-lane={lane}
               style={{ left: `${at * 100}%`, "--shift": at < 0.06 ? "-6px" : at > 0.94 ? "calc(6px - 100%)" : "-50%" }}
-              title={`${what} at step ${step + 1}`}
-              aria-label={`${what} at step ${step + 1}: go there`}
+              title={`${what} at step ${stepNumber(step)}`}
+              aria-label={`${what} at step ${stepNumber(step)}: go there`}
               onClick={() => {
                 player.pause();
                 session.goTo(step);

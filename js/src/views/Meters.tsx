@@ -4,6 +4,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { score } from "../core/format";
+import { stepNumber } from "../core/stepNumbers";
 import type { Run, Scores } from "../core/store";
 import { usePointerReadout } from "../gestures/pointerReadout";
 import { useMeterOrder } from "../gestures/reorderMeters";
@@ -141,9 +142,9 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
 
   const readout = usePointerReadout(context, (step) => {
     const share = scale === "share" && scores?.share;
-    return `${concept} at step ${step + 1}: ${score(series[step])}${share ? " of all" : ""}`;
+    return `${concept} at step ${stepNumber(step)}: ${score(series[step])}${share ? " of all" : ""}`;
   });
-  const emergenceText = emergence === null ? "does not emerge" : `emerges at step ${emergence + 1}`;
+  const emergenceText = emergence === null ? "does not emerge" : `emerges at step ${stepNumber(emergence)}`;
   return (
     <li class="dv-meter" data-testid={`meter-${concept}`} ref={row} data-weak {...order.rowEvents(concept)}>
       <span

@@ -5,6 +5,7 @@ import { useMemo, useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { plain, value } from "../core/format";
 import type { StepMessage } from "../core/protocol";
+import { stepNumber } from "../core/stepNumbers";
 import type { Run } from "../core/store";
 import { usePointerReadout } from "../gestures/pointerReadout";
 import { handleStepKey } from "../gestures/stepKeys";
@@ -26,7 +27,7 @@ export function Timeline({ context }: { readonly context: Context }) {
     const step = shown?.nearest(viewState.step.value);
     const total = shown?.length ?? session.traits.steps.value ?? "–";
     if (!step) return `step – / ${total}`;
-    return [`step ${step.index + 1} / ${total}`, ...noiseOf(step, lacksNoise(shown))].join(" · ");
+    return [`step ${stepNumber(step.index)} / ${total}`, ...noiseOf(step, lacksNoise(shown))].join(" · ");
   });
 
   return (
@@ -119,19 +120,21 @@ function Slider({ context }: { readonly context: Context }) {
     const step = run?.steps[at];
     lens.current.style.setProperty("--at", String(length > 1 ? (at + 0.5) / length : 0.5));
     lens.current.hidden = !run || run.latest.value < 0;
-    element.setAttribute("aria-valuenow", String(at + 1));
-    element.setAttribute("aria-valuemax", String(Math.max(1, (run?.latest.value ?? 0) + 1)));
+    element.setAttribute("aria-valuenow", String(stepNumber(at)));
+    element.setAttribute("aria-valuemax", String(stepNumber(Math.max(0, run?.latest.value ?? 0))));
     const t = step?.timestep;
     element.setAttribute(
       "aria-valuetext",
-      `Step ${at + 1} of ${length}${typeof t === "number" ? `, t = ${plain(t)}` : ""}`,
+      `Step ${stepNumber(at)} of ${length}${typeof t === "number" ? `, t = ${plain(t)}` : ""}`,
     );
   }, [context]);
 
   const readout = usePointerReadout(context, (at) => {
     const run = store.shown.value;
     const step = run?.steps[at];
-    return step ? [`step ${at + 1}`, ...noiseOf(step, lacksNoise(run))].join(" · ") : `step ${at + 1} has not come yet`;
+    return step
+      ? [`step ${stepNumber(at)}`, ...noiseOf(step, lacksNoise(run))].join(" · ")
+      : `step ${stepNumber(at)} has not come yet`;
   });
   const seek = (event: PointerEvent) => {
     const bounds = slider.current?.getBoundingClientRect();

@@ -98,7 +98,7 @@ def test_invalid_notes(arguments: dict[str, Any], message: str) -> None:
 
 def test_a_note_names_steps_and_words_that_exist() -> None:
     trace = make_trace()
-    with pytest.raises(IndexError, match="steps 0 to 2"):
+    with pytest.raises(IndexError, match="are 0 to 2"):
         trace.note("late", step=3)
     with pytest.raises(KeyError, match="'dog' is not in the prompt"):
         trace.note("bark", words=["dog"])
@@ -114,11 +114,11 @@ def test_results_of_another_run_are_not_written(tmp_path: Path) -> None:
         trace.save(tmp_path / "run")
     trace.scores = None
     trace.saliency.append(Saliency("df_rise", 9, np.zeros((8, 12), "f4")))
-    with pytest.raises(ValueError, match="a map of df_rise is of step 9"):
+    with pytest.raises(ValueError, match="a map of df_rise is of the step with index 9"):
         trace.save(tmp_path / "run")
     trace.saliency.clear()
     trace.notes.append(Note("late", step=7))
-    with pytest.raises(ValueError, match="is about step 7"):
+    with pytest.raises(ValueError, match="is about the step with index 7"):
         trace.save(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 

@@ -134,7 +134,10 @@ def test_seconds_are_estimated_for_every_method(widget: Any) -> None:
 @pytest.mark.parametrize(
     ("task", "says"),
     [
-        ({"kind": "saliency", "step": 3, "method": "df_cam"}, "step 3 is out of range: this run has steps 0 to 2"),
+        (
+            {"kind": "saliency", "step": 3, "method": "df_cam"},
+            "the indices of this run's steps are 0 to 2",
+        ),
         ({"kind": "saliency", "step": -1, "method": "df_cam"}, "out of range"),
         ({"kind": "saliency", "step": "1", "method": "df_cam"}, "out of range"),
         ({"kind": "saliency", "step": 0, "method": "shap"}, "method must be one of 'df_rise', 'df_cam', 'df_lime'"),

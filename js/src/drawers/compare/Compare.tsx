@@ -11,6 +11,7 @@ import {
   type Run,
   SPARK,
   StageImage,
+  stepNumber,
   useCanvas,
   useLayoutEffect,
   useMemo,
@@ -171,7 +172,7 @@ function Images({ context, comparison, a, b, mode }: Props & { readonly a: Run; 
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
     line.value = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
   };
-  const title = (side: string, run: Run) => `${side}: ${run.info.prompt}, step ${viewState.step.value + 1}`;
+  const title = (side: string, run: Run) => `${side}: ${run.info.prompt}, step ${stepNumber(viewState.step.value)}`;
   return (
     <>
       <figure>
@@ -253,7 +254,9 @@ function Distance({ context, comparison, b }: Props) {
   return (
     <div class="dv-course">
       <p>
-        <strong>{divergence === undefined ? "They do not diverge" : `They diverge at step ${divergence + 1}`}</strong>
+        <strong>
+          {divergence === undefined ? "They do not diverge" : `They diverge at step ${stepNumber(divergence)}`}
+        </strong>
         <span class="dv-num">{now === null ? "–" : value(now)}</span>
       </p>
       <div class="dv-spark">

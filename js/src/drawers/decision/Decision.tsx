@@ -1,7 +1,16 @@
 // The decision step of a word: the word is replaced from each step on, and the final images are measured. The curve is
 // aligned with the filmstrip, and moves the same slider.
 
-import { Choice, type Context, score, useLayoutEffect, useMemo, useReaction, useSignal } from "../../app/coreExports";
+import {
+  Choice,
+  type Context,
+  score,
+  stepNumber,
+  useLayoutEffect,
+  useMemo,
+  useReaction,
+  useSignal,
+} from "../../app/coreExports";
 import { Progress } from "../Progress";
 import { type DecisionCurve, Decisions, nameOf, sentence, shareAt } from "./decisionCurve";
 
@@ -196,7 +205,7 @@ function Curve({ context, curve, length }: CurveProps) {
   const at = (viewState.step.value / length) * steps;
   const now = shareAt(curve, at);
   const readout =
-    now === null ? "" : `replaced from step ${viewState.step.value + 1} on: share of ${word} ${score(now)}`;
+    now === null ? "" : `replaced from step ${stepNumber(viewState.step.value)} on: share of ${word} ${score(now)}`;
   const seek = (event: PointerEvent) => {
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
     session.goTo(Math.floor(((event.clientX - box.left) / box.width) * length));
@@ -212,8 +221,8 @@ function Curve({ context, curve, length }: CurveProps) {
         aria-label={`Step from which ${word} is replaced by ${to}`}
         aria-valuemin={1}
         aria-valuemax={length}
-        aria-valuenow={viewState.step.value + 1}
-        aria-valuetext={readout || `step ${viewState.step.value + 1}`}
+        aria-valuenow={stepNumber(viewState.step.value)}
+        aria-valuetext={readout || `step ${stepNumber(viewState.step.value)}`}
         onPointerDown={(event) => {
           if (event.button !== 0) return;
           event.currentTarget.setPointerCapture(event.pointerId);

@@ -4,6 +4,7 @@ import {
   Button,
   type Context,
   type Message,
+  stepNumber,
   useLayoutEffect,
   useMemo,
   useReaction,
@@ -87,7 +88,7 @@ export function Export({ context }: { readonly context: Context }) {
     }
     const blob =
       kind === "csv" ? new Blob([csvOf(run)], { type: "text/csv" }) : await stageOf(root.current?.closest(".dv"), run);
-    if (blob) saveFile(blob, kind === "csv" ? `${name}-scores.csv` : `${name}-stage-${view.step + 1}.png`);
+    if (blob) saveFile(blob, kind === "csv" ? `${name}-scores.csv` : `${name}-stage-${stepNumber(view.step)}.png`);
   };
   const status = job.status.value;
   const code = codes.current.value;

@@ -1,6 +1,6 @@
 // Files that the page makes itself, and saving files.
 
-import { fitImage, type Message, object, type Run, text } from "../../app/coreExports";
+import { fitImage, type Message, object, type Run, stepNumber, text } from "../../app/coreExports";
 
 const FILE = object({ name: text, mime: text });
 
@@ -14,7 +14,9 @@ export function csvOf(run: Run): string {
     const step = run.steps[index];
     const values = row?.flatMap((cosine, i) => [cosine, scores.share ? scores.share[index]?.[i] : 1]) ?? [];
     const band = scores.null_band[index] ?? [null, null];
-    rows.push([index, step?.timestep, step?.sigma, ...band, ...values].map((cell) => String(cell ?? "nan")));
+    rows.push(
+      [stepNumber(index), step?.timestep, step?.sigma, ...band, ...values].map((cell) => String(cell ?? "nan")),
+    );
   });
   return rows.map((row) => `${row.map(csvCell).join(",")}\r\n`).join("");
 }

@@ -5,6 +5,7 @@ import {
   Button,
   type Context,
   MapCanvas,
+  stepNumber,
   useMemo,
   useReaction,
   useRovingFocus,
@@ -33,7 +34,7 @@ export function Methods({ context }: { readonly context: Context }) {
   return (
     <section class="dv-methods" aria-label="Methods">
       <div class="dv-title">
-        <h3>{`What step ${step + 1} depends on`}</h3>
+        <h3>{`What step ${stepNumber(step)} depends on`}</h3>
       </div>
       {hint ? <p class="dv-foot">{hint}</p> : null}
       <div class="dv-method-grid">
@@ -115,7 +116,7 @@ function MethodCard({ saliency, method: { name, label, caption, finding }, step,
           </Button>
         )}
         {isThisMethod && !(map && isThisStep) ? (
-          <Progress job={job} what={isThisStep ? label : `${label} of step ${Number(task?.step) + 1}`} />
+          <Progress job={job} what={isThisStep ? label : `${label} of step ${stepNumber(Number(task?.step))}`} />
         ) : null}
       </div>
       <p>{caption}</p>
@@ -141,12 +142,12 @@ function StepTile({ map, label, tabIndex, choose }: StepTileProps) {
       class="dv-tile"
       data-stop
       tabIndex={tabIndex}
-      title={`${label}, step ${map.step + 1}: go there`}
+      title={`${label}, step ${stepNumber(map.step)}: go there`}
       onClick={choose}
     >
       <SmallMap maps={map.maps} />
       <span class="dv-tile-name">{label}</span>
-      <span class="dv-num">{`step ${map.step + 1}`}</span>
+      <span class="dv-num">{`step ${stepNumber(map.step)}`}</span>
     </Button>
   );
 }

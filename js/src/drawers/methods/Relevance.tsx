@@ -9,6 +9,7 @@ import {
   linePath,
   type Run,
   SPARK,
+  stepNumber,
   useMemo,
   useReaction,
   useRef,
@@ -125,14 +126,14 @@ function Chart({ context, run, curves, scale, linked }: ChartProps) {
   };
   const row = (rows[step] ?? []).map((value) => value ?? 0);
   const first = curves.words[row.indexOf(Math.max(...row))] ?? -1;
-  const readout = `Step ${step + 1}: ${fullNameOf(run.info.words[first])} is attended to most`;
+  const readout = `Step ${stepNumber(step)}: ${fullNameOf(run.info.words[first])} is attended to most`;
   const slider = linked && {
     role: "slider" as const,
     tabIndex: 0 as const,
     "aria-label": "Step, on the curves of relevance",
     "aria-valuemin": 1,
     "aria-valuemax": steps,
-    "aria-valuenow": step + 1,
+    "aria-valuenow": stepNumber(step),
     "aria-valuetext": readout,
     onPointerDown: (event: PointerEvent) => {
       if (event.button !== 0) return;

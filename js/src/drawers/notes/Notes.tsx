@@ -8,6 +8,7 @@ import {
   type Note,
   type Region,
   type Run,
+  stepNumber,
   useLayoutEffect,
   useRef,
   useSignal,
@@ -209,7 +210,7 @@ function cornersOf({ u0, v0, u1, v1 }: Region): number[] {
 /** What a note is about, in words. */
 function whereOf({ step, words, region }: Note, { info }: Run): string {
   const names = words.flatMap((index) => (info.words[index] ? [fullNameOf(info.words[index])] : []));
-  const parts = [step === null ? "The whole run" : `Step ${step + 1}`];
+  const parts = [step === null ? "The whole run" : `Step ${stepNumber(step)}`];
   if (names.length > 0) parts.push(names.join(", "));
   if (region) parts.push("a region of the image");
   return parts.join(" · ");

@@ -1,6 +1,6 @@
 // The meters and the heat maps as tables: for screen readers, and for copying.
 
-import { type Context, fullNameOf, NOT_RECORDED, type Run, score, value } from "../../app/coreExports";
+import { type Context, fullNameOf, NOT_RECORDED, type Run, score, stepNumber, value } from "../../app/coreExports";
 
 /** Of more rows than this only every nth is shown. */
 const MAX_ROWS = 120;
@@ -17,7 +17,7 @@ export function Tables({ context }: { readonly context: Context }) {
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keys
         <div tabIndex={0} role="region" aria-label="Table of the words">
           <table>
-            <caption>Attention of each word at step {step.index + 1}, 0 to 1</caption>
+            <caption>Attention of each word at step {stepNumber(step.index)}, 0 to 1</caption>
             <thead>
               <tr>
                 {["Word", "Mean", "Peak", "Peak at x, y"].map((name) => (
@@ -77,7 +77,11 @@ function Scores({ run, at }: { readonly run: Run; readonly at: number }) {
             {scores.concepts.map((concept, i) => (
               <th scope="col" key={concept}>
                 {concept}
-                <span>{scores.emergence[i] == null ? "does not emerge" : `emerges at ${scores.emergence[i] + 1}`}</span>
+                <span>
+                  {scores.emergence[i] == null
+                    ? "does not emerge"
+                    : `emerges at step ${stepNumber(scores.emergence[i])}`}
+                </span>
               </th>
             ))}
             <th scope="col">Unrelated words</th>
@@ -88,7 +92,7 @@ function Scores({ run, at }: { readonly run: Run; readonly at: number }) {
             const band = scores.null_band[step];
             return row && (step % every === 0 || step === at) ? (
               <tr key={step} aria-current={step === at || undefined}>
-                <th scope="row">{step + 1}</th>
+                <th scope="row">{stepNumber(step)}</th>
                 {row.map((cosine, i) => (
                   <td key={i}>
                     {score(cosine)}
