@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from diffvis_widget.cancellation import Cancelled
-from diffvis_widget.tracer import denoiser
+from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Saliency, Trace
 
-from .methods import find_method, registered_methods
+from .methods import Method, find_method, registered_methods
 from .progress import batch_size
 from .stored_maps import store_map
 
@@ -69,7 +70,7 @@ def overlay(
     report(0, 1)
     batch = None
     if row.evaluations > _FEW:
-        seconds = _seconds(trace, step)
+        _, seconds = _seconds(trace, step)
         batch = max(1, min(batch_size(None, trace.records[0].latents.shape), int(_RESPONSE / max(seconds, 1e-6))))
     saliency = row.function(trace, step, batch=batch, progress=report)
     grid = trace.records[0].latents.shape[-2:]
@@ -83,7 +84,7 @@ def overlay(
 
 
 def estimate(trace: Trace, step: int, method: str) -> float:
-    """Estimate how long `overlay` takes at most, from two evaluations of the denoiser.
+    """Estimate how long `overlay` takes, from three evaluations of the denoiser.
 
     Args:
         trace: A run made in this process.
@@ -102,11 +103,11 @@ def estimate(trace: Trace, step: int, method: str) -> float:
         >>> dv.explain.estimate(trace, 0, "df_cam") > 0
         True
     """
-    return find_method(method).evaluations * _seconds(trace, step)
+    return _cost(find_method(method), *_seconds(trace, step))
 
 
 def estimates(trace: Trace, step: int) -> dict[str, float]:
-    """Estimate how long `overlay` takes at most, for all methods from the same two evaluations of the denoiser.
+    """Estimate how long `overlay` takes, for all methods from the same three evaluations of the denoiser.
 
     Args:
         trace: A run made in this process.
@@ -122,16 +123,27 @@ def estimates(trace: Trace, step: int) -> dict[str, float]:
         ['df_rise', 'df_cam', 'df_lime']
     """
     seconds = _seconds(trace, step)
-    return {method.name: method.evaluations * seconds for method in registered_methods()}
+    return {method.name: _cost(method, *seconds) for method in registered_methods()}
 
 
-def _seconds(trace: Trace, step: int) -> float:
-    """Measure an evaluation of one of several latents."""
+def _cost(method: Method, alone: float, batched: float) -> float:
+    """Seconds of a map; methods of few evaluations make them one by one."""
+    evaluations = method.usual_evaluations or method.evaluations
+    return evaluations * (alone if method.evaluations <= _FEW else batched)
+
+
+def _seconds(trace: Trace, step: int) -> tuple[float, float]:
+    """Measure an evaluation of one latent: alone, and as one of as many as fit into the time of a response."""
     probe = denoiser(trace, step)  # evaluates it a first time, which may be slower
-    count = min(4, batch_size(None, tuple(probe.latents.shape)))
-    latents = torch.cat([probe.latents] * count)
+    alone = _duration(probe, probe.latents)
+    most = batch_size(None, tuple(probe.latents.shape))
+    count = max(min(4, most), min(most, int(_RESPONSE / max(alone, 1e-6))))
+    return alone, _duration(probe, torch.cat([probe.latents] * count)) / count
+
+
+def _duration(probe: Denoiser, latents: Tensor) -> float:
     began = time.perf_counter()
     probe(latents)
     if probe.device.type == "cuda":
         torch.cuda.synchronize(probe.device)
-    return (time.perf_counter() - began) / count
+    return time.perf_counter() - began

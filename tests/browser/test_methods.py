@@ -95,6 +95,9 @@ def test_a_map_is_computed_kept_and_laid_on_the_stage(widget: Any, open_page: Op
         method.get_by_role("button").press("Enter")
         tile = method.get_by_role("button", name="DF-CAM on the stage")
         expect(tile).to_have_attribute("aria-pressed", "true", timeout=PATIENT)
+        bare.slider.press("Home")  # from now on the estimate is what the map took
+        expect(method.get_by_role("button")).to_have_text(re.compile(r"Compute DF-CAM, (under 1 s|about \d+ (s|min))"))
+        bare.slider.press("End")
         (saliency,) = widget.trace.saliency
         assert (saliency.method, saliency.step) == ("df_cam", STEPS - 1)
         assert widget.overlay == "df_cam"
@@ -136,6 +139,15 @@ def test_maps_of_the_trace_are_there_and_lead_to_their_steps(widget: Any, open_p
         bare.widget.get_by_test_id("methods").click()  # what lies on the stage stays there
         expect(bare.widget.locator(".dv-methods")).to_have_count(0)
         expect(bare.widget.locator(".dv-bar-name")).to_have_text("DF-LIME")
+        bare.slider.press("Escape")  # until Escape or a word removes it
+        expect(bare.widget.locator(".dv-bar-name")).to_have_count(0)
+        widget.overlay = "df_lime"
+        expect(bare.widget.locator(".dv-bar-name")).to_have_text("DF-LIME")
+        bare.widget.get_by_test_id("chip-3").click()
+        bare.widget.get_by_test_id("status").hover()
+        expect(bare.widget.locator(".dv-bar-name")).to_have_text("circle")
+        expect(bare.widget.get_by_test_id("chip-3")).to_have_attribute("aria-pressed", "true")
+        assert widget.overlay == "attention"
 
 
 def test_a_map_under_way_says_how_far_it_is_and_stops(widget: Any, pipe: Any, open_page: Open) -> None:

@@ -85,9 +85,9 @@ def test_the_trace_stores_the_newest_map_of_each_method_and_step(toy: tuple[Trac
 def test_an_estimate_covers_what_is_evaluated(toy: tuple[Trace, Toy], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(np.arange(0, 1000, 2.0))
     monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
-    # four evaluations at once took two seconds
-    assert explain.estimate(toy[0], 0, "df_rise") == 500 * 2.0 / 4
-    assert explain.estimate(toy[0], 0, "df_cam") == 3 * 2.0 / 4
+    # an evaluation alone took two seconds, and so did four at once
+    assert explain.estimate(toy[0], 0, "df_rise") == 110 * 2.0 / 4  # it usually converges before its 500 masks
+    assert explain.estimate(toy[0], 0, "df_cam") == 3 * 2.0  # one by one
     assert explain.estimate(toy[0], 0, "df_lime") == 300 * 2.0 / 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from diffvis_widget.explain.methods import find_method
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 def prepare_saliency(session: Session, task: Task) -> JobFunction:
     """Prepare the job that gives a method's map of one step: the trace's own, else a new one, which the trace stores.
+
+    With a new map comes the time that it took: a better estimate for the next one than that of `prepare_estimates`.
 
     Args:
         session: the session of the widget.
@@ -37,12 +40,15 @@ def prepare_saliency(session: Session, task: Task) -> JobFunction:
     def perform(report: ReportProgress) -> JobResult:
         newest_first = reversed(trace.saliency)
         saliency = next((each for each in newest_first if (each.method, each.step) == (method, step)), None)
+        took = None
         if saliency is None:
             from diffvis_widget import explain
 
+            began = time.perf_counter()
             saliency = explain.overlay(trace, step, str(method), progress=report)
+            took = time.perf_counter() - began
         content, buffer = packed_saliency([saliency])
-        return JobResult(content, (buffer,))
+        return JobResult({**content, "took": took}, (buffer,))
 
     return perform
 
@@ -55,7 +61,7 @@ def prepare_estimates(session: Session, task: Task) -> JobFunction:
         task: ``run`` is an id.
 
     Returns:
-        The job, which gives the most seconds by method.
+        The job, which gives seconds by method.
 
     Raises:
         ValueError: there is no such run.

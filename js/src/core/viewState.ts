@@ -25,6 +25,8 @@ export interface Lens {
   apply(run: Run, step: StepMessage, words: readonly number[]): StepMessage;
   /** What an export of the view needs to know; `allSteps` for an export of all steps. */
   exported(run: Run, words: readonly number[], allSteps: boolean): LensExport;
+  /** Takes it off the stage, for a lens that stays there after its drawer has closed. */
+  remove?(): void;
 }
 
 export interface LensExport {
@@ -73,11 +75,16 @@ export class ViewState {
     this.hovered.value === null ? (this.lens.value?.words ?? this.pinned.value) : [this.hovered.value],
   );
 
-  /** Chooses a word, or releases it; with `add` the other words stay chosen. */
+  /** Chooses a word, or releases it; with `add` the other words stay chosen. A map of no word leaves the stage to it. */
   pin(word: number, add: boolean): void {
     const pinned = this.pinned.value;
     const chosen = pinned.includes(word);
-    if (add) this.pinned.value = chosen ? pinned.filter((other) => other !== word) : [...pinned, word];
+    const lens = this.lens.value;
+    if (lens?.words && lens.remove) {
+      lens.remove();
+      if (!add) this.pinned.value = [word];
+      else if (!chosen) this.pinned.value = [...pinned, word];
+    } else if (add) this.pinned.value = chosen ? pinned.filter((other) => other !== word) : [...pinned, word];
     else this.pinned.value = chosen && pinned.length === 1 ? [] : [word];
   }
 
@@ -85,6 +92,7 @@ export class ViewState {
     this.pinned.value = [];
     this.hovered.value = null;
     this.region.value = null;
+    this.lens.value?.remove?.();
   }
 
   /** Carries the choice of words over to another run, by their texts. */

@@ -33,10 +33,16 @@ export function Methods({ context }: { readonly context: Context }) {
       : (saliency.estimate.status.value?.error ?? "");
   return (
     <section class="dv-methods" aria-label="Methods">
+      {hint ? <p class="dv-foot">{hint}</p> : null}
+      <Relevance context={context} canCompute={!hint} />
       <div class="dv-title">
         <h3>{`What step ${stepNumber(step)} depends on`}</h3>
       </div>
-      {hint ? <p class="dv-foot">{hint}</p> : null}
+      {saliency.methods.value.some(({ finding }) => finding) ? (
+        <p class="dv-wrap">
+          Where a map carries a caution, it locates objects no better than the distance to the centre of the image does.
+        </p>
+      ) : null}
       <div class="dv-method-grid">
         {saliency.methods.value.map((method) => (
           <MethodCard key={method.name} saliency={saliency} method={method} step={step} canCompute={!hint} />
@@ -69,7 +75,6 @@ export function Methods({ context }: { readonly context: Context }) {
           </div>
         </>
       ) : null}
-      <Relevance context={context} canCompute={!hint} />
     </section>
   );
 }

@@ -46,6 +46,7 @@ export interface StepMap {
 const REPLY = object({
   maps: listOf(object({ method: text, step: whole, grid: pair(whole), scale: maybe(pair(number)) })),
 });
+const TOOK = object({ took: maybe(number) });
 const METHODS = object({ methods: listOf(METHOD) });
 const ESTIMATES = object({ seconds: recordOf(number) });
 
@@ -65,7 +66,7 @@ export function readMaps({ content, buffers }: Message): StepMap[] {
 export class Saliency implements Lens {
   readonly maps = signal<readonly StepMap[]>([]);
   readonly methods = signal<readonly Method[]>([]);
-  /** The most seconds that a map may take, by method. */
+  /** How many seconds a map takes, by method: estimated, or as the last map of this run took. */
   readonly seconds = signal<Readonly<Record<string, number>> | null>(null);
   readonly job: Job;
   readonly estimate: Job;
@@ -130,7 +131,9 @@ export class Saliency implements Lens {
 
   #add(reply: Message, run: string): void {
     if (run !== this.#mapsRun.value) return;
+    const { took } = TOOK(reply.content, "saliency");
     for (const map of readMaps(reply)) {
+      if (took !== null) this.seconds.value = { ...this.seconds.value, [map.method]: took };
       const others = this.maps.value.filter(({ method, step }) => method !== map.method || step !== map.step);
       this.maps.value = [...others, map];
       this.setOverlay(map.method);
@@ -176,6 +179,10 @@ export class Saliency implements Lens {
     const steps = new Set(this.#shownMaps.filter(({ method }) => method === this.overlay).map(({ step }) => step)).size;
     const isShown = this.words !== undefined || (allSteps && words.length === 0 && steps > 0);
     return isShown ? { method: this.overlay, steps } : {};
+  }
+
+  remove(): void {
+    this.setOverlay(ATTENTION);
   }
 
   apply(run: Run, step: StepMessage, [word]: readonly number[]): StepMessage {

@@ -42,6 +42,7 @@ export function Notes({ context }: { readonly context: Context }) {
     batch(() => {
       chosen.value = index;
       if (note.step !== null) session.goTo(note.step);
+      if (note.words.length > 0) viewState.lens.value?.remove?.();
       viewState.pinned.value = note.words;
       viewState.hovered.value = null;
       const [u0, v0, u1, v1] = note.region ?? [];
