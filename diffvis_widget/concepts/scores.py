@@ -96,21 +96,26 @@ def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
 def emergence(cosine: NDArray[np.float32], null_band: NDArray[np.float32]) -> NDArray[np.float32]:
     """Find the first step from which each concept stays above the midpoint of its first and last cosine.
 
+    Only a concept that is clearly present at the end emerges: its last cosine is above the null band, and above the
+    middle between the top of the band and the highest last cosine of these concepts.
+
     Args:
         cosine: float32 (T, K).
         null_band: float32 (T, 2), lower and upper edge of the null band.
 
     Returns:
-        float32 (K,), steps counted from 0; NaN where the concept never rises above the null band, or ends no higher
-        than it began.
+        float32 (K,), indices of steps; NaN where the concept is not clearly present at the end, or ends no higher than
+        it began.
     """
     steps, count = cosine.shape
     result = np.full(count, np.nan, dtype=np.float32)
     if steps == 0:
         return result
+    top = null_band[-1, 1]
+    present = (top + cosine[-1].max(initial=top)) / 2
     for k in range(count):
         curve = cosine[:, k]
-        if not np.any(curve > null_band[:, 1]) or curve[-1] <= curve[0]:
+        if not curve[-1] > max(top, present) or curve[-1] <= curve[0]:
             continue
         below = np.flatnonzero(curve <= (curve[0] + curve[-1]) / 2)
         result[k] = below[-1] + 1 if len(below) else 0

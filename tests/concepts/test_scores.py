@@ -76,6 +76,19 @@ def test_a_concept_within_the_null_band_never_emerges():
     assert np.isnan(emergence(curve, np.tile(np.array([[0.0, 0.2]], np.float32), (5, 1)))).all()
 
 
+def test_only_what_is_clearly_present_at_the_end_emerges():
+    last = np.array([0.5, 0.36, 0.34, 0.1], dtype=np.float32)
+    curves = np.stack([0 * last, 0.6 * last + 0.2, last])
+    null = np.tile(np.array([[0.0, 0.2]], dtype=np.float32), (3, 1))
+    assert np.isfinite(emergence(curves, null)).tolist() == [True, True, False, False]  # 0.35 is half of 0.5 above 0.2
+    assert np.isfinite(emergence(curves[:, 2:], null)).tolist() == [True, False], "the highest of the set may be weak"
+
+
+def test_no_concepts_and_no_steps_have_no_emergence():
+    assert emergence(np.zeros((3, 0), np.float32), np.zeros((3, 2), np.float32)).shape == (0,)
+    assert np.isnan(emergence(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32))).all()
+
+
 @pytest.mark.parametrize(
     ("concepts", "message"),
     [

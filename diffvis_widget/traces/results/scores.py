@@ -28,8 +28,9 @@ class ConceptScores(ResultValue, StoredResult):
         cosine: float32 (T, K), -1..1, raw cosine of the decoded prediction and the concept.
         share: float32 (T, K), 0..1, softmax over the concepts with the logit scale of the meter's model.
         null_band: float32 (T, 2), 5th and 95th percentile of the cosines of unrelated words.
-        emergence: float32 (K,), first step from which the cosine stays above the midpoint of its first and last value;
-            NaN where it never rises above the null band, or ends no higher than it began.
+        emergence: float32 (K,), index of the first step from which the cosine stays above the midpoint of its first and
+            last value; NaN where the concept is not clearly present at the end (last value above the null band, and
+            above the middle between the band and the highest last value), or ends no higher than it began.
         meter: name of the meter.
 
     Example:

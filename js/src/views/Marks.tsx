@@ -7,6 +7,7 @@ import { stepNumber } from "../core/stepNumbers";
 import type { Mark } from "../core/viewState";
 import { Button } from "../ui/Button";
 
+/** The marks of one step: they share a tick and a label. */
 interface PlacedMark extends Mark {
   /** The position on the strip, 0..1. */
   readonly at: number;
@@ -19,8 +20,12 @@ const LETTER = 0.0105;
 
 function layOut(marks: readonly Mark[], length: number): PlacedMark[] {
   const ends = new Array<number>(LANES).fill(-1);
-  return marks
-    .toSorted((a, b) => a.step - b.step)
+  const steps = [...new Set(marks.map(({ step }) => step))].sort((a, b) => a - b);
+  return steps
+    .map((step) => {
+      const here = marks.filter((mark) => mark.step === step);
+      return { step, name: here.map(({ name }) => name).join(", "), what: here.map(({ what }) => what).join(" and ") };
+    })
     .map((mark) => {
       const { name, step } = mark;
       const at = (step + 0.5) / length;
@@ -47,8 +52,8 @@ export function Marks({ context }: { readonly context: Context }) {
   return (
     <div class="dv-marks">
       {marks.value.map(({ name, what, step, at, lane }) => (
-        <Fragment key={name}>
-          <i style={{ left: `${at * 100}%` }} />
+        <Fragment key={step}>
+          <i style={{ left: `${at * 100}%` }} title={`${what} at step ${stepNumber(step)}`} />
           {lane >= 0 ? (
             <Button
               data-lane={lane}

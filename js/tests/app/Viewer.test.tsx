@@ -57,6 +57,18 @@ describe("meters", () => {
     expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.70");
   });
 
+  it("that emerge at one step share a mark that names both", async () => {
+    await open();
+    host.deliver(scoresContent(0, [[0.3, 0.4]], { emergence: [1, 1] }));
+    await settled();
+    const labels = [...cell.querySelectorAll(".dv-marks button")].map((mark) => mark.textContent);
+    expect(labels).toEqual(["red, boat"]);
+    expect(query(".dv-marks button").getAttribute("aria-label")).toBe(
+      "red emerges and boat emerges at step 2: go there",
+    );
+    expect(cell.querySelectorAll(".dv-marks i").length).toBe(1);
+  });
+
   it("are added by a word, once, and removed", async () => {
     await open();
     const input = byId<HTMLInputElement>("add-concept");
