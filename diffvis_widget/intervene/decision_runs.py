@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def decision_curve(
     batch: int | None = None,
     path: str | os.PathLike[str] | None = None,
     progress: Progress = True,
+    on_image: Callable[[int, int, NDArray[np.uint8]], object] | None = None,
     **pipe_kwargs: Any,
 ) -> DecisionCurve:
     """For each step k, generate the image of a run in which `to` replaces `word` at step k, and score it.
@@ -67,6 +68,8 @@ def decision_curve(
         batch: Number of images generated at once; None chooses.
         path: A file that stores what is finished. If it exists, the same curve continues where it stopped.
         progress: True, False, or a function of (done, total) that may raise to cancel.
+        on_image: Called with each final image that is made: the seed, the step of the switch, and the image, uint8
+            (H, W, 3).
         **pipe_kwargs: Arguments of the pipeline call (`guidance_scale`, `height`, ...).
 
     Returns:
@@ -84,6 +87,13 @@ def decision_curve(
         ... )
         >>> curve.share.shape
         (1, 2)
+        >>> images = {}
+        >>> curve = dv.decision_curve(
+        ...     dv.load(), "a red circle", "red", "blue", steps=2, seeds=1, switch=[1], progress=False,
+        ...     on_image=lambda seed, step, image: images.update({(seed, step): image}),
+        ... )
+        >>> images[0, 1].shape
+        (96, 96, 3)
     """
     before, after = _replaced(prompt, word, to)
     total = count("steps", steps)
@@ -96,6 +106,8 @@ def decision_curve(
     for name in ("prompt", "generator", "num_inference_steps", "num_images_per_prompt", "latents", "output_type"):
         if name in pipe_kwargs:
             raise TypeError(f"{name}= is set by decision_curve itself")
+    if on_image is not None and not callable(on_image):
+        raise TypeError(f"on_image must be a function of (seed, step, image), not {type(on_image).__name__}")
     meter = _meter(pipe, meter)
     file = Path(path) if path is not None else None
     settings = {
@@ -114,6 +126,9 @@ def decision_curve(
                     images = _images(pipe, before, after, seed, total, [points[index] for index in part], pipe_kwargs)
                     cosine[row, part] = meter.scores(images, words)[0]
                     _store(file, settings, cosine)
+                    for index, image in zip(part, images, strict=True):
+                        if on_image is not None:
+                            on_image(seed, points[index], image)
                     report(len(part))
         except KeyboardInterrupt:
             if np.isnan(cosine).all():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from diffvis_widget.wire.images import webp
 from diffvis_widget.wire.packed_run import Message
 from tests.browser.bare import Bare, a_run, open_bare
 from tests.browser.test_more import AXE
@@ -21,7 +23,7 @@ def decision(word: str = "red", to: str = "blue", at: float | None = 3.3, **over
     fields = {
         "word": word, "to": to, "steps": 6, "switch": list(range(7)), "seeds": 2, "mean": mean, "shares": rows,
         "band": [[low, high] for low, high in zip(*rows, strict=True)], "decision": at,
-        "interval": [None, None] if at is None else [at - 0.4, at + 0.5], "agreeing": 2,
+        "interval": [None, None] if at is None else [at - 0.4, at + 0.5], "agreeing": 2, "images": 0,
     }  # fmt: skip
     return {**fields, **over}
 
@@ -97,6 +99,27 @@ def test_the_curve_and_the_slider_are_one(opened: Bare) -> None:
     opened.slider.press("Home")
     expect(curve).to_have_attribute("aria-valuenow", "1")
     opened.page.wait_for_function("() => window.traits.step === 0")
+
+
+def test_the_images_of_the_exchange_are_a_film_on_the_same_slider(opened: Bare) -> None:
+    shades = [webp(np.full((8, 8, 3), 40 * step, np.uint8)) for step in range(7)]
+    done = standing("done", 1, **decision(images=7))
+    opened.answer(Message(done.content, tuple(shades)))
+    ask(opened)
+    film = opened.widget.get_by_test_id("decision-film")
+    expect(film.locator("img")).to_have_count(6)  # the seventh is the run itself
+    box, strip = film.bounding_box(), opened.slider.bounding_box()
+    assert box is not None
+    assert strip is not None
+    assert (box["x"], box["width"]) == pytest.approx((strip["x"], strip["width"]), abs=1)
+    film.click(position={"x": box["width"] * 2.5 / 6, "y": 20})
+    expect(opened.slider).to_have_attribute("aria-valuenow", "3")
+    large = drawer(opened).get_by_role("img", name="The final image with blue in place of red from step 3 on")
+    expect(large).to_be_visible()
+    expect(drawer(opened).get_by_role("img", name="The final image with red", exact=True)).to_be_visible()
+    expect(drawer(opened)).to_contain_text("If “red” had become “blue” at step 3")
+    opened.slider.press("Home")
+    expect(drawer(opened)).to_contain_text("If “red” had become “blue” at step 1")
 
 
 def test_it_says_how_far_it_is_and_can_be_stopped(opened: Bare) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
-from diffvis_widget.wire.packed_run import json_number, json_numbers
+from diffvis_widget.wire import images
+from diffvis_widget.wire.packed_run import Message, json_number, json_numbers
 
 if TYPE_CHECKING:
     from diffvis_widget.intervene import DecisionCurve
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_SEEDS = 32
 POINTS = 16  # of a curve, so that it is there soon: of 30 steps every other one
+IMAGE_SIZE = 256  # pixels of the longest side of an image of a curve
 BATCH = 4  # images at once, for models that may be large
 
 
@@ -52,15 +55,22 @@ def prepare_decision(session: Session, task: Task) -> JobFunction:
         raise ValueError("Words of this run have weights, and an exchange has none: run it again without them")
 
     def perform(report: ReportProgress) -> JobResult:
-        curve = curve_content(_compute(session, run, word.strip(), to.strip(), seeds, report), run)
-        pair = (curve["word"], curve["to"])
-        run.decisions = [*(other for other in run.decisions if (other["word"], other["to"]) != pair), curve]
-        return JobResult(curve)
+        curve, film = _compute(session, run, word.strip(), to.strip(), seeds, report)
+        decision = Message({**curve_content(curve, run), "images": len(film)}, tuple(film))
+
+        def pair(of: Message) -> tuple[str, str]:
+            return of.content["word"], of.content["to"]
+
+        run.decisions = [*(other for other in run.decisions if pair(other) != pair(decision)), decision]
+        return JobResult(decision.content, decision.buffers)
 
     return perform
 
 
-def _compute(session: Session, run: Run, word: str, to: str, seeds: int, report: ReportProgress) -> DecisionCurve:
+def _compute(
+    session: Session, run: Run, word: str, to: str, seeds: int, report: ReportProgress
+) -> tuple[DecisionCurve, list[bytes]]:
+    """The curve, and the final images of the run's own seed as WebP, one for each step of the switch."""
     from diffvis_widget.intervene import decision_curve
     from diffvis_widget.scenes import is_scenes
     from diffvis_widget.schedule import pipeline_arguments
@@ -77,6 +87,11 @@ def _compute(session: Session, run: Run, word: str, to: str, seeds: int, report:
     batch = POINTS if is_scenes(pipe) else BATCH
     total = seeds * len(points)
     done = 0
+    film: list[bytes] = []
+
+    def keep_image(seed: int, _: int, image: NDArray[np.uint8]) -> None:
+        if seed == request.seed:
+            film.append(images.webp(image, IMAGE_SIZE))
 
     def progress(finished: int, of: int) -> None:
         nonlocal done
@@ -100,7 +115,7 @@ def _compute(session: Session, run: Run, word: str, to: str, seeds: int, report:
         "callback_on_step_end": step_ended,
     }
     call |= {name: value for name, value in optional.items() if name in takes and value is not None}
-    return decision_curve(
+    curve = decision_curve(
         pipe,
         request.prompt,
         word,
@@ -111,8 +126,10 @@ def _compute(session: Session, run: Run, word: str, to: str, seeds: int, report:
         meter=meter,
         batch=batch,
         progress=progress,
+        on_image=keep_image,
         **call,
     )
+    return curve, film
 
 
 def points_of(steps: int) -> list[int]:

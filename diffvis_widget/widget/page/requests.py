@@ -178,7 +178,9 @@ def _notes(session: Session, request: RequestId, run: str, notes: list[Any]) -> 
 
 
 def _decisions(session: Session, request: RequestId, run: str) -> Message:
-    return Message({"type": "decisions", "id": request, "decisions": session.history.find(run).decisions})
+    decisions = session.history.find(run).decisions
+    content = {"type": "decisions", "id": request, "decisions": [decision.content for decision in decisions]}
+    return Message(content, tuple(image for decision in decisions for image in decision.buffers))
 
 
 def _compare(session: Session, request: RequestId, a: str, b: str) -> Message:

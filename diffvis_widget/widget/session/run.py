@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.wire.messages import RunPayload, RunRequest
+from diffvis_widget.wire.packed_run import Message
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -46,7 +47,7 @@ class Run:
         started: when it began, on the performance counter.
         trace: the finished steps; None before the first.
         payload: the messages that show it, to show it again.
-        decisions: decision curves of its words, as the page gets them.
+        decisions: decision curves of its words with their images, as the page gets them.
         inexact: steps whose image is a linear preview so far.
         decode_seconds: duration of one exact decode.
         has_images: whether its predictions can be decoded.
@@ -62,7 +63,7 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     trace: Trace | None = None
     payload: RunPayload | None = None
-    decisions: list[dict[str, Any]] = field(default_factory=list)
+    decisions: list[Message] = field(default_factory=list)
     inexact: set[int] = field(default_factory=set)
     decode_seconds: float = 0.0
     has_images: bool = True
@@ -84,6 +85,7 @@ class Run:
     def nbytes(self) -> int:
         """Bytes of its trace, decoded frames included, and of the messages that show it."""
         messages = [] if self.payload is None else [self.payload.run, *self.payload.steps.values(), self.payload.end]
+        messages = [*messages, *self.decisions]
         encoded = sum(message.size for message in messages if message is not None)
         return encoded + (0 if self.trace is None else self.trace.nbytes)
 

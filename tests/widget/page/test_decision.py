@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+from PIL import Image
 
 from diffvis_widget.intervene import DecisionCurve, decision_curve
 from diffvis_widget.traces import Trace
@@ -62,6 +64,27 @@ def test_the_curve_is_that_of_dv_decision_curve(make: Make, shared_pipe: StableD
     assert done["interval"] == [None, None]
     (stored,) = stored_curves(widget)
     assert stored.items() <= done.items()
+
+
+def test_the_images_of_the_runs_own_seed_come_with_the_curve(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe, prompt=PROMPT, seed=5, steps=3, guidance_scale=3.0, meter=ColourMeter())
+    trace: Trace = widget.trace
+    assert until_over(widget, BLUE)["images"] == 4
+    film = widget.wire.messages[-1].buffers
+    until_over(widget, {**BLUE, "to": "green", "seeds": 1})
+    assert [curve["images"] for curve in stored_curves(widget)] == [4, 4]
+    assert widget.wire.messages[-1].buffers[:4] == film
+    decoded = [np.asarray(Image.open(io.BytesIO(image)), np.int16) for image in film]
+    expected: dict[tuple[int, int], Any] = {}
+    meter: Any = ColourMeter()
+    decision_curve(
+        shared_pipe, PROMPT, "red", "blue", steps=3, seeds=[5], meter=meter, guidance_scale=3.0, progress=False,
+        on_image=lambda seed, step, image: expected.update({(seed, step): image}),
+    )  # fmt: skip
+    assert list(expected) == [(5, step) for step in range(4)]
+    for step, image in enumerate(decoded):
+        assert np.abs(image - expected[5, step]).max() <= 1  # rows of a larger batch round otherwise
+    assert np.abs(decoded[-1] - trace.image).max() <= 1  # never replaced
 
 
 def test_the_settings_are_those_of_the_run(make: Make) -> None:

@@ -11,8 +11,9 @@ import {
   useReaction,
   useSignal,
 } from "../../app/coreExports";
+import { ImageOf } from "../ImageOf";
 import { Progress } from "../Progress";
-import { type DecisionCurve, Decisions, nameOf, sentence, shareAt } from "./decisionCurve";
+import { type DecisionCurve, Decisions, frameAt, nameOf, sentence, shareAt } from "./decisionCurve";
 
 const SEEDS = 4;
 const MAX_SEEDS = 32;
@@ -253,6 +254,54 @@ function Curve({ context, curve, length }: CurveProps) {
         {seeds > 1 ? `: ${seeds} seeds, mean and 95 % band` : ""}
         <span class="dv-num">{readout}</span>
       </figcaption>
+      {curve.images.length === curve.switch.length ? <Film curve={curve} at={at} seek={seek} /> : null}
     </figure>
+  );
+}
+
+interface FilmProps {
+  readonly curve: DecisionCurve;
+  /** The step of the slider, in steps of the curve. */
+  readonly at: number;
+  readonly seek: (event: PointerEvent) => void;
+}
+
+/** The final images by the step of the replacement, aligned with the curve; large, the one of the slider's step. */
+function Film({ curve, at, seek }: FilmProps) {
+  const { word, to, steps, images } = curve;
+  const frame = frameAt(curve, at);
+  const from = curve.switch[frame] ?? 0;
+  const never = curve.switch.at(-1) === steps ? images.at(-1) : undefined;
+  return (
+    <>
+      <div class="dv-changed-film" data-testid="decision-film" aria-hidden="true" onPointerDown={seek}>
+        {curve.switch.map((step, i) =>
+          step < steps ? (
+            <span
+              key={step}
+              data-chosen={i === frame || undefined}
+              style={{ flexGrow: (curve.switch[i + 1] ?? steps) - step }}
+            >
+              <ImageOf bytes={images[i]} alt="" />
+            </span>
+          ) : null,
+        )}
+      </div>
+      <div class="dv-changed">
+        <p>
+          <ImageOf
+            bytes={images[frame]}
+            alt={`The final image with ${to} in place of ${word} from step ${stepNumber(from)} on`}
+          />
+          <span>{`If “${word}” had become “${to}” at step ${stepNumber(from)}`}</span>
+        </p>
+        {never ? (
+          <p>
+            <ImageOf bytes={never} alt={`The final image with ${word}`} />
+            <span>{`“${word}” to the end`}</span>
+          </p>
+        ) : null}
+      </div>
+    </>
   );
 }

@@ -1,6 +1,7 @@
 // Decision curves of a run: computed by the kernel, which keeps them as long as it keeps the run.
 
 import {
+  bytes,
   listOf,
   type Message,
   maybe,
@@ -26,11 +27,22 @@ const CURVE = object({
   decision: maybe(number),
   interval: pair(maybe(number)),
   agreeing: whole,
+  images: whole,
 });
 const REPLY = object({ decisions: listOf(CURVE) });
 
-/** The share of `word` in the final image, by the step from which `to` replaced it. */
-export type DecisionCurve = ReturnType<typeof CURVE>;
+/** The share of `word` in the final image, by the step from which `to` replaced it. `images`: the final images of the
+ *  run's own seed, one for each step of `switch`. */
+export type DecisionCurve = Omit<ReturnType<typeof CURVE>, "images"> & { readonly images: readonly Uint8Array[] };
+
+/** The curves with their images, which follow each other in the buffers. */
+function withImages(curves: readonly ReturnType<typeof CURVE>[], { buffers }: Message): DecisionCurve[] {
+  let next = 0;
+  return curves.map((curve) => ({
+    ...curve,
+    images: Array.from({ length: curve.images }, () => bytes(buffers[next++], "image")),
+  }));
+}
 
 export const nameOf = ({ word, to }: Pick<DecisionCurve, "word" | "to">) => `${word} → ${to}`;
 
@@ -72,15 +84,17 @@ export class Decisions {
 
   async #ask(run: string): Promise<void> {
     try {
-      const { decisions } = REPLY((await this.session.ask({ type: "decisions", run })).content, "decisions");
-      if (run === this.#run) this.curves.value = decisions;
+      const reply = await this.session.ask({ type: "decisions", run });
+      const curves = withImages(REPLY(reply.content, "decisions").decisions, reply);
+      if (run === this.#run) this.curves.value = curves;
     } catch (error) {
       if (run === this.#run) this.problem.value = error instanceof Error ? error.message : String(error);
     }
   }
 
   #add(reply: Message): void {
-    const curve = CURVE(reply.content, "decision");
+    const [curve] = withImages([CURVE(reply.content, "decision")], reply);
+    if (!curve) return;
     this.curves.value = [...this.curves.value.filter((other) => nameOf(other) !== nameOf(curve)), curve];
     this.chosen.value = nameOf(curve);
   }
@@ -94,6 +108,14 @@ export function shareAt({ switch: steps, mean }: DecisionCurve, step: number): n
   if (to === undefined || to === step || from === undefined) return to === step ? high : null;
   const low = mean[next - 1] ?? null;
   return low === null || high === null ? null : low + ((high - low) * (step - from)) / (to - from);
+}
+
+/** The position in `switch` of the last replacement at or before `step`, the first one at least. */
+export function frameAt({ switch: steps }: DecisionCurve, step: number): number {
+  return Math.max(
+    0,
+    steps.findLastIndex((computed) => computed <= step + 1e-9),
+  );
 }
 
 /** The result in words. */

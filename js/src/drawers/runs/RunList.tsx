@@ -1,15 +1,7 @@
 // The runs of this widget: settings of the next one, and the last ones, to show again or to compare.
 
-import {
-  Button,
-  Choice,
-  type Context,
-  NumberField,
-  useLayoutEffect,
-  useMemo,
-  useReaction,
-  useRef,
-} from "../../app/coreExports";
+import { Button, Choice, type Context, NumberField, useMemo, useReaction } from "../../app/coreExports";
+import { ImageOf } from "../ImageOf";
 import { type Entry, RunHistory, settingsOf } from "../runHistory";
 
 const SCHEDULES = [
@@ -88,7 +80,7 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
   const fixed = shown || session.busy.value || !session.connected.value;
   return (
     <li class="dv-past" data-shown={shown || undefined}>
-      <Thumb bytes={entry.image} />
+      <ImageOf bytes={entry.image} alt="" />
       <p title={entry.prompt}>
         {entry.prompt || "(an empty prompt)"}
         <span>{settingsOf(entry)}</span>
@@ -108,15 +100,4 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
       </Button>
     </li>
   );
-}
-
-function Thumb({ bytes }: { readonly bytes: Uint8Array | null }) {
-  const image = useRef<HTMLImageElement>(null);
-  useLayoutEffect(() => {
-    if (!bytes || !image.current) return;
-    const url = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer>], { type: "image/webp" }));
-    image.current.src = url;
-    return () => URL.revokeObjectURL(url);
-  }, [bytes]);
-  return bytes ? <img ref={image} alt="" /> : <i />;
 }
