@@ -96,7 +96,7 @@ def test_a_page_keeps_nothing_of_live_widgets_that_are_closed(browser: Browser) 
             expect(view.get_by_test_id("status")).to_have_attribute("data-status", "done", timeout=60_000)
             expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuemax", str(STEPS))
             view.get_by_test_id(drawer).click()
-            expect(view.locator(".dv-drawers > :last-child")).not_to_have_class("dv-choice")
+            expect(view.locator(f".dv-drawers > .dv-{drawer}")).to_be_visible()
             live.close(widget)
         live.page.wait_for_function("() => Object.keys(window.dvClose).length === 0")
         for _ in range(100):  # a question that is on its way, and its answer, hold the view

@@ -1,4 +1,4 @@
-// The drawers: a row of buttons built from their manifests, and below it the drawers that are open.
+// The drawers: a row of buttons built from their manifests, and the drawers that are open.
 
 import { untracked } from "@preact/signals";
 import type { Context } from "../core/context";
@@ -6,23 +6,32 @@ import type { DrawerManifest } from "../core/drawer";
 import { Button } from "../ui/Button";
 import { useReaction } from "../ui/useCanvas";
 
-export function Drawers({ context }: { readonly context: Context }) {
-  const { session, drawers } = context;
+/** The drawers that have something to show of this run, and can be shown. */
+function offeredDrawers({ session, drawers }: Context): readonly DrawerManifest[] {
   const run = session.store.shown.value;
   const connected = session.connected.value;
-  const isOpen = (name: string) => drawers.open.value.includes(name);
-  const offered = drawers.manifests.value.filter(
+  return drawers.manifests.value.filter(
     ({ name, needsKernel, isOffered }) =>
       run &&
       isOffered?.(run, session) !== false &&
       (drawers.drawer(name) || (connected && drawers.needsLoading(name))) &&
-      (!needsKernel || connected || isOpen(name)),
+      (!needsKernel || connected || drawers.open.value.includes(name)),
   );
-  const open = offered.filter(({ name }) => isOpen(name));
+}
+
+/** The open ones among them. */
+export function openDrawers(context: Context): readonly DrawerManifest[] {
+  const open = context.drawers.open.value;
+  return open.length === 0 ? [] : offeredDrawers(context).filter(({ name }) => open.includes(name));
+}
+
+export function DrawerBar({ context }: { readonly context: Context }) {
+  const { session, drawers } = context;
+  const offered = offeredDrawers(context);
   // The row keeps its height before there are buttons, so that nothing below the widget moves when a run begins.
   if (!drawers.isAvailable) return null;
   return (
-    <section class="dv-drawers" aria-label="Drawers">
+    <nav class="dv-drawer-bar" aria-label="Drawers">
       <style>{drawers.style}</style>
       {drawers.manifests.value.map((manifest) => (
         <SelfOpening key={manifest.name} context={context} manifest={manifest} />
@@ -32,13 +41,23 @@ export function Drawers({ context }: { readonly context: Context }) {
           <Button
             key={name}
             data-testid={name}
-            aria-expanded={isOpen(name)}
+            aria-expanded={drawers.open.value.includes(name)}
             onClick={() => drawers.toggle(name, session)}
           >
             {label}
           </Button>
         ))}
       </div>
+    </nav>
+  );
+}
+
+export function Drawers({ context }: { readonly context: Context }) {
+  const { drawers } = context;
+  const open = openDrawers(context);
+  if (open.length === 0) return null;
+  return (
+    <section class="dv-drawers" aria-label="Open drawers">
       {open.some(({ name }) => drawers.needsLoading(name)) ? (
         <p class="dv-foot">{drawers.problem.value || "Opening"}</p>
       ) : null}

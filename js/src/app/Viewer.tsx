@@ -1,5 +1,6 @@
 // The whole widget. The style sheet lays out the views.
 
+import { useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { Stage } from "../stage/Stage";
 import { Meters } from "../views/Meters";
@@ -7,17 +8,30 @@ import { PromptBar } from "../views/PromptBar";
 import { StatusLine } from "../views/StatusLine";
 import { Timeline } from "../views/Timeline";
 import { WordMaps } from "../views/WordMaps";
-import { Drawers } from "./Drawers";
+import { DrawerBar, Drawers, openDrawers } from "./Drawers";
+import { useRevealOnRun, useStickyStage } from "./scrolling";
 
 export function Viewer({ context }: { readonly context: Context }) {
+  const body = useRef<HTMLDivElement>(null);
+  const hasDrawer = openDrawers(context).length > 0;
+  useStickyStage(body, hasDrawer);
+  useRevealOnRun(body, context.session);
   return (
-    <div class="dv-body" data-gone={!context.session.connected.value || undefined}>
+    <div
+      class="dv-body"
+      ref={body}
+      data-drawer={hasDrawer || undefined}
+      data-gone={!context.session.connected.value || undefined}
+    >
       <PromptBar context={context} />
       <StatusLine context={context} />
-      <Stage context={context} />
-      <Timeline context={context} />
-      <Meters context={context} />
-      <WordMaps context={context} />
+      <div class="dv-look">
+        <Stage context={context} />
+        <Timeline context={context} />
+        <Meters context={context} />
+        <WordMaps context={context} />
+      </div>
+      <DrawerBar context={context} />
       <Drawers context={context} />
     </div>
   );

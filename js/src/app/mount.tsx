@@ -15,6 +15,7 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
   const root = document.createElement("div");
   root.className = "dv";
   root.tabIndex = -1;
+  root.toggleAttribute("data-framed", window.parent !== window);
   // JupyterLab and Notebook handle no keys inside an element with this attribute. They check the focused element itself,
   // too: without the attribute on a button, pressing d twice would delete the cell.
   root.dataset.lmSuppressShortcuts = "true";
@@ -39,8 +40,9 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
   watchTheme(el, host.signal, (theme) => {
     root.dataset.theme = theme;
   });
-  render(<Viewer context={context} />, root);
+  // Into the page first: views measure themselves when they are rendered.
   el.append(root);
+  render(<Viewer context={context} />, root);
   host.signal.addEventListener("abort", () => {
     stop();
     render(null, root);

@@ -56,6 +56,8 @@ export class Session {
   readonly connected = signal(true);
   /** True while a request has been waiting for its reply suspiciously long. */
   readonly unanswered = signal(false);
+  /** The number of runs requested here. */
+  readonly requestedRuns = signal(0);
   /** The status on the page: the kernel's, or that of a Run or Stop just requested. */
   readonly status: ReadonlySignal<Status>;
   readonly busy: ReadonlySignal<boolean>;
@@ -121,6 +123,7 @@ export class Session {
     batch(() => {
       this.store.clearRefusal();
       this.viewState.following.value = true;
+      this.requestedRuns.value++;
       if (settings.prompt !== undefined) this.traits.prompt.value = settings.prompt;
       if (!this.busy.value) this.#requestedStatus.value = "queued";
     });

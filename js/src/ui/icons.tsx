@@ -28,4 +28,8 @@ export const ContourIcon = icon(
   "M3 9c-1.5-4 2-7 6-6s6 5 3 8-7.5 2-9-2zm3-1c-.5-1.5 1-3 2.5-2.5s2.5 2 1.5 3.5-3.5 1-4-1z",
   1.2,
 );
+export const FullScreenIcon = icon(
+  "M2.5 6V3a.5.5 0 0 1 .5-.5h3m4 0h3a.5.5 0 0 1 .5.5v3m0 4v3a.5.5 0 0 1-.5.5h-3m-4 0H3a.5.5 0 0 1-.5-.5v-3",
+  1.3,
+);
 export const CrossIcon = icon("m4.5 4.5 7 7m0-7-7 7", 1.3);

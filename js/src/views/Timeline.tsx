@@ -1,6 +1,6 @@
 // The steps as a filmstrip: a slider with play, pause and speed, and marks where concepts emerge.
 
-import { useComputed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { plain, value } from "../core/format";
@@ -10,7 +10,7 @@ import type { Run } from "../core/store";
 import { usePointerReadout } from "../gestures/pointerReadout";
 import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
-import { PauseIcon, PingPongIcon, PlayIcon } from "../ui/icons";
+import { FullScreenIcon, PauseIcon, PingPongIcon, PlayIcon } from "../ui/icons";
 import { useCanvas, useReaction } from "../ui/useCanvas";
 import { Filmstrip } from "./filmstrip";
 import { Marks } from "./Marks";
@@ -76,6 +76,7 @@ export function Timeline({ context }: { readonly context: Context }) {
           <i aria-hidden="true" />
           {live ? "Live" : "Follow live"}
         </Button>
+        <FullScreen />
       </div>
       <Slider context={context} />
       {lacksNoise(run) && (
@@ -85,6 +86,31 @@ export function Timeline({ context }: { readonly context: Context }) {
       )}
       <Marks context={context} />
     </section>
+  );
+}
+
+/** Shows the widget alone on the screen; not offered where the page may not, as in some frames. */
+function FullScreen() {
+  const isFull = useSignal(false);
+  return (
+    <Button
+      class="dv-quiet dv-full"
+      aria-label="Full screen"
+      aria-pressed={isFull.value}
+      hidden={!document.fullscreenEnabled}
+      title={isFull.value ? "Leave full screen (Esc)" : "Full screen"}
+      onClick={(event) => {
+        const root = event.currentTarget.closest<HTMLElement>(".dv");
+        if (!root) return;
+        root.onfullscreenchange = () => {
+          isFull.value = root.matches(":fullscreen");
+        };
+        // A refused request, or one that the user ends first, leaves everything as it is.
+        (isFull.value ? document.exitFullscreen() : root.requestFullscreen()).catch(() => undefined);
+      }}
+    >
+      <FullScreenIcon />
+    </Button>
   );
 }
 

@@ -5,10 +5,10 @@ import { Fragment } from "preact";
 import { useRef } from "preact/hooks";
 import { groupByEncoder, splitPrompt } from "../core/alignWords";
 import type { Context } from "../core/context";
-import { NOT_RECORDED, value } from "../core/format";
+import { value } from "../core/format";
 import { valueAt } from "../core/mapSampling";
 import type { Run } from "../core/store";
-import { colourOf, fullNameOf, nameOf } from "../core/wordLabels";
+import { colourOf, fullNameOf, nameOf, peakOf } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";
 import { rangeOf } from "../stage/overlay";
 import { Probe, pointIn } from "../stage/Probe";
@@ -18,6 +18,7 @@ import { Choice } from "../ui/Choice";
 import { CrossIcon } from "../ui/icons";
 import { MapCanvas } from "../ui/MapCanvas";
 import { useRovingFocus } from "../ui/rovingFocus";
+import { useTileColumns } from "./tileColumns";
 
 const SCALES = [
   { value: "own", label: "Own scale", title: "Each map from its lowest to its highest value" },
@@ -34,10 +35,16 @@ export function WordMaps({ context }: { readonly context: Context }) {
   const region = viewState.region.value;
   const hasNoMaps = run !== null && !run.hasMaps;
   const focus = useRovingFocus(words.length);
+  const section = useRef<HTMLElement>(null);
+  const headings = words.flatMap(({ heading }, position) => (heading ? [position] : []));
+  const starts = headings.length > 0 ? headings : [0];
+  const count = run ? words.length : splitPrompt(traits.prompt.value).length;
+  const groups = starts.map((start, i) => (starts[i + 1] ?? count) - start);
+  useTileColumns(section, groups, headings.length);
   return (
-    <section class="dv-maps" aria-label="Heat map of each word">
+    <section class="dv-maps" aria-label="Heat map of each word" ref={section}>
       <div class="dv-title">
-        <h3 title="Attention of each word, 0 to 1. The number is the map's peak, or the value under the pointer.">
+        <h3 title="Attention of each word, 0 to 1: the peak of its map, or the value under the pointer">
           {region ? "Words this region attends to" : "Heat map of each word"}
         </h3>
         {hasNoMaps ? null : region ? (
@@ -118,9 +125,9 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
     const probe = viewState.probe.value;
     const scale = step?.maps.scales[index];
     if (!step) return "–";
-    if (!scale) return NOT_RECORDED;
-    const reading = probe ? valueAt(step.maps, index, probe.u, probe.v) : scale[1];
-    return reading === null ? "–" : value(reading);
+    if (!scale || !probe) return peakOf(scale);
+    const reading = valueAt(step.maps, index, probe.u, probe.v);
+    return reading === null ? "–" : `here ${value(reading)}`;
   });
 
   const chosen = viewState.pinned.value.includes(index);

@@ -15,9 +15,9 @@ let cell: HTMLElement;
 
 const scope = globalThis as { diffvisDrawers?: unknown[] };
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
-const button = (name: string) => cell.querySelector<HTMLElement>(`.dv-drawers [data-testid="${name}"]`);
+const button = (name: string) => cell.querySelector<HTMLElement>(`.dv-drawer-bar [data-testid="${name}"]`);
 const labels = () =>
-  [...cell.querySelectorAll(".dv-drawers > .dv-choice > button")].map(({ textContent }) => textContent);
+  [...cell.querySelectorAll(".dv-drawer-bar > .dv-choice > button")].map(({ textContent }) => textContent);
 
 const COUNT = {
   name: "count",

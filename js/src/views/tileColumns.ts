@@ -1,0 +1,50 @@
+// How many columns of tiles: those with the largest tiles that all fit.
+
+import type { RefObject } from "preact";
+import { useLayoutEffect } from "preact/hooks";
+
+const GAP = { column: 8, row: 6 };
+/** The two lines under a map, and a heading, with their margins. */
+const LINES = 34;
+const HEADING = 26;
+const EDGE = { smallest: 52, largest: 120 };
+/** The height that is aimed at where nothing limits it. */
+const FREE_HEIGHT = 230;
+
+/** The number of columns in a box for groups of so many tiles; if even small tiles do not fit, the box scrolls. */
+export function tileColumns(groups: readonly number[], headings: number, width: number, height: number): number {
+  const most = Math.max(1, Math.floor((width + GAP.column) / (EDGE.smallest + GAP.column)));
+  for (let columns = 1; columns < most; columns++) {
+    const edge = Math.min(EDGE.largest, (width - (columns - 1) * GAP.column) / columns);
+    const rows = groups.reduce((sum, tiles) => sum + Math.ceil(tiles / columns), 0);
+    if (rows * (edge + LINES + GAP.row) - GAP.row + headings * HEADING <= height) return columns;
+  }
+  return most;
+}
+
+/** Gives the tiles in a section below its title their columns, for the section's size in the layout, before it is painted. */
+export function useTileColumns(
+  section: RefObject<HTMLElement | null>,
+  groups: readonly number[],
+  headings: number,
+): void {
+  const shape = `${groups} ${headings}`;
+  useLayoutEffect(() => {
+    const element = section.current;
+    if (!element) return;
+    const measure = () => {
+      const { clientWidth: width, clientHeight } = element;
+      // Only where the tiles do not determine the section's height, it limits them.
+      const isLimited = getComputedStyle(element).contain.includes("size");
+      const title = element.firstElementChild?.clientHeight ?? 0;
+      const height = isLimited ? clientHeight - title - GAP.row : FREE_HEIGHT;
+      if (width <= 0) return;
+      const columns = tileColumns(groups, headings, width, height);
+      element.style.setProperty("--columns", `repeat(${columns},minmax(0,${EDGE.largest}px))`);
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [section, shape]);
+}
