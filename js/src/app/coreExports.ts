@@ -26,7 +26,7 @@ export type { Session } from "../core/session";
 export { stepIndex, stepNumber } from "../core/stepNumbers";
 export { type Run, RunStore } from "../core/store";
 export type { Lens, LensExport } from "../core/viewState";
-export { colourOf, fullNameOf } from "../core/wordLabels";
+export { colourOf, fullNameOf, peakOf } from "../core/wordLabels";
 export { Overlay } from "../stage/overlay";
 export { fitImage, StageImage } from "../stage/stageImage";
 export { Button } from "../ui/Button";

@@ -1,7 +1,8 @@
 // How words are named and coloured wherever they appear.
 
 import { css, hue } from "./colormap";
-import type { Word } from "./protocol";
+import { NOT_RECORDED, value } from "./format";
+import type { Range, Word } from "./protocol";
 
 /** The name of a word; special tokens without their markup. */
 export function nameOf(word: Word): string {
@@ -14,6 +15,11 @@ export function nameOf(word: Word): string {
 export function fullNameOf(word: Word | undefined): string {
   if (!word) return "";
   return word.encoder ? `${nameOf(word)} (${word.encoder})` : nameOf(word);
+}
+
+/** The number under a small heat map: its highest value. */
+export function peakOf(scale: Range | null | undefined): string {
+  return scale ? `peak ${value(scale[1])}` : NOT_RECORDED;
 }
 
 /** The colour of a chosen word: the colour map's own for a single word, one per word for several. */

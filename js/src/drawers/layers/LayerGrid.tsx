@@ -8,6 +8,7 @@ import {
   Fragment,
   fullNameOf,
   MapCanvas,
+  peakOf,
   useLayoutEffect,
   useMemo,
   useReaction,
@@ -15,7 +16,7 @@ import {
   useSignal,
   value,
 } from "../../app/coreExports";
-import { keyOf, type LayerMap, Layers, shortName, titleOf } from "./layerMaps";
+import { keyOf, type LayerMap, Layers } from "./layerMaps";
 
 const ORDERS = [
   { value: "network", label: "In order", title: "In the order of the network" },
@@ -43,6 +44,8 @@ export function LayerGrid({ context }: { readonly context: Context }) {
   const sorted = order.value === "focus";
   const shown = sorted ? maps.toSorted((a, b) => (b.focus ?? -1) - (a.focus ?? -1)) : maps;
   const heads = Math.max(0, ...maps.map(({ head }) => (head ?? -1) + 1));
+  // The heads of a layer in a row, under one heading each.
+  const inRows = heads > 1 && !sorted;
   const focus = useRovingFocus(shown.length);
   const pinned = layers.pinned.value.flatMap((key) => maps.find((map) => keyOf(map) === key) ?? []);
   const pinnedFocus = useRovingFocus(pinned.length);
@@ -82,7 +85,7 @@ export function LayerGrid({ context }: { readonly context: Context }) {
               key={keyOf(map)}
               layers={layers}
               map={map}
-              name={titleOf(map)}
+              name={layers.titleOf(map)}
               tabIndex={pinnedFocus.tabIndex(position)}
             />
           ))}
@@ -93,17 +96,25 @@ export function LayerGrid({ context }: { readonly context: Context }) {
         role="toolbar"
         aria-label="Heat maps of the layers"
         data-arrows
-        style={heads > 1 && !sorted ? { gridTemplateColumns: `6em repeat(${heads},minmax(0,72px))` } : undefined}
+        data-heads={inRows || undefined}
+        style={inRows ? { gridTemplateColumns: `fit-content(40%) repeat(${heads},minmax(0,64px))` } : undefined}
         onFocusIn={focus.onFocusIn}
         onKeyDown={focus.onKeyDown}
       >
+        {inRows
+          ? Array.from({ length: heads + 1 }, (_, head) => (
+              <span class="dv-num" key={`head ${head}`}>
+                {head > 0 ? `head ${head}` : ""}
+              </span>
+            ))
+          : null}
         {shown.map((map, position) => (
           <Fragment key={keyOf(map)}>
-            {map.head === 0 && !sorted ? <span class="dv-num">{shortName(map.layer)}</span> : null}
+            {map.head === 0 && inRows ? <span class="dv-layer-name">{layers.nameOf(map)}</span> : null}
             <LayerTile
               layers={layers}
               map={map}
-              name={map.head === null || sorted ? titleOf(map) : String(map.head + 1)}
+              name={inRows && map.head !== null ? "" : layers.titleOf(map)}
               tabIndex={focus.tabIndex(position)}
             />
           </Fragment>
@@ -131,7 +142,8 @@ function LayerTile({ layers, map, name, tabIndex }: TileProps) {
       aria-pressed={layers.selected.value === key}
       style={{ "--mark": "var(--data)" }}
       tabIndex={tabIndex}
-      title={`${map.layer}, ${maps.height} x ${maps.width}, ${map.head === null ? "mean over heads" : `head ${map.head + 1}`} (Shift-click pins it)`}
+      aria-label={`${layers.titleOf(map)}, ${peakOf(range)}`}
+      title={`${map.layer}, ${maps.height} x ${maps.width}, ${map.head === null ? "mean over heads" : `head ${map.head + 1}`}, focus ${focus === null ? "–" : value(focus)} (Shift-click pins it)`}
       onKeyDown={(event) => {
         // Browsers turn Enter into a click, but into one without Shift.
         if (event.key !== "Enter" || !event.shiftKey) return;
@@ -150,8 +162,8 @@ function LayerTile({ layers, map, name, tabIndex }: TileProps) {
           inputs={[maps]}
         />
       </span>
-      <span class="dv-tile-name">{name}</span>
-      <span class="dv-num">{focus === null ? "–" : value(focus)}</span>
+      {name ? <span class="dv-tile-name">{name}</span> : null}
+      <span class="dv-num">{peakOf(range)}</span>
     </Button>
   );
 }

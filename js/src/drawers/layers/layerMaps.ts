@@ -4,6 +4,7 @@
 import {
   ATTENTION,
   bytes,
+  computed,
   type Lens,
   type LensExport,
   listOf,
@@ -20,6 +21,7 @@ import {
   text,
   whole,
 } from "../../app/coreExports";
+import { layerNames } from "./layerNames";
 
 /** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this map alone. */
 export interface LayerMap {
@@ -70,6 +72,7 @@ export class Layers implements Lens {
   readonly pinned = signal<readonly string[]>([]);
   readonly received = signal<LayerMaps | null>(null);
   readonly problem = signal("");
+  readonly #names = computed(() => layerNames([...new Set(this.received.value?.maps.map(({ layer }) => layer))]));
   readonly #request = signal<{ readonly key: string; readonly time: number } | null>(null);
   /** What was requested last and has been answered or refused. */
   #settledKey = "";
@@ -114,6 +117,16 @@ export class Layers implements Lens {
     if (this.#request.peek()?.key === key) this.#request.value = null;
   }
 
+  /** The name of the layer of a received map. */
+  nameOf({ layer }: LayerMap): string {
+    return this.#names.value.get(layer) ?? layer;
+  }
+
+  /** The name of a received map: its layer, and its head if it is of one. */
+  titleOf(map: LayerMap): string {
+    return map.head === null ? this.nameOf(map) : `${this.nameOf(map)}, head ${map.head + 1}`;
+  }
+
   pin(key: string): void {
     const pinned = this.pinned.value;
     this.pinned.value = pinned.includes(key) ? pinned.filter((other) => other !== key) : [...pinned, key];
@@ -130,7 +143,7 @@ export class Layers implements Lens {
 
   get name(): string {
     const map = this.received.value?.maps.find((candidate) => keyOf(candidate) === this.selected.value);
-    return map ? titleOf(map) : "";
+    return map ? this.titleOf(map) : "";
   }
 
   exported(run: Run, words: readonly number[]): LensExport {
@@ -157,19 +170,6 @@ export class Layers implements Lens {
   }
 }
 
-export function titleOf({ layer, head }: LayerMap): string {
-  return head === null ? shortName(layer) : `${shortName(layer)} h${head + 1}`;
-}
-
 export function keyOf({ layer, head }: LayerMap): string {
   return `${layer} ${head}`;
-}
-
-/** The position of a layer in the network, without what the names of all layers share. */
-export function shortName(layer: string): string {
-  return layer
-    .replace(/_blocks?|attentions|\.attn\w*|\.processor/g, "")
-    .replace(/[._]+/g, " ")
-    .replace(/(\d) transformer/, "$1")
-    .trim();
 }

@@ -4,7 +4,7 @@
 import "../../setup";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { mount } from "../../../src/app/mount";
-import { shortName } from "../../../src/drawers/layers/layerMaps";
+import { layerNames } from "../../../src/drawers/layers/layerNames";
 import { SOURCE } from "../../drawerSource";
 import { runContent, stepBuffers, stepContent, TestHost } from "../../host";
 
@@ -70,11 +70,18 @@ it("shows every head in the order of the network, or by focus", async () => {
   await open();
   answer();
   await settled();
-  expect(text(".dv-tile-name")).toEqual(["1", "2", "1", "2"]);
-  expect(text(".dv-num")).toEqual(["0.10", "0.60", "0.30", "–"]);
+  const rows = [...cell.querySelectorAll(".dv-layer-name")].map((name) => name.textContent);
+  expect(rows).toEqual(["down 0", "mid"]);
+  expect(tiles().map((tile) => tile.getAttribute("aria-label"))).toEqual([
+    "down 0, head 1, peak 0.50",
+    "down 0, head 2, peak 0.50",
+    "mid, head 1, peak 0.50",
+    "mid, head 2, not recorded",
+  ]);
+  expect(text(".dv-num")).toEqual(["peak 0.50", "peak 0.50", "peak 0.50", "not recorded"]);
   [...cell.querySelectorAll("button")].find((button) => button.textContent === "By focus")?.click();
   await settled();
-  expect(text(".dv-tile-name")).toEqual(["down 0 h2", "mid h1", "down 0 h1", "mid h2"]);
+  expect(text(".dv-tile-name")).toEqual(["down 0, head 2", "mid, head 1", "down 0, head 1", "mid, head 2"]);
 });
 
 it("asks one question at a time, and then for what is looked at by then", async () => {
@@ -106,7 +113,7 @@ it("lays a clicked map on the stage, with its own values and its name", async ()
   tiles()[0]?.click();
   await settled();
   expect(tiles()[0]?.getAttribute("aria-pressed")).toBe("true");
-  expect(query(".dv-bar").textContent).toBe("red, down 0 h100.50");
+  expect(query(".dv-bar").textContent).toBe("red, down 0, head 100.50");
   tiles()[0]?.click();
   await settled();
   expect(query(".dv-bar").textContent).toBe("red00.20");
@@ -130,9 +137,17 @@ it("takes no answer to a question that it did not ask", async () => {
 });
 
 it.each([
-  ["down_blocks.0.attentions.0.transformer_blocks.0.attn2", "down 0 0 0"],
-  ["mid_block.attentions.0.transformer_blocks.0.attn2", "mid 0 0"],
-  ["up_blocks.2.attentions.1.transformer_blocks.7.attn2", "up 2 1 7"],
-  ["transformer_blocks.12.attn", "transformer 12"],
-  ["single_transformer_blocks.3.attn", "single transformer 3"],
-])("calls %s %s", (name, short) => expect(shortName(name)).toBe(short));
+  ["down_blocks.1.attentions.0.transformer_blocks.0.attn2", "down 1, block 0"],
+  ["mid_block.attentions.0.transformer_blocks.0.attn2", "mid, block 0"],
+  ["up_blocks.2.attentions.1.attn2.processor", "up 2, block 1"],
+  ["transformer_blocks.12.attn", "block 12"],
+  ["single_transformer_blocks.3.attn", "single block 3"],
+  ["layers.3.attn2", "layer 3"],
+])("calls %s %s", (layer, name) => expect(layerNames([layer]).get(layer)).toBe(name));
+
+it("tells layers apart that would have the same short name", () => {
+  const deep = [0, 1].map((index) => `down_blocks.2.attentions.0.transformer_blocks.${index}.attn2`);
+  expect([...layerNames(deep).values()]).toEqual(["down 2, block 0, layer 0", "down 2, block 0, layer 1"]);
+  const twins = ["transformer_blocks.0.attn", "transformer_blocks.0.attn2"];
+  expect([...layerNames(twins).values()]).toEqual(twins);
+});
