@@ -3,7 +3,11 @@
     python -m benchmarks.feel
 
 The run of the first figures is synthetic: 30 steps, 512 px, maps of 64 x 64, six selected words. Figures that need the
-scenes model are measured in this process, without a notebook: the time from a request to the first step on the wire.
+scenes model are measured in this process, without a notebook: the time from a request to the first step on the wire,
+and the duration of a run beside that of the same call of the bare pipeline, in turns. On a busy machine, these ratios
+say more than the times.
+
+    python -m benchmarks.feel costs    # only what a run in the widget costs
 """
 
 from __future__ import annotations
@@ -63,10 +67,12 @@ class Figure:
     value: float
     bar: float
     unit: str
+    digits: int = 1
 
     def __str__(self) -> str:
         verdict = "ok" if self.value <= self.bar else "MISSED"
-        return f"{self.name:<62} {self.value:>9.1f} {self.unit:<4} bar {self.bar:>7.1f}  {verdict}"
+        value, bar = f"{self.value:.{self.digits}f}", f"{self.bar:.{self.digits}f}"
+        return f"{self.name:<62} {value:>9} {self.unit:<4} bar {bar:>7}  {verdict}"
 
 
 def scrub(browser: Browser) -> list[Figure]:
@@ -139,12 +145,61 @@ def runs() -> list[Figure]:
     ]
 
 
+def costs(pairs: int = 10) -> list[Figure]:
+    """Durations of a run in the widget, over those of the bare pipeline in the same turn."""
+    import numpy as np
+    import torch
+
+    import diffvis_widget as dv
+
+    class Silent(dv.DiffVis):
+        def send(self, content: Any, buffers: Any = None) -> None:
+            pass
+
+    pipe = dv.load()
+    concepts = {"without concepts": [], "with four concepts": ["circle", "square", "red", "blue"]}
+    widgets = {name: Silent(pipe, seed=7, steps=STEPS, concepts=words) for name, words in concepts.items()}
+
+    def bare() -> Any:
+        return pipe(PROMPT, num_inference_steps=STEPS, generator=torch.Generator().manual_seed(7)).images[0]
+
+    def seconds(action: Any) -> float:
+        began = time.perf_counter()
+        action()
+        return time.perf_counter() - began
+
+    def run(widget: Silent) -> None:
+        widget.run()
+        widget.wait(300)
+
+    for widget in widgets.values():  # the first runs warm everything up
+        widget.prompt = PROMPT
+        run(widget)
+        assert np.array_equal(widget.trace.image, np.asarray(bare()))
+    ratios: dict[str, list[float]] = {name: [] for name in widgets}
+    for _ in range(pairs):
+        plain = seconds(bare)
+        for name, widget in widgets.items():
+            ratios[name].append(seconds(lambda widget=widget: run(widget)) / plain)
+    for widget in widgets.values():
+        widget.close()
+    return [
+        Figure(f"run {name} over the bare pipeline, median of {pairs}", statistics.median(ratios[name]), bar, "x", 2)
+        for name, bar in zip(ratios, (1.25, 1.5), strict=True)
+    ]
+
+
 def main() -> int:
+    if sys.argv[1:] == ["costs"]:
+        return report(costs())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=chromium.FLAGS)
         figures = scrub(browser)
         browser.close()
-    figures += sizes() + runs()
+    return report(figures + sizes() + runs() + costs())
+
+
+def report(figures: list[Figure]) -> int:
     for figure in figures:
         print(figure)
     return int(any(figure.value > figure.bar for figure in figures))

@@ -14,7 +14,7 @@ from diffvis_widget._compat.diffusers_devices import execution_device
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces.types import Images
 
-from .locks import denoiser_lock, own_work
+from .locks import decoder_lock, own_work
 
 Latents = NDArray[Any] | Tensor
 GREY = 127
@@ -62,7 +62,7 @@ def decode(pipe: Any, latents: Latents) -> Images:
 
 
 def make_decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
-    """Make the decoder of a trace, which waits while another thread uses the pipeline's denoiser.
+    """Make the decoder of a trace, which waits while another thread holds the pipeline's `decoder_lock`.
 
     Args:
         pipe: The pipeline.
@@ -72,7 +72,7 @@ def make_decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
     """
 
     def run(latents: NDArray[Any]) -> Images:
-        with denoiser_lock(pipe):
+        with decoder_lock(pipe):
             return decode(pipe, latents)
 
     return run

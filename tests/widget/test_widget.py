@@ -17,7 +17,7 @@ from PIL import Image
 
 import diffvis_widget as dv
 from diffvis_widget.widget import jupyter
-from diffvis_widget.widget.session import decoding, sampling
+from diffvis_widget.widget.session import camera, decoding
 from diffvis_widget.widget.session.run import RunFailed
 from diffvis_widget.widget.widget import DiffVis
 from diffvis_widget.wire import images
@@ -598,8 +598,8 @@ def test_a_file_without_images_still_shows_its_maps(
 def test_a_program_that_executes_the_notebook_gets_every_image_exact(
     make: Make, shared_pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "DECODE_SECONDS", 0.0)
-    monkeypatch.setattr(sampling, "DECODE_SHARE", 0.0)
+    monkeypatch.setattr(camera, "DECODE_SECONDS", 0.0)
+    monkeypatch.setattr(camera, "DECODE_SHARE", 0.0)
     monkeypatch.setattr(decoding, "QUICK", 0.0)
     monkeypatch.setattr(jupyter, "is_unattended", lambda: True)
     widget = make(shared_pipe, prompt=PROMPT, seed=7, steps=4)

@@ -56,10 +56,10 @@ class IdleDecoder:
             run: a finished run with images that are missing.
             pipe: its pipeline.
         """
-        from diffvis_widget.tracer import denoiser_lock
+        from diffvis_widget.tracer.locks import decoder_lock
 
         try:
-            lock = denoiser_lock(pipe)
+            lock = decoder_lock(pipe)
             if not lock.acquire(timeout=LOCK_POLL):
                 return
             try:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
 
+from .camera import Camera
 from .run import Run
-from .sampling import Camera
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Step, Trace
@@ -66,15 +66,15 @@ class ExternalCall:
         """
         if self._run.trace is None:
             self._session.runner.show_settings(self._traits_of(trace))
-        try:
-            self._session.runner.step(self._run, trace, self._camera.images(trace, step))
-        except Cancelled:
+        images = self._camera.images(trace, step)
+        self._session.runner.step(self._run, trace, images, self._run.elapsed)
+        if self._run.stop.is_set():
             planned = trace.meta.get("planned_steps")
             of = f" of {planned}" if isinstance(planned, int) and planned > step.index else ""
             finished = "step is" if step.index == 0 else "steps are"
             raise CallStopped(
                 f"Stopped in the widget after step {step.index + 1}{of}. The finished {finished} in tracer.traces."
-            ) from None
+            )
 
     def end(self, error: BaseException | None) -> None:
         """Show that the call has returned or raised. Never raises: the call must not fail because the page does.

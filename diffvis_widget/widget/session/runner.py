@@ -14,6 +14,7 @@ from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.wire.messages import RunRequest, StepImages
 from diffvis_widget.wire.trace_messages import recorded_settings, requested_settings
 
+from .camera import LiveImages
 from .decoding import IdleDecoder
 from .history import History
 from .pipeline import SessionPipeline
@@ -25,7 +26,7 @@ from .state import SessionState
 from .threads import single_threaded_denoiser
 
 if TYPE_CHECKING:
-    from diffvis_widget.traces import Trace
+    from diffvis_widget.traces import Step, Trace
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,13 @@ class Runner:
                 run.started = time.perf_counter()
                 # The built-in model is so small that every head can be kept; for others that would be gigabytes.
                 keep = "heads" if self._pipeline.is_scenes() else "layers"
-                sample(pipe, request, self._arguments, functools.partial(self.step, run), keep)
+                with LiveImages(pipe, functools.partial(self.step, run), run.stop) as live:
+
+                    def finished(trace: Trace, step: Step) -> None:
+                        live.add(trace, step, run.elapsed)
+                        run.check()
+
+                    sample(pipe, request, self._arguments, finished, keep)
                 self._decoder.decode_quickly(run, pipe)
         except Cancelled:
             run.state = "stopped"
@@ -97,19 +104,17 @@ class Runner:
         """
         self._state.set_traits(**{"negative_prompt": "", "weights": {}, "schedule": "uniform", **settings})
 
-    def step(self, run: Run, trace: Trace, images: StepImages) -> None:
-        """Publish a finished step, in the middle of the pipeline's call.
+    def step(self, run: Run, trace: Trace, images: StepImages, elapsed: float) -> None:
+        """Publish a finished step of the active run.
 
         Args:
             run: the active run; one without a request is a call of the notebook's own code.
             trace: its trace, with the step.
             images: those of the step.
-
-        Raises:
-            Cancelled: the run is to end here.
+            elapsed: seconds since the run began.
         """
         index = images.step.index
-        elapsed, planned = run.elapsed, max(int(trace.meta["planned_steps"]), index + 1)
+        planned = max(int(trace.meta["planned_steps"]), index + 1)
         if run.trace is None:
             run.trace = trace
             if run.request is None:
@@ -124,7 +129,6 @@ class Runner:
             run.inexact.add(index)
         run.decode_seconds = images.decode_seconds
         self._state.set_traits(progress=(index + 1) / planned)
-        run.check()
 
     def end(self, run: Run) -> None:
         """Publish the end of the active run, keep it in the history, and free the session for the next. Never raises.

@@ -1,28 +1,18 @@
-"""One run of a diffusers pipeline for the widget: a copy of the pipeline, the tracer around it, images of each step.
-
-Of the session's files only this one computes with torch.
-"""
+"""One run of a diffusers pipeline for the widget: a copy of the pipeline, and the tracer around it."""
 
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from diffvis_widget.call_defaults import call_defaults, call_parameters
-from diffvis_widget.wire.messages import RunRequest, StepImages
+from diffvis_widget.wire.messages import RunRequest
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Step, Trace
 
-# Exact decodes may take this share of the time spent so far, and this many seconds in any case (a small VAE always
-# keeps up, so that concepts can be scored live); the other steps get the linear preview.
-DECODE_SHARE = 0.25
-DECODE_SECONDS = 0.3
 RESERVED = {
     "prompt": "prompt=",
     "negative_prompt": "negative_prompt=",
@@ -38,74 +28,6 @@ RESERVED = {
     "return_dict": "widget.trace",
     "num_images_per_prompt": "dv.Tracer(pipe), which gives a trace for each image",
 }
-
-
-@dataclass
-class DecodeBudget:
-    """Decides when an exact decode is cheap enough to be done during the run.
-
-    Attributes:
-        started: when the run began, on the performance counter.
-        spent: seconds spent on decodes.
-        longest: seconds of the longest decode after the first.
-    """
-
-    started: float = field(default_factory=time.perf_counter)
-    spent: float = 0.0
-    longest: float = 0.0
-
-    def allows(self) -> bool:
-        """Decide about another decode.
-
-        Returns:
-            Whether it fits into the budget.
-        """
-        elapsed = time.perf_counter() - self.started
-        return not self.spent or self.spent + self.longest <= DECODE_SECONDS + DECODE_SHARE * elapsed
-
-    def spend(self, seconds: float) -> None:
-        """Take note of a decode.
-
-        Args:
-            seconds: how long it took.
-        """
-        # The first decode warms the VAE up and says little about the next ones.
-        self.longest = seconds if self.spent == self.longest else max(self.longest, seconds)
-        self.spent += seconds
-
-
-class Camera:
-    """Makes the images of each step of a run: decoded exactly as far as the budget allows, else by a linear map.
-
-    Args:
-        pipe: the pipeline.
-    """
-
-    def __init__(self, pipe: Any) -> None:
-        from diffvis_widget.tracer import Preview
-
-        self._preview, self._budget = Preview(pipe), DecodeBudget()
-
-    def images(self, trace: Trace, step: Step) -> StepImages:
-        """The images of a step that was just finished.
-
-        Args:
-            trace: the trace, with that step.
-            step: the step.
-
-        Returns:
-            The predicted and the noisy image.
-        """
-        record = trace.records[step.index]
-        exact = self._budget.allows()
-        if exact:
-            before = time.perf_counter()
-            prediction = self._preview.fit(record.prediction)
-            self._budget.spend(time.perf_counter() - before)
-        else:
-            prediction = self._preview.image(record.prediction)
-        latents = self._preview.image(record.latents.astype(np.float32) * np.float32(record.visible))
-        return StepImages(step, prediction, latents, exact, self._budget.longest)
 
 
 def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
@@ -172,7 +94,7 @@ def sample(
     pipe: Any,
     request: RunRequest,
     arguments: Mapping[str, Any],
-    on_step: Callable[[Trace, StepImages], None],
+    on_step: Callable[[Trace, Step], None],
     keep: Literal["layers", "heads"] = "layers",
 ) -> Trace:
     """Run a copy of a pipeline.
@@ -183,7 +105,7 @@ def sample(
         pipe: the pipeline, which is left as it is.
         request: what to run.
         arguments: further arguments for the pipeline's call.
-        on_step: called with the trace and the images of every finished step, in the middle of the call.
+        on_step: called with the trace and every finished step, in the middle of the call.
         keep: how finely the trace keeps attention.
 
     Returns:
@@ -197,17 +119,17 @@ def sample(
     from diffvis_widget import intervene
     from diffvis_widget.schedule import pipeline_arguments
     from diffvis_widget.tracer import OwnCallTracer, private_copy
+    from diffvis_widget.tracer.locks import locked_decodes
 
     check_settings(pipe, request)
     copy = private_copy(pipe)
     copy.set_progress_bar_config(disable=True)
-    camera = Camera(copy)
 
     def finished(step: Step) -> None:
         trace = tracer.traces[0]
         if request.schedule != "uniform":
             trace.meta |= {"schedule": request.schedule, "schedule_strength": request.schedule_strength}
-        on_step(trace, camera.images(trace, step))
+        on_step(trace, step)
 
     takes = call_parameters(copy)
     call: dict[str, Any] = {
@@ -222,6 +144,7 @@ def sample(
         for word, factor in request.present_weights.items()
     ]
     # Grad mode does not cross threads, so the worker sets its own.
-    with torch.no_grad(), OwnCallTracer(copy, keep=keep, on_step=finished, interventions=interventions) as tracer:
+    tracer = OwnCallTracer(copy, keep=keep, on_step=finished, interventions=interventions)
+    with torch.no_grad(), locked_decodes(copy), tracer:
         copy(prompt=request.prompt, **call)
     return tracer.traces[0]

@@ -1,4 +1,4 @@
-"""The built-in denoiser computes on one processor thread in the widget's threads; nothing else does."""
+"""The built-in model computes on one processor thread in the widget's threads, its pipeline's own decode excepted."""
 
 from __future__ import annotations
 
@@ -98,3 +98,18 @@ def test_the_image_is_that_of_all_threads() -> None:
             return image()
 
     assert torch.equal(in_a_thread(single_threaded), image())
+
+
+@several
+def test_live_images_of_the_built_in_model_are_decoded_on_one_thread(make: Callable[..., Any]) -> None:
+    pipe: Any = dv.load()
+    thread_counts: dict[bool, set[int]] = {True: set(), False: set()}
+
+    def count(*_: Any) -> None:
+        is_live = threading.current_thread().name.startswith("diffvis-decode")
+        thread_counts[is_live].add(torch.get_num_threads())
+
+    pipe.vae.decoder.register_forward_hook(count)
+    widget = make(pipe, prompt="a red circle", steps=2)
+    assert len(widget.trace.steps) == 2
+    assert thread_counts == {True: {1}, False: {USUAL}}

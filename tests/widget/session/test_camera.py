@@ -1,0 +1,129 @@
+"""Images of steps are made beside the denoiser of the built-in model, and between the steps of others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+import diffvis_widget as dv
+from diffvis_widget.tracer import denoiser_lock
+from diffvis_widget.tracer.locks import decoder_lock
+from diffvis_widget.widget.session.camera import LAG
+from tests.widget.conftest import SECONDS, seen
+
+Make = Callable[..., Any]
+PROMPT = "a red circle"
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Any:
+    return dv.load()
+
+
+@contextmanager
+def before_decode(pipe: Any, action: Callable[[], object]) -> Iterator[None]:
+    """Call a function before each decode in a thread of its own."""
+
+    def hook(*_: Any) -> None:
+        if threading.current_thread().name.startswith("diffvis-decode"):
+            action()
+
+    handle = pipe.vae.decoder.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_every_image_of_the_built_in_model_is_exact_while_it_runs(make: Make, scenes: Any) -> None:
+    widget = make(scenes, prompt=PROMPT, seed=3, steps=6)
+    image = widget.trace.image
+    assert [message.content["index"] for message in widget.wire.of("step")] == list(range(6))
+    assert all(message.content["exact"] for message in widget.wire.of("step"))
+    assert widget.wire.of("frame") == []
+    frames = widget.trace.frames("prediction")
+    alone = dv.trace(scenes, PROMPT, seed=3, num_inference_steps=6)
+    assert np.abs(frames.astype(int) - alone.frames("prediction")).max() <= 1
+    plain = scenes(PROMPT, num_inference_steps=6, generator=torch.Generator().manual_seed(3)).images[0]
+    assert np.array_equal(image, np.asarray(plain))
+    assert "decode" not in vars(scenes.vae), "the hook on the VAE is gone"
+
+
+def test_the_denoiser_goes_on_while_an_image_is_decoded(make: Make, scenes: Any) -> None:
+    decode, ahead = threading.Event(), threading.Event()
+    evaluations: list[int] = []
+
+    def count(*_: Any) -> None:
+        evaluations.append(1)
+        if len(evaluations) == LAG + 2:
+            ahead.set()
+
+    hook = scenes.unet.register_forward_pre_hook(count)
+    try:
+        with before_decode(scenes, lambda: decode.wait(SECONDS)):
+            widget = make(scenes, prompt=PROMPT, steps=8)
+            assert ahead.wait(SECONDS)
+            assert widget.wire.of("step") == []
+            assert len(evaluations) == LAG + 2, "it waits for images that are too far behind"
+            decode.set()
+            assert len(widget.trace.steps) == 8
+    finally:
+        hook.remove()
+    assert len(widget.wire.of("step")) == 8
+
+
+def test_an_image_that_cannot_be_decoded_ends_the_run(make: Make, scenes: Any) -> None:
+    decodes: list[int] = []
+
+    def fail() -> None:
+        decodes.append(1)
+        if len(decodes) == 2:
+            raise ArithmeticError("no more")
+
+    with before_decode(scenes, fail):
+        widget = make(scenes, prompt=PROMPT, steps=8)
+        assert widget.wait(SECONDS)
+    assert widget.status == "failed"
+    assert "ArithmeticError: no more" in widget.error
+    widget.run()
+    assert len(widget.trace.steps) == 8
+
+
+def test_stop_does_not_wait_for_exact_images_and_they_follow(make: Make, scenes: Any) -> None:
+    held, decode = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        held.set()
+        assert decode.wait(SECONDS)
+
+    with before_decode(scenes, wait):
+        widget = make(scenes, prompt=PROMPT, steps=30)
+        assert held.wait(SECONDS)
+        widget.stop()
+        decode.set()
+        assert widget.wait(SECONDS)
+    assert widget.status == "stopped"
+    steps = widget.wire.of("step")
+    assert len(steps) == len(widget.trace.steps) < 30
+    previews = {message.content["index"] for message in steps if not message.content["exact"]}
+    assert 0 not in previews
+    assert seen(widget, "_snapshot", lambda _: not widget._session.history.runs[-1].inexact).wait(SECONDS)
+    assert {message.content["index"] for message in widget.wire.of("frame")} == previews
+
+
+def test_only_the_built_in_model_decodes_beside_its_denoiser(scenes: Any, shared_pipe: StableDiffusionPipeline) -> None:
+    assert decoder_lock(shared_pipe) is denoiser_lock(shared_pipe)
+    assert decoder_lock(scenes) is not denoiser_lock(scenes)
+    assert decoder_lock(scenes) is decoder_lock(scenes)
+    scenes.unet._hf_hook = object()  # as accelerate marks a part that it moves
+    try:
+        assert decoder_lock(scenes) is denoiser_lock(scenes)
+    finally:
+        del scenes.unet._hf_hook
