@@ -156,7 +156,7 @@ def costs(pairs: int = 10) -> list[Figure]:
         def send(self, content: Any, buffers: Any = None) -> None:
             pass
 
-    pipe = dv.load()
+    pipe: Any = dv.load()
     concepts = {"without concepts": [], "with four concepts": ["circle", "square", "red", "blue"]}
     widgets = {name: Silent(pipe, seed=7, steps=STEPS, concepts=words) for name, words in concepts.items()}
 
