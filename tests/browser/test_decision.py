@@ -45,7 +45,7 @@ def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Bare]:
         bare.answer(standing("done", 1, **decision()))
         expect(bare.slider).to_have_attribute("aria-valuenow", "6")
         bare.widget.get_by_test_id("decision").click()
-        expect(drawer(bare)).to_contain_text("Replaces the word from each step on")
+        expect(drawer(bare)).to_contain_text("Swaps the words at different steps")
         yield bare
 
 
@@ -66,7 +66,7 @@ def test_a_word_of_the_run_is_asked_about_and_the_answer_is_a_sentence(opened: B
     expect(view.get_by_label("Word", exact=True).locator("option")).to_have_text(["a", "red", "circle"])
     ask(opened)
     expect(view.get_by_role("status")).to_have_text(
-        "“red” was decided after 3.3 of 6 steps (95 %: 2.9 to 3.8): replacing it by “blue” before then changes the "
+        "“red” was decided after 3.3 of 6 steps (95 %: 2.9 to 3.8): replacing it with “blue” before then changes the "
         "image, later it does not."
     )
     (request,) = opened.sent("job")
@@ -165,7 +165,7 @@ def test_another_run_has_decisions_of_its_own(opened: Bare) -> None:
 @pytest.mark.parametrize(
     ("to", "seeds", "message"),
     [
-        ("  ", "2", "Type a word to replace “red”."),
+        ("  ", "2", "Type a word to replace “red” with."),
         ("blue", "0", "seeds is “0”: it must be a whole number from 1 to 32."),
         ("blue", "many", "seeds is “many”"),
     ],
@@ -209,7 +209,7 @@ def test_it_waits_until_the_run_is_done_and_for_a_pipeline(browser: Browser) -> 
     with open_bare(browser, a_run(PROMPT), _can_run=False) as bare:
         bare.answer(decisions_message())
         bare.widget.get_by_test_id("decision").click()
-        expect(drawer(bare)).to_contain_text("A recorded run has no pipeline")
+        expect(drawer(bare)).to_contain_text("a recorded run has none")
 
 
 @pytest.mark.parametrize("opened", ["light", "dark"], indirect=True)

@@ -69,7 +69,7 @@ def ran(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 def python(view: Locator) -> str:
-    field = view.get_by_role("textbox", name="The Python for this")
+    field = view.get_by_role("textbox", name="The Python code for this")
     expect(field).not_to_have_attribute("aria-busy", "true")
     return field.input_value()
 
@@ -101,7 +101,7 @@ def test_the_python_follows_what_is_looked_at(
     view.get_by_test_id("layers").click()
     view.locator(".dv-layers .dv-tile").nth(2).click()
     view.get_by_role("button", name="Noisy").click()
-    expect(view.get_by_role("textbox", name="The Python for this view")).to_have_value(
+    expect(view.get_by_role("textbox", name="The Python code for this view")).to_have_value(
         re.compile(r"step=3, words=\['square'\], view='latents', layer='down_.*', head=2\)")
     )
     path = saved(live.page, view, "png", tmp_path)
@@ -153,12 +153,12 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
     with open_live(browser) as live:
         view = live.show(other)
         view.get_by_test_id("export").click()
-        code = view.get_by_role("textbox", name="The Python for this view")
+        code = view.get_by_role("textbox", name="The Python code for this view")
         view.get_by_test_id("methods").click()  # which asks for the run's maps
         laid = re.compile(r"dv.explain.overlay\(trace, 1, 'df_cam'\)\n.*step=1, saliency='df_cam'\)")
         expect(code).to_have_value(laid)
         export = view.locator(".dv-export")
-        expect(export).to_contain_text("steps without a DF-CAM map are plain")
+        expect(export).to_contain_text("steps without a DF-CAM map show only the image")
         path = saved(live.page, view, "png", tmp_path)
         assert path.read_bytes() == dv.export.png(trace, step=1, saliency=trace.saliency[0])
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
@@ -244,7 +244,7 @@ def test_the_run_is_saved_whole_compact_and_as_a_page(
             "aria-label", re.compile(f"step 1 of {STEPS}")
         )
         drawer.get_by_test_id("export").click()
-        expect(drawer.locator(".dv-export .dv-quiet")).to_have_text(["Stage", "Scores", "Copy the Python for this run"])
+        expect(drawer.locator(".dv-export .dv-quiet")).to_have_text(["Stage", "Scores", "Copy the Python code for this run"])
         assert saved(offline.page, drawer, "stage", tmp_path).name.startswith(STEM)
         assert saved(offline.page, drawer, "csv", tmp_path).read_bytes().startswith(b"step,timestep")
         assert "dv.intervene.weight('red', 1.5)" in python(drawer)
@@ -287,7 +287,7 @@ def test_axe_finds_nothing_at_work_and_when_it_fails(browser: Browser, theme: st
             else:
                 failed = {"state": "failed", "progress": 0, "seconds_left": None, "error": "no <b>room</b>"}
                 bare.page.evaluate("(failed) => { window.answers.job = [failed, []]; }", failed)
-                expect(state).to_have_text("The file could not be made. no <b>room</b>")
+                expect(state).to_have_text("The file could not be created. no <b>room</b>")
             violations = bare.page.evaluate(
                 """async () => (await axe.run('.dv')).violations.map(
                     (v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`)"""

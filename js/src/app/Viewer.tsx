@@ -7,6 +7,7 @@ import { Meters } from "../views/Meters";
 import { PromptBar } from "../views/PromptBar";
 import { StatusLine } from "../views/StatusLine";
 import { Timeline } from "../views/Timeline";
+import { Tip } from "../views/Tip";
 import { WordMaps } from "../views/WordMaps";
 import { DrawerBar, Drawers, openDrawers } from "./Drawers";
 import { useRevealOnRun, useStickyStage } from "./scrolling";
@@ -33,6 +34,7 @@ export function Viewer({ context }: { readonly context: Context }) {
       </div>
       <DrawerBar context={context} />
       <Drawers context={context} />
+      <Tip />
     </div>
   );
 }

@@ -24,12 +24,12 @@ function progress(run: Run | null): string {
   if (!run || run.end.value !== null) return "";
   const done = run.latest.value + 1;
   const left = secondsLeft(run);
-  return ` ${done} of ${run.info.steps}${left === null || left < 0.05 ? "" : ` · ${seconds(left)} left`}`;
+  return `: step ${done} of ${run.info.steps}${left === null || left < 0.05 ? "" : ` · ${seconds(left)} left`}`;
 }
 
 function idleText(session: Session): string {
   if (!session.traits._can_run.value) return "A recorded run";
-  return session.traits.prompt.value === "" ? "Write a prompt to begin" : "Ready: press Run, or Enter in the prompt";
+  return session.traits.prompt.value === "" ? "Write a prompt to begin" : "Ready: press Run or Enter";
 }
 
 export function statusText(session: Session): StatusText {
@@ -49,7 +49,7 @@ export function statusText(session: Session): StatusText {
     stopping: () => ({ tone: "busy", text: "Stopping after this step" }),
     stopped: () => ({
       tone: "calm",
-      text: run && end?.state === "stopped" ? `Stopped at ${end.steps} of ${run.info.steps}` : "Stopped",
+      text: run && end?.state === "stopped" ? `Stopped after ${end.steps} of ${run.info.steps} steps` : "Stopped",
     }),
     done: () => ({ tone: "good", text: end && end.seconds > 0 ? `Done in ${seconds(end.seconds)}` : "Done" }),
     failed: () => ({

@@ -67,7 +67,7 @@ export class Job {
   #ask(task: Task): void {
     clearTimeout(this.#timer);
     if (!this.session.connected.value) {
-      this.#end(task, { ...ASKED, state: "failed", error: "The kernel is gone." });
+      this.#end(task, { ...ASKED, state: "failed", error: "The kernel is no longer running." });
       return;
     }
     this.#timer = setTimeout(() => this.#ask(task), LOST_MS);

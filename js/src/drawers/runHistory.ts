@@ -64,7 +64,7 @@ export function settingsOf(entry: Entry): string {
   return [
     seed === null ? "" : `seed ${seed}`,
     state === "done" ? `${steps} steps` : `${finished} of ${steps} steps`,
-    guidance_scale === null ? "" : `cfg ${guidance_scale}`,
+    guidance_scale === null ? "" : `guidance ${guidance_scale}`,
     schedule === "uniform" ? "" : `${schedule} ${schedule_strength}`,
     ...weightTexts,
   ]

@@ -50,7 +50,7 @@ export function Legend({ context, image }: Props) {
   const { viewState, store } = context.session;
   const hint =
     viewState.stage.value === "change" && viewState.step.value === 0
-      ? "The first step has no step before it"
+      ? "There is no step before the first one"
       : store.shown.value?.hasMaps === false
         ? ""
         : "Point at a word to see its heat map";

@@ -129,7 +129,7 @@ export function Stage({ context }: { readonly context: Context }) {
               ? traits._notice.value || "Loading the model"
               : session.busy.value
                 ? "Computing the first step"
-                : "The image appears here"}
+                : "The image will appear here"}
           </p>
         ) : null}
         {failed ? <Failure context={context} /> : null}

@@ -8,6 +8,8 @@ interface Props {
   readonly value: number | undefined;
   readonly before?: string;
   readonly after?: string;
+  /** What the number is, in a sentence. */
+  readonly meaning?: string;
   readonly whole?: boolean;
   readonly min: number;
   readonly max: number;
@@ -19,7 +21,7 @@ interface Props {
   readonly start: () => void;
 }
 
-export function NumberField({ value, before, after, whole, min, max, fixed, problem, change, start }: Props) {
+export function NumberField({ value, before, after, meaning, whole, min, max, fixed, problem, change, start }: Props) {
   const label = before ?? after ?? "Number";
   const draft = useSignal<string | null>(null);
   const shown = draft.value ?? (value === undefined ? "–" : plain(value));
@@ -51,13 +53,14 @@ export function NumberField({ value, before, after, whole, min, max, fixed, prob
   };
 
   return (
-    <label class="dv-number" data-fixed={fixed || undefined}>
+    <label class="dv-number" data-fixed={fixed || undefined} data-tip={meaning}>
       {before ? <span>{before}</span> : null}
       <input
         type="text"
         inputMode="decimal"
         autocomplete="off"
         aria-label={label}
+        aria-description={meaning}
         aria-invalid={invalid}
         disabled={fixed}
         style={{ width: `${Math.max(1, shown.length) + 0.4}ch` }}

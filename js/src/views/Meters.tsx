@@ -19,12 +19,12 @@ const SCALES = [
     value: "cosine",
     label: "Cosine",
     title:
-      "Cosine similarity of the image and the word in CLIP. Grey band: scores of unrelated words (5th to 95th percentile).",
+      "How similar CLIP finds the image and the word. Grey band: scores of unrelated words (5th to 95th percentile).",
   },
   {
     value: "share",
     label: "Share",
-    title: "Softmax over these concepts: which of them fits best, not whether any does.",
+    title: "Which of these concepts fits best, not whether any of them is there (softmax).",
   },
 ] as const;
 
@@ -51,7 +51,7 @@ export function Meters({ context }: { readonly context: Context }) {
           options={SCALES.map((entry) => ({
             ...entry,
             disabled: entry.value === "share" && !shareable,
-            title: entry.value === "share" && !shareable ? "Share needs at least two scored concepts" : entry.title,
+            title: entry.value === "share" && !shareable ? "Share compares at least two concepts" : entry.title,
           }))}
           chosen={scale}
           choose={(next) => {
@@ -78,12 +78,12 @@ export function Meters({ context }: { readonly context: Context }) {
       <AddConcept context={context} />
       <p class="dv-foot" title={meter ?? undefined}>
         {unmeasured
-          ? "There is no meter: make the widget with DiffVis(…, meter=dv.ConceptMeter(…))"
+          ? "This model has no meter yet: choose one with dv.DiffVis(…, meter=dv.ConceptMeter(…))"
           : concepts.length === 0
-            ? "Add a word to measure how well the image of each step matches it."
+            ? "Add a word to see how well the image of each step matches it."
             : scale === "cosine"
               ? "Grey band: scores of unrelated words; inside it a score means nothing."
-              : "Softmax over these concepts only."}
+              : "Share: how well each concept fits compared with the others; together they are 1."}
       </p>
     </section>
   );
@@ -149,7 +149,7 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
     <li class="dv-meter" data-testid={`meter-${concept}`} ref={row} data-weak {...order.rowEvents(concept)}>
       <span
         class="dv-meter-name"
-        title={`${concept} (drag, or press Alt and an arrow key, to reorder)`}
+        title={`${concept}: drag it up or down, or press Alt and an arrow key, to reorder`}
         {...order.nameEvents(concept)}
       >
         {concept}
@@ -210,7 +210,7 @@ function AddConcept({ context }: { readonly context: Context }) {
     if (word === "") return;
     const concepts = session.traits.concepts.value;
     if (concepts.includes(word)) {
-      problem.value = `“${word}” is already measured.`;
+      problem.value = `“${word}” is already in the list.`;
       return;
     }
     problem.value = "";

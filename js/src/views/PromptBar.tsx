@@ -8,6 +8,7 @@ import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
 import { DiceIcon } from "../ui/icons";
 import { NumberField } from "../ui/NumberField";
+import { TERMS } from "../ui/tip";
 import { useReaction } from "../ui/useCanvas";
 import { Chips, PlainChips } from "./PromptWords";
 
@@ -154,7 +155,16 @@ function Settings({ context, start }: SettingsProps) {
           your call
         </span>
       ) : null}
-      <NumberField {...numberOf("seed")} before="seed" whole min={0} max={2 ** 53 - 1} fixed={fixed} start={start} />
+      <NumberField
+        {...numberOf("seed")}
+        before="seed"
+        meaning={TERMS.seed}
+        whole
+        min={0}
+        max={2 ** 53 - 1}
+        fixed={fixed}
+        start={start}
+      />
       <Button
         class="dv-quiet dv-dice"
         title="New random seed and run"
@@ -168,9 +178,26 @@ function Settings({ context, start }: SettingsProps) {
       >
         <DiceIcon />
       </Button>
-      <NumberField {...numberOf("steps")} after="steps" whole min={1} max={1000} fixed={fixed} start={start} />
+      <NumberField
+        {...numberOf("steps")}
+        after="steps"
+        meaning={TERMS.steps}
+        whole
+        min={1}
+        max={1000}
+        fixed={fixed}
+        start={start}
+      />
       {traits.guidance_scale.value === null ? null : (
-        <NumberField {...numberOf("guidance_scale")} before="cfg" min={0} max={1000} fixed={fixed} start={start} />
+        <NumberField
+          {...numberOf("guidance_scale")}
+          before="guidance"
+          meaning={TERMS.guidance}
+          min={0}
+          max={1000}
+          fixed={fixed}
+          start={start}
+        />
       )}
       {traits._can_run.value ? (
         <Button

@@ -11,6 +11,7 @@ import { wordEvents } from "../gestures/chooseWord";
 import { useWordWeight } from "../gestures/dragWordWeight";
 import { Button } from "../ui/Button";
 import { useRovingFocus } from "../ui/rovingFocus";
+import { TERMS, tip } from "../ui/tip";
 
 /** The words of a prompt whose run has not begun. */
 export function PlainChips({ words }: { readonly words: readonly string[] }) {
@@ -69,7 +70,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
         <Button
           class="dv-quiet dv-special"
           aria-pressed={viewState.showSpecial.value}
-          title="Tokens that the tokenizer adds around the prompt"
+          {...tip(TERMS.special)}
           onClick={() => {
             viewState.showSpecial.value = !viewState.showSpecial.value;
           }}
@@ -95,7 +96,7 @@ interface ChipProps {
 }
 
 function explain(word: Word): string | undefined {
-  if (word.kind === "truncated") return "Without effect: the prompt is longer than the text encoder allows.";
+  if (word.kind === "truncated") return "No effect: the prompt is longer than the text encoder allows.";
   if (word.unknown) return "The model has never seen this word in training.";
   if (word.kind === "padding") return "The padding tokens after the prompt, taken together";
   if (word.kind === "template") return "Added to the prompt by the model's template";

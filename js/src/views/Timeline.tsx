@@ -1,6 +1,6 @@
 // The steps as a filmstrip: a slider with play, pause and speed, and marks where concepts emerge.
 
-import { useComputed, useSignal } from "@preact/signals";
+import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { plain, value } from "../core/format";
@@ -11,6 +11,7 @@ import { usePointerReadout } from "../gestures/pointerReadout";
 import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
 import { FullScreenIcon, PauseIcon, PingPongIcon, PlayIcon } from "../ui/icons";
+import { TERMS, tip } from "../ui/tip";
 import { useCanvas, useReaction } from "../ui/useCanvas";
 import { Filmstrip } from "./filmstrip";
 import { Marks } from "./Marks";
@@ -22,13 +23,13 @@ export function Timeline({ context }: { readonly context: Context }) {
   const playable = (run?.latest.value ?? -1) > 0;
   const live = session.busy.value && viewState.following.value;
 
-  const readout = useComputed(() => {
-    const shown = store.shown.value;
-    const step = shown?.nearest(viewState.step.value);
-    const total = shown?.length ?? session.traits.steps.value ?? "–";
-    if (!step) return `step – / ${total}`;
-    return [`step ${stepNumber(step.index)} / ${total}`, ...noiseOf(step, lacksNoise(shown))].join(" · ");
+  const shownStep = useComputed(() => store.shown.value?.nearest(viewState.step.value));
+  const position = useComputed(() => {
+    const total = store.shown.value?.length ?? session.traits.steps.value ?? "–";
+    return `step ${shownStep.value ? stepNumber(shownStep.value.index) : "–"} / ${total}`;
   });
+  const timestep = useComputed(() => (shownStep.value ? timestepOf(shownStep.value) : ""));
+  const level = useComputed(() => (shownStep.value ? levelOf(shownStep.value, lacksNoise(store.shown.value)) : ""));
 
   return (
     <section class="dv-time" aria-label="Steps">
@@ -45,8 +46,8 @@ export function Timeline({ context }: { readonly context: Context }) {
         <Button
           class="dv-quiet dv-speed"
           disabled={!playable}
-          aria-label={`Speed ${player.speed.value} times`}
-          title="Speed"
+          aria-label={`Playback speed ${player.speed.value}×`}
+          title="Playback speed"
           onClick={() => player.nextSpeed()}
         >
           {player.speed.value === 0.5 ? "½" : player.speed.value}×
@@ -63,8 +64,10 @@ export function Timeline({ context }: { readonly context: Context }) {
         >
           <PingPongIcon />
         </Button>
-        <p class="dv-step" title="t: timestep; σ: noise level of the latents">
-          {readout}
+        <p class="dv-step">
+          {position}
+          <Term text={timestep} meaning={TERMS.timestep} />
+          <Term text={level} meaning={TERMS.sigma} />
         </p>
         <Button
           class="dv-quiet dv-live"
@@ -114,10 +117,26 @@ function FullScreen() {
   );
 }
 
-/** The timestep and the noise level of a step; a level that is known but no number is infinite. */
-function noiseOf({ timestep, sigma }: StepMessage, unknown: boolean): string[] {
-  const level = unknown ? "σ unknown" : `σ = ${value(sigma ?? Number.POSITIVE_INFINITY)}`;
-  return [...(timestep === null ? [] : [`t = ${plain(timestep)}`]), level];
+/** A term with its value, and its meaning on hover, focus and touch. */
+function Term({ text, meaning }: { readonly text: ReadonlySignal<string>; readonly meaning: string }) {
+  if (text.value === "") return null;
+  return (
+    <>
+      {" · "}
+      <Button class="dv-term" {...tip(meaning)}>
+        {text}
+      </Button>
+    </>
+  );
+}
+
+function timestepOf({ timestep }: StepMessage): string {
+  return timestep === null ? "" : `t = ${plain(timestep)}`;
+}
+
+/** The noise level of a step; one that is known but no number is infinite. */
+function levelOf({ sigma }: StepMessage, unknown: boolean): string {
+  return unknown ? "σ unknown" : `σ = ${value(sigma ?? Number.POSITIVE_INFINITY)}`;
 }
 
 function lacksNoise(run: Run | null | undefined): boolean {
@@ -158,9 +177,9 @@ function Slider({ context }: { readonly context: Context }) {
   const readout = usePointerReadout(context, (at) => {
     const run = store.shown.value;
     const step = run?.steps[at];
-    return step
-      ? [`step ${stepNumber(at)}`, ...noiseOf(step, lacksNoise(run))].join(" · ")
-      : `step ${stepNumber(at)} has not come yet`;
+    const name = `step ${stepNumber(at)}`;
+    if (!step) return `${name} has not been computed yet`;
+    return [name, timestepOf(step), levelOf(step, lacksNoise(run))].filter(Boolean).join(" · ");
   });
   const seek = (event: PointerEvent) => {
     const bounds = slider.current?.getBoundingClientRect();

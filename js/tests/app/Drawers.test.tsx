@@ -109,5 +109,5 @@ it("stay open when the kernel goes, and say what is missing", async () => {
   await settled();
   cell.querySelector<HTMLElement>('[data-testid="chip-2"]')?.click();
   await settled();
-  expect(cell.querySelector(".dv-layers")?.textContent).toContain("the kernel is gone");
+  expect(cell.querySelector(".dv-layers")?.textContent).toContain("no longer running");
 });

@@ -87,7 +87,7 @@ describe("meters", () => {
     await open({}, 0);
     host.deliver(runContent("r1", 0, { meter: null }));
     await settled();
-    expect(query(".dv-foot").textContent).toMatch(/There is no meter/);
+    expect(query(".dv-foot").textContent).toMatch(/no meter yet/);
   });
 });
 
@@ -96,7 +96,7 @@ describe("states", () => {
 
   it.each([
     [{ status: "loading", _notice: "Loading the scenes model" }, "Loading the scenes model"],
-    [{ status: "idle" }, "Ready: press Run, or Enter in the prompt"],
+    [{ status: "idle" }, "Ready: press Run or Enter"],
     [
       { status: "queued", _notice: "Queued: another run is using this model" },
       "Queued: another run is using this model",
@@ -110,7 +110,7 @@ describe("states", () => {
 
   it("while it runs, with the time that is left", async () => {
     await open({ status: "running" }, 2);
-    expect(status()).toBe("Running 2 of 4 · 1.0 s left");
+    expect(status()).toBe("Running: step 2 of 4 · 1.0 s left");
   });
 
   it("when it is done, stopped, failed, or the kernel is gone", async () => {
@@ -152,7 +152,7 @@ describe("the stage", () => {
     expect(query('[role="img"]').getAttribute("aria-label")).toContain("Change at step 4 of 4");
     press(byId("slider"), "Home");
     await settled();
-    expect(query(".dv-bars").textContent).toBe("The first step has no step before it");
+    expect(query(".dv-bars").textContent).toBe("There is no step before the first one");
   });
 
   it("has contour lines when asked for", async () => {

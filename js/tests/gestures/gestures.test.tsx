@@ -118,5 +118,5 @@ it("shows what is under the pointer, and goes to the step of a curve that is cli
   expect(note()).toContain("step 2 · t = 749");
   pointer(slider, "pointermove", { clientX: 90 });
   await settled();
-  expect(note()).toBe("step 4 has not come yet");
+  expect(note()).toBe("step 4 has not been computed yet");
 });

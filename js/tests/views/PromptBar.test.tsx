@@ -101,7 +101,7 @@ describe("the prompt", () => {
 
   it("leaves to the kernel what is the pipeline's own, and offers no guidance where there is none", async () => {
     await open({ steps: null, guidance_scale: null });
-    expect(cell.querySelector("[aria-label=cfg]")).toBeNull();
+    expect(cell.querySelector("[aria-label=guidance]")).toBeNull();
     expect(query<HTMLInputElement>("[aria-label=steps]").value).toBe("–");
     input().focus();
     type(input(), "a blue boat");
@@ -179,7 +179,7 @@ describe("numbers", () => {
     ["steps", "0"],
     ["steps", "1.5"],
     ["seed", "seven"],
-    ["cfg", ""],
+    ["guidance", ""],
   ])("say what is wrong with %s = %j, and do not run", async (label, text) => {
     await open();
     type(field(label), text);

@@ -94,7 +94,7 @@ export function Compare({ context }: { readonly context: Context }) {
       ) : (
         <p class="dv-foot">
           {comparison.problem.value ||
-            "Run again with another prompt, seed or schedule: the run before is A, the new one B."}
+            "Run again with another prompt, seed or schedule: the earlier run becomes A, the new one B."}
         </p>
       )}
     </section>

@@ -69,7 +69,7 @@ export function Decision({ context }: { readonly context: Context }) {
 
   const compute = () => {
     const count = /^\s*\d+\s*$/.test(seeds.value) ? Number(seeds.value) : 0;
-    if (to.value.trim() === "") complaint.value = `Type a word to replace “${word}”.`;
+    if (to.value.trim() === "") complaint.value = `Type a word to replace “${word}” with.`;
     else if (count < 1 || count > MAX_SEEDS)
       complaint.value = `seeds is “${seeds.value.trim()}”: it must be a whole number from 1 to ${MAX_SEEDS}.`;
     else {
@@ -81,9 +81,7 @@ export function Decision({ context }: { readonly context: Context }) {
     return (
       <section class="dv-decision" aria-label="Decision">
         <Title />
-        <p class="dv-foot">
-          A recorded run has no pipeline to compute this with: make the widget with dv.DiffVis(pipe).
-        </p>
+        <p class="dv-foot">This needs the pipeline, and a recorded run has none: use dv.DiffVis(pipe).</p>
       </section>
     );
   return (
@@ -111,7 +109,7 @@ export function Decision({ context }: { readonly context: Context }) {
           </select>
         </label>
         <label>
-          <span>by</span>
+          <span>with</span>
           <input
             type="text"
             class="dv-to"
@@ -127,7 +125,7 @@ export function Decision({ context }: { readonly context: Context }) {
             }}
           />
         </label>
-        <label title="One image for each seed. The band is the 95 % interval of the mean share; the decision step has one from five seeds on">
+        <label title="Images with how many different seeds. The band is the 95 % interval of the mean share; the decision step has an interval from five seeds on">
           <span>seeds</span>
           <input
             type="text"
@@ -172,7 +170,7 @@ export function Decision({ context }: { readonly context: Context }) {
       ) : isRunning || complaint.value ? null : (
         <p class="dv-foot">
           {ended
-            ? "Replaces the word from each step on, completes each image, and measures which word it shows."
+            ? "Swaps the words at different steps, finishes each image, and measures which of the two it shows."
             : "Available when the run is done."}
         </p>
       )}

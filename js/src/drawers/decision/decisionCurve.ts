@@ -121,9 +121,9 @@ export function frameAt({ switch: steps }: DecisionCurve, step: number): number 
 /** The result in words. */
 export function sentence({ word, to, steps, decision, interval: [low, high], seeds, agreeing }: DecisionCurve): string {
   if (decision === null)
-    return `The meter cannot distinguish the two: images with “${word}” and with “${to}” score alike, so there is no decision step. Try a word that looks different.`;
+    return `The meter cannot distinguish the two: images with “${word}” and with “${to}” score alike, so there is no decision step. Try a word for something that looks different.`;
   const agree = seeds > 1 ? ` (${agreeing} of ${seeds} seeds agree within a step)` : "";
   const interval = low === null || high === null ? agree : ` (95 %: ${low.toFixed(1)} to ${high.toFixed(1)})`;
-  const caution = seeds === 1 ? " One seed says nothing about others." : "";
-  return `“${word}” was decided after ${decision.toFixed(1)} of ${steps} steps${interval}: replacing it by “${to}” before then changes the image, later it does not.${caution}`;
+  const caution = seeds === 1 ? " One seed says nothing about other seeds." : "";
+  return `“${word}” was decided after ${decision.toFixed(1)} of ${steps} steps${interval}: replacing it with “${to}” before then changes the image, later it does not.${caution}`;
 }

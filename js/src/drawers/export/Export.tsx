@@ -32,7 +32,7 @@ const GROUPS: readonly (readonly [name: string, ...entries: Entry[]])[] = [
   ],
   [
     "Animation",
-    ["webp", "WebP", "All steps, with the chosen words, as an animated WebP"],
+    ["webp", "WebP", "All steps with the selected words, as an animated WebP"],
     ["gif", "GIF", "All steps as an animated GIF: 256 colours, for viewers that show nothing newer"],
     ["mp4", "MP4", "All steps as a video, H.264 in MP4"],
   ],
@@ -129,7 +129,7 @@ export function Export({ context }: { readonly context: Context }) {
             </Button>
           </>
         ) : status?.state === "failed" ? (
-          `The file could not be made. ${status.error}`
+          `The file could not be created. ${status.error}`
         ) : status?.state === "canceled" ? (
           "Stopped"
         ) : saved.value ? (
@@ -139,7 +139,7 @@ export function Export({ context }: { readonly context: Context }) {
         )}
       </p>
       {partly ? (
-        <p class="dv-soft">{`In the filmstrip and the animations, steps without a ${lens?.name} map are plain.`}</p>
+        <p class="dv-soft">{`In the filmstrip and the animations, steps without a ${lens?.name} map show only the image.`}</p>
       ) : null}
       {code === null ? null : (
         <Python code={code} isStale={codes.isStale.value} of={!session.isOffline ? "view" : "run"} />
@@ -173,10 +173,10 @@ function Python({ code: { python, file }, isStale, of }: PythonProps) {
     <div role="group" aria-label="Python">
       <h3>Python</h3>
       <Button class="dv-quiet" data-testid="export-python" disabled={isStale} onClick={() => void copy()}>
-        {`Copy the Python for this ${of}`}
+        {`Copy the Python code for this ${of}`}
       </Button>
       <span class="dv-soft" role="status">
-        {result.value || (file ? `It opens ${file}: save the trace next to it.` : "")}
+        {result.value || (file ? `It opens ${file}: save the trace in the same folder.` : "")}
       </span>
       <textarea
         ref={field}
@@ -184,7 +184,7 @@ function Python({ code: { python, file }, isStale, of }: PythonProps) {
         rows={python.split("\n").length - 1}
         wrap="off"
         spellcheck={false}
-        aria-label={`The Python for this ${of}`}
+        aria-label={`The Python code for this ${of}`}
         aria-busy={isStale}
         value={python}
         onInput={() => undefined}

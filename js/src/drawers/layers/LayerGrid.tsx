@@ -51,9 +51,9 @@ export function LayerGrid({ context }: { readonly context: Context }) {
   const pinnedFocus = useRovingFocus(pinned.length);
   const hint =
     word === undefined
-      ? "Choose a word to see its heat map in each layer."
+      ? "Select a word to see its heat map in each layer."
       : !session.connected.value
-        ? "The heat maps of the layers are in the kernel, and the kernel is gone."
+        ? "The heat maps of the layers are in the kernel, which is no longer running."
         : layers.problem.value;
   return (
     <section class="dv-layers" aria-label="Layers">
@@ -143,7 +143,7 @@ function LayerTile({ layers, map, name, tabIndex }: TileProps) {
       style={{ "--mark": "var(--data)" }}
       tabIndex={tabIndex}
       aria-label={`${layers.titleOf(map)}, ${peakOf(range)}`}
-      title={`${map.layer}, ${maps.height} x ${maps.width}, ${map.head === null ? "mean over heads" : `head ${map.head + 1}`}, focus ${focus === null ? "–" : value(focus)} (Shift-click pins it)`}
+      title={`${map.layer}, ${maps.height} x ${maps.width}, ${map.head === null ? "mean over heads" : `head ${map.head + 1}`}, focus ${focus === null ? "–" : value(focus)}. Shift-click to pin it`}
       onKeyDown={(event) => {
         // Browsers turn Enter into a click, but into one without Shift.
         if (event.key !== "Enter" || !event.shiftKey) return;

@@ -27,7 +27,7 @@ export function Methods({ context }: { readonly context: Context }) {
   if (!run || !saliency.current) return null;
   const { step } = saliency.current;
   const hint = !session.connected.value
-    ? "New maps are computed in the kernel, and the kernel is gone."
+    ? "New maps are computed in the kernel, which is no longer running."
     : session.isOffline
       ? "New maps are computed in the notebook."
       : (saliency.estimate.status.value?.error ?? "");

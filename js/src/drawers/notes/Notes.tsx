@@ -147,7 +147,7 @@ export function Notes({ context }: { readonly context: Context }) {
       </ol>
       {draft.value?.index === notes.length ? editor() : null}
       {notes.length === 0 && !draft.value ? (
-        <p class="dv-foot">Choose a step, words or a region of the image, and write what to look at.</p>
+        <p class="dv-foot">Go to a step, select words or a region of the image, and write what to look at.</p>
       ) : null}
       {problem.value ? (
         <p class="dv-foot" role="alert">
@@ -182,7 +182,7 @@ function Editor({ run, draft, change, save, cancel }: EditorProps) {
         <textarea
           rows={2}
           maxLength={4000}
-          placeholder="What is there to see here?"
+          placeholder="What should people notice here?"
           value={draft.note.text}
           ref={field}
           onInput={(event) => change(event.currentTarget.value)}

@@ -5,7 +5,7 @@ import { ImageOf } from "../ImageOf";
 import { type Entry, RunHistory, settingsOf } from "../runHistory";
 
 const SCHEDULES = [
-  { value: "uniform", label: "Uniform", title: "Steps spaced as the scheduler spaces them" },
+  { value: "uniform", label: "Uniform", title: "The scheduler's own spacing of the steps" },
   { value: "early", label: "Early", title: "More steps at the beginning, where the noise is high" },
   { value: "late", label: "Late", title: "More steps at the end, where the noise is low" },
 ] as const;
@@ -67,7 +67,7 @@ export function RunList({ context }: { readonly context: Context }) {
         {runs.problem.value ||
           (session.connected.value
             ? `The last ${runs.limit.value} runs are kept, fewer if they are very large.`
-            : "The runs are in the kernel, and the kernel is gone.")}
+            : "Earlier runs are kept in the kernel, which is no longer running.")}
       </p>
     </section>
   );
@@ -82,7 +82,7 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
     <li class="dv-past" data-shown={shown || undefined}>
       <ImageOf bytes={entry.image} alt="" />
       <p title={entry.prompt}>
-        {entry.prompt || "(an empty prompt)"}
+        {entry.prompt || "(no prompt)"}
         <span>{settingsOf(entry)}</span>
       </p>
       <Button class="dv-quiet" disabled={fixed} onClick={() => session.show(entry.run)}>

@@ -60,7 +60,7 @@ it("asks for nothing until it is opened and a word is chosen", async () => {
   query('[data-testid="layers"]').click();
   await settled();
   expect(requests()).toEqual([]);
-  expect(query(".dv-layers").textContent).toContain("Choose a word");
+  expect(query(".dv-layers").textContent).toContain("Select a word");
   query('[data-testid="chip-3"]').click();
   await settled();
   expect(requests()).toEqual([[3, 3]]);
