@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from diffvis_widget import file_formats
 
 if TYPE_CHECKING:
-    from diffvis_widget import concepts, explain, export, intervene, scenes, schedule, tracer, traces, widget
+    from diffvis_widget import concepts, explain, export, intervene, scenes, schedule, studies, tracer, traces, widget
     from diffvis_widget.cancellation import Cancelled
     from diffvis_widget.concepts import ConceptMeter, concept_scores
     from diffvis_widget.explain.step_correlation import StepCorrelation, correlation
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from diffvis_widget.loading import load
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.step_numbers import step_number
+    from diffvis_widget.studies import Study, study
     from diffvis_widget.tracer import Estimate, Tracer, denoiser, estimate, trace
     from diffvis_widget.traces import (
         Comparison,
@@ -56,6 +57,7 @@ _HOMES = {
     "Saliency": "traces",
     "Step": "traces",
     "StepCorrelation": "explain.step_correlation",
+    "Study": "studies",
     "Trace": "traces",
     "TraceFileError": "traces",
     "Tracer": "tracer",
@@ -72,11 +74,12 @@ _HOMES = {
     "load": "loading",
     "open_trace": "files",
     "step_number": "step_numbers",
+    "study": "studies",
     "timesteps": "schedule",
     "to_html": "export.html",
     "trace": "tracer",
 }
-_ROOMS = ("concepts", "explain", "export", "intervene", "scenes", "schedule", "tracer", "traces", "widget")
+_ROOMS = ("concepts", "explain", "export", "intervene", "scenes", "schedule", "studies", "tracer", "traces", "widget")
 
 __all__ = [
     "Cancelled",
@@ -92,6 +95,7 @@ __all__ = [
     "Saliency",
     "Step",
     "StepCorrelation",
+    "Study",
     "Trace",
     "TraceFileError",
     "Tracer",
@@ -112,6 +116,8 @@ __all__ = [
     "scenes",
     "schedule",
     "step_number",
+    "studies",
+    "study",
     "timesteps",
     "to_html",
     "trace",

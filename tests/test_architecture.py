@@ -29,7 +29,8 @@ LIGHT = {
     "schedule": {"numpy"},
 }
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "pandas", "bqplot", "anywidget", "numpy"}
-OPTIONAL = ("explain", "film")  # extras of which the package imports something where it is there
+HEAVY |= {"pyarrow", "ray"}
+OPTIONAL = ("explain", "film", "studies")  # extras of which the package imports something where it is there
 
 LONGEST = 400
 LONGER: dict[str, str] = {}  # file: the reason why it may be longer

@@ -1,0 +1,200 @@
+"""A study in its folder: how far it is, and its table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffvis_widget.arguments import did_you_mean, file_path, flag, items, shorten
+from diffvis_widget.traces import Trace
+
+from . import manifest as manifests
+from .manifest import Manifest
+from .parts import read_parts
+from .plan import Plan
+from .prompts import PromptRow
+
+
+class Study:
+    """A study in its folder. Make it with `dv.study` or `Study.open`.
+
+    Args:
+        folder: The folder.
+        manifest: Its description.
+        prompts: Its prompts.
+
+    Example:
+        >>> dv.Study.open("missing")
+        Traceback (most recent call last):
+        FileNotFoundError: missing holds no study: it has no study.json
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, prompts: Sequence[PromptRow]) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._prompts = prompts
+
+    @classmethod
+    def open(cls, out: str | os.PathLike[str]) -> Study:
+        """Open a study, complete or not. It is data: nothing of it is run or imported.
+
+        Args:
+            out: Its folder.
+
+        Returns:
+            The study.
+
+        Raises:
+            TypeError: The folder is no path.
+            FileNotFoundError: The folder holds no study.
+            ValueError: The study is damaged, or was written by a newer version.
+        """
+        folder = file_path("out", out)
+        return cls(folder, *manifests.read(folder))
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self._folder
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of its table."""
+        return list(self._manifest.columns)
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of its conditions."""
+        return list(self._manifest.settings["conditions"])
+
+    @property
+    def total(self) -> int:
+        """Number of rows that it will have."""
+        seeds = 1 if self._prompts[0].seed is not None else len(self._manifest.settings["seeds"])
+        return len(self._prompts) * seeds * len(self.conditions)
+
+    @property
+    def finished(self) -> int:
+        """Number of rows that are stored, those with an error too."""
+        return self.table(["row"]).num_rows
+
+    @property
+    def failed(self) -> int:
+        """Number of stored rows with an error."""
+        errors = self.table(["error"]).column("error")
+        return len(errors) - errors.null_count
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row is stored."""
+        return self.finished == self.total
+
+    @property
+    def plan(self) -> Plan:
+        """Its rows.
+
+        Raises:
+            ValueError: A setting is an array or image, which no study stores.
+        """
+        return manifests.restored_plan(self._manifest, self._prompts)
+
+    def __repr__(self) -> str:
+        finished = self.finished
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"Study({str(self._folder)!r}: {finished} of {self.total} rows{failed})"
+
+    def table(self, columns: Sequence[str] | None = None) -> Any:
+        """Read its table: a row for each prompt, seed and condition, in this order, without repetitions.
+
+        The files of the study can be read directly too, by anything that reads Parquet: `out/parts/*.parquet`. There a
+        row that was made twice (by a retry, or a process that died) stands twice.
+
+        Args:
+            columns: Names of columns; None for all.
+
+        Returns:
+            A pyarrow Table.
+
+        Raises:
+            TypeError: The columns are no list of names.
+            ValueError: There is no such column, or a file is damaged or of another study.
+        """
+        names = self.columns if columns is None else items("columns", columns, "a list of names of columns")
+        for name in names:
+            if name not in self._manifest.columns:
+                hint = did_you_mean(name, self.columns)
+                raise ValueError(f"columns: this study has no column {shorten(name)}{hint}; it has {self.columns}")
+        return read_parts(self._folder, self._manifest.columns, self._manifest.study, names)
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
+        """Read its table as a DataFrame. It needs pandas.
+
+        Args:
+            columns: Names of columns; None for all.
+
+        Returns:
+            A pandas DataFrame.
+        """
+        return self.table(columns).to_pandas()
+
+    def trace(self, row: int) -> Trace:
+        """Open the trace file of a row.
+
+        Args:
+            row: Number of the row, as in the column "row".
+
+        Returns:
+            The trace.
+
+        Raises:
+            TypeError: The number is no integer.
+            IndexError: There is no such row.
+            ValueError: The study stores no trace of this row.
+        """
+        from diffvis_widget.arguments import row_index
+        from diffvis_widget.files import open_trace
+
+        number = row_index("row", row, self.total)
+        table = self.table(["row", "trace_file"])
+        names = dict(zip(table.column("row").to_pylist(), table.column("trace_file").to_pylist(), strict=True))
+        name = names.get(number)
+        if name is None:
+            raise ValueError(f'row {number} has no trace file: dv.study(..., keep_traces="compact") stores them')
+        path = (self._folder / name).resolve()
+        if (self._folder / manifests.TRACES).resolve() not in path.parents:
+            raise ValueError(f"row {number} names a trace file outside of its study: {shorten(name)}")
+        return open_trace(path)
+
+    def resume(
+        self,
+        model: Any = None,
+        *,
+        retry: bool = False,
+        shard: tuple[int, int] | None = None,
+        progress: bool = True,
+    ) -> Study:
+        """Make the rows that are missing.
+
+        Measures that are functions are imported by the paths that the study stores: resume only studies that you trust.
+
+        Args:
+            model: As for `dv.study`; None for the model that the study names.
+            retry: Whether to make rows again that failed.
+            shard: (i, n): makes only part i of n.
+            progress: Whether to show a bar.
+
+        Returns:
+            The study, with the new rows.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: The model is another one than that of the study, or the study was made with a pipeline, function
+                or image that it does not store: give the model, or call `dv.study` again.
+            OSError: The folder cannot be written to.
+        """
+        from .sessions import resume
+
+        resume(self._folder, model, shard=shard, retry=flag("retry", retry), progress=flag("progress", progress))
+        return Study.open(self._folder)

@@ -1,0 +1,54 @@
+"""A study whose process is killed twice ends with the table of an undisturbed one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import diffvis_widget as dv
+
+ROOT = Path(__file__).parent.parent.parent
+ARGUMENTS: dict[str, Any] = {
+    "prompts": ["a red circle", "a green star"],
+    "seeds": 5,
+    "measures": ["attention"],
+    "progress": False,
+    "threads": 1,
+    "num_inference_steps": 2,
+}
+# Loads the libraries once, and runs the study in a process of its own each time, which it kills after a part.
+PROGRAM = f"""
+import os, pathlib, signal, sys
+import diffvis_widget as dv
+from diffvis_widget.studies import parts
+
+parts.PART_ROWS = 3
+pipe = dv.load()
+out = pathlib.Path(sys.argv[1])
+for _ in range(2):
+    before = len(list(out.glob("parts/*.parquet")))
+    child = os.fork()
+    if child == 0:
+        dv.study(pipe, out=out, **{ARGUMENTS!r})
+        os._exit(0)
+    ended = 0
+    while not ended and len(list(out.glob("parts/*.parquet"))) == before:
+        ended, _ = os.waitpid(child, os.WNOHANG)
+    os.kill(child, signal.SIGKILL)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), dv.Study.open(out).finished)
+"""
+
+
+def test_a_study_that_is_killed_twice_ends_with_the_same_table(tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", PROGRAM, str(out)]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (first_code, first_rows), (second_code, second_rows) = (map(int, line.split()) for line in output.splitlines())
+    assert (first_code, second_code) == (-9, -9)
+    assert 3 <= first_rows < second_rows < 10
+    resumed = dv.study(None, out=out, **ARGUMENTS)
+    undisturbed = dv.study(None, out=tmp_path / "undisturbed", **ARGUMENTS)
+    assert resumed.table().drop(["seconds"]) == undisturbed.table().drop(["seconds"])
+    assert resumed.table(["row"]).column("row").to_pylist() == list(range(10))
