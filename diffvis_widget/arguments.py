@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, cast
 
 _Type = TypeVar("_Type")
+MAX_SEED = 2**64 - 1
+MAX_STEPS = 100_000
+MAX_BATCH = 65_536
 
 
 def shorten(value: object) -> str:
@@ -104,6 +107,22 @@ def count(name: str, value: Any, least: int = 1, most: int | None = None) -> int
     if number < least or (most is not None and number > most):
         raise ValueError(f"{name} must be {allowed}, not {shorten(number)}")
     return number
+
+
+def optional_batch(value: Any) -> int | None:
+    """Check a number of items to compute at once.
+
+    Args:
+        value: The argument ``batch``.
+
+    Returns:
+        The number; None where it is to be chosen.
+
+    Raises:
+        TypeError: If the value is neither an integer nor None.
+        ValueError: If it is out of range.
+    """
+    return None if value is None else count("batch", value, 1, MAX_BATCH)
 
 
 def step_index(value: Any, steps: int, name: str = "step") -> int:

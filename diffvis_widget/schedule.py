@@ -13,7 +13,7 @@ import math
 import operator
 from typing import Any, Literal, SupportsIndex, cast
 
-from diffvis_widget.arguments import shorten
+from diffvis_widget.arguments import choice, real, shorten
 
 ScheduleKind = Literal["uniform", "early", "late"]
 
@@ -30,6 +30,7 @@ TAKE_TIMESTEPS = (
 TAKE_SIGMAS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler (with use_flow_sigmas=True)")
 """Schedulers for flow matching that take a list of sigmas; named in errors."""
 MOST_STEPS = 1_000_000
+_MOST_STRENGTH = 1e9
 _OWN_SPACING = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
 
 
@@ -41,7 +42,7 @@ def timesteps(
     Args:
         kind: "early" or "late".
         steps: number of time steps, 1 or more.
-        strength: 0 or more; the larger, the closer together the steps.
+        strength: 0 to 1e9; the larger, the closer together the steps.
         train_steps: number of time steps that the model was trained with.
 
     Returns:
@@ -104,7 +105,7 @@ def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int | None, st
         scheduler: the scheduler of the pipeline.
         kind: "uniform", "early" or "late".
         steps: number of denoising steps, 1 or more; None for the pipeline's own, which "uniform" alone allows.
-        strength: of "early" and "late", 0 or more.
+        strength: of "early" and "late", 0 to 1e9.
 
     Returns:
         {"num_inference_steps": n} for "uniform"; otherwise {"timesteps": [...]}, or {"sigmas": ...}, a list or an
@@ -114,13 +115,13 @@ def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int | None, st
         TypeError: the number of steps is no integer.
         ValueError: the scheduler takes no such list (the message names those that do), or time steps repeat.
     """
+    choice("schedule", kind, ("uniform", "early", "late"))
+    gamma = _strength(strength, "schedule_strength")
     if steps is None and kind == "uniform":
         return {}
     count = _count("num_inference_steps", steps)
     if kind == "uniform":
         return {"num_inference_steps": count}
-    if kind not in ("early", "late"):
-        raise ValueError(f'schedule must be "uniform", "early" or "late", not {kind!r}')
     config = scheduler.config
     name = type(scheduler).__name__
     spacing = next((option for option in _OWN_SPACING if getattr(config, option, False)), None)
@@ -128,7 +129,7 @@ def pipeline_arguments(scheduler: Any, kind: ScheduleKind, steps: int | None, st
         raise ValueError(f"schedule {kind!r} needs a scheduler without its own spacing; {name} has {spacing}=True")
     total = int(getattr(config, "num_train_timesteps", 1000))
     accepted = inspect.signature(scheduler.set_timesteps).parameters
-    times = timesteps(kind, count, strength, total)
+    times = timesteps(kind, count, gamma, total)
     if name.startswith("FlowMatch") or getattr(config, "use_flow_sigmas", False):
         if "sigmas" not in accepted:
             raise ValueError(_refusal(name, kind, "sigmas", TAKE_SIGMAS))
@@ -157,9 +158,5 @@ def _count(name: str, value: object) -> int:
     return number
 
 
-def _strength(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"strength must be a number of 0 or more, not {value!r}")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"strength must be a number of 0 or more, not {value!r}")
-    return float(value)
+def _strength(value: object, name: str = "strength") -> float:
+    return real(name, value, 0, _MOST_STRENGTH)

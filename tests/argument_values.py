@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
+from diffusers import DiffusionPipeline
 
 import diffvis_widget as dv
 from diffvis_widget.export import view_options
@@ -53,7 +54,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
             if options is not None:
                 hints |= {key: _evaluated(value, view_options) for key, value in _fields(options)}
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            hints[name] = hint
+            hints[name] = DiffusionPipeline if name == "pipe" and hint is Any else hint
     return hints
 
 
@@ -66,8 +67,10 @@ def _evaluated(hint: Any, module: types.ModuleType) -> Any:
     if not isinstance(hint, str):
         return hint
     names = {**vars(typing), **vars(collections.abc), "np": np, "os": __import__("os")}
-    names |= {name: getattr(dv, name) for name in ("Trace", "Saliency", "ConceptMeter", "Note", "Comparison")}
-    names |= {"DiffusionPipeline": object, "Path": __import__("pathlib").Path, "ScoresPayload": Any}
+    names |= {
+        name: getattr(dv, name) for name in ("Trace", "Saliency", "ConceptMeter", "DecisionCurve", "Note", "Comparison")
+    }
+    names |= {"DiffusionPipeline": DiffusionPipeline, "Path": __import__("pathlib").Path, "ScoresPayload": Any}
     return eval(hint, {**names, **vars(module)})
 
 

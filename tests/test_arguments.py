@@ -7,73 +7,29 @@ other types, NaN, infinity, huge and negative numbers and empty lists, chosen by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-import diffvis_widget as dv
-from diffvis_widget import export
+from tests.argument_calls import CALLS, EXEMPT, SETTERS, Material, public_callables
 from tests.argument_values import NONSENSE, WRONG, fits, parameters
-
-Arguments = dict[str, Any]
-
-
-class Material:
-    """What valid calls are made of: one small run of the scenes model, recorded once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.pipe = dv.load()
-        self.trace = dv.trace(self.pipe, "a red circle", seed=7, num_inference_steps=6, keep="heads")
-        self.trace.scores = dv.concept_scores(self.trace, ["circle"])
-        self.file = self.trace.save(folder / "run.safetensors")
-        self.folder = folder
-        self.image = self.trace.image
-        self.comparison = dv.compare(self.trace, self.trace)
-
-    def path(self, name: str) -> Path:
-        return self.folder / name
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return Material(tmp_path_factory.mktemp("arguments"))
+def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
+    made = Material(tmp_path_factory.mktemp("arguments"))
+    yield made
+    made.close()
 
 
-CALLS: dict[str, Callable[[Material], tuple[Callable[..., Any], Arguments]]] = {
-    "dv.concept_scores": lambda m: (dv.concept_scores, {"trace": m.trace, "concepts": ["circle"]}),
-    "dv.Tracer": lambda m: (dv.Tracer, {"pipe": m.pipe}),
-    "dv.compare": lambda m: (dv.compare, {"trace_a": m.trace, "trace_b": m.trace}),
-    "dv.load": lambda m: (dv.load, {}),
-    "dv.open_trace": lambda m: (dv.open_trace, {"path": m.file}),
-    "dv.timesteps": lambda m: (dv.timesteps, {"kind": "early", "steps": 4}),
-    "dv.to_html": lambda m: (dv.to_html, {"source": m.trace, "path": m.path("run.html")}),
-    "dv.Note": lambda m: (dv.Note, {"text": "Look"}),
-    "dv.export.code": lambda m: (export.code, {"trace": m.trace}),
-    "dv.export.csv": lambda m: (export.csv, {"trace": m.trace}),
-    "dv.export.filmstrip": lambda m: (export.filmstrip, {"trace": m.trace, "size": 32, "steps": [0]}),
-    "dv.export.gif": lambda m: (export.gif, {"trace": m.trace, "size": 32}),
-    "dv.export.mp4": lambda m: (export.mp4, {"trace": m.trace, "size": 32}),
-    "dv.export.png": lambda m: (export.png, {"trace": m.trace, "size": 32}),
-    "dv.export.webp": lambda m: (export.webp, {"trace": m.trace, "size": 32}),
-    "Comparison.map_difference": lambda m: (m.comparison.map_difference, {"pair": 1}),
-    "Trace.decode": lambda m: (m.trace.decode, {"latents": m.trace.latents[:1]}),
-    "Trace.encoded_frames": lambda m: (m.trace.encoded_frames, {"kind": "prediction"}),
-    "Trace.finish": lambda m: (dv.open_trace(m.file).finish, {"image": m.image}),
-    "Trace.frame": lambda m: (m.trace.frame, {"kind": "prediction", "index": 0}),
-    "Trace.frames": lambda m: (m.trace.frames, {"kind": "prediction"}),
-    "Trace.has_frames": lambda m: (m.trace.has_frames, {"kind": "prediction"}),
-    "Trace.heat_map": lambda m: (m.trace.heat_map, {"word": "circle"}),
-    "Trace.heat_maps": lambda m: (m.trace.heat_maps, {}),
-    "Trace.keep_frame": lambda m: (
-        m.trace.keep_frame,
-        {"kind": "prediction", "index": 0, "image": m.trace.frames("prediction")[0]},
-    ),
-    "Trace.note": lambda m: (m.trace.note, {"text": "Look"}),
-    "Trace.results": lambda m: (m.trace.results, {"kind": dv.Note}),
-    "Trace.save": lambda m: (m.trace.save, {"path": m.path("again.safetensors")}),
-}
+def test_every_public_callable_is_walked_or_exempt_with_a_reason() -> None:
+    names = set(public_callables())
+    missing = names - CALLS.keys() - EXEMPT.keys()
+    assert not missing, f"add a valid call to tests/argument_calls.py: {', '.join(sorted(missing))}"
+    assert not EXEMPT.keys() - names, "exempt, and not there"
+    assert not EXEMPT.keys() & CALLS.keys()
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -85,21 +41,38 @@ def test_wrong_values_are_refused_by_name(material: Material, name: str) -> None
             if fits(hint, value) and label not in NONSENSE and not label.startswith("an empty"):
                 continue
             if fault := _fault(
-                function, {**valid, argument: value}, argument, silent=fits(hint, value) and label not in NONSENSE
+                partial(function, **{**valid, argument: value}),
+                [],
+                argument,
+                silent=fits(hint, value) and label not in NONSENSE,
             ):
                 faults.append(f"{argument}={label}: {fault}")
     assert not faults, "\n" + "\n".join(faults)
 
 
-def _fault(function: Callable[..., Any], arguments: Arguments, argument: str, *, silent: bool) -> str | None:
+def _fault(function: Callable[..., Any], arguments: list[Any], argument: str, *, silent: bool) -> str | None:
     """What is wrong with the answer to these arguments; None where they are refused by name."""
     try:
-        function(**arguments)
+        function(*arguments)
     except Exception as error:  # noqa: BLE001 - any error is the subject of the test
         message = str(error)
         singular = argument.rstrip("s")
         return None if re.search(rf"\b{singular}", message) else f"{type(error).__name__}: {message[:150]}"
     return None if silent else "was taken"
+
+
+@pytest.mark.parametrize("name", SETTERS)
+def test_wrong_values_of_traits_and_properties_are_refused_by_name(material: Material, name: str) -> None:
+    owner, hint = SETTERS[name](material)
+    attribute = name.split(".")[1]
+    faults: list[str] = []
+    for label, value in WRONG.items():
+        is_meant = fits(hint, value) and label not in NONSENSE
+        if is_meant and not label.startswith("an empty"):
+            continue
+        if fault := _fault(partial(setattr, owner, attribute), [value], attribute, silent=is_meant):
+            faults.append(f"{label}: {fault}")
+    assert not faults, "\n" + "\n".join(faults)
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -162,7 +162,7 @@ def test_flow_schedulers_without_sigmas_are_refused(name: str, config: dict[str,
 
 
 def test_bad_schedule_and_steps() -> None:
-    with pytest.raises(ValueError, match='must be "uniform", "early" or "late", not \'soon\''):
+    with pytest.raises(ValueError, match="schedule must be one of 'uniform', 'early', 'late', not 'soon'"):
         pipeline_arguments(scheduler("DDPMScheduler"), "soon", 30, 60)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match=r"num_inference_steps must be an integer of 1 or more, not 1\.5"):
         pipeline_arguments(scheduler("DDPMScheduler"), "uniform", 1.5, 60)  # pyright: ignore[reportArgumentType]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget._compat.torch_defaults import build_with_weights, thread_local_defaults
-from diffvis_widget.arguments import items, shorten, text
+from diffvis_widget.arguments import instance, items, shorten, text
 from diffvis_widget.shipped import clip_folder
 
 if TYPE_CHECKING:
@@ -39,11 +39,13 @@ class ConceptMeter:
     Args:
         name: an open_clip model name, or "local-dir:..." / "hf-hub:..."; None for the scenes CLIP.
         pretrained: open_clip's pretrained tag or a weights file; needed with a plain model name.
-        device: where it runs.
+        device: where it runs, as torch names it: "cpu", "cuda:0".
         template: how a concept is put to the text encoder; must contain "{}".
 
     Raises:
-        ValueError: an unknown model name, a missing or unknown pretrained tag, a template without exactly one "{}".
+        TypeError: an argument is no text.
+        ValueError: an unknown model name, a missing or unknown pretrained tag, a template without exactly one "{}", an
+            unknown device.
         OSError: the weights could not be loaded (no network, no file).
 
     Example:
@@ -64,6 +66,11 @@ class ConceptMeter:
         template: str = "{}",
     ) -> None:
         import open_clip
+
+        _check_device(device)
+        for argument, value in (("name", name), ("pretrained", pretrained)):
+            if value is not None:
+                text(argument, value)
 
         if text("template", template).count("{}") != 1 or {"{", "}"} & set(template.replace("{}", "")):
             raise ValueError(
@@ -110,10 +117,10 @@ class ConceptMeter:
             of its cosines with a fixed list of unrelated words.
 
         Raises:
-            ValueError: frames of another shape or type; concepts that are no words, or more than 256.
+            TypeError: frames or concepts of another type.
+            ValueError: frames of another shape or dtype; concepts that are no words, or more than 256.
         """
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-            raise ValueError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
+        _check_frames(frames)
         words = check_concepts(concepts)
         if len(frames) == 0 or not words:
             null_only = self._null(self.image_features(frames)) if len(frames) else np.zeros((0, 2), np.float32)
@@ -133,7 +140,13 @@ class ConceptMeter:
 
         Returns:
             float32 (T, K); rows sum to 1.
+
+        Raises:
+            TypeError: cosine is no array.
+            ValueError: it has another shape.
         """
+        if instance("cosine", cosine, np.ndarray, "an array (T, K)").ndim != 2:
+            raise ValueError(f"cosine must be an array (T, K), not one of shape {cosine.shape}")
         logits = cosine.astype(np.float64) * self.logit_scale
         weights = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -146,7 +159,13 @@ class ConceptMeter:
 
         Returns:
             float32 (T, D); each row has length 1.
+
+        Raises:
+            TypeError: frames is no array.
+            ValueError: it has another shape or dtype, or no image.
         """
+        if not len(_check_frames(frames)):
+            raise ValueError("frames must hold one image or more")
         import torch
         from PIL import Image
 
@@ -209,6 +228,38 @@ def check_concepts(concepts: Sequence[str]) -> list[str]:
     if len(clean) > MAX_CONCEPTS:
         raise ValueError(f"concepts holds {len(clean)} words; at most {MAX_CONCEPTS} can be measured at once")
     return clean
+
+
+def check_meter(meter: Any) -> None:
+    """Refuse what cannot score concepts.
+
+    Args:
+        meter: A meter, or None.
+
+    Raises:
+        TypeError: If it is neither None nor has the attribute ``label`` and the methods ``scores`` and ``share``.
+    """
+    methods = [getattr(meter, name, None) for name in ("scores", "share")]
+    if meter is not None and not (hasattr(meter, "label") and all(map(callable, methods))):
+        raise TypeError(f"meter must be a ConceptMeter, such as dv.ConceptMeter(), not {shorten(meter)}")
+
+
+def _check_frames(frames: Any) -> NDArray[np.uint8]:
+    images = instance("frames", frames, np.ndarray, "an array uint8 (T, H, W, 3)")
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise ValueError(f"frames must be uint8 (T, H, W, 3), not {images.dtype} {images.shape}")
+    return images
+
+
+def _check_device(device: Any) -> None:
+    import torch
+
+    if isinstance(device, torch.device):
+        return
+    try:
+        torch.device(text("device", device))
+    except RuntimeError:
+        raise ValueError(f'device must be one of torch, such as "cpu" or "cuda:0", not {shorten(device)}') from None
 
 
 def _check_name(name: str, pretrained: str | None) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import instance, shorten
+from diffvis_widget.arguments import instance
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import ConceptScores, Trace
 from diffvis_widget.traces.noise import lacks_noise_levels
 
-from .meter import ConceptMeter, check_concepts, default_meter
+from .meter import ConceptMeter, check_concepts, check_meter, default_meter
 
 
 def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | None = None) -> ConceptScores:
@@ -81,9 +81,8 @@ def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
         TypeError: If `meter` is no meter.
         ValueError: If `meter` is None and the run is of another model.
     """
+    check_meter(meter)
     if meter is not None:
-        if not (hasattr(meter, "label") and all(callable(getattr(meter, name, None)) for name in ("scores", "share"))):
-            raise TypeError(f"meter must be a ConceptMeter, such as dv.ConceptMeter(), not {shorten(meter)}")
         return meter
     if not is_scenes_model(trace.meta.get("fingerprint")):
         raise ValueError(

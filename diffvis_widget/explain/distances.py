@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import instance
 from diffvis_widget.concepts import ConceptMeter
 
 from .map_similarity import similarity
@@ -60,6 +61,7 @@ def frechet(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
         The distance, 0 or more up to rounding.
 
     Raises:
+        TypeError: If they are no arrays.
         ValueError: If the shapes differ from these.
 
     Example:
@@ -68,8 +70,10 @@ def frechet(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
         >>> round(dv.explain.frechet(features, features + 3), 6)
         9.0
     """
+    for name, features in (("first", first), ("second", second)):
+        instance(name, features, np.ndarray, "an array of features (n, D)")
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
-        raise ValueError(f"frechet takes features (n, D) and (m, D), n, m >= 2, not {first.shape} and {second.shape}")
+        raise ValueError(f"first and second must be (n, D) and (m, D), n, m >= 2, not {first.shape} and {second.shape}")
     a, b = first.astype(np.float64), second.astype(np.float64)
     covariances = [np.atleast_2d(np.cov(part, rowvar=False)) for part in (a, b)]
     root = _root(covariances[0])

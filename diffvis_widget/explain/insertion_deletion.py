@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffvis_widget.arguments import choice, count, instance, items
+from diffvis_widget.arguments import MAX_SEED, choice, count, instance, items, optional_batch, shorten
 from diffvis_widget.concepts import ConceptMeter, meter_for
+from diffvis_widget.concepts.meter import check_meter
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, number
@@ -28,7 +29,7 @@ from .baseline_maps import baselines
 from .distances import DISTANCES, Distance, frechet, pairwise
 from .image_decoding import decode_images
 from .map_similarity import blur
-from .progress import Progress, batch_size, tracking
+from .progress import Progress, batch_size, check_progress, tracking
 
 Map = Saliency | NDArray[Any]
 Curves = dict[str, Floats]
@@ -144,8 +145,10 @@ def games(
     choice("target", target, ("previous_sample", "prediction"))
     if not traces or (distance == "frechet" and len(traces) < 2):
         raise ValueError(f'trace: {len(traces)} given; distance="frechet" compares sets of two or more, others one')
-    size = None if batch is None else count("batch", batch)
-    rng = np.random.default_rng(count("seed", seed, least=0))
+    size = optional_batch(batch)
+    check_meter(meter)
+    check_progress(progress)
+    rng = np.random.default_rng(count("seed", seed, 0, MAX_SEED))
     probes = [denoiser(run, step) for run in traces]
     concept_meter = meter_for(traces[0], meter) if distance in ("features", "frechet") else None
     boards = [
@@ -256,7 +259,10 @@ def _named(
         if not several and count > 1:
             raise ValueError(f"maps: {name!r} must be a list of {count} maps, one per trace")
         heat_map: Any = maps_of_name[index] if several else maps_of_name
-        values = np.asarray(heat_map.map if isinstance(heat_map, Saliency) else heat_map, dtype=np.float32)
+        try:
+            values = np.asarray(heat_map.map if isinstance(heat_map, Saliency) else heat_map, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise TypeError(f"maps: {name!r} must be a Saliency or an array, not {shorten(heat_map)}") from None
         if values.shape != size:
             raise ValueError(f"maps: {name!r} must lie on the latent grid {size}, not {values.shape}")
         if not np.isfinite(values).all():

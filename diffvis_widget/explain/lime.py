@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import count
+from diffvis_widget.arguments import MAX_SEED, count, optional_batch
 from diffvis_widget.tracer import denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Size
 
-from .progress import Progress, batch_size, tracking
+from .progress import Progress, batch_size, check_progress, tracking
 from .stored_maps import store_map
 
+_MAX_SAMPLES = 1_000_000
 _RIDGE = 1.0
 _WIDTH = 0.25
 
@@ -46,7 +47,7 @@ def df_lime(
     Args:
         trace: A run made in this process.
         step: Index into `trace.steps`.
-        samples: 2 or more (the paper: 1000).
+        samples: 2 to 1,000,000 (the paper: 1000).
         seed: Seed of the samples.
         batch: Latents to evaluate at once; None chooses.
         progress: True, False, or a function of (done, total) that may raise to cancel.
@@ -65,9 +66,10 @@ def df_lime(
         >>> dv.explain.df_lime(trace, step=1, samples=4, progress=False).masks_used
         4
     """
-    total = count("samples", samples, least=2)
-    size = None if batch is None else count("batch", batch)
-    rng = np.random.default_rng(count("seed", seed, least=0))
+    total = count("samples", samples, 2, _MAX_SAMPLES)
+    size = optional_batch(batch)
+    check_progress(progress)
+    rng = np.random.default_rng(count("seed", seed, 0, MAX_SEED))
     probe = denoiser(trace, step)
     height, width = int(probe.latents.shape[2]), int(probe.latents.shape[3])
     segments = superpixels(trace.frames("prediction")[probe.index], (height, width))

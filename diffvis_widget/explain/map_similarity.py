@@ -58,8 +58,8 @@ def similarity(
     """
     choice("kind", kind, KINDS)
     first, second = (part if isinstance(part, Tensor) else torch.from_numpy(np.asarray(part)) for part in (a, b))
-    lengths = {len(first), len(second)}
-    if first.ndim != 4 or first.shape[1:] != second.shape[1:] or len(lengths - {1}) > 1:
+    rows = {part.shape[0] for part in (first, second) if part.ndim == 4}
+    if not rows or first.shape[1:] != second.shape[1:] or len(rows - {1}) > 1:
         raise ValueError(f"a and b must both be (n, C, h, w), not {tuple(first.shape)} and {tuple(second.shape)}")
     result = _cosine(first, second) if kind == "cosine" else _ssim_term(first.float(), second.float(), kind)
     return result if isinstance(a, Tensor) else result.numpy()

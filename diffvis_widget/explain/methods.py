@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
+from diffvis_widget.arguments import choice, count, function, instance, text
 from diffvis_widget.traces import Saliency, Trace
 
 from .progress import Progress
 
+MAX_EVALUATIONS = 1_000_000
 ATTENTION = "attention"  # the widget's other overlay: no method may take its name
 
 
@@ -62,6 +64,13 @@ class Method:
     function: MethodFunction
     usual_evaluations: int = 0
 
+    def __post_init__(self) -> None:
+        for field in ("name", "label", "caption", "finding"):
+            text(field, getattr(self, field))
+        count("evaluations", self.evaluations, 1, MAX_EVALUATIONS)
+        count("usual_evaluations", self.usual_evaluations, 0, self.evaluations)
+        function("function", self.function, "a function of (trace, step, *, batch, progress) that returns a Saliency")
+
 
 def register_method(method: Method) -> None:
     """Add a method to the registry: `dv.explain.overlay`, the widget, figures and pages then know its name.
@@ -70,8 +79,8 @@ def register_method(method: Method) -> None:
         method: The row. Methods are shown in the order of their registration.
 
     Raises:
-        ValueError: If the name is no identifier or is taken, if the label is empty, or if the cost is below 1
-            or usually greater than at most.
+        TypeError: If `method` is no Method.
+        ValueError: If the name is no identifier or is taken, or if the label is empty.
 
     Example:
         >>> import numpy as np
@@ -85,6 +94,7 @@ def register_method(method: Method) -> None:
         ['DF-RISE', 'DF-CAM', 'DF-LIME', 'Strength']
         >>> dv.explain.unregister_method("strength")
     """
+    instance("method", method, Method, "a dv.explain.Method")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", method.name) or method.name == ATTENTION:
         raise ValueError(
             f'name must be lower case letters, digits and underscores, such as "my_method", and not "{ATTENTION}"; '
@@ -94,12 +104,6 @@ def register_method(method: Method) -> None:
         raise ValueError(f"name {method.name!r} is taken: choose another one, or call unregister_method first")
     if not method.label.strip():
         raise ValueError(f"label must name the method for readers, got {method.label!r}")
-    if method.evaluations < 1:
-        raise ValueError(f"evaluations must be 1 or more, got {method.evaluations!r}")
-    if not 0 <= method.usual_evaluations <= method.evaluations:
-        raise ValueError(
-            f"usual_evaluations must be from 0 to evaluations, {method.evaluations}; got {method.usual_evaluations!r}"
-        )
     _METHODS[method.name] = method
 
 
@@ -116,9 +120,9 @@ def unregister_method(name: str) -> None:
         >>> import diffvis_widget as dv
         >>> dv.explain.unregister_method("lrp")
         Traceback (most recent call last):
-        ValueError: method must be one of 'df_rise', 'df_cam', 'df_lime', not 'lrp'
+        ValueError: name must be one of 'df_rise', 'df_cam', 'df_lime', not 'lrp'
     """
-    del _METHODS[find_method(name).name]
+    del _METHODS[find_method(name, "name").name]
 
 
 def registered_methods() -> list[Method]:
@@ -135,11 +139,12 @@ def registered_methods() -> list[Method]:
     return list(_METHODS.values())
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str, argument: str = "method") -> Method:
     """Find a method by its name.
 
     Args:
         name: Of a registered method.
+        argument: The argument that names it, for the error.
 
     Returns:
         Its row.
@@ -147,9 +152,7 @@ def find_method(name: str) -> Method:
     Raises:
         ValueError: If no such method is registered; the message lists those that are.
     """
-    if name not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, not {name!r}")
-    return _METHODS[name]
+    return _METHODS[choice(argument, name, list(_METHODS))]
 
 
 def overlay_names(trace: Trace | None) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffvis_widget.arguments import function
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Saliency, Trace
@@ -60,6 +61,10 @@ def overlay(
         (True, True)
     """
     row = find_method(method)
+    if progress is not None:
+        function("progress", progress, "a function of the share that is done, or None")
+    if stop is not None:
+        function("stop", stop, "a function without arguments that returns True or False, or None")
 
     def report(done: int, total: int) -> None:
         if stop is not None and stop():

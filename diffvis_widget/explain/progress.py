@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from diffvis_widget.arguments import shorten
 
 Progress = bool | Callable[[int, int], object]
 """True shows a progress bar; False shows nothing; a function is called with (done, total) and may raise to cancel."""
+
+
+def check_progress(progress: Any) -> None:
+    """Check the argument ``progress``.
+
+    Args:
+        progress: The value.
+
+    Raises:
+        TypeError: If it is neither True, False nor a function.
+    """
+    if not isinstance(progress, bool) and not callable(progress):
+        raise TypeError(f"progress must be True, False, or a function of (done, total), not {shorten(progress)}")
 
 
 @contextmanager

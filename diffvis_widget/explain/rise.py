@@ -14,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffvis_widget.arguments import choice, count, real
+from diffvis_widget.arguments import MAX_SEED, choice, count, optional_batch, real
 from diffvis_widget.concepts import ConceptMeter, meter_for
+from diffvis_widget.concepts.meter import check_meter
 from diffvis_widget.tracer import Denoiser, denoiser
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import Saliency
 
 from .image_decoding import decode_images
 from .map_similarity import KINDS, Kind, similarity
-from .progress import Progress, batch_size, tracking
+from .progress import Progress, batch_size, check_progress, tracking
 from .stored_maps import store_map
 
 Similarity = Kind | Literal["features"]
@@ -31,6 +32,7 @@ Coverage = Literal["expected", "actual"]
 Sums = NDArray[np.float64]
 Compare = Callable[[Tensor], NDArray[np.float64]]
 """Masked latents (n, C, h, w) to their similarity with the unmasked: (n, h, w) or (n, 1, 1)."""
+MAX_MASKS = 1_000_000
 _FEWEST = 100  # masks before a map may count as converged
 
 
@@ -58,7 +60,7 @@ def df_rise(
     Args:
         trace: A run made in this process.
         step: Index into `trace.steps`.
-        masks: Largest number of masks, 2 or more (the paper: 500).
+        masks: Largest number of masks, 2 to 1,000,000 (the paper: 500).
         similarity: "structure" (the paper's), "contrast", "luminance", "ssim", "cosine" (see `explain.similarity`), or
             "features": the cosine of the meter's features of the two decoded predictions, one number per mask (the
             paper uses features of the network behind FID).
@@ -88,14 +90,16 @@ def df_rise(
         >>> dv.explain.df_rise(trace, step=1, masks=4, progress=False).masks_used
         4
     """
-    total = count("masks", masks, least=2)
+    total = count("masks", masks, least=2, most=MAX_MASKS)
     probability = real("keep", keep, 0, 1, open_ends=True)
     choice("similarity", similarity, (*KINDS, "features"))
     choice("coverage", coverage, ("expected", "actual"))
     choice("target", target, ("output", "previous_sample"))
     limit = real("tolerance", tolerance, 0, 1)
-    size = None if batch is None else count("batch", batch)
-    rng = np.random.default_rng(count("seed", seed, least=0))
+    size = optional_batch(batch)
+    check_meter(meter)
+    check_progress(progress)
+    rng = np.random.default_rng(count("seed", seed, 0, MAX_SEED))
     probe = denoiser(trace, step)
     if similarity == "features":
         compare = _by_features(probe, trace, meter_for(trace, meter))

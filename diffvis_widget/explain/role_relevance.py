@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import choice, count
+from diffvis_widget.arguments import MAX_SEED, MAX_STEPS, choice, count, instance, items, text
 from diffvis_widget.intervals import median_interval
 from diffvis_widget.schedule import ScheduleKind
 from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, number
@@ -21,7 +21,7 @@ from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
-from .progress import Progress, tracking
+from .progress import Progress, check_progress, tracking
 from .word_relevance import Relevance, relevance
 
 Roles = Mapping[str, str] | Mapping[int, str]
@@ -129,6 +129,7 @@ def relevance_by_role(
         The curves of all roles.
 
     Raises:
+        TypeError: If an argument has the wrong type.
         ValueError: If the lists differ in length, or a value is invalid.
         KeyError: If a word is not in its prompt.
 
@@ -140,13 +141,10 @@ def relevance_by_role(
         >>> found.roles, found.curves.shape
         (['colour', 'object'], (1, 1, 2, 2))
     """
-    if isinstance(prompts, str) or not prompts:
-        raise ValueError(f"prompts must be a list of one text or more, not {prompts!r}")
-    if len(prompts) != len(roles):
-        raise ValueError(f"roles must say the roles of each prompt: {len(prompts)} prompts, {len(roles)} given")
-    for schedule in schedules:
-        choice("schedules", schedule, ("uniform", "early", "late"))
-    first = count("seed", seed, least=0)
+    _check_lists(prompts, roles, schedules)
+    check_progress(progress)
+    first = count("seed", seed, 0, MAX_SEED - len(prompts))
+    count("num_inference_steps", num_inference_steps, 1, MAX_STEPS)
     names = list(dict.fromkeys(role for roles_of_words in roles for role in roles_of_words.values()))
     curves: list[list[Floats]] = [[] for _ in schedules]
     with tracking(progress, len(schedules) * len(prompts), "relevance by role") as tell:
@@ -165,6 +163,21 @@ def relevance_by_role(
                 curves[row].append(by_role(result, roles_of_words, names))
                 tell(1)
     return RoleRelevance(list(schedules), names, np.array(curves, dtype=np.float32))
+
+
+def _check_lists(prompts: Any, roles: Any, schedules: Any) -> None:
+    for prompt in (texts := items("prompts", prompts, "a list of texts")):
+        text("prompts", prompt)
+    for of_prompt in (role_maps := items("roles", roles, 'a list of dicts, such as [{"red": "colour"}]')):
+        for word, role in instance("roles", of_prompt, Mapping, "dicts of role by word").items():
+            instance("roles", word, (str, int), "dicts of role by word, a text or an index")
+            text("roles", role)
+    for schedule in (names := items("schedules", schedules, 'a list, such as ["uniform", "early"]')):
+        choice("schedules", schedule, ("uniform", "early", "late"))
+    if not texts or not names:
+        raise ValueError(f"{'schedules' if texts else 'prompts'} must have one entry or more, not []")
+    if len(texts) != len(role_maps):
+        raise ValueError(f"roles must say the roles of each prompt: {len(texts)} prompts, {len(role_maps)} given")
 
 
 def by_role(word_relevance: Relevance, roles: Roles, names: Sequence[str]) -> Floats:

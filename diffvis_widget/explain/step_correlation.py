@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import choice
+from diffvis_widget.arguments import choice, instance, items
 from diffvis_widget.concepts import ConceptMeter
-from diffvis_widget.concepts.meter import check_concepts
+from diffvis_widget.concepts.meter import check_concepts, check_meter
 from diffvis_widget.concepts.scores import measured_scores
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, text
@@ -167,6 +167,7 @@ def correlation(
         The correlations.
 
     Raises:
+        TypeError: If an argument has the wrong type.
         ValueError: If there are too few steps, no concepts or no word maps, or the relevance is of another run.
         KeyError: If a word is not in the prompt; the error lists those that are.
         IndexError: If an index is out of range.
@@ -176,6 +177,8 @@ def correlation(
         >>> dv.correlation(trace, ["circle"], words=["red"]).rho.shape
         (1, 1, 1)
     """
+    instance("trace", trace, Trace, "a Trace, as dv.trace and dv.open_trace return it")
+    check_meter(meter)
     choice("of", of, ("levels", "changes"))
     choice("test", test, tuple(_TESTS))
     choice("adjust", adjust, tuple(_ADJUST))
@@ -213,7 +216,7 @@ def _chosen(trace: Trace, words: Sequence[str | int] | None) -> list[_Word]:
         return [_Word(trace.words[index].text, [index]) for index in typed]
     if isinstance(words, str):
         raise ValueError(f"words must be a list of words, got the string {words!r}: write [{words!r}]")
-    if len(words) == 0:
+    if not items("words", words, "a list of words or indices, or None"):
         raise ValueError("words is empty: name one word or more, or leave it out for all that were typed")
     occurrences = [(word, pick_words(trace.words, word)) for word in words]
     return [

@@ -6,6 +6,7 @@ arXiv 2402.10404, by the rules of H. Chefer, S. Gur, L. Wolf, ICCV 2021, arXiv 2
 
 from __future__ import annotations
 
+import inspect
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,18 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget._compat.torch_compile import uncompiled
-from diffvis_widget.arguments import count
+from diffvis_widget.arguments import count, instance
 from diffvis_widget.tracer import Denoiser, Family, denoiser, denoiser_lock, find_family
 from diffvis_widget.tracer import trace as run
+from diffvis_widget.tracer.call_arguments import check_call_arguments
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, last, text
 from diffvis_widget.traces.results.relevance import scaled
 from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array, data_frame
 
-from .progress import Progress, tracking
+from .progress import Progress, check_progress, tracking
 from .relevance_pass import AttentionModules, relevance_maps, steps_per_batch
 from .text_encoder import TextEncoderPass
+
+_MAX_GRID = 4096
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,7 +156,8 @@ def relevance(
         >>> found.raw.shape == (2, len(found.trace.words))
         True
     """
-    count("grid", grid)
+    count("grid", grid, 1, _MAX_GRID)
+    check_progress(progress)
     if not isinstance(prompt, str):
         raise TypeError(f"prompt must be one text, not {type(prompt).__name__}: relevance follows it through its words")
     _family_with_words(pipe)
@@ -165,7 +170,8 @@ def relevance(
         schedule_strength=schedule_strength,
         **pipe_kwargs,
     )
-    result = relevance_of(pipe, trace, grid=grid, progress=progress, **pipe_kwargs)
+    of_call = {name: value for name, value in pipe_kwargs.items() if name not in inspect.signature(run).parameters}
+    result = relevance_of(pipe, trace, grid=grid, progress=progress, **of_call)
     trace.relevance.append(result.stored)
     return result
 
@@ -188,6 +194,7 @@ def relevance_of(
         The relevance.
 
     Raises:
+        TypeError: If an argument has the wrong type or name.
         ValueError: If the run is of another pipeline or has no live one, or for what `relevance` refuses.
 
     Example:
@@ -196,8 +203,11 @@ def relevance_of(
         >>> dv.explain.relevance_of(pipe, trace, progress=False).trace is trace
         True
     """
-    limit = count("grid", grid)
+    limit = count("grid", grid, 1, _MAX_GRID)
+    check_progress(progress)
+    instance("trace", trace, Trace, "a Trace, as dv.trace returns it")
     family = _family_with_words(pipe)
+    check_call_arguments(pipe, pipe_kwargs)
     # checks that the model still reproduces the run
     probe = denoiser(trace, 0)
     if probe.module is not uncompiled(getattr(pipe, family.denoiser_attribute)):

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import count
+from diffvis_widget.arguments import MAX_SEED, MAX_STEPS, count, file_path, function, items, optional_batch
 from diffvis_widget.concepts import ConceptMeter, default_meter
-from diffvis_widget.concepts.meter import check_concepts
-from diffvis_widget.explain.progress import Progress, tracking
+from diffvis_widget.concepts.meter import check_concepts, check_meter
+from diffvis_widget.explain.progress import Progress, check_progress, tracking
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.tracer import denoiser_lock, fingerprint, private_copy, to_pixels
+from diffvis_widget.tracer.call_arguments import check_call_arguments
 from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
 from diffvis_widget.traces.prompt_words import fold_word, split_words
 
@@ -31,6 +32,7 @@ from .decision_curves import DecisionCurve, Floats
 from .engine import on
 
 _BATCH = 32
+MAX_SEEDS = 100_000
 
 
 def decision_curve(
@@ -96,20 +98,22 @@ def decision_curve(
         (96, 96, 3)
     """
     before, after = _replaced(prompt, word, to)
-    total = count("steps", steps)
+    total = count("steps", steps, 1, MAX_STEPS)
     starts = _seeds(seeds)
     points = _points(switch, total)
-    words = check_concepts([word, to, *concepts])
+    words = check_concepts([word, to, *check_concepts(concepts)])
     if len(words) < 2:
         raise ValueError(f"to must be another word than word: both are {word!r}")
-    size = _BATCH if batch is None else count("batch", batch)
+    size = optional_batch(batch) or _BATCH
+    check_progress(progress)
+    file = None if path is None else file_path("path", path)
     for name in ("prompt", "generator", "num_inference_steps", "num_images_per_prompt", "latents", "output_type"):
         if name in pipe_kwargs:
             raise TypeError(f"{name}= is set by decision_curve itself")
-    if on_image is not None and not callable(on_image):
-        raise TypeError(f"on_image must be a function of (seed, step, image), not {type(on_image).__name__}")
+    if on_image is not None:
+        function("on_image", on_image, "a function of (seed, step, image), or None")
+    check_call_arguments(pipe, pipe_kwargs)
     meter = _meter(pipe, meter)
-    file = Path(path) if path is not None else None
     settings = {
         "prompt": before, "other": after, "steps": total, "switch": points, "seeds": starts, "concepts": words,
         "model": fingerprint(pipe), "meter": meter.label,
@@ -183,23 +187,24 @@ def _replaced(prompt: Any, word: Any, to: Any) -> tuple[str, str]:
 
 def _seeds(seeds: Any) -> list[int]:
     if isinstance(seeds, list | tuple | range | np.ndarray):
-        numbers = [count("seeds", seed, least=0) for seed in seeds]  # pyright: ignore[reportUnknownVariableType]
+        numbers = [count("seeds", seed, 0, MAX_SEED) for seed in seeds]  # pyright: ignore[reportUnknownVariableType]
         if not numbers or len(set(numbers)) < len(numbers):
             raise ValueError(f"seeds must name one seed or more, each once, not {numbers!r}")
         return numbers
-    return list(range(count("seeds", seeds)))
+    return list(range(count("seeds", seeds, 1, MAX_SEEDS)))
 
 
 def _points(switch: Sequence[int] | None, steps: int) -> list[int]:
     if switch is None:
         return list(range(steps + 1))
-    points = [count("switch", point, least=0) for point in switch]
-    if not points or points != sorted(set(points)) or points[-1] > steps:
+    points = [count("switch", point, 0, steps) for point in items("switch", switch, "a list of steps, or None")]
+    if not points or points != sorted(set(points)):
         raise ValueError(f"switch must be rising steps from 0 to {steps}, not {points!r}")
     return points
 
 
 def _meter(pipe: Any, meter: ConceptMeter | None) -> ConceptMeter:
+    check_meter(meter)
     if meter is not None:
         return meter
     if not is_scenes_model(fingerprint(pipe)):

@@ -5,16 +5,17 @@ Arguments are validated on construction; whatever depends on the run, when it st
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffvis_widget.arguments import whole_number
+from diffvis_widget.arguments import MAX_STEPS, count, real, shorten, whole_number
 from diffvis_widget.tracer import Intervention, StepRange
 from diffvis_widget.traces import Trace
 
 WordSelector = str | int | tuple[str | int, ...]
 _WHOLE: StepRange = (0, None)
+_MAX_FACTOR = 1_000_000
+_MAX_WORDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Weight(Intervention):
 
     Attributes:
         word: The word, as for `Trace.heat_map`; a list as a tuple.
-        factor: Any finite number.
+        factor: Of the value rows; 1 changes nothing.
         steps: (first step, step after the last or None).
 
     Example:
@@ -161,7 +162,8 @@ def weight(word: str | int | list[str | int], factor: float, steps: StepRange | 
 
     Args:
         word: The word, as for `Trace.heat_map`: a text of the prompt, an index into `trace.words`, or a list.
-        factor: Any finite number; 1 changes nothing, 0 silences the word, a negative number pushes away from it.
+        factor: A number from -1,000,000 to 1,000,000; 1 changes nothing, 0 silences the word, a negative
+            number pushes away from it.
         steps: (first step, step after the last), None in the second place for the end; None for the whole run. The run
             raises ValueError for steps that it does not have, and KeyError for a word that no prompt in force has.
 
@@ -170,18 +172,14 @@ def weight(word: str | int | list[str | int], factor: float, steps: StepRange | 
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: factor is not finite, word is empty, or steps are negative or end before they begin.
+        ValueError: factor is out of range, word is empty, or steps are negative or end before they begin.
 
     Example:
         >>> import diffvis_widget as dv
         >>> dv.intervene.weight("red", 2.0, steps=(0, 10))
         Weight(word='red', factor=2.0, steps=(0, 10))
     """
-    if isinstance(factor, bool) or not isinstance(factor, int | float):
-        raise TypeError(f"factor must be a finite number, not {factor!r}")
-    if not math.isfinite(factor):
-        raise ValueError(f"factor must be a finite number, not {factor!r}: 0 silences a word, 2 doubles it")
-    return Weight(_word(word), float(factor), _steps(steps))
+    return Weight(_word(word), real("factor", factor, -_MAX_FACTOR, _MAX_FACTOR), _steps(steps))
 
 
 def drop(word: str | int | list[str | int], steps: StepRange | None = None) -> Drop:
@@ -235,7 +233,7 @@ def switch(prompt: str, step: int) -> Switch:
     """
     if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"prompt must be a text, not {type(prompt).__name__}")
-    return Switch(prompt, _count("step", step))
+    return Switch(prompt, count("step", step, 0, MAX_STEPS))
 
 
 def freeze(trace: Trace, steps: int) -> Freeze:
@@ -267,7 +265,7 @@ def freeze(trace: Trace, steps: int) -> Freeze:
     """
     if not isinstance(trace, Trace):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"trace must be a Trace, as dv.trace returns it, not {type(trace).__name__}")
-    return Freeze(trace, _count("steps", steps))
+    return Freeze(trace, count("steps", steps, 0, MAX_STEPS))
 
 
 def _word(word: Any) -> WordSelector:
@@ -284,9 +282,11 @@ def _single_word(word: Any) -> str | int:
             raise ValueError("word is empty; name a word of the prompt")
         return word
     index = whole_number(word)
+    allowed = "a text of the prompt, an index into trace.words, or a list of these"
     if index is None:
-        allowed = "a text of the prompt, an index into trace.words, or a list of these"
-        raise TypeError(f"word must be {allowed}, not {word!r}")
+        raise TypeError(f"word must be {allowed}, not {shorten(word)}")
+    if not 0 <= index < _MAX_WORDS:
+        raise ValueError(f"word must be {allowed}, from 0 to {_MAX_WORDS - 1}, not {shorten(index)}")
     return index
 
 
@@ -296,22 +296,14 @@ def _steps(steps: Any) -> StepRange:
     try:
         first, last = steps
     except (TypeError, ValueError):
-        raise TypeError(f"steps must be (first step, step after the last), or None for all, not {steps!r}") from None
-    begin, end = _count("steps", first), None if last is None else _count("steps", last)
+        allowed = "(first step, step after the last), or None for all"
+        raise TypeError(f"steps must be {allowed}, not {shorten(steps)}") from None
+    begin, end = count("steps", first, 0, MAX_STEPS), None if last is None else count("steps", last, 0, MAX_STEPS)
     if end is not None and end < begin:
         raise ValueError(
             f"steps must not end before they begin: {(begin, end)!r}; {(begin, begin)!r} is an empty range"
         )
     return begin, end
-
-
-def _count(name: str, value: Any) -> int:
-    number = whole_number(value)
-    if number is None:
-        raise TypeError(f"{name} must be an integer of 0 or more, not {value!r}")
-    if number < 0:
-        raise ValueError(f"{name} must be 0 or more, counted from the first step, not {number}")
-    return number
 
 
 def _plain(word: WordSelector) -> Any:

@@ -15,6 +15,7 @@ from bqplot.scales import LinearScale
 from ipywidgets import HBox, ToggleButton, VBox
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import instance
 from diffvis_widget.step_numbers import step_number
 from diffvis_widget.wire.messages import ScoresPayload
 
@@ -58,7 +59,7 @@ def concept_chart(widget: DiffVis) -> Figure:
     Raises:
         TypeError: ``widget`` is not a DiffVis.
     """
-    _check("concept_chart", widget)
+    _check(widget)
     across = LinearScale(min=_FIRST, max=_last(widget, 0))
     up = LinearScale()
     scales = {"x": across, "y": up}
@@ -99,7 +100,7 @@ def attention_chart(widget: DiffVis) -> VBox:
     Raises:
         TypeError: ``widget`` is not a DiffVis.
     """
-    _check("attention_chart", widget)
+    _check(widget)
     across = LinearScale(min=_FIRST, max=_last(widget, 0))
     scales = {"x": across, "y": LinearScale(min=0)}
     figure = _figure("Attention over steps (mean of each word's heat map)", "attention", scales, [])
@@ -171,10 +172,7 @@ def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figur
     """
     from diffvis_widget.intervene import DecisionCurve
 
-    if not isinstance(curve, DecisionCurve):
-        raise TypeError(
-            f"decision_chart needs a DecisionCurve, as dv.decision_curve returns it, got {type(curve).__name__}"
-        )
+    instance("curve", curve, DecisionCurve, "a DecisionCurve, as dv.decision_curve returns it")
     across = LinearScale(min=0, max=curve.steps)
     scales = {"x": across, "y": LinearScale(min=0, max=1)}
     has_band = np.isfinite(curve.band).all(axis=1)
@@ -201,7 +199,7 @@ def decision_chart(curve: DecisionCurve, widget: DiffVis | None = None) -> Figur
     figure = _figure(title, f"share of {curve.word}", scales, marks)
     figure.axes[0].label = f"steps before {curve.word} was replaced by {curve.to}"
     if widget is not None:
-        _check("decision_chart", widget)
+        _check(widget)
         trace = widget._session.watched
         steps = widget.steps if trace is None else len(trace.steps)
         if steps != curve.steps:
@@ -241,9 +239,8 @@ class _WordAttention:
 # -- shared by the charts ----------------------------------------------------------------------------------------------
 
 
-def _check(chart: str, widget: Any) -> None:
-    if not isinstance(widget, DiffVis):
-        raise TypeError(f"{chart} needs a DiffVis, got {type(widget).__name__}")
+def _check(widget: Any) -> None:
+    instance("widget", widget, DiffVis, "a DiffVis")
 
 
 def _figure(title: str, measure: str, scales: dict[str, LinearScale], marks: Sequence[Any]) -> Figure:

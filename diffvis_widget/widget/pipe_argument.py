@@ -85,20 +85,6 @@ def check_compare(trace: Any) -> None:
         raise TypeError(f"compare takes a Trace, as dv.trace and dv.open_trace return it; got {shorten(trace)}")
 
 
-def check_meter(meter: Any) -> None:
-    """Refuse what cannot score concepts.
-
-    Args:
-        meter: the argument ``meter`` of DiffVis.
-
-    Raises:
-        TypeError: it is neither None nor has the attribute ``label`` and the methods ``scores`` and ``share``.
-    """
-    methods = [getattr(meter, name, None) for name in ("scores", "share")]
-    if meter is not None and not (hasattr(meter, "label") and all(map(callable, methods))):
-        raise TypeError(f"meter must be a ConceptMeter, such as dv.ConceptMeter(); got {shorten(meter)}")
-
-
 def check_layout(traits: dict[str, Any]) -> dict[str, Any]:
     """Refuse a layout with an unknown name, which ipywidgets ignores.
 

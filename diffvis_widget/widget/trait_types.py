@@ -212,7 +212,7 @@ class Concepts(t.TraitType[list[str], Any]):
         Raises:
             TraitError: It is not a list of strings, or one is too long, or there are too many.
         """
-        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             raise _refuse(self, value, 'a list of texts, such as ["circle", "red"]')
         concepts: dict[str, None] = {}
         for concept in cast(Iterable[object], value):
@@ -293,7 +293,7 @@ class Indices(t.TraitType[list[int], Any]):
             TraitError: It is not a list of integers, or one is out of range.
         """
         expected = "a list of indices into trace.words, such as [2, 5]"
-        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             raise _refuse(self, value, expected)
         indices: dict[int, None] = {}
         for index in cast(Iterable[Any], value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import traitlets as t
 
 from diffvis_widget import front_end
+from diffvis_widget.arguments import function, real
+from diffvis_widget.concepts.meter import check_meter
 from diffvis_widget.export.mime_bundle import static_representations
 from diffvis_widget.export.static_output import StaticOutput
 from diffvis_widget.widget.page.limits import check_message
@@ -26,7 +29,7 @@ from diffvis_widget.wire.packed_run import unpack
 
 from . import jupyter
 from .open_method import OpenMethod
-from .pipe_argument import check_compare, check_layout, check_meter, check_source, known_defaults, traits_of
+from .pipe_argument import check_compare, check_layout, check_source, known_defaults, traits_of
 from .synced_traits import COMMON, FROM_PAGE, SETTINGS, SyncedTraits, check_schedule, weak_sender, weak_trait_setter
 
 if TYPE_CHECKING:
@@ -182,7 +185,13 @@ class DiffVis(SyncedTraits):
 
         Returns:
             Whether that happened in time.
+
+        Raises:
+            TypeError: timeout is no number.
+            ValueError: it is negative or not finite.
         """
+        if timeout is not None:
+            real("timeout", timeout, 0, threading.TIMEOUT_MAX)
         try:
             return self._session.wait(timeout)
         except KeyboardInterrupt:
@@ -271,7 +280,11 @@ class DiffVis(SyncedTraits):
 
         Args:
             callback: the function; it is called in a thread of the widget's own.
+
+        Raises:
+            TypeError: callback is no function.
         """
+        function("callback", callback, "a function of the scores")
         self._session.publisher.scorer.listen(callback)
 
     def note(

@@ -118,7 +118,7 @@ def test_a_meter_that_cannot_be_made_says_why(arguments: dict[str, str], message
 
 
 def test_frames_of_another_type_are_refused(meter: ConceptMeter, frames: np.ndarray):
-    with pytest.raises(ValueError, match=r"frames must be uint8 \(T, H, W, 3\), got float64"):
+    with pytest.raises(ValueError, match=r"frames must be uint8 \(T, H, W, 3\), not float64"):
         meter.scores(cast(Any, frames / 255.0), ["circle"])
 
 

@@ -104,7 +104,7 @@ def method(**fields: Any) -> dv.explain.Method:
         ({"name": "attention"}, 'and not "attention"'),
         ({"name": "My method"}, "lower case letters, digits and underscores"),
         ({"label": " "}, "label must name the method"),
-        ({"evaluations": 0}, "evaluations must be 1 or more"),
+        ({"evaluations": 0}, "evaluations must be an integer from 1 to"),
     ],
 )
 def test_rows_that_cannot_be_used_are_refused(fields: dict[str, Any], message: str) -> None:

@@ -163,7 +163,7 @@ def test_frechet_distance() -> None:
     assert explain.frechet(a, a + np.array([3, 0, 0, 0])) == pytest.approx(9)
     assert explain.frechet(a[:, :1], 2 * a[:, :1]) == pytest.approx(a[:, 0].mean() ** 2 + a[:, 0].var(ddof=1))
     for wrong in (a[0], a[:1], a[:, :2]):
-        with pytest.raises(ValueError, match=r"features \(n, D\) and \(m, D\), n, m >= 2"):
+        with pytest.raises(ValueError, match=r"first and second must be \(n, D\) and \(m, D\), n, m >= 2"):
             explain.frechet(wrong, b)
 
 

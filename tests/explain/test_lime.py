@@ -91,7 +91,7 @@ def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bad_input() -> None:
     run, _module = toy_trace(regional(np.ones((8, 8), dtype=bool)))
-    with pytest.raises(ValueError, match="samples must be an integer of 2 or more, not 1"):
+    with pytest.raises(ValueError, match="samples must be an integer from 2 to 1000000, not 1"):
         explain.df_lime(run, 0, 1)
     with pytest.raises(IndexError, match="step 5 is out of range"):
         explain.df_lime(run, 5)

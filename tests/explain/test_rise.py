@@ -154,8 +154,8 @@ def test_on_a_real_pipeline() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"masks": 0}, ValueError, "masks must be an integer of 2 or more, not 0"),
-        ({"masks": 2.5}, TypeError, "masks must be an integer of 2 or more, not 2.5"),
+        ({"masks": 0}, ValueError, "masks must be an integer from 2 to 1000000, not 0"),
+        ({"masks": 2.5}, TypeError, "masks must be an integer from 2 to 1000000, not 2.5"),
         ({"keep": 0}, ValueError, "keep must be a number between 0 and 1, both excluded, not 0"),
         ({"keep": 1.0}, ValueError, "keep must be a number between 0 and 1, both excluded, not 1.0"),
         ({"keep": "half"}, TypeError, "keep must be a number between 0 and 1"),
@@ -164,8 +164,8 @@ def test_on_a_real_pipeline() -> None:
         ({"target": "image"}, ValueError, "target must be one of 'output', 'previous_sample', not 'image'"),
         ({"coverage": "half"}, ValueError, "coverage must be one of"),
         ({"tolerance": -1}, ValueError, "tolerance must be a number from 0 to 1, not -1"),
-        ({"seed": -1}, ValueError, "seed must be an integer of 0 or more"),
-        ({"batch": 0}, ValueError, "batch must be an integer of 1 or more"),
+        ({"seed": -1}, ValueError, "seed must be an integer from 0 to"),
+        ({"batch": 0}, ValueError, "batch must be an integer from 1 to"),
         ({"step": 1}, IndexError, "step 1 is out of range: the indices of this trace's steps are 0 to 0"),
     ],
 )

@@ -55,13 +55,13 @@ def test_mean_and_interval() -> None:
     ("arguments", "message"),
     [
         ({"prompts": "a red circle"}, "prompts must be a list"),
-        ({"prompts": []}, "prompts must be a list"),
+        ({"prompts": []}, "prompts must have one entry or more"),
         ({"roles": ROLES[:1]}, "2 prompts, 1 given"),
         ({"schedules": ["linear"]}, "schedules must be one of 'uniform', 'early', 'late', not 'linear'"),
     ],
 )
 def test_bad_input(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         relevance_by_role(pipelines.stable_diffusion(), **({"prompts": PROMPTS, "roles": ROLES} | arguments))
 
 

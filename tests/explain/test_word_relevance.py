@@ -143,7 +143,7 @@ def test_bad_input() -> None:
     pipe = pipelines.stable_diffusion()
     with pytest.raises(TypeError, match="prompt must be one text, not list"):
         explain.relevance(pipe, ["a", "b"])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="grid must be an integer of 1 or more, not 0"):
+    with pytest.raises(ValueError, match="grid must be an integer from 1 to 4096, not 0"):
         explain.relevance(pipe, PROMPT, grid=0)
     with pytest.raises(TypeError, match="takes no guidance_scal="):
         explain.relevance(pipe, PROMPT, guidance_scal=3)

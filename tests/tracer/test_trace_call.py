@@ -122,7 +122,7 @@ def test_arguments_go_on_to_the_pipeline() -> None:
         ({"negative_prompt": ["fog"]}, TypeError, "negative_prompt must be one text or None, not list"),
         ({"num_images_per_prompt": 2}, ValueError, "one image"),
         ({"seed": 1, "generator": torch.Generator()}, ValueError, "seed= or generator="),
-        ({"schedule": "soon"}, ValueError, '"uniform", "early" or "late"'),
+        ({"schedule": "soon"}, ValueError, "schedule must be one of 'uniform', 'early', 'late', not 'soon'"),
         ({"schedule": "early", "schedule_strength": -1}, ValueError, "strength must be"),
         ({"schedule": "early", "num_inference_steps": 100, "schedule_strength": 5}, ValueError, "works is 77"),
         ({"keep": "none"}, ValueError, "keep must be"),

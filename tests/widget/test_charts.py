@@ -198,9 +198,9 @@ def test_a_curve_without_a_decision_says_so() -> None:
 
 def test_a_chart_needs_a_widget() -> None:
     for chart in (concept_chart, attention_chart):
-        with pytest.raises(TypeError, match="needs a DiffVis, got int"):
+        with pytest.raises(TypeError, match="widget must be a DiffVis, not"):
             chart(7)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match=r"needs a DecisionCurve, as dv\.decision_curve returns it, got int"):
+    with pytest.raises(TypeError, match=r"curve must be a DecisionCurve, as dv\.decision_curve returns it, not"):
         decision_chart(7)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="needs a DiffVis, got str"):
+    with pytest.raises(TypeError, match="widget must be a DiffVis, not"):
         decision_chart(curve_of([[0, 1, 1, 1, 1]]), "widget")  # pyright: ignore[reportArgumentType]

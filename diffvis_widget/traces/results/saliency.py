@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import MAX_STEPS, count, instance, text
 from diffvis_widget.step_numbers import step_number
 from diffvis_widget.traces.html_summary import card, map_thumbnail, number, value_range
 from diffvis_widget.traces.json_fields import read_integer, read_text, read_texts
@@ -16,6 +17,8 @@ from diffvis_widget.traces.types import Floats
 from diffvis_widget.traces.values import ResultValue, as_array
 
 from .stored_result import DescribedRun, StoredResult, StoredTensors, register_result
+
+_MAX_MASKS = 2**53
 
 
 @register_result
@@ -47,6 +50,17 @@ class Saliency(ResultValue, StoredResult):
     stderr: Floats | None = None
     masks_used: int = 0
     layers: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
+
+    def __post_init__(self) -> None:
+        text("method", self.method)
+        count("step", self.step, 0, MAX_STEPS)
+        instance("map", self.map, np.ndarray, "an array (h, w)")
+        if self.stderr is not None:
+            instance("stderr", self.stderr, np.ndarray, "an array (h, w), or None")
+        count("masks_used", self.masks_used, 0, _MAX_MASKS)
+        for name, layer in instance("layers", self.layers, Mapping, "a dict of arrays (h, w) by name").items():
+            text("layers", name)
+            instance("layers", layer, np.ndarray, "a dict of arrays (h, w) by name")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.map, dtype, copy)
