@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffvis_widget.arguments import count
+from diffvis_widget.arguments import MAX_STEPS, count
 
 
 def step_number(index: Any) -> int:
     """Converts the index of a step to the number that people read, on the page, in charts and in figures.
 
     Args:
-        index: Index of a step, 0 or more; a float, as in ``ConceptScores.emergence``, must be a whole number.
+        index: Index of a step, 0 to 99,999; a float, as in ``ConceptScores.emergence``, must be a whole number.
 
     Returns:
         The number of the step, from 1.
 
     Raises:
         TypeError: ``index`` is no whole number; NaN, a concept that does not emerge, is none.
-        ValueError: ``index`` is negative.
+        ValueError: ``index`` is out of range.
 
     Example:
         >>> step_number(0)
         1
     """
-    return count("index", _whole(index), 0) + 1
+    return count("index", _whole(index), 0, MAX_STEPS - 1) + 1
 
 
 def index_of_step(number: Any) -> int:

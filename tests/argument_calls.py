@@ -165,6 +165,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "dv.estimate": lambda m: (dv.estimate, {"pipe": m.pipe, "prompt": "a red circle", "steps": 1}),
     "dv.load": lambda m: (dv.load, {}),
     "dv.open_trace": lambda m: (dv.open_trace, {"path": m.file}),
+    "dv.step_number": lambda m: (dv.step_number, {"index": 0}),
     "dv.timesteps": lambda m: (dv.timesteps, {"kind": "early", "steps": 4}),
     "dv.to_html": lambda m: (dv.to_html, {"source": m.trace, "path": m.path("run.html")}),
     "dv.trace": lambda m: (dv.trace, {"pipe": m.pipe, "prompt": "a red circle", "num_inference_steps": 1}),
