@@ -22,10 +22,10 @@ def test_an_index_and_its_number_belong_together(index: Any) -> None:
 @pytest.mark.parametrize(
     ("index", "error", "text"),
     [
-        (float("nan"), TypeError, "index must be an integer of 0 or more, not nan"),
+        (float("nan"), TypeError, "index must be an integer from 0 to 99999, not nan"),
         (1.5, TypeError, "not 1.5"),
         (True, TypeError, "not True"),
-        (-1, ValueError, "index must be an integer of 0 or more, not -1"),
+        (-1, ValueError, "index must be an integer from 0 to 99999, not -1"),
     ],
     ids=str,
 )

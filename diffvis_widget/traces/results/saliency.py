@@ -58,7 +58,8 @@ class Saliency(ResultValue, StoredResult):
         if self.stderr is not None:
             instance("stderr", self.stderr, np.ndarray, "an array (h, w), or None")
         count("masks_used", self.masks_used, 0, _MAX_MASKS)
-        for name, layer in instance("layers", self.layers, Mapping, "a dict of arrays (h, w) by name").items():
+        instance("layers", self.layers, Mapping, "a dict of arrays (h, w) by name")
+        for name, layer in self.layers.items():
             text("layers", name)
             instance("layers", layer, np.ndarray, "a dict of arrays (h, w) by name")
 
