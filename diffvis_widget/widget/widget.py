@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import traitlets as t
 
 from diffvis_widget import front_end
-from diffvis_widget.arguments import function, real
 from diffvis_widget.concepts.meter import check_meter
 from diffvis_widget.export.mime_bundle import static_representations
 from diffvis_widget.export.static_output import StaticOutput
@@ -181,17 +179,11 @@ class DiffVis(SyncedTraits):
         An interrupt (the notebook's stop button) stops the run.
 
         Args:
-            timeout: seconds; None waits without limit.
+            timeout: seconds, 0 or more; None waits without limit.
 
         Returns:
             Whether that happened in time.
-
-        Raises:
-            TypeError: timeout is no number.
-            ValueError: it is negative or not finite.
         """
-        if timeout is not None:
-            real("timeout", timeout, 0, threading.TIMEOUT_MAX)
         try:
             return self._session.wait(timeout)
         except KeyboardInterrupt:
@@ -280,11 +272,7 @@ class DiffVis(SyncedTraits):
 
         Args:
             callback: the function; it is called in a thread of the widget's own.
-
-        Raises:
-            TypeError: callback is no function.
         """
-        function("callback", callback, "a function of the scores")
         self._session.publisher.scorer.listen(callback)
 
     def note(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffvis_widget.arguments import function
 from diffvis_widget.traces import ConceptScores
 from diffvis_widget.wire.messages import ScoresPayload
 from diffvis_widget.wire.trace_messages import stored_scores
@@ -80,16 +81,20 @@ class Scorer:
         self._listeners: list[Callable[[ScoresPayload], None]] = []
         self._notifying = threading.RLock()  # a new listener gets nothing older after something newer
 
-    def listen(self, listener: Callable[[ScoresPayload], None]) -> None:
+    def listen(self, callback: Callable[[ScoresPayload], None]) -> None:
         """Call a function with the scores so far, and again, in the scorer's thread, whenever there are more.
 
         Args:
-            listener: the function.
+            callback: the function.
+
+        Raises:
+            TypeError: callback is no function.
         """
+        function("callback", callback, "a function of the scores")
         with self._notifying:
-            self._listeners.append(listener)
+            self._listeners.append(callback)
             if self._last is not None:
-                listener(self._last)
+                callback(self._last)
 
     def use(self, make: Callable[[], ConceptMeter] | None, label: str | None) -> None:
         """Choose the meter.

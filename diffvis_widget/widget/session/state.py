@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.arguments import real
+
 from .run import Run
 
 if TYPE_CHECKING:
@@ -201,11 +203,17 @@ class SessionState:
         """Wait until nothing is busy and the traits say so.
 
         Args:
-            timeout: seconds; None waits without limit.
+            timeout: seconds, 0 or more; None waits without limit.
 
         Returns:
             Whether that happened in time.
+
+        Raises:
+            TypeError: timeout is no number.
+            ValueError: it is negative or not finite.
         """
+        if timeout is not None:
+            timeout = real("timeout", timeout, 0, threading.TIMEOUT_MAX)
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.changed:
             if not self.changed.wait_for(lambda: not self.busy, timeout):
