@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from diffvis_widget._compat.torch_compile import uncompiled
 from diffvis_widget.arguments import count, instance
-from diffvis_widget.tracer import Denoiser, Family, denoiser, denoiser_lock, find_family
+from diffvis_widget.tracer import Denoiser, Family, check_call_arguments, denoiser, denoiser_lock, find_family
 from diffvis_widget.tracer import trace as run
-from diffvis_widget.tracer.call_arguments import check_call_arguments
 from diffvis_widget.traces import Trace, Word, WordRelevance
 from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, last, text
 from diffvis_widget.traces.results.relevance import scaled

@@ -22,8 +22,7 @@ from diffvis_widget.concepts import ConceptMeter, default_meter
 from diffvis_widget.concepts.meter import check_concepts, check_meter
 from diffvis_widget.explain.progress import Progress, check_progress, tracking
 from diffvis_widget.shipped import is_scenes_model
-from diffvis_widget.tracer import denoiser_lock, fingerprint, private_copy, to_pixels
-from diffvis_widget.tracer.call_arguments import check_call_arguments
+from diffvis_widget.tracer import check_call_arguments, denoiser_lock, fingerprint, private_copy, to_pixels
 from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
 from diffvis_widget.traces.prompt_words import fold_word, split_words
 

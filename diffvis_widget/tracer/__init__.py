@@ -5,6 +5,7 @@ Other packages import from here, and from `pipeline_calls` and `attention_calls`
 
 from .active_interventions import Intervention, StepRange, register_executor, set_active
 from .batch_rows import pick_argument_rows, pick_rows
+from .call_arguments import check_call_arguments
 from .denoiser_inputs import find_live_call
 from .families import Family, find_family
 from .guided_denoiser import Denoiser, denoiser
@@ -24,6 +25,7 @@ __all__ = [
     "Preview",
     "StepRange",
     "Tracer",
+    "check_call_arguments",
     "decode",
     "denoiser",
     "denoiser_lock",
