@@ -70,15 +70,14 @@ def scrub(place: Page | Frame) -> None:
     """Move to the first step and back; the image must follow."""
     slider = place.locator(".dv").get_by_test_id("slider")
     expect(slider).to_have_attribute("aria-valuemax", "4")
-    stage = place.locator(".dv").get_by_test_id("stage").locator("canvas")
-    place.wait_for_function("() => window.document.querySelector('[data-testid=stage] canvas').width > 0")
+    stage = place.locator(".dv").get_by_test_id("stage").locator("canvas:visible").first
+    expect(stage).to_be_visible()
     last = stage.evaluate(PIXELS)
     slider.focus()
     slider.press("Home")
     expect(slider).to_have_attribute("aria-valuenow", "1")
-    place.wait_for_function(
-        "(last) => document.querySelector('[data-testid=stage] canvas').toDataURL() !== last", arg=last
-    )
+    shown = "[...document.querySelectorAll('[data-testid=stage] canvas')].find((canvas) => canvas.offsetParent)"
+    place.wait_for_function(f"(last) => {shown}.toDataURL() !== last", arg=last)
     slider.press("End")
     expect(slider).to_have_attribute("aria-valuenow", "4")
 

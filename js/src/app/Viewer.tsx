@@ -22,6 +22,7 @@ export function Viewer({ context }: { readonly context: Context }) {
       class="dv-body"
       ref={body}
       data-drawer={hasDrawer || undefined}
+      data-pair={context.onStage.value?.isPair || undefined}
       data-gone={!context.session.connected.value || undefined}
     >
       <PromptBar context={context} />

@@ -41,7 +41,7 @@ export function Stage({ context }: { readonly context: Context }) {
     const run = store.shown.value;
     const step = session.staged;
     c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
-    if (!run || !step) return;
+    if (!run || !step || context.onStage.value) return;
     const box = fitImage(run.info.image, size);
     const words = viewState.words.value;
     const before = run.steps[step.index - 1];
@@ -51,6 +51,7 @@ export function Stage({ context }: { readonly context: Context }) {
     if (viewState.region.value) drawRegion(c, viewState.region.value, run, box);
   });
 
+  const Replacement = context.onStage.value?.View;
   const run = store.shown.value;
   const failed = status.value === "failed";
   // The shown run is over and another one has been requested.
@@ -91,6 +92,7 @@ export function Stage({ context }: { readonly context: Context }) {
     <section class="dv-stage" aria-label="Stage" data-testid="stage">
       <div
         class="dv-frame"
+        hidden={Replacement !== undefined}
         data-dim={isOutdated || undefined}
         role="application"
         aria-label="Image. Press Enter to rank the words attended to at this position; arrow keys move the region, Shift and arrow keys resize it"
@@ -137,6 +139,7 @@ export function Stage({ context }: { readonly context: Context }) {
           {readout}
         </p>
       </div>
+      {Replacement ? <Replacement /> : null}
       <div class="dv-stage-bar">
         <Choice
           label="What the stage shows"

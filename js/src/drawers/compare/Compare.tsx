@@ -1,18 +1,14 @@
-// Two runs on one slider: side by side, one wiped over the other, or their difference; and where they diverge.
+// Two runs on one slider: their images on the stage, and below where they diverge.
 
 import {
   Button,
   Choice,
   type Context,
-  fitImage,
   fullNameOf,
   linePath,
-  Overlay,
   type Run,
   SPARK,
-  StageImage,
   stepNumber,
-  useCanvas,
   useLayoutEffect,
   useMemo,
   useReaction,
@@ -20,15 +16,15 @@ import {
   value,
 } from "../../app/coreExports";
 import { RunHistory, settingsOf } from "../runHistory";
+import { ComparedImages, type Mode } from "./ComparedImages";
 import { Comparison, type WordPair } from "./comparison";
 
-const MODES = [
+const MODES: readonly { readonly value: Mode; readonly label: string; readonly title: string }[] = [
   { value: "side", label: "Side by side", title: "A on the left, B on the right" },
   { value: "swipe", label: "Swipe", title: "A covers B up to the line" },
   { value: "difference", label: "Difference", title: "Per-pixel difference, mean over red, green and blue" },
-] as const;
+];
 const DIVERGE = "A and B diverge";
-type Mode = (typeof MODES)[number]["value"];
 
 export function Compare({ context }: { readonly context: Context }) {
   const { session } = context;
@@ -36,7 +32,24 @@ export function Compare({ context }: { readonly context: Context }) {
   const comparison = useMemo(() => new Comparison(session), [session]);
   const runs = useMemo(() => new RunHistory(session), [session]);
   const mode = useSignal<Mode>("side");
+  // The stage shows this view in place of its image while the drawer is open.
+  const Images = useMemo(
+    () =>
+      function Compared() {
+        const [a, b] = [comparison.a.value, store.shown.value];
+        return a && b ? <ComparedImages key={mode.value} {...{ context, comparison, a, b }} mode={mode.value} /> : null;
+      },
+    [context, comparison],
+  );
+  useReaction(() => {
+    const isReady = comparison.a.value !== null && store.shown.value !== null;
+    context.onStage.value = isReady ? { View: Images, isPair: mode.value === "side" } : null;
+  }, [context, comparison]);
   useReaction(() => runs.request(), [runs]);
+  useReaction(() => {
+    const shown = store.shown.value?.info.run;
+    comparison.latestOther.value = runs.entries.value.findLast(({ run }) => run !== shown)?.run ?? "";
+  }, [comparison, runs]);
   useReaction(() => comparison.requestRun(), [comparison]);
   useReaction(() => comparison.requestNumbers(), [comparison]);
   useReaction(() => {
@@ -47,6 +60,7 @@ export function Compare({ context }: { readonly context: Context }) {
   }, [comparison]);
   useLayoutEffect(
     () => () => {
+      context.onStage.value = null;
       viewState.marks.value = viewState.marks.peek().filter(({ name }) => name !== DIVERGE);
     },
     [viewState],
@@ -85,10 +99,7 @@ export function Compare({ context }: { readonly context: Context }) {
       </div>
       {a ? (
         <>
-          <div class="dv-pair" data-mode={mode.value}>
-            <Images key={mode.value} context={context} comparison={comparison} a={a} b={b} mode={mode.value} />
-            <Distance context={context} comparison={comparison} b={b} />
-          </div>
+          <Distance context={context} comparison={comparison} b={b} />
           <Words context={context} comparison={comparison} a={a} b={b} />
         </>
       ) : (
@@ -105,132 +116,6 @@ interface Props {
   readonly context: Context;
   readonly comparison: Comparison;
   readonly b: Run;
-}
-
-function Images({ context, comparison, a, b, mode }: Props & { readonly a: Run; readonly mode: Mode }) {
-  const { viewState } = context.session;
-  const [left, right] = useMemo(
-    () => [new StageImage(context.images), new StageImage(context.images)] as const,
-    [context],
-  );
-  const overlay = useMemo(() => new Overlay(), []);
-  const line = useSignal(0.5);
-  const now = () => {
-    const [, at] = comparison.partner(viewState.step.value);
-    return [a.nearest(at), b.nearest(viewState.step.value)] as const;
-  };
-
-  const draw = (c: CanvasRenderingContext2D, size: Parameters<typeof fitImage>[1], side: "a" | "b") => {
-    const [run, step] = side === "a" ? [a, now()[0]] : [b, now()[1]];
-    if (!step) return;
-    const box = fitImage(run.info.image, size);
-    const pairs = comparison.pairs(a, b);
-    const words = viewState.words.value.flatMap((word) => {
-      const index = side === "b" ? word : pairs.find((pair) => pair.b === word)?.a;
-      return index == null ? [] : [index];
-    });
-    const view = viewState.stage.value === "change" ? "prediction" : viewState.stage.value;
-    (side === "a" ? left : right).draw(c, step, view, box, size, words.length > 0);
-    if (words.length > 0) overlay.draw(c, run, step, words, viewState, box);
-  };
-
-  const first = useCanvas((_, c, size) => {
-    c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
-    const [stepA, stepB] = now();
-    if (mode === "difference" && stepA && stepB) {
-      const box = fitImage(b.info.image, size);
-      left.drawChange(c, stepB, stepA, box, size, false);
-      return;
-    }
-    if (mode === "side") {
-      draw(c, size, "a");
-      return;
-    }
-    draw(c, size, "b");
-    const x = line.value * size.width * size.ratio;
-    c.save();
-    c.beginPath();
-    c.rect(0, 0, x, size.height * size.ratio);
-    c.clip();
-    draw(c, size, "a");
-    c.restore();
-    for (const [width, colour] of [
-      [4, "#000a"],
-      [2, "#fff"],
-    ] as const) {
-      c.fillStyle = colour;
-      c.fillRect(x - (width * size.ratio) / 2, 0, width * size.ratio, size.height * size.ratio);
-    }
-  });
-  const second = useCanvas((_, c, size) => {
-    c.clearRect(0, 0, size.width * size.ratio, size.height * size.ratio);
-    draw(c, size, "b");
-  });
-  const [stepA, stepB] = now();
-  const change = mode === "difference" && stepA ? left.change(stepB ?? stepA, stepA) : undefined;
-  const drag = (event: PointerEvent) => {
-    const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
-    line.value = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-  };
-  const title = (side: string, run: Run) => `${side}: ${run.info.prompt}, step ${stepNumber(viewState.step.value)}`;
-  return (
-    <>
-      <figure>
-        <div
-          class="dv-frame"
-          onPointerDown={(event) => {
-            if (mode !== "swipe") return;
-            event.currentTarget.setPointerCapture(event.pointerId);
-            drag(event);
-          }}
-          onPointerMove={(event) => {
-            if (event.currentTarget.hasPointerCapture(event.pointerId)) drag(event);
-          }}
-        >
-          <canvas
-            ref={first}
-            role="img"
-            aria-label={
-              mode === "side"
-                ? title("A", a)
-                : `${mode === "swipe" ? "A over B" : "Difference of A and B"}: ${title("B", b)}`
-            }
-          />
-        </div>
-        <figcaption>
-          {mode === "side" ? (
-            <>
-              <b>A</b> {a.info.prompt}
-            </>
-          ) : mode === "swipe" ? (
-            <input
-              type="range"
-              min={0}
-              max={1}
-              step={0.01}
-              aria-label="The line between A and B"
-              value={line.value}
-              onInput={(event) => {
-                line.value = Number(event.currentTarget.value);
-              }}
-            />
-          ) : change ? (
-            `Bright: large difference, up to ${value(change.max)} of 255`
-          ) : (
-            "\u00a0"
-          )}
-        </figcaption>
-      </figure>
-      <figure hidden={mode !== "side"}>
-        <div class="dv-frame">
-          <canvas ref={second} role="img" aria-label={title("B", b)} />
-        </div>
-        <figcaption>
-          <b>B</b> {b.info.prompt}
-        </figcaption>
-      </figure>
-    </>
-  );
 }
 
 /** The distance between the runs over the steps. */

@@ -36,19 +36,24 @@ export class Comparison {
   readonly a = signal<Run | null>(null);
   readonly numbers = signal<Numbers | null>(null);
   readonly problem = signal("");
+  /** The id of the latest run in the history besides the one shown; empty without any. */
+  readonly latestOther = signal("");
   #requestedRun = "";
   #requestedPair = "";
 
   constructor(private readonly session: Session) {}
 
-  /** The id of A: the run chosen here, else the one chosen in Python, else the previous one. */
+  /** The id of A: the run chosen here, else the one chosen in Python, else the previous one, else the latest other one. */
   get runId(): string {
     const { viewState, store, traits } = this.session;
     const shown = store.shown.value?.info.run;
     return (
-      [viewState.compareWith.value, traits._comparison_run.value, store.previous?.info.run].find(
-        (id) => id && id !== shown,
-      ) ?? ""
+      [
+        viewState.compareWith.value,
+        traits._comparison_run.value,
+        store.previous?.info.run,
+        this.latestOther.value,
+      ].find((id) => id && id !== shown) ?? ""
     );
   }
 
