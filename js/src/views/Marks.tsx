@@ -59,7 +59,7 @@ export function Marks({ context }: { readonly context: Context }) {
               data-lane={lane}
               style={{ left: `${at * 100}%`, "--shift": at < 0.06 ? "-6px" : at > 0.94 ? "calc(6px - 100%)" : "-50%" }}
               title={`${what} at step ${stepNumber(step)}`}
-              aria-label={`${what} at step ${stepNumber(step)}: go there`}
+              aria-label={`${what.startsWith(name) ? "" : `${name}: `}${what} at step ${stepNumber(step)}: go there`}
               onClick={() => {
                 player.pause();
                 session.goTo(step);

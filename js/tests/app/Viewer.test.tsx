@@ -64,7 +64,7 @@ describe("meters", () => {
     const labels = [...cell.querySelectorAll(".dv-marks button")].map((mark) => mark.textContent);
     expect(labels).toEqual(["red, boat"]);
     expect(query(".dv-marks button").getAttribute("aria-label")).toBe(
-      "red emerges and boat emerges at step 2: go there",
+      "red, boat: red emerges and boat emerges at step 2: go there",
     );
     expect(cell.querySelectorAll(".dv-marks i").length).toBe(1);
   });
