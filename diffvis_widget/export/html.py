@@ -22,8 +22,9 @@ from diffvis_widget import front_end
 from diffvis_widget.arguments import file_path, instance, items, shorten
 from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.shipped import is_scenes_model
-from diffvis_widget.traces import Trace
+from diffvis_widget.traces import ConceptScores, Trace
 from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
+from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.traces.results import check_results
 from diffvis_widget.wire.packed_run import Message, pack
 from diffvis_widget.wire.recorded_run import Layers, RecordedRun, layer_messages, record
@@ -72,8 +73,9 @@ def to_html(
 ) -> Path:
     """Write a run as one HTML file that works without a kernel and without a network.
 
-    Notes and scores of the trace are part of the page. Without ``layers`` the file stays under 3 MB: images and maps of
-    long runs are made smaller to fit.
+    Notes and scores of the trace are part of the page. Of several traces of the scenes model, those without scores are
+    scored with the concepts of the first one that has some, so that the runs can be compared. Without ``layers`` the
+    file stays under 3 MB: images and maps of long runs are made smaller to fit.
 
     Args:
         source: A trace; a widget, or any other object with a ``trace``; or several traces, of which the last is shown
@@ -152,7 +154,11 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         if not trace.records:
             raise ValueError("this trace has no finished step to show")
         check_results(trace, trace.stored_results)
-    runs = [record(trace, f"recorded-{number}", _unknown_words(trace)) for number, trace in enumerate(traces, start=1)]
+    scores = _scores_of(traces)
+    runs = [
+        record(trace, f"recorded-{number}", _unknown_words(trace), scores[number - 1])
+        for number, trace in enumerate(traces, start=1)
+    ]
     trace = traces[-1]
     script, style = front_end.standalone()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -161,7 +167,7 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     comparison = runs[-2].id if len(runs) > 1 else ""
-    traits = json.dumps({**_traits(trace), "_comparison_run": comparison}).replace("<", "\\u003c")
+    traits = json.dumps({**_traits(trace, scores[-1]), "_comparison_run": comparison}).replace("<", "\\u003c")
     title = html.escape(trace.prompt.encode("utf-8", "replace").decode() or "A recorded run")
 
     def fill(run: str) -> str:
@@ -179,6 +185,23 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     answers += offline_exports_messages((run.id, trace) for run, trace in traced_runs)
     shown = fit(messages, lambda smaller: empty + len(_encode(smaller)) < MAX_SIZE) or smallest(messages)
     return fill(_encode([*shown, *answers]))
+
+
+def _scores_of(traces: Sequence[Trace]) -> list[ConceptScores | None]:
+    """The scores of each run: its own, else those of the first scored run's concepts, where these can be measured."""
+    first = next((trace.scores for trace in traces if trace.scores is not None), None)
+    return [_measured(trace, first) if trace.scores is None else trace.scores for trace in traces]
+
+
+def _measured(trace: Trace, like: ConceptScores | None) -> ConceptScores | None:
+    """Measures the concepts of other scores with the same meter; None where it is not the scenes model's own."""
+    from diffvis_widget.concepts import default_meter
+    from diffvis_widget.concepts.scores import measured_scores
+
+    is_measurable = trace.has_frames("prediction") and not lacks_noise_levels(trace.meta)
+    if like is None or not is_measurable or not is_scenes_model(trace.meta.get("fingerprint")):
+        return None
+    return measured_scores(trace, like.concepts, None) if like.meter == default_meter().label else None
 
 
 def _unknown_words(trace: Trace) -> list[str]:
@@ -208,7 +231,7 @@ def _without_layers(message: Message) -> Message:
     return Message({**message.content, "layers": []}, message.buffers)
 
 
-def _traits(trace: Trace) -> dict[str, Any]:
+def _traits(trace: Trace, scores: ConceptScores | None) -> dict[str, Any]:
     settings = recorded_settings(trace)
     return {
         "prompt": settings.prompt,
@@ -219,7 +242,7 @@ def _traits(trace: Trace) -> dict[str, Any]:
         "schedule": settings.schedule,
         "schedule_strength": settings.schedule_strength,
         "weights": settings.weights,
-        "concepts": [] if trace.scores is None else trace.scores.concepts,
+        "concepts": [] if scores is None else scores.concepts,
         "status": state_of(trace),
         "progress": len(trace.steps) / max(settings.steps, 1),
     }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from diffvis_widget.traces import Trace
+from diffvis_widget.traces import ConceptScores, Trace
 
 from . import images
 from .messages import RunPayload, State, StepImages, end_message
@@ -15,8 +15,8 @@ from .replies import layer_maps, layers_message
 from .trace_messages import (
     image_note_of,
     recorded_settings,
+    scores_payload,
     state_of,
-    stored_scores,
     traced_run_message,
     traced_step_message,
     views_of,
@@ -47,19 +47,23 @@ class RecordedRun:
         return len(self.trace.steps)
 
 
-def record(trace: Trace, name: str = "recorded", unknown: Collection[str] = ()) -> RecordedRun:
+def record(
+    trace: Trace, name: str = "recorded", unknown: Collection[str] = (), scores: ConceptScores | None = None
+) -> RecordedRun:
     """Makes a run of a trace.
 
     Args:
         trace: the trace, with one finished step at least.
         name: id of the run.
         unknown: words (lower case) that the model never saw in training.
+        scores: its concept scores, where the trace stores none.
 
     Returns:
         The run; frames that the trace does not hold yet are decoded.
     """
-    meter = None if trace.scores is None else trace.scores.meter or None
-    return RecordedRun(name, trace, state_of(trace), run_payload(name, trace, unknown, meter))
+    shown = scores if trace.scores is None else trace.scores
+    payload = run_payload(name, trace, unknown, None if shown is None else shown.meter or None)
+    return RecordedRun(name, trace, state_of(trace), replace(payload, scores=scores_payload(shown)))
 
 
 def run_payload(run: str, trace: Trace, unknown: Collection[str], meter: str | None) -> RunPayload:
@@ -86,7 +90,7 @@ def run_payload(run: str, trace: Trace, unknown: Collection[str], meter: str | N
     begin = traced_run_message(run, trace, recorded_settings(trace), unknown, size, views, meter)
     image = images.png(trace.image) if predictions is not None and trace.is_complete else None
     end = end_message(run, state_of(trace), len(steps), 0.0, None, image, image_note_of(trace))
-    return RunPayload(begin, steps, stored_scores(trace), end)
+    return RunPayload(begin, steps, scores_payload(trace.scores), end)
 
 
 def layer_messages(run: RecordedRun, layers: Layers) -> Iterator[Message]:

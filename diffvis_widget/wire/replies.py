@@ -283,6 +283,7 @@ def runs_message(request: RequestId, runs: Sequence[ShownRun], limit: int = RUN_
             thumbnails.append(images.shrunk(image, THUMBNAIL, 80))
         names = ("prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
         entry = {name: payload.run.content[name] for name in names}
+        entry["notes"] = len(payload.run.content.get("notes", ()))
         entries.append({**entry, "run": run.id, "state": run.state, "finished": run.steps, "has_image": has_image})
     return Message({"type": "runs", "id": request, "limit": limit, "runs": entries}, tuple(thumbnails))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffvis_widget.traces import Trace
+from diffvis_widget.traces import ConceptScores, Trace
 from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Size
@@ -126,16 +126,15 @@ def image_note_of(trace: Trace) -> str | None:
     return note[:MAX_NOTE] if isinstance(note, str) else None
 
 
-def stored_scores(trace: Trace) -> ScoresPayload | None:
-    """Takes the concept scores that a trace stores.
+def scores_payload(scores: ConceptScores | None) -> ScoresPayload | None:
+    """Prepares concept scores for the page.
 
     Args:
-        trace: the trace.
+        scores: the scores of a run, or None.
 
     Returns:
-        The scores for the page, None where the trace has none.
+        The scores for the page, None where there are none.
     """
-    scores = trace.scores
     if scores is None:
         return None
     share = scores.share if len(scores.concepts) > 1 else None

@@ -7,6 +7,7 @@ export class TestHost implements Host {
   readonly controller = new AbortController();
   readonly signal = this.controller.signal;
   isOffline = false;
+  readonly canAnswer = () => !this.isOffline;
   readonly sent: PageMessage[] = [];
   readonly written: Partial<Traits>[] = [];
   readonly #changes: [TraitName, () => void][] = [];

@@ -222,6 +222,26 @@ def test_without_layers_there_is_no_button_for_them(browser: Browser, tmp_path: 
         expect(shown.page.locator(".dv").get_by_test_id("layers")).to_have_count(0)
 
 
+def test_drawers_without_content_are_not_offered(browser: Browser, tmp_path: Path) -> None:
+    trace = a_trace()
+    trace.notes.clear()
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
+        buttons = shown.page.locator(".dv-drawers > .dv-choice > button")
+        expect(buttons).to_have_text(["Tables", "Export"])
+
+
+def test_the_notes_of_the_other_run_can_be_reached(browser: Browser, tmp_path: Path) -> None:
+    shown_run = a_trace()
+    shown_run.notes.clear()
+    shown_run.prompt = "Another prompt"
+    with opened(browser, dv.to_html([a_trace(), shown_run], tmp_path / "two.html")) as shown:
+        widget = shown.page.locator(".dv")
+        widget.get_by_test_id("notes").click()
+        expect(widget.locator(".dv-notes")).to_contain_text("One note on another run, “Red circle, red square")
+        widget.get_by_role("button", name="Show that run").click()
+        expect(widget.locator(".dv-notes li")).to_have_count(1)
+
+
 def test_a_static_output_shows_the_same_in_its_frame(browser: Browser, tmp_path: Path) -> None:
     bundle = StaticOutput(a_trace(), layers=False, height=700)._repr_mimebundle_()
     assert set(bundle) == {"text/html", "text/plain", "image/png"}

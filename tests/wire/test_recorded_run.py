@@ -94,6 +94,19 @@ def test_a_page_holds_what_the_widget_would_be_told(make: Make, tmp_path: Path) 
     assert dv.to_html(widget, tmp_path / "again.html").read_bytes() == (tmp_path / "run.html").read_bytes()
 
 
+def test_a_page_scores_a_run_without_scores_with_the_concepts_of_the_first(tmp_path: Path) -> None:
+    pipe = dv.load()
+    first, second = (dv.trace(pipe, f"a {colour} circle", seed=1, num_inference_steps=2) for colour in ("red", "blue"))
+    dv.concept_scores(first, ["circle", "red"])
+    traits, messages = page_of(dv.to_html([first, second], tmp_path / "two.html"))
+    scores = [message.content for message in messages if message.content["type"] == "scores"]
+    assert [entry["run"] for entry in scores] == ["recorded-1", "recorded-2"]
+    assert [entry["concepts"] for entry in [traits, *scores]] == [["circle", "red"]] * 3
+    assert second.scores is None
+    expected = dv.concept_scores(second, ["circle", "red"])
+    np.testing.assert_allclose(scores[1]["cosine"], expected.cosine, atol=1e-5)
+
+
 def test_a_page_of_a_512_pixel_run_is_under_its_bar(tmp_path: Path) -> None:
     trace = large(10)
     path = dv.to_html(trace, tmp_path / "run.html")

@@ -15,7 +15,7 @@ import numpy as np
 from diffvis_widget.arguments import function
 from diffvis_widget.traces import ConceptScores
 from diffvis_widget.wire.messages import ScoresPayload
-from diffvis_widget.wire.trace_messages import stored_scores
+from diffvis_widget.wire.trace_messages import scores_payload
 
 from .outbox import Outbox
 from .threads import single_threaded
@@ -241,7 +241,7 @@ class Scorer:
                 ready.append(self._frames[index])
             usable = self._make is not None and not self.problem
         if total is not None and trace is not None and trace.scores is not None and trace.scores.concepts == concepts:
-            if stored := stored_scores(trace):
+            if stored := scores_payload(trace.scores):
                 self._send(run, stored)
             return
         if not usable or not (ready or (resend and table.cosine)):

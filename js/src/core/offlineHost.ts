@@ -6,8 +6,8 @@ import type { Message, PageMessage } from "./protocol";
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const NOT_MEASURED = "This page holds the scores of its own concepts only: measuring others needs the notebook.";
-const NOT_HELD = "This page does not hold that: it needs the notebook, or dv.to_html(…, layers=True).";
+const NOT_MEASURED = "This page holds the scores of its own concepts only.";
+const NOT_HELD = "This page does not hold that.";
 const SETTINGS = [
   "prompt",
   "negative_prompt",
@@ -21,6 +21,11 @@ const SETTINGS = [
 
 function fieldsOf({ content }: Message): Fields {
   return content as Fields;
+}
+
+function hasNotes(run: Message | undefined): boolean {
+  const notes = run && fieldsOf(run).notes;
+  return Array.isArray(notes) && notes.length > 0;
 }
 
 /** `messages`: the messages of the runs, the run to show last, and the kernel's replies to requests. */
@@ -94,7 +99,11 @@ export function createOfflineHost(
       // Asynchronous like a kernel's reply: the caller has not returned yet.
       else if ("id" in message) queueMicrotask(() => reply(message as unknown as Fields));
     },
-    canAnswer: (type) => type === "packed" || replies.some((message) => fieldsOf(message).type === type),
+    canAnswer(type) {
+      if (type === "packed" || type === "runs") return runs.size > 1; // other runs than the shown one
+      if (type === "notes") return [...runs.values()].some(([first]) => hasNotes(first));
+      return replies.some((message) => fieldsOf(message).type === type);
+    },
     onChange(name, callback) {
       traitListeners.push([name, callback]);
     },

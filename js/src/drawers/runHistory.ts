@@ -13,6 +13,7 @@ const ENTRY = object({
   weights: maybe((value: unknown) => value as Readonly<Record<string, number | null>>),
   state: text,
   finished: whole,
+  notes: (value: unknown) => (typeof value === "number" ? value : 0),
   has_image: (value: unknown) => value === true,
 });
 const REPLY = object({ limit: whole, runs: listOf(ENTRY) });

@@ -78,7 +78,9 @@ export function Meters({ context }: { readonly context: Context }) {
       <AddConcept context={context} />
       <p class="dv-foot" title={meter ?? undefined}>
         {unmeasured
-          ? "This model has no meter yet: choose one with dv.DiffVis(…, meter=dv.ConceptMeter(…))"
+          ? session.isOffline
+            ? "The concepts of this run were not measured."
+            : "This model has no meter yet: choose one with dv.DiffVis(…, meter=dv.ConceptMeter(…))"
           : concepts.length === 0
             ? "Add a word to see how well the image of each step matches it."
             : scale === "cosine"

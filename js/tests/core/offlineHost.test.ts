@@ -56,7 +56,7 @@ it("answers what it holds, and says what it does not", async () => {
   const page = session();
   const { content } = await page.ask({ type: "layers", run: "r1", step: 1, word: 2 });
   expect(content).toMatchObject({ step: 1, word: 2, maps: [] });
-  await expect(page.ask({ type: "layers", run: "r1", step: 0, word: 2 })).rejects.toThrow("layers=True");
+  await expect(page.ask({ type: "layers", run: "r1", step: 0, word: 2 })).rejects.toThrow("does not hold that");
 });
 
 it("hands a run over packed, and shows another one", async () => {
@@ -78,4 +78,18 @@ it("keeps to the concepts that were measured", () => {
   page.set({ concepts: ["circle", "red"] });
   expect(page.traits.concepts.value).toEqual(["circle", "red"]);
   expect(page.traits._notice.value).toBe("");
+});
+
+it("offers only what it holds", () => {
+  const page = session();
+  const kinds = ["layers", "saliency", "relevance", "decisions", "notes"] as const;
+  expect(kinds.map((type) => page.canAsk(type))).toEqual([true, false, false, false, false]);
+  expect([page.canAsk("runs"), page.canAsk("packed")]).toEqual([true, true]);
+  const note = { text: "Look", step: 0, words: [], region: null };
+  const alone = createOfflineHost(
+    [message(runContent("r1", 0, { notes: [note] })), end("r1", "done")],
+    {},
+    new AbortController().signal,
+  );
+  expect(["runs", "packed", "notes"].map((type) => alone.canAnswer?.(type as "runs"))).toEqual([false, false, true]);
 });

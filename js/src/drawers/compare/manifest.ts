@@ -5,6 +5,7 @@ const manifest: DrawerManifest = {
   label: "Compare",
   order: 30,
   needsKernel: true,
+  isOffered: (_, session) => session.canAsk("packed"),
   // Python has named a run to compare with.
   opensItself: ({ traits, connected }) => connected.value && traits._comparison_run.value !== "",
 };

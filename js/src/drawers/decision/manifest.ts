@@ -5,6 +5,7 @@ const manifest: DrawerManifest = {
   label: "Decision",
   order: 40,
   needsKernel: true,
+  isOffered: (_, session) => session.canAsk("decisions"),
 };
 
 export default manifest;

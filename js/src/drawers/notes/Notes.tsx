@@ -10,9 +10,12 @@ import {
   type Run,
   stepNumber,
   useLayoutEffect,
+  useMemo,
+  useReaction,
   useRef,
   useSignal,
 } from "../../app/coreExports";
+import { RunHistory } from "../runHistory";
 
 /** The least width and height of a region. */
 const MIN_SIZE = 1e-6;
@@ -30,7 +33,10 @@ export function Notes({ context }: { readonly context: Context }) {
   const chosen = useSignal<number | null>(null);
   const draft = useSignal<Draft | null>(null);
   const problem = useSignal("");
+  const runs = useMemo(() => new RunHistory(session), [session]);
+  useReaction(() => runs.request(), [runs]);
   if (!run) return null;
+  const others = runs.entries.value.filter((entry) => entry.notes > 0 && entry.run !== run.info.run);
   const notes = run.notes.value;
   const canWrite = !session.isOffline && session.connected.value;
   const current = chosen.value !== null && chosen.value < notes.length ? chosen.value : null;
@@ -146,9 +152,17 @@ export function Notes({ context }: { readonly context: Context }) {
         ))}
       </ol>
       {draft.value?.index === notes.length ? editor() : null}
-      {notes.length === 0 && !draft.value ? (
+      {notes.length === 0 && canWrite && !draft.value ? (
         <p class="dv-foot">Go to a step, select words or a region of the image, and write what to look at.</p>
       ) : null}
+      {others.map((entry) => (
+        <p class="dv-foot" key={entry.run}>
+          <Button class="dv-do" disabled={session.busy.value} onClick={() => session.show(entry.run)}>
+            Show that run
+          </Button>
+          {` ${entry.notes === 1 ? "One note" : `${entry.notes} notes`} on another run, “${entry.prompt}”`}
+        </p>
+      ))}
       {problem.value ? (
         <p class="dv-foot" role="alert">
           {problem.value}

@@ -5,7 +5,8 @@ const manifest: DrawerManifest = {
   label: "Notes",
   order: 70,
   needsKernel: false,
-  isOffered: ({ notes }, { isOffline }) => !isOffline || notes.value.length > 0,
+  // An offline page may hold the notes of another run.
+  isOffered: (_, session) => !session.isOffline || session.canAsk("notes"),
   opensItself: ({ store }) => (store.shown.value?.notes.value.length ?? 0) > 0,
 };
 

@@ -5,6 +5,7 @@ const manifest: DrawerManifest = {
   label: "Runs",
   order: 50,
   needsKernel: true,
+  isOffered: (_, session) => session.canAsk("runs"),
 };
 
 export default manifest;
