@@ -6,7 +6,7 @@ const manifest: DrawerManifest = {
   order: 70,
   needsKernel: false,
   // An offline page may hold the notes of another run.
-  isOffered: (_, session) => !session.isOffline || session.canAsk("notes"),
+  isOffered: ({ notes }, session) => !session.isOffline || notes.value.length > 0 || session.canAsk("notes"),
   opensItself: ({ store }) => (store.shown.value?.notes.value.length ?? 0) > 0,
 };
 
