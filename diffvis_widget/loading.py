@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget._compat.library_imports import thread_safe_imports
@@ -46,3 +47,27 @@ def load(name: str | os.PathLike[str] | None = None, **arguments: Any) -> Diffus
         from diffusers import DiffusionPipeline
 
     return DiffusionPipeline.from_pretrained(name, **arguments)
+
+
+def load_in_stages(name: str | None, report: Callable[[str, float], object]) -> DiffusionPipeline:
+    """Load a pipeline as `load` does, and report what is being loaded.
+
+    Args:
+        name: As for `load`.
+        report: Called at the beginning of each stage, with what is loaded now and the share of the time that the
+            earlier stages take for the built-in model, 0..1. What this process has imported already takes no time.
+
+    Returns:
+        The pipeline. Raises what `load` raises.
+    """
+    with thread_safe_imports():
+        report("PyTorch (1 of 4)", 0.0)
+        import torch  # noqa: F401 - what takes the time is the import
+
+        report("transformers (2 of 4)", 0.25)
+        from transformers import CLIPTextModel  # noqa: F401
+
+        report("diffusers (3 of 4)", 0.75)
+        from diffusers import StableDiffusionPipeline  # noqa: F401
+    report("its weights (4 of 4)", 0.95)
+    return load(name)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.arguments import shorten
 from diffvis_widget.call_defaults import SCENES, CallDefaults, call_defaults
 from diffvis_widget.traces.requested_steps import requested_steps
 from diffvis_widget.widget.session.sampling import check_call
+from diffvis_widget.wire.messages import RunRequest
+from diffvis_widget.wire.shipped_run import shipped_run
 from diffvis_widget.wire.trace_messages import recorded_settings
 
 from .trait_types import MAX_SEED, MAX_TEXT
 
 if TYPE_CHECKING:
+    from diffvis_widget.concepts import ConceptMeter
     from diffvis_widget.traces import Trace
 
 
@@ -68,6 +72,28 @@ def known_defaults(pipe: Any) -> CallDefaults:
     if pipe is None:
         return SCENES
     return CallDefaults() if isinstance(pipe, str | Trace) else call_defaults(pipe)
+
+
+def shown_while_loading(
+    pipe: Any, request: RunRequest, arguments: Mapping[str, Any], concepts: Sequence[str], meter: ConceptMeter | None
+) -> bytes:
+    """Find the recorded run that the page shows while the built-in model loads.
+
+    It belongs into a trait: a message to the page would wait while torch is imported.
+
+    Args:
+        pipe: the argument ``pipe`` of DiffVis.
+        request: what is to be run.
+        arguments: further arguments for the pipeline's call.
+        concepts: the concepts to measure.
+        meter: the argument ``meter`` of DiffVis.
+
+    Returns:
+        The packed messages of the run; no bytes where none is recorded.
+    """
+    if pipe is not None or arguments:
+        return b""
+    return shipped_run(request, concepts if meter is None else ())
 
 
 def check_compare(trace: Any) -> None:

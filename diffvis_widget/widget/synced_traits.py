@@ -48,7 +48,7 @@ class SyncedTraits(anywidget.AnyWidget):
         selected: the selected words, as indices into ``trace.words``.
         overlay: "attention", or the name of an explaining method that is registered or has maps in the shown trace.
         status: "idle", "loading", "queued", "running", "stopping", "stopped", "done" or "failed".
-        progress: the finished share of the run, 0..1.
+        progress: the finished share of the run, or of loading the pipeline, 0..1.
         error: why the run failed.
     """
 

@@ -25,7 +25,7 @@ from diffvis_widget.widget.session.session import Session
 from diffvis_widget.wire.messages import RunRequest, ScoresPayload
 from diffvis_widget.wire.packed_run import unpack
 
-from . import jupyter
+from . import jupyter, pipe_argument
 from .open_method import OpenMethod
 from .pipe_argument import check_compare, check_layout, check_source, known_defaults, traits_of
 from .synced_traits import COMMON, FROM_PAGE, SETTINGS, SyncedTraits, check_schedule, weak_sender, weak_trait_setter
@@ -102,13 +102,15 @@ class DiffVis(SyncedTraits):
             concepts = concepts or ([] if recorded.scores is None else recorded.scores.concepts)
         else:
             traits["seed"] = seed
-        if prompt is not None:
-            traits["prompt"] = prompt
+        traits |= {} if prompt is None else {"prompt": prompt}
         traits = self.validated({**traits, "concepts": concepts})
         for name, value in asdict(defaults).items():
             traits[name] = value if traits.get(name) is None else traits[name]
         if prompt is not None:
-            check_schedule(RunRequest(**{name: traits[name] for name in SETTINGS if name in traits}))
+            request = RunRequest(**{name: traits[name] for name in SETTINGS if name in traits})
+            check_schedule(request)
+            shown = pipe_argument.shown_while_loading(pipe, request, arguments, traits["concepts"], meter)
+            traits["_snapshot"] = shown
         super().__init__(
             _can_run=recorded is None, _defaults=defaults, **self.validated(check_layout(common)), **traits
         )

@@ -10,7 +10,8 @@ import numpy as np
 
 import diffvis_widget as dv
 from diffvis_widget.wire.packed_run import pack, unpack
-from tests.widget.conftest import SECONDS, seen
+from diffvis_widget.wire.shipped_run import CONCEPTS, REQUEST
+from tests.widget.conftest import SECONDS, page, seen
 
 Make = Callable[..., Any]
 PROMPT = "a red circle above a zyzzyva"
@@ -55,3 +56,29 @@ def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, 
     assert np.abs(np.array(again["cosine"]) - expected.cosine).max() < 1e-4
     words = recorded.wire.of("run")[0].content["words"]
     assert [word["text"] for word in words if word["unknown"]] == ["zyzzyva"]
+
+
+def test_the_run_of_the_quickstart_is_there_before_the_model(make: Make) -> None:
+    widget = make(prompt=REQUEST.prompt, concepts=list(CONCEPTS), seed=REQUEST.seed)
+    (recorded,) = [m.content for m in unpack(widget._snapshot) if m.content["type"] == "run"]
+    assert recorded["shipped"]
+    assert recorded["prompt"] == REQUEST.prompt
+    page(widget, {"type": "notes", "id": 3, "run": recorded["run"], "notes": []})
+    assert "shown while the model loads" in widget.wire.of("error")[0].content["message"]
+    progress: list[tuple[float, str]] = []
+    widget.observe(lambda change: progress.append((change["new"], widget.status)), "progress")
+    assert len(widget.trace.steps) == REQUEST.steps
+    *loading, loaded = [share for share, status in progress if status == "loading"]
+    assert loading == sorted(loading)
+    assert loaded == 0
+    (live,) = [m.content for m in unpack(widget._snapshot) if m.content["type"] == "run"]
+    assert "shipped" not in live
+    same = ("prompt", "seed", "steps", "guidance_scale", "words", "grid", "image", "layers", "meter")
+    assert {name: live[name] for name in same} == {name: recorded[name] for name in same}
+
+
+def test_other_runs_of_the_built_in_model_have_no_recorded_one(make: Make) -> None:
+    for options in ({"seed": 8}, {"seed": 7, "height": 96}, {"seed": 7, "steps": 4}):
+        widget = make(prompt=REQUEST.prompt, **options)
+        widget.stop()
+        assert widget._snapshot == b""

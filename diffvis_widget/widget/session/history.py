@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from diffvis_widget.wire.shipped_run import RUN as SHIPPED
+
 from .run import Run
 
 RUNS = 8
@@ -78,4 +80,6 @@ class History:
         for candidate in self.runs:
             if candidate.id == run:
                 return candidate
+        if run == SHIPPED:
+            raise ValueError("this recorded run is only shown while the model loads: ask the live run after it")
         raise ValueError("this run is not in the kernel any more: run it again")

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.loading import load
+from diffvis_widget.loading import load_in_stages
 from diffvis_widget.wire.messages import RunRequest
 
 from .decoding import IdleDecoder
@@ -362,8 +362,12 @@ class Session:
         state = self._state
         state.set_traits(status="loading", _notice=self._pipeline.notice, error="")
         failed = None
+
+        def report(stage: str, share: float) -> None:
+            state.set_traits(_notice=f"{self._pipeline.notice}: {stage}", progress=share)
+
         try:
-            pipe = load(self._pipeline.name)
+            pipe = load_in_stages(self._pipeline.name, report)
             check_call(pipe, self._arguments)
             self._pipeline.pipe = pipe
             state.set_traits(_defaults=self._pipeline.defaults)
@@ -373,6 +377,7 @@ class Session:
             failed.fail(error)
         with state.update():
             state.loading = False
+            state.queue_traits(progress=0.0)
             if failed is not None:
                 state.latest, state.requested = failed, None
                 state.queue_traits(status="failed", error=failed.error, _notice="")

@@ -55,6 +55,8 @@ export interface RunMessage {
   readonly steps: number;
   /** Whether the notebook's own code made the run, not the widget. */
   readonly external: boolean;
+  /** Recorded before, and shown while the model loads that makes the same run. */
+  readonly shipped: boolean;
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
   /** The number of layers whose maps can be requested. */
@@ -217,6 +219,7 @@ const SHAPES = {
     seed: maybe(number),
     steps: whole,
     external: or(flag, false),
+    shipped: or(flag, false),
     words: listOf(
       object({
         text,

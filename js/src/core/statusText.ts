@@ -6,17 +6,20 @@ import type { Session } from "./session";
 import { stepNumber } from "./stepNumbers";
 import type { Run } from "./store";
 
+const SHIPPED = "Recorded run";
+
 export interface StatusText {
   readonly tone: "calm" | "busy" | "good" | "bad";
   readonly text: string;
 }
 
-/** Estimated seconds until the run ends, from the pace of its steps; null while there is no pace. */
+/** Estimated seconds until the run ends, from the pace of its steps after the first, which warms the model up; null while
+ *  there is no pace. */
 export function secondsLeft(run: Run | null): number | null {
   if (!run) return null;
   const done = run.latest.value + 1;
   if (done < 2 || run.elapsed <= 0) return null;
-  return (run.elapsed / done) * Math.max(0, run.info.steps - done);
+  return ((run.elapsed - run.firstElapsed) / (done - 1)) * Math.max(0, run.info.steps - done);
 }
 
 function progress(run: Run | null): string {
@@ -42,7 +45,10 @@ export function statusText(session: Session): StatusText {
   const current = store.pending.value ?? run;
   const end = run?.end.value ?? null;
   const texts: Record<Status, () => StatusText> = {
-    loading: () => ({ tone: "busy", text: notice || "Loading the model" }),
+    loading: () => ({
+      tone: "busy",
+      text: `${run?.info.shipped ? `${SHIPPED}, shown while the model loads · ` : ""}${notice || "Loading the model"}`,
+    }),
     idle: () => ({ tone: "calm", text: notice || idleText(session) }),
     queued: () => ({ tone: "busy", text: notice || "Queued" }),
     running: () => ({ tone: "busy", text: `Running${progress(current)}` }),
@@ -69,6 +75,8 @@ export function promptText({ traits, store, status }: Session): string {
   const unknown = [...new Set(words.filter((word) => word.unknown).map((word) => word.text))];
   const truncated = words.filter((word) => word.kind === "truncated").map((word) => word.text);
   const warnings: string[] = [];
+  // Loading has it in the status; the first step of the live run replaces it.
+  if (store.shown.value?.info.shipped && status.value !== "loading") warnings.push(SHIPPED);
   if (unknown.length > 0) warnings.push(`The model has never seen: ${unknown.join(", ")}`);
   if (truncated.length > 0) warnings.push(`Prompt too long: ${truncatedText(truncated)}`);
   const note = store.current?.end.value?.note ?? "";

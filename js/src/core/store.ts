@@ -25,8 +25,9 @@ export class Run {
   readonly scores = signal<Scores | null>(null);
   readonly end = signal<EndMessage | null>(null);
   readonly notes: Signal<readonly Note[]>;
-  /** Seconds from the start of the run to its latest step. */
+  /** Seconds from the start of the run to its latest step, and to its first one. */
   elapsed = 0;
+  firstElapsed = 0;
 
   constructor(readonly info: RunMessage) {
     this.notes = signal(info.notes);
@@ -64,6 +65,7 @@ export class Run {
         : step;
     this.steps[step.index] = next;
     if (!old) this.count.value++;
+    if (step.index === 0) this.firstElapsed = step.elapsed;
     if (step.index > this.latest.value) {
       this.latest.value = step.index;
       this.elapsed = step.elapsed;
@@ -174,7 +176,8 @@ export class RunStore {
 
   #show(run: Run): void {
     this.#pending.value = null;
-    this.previous = this.#shown.value;
+    // The run that stood in while the model loaded is the same one: there is nothing to compare.
+    if (!this.#shown.value?.info.shipped) this.previous = this.#shown.value;
     this.#shown.value = run;
   }
 

@@ -1,6 +1,7 @@
 // @vitest-environment happy-dom
 // The widget as it is used: by pointer, by keyboard, in every state.
 import { describe, expect, it, vi } from "vitest";
+import { pack } from "../../src/core/packedRun";
 import { runContent, scoresContent, stepBuffers, stepContent, type TestHost, WORDS } from "../host";
 import { byId, cell, host, open, press, query, settled, type } from "../viewer";
 
@@ -111,6 +112,36 @@ describe("states", () => {
   it("while it runs, with the time that is left", async () => {
     await open({ status: "running" }, 2);
     expect(status()).toBe("Running: step 2 of 4 · 1.0 s left");
+  });
+
+  it("without the time of the first step, which warms the model up", async () => {
+    await open({ status: "running" }, 0);
+    host.deliver(runContent());
+    [4, 4.5, 5].forEach((elapsed, index) => {
+      host.deliver({ ...stepContent(index, index + 1), elapsed }, stepBuffers());
+    });
+    await settled();
+    expect(status()).toBe("Running 3 of 4 · 0.5 s left");
+  });
+
+  it("of a recorded run that stands in while the model loads", async () => {
+    const messages = [
+      { content: { ...runContent("shipped"), shipped: true }, buffers: [] },
+      ...[0, 1, 2, 3].map((index) => ({ content: stepContent(index, index + 1, "shipped"), buffers: stepBuffers() })),
+      {
+        content: { type: "end", run: "shipped", seq: 9, state: "done", steps: 4, error: null, seconds: 0 },
+        buffers: [],
+      },
+    ];
+    await open({ status: "loading", _notice: "Loading the scenes model", _snapshot: pack(messages) }, 0);
+    expect(status()).toBe("Recorded run, shown while the model loads · Loading the scenes model");
+    host.fromKernel({ status: "running", _notice: "" });
+    await settled();
+    expect(cell.textContent).toContain("Recorded run");
+    host.deliver(runContent("r2", 20));
+    host.deliver(stepContent(0, 21, "r2"), stepBuffers());
+    await settled();
+    expect(cell.textContent).not.toContain("Recorded run");
   });
 
   it("when it is done, stopped, failed, or the kernel is gone", async () => {
