@@ -109,8 +109,7 @@ class DiffVis(SyncedTraits):
         if prompt is not None:
             request = RunRequest(**{name: traits[name] for name in SETTINGS if name in traits})
             check_schedule(request)
-            shown = pipe_argument.shown_while_loading(pipe, request, arguments, traits["concepts"], meter)
-            traits["_snapshot"] = shown
+            traits["_snapshot"] = pipe_argument.shown_while_loading(pipe, request, arguments, traits["concepts"], meter)
         super().__init__(
             _can_run=recorded is None, _defaults=defaults, **self.validated(check_layout(common)), **traits
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.call_defaults import CallDefaults, call_defaults
+from diffvis_widget.loading import load_in_stages
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.wire.messages import RunRequest
 
@@ -46,6 +48,21 @@ class SessionPipeline:
     def defaults(self) -> CallDefaults:
         """The defaults of the loaded pipeline."""
         return call_defaults(self.pipe)
+
+    def load(self, set_traits: Callable[..., None]) -> Any:
+        """Load the pipeline. Raises what loading it raises.
+
+        Args:
+            set_traits: sets traits of the widget, given by name: the page shows what is being loaded, and how far it is.
+
+        Returns:
+            The pipeline, which is not this session's yet.
+        """
+
+        def report(stage: str, share: float) -> None:
+            set_traits(_notice=f"{self.notice}: {stage}", progress=share)
+
+        return load_in_stages(self.name, report)
 
     def check(self, request: RunRequest) -> None:
         """Refuse settings that the pipeline would ignore, if it is there yet.

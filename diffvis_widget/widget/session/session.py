@@ -15,7 +15,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.loading import load_in_stages
 from diffvis_widget.wire.messages import RunRequest
 
 from .decoding import IdleDecoder
@@ -362,12 +361,8 @@ class Session:
         state = self._state
         state.set_traits(status="loading", _notice=self._pipeline.notice, error="")
         failed = None
-
-        def report(stage: str, share: float) -> None:
-            state.set_traits(_notice=f"{self._pipeline.notice}: {stage}", progress=share)
-
         try:
-            pipe = load_in_stages(self._pipeline.name, report)
+            pipe = self._pipeline.load(state.set_traits)
             check_call(pipe, self._arguments)
             self._pipeline.pipe = pipe
             state.set_traits(_defaults=self._pipeline.defaults)
