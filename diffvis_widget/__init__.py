@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from diffvis_widget.loading import load
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.step_numbers import step_number
-    from diffvis_widget.studies import Study, study
+    from diffvis_widget.studies import PairedComparison, Study, study
     from diffvis_widget.tracer import Estimate, Tracer, denoiser, estimate, trace
     from diffvis_widget.traces import (
         Comparison,
@@ -53,6 +53,7 @@ _HOMES = {
     "Estimate": "tracer",
     "Layer": "traces",
     "Note": "traces",
+    "PairedComparison": "studies",
     "RunFailed": "widget.session.run",
     "Saliency": "traces",
     "Step": "traces",
@@ -91,6 +92,7 @@ __all__ = [
     "Estimate",
     "Layer",
     "Note",
+    "PairedComparison",
     "RunFailed",
     "Saliency",
     "Step",

@@ -1,4 +1,4 @@
-"""The ``diffvis`` command: traces a prompt into a file, or opens the quickstart notebook.
+"""The ``diffvis`` command: traces a prompt into a file, runs studies, or opens the quickstart notebook.
 
 Exit codes: 0 for success, 1 for a failure (its reason is on stderr), 2 for invalid arguments, 130 after Ctrl+C.
 """
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     trace.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
+    _add_study(commands)
     demo = commands.add_parser("demo", help="open the quickstart notebook in JupyterLab")
     demo.set_defaults(command=_demo)
     demo.add_argument("--copy-to", type=Path, metavar="FOLDER", help="work on a copy of the notebook in this folder")
@@ -87,6 +88,76 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=_integer_from(0), help="port of the server (default: the first free one from 8888)"
     )
     return parser
+
+
+def _add_study(commands: Any) -> None:
+    study = commands.add_parser(
+        "study",
+        help="run many prompts and store what is measured as a table",
+        usage="diffvis study PROMPTS --out FOLDER [options] | resume FOLDER [options] | report FOLDER [--html FILE]",
+    )
+    study.set_defaults(command=_study)
+    study.add_argument(
+        "source", metavar="PROMPTS", help="CSV, TSV, Parquet, JSON lines or text file; or resume, report"
+    )
+    study.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="the study to resume or report")
+    study.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the study")
+    study.add_argument("--model", metavar="NAME", help="a diffusers model or folder (default: the scenes model)")
+    study.add_argument("--seeds", type=_integer_from(1), default=1, metavar="N", help="seeds 0 to N - 1 (default: 1)")
+    study.add_argument(
+        "--measures", type=_names, default=["scores", "attention"], metavar="A,B", help="what to measure"
+    )
+    study.add_argument("--conditions", type=_names, metavar="A,B", help="schedules: uniform, early, late")
+    study.add_argument("--steps", type=_integer_from(1), help="denoising steps (default: the model's own)")
+    study.add_argument("--guidance-scale", type=float, metavar="G", help="guidance scale (default: the model's own)")
+    study.add_argument(
+        "--keep-traces", choices=["none", "compact", "full"], default="none", help="trace files to store"
+    )
+    study.add_argument("--shard", type=_shard, metavar="I/N", help="make only part I of N, from 0/N to N-1/N")
+    study.add_argument("--retry", action="store_true", help="make failed rows again")
+    study.add_argument("--html", type=Path, metavar="FILE", help="the report (default: report.html in the study)")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"must be I/N, such as 0/4 for the first of four parts, got {text!r}")
+    return int(part), int(parts)
+
+
+def _study(options: argparse.Namespace) -> int:
+    import diffvis_widget as dv
+
+    if options.source in ("resume", "report"):
+        if options.folder is None:
+            raise ValueError(f"diffvis study {options.source} needs the folder of a study")
+        study = dv.Study.open(options.folder)
+        if options.source == "report":
+            print(study.report(options.html or study.folder / "report.html"))
+            return 0
+        study = study.resume(options.model, retry=options.retry, shard=options.shard)
+    else:
+        if options.out is None or options.folder is not None:
+            raise ValueError("diffvis study PROMPTS needs --out, the folder of the study")
+        arguments = {"num_inference_steps": options.steps, "guidance_scale": options.guidance_scale}
+        study = dv.study(
+            *(options.model, options.source),
+            seeds=options.seeds,
+            measures=options.measures,
+            conditions=options.conditions,
+            out=options.out,
+            shard=options.shard,
+            keep_traces=options.keep_traces,
+            retry=options.retry,
+            **{name: value for name, value in arguments.items() if value is not None},
+        )
+    print(f"{study.folder}: {study.finished} of {study.total} rows, {study.failed} failed")
+    stored = set(study.table(["row"]).column("row").to_pylist())
+    return 0 if stored.issuperset(study.plan.rows(options.shard)) else 130
 
 
 def _integer_from(least: int) -> Any:

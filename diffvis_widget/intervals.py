@@ -1,7 +1,8 @@
 """Confidence intervals whose coverage holds for few values: of medians, of means of bounded values, of proportions.
 
 No method here assumes a distribution. Student's t and the bootstrap do: of five values from a skewed or step-like
-distribution their "95 %" intervals hold the mean in 80 to 90 % of the cases, or fewer.
+distribution their "95 %" intervals hold the mean in 80 to 90 % of the cases, or fewer. `bootstrap_mean` is therefore
+for differences of many pairs, whose distribution is nearly symmetric, and says nothing for fewer than eight.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
+FEWEST_PAIRS = 8  # differences that bound a mean by the bootstrap
 FEWEST = 5  # values that bound a median: all of fewer lie on one side of it too often
 UNBOUNDED = (-math.inf, math.inf)
 """The interval that always holds the truth, and says nothing: the answer where the values are too few."""
 _TAIL = (1 - LEVEL) / 2
 _DRAWS = 4_000
+_RESAMPLES = 1_999
 
 
 def median_interval(values: ArrayLike) -> tuple[float, float]:
@@ -112,6 +115,70 @@ def proportion_interval(right: int, total: int) -> tuple[float, float]:
     """
     low = 0.0 if right == 0 else 1 - _upper_end(total - right, total)
     return low, 1.0 if right == total else _upper_end(right, total)
+
+
+def bootstrap_mean(values: ArrayLike) -> tuple[float, float, float]:
+    """Compute the 95 % interval of a mean, and a p-value for a mean of 0, by resampling the values.
+
+    The studentized bootstrap (B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 12) from 1,999
+    resamples of a fixed generator: the wider end of its equal-tailed and its symmetric interval on each side, and the
+    larger of the two p-values. In simulations the interval of 12 values or more holds the mean in 93 % of the cases or
+    more for normal, exponential, heavy-tailed and step-like distributions, in 90 % for very skewed ones
+    (`tests/test_intervals.py`).
+
+    Args:
+        values: (n,) independent numbers, such as the differences of pairs; NaN is left out.
+
+    Returns:
+        Lower end, upper end and p-value, 0..1. `UNBOUNDED` and 1 for fewer than eight values, and for equal ones.
+
+    Example:
+        >>> low, high, p = bootstrap_mean([0.9, 1.1, 1.0, 1.2, 0.8, 1.0, 1.3, 0.7])
+        >>> 0.8 < low < 1 < high < 1.2, p < 0.01
+        (True, True)
+    """
+    finite = np.asarray(values, dtype=np.float64).ravel()
+    finite = finite[~np.isnan(finite)]
+    total = len(finite)
+    if total < FEWEST_PAIRS or np.ptp(finite) == 0:
+        return (*UNBOUNDED, 1.0)
+    mean, error = finite.mean(), finite.std(ddof=1) / math.sqrt(total)
+    samples = finite[np.random.default_rng(0).integers(0, total, (_RESAMPLES, total))]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviations = (samples.mean(axis=1) - mean) / (samples.std(axis=1, ddof=1) / math.sqrt(total))
+    deviations[np.isnan(deviations)] = 0.0  # a resample of equal values that has the mean of all
+    ordered, count = np.sort(deviations), _RESAMPLES + 1
+    tail = int(_TAIL * count)
+    symmetric = np.sort(np.abs(deviations))[-2 * tail]
+    low, high = mean - max(ordered[-tail], symmetric) * error, mean - min(ordered[tail - 1], -symmetric) * error
+    observed = mean / error
+    beyond = int((deviations >= observed).sum() if observed > 0 else (deviations <= observed).sum())
+    farther = int((np.abs(deviations) >= abs(observed)).sum())
+    return float(low), float(high), max(min(1.0, 2 * (1 + beyond) / count), (1 + farther) / count)
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Correct p-values for their number: S. Holm, Scandinavian Journal of Statistics 6 (1979).
+
+    The probability that any true hypothesis is rejected stays below the level, however the tests depend on each other.
+
+    Args:
+        p: (n,), 0..1; NaN is left out, and stays.
+
+    Returns:
+        float64 (n,), 0..1.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    corrected = values.copy()
+    tested = np.flatnonzero(~np.isnan(values))
+    order = tested[np.argsort(values[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
+    return corrected
 
 
 def _upper_end(right: int, total: int) -> float:

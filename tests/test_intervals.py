@@ -10,7 +10,14 @@ import pytest
 from diffvis_widget import DecisionCurve
 from diffvis_widget.explain import RoleRelevance
 from diffvis_widget.explain.rise import estimate
-from diffvis_widget.intervals import UNBOUNDED, mean_interval, median_interval, proportion_interval
+from diffvis_widget.intervals import (
+    UNBOUNDED,
+    bootstrap_mean,
+    holm,
+    mean_interval,
+    median_interval,
+    proportion_interval,
+)
 
 STUDIES = 2000
 LEAST = 0.93
@@ -192,3 +199,40 @@ def test_two_standard_errors_of_100_masks_hold_the_map(keep: float | None) -> No
     held = np.abs(mean - np.array([[0.5], [0.8], [0.3]])) <= 2 * error
     assert (held.mean(axis=1) >= LEAST).all()
     assert np.isnan(estimate(np.array([[[1.0]], [[0.7]], [[0.49]]]), 4, keep)[1]).all()
+
+
+DIFFERENCES = {
+    "normal": lambda rng, shape: (rng.normal(0.3, 1, shape), 0.3),
+    "exponential": lambda rng, shape: (rng.exponential(1, shape), 1),
+    "heavy tails": lambda rng, shape: (rng.standard_t(3, shape), 0),
+    "steps": lambda rng, shape: (rng.choice([-1.0, 0, 1], shape, p=[0.2, 0.6, 0.2]), 0),
+    "very skewed": lambda rng, shape: (rng.lognormal(0, 1, shape), np.exp(0.5)),
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENCES)
+@pytest.mark.parametrize("n", [12, 30])
+def test_the_bootstrap_interval_of_a_mean_holds_it_and_its_p_value_agrees(kind: str, n: int) -> None:
+    drawn, mean = DIFFERENCES[kind](generator("bootstrap", kind, n), (1000, n))
+    results = np.array([bootstrap_mean(row - mean) for row in drawn])
+    inside = (results[:, 0] <= 0) & (results[:, 1] >= 0)
+    assert inside.mean() >= (0.9 if kind == "very skewed" else LEAST)
+    assert (results[:, 2] > 0.05).mean() == pytest.approx(inside.mean(), abs=0.01)
+
+
+def test_few_or_equal_differences_bound_no_mean() -> None:
+    assert bootstrap_mean([1, 2, 3, 4, 5, 6, 7]) == (*UNBOUNDED, 1.0)
+    assert bootstrap_mean([1.0] * 20) == (*UNBOUNDED, 1.0)
+    assert bootstrap_mean([1, 2, 3, 4, 5, 6, 7, np.nan]) == (*UNBOUNDED, 1.0)
+
+
+def test_holm_is_the_step_down_method() -> None:
+    for seed in range(20):
+        p = np.random.default_rng(seed).random(7) ** 3
+        order = np.argsort(p)
+        expected = np.empty(7)
+        for rank, index in enumerate(order):
+            expected[index] = min(1, max((7 - earlier) * p[order[earlier]] for earlier in range(rank + 1)))
+        assert np.allclose(holm(p), expected)
+    assert np.isnan(holm([np.nan, 0.02])).tolist() == [True, False]
+    assert holm([np.nan, 0.02])[1] == 0.02

@@ -4,6 +4,7 @@ The rows are stored as Parquet files; pyarrow is needed (`pip install "diffvis-w
 """
 
 from .new_study import study
+from .paired import PairedComparison
 from .stored_study import Study
 
-__all__ = ["Study", "study"]
+__all__ = ["PairedComparison", "Study", "study"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.arguments import did_you_mean, file_path, flag, items, shorten
+from diffvis_widget.arguments import choice, did_you_mean, file_path, flag, items, shorten
 from diffvis_widget.traces import Trace
 
 from . import manifest as manifests
@@ -15,6 +15,10 @@ from .manifest import Manifest
 from .parts import read_parts
 from .plan import Plan
 from .prompts import PromptRow
+
+if TYPE_CHECKING:
+    from .paired import PairedComparison
+    from .series import By, Reduction
 
 
 class Study:
@@ -138,6 +142,82 @@ class Study:
             A pandas DataFrame.
         """
         return self.table(columns).to_pandas()
+
+    def compare(
+        self,
+        a: str,
+        b: str,
+        measure: str | Sequence[str],
+        *,
+        by: By | None = None,
+        reduce: Reduction = "mean",
+    ) -> PairedComparison:
+        """Compare two conditions, in pairs of the same prompt and seed.
+
+        Each row is reduced to one number, and the differences of a prompt's pairs are averaged over its seeds. The
+        interval of their mean is a bootstrap over prompts, not over rows: rows of a prompt resemble each other, and
+        counting them as independent would make it too narrow. All p-values of a call are corrected together by Holm's
+        method.
+
+        Args:
+            a: Name of a condition.
+            b: Name of another one; the differences are b - a.
+            measure: Name of a measured column, or several.
+            by: Divides columns of words by "word" or "role", and those of scores by "concept": one test for each.
+            reduce: How a curve over the steps becomes one number: its "mean", "sum", "first" or "last" value.
+
+        Returns:
+            The comparison.
+
+        Raises:
+            TypeError: The measures are no names.
+            ValueError: There is no such condition, column or reduction, or a column cannot be divided so.
+        """
+        from .paired import compare_conditions
+        from .series import LABELS, check_measure, check_reduce
+
+        names = [measure] if isinstance(measure, str) else items("measure", measure, "a name of a column, or several")
+        for side, name in (("a", a), ("b", b)):
+            choice(side, name, self.conditions)
+        for name in names:
+            check_measure(self._manifest.columns, name, by)
+        labels = [LABELS[by]] if by else []
+        table = self.table(list(dict.fromkeys(["prompt", "seed", "condition", *names, *labels])))
+        return compare_conditions(table, a, b, names, by, check_reduce(reduce))
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write one HTML page about the study that works without a network.
+
+        It holds what was run and by which command, curves over the steps with their intervals, paired comparisons of
+        the first condition with each other, up to 400 final images, failed rows with their errors, and the first eight
+        runs whose traces are stored.
+
+        Args:
+            path: The file to write.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            TypeError: The path is no path.
+            ValueError: No row is stored, or the path has another suffix than .html.
+            OSError: The file cannot be written.
+        """
+        from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
+
+        from .report import MAX_RUNS, report_page
+
+        target = file_path("path", path, ".html", ".htm")
+        check_destination(target)
+        table = self.table()
+        if not table.num_rows:
+            raise ValueError("report: no row of this study is stored yet")
+        stored = table.select(["row", "prompt", "seed", "condition", "trace_file"]).to_pylist()
+        runs = [row for row in stored if row["trace_file"]][:MAX_RUNS]
+        titled = ((f"{row['prompt']}, seed {row['seed']}, {row['condition']}", self.trace(row["row"])) for row in runs)
+        manifest = self._manifest
+        page = report_page(table, manifest.columns, manifest.about, manifest.settings, self.total, titled)
+        return write_bytes_whole(target, page.encode("utf-8", "replace"))
 
     def trace(self, row: int) -> Trace:
         """Open the trace file of a row.
