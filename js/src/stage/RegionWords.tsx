@@ -58,7 +58,7 @@ export function RegionWords({ context, run, region }: Props) {
               title={fullNameOf(word)}
               {...wordEvents(viewState, index)}
             >
-              {fullNameOf(word)}
+              <bdi>{fullNameOf(word)}</bdi>
             </Button>
             <span class="dv-track" aria-hidden="true">
               <i class="dv-fill" style={{ transform: `scaleX(${position(now)})` }} />

@@ -154,7 +154,7 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
         title={`${concept}: drag it up or down, or press Alt and an arrow key, to reorder`}
         {...order.nameEvents(concept)}
       >
-        {concept}
+        <bdi>{concept}</bdi>
       </span>
       <span class="dv-track" aria-hidden="true">
         <i class="dv-band" ref={band} hidden />

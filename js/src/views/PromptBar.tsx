@@ -104,7 +104,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           }}
           onKeyDown={onKeyDown}
         />
-        <div class="dv-mirror" aria-hidden="true">
+        <div class="dv-mirror" dir="auto" aria-hidden="true">
           {`${draft.value ?? prompt} `}
         </div>
         <div class="dv-chips-layer" inert={isEdited}>

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { Fragment } from "preact";
-import { alignWords, groupByEncoder } from "../core/alignWords";
+import { alignWords, directionOf, groupByEncoder } from "../core/alignWords";
 import type { Context } from "../core/context";
 import type { Word } from "../core/protocol";
 import type { Run } from "../core/store";
@@ -16,7 +16,7 @@ import { TERMS, tip } from "../ui/tip";
 /** The words of a prompt whose run has not begun. */
 export function PlainChips({ words }: { readonly words: readonly string[] }) {
   return (
-    <div class="dv-chips" dir="auto">
+    <div class="dv-chips" dir={directionOf(words.join(""))}>
       {words.map((word, i) => (
         <span class="dv-chip" key={i} data-waiting>
           <span class="dv-chip-text">{word}</span>
@@ -46,7 +46,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
   return (
     <div
       class="dv-chips"
-      dir="auto"
+      dir={directionOf(run.info.prompt)}
       role="toolbar"
       aria-label="Words of the prompt"
       data-arrows
@@ -69,6 +69,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
       {extra > 0 ? (
         <Button
           class="dv-quiet dv-special"
+          dir="ltr"
           aria-pressed={viewState.showSpecial.value}
           {...tip(TERMS.special)}
           onClick={() => {
@@ -154,7 +155,9 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
         {word.unknown ? <span class="dv-sr"> (never seen by the model)</span> : null}
         {changed ? <span class="dv-sr"> (changed)</span> : null}
         {weighed ? (
-          <span class="dv-weight">{factor === null ? <span class="dv-sr"> (left out)</span> : `×${factor}`}</span>
+          <span class="dv-weight" dir="ltr">
+            {factor === null ? <span class="dv-sr"> (left out)</span> : `×${factor}`}
+          </span>
         ) : null}
       </Button>
       {isSplit ? (

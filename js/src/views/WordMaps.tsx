@@ -92,7 +92,7 @@ export function WordMaps({ context }: { readonly context: Context }) {
             : splitPrompt(traits.prompt.value).map((word, i) => (
                 <span class="dv-tile" key={i} data-waiting>
                   <span class="dv-map" />
-                  <span class="dv-tile-name">{word}</span>
+                  <bdi class="dv-tile-name">{word}</bdi>
                   <span class="dv-num">–</span>
                 </span>
               ))}
@@ -155,7 +155,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
         <MapCanvas grid={run.info.grid} draw={draw} inputs={[run, index]} />
         <Probe viewState={viewState} image={run.info.image} />
       </span>
-      <span class="dv-tile-name">{name}</span>
+      <bdi class="dv-tile-name">{name}</bdi>
       <span class="dv-num">{readout}</span>
     </Button>
   );

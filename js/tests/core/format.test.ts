@@ -1,5 +1,4 @@
 import { expect, it } from "vitest";
-import { splitPrompt } from "../../src/core/alignWords";
 import { score, seconds, value } from "../../src/core/format";
 
 it.each([
@@ -21,11 +20,3 @@ it("says seconds as people do", () => {
 
 it("shows a missing score as missing", () =>
   expect([0.256, -0.04, null, undefined].map(score)).toEqual(["0.26", "−0.04", "–", "–"]));
-
-it.each([
-  ["a red circle, big!", ["a", "red", "circle", ",", "big", "!"]],
-  ["the boy's 2 boats", ["the", "boy", "'s", "2", "boats"]],
-  ["  ", []],
-  ["красный круг שלום", ["красный", "круг", "שלום"]],
-  ["<b>hi</b>", ["<", "b", ">", "hi", "</", "b", ">"]],
-])("splits %j into words and marks", (prompt, words) => expect(splitPrompt(prompt)).toEqual(words));

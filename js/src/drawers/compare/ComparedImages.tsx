@@ -117,7 +117,7 @@ export function ComparedImages({ context, comparison, a, b, mode }: Props) {
         <figcaption>
           {mode === "side" ? (
             <>
-              <b>A</b> {a.info.prompt}
+              <b>A</b> <bdi>{a.info.prompt}</bdi>
             </>
           ) : mode === "swipe" ? (
             <input
@@ -143,7 +143,7 @@ export function ComparedImages({ context, comparison, a, b, mode }: Props) {
           <canvas ref={second} role="img" aria-label={title("B", b)} />
         </div>
         <figcaption>
-          <b>B</b> {b.info.prompt}
+          <b>B</b> <bdi>{b.info.prompt}</bdi>
         </figcaption>
       </figure>
     </div>

@@ -125,7 +125,7 @@ export function Notes({ context }: { readonly context: Context }) {
                 <Button class="dv-where" onClick={() => go(index)}>
                   {whereOf(note, run)}
                 </Button>
-                <p>{note.text}</p>
+                <p dir="auto">{note.text}</p>
                 {canWrite && !draft.value ? (
                   <div>
                     <Button

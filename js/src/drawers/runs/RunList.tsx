@@ -82,7 +82,7 @@ function Row({ context, entry }: { readonly context: Context; readonly entry: En
     <li class="dv-past" data-shown={shown || undefined}>
       <ImageOf bytes={entry.image} alt="" />
       <p title={entry.prompt}>
-        {entry.prompt || "(no prompt)"}
+        <bdi>{entry.prompt || "(no prompt)"}</bdi>
         <span>{settingsOf(entry)}</span>
       </p>
       <Button class="dv-quiet" disabled={fixed} onClick={() => session.show(entry.run)}>
