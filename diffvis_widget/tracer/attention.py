@@ -25,12 +25,13 @@ from .attention_probabilities import (
 )
 from .fault_guard import FaultGuard
 from .log_sum_exp import attend, without_autocast
+from .refinement import SelfAttention
 
 Branch = Literal["prompt", "negative"]
 """The conditional branch ("prompt") and the unconditional one."""
 
-MapKind = Literal["prompt", "negative", "output"]
-"""Attention probabilities of a branch, or output-space scores of the conditional branch."""
+MapKind = Literal["prompt", "negative", "output", "refined"]
+"""Attention probabilities of a branch; output-space scores, or refined maps, of the conditional branch."""
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,41 @@ class AttentionReader:
         modules: The word-attention modules by dotted path.
         heads: Whether heads are kept apart.
         output: Whether joint attention is read in output space too.
+        refining: The modules whose attention among image tokens may refine the maps, by dotted path.
         guard: Takes the errors of the hooks; None: they end the call.
 
     Attributes:
         modules: The word-attention modules by dotted path.
         output: Whether joint attention is read in output space too.
+        refining: The modules whose attention among image tokens may refine the maps, by dotted path.
         maps: After `end`, the maps of that evaluation.
+        self_attention: After `end`, the attention among image tokens that refines them; None where none was seen.
         unread: Layers of that evaluation that called attention with other keys than text, or text and image.
     """
 
     modules: dict[str, nn.Module]
     output: bool
+    refining: dict[str, nn.Module]
     maps: dict[MapKind, FlatMaps]
+    self_attention: SelfAttention | None
     unread: dict[str, int]
 
     def __init__(
-        self, modules: dict[str, nn.Module], heads: bool, output: bool = False, guard: FaultGuard | None = None
+        self,
+        modules: dict[str, nn.Module],
+        heads: bool,
+        output: bool = False,
+        refining: dict[str, nn.Module] | None = None,
+        guard: FaultGuard | None = None,
     ) -> None:
         self.modules = modules
+        self.refining = refining or {}
         self.maps = {}
+        self.self_attention = None
         self.unread = {}
         self._heads = heads
         self.output = output
-        self._watcher = AttentionWatcher(modules, self, guard=guard)
+        self._watcher = AttentionWatcher({**modules, **self.refining}, self, guard=guard)
         self._slices = ScoresCollector()
         self._readings: Sequence[Reading] = ()
         self._layout: CallLayout | None = None
@@ -104,6 +117,7 @@ class AttentionReader:
         self._watcher.end()
         self._batch, self._readings, self._layout = batch, readings, layout
         self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
+        self.self_attention = None
         if readings:
             self._watcher.begin()
 
@@ -132,6 +146,9 @@ class AttentionReader:
         """
         if len(call.query) != self._batch:
             return None
+        if layer not in self.modules:
+            self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor)
+            return None
         if self._layout is not None:
             return self._read_joint(layer, call, result)
         output = result()
@@ -154,6 +171,10 @@ class AttentionReader:
         Returns:
             The original result, or None.
         """
+        if layer not in self.modules:
+            if (whole := self._slices.add(call, self._batch)) is not None:
+                self._keep_self_attention(layer, *whole, call.scale)
+            return None
         if self._layout is not None or not self._attends_to_text(call.key):
             return None
         output = original(call.query, call.key, call.mask)
@@ -178,6 +199,38 @@ class AttentionReader:
             call = CrossCall(layer, query[rows].detach(), key[rows].detach(), part, factor)
             self._cross.setdefault(reading.branch, []).append(call)
 
+    def _keep_self_attention(
+        self, layer: str, query: Tensor, key: Tensor, mask: Tensor | None, factor: float, spans: Sequence[slice] = ()
+    ) -> None:
+        """Keep the attention among image tokens in the conditional branch, where it refines better than earlier layers.
+
+        Args:
+            layer: Dotted path of the module.
+            query: (batch, heads, queries, width).
+            key: (batch, key heads, keys, width).
+            mask: As that of scaled_dot_product_attention.
+            factor: Factor of the scores.
+            spans: Where the image tokens of each image lie; empty: everywhere.
+        """
+        reading = next((reading for reading in self._readings if reading.branch == "prompt"), None)
+        if reading is None or query.shape[2] != key.shape[2]:
+            return
+        rows = range(reading.rows.start, reading.rows.stop)
+        places = list(zip(rows, spans or [slice(None)] * len(rows), strict=True))
+        masks = None
+        if mask is not None:
+            whole = mask.expand(len(query), mask.shape[-3] if mask.ndim > 2 else 1, *mask.shape[-2:])
+            masks = [whole[row, :, span if whole.shape[2] > 1 else slice(None), span] for row, span in places]
+        attention = SelfAttention(
+            layer,
+            [query[row, :, span].detach() for row, span in places],
+            [key[row, :, span].detach() for row, span in places],
+            masks,
+            factor,
+        )
+        if attention.refines_better_than(self.self_attention):
+            self.self_attention = attention
+
     def _read_joint(self, layer: str, call: AttentionCall, result: AttentionResult) -> Tensor | None:
         assert self._layout is not None
         keys = call.key.shape[2]
@@ -186,6 +239,10 @@ class AttentionReader:
             self.unread[layer] = keys
             return None
         self._finish(layer)
+        if layer in self.refining:
+            of_prompt = [row for reading, row in zip(self._readings, spans, strict=True) if reading.branch == "prompt"]
+            images = [span[1] for row in of_prompt for span in row if span is not None]
+            self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor, images)
         # another watcher, or a user's replacement, must receive the call too
         output, log_sum_exp = attend(call, result) if result.is_torch else (result(), None)
         with torch.no_grad(), without_autocast(call.query.device):

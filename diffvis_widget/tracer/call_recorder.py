@@ -236,9 +236,9 @@ class CallRecorder:
         if not level.is_known:
             for trace in self.traces:
                 trace.meta["noise_levels"] = "unknown"
-        ran, scored = (
+        ran, scored, refined = (
             {site: self.schedule.spread(maps, self.steps) for site, maps in _by_site(captured, part).items()}
-            for part in ("prompt", "output")
+            for part in ("prompt", "output", "refined")
         )
         for image, trace in enumerate(self.traces):
             reused = tuple(index for index, layer in enumerate(trace.layers) if layer.name not in ran)
@@ -254,10 +254,11 @@ class CallRecorder:
                     negative=self._negative(captured, trace, image),
                     reused=reused,
                     outputs=self._maps(scored, trace, trace.words, image, "output") if self.output else None,
+                    refined=self._refined(refined, captured, trace, image),
                 )
             )
         for part in captured.maps:
-            latest = {"prompt": ran, "output": scored}.get(part) or _by_site(captured, part)
+            latest = {"prompt": ran, "output": scored, "refined": refined}.get(part) or _by_site(captured, part)
             self._latest[part] = {**self._latest.get(part, {}), **latest}
         self.steps += 1
         return step
@@ -293,6 +294,23 @@ class CallRecorder:
                 )
             )
             set_live_call(self.traces[-1], self.live, image)
+
+    def _refined(
+        self, refined: Mapping[str, Tensor], captured: CapturedStep, trace: Trace, image: int
+    ) -> NDArray[np.float16] | None:
+        """The refined maps of an image, or the latest ones where a cache skipped their layer; None without any."""
+        maps = next(iter((refined or self._latest.get("refined", {})).items()), None)
+        if maps is None or (trace.records and trace.records[0].refined is None):
+            return None
+        site, values = maps
+        size = (int(captured.sample.shape[2]), int(captured.sample.shape[3]))
+        grid = captured.grid_of(site) or self.family.grid(int(values.shape[2]), size)
+        assert grid is not None  # they were laid on it to be refined
+        words = len(trace.words)
+        laid = values[image, 0, :, :words].T.reshape(words, *grid).numpy().copy()
+        if self.family.attention_kind == "joint":
+            laid[[index for index, word in enumerate(trace.words) if word.kind == "padding"]] = np.nan
+        return laid
 
     def _negative(self, captured: CapturedStep, trace: Trace, image: int) -> StepMaps | None:
         """None at steps without guidance."""

@@ -32,6 +32,7 @@ from .pipeline_calls import CallListener, DenoiserArguments, PipelineCalls
 from .preview import make_decoder
 from .prompt_encoding import CallPrompts, prompts_without_words
 from .provenance import describe
+from .refined_maps import MapRefiner
 from .scheduler_step import StepArguments, check_scheduler
 from .skipped_steps import skipped_steps
 from .spatial_inputs import SpatialInputs
@@ -80,7 +81,8 @@ class Recording(CallListener):
         self._finished = finished
         self._thread = threading.get_ident()
         self._calls = PipelineCalls(family, denoiser, self, guard=guard)
-        self._grids = SpatialInputs(denoiser, reader.modules, guard)
+        self._grids = SpatialInputs(denoiser, {**reader.modules, **reader.refining}, guard)
+        self._refiner = MapRefiner(family, reader.modules, self._grids)
         self._recorder: CallRecorder | None = None
         self._decodes = Decodes()
         self._levels: NoiseLevels | None = None
@@ -125,8 +127,6 @@ class Recording(CallListener):
         if recorder is not None and threading.get_ident() == self._thread:
             recorder.settle(wait=True)
         return [] if recorder is None else recorder.traces
-
-    # -- what the pipeline calls -----------------------------------------------------------------------------------
 
     def check_scheduler(self, scheduler: Any) -> None:
         """Check that a scheduler can be followed.
@@ -208,6 +208,7 @@ class Recording(CallListener):
             return
         self._reader.end()
         checks.check_layers(self._reader, self._grids, self._family, self._calls.latent_layout.size)
+        self._refiner.add(self._reader, self._calls.latent_layout.size)
         for part, maps in self._reader.maps.items():
             self._maps.setdefault(part, maps)
         self._reader.maps = {}
@@ -328,8 +329,6 @@ class Recording(CallListener):
             self._forget_step()
             self._reader.end()
 
-    # -- inside ----------------------------------------------------------------------------------------------------
-
     def _read_prompts(self, text: Any) -> tuple[CallPrompts, PromptSchedule]:
         """The prompts of the call whose first evaluation was given this text, all rows of the batch."""
         active = active_on(self._denoiser)
@@ -347,7 +346,7 @@ class Recording(CallListener):
             prompts=prompts,
             schedule=schedule,
             levels=levels,
-            heads={name: int(getattr(module, "heads")) for name, module in self._reader.modules.items()},  # noqa: B009
+            heads=self._refiner.heads,
             keep=self._keep,
             output=self._reader.output,
             meta={

@@ -137,7 +137,10 @@ class Tracer:
                 stack.enter_context(interventions.following(self.pipe))
             if self._interventions:
                 stack.enter_context(intervening(self.pipe, self._interventions))
-            reader = AttentionReader(modules, heads=self.keep == "heads", output=self.output, guard=self._guard)
+            refining = family.refining_modules(denoiser) if modules else {}
+            reader = AttentionReader(
+                modules, heads=self.keep == "heads", output=self.output, refining=refining, guard=self._guard
+            )
             self._recording = Recording(
                 self.pipe,
                 family,

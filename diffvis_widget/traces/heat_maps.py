@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ class WordMaps:
         keep: what of the maps was kept, "words", "layers" or "heads".
         per_step: gives the attention maps of each finished step.
         outputs: gives the output-space maps of each finished step; None where there are none of this text.
+        refined: gives the refined maps of each finished step; None where there are none of this text.
 
     Example:
         >>> maps = np.full((1, 1, 2, 2), 0.5, np.float16)
@@ -42,12 +43,14 @@ class WordMaps:
         keep: Keep,
         per_step: Callable[[], Sequence[StepMaps]],
         outputs: Callable[[], Sequence[StepMaps]] | None = None,
+        refined: Callable[[], Sequence[StepMaps]] | None = None,
     ) -> None:
         self.words = list(words)
         self.layers = list(layers)
         self.keep: Keep = keep
         self._per_step = per_step
         self._outputs = outputs
+        self._refined = refined
 
     def __repr__(self) -> str:
         return f"WordMaps({len(self.words)} words, {len(self.layers)} layers)"
@@ -60,6 +63,7 @@ class WordMaps:
         head: int | None = None,
         size: Size | None = None,
         kind: MapKind = "probability",
+        among: Sequence[str | int] | None = None,
     ) -> Floats:
         """Computes the heat map of a word: attention probabilities without display scaling.
 
@@ -73,20 +77,54 @@ class WordMaps:
             kind: "probability", or "output" where it was traced (`Tracer(pipe, output=True)`): similarity of the
                 attention outputs of image position and word, a mean of products over channels, of either sign.
                 ConceptAttention (arXiv 2502.04320) takes the softmax of these over a set of words, times the number
-                of channels. Several words, or occurrences, are averaged and not summed.
+                of channels.
+                "refined" follows things best: the probabilities of the default layers,
+                averaged twice over the image tokens that each token attends to in self-attention, relative to their
+                mean, squared, and again relative to their mean, so that 1 is an average position. It needs layer=None
+                and head=None. In output space and in refined maps, several words or occurrences are averaged and not
+                summed.
+            among: words that compete for each position, as for `word`: the result is the share of `word` among these
+                and the rest, 0..1. For probabilities, the rest are the other typed words of the prompt; for refined
+                maps, a word that is everywhere as strong as on average.
 
         Returns:
-            float32 (h, w), 0..1 for probabilities.
+            float32 (h, w); 0..1 for probabilities and shares, 0 or more with a mean of 1 for refined maps.
 
         Raises:
             KeyError: there is no such word or layer; the message lists those that there are.
             IndexError: there is no such step or head.
-            ValueError: the layer, the head or the kind was not kept.
+            ValueError: the layer, the head or the kind was not kept, or `among` is no list of words.
             TypeError: an argument has a wrong type.
         """
         chosen = pick_words(self.words, word)
-        maps = self.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)[chosen]
-        return maps.mean(axis=0) if kind == "output" else maps.sum(axis=0)
+        if among is None:
+            return _combine(self.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)[chosen], kind)
+        target = check_size(size)
+        competing = self._competing(among, chosen, kind)
+        maps = self.heat_maps(step=step, layer=layer, head=head, kind=kind)
+        strength = _combine(maps[chosen], kind)
+        total = strength + sum((_combine(maps[words], kind) for words in competing), np.float32(0))
+        if kind == "refined":
+            total = total + np.float32(1)  # the rest is everywhere as strong as the mean
+        else:
+            taken = {index for words in (chosen, *competing) for index in words}
+            typed = [index for index, word in enumerate(self.words) if word.kind == "word" and word.tokens]
+            total = total + maps[[index for index in typed if index not in taken]].sum(axis=0)
+        share = np.asarray(strength / np.maximum(total, np.finfo(np.float32).tiny), dtype=np.float32)
+        return share if target is None else resize(share, target)
+
+    def _competing(self, among: Any, chosen: list[int], kind: MapKind) -> list[list[int]]:
+        """The other words of a competition, without the chosen one."""
+        if kind == "output":
+            raise ValueError(
+                'among needs kind="probability" or kind="refined": scores in output space have either sign'
+            )
+        if not isinstance(among, list | tuple) or not among:
+            raise ValueError(
+                f"among must be a list of words, such as ['circle', 'square'], not {shorten(cast(object, among))}"
+            )
+        words = [pick_words(self.words, part) for part in cast("Sequence[Any]", among)]
+        return [indices for indices in words if not set(indices) & set(chosen)]
 
     def heat_maps(
         self,
@@ -103,7 +141,7 @@ class WordMaps:
             layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
             head: index of a head (needs keep="heads"); None is the mean over heads.
             size: (h, w) to resize to.
-            kind: "probability" or "output".
+            kind: "probability", "output" or "refined".
 
         Returns:
             float32 (len(words), h, w); NaN for truncated words, and in joint attention for padding, which is not
@@ -118,6 +156,8 @@ class WordMaps:
         self._check_kind(kind)
         steps = self._pick_steps(step, kind)
         target = check_size(size)
+        if kind == "refined":
+            return self._refined_maps(steps, layer, head, target)
         if not self.layers:
             raise ValueError("heat maps: this pipeline has no attention to words that can be read; `layers` is empty")
         if self.keep == "words":
@@ -140,12 +180,32 @@ class WordMaps:
         if single and target is not None:
             result = resize(result, target)
         result = np.array(result, dtype=np.float32)
-        result[[index for index, word in enumerate(self.words) if not word.tokens]] = np.nan
-        return result
+        return self._without_truncated(result)
+
+    def _refined_maps(self, steps: Sequence[StepMaps], layer: Any, head: Any, target: Size | None) -> Floats:
+        if layer is not None or head is not None:
+            raise ValueError('kind="refined" is made of the default layers and all heads: leave out layer and head')
+        maps = _over_steps([maps[0].astype(np.float32) for maps in steps])
+        return self._without_truncated(np.array(maps if target is None else resize(maps, target), dtype=np.float32))
+
+    def _without_truncated(self, maps: Floats) -> Floats:
+        maps[[index for index, word in enumerate(self.words) if not word.tokens]] = np.nan
+        return maps
 
     def _check_kind(self, kind: Any) -> None:
         choice("kind", kind, get_args(MapKind))
         if kind == "probability":
+            return
+        if kind == "refined":
+            if self._refined is None:
+                raise ValueError(
+                    'kind="refined" is traced for the words of the prompt, not for those of the negative prompt'
+                )
+            if self._per_step() and not self._refined():
+                raise ValueError(
+                    'kind="refined" is not there: the self-attention of this pipeline could not be read, or the file '
+                    'was saved by an earlier version; use kind="probability"'
+                )
             return
         if self._outputs is None:
             raise ValueError(
@@ -161,7 +221,8 @@ class WordMaps:
             )
 
     def _pick_steps(self, step: StepSelection | None, kind: MapKind) -> Sequence[StepMaps]:
-        steps = self._outputs() if kind == "output" and self._outputs is not None else self._per_step()
+        source = {"output": self._outputs, "refined": self._refined}.get(kind) or self._per_step
+        steps = source()
         if not steps:
             raise ValueError("heat maps: no step of this trace is finished yet")
         return [steps[index] for index in pick_steps(len(steps), step)]
@@ -174,6 +235,11 @@ class WordMaps:
         if not 0 <= index < fewest:
             raise IndexError(f"head {shorten(index)} is out of range: the chosen layers have heads 0 to {fewest - 1}")
         return index
+
+
+def _combine(maps: Floats, kind: MapKind) -> Floats:
+    """The map of several words, float32 (h, w)."""
+    return maps.sum(axis=0) if kind == "probability" else maps.mean(axis=0)
 
 
 def _over_steps(parts: Sequence[Floats]) -> Floats:

@@ -11,6 +11,7 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -79,7 +80,7 @@ class Trace(Comparable, WordedSteps, ResultStore):
         decoder: Decoder | None = None,
         results: Mapping[str, Sequence[StoredResult]] | None = None,
     ) -> None:
-        WordedSteps.__init__(self, records, layers, words, negative_words, keep)
+        WordedSteps.__init__(self, records, layers, words, negative_words, keep, partial(self.frame, "prediction"))
         ResultStore.__init__(self, results)
         self.prompt = prompt
         self.negative_prompt = negative_prompt

@@ -23,7 +23,7 @@ Decoder = Callable[[NDArray[Any]], Images]
 
 WordKind = Literal["word", "special", "template", "padding", "truncated"]
 LayerKind = Literal["cross", "joint"]
-MapKind = Literal["probability", "output"]
+MapKind = Literal["probability", "output", "refined"]
 Keep = Literal["words", "layers", "heads"]
 FrameKind = Literal["prediction", "latents", "guidance"]
 
@@ -120,6 +120,7 @@ class Record:
         negative: attention maps of the negative prompt's words; None at steps without guidance.
         reused: indices of layers that did not run at this step because a cache served their older result.
         outputs: maps in output space, where these were traced.
+        refined: float16 (words, h, w), maps refined by self-attention; None where no self-attention could be read.
     """
 
     step: Step
@@ -132,6 +133,7 @@ class Record:
     negative: StepMaps | None = None
     reused: tuple[int, ...] = ()
     outputs: StepMaps | None = None
+    refined: NDArray[np.float16] | None = None
 
     def arrays(self) -> Sequence[HasBytes]:
         """Lists all arrays of the record, for their sizes.
@@ -141,4 +143,4 @@ class Record:
         """
         arrays: list[NDArray[Any]] = [self.latents, self.result, self.prediction, *self.maps]
         arrays += [*(self.negative or ()), *(self.outputs or ())]
-        return arrays if self.guidance is None else [*arrays, self.guidance]
+        return [*arrays, *(part for part in (self.guidance, self.refined) if part is not None)]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
+from diffvis_widget.arguments import choice
+
+from .guided_resize import guided_resize
 from .heat_maps import WordMaps
 from .recorded_steps import RecordedSteps
-from .types import Floats, Keep, Layer, MapKind, Record, Size, StepMaps, StepSelection, Word
+from .selectors import pick_steps
+from .types import Floats, Images, Keep, Layer, MapKind, Record, Size, StepMaps, StepSelection, Word
 
 
 class WordedSteps(RecordedSteps):
@@ -20,6 +25,7 @@ class WordedSteps(RecordedSteps):
         words: the words of the prompt.
         negative_words: the words of the negative prompt, None without.
         keep: what of the attention maps was kept.
+        predicted_image: decodes the predicted image of a step, uint8 (H, W, 3).
     """
 
     def __init__(
@@ -29,12 +35,14 @@ class WordedSteps(RecordedSteps):
         words: Sequence[Word],
         negative_words: Sequence[Word] | None,
         keep: Keep,
+        predicted_image: Callable[[int], Images],
     ) -> None:
         super().__init__(records, layers)
         self.words = list(words)
         self.keep: Keep = keep
+        self._predicted_image = predicted_image
         self.negative_words = None if negative_words is None else list(negative_words)
-        self._maps = WordMaps(self.words, self.layers, keep, self._prompt_maps, self._output_maps)
+        self._maps = WordMaps(self.words, self.layers, keep, self._prompt_maps, self._output_maps, self._refined_maps)
 
     def heat_map(
         self,
@@ -42,8 +50,9 @@ class WordedSteps(RecordedSteps):
         step: StepSelection | None = None,
         layer: str | int | Sequence[str | int] | None = None,
         head: int | None = None,
-        size: Size | None = None,
+        size: Size | Literal["image"] | None = None,
         kind: MapKind = "probability",
+        among: Sequence[str | int] | None = None,
     ) -> Floats:
         """Computes the heat map of a word; see `WordMaps.heat_map` for details and errors.
 
@@ -52,13 +61,20 @@ class WordedSteps(RecordedSteps):
             step: index of a step, or a slice or list of them (their mean); None is the mean over all steps.
             layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
             head: index of a head; None is the mean over heads.
-            size: (h, w) to resize to.
-            kind: "probability" (0..1) or "output" (output-space score).
+            size: (h, w) to resize to bilinearly. "image": the size of the image, along the edges of the predicted
+                image of the step, or of the last one (`guided_resize`); of a trace that can decode, or has frames.
+            kind: "probability" (0..1), "output" (output-space score), or "refined" (follows things best; times its
+                mean).
+            among: words that compete for each position: the result is the share of `word` among these and the rest.
 
         Returns:
             float32 (h, w).
         """
-        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size, kind=kind)
+        if isinstance(size, str):
+            choice("size", size, ("image",))
+            heat = self._maps.heat_map(word, step=step, layer=layer, head=head, kind=kind, among=among)
+            return guided_resize(heat, self._predicted_image(pick_steps(len(self.records), step)[-1]))
+        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size, kind=kind, among=among)
 
     def heat_maps(
         self,
@@ -75,7 +91,7 @@ class WordedSteps(RecordedSteps):
             layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
             head: index of a head; None is the mean over heads.
             size: (h, w) to resize to.
-            kind: "probability" (0..1) or "output" (output-space score).
+            kind: "probability" (0..1), "output" (output-space score) or "refined" (times its mean).
 
         Returns:
             float32 (len(words), h, w).
@@ -94,6 +110,14 @@ class WordedSteps(RecordedSteps):
 
     def _output_maps(self) -> list[StepMaps]:
         return [record.outputs for record in self.records if record.outputs is not None]
+
+    def _refined_maps(self) -> list[StepMaps]:
+        return [(record.refined,) for record in self.records if record.refined is not None]
+
+    @property
+    def has_refined_maps(self) -> bool:
+        """Whether `heat_map(kind="refined")` works: not where self-attention could not be read, and in older files."""
+        return any(record.refined is not None for record in self.records[:1])
 
     def _negative_maps(self) -> list[StepMaps]:
         records = self.records

@@ -65,5 +65,5 @@ def test_few_operations_per_step() -> None:
         traced = count(pipe, 4) - count(pipe, 3)
     assert len(tracer.traces[0].layers) == 16
     assert len({layer.grid for layer in tracer.traces[0].layers}) == 4
-    # six per grid; then all maps laid together, and what the step gave copied
-    assert traced - plain <= 30
+    # six per grid; then all maps laid together, and what the step gave copied; about as many to refine them
+    assert traced - plain <= 55

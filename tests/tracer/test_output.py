@@ -129,7 +129,7 @@ def test_without_asking_they_are_not_there() -> None:
     assert tracer.trace.records[0].outputs is None
     with pytest.raises(ValueError, match=r"kind=\"output\" was not traced.*output=True"):
         tracer.trace.heat_map("circle", kind="output")
-    with pytest.raises(ValueError, match=r"kind must be one of 'probability', 'output', not 'outputs'"):
+    with pytest.raises(ValueError, match=r"kind must be one of 'probability', 'output', 'refined', not 'outputs'"):
         tracer.trace.heat_map("circle", kind="outputs")  # pyright: ignore[reportArgumentType]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffvis_widget.scenes import Scene
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.types import Size
 
 GUIDANCE = 7.5
 
@@ -55,6 +56,11 @@ class Rendering:
         pixels = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad():
             self._clean: Tensor = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config["scaling_factor"]
+
+    @property
+    def latent_size(self) -> Size:
+        """(h, w) of the latents."""
+        return int(self._clean.shape[2]), int(self._clean.shape[3])
 
     def arguments(self, pipe: Any, steps: int | None = None, timesteps: Sequence[int] | None = None) -> dict[str, Any]:
         """Build the keyword arguments for the pipeline, `dv.trace` or `relevance` that make every step see this scene.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from diffvis_widget.shipped import scenes_fingerprint
 
 from .json_lines import Line, read
 from .metrics import THRESHOLD
-from .summaries import Value, difference, mean, median, minus, shown
+from .summaries import Value, difference, mean, median, minus, shown, table
+from .word_map_tables import word_maps
 
 _INTRO = """# Evaluation of the explain methods
 
@@ -31,27 +32,15 @@ def write(folder: Path) -> None:
     Args:
         folder: Folder of the JSON lines.
     """
-    lines = [line for name in ("words", "steps", "sanity", "roles") for line in read(folder / f"{name}.jsonl")]
+    lines = [
+        line for name in ("words", "steps", "sanity", "roles", "word_maps") for line in read(folder / f"{name}.jsonl")
+    ]
     models = ", ".join(sorted({line["model"] for line in lines})) or "unknown"
     parts = [_INTRO.format(model=models)]
     if lines and models != (shipped := scenes_fingerprint()):
         parts += [f"Newer weights ship by now (fingerprint {shipped}): this page does not cover them.\n"]
-    parts += [*evaluation(folder), *roles(folder), *speed(folder)]
+    parts += [*evaluation(folder), *word_maps(folder), *roles(folder), *speed(folder)]
     (folder / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Format a Markdown table, followed by an empty line.
-
-    Args:
-        head: Texts of the header.
-        rows: Texts of the rows.
-
-    Returns:
-        Lines of Markdown.
-    """
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 # -- evaluation --------------------------------------------------------------------------------------------------------

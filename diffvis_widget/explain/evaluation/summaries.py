@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -12,6 +12,20 @@ from .json_lines import Line
 
 Value = Callable[[Line], tuple[float, float] | None]
 """Maps a line to the sum and the number of its measurements; None without any."""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Format a Markdown table, followed by an empty line.
+
+    Args:
+        head: Texts of the header.
+        rows: Texts of the rows.
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def shown(lines: Sequence[Line], value: Value, digits: int = 2, most: float = 1) -> str:

@@ -19,6 +19,7 @@ FAMILY = Family(
     denoisers=("HunyuanDiT2DModel",),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
+    self_attention=modules_ending(".attn1"),
     token_streams=(TokenStream(("tokenizer",), "CLIP"), TokenStream(("tokenizer_2",), "T5")),
     encode_calls=2,
     text_lengths=_summed_lengths,

@@ -10,6 +10,7 @@ FAMILY = Family(
     denoisers=("PixArtTransformer2DModel",),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
+    self_attention=modules_ending(".attn1"),
     token_streams=(TokenStream(("tokenizer",)),),
     embedding_indices=(0, 2),
     patch_size=2,

@@ -28,6 +28,16 @@ def _cross_attention(denoiser: nn.Module) -> Modules:
     return dict(sorted(modules.items(), key=lambda item: _STAGES.get(item[0].split(".")[0], 1)))
 
 
+def _self_attention(denoiser: nn.Module) -> Modules:
+    """Self-attention of the transformer blocks."""
+    modules = {
+        name: module
+        for name, module in denoiser.named_modules()
+        if name.endswith(".attn1") and hasattr(module, "processor") and not getattr(module, "is_cross_attention", True)
+    }
+    return dict(sorted(modules.items(), key=lambda item: _STAGES.get(item[0].split(".")[0], 1)))
+
+
 def _stage_blocks(denoiser: nn.Module) -> Modules:
     """Attention, resnet, down- and upsampler blocks of all stages."""
     blocks = {
@@ -71,6 +81,7 @@ FAMILY = Family(
     attention_modules=_cross_attention,
     token_streams=(TokenStream(("tokenizer", "tokenizer_2")),),
     grid_of=_halved_grid,
+    self_attention=_self_attention,
     is_default_layer=_is_fine,
     cam_layers=_stage_blocks,
     text_encoders=("text_encoder", "text_encoder_2"),

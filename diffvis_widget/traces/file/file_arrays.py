@@ -207,7 +207,7 @@ class RecordInFile(Record):
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("latents", "prediction", "guidance"):
+        if name in ("latents", "prediction", "guidance", "refined"):
             array: ArrayInFile | None = self._arrays.get(name)
             return None if array is None else array[self.step.index]
         if name == "result":
@@ -224,7 +224,7 @@ class RecordInFile(Record):
         values = (self.step, self.latents, self.result, self.prediction, self.guidance, self.visible)
         maps = (None if part is None else tuple(part) for part in (self.negative, self.outputs))
         negative, outputs = maps
-        return Record, (*values, tuple(self.maps), negative, self.reused, outputs)
+        return Record, (*values, tuple(self.maps), negative, self.reused, outputs, self.refined)
 
     def arrays(self) -> list[ArrayInFile]:
         """Lists the arrays of all steps; see `Record.arrays`.

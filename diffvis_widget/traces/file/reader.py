@@ -109,7 +109,7 @@ def _in_memory(tensor: Tensor) -> NDArray[Any]:
 
 def _records(header: Header, tensors: Mapping[str, Tensor]) -> list[Record]:
     layers = range(min(1, len(header.layers)) if header.keep == "words" else len(header.layers))
-    fields = {"latents": "latents", "prediction": "predictions", "guidance": "guidance"}
+    fields = {"latents": "latents", "prediction": "predictions", "guidance": "guidance", "refined": "refined"}
     arrays = {name: tensors[part] for name, part in fields.items() if part in tensors}
     maps = {
         part: [tensors[f"{part}.{index}"] for index in layers]
@@ -123,7 +123,7 @@ def _records(header: Header, tensors: Mapping[str, Tensor]) -> list[Record]:
             RecordInFile(step, header.visible[index], header.reused[index], lazy_arrays, lazy_maps)
             for index, step in enumerate(header.steps)
         ]
-    guidance = arrays.get("guidance")
+    guidance, refined = arrays.get("guidance"), arrays.get("refined")
 
     def at(part: str, index: int) -> StepMaps | None:
         return tuple(layer[index] for layer in maps[part]) if part in maps else None
@@ -140,6 +140,7 @@ def _records(header: Header, tensors: Mapping[str, Tensor]) -> list[Record]:
             negative=at("negative", index),
             reused=header.reused[index],
             outputs=at("outputs", index),
+            refined=None if refined is None else refined[index],
         )
         for index, step in enumerate(header.steps)
     ]

@@ -60,6 +60,8 @@ def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
         for index, layer in enumerate(header.layers):
             heads = layer.heads if header.keep == "heads" else 1
             check(f"{part}.{index}", ("float16",), steps, heads, count, *layer.grid)
+    if header.layers and "refined" in forms:
+        check("refined", ("float16",), steps, words, None, None)
     for name in ("image", "decoded_image"):
         if name not in forms:
             continue

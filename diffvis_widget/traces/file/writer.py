@@ -178,6 +178,9 @@ def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[s
         for index in range(len(outputs)):
             rows = [record.outputs[index] for record in records if record.outputs is not None]
             tensors[f"outputs.{index}"] = np.stack(rows)
+    refined = [record.refined for record in records]
+    if refined[0] is not None:
+        tensors["refined"] = np.stack([maps for maps in refined if maps is not None])
     if (image := _final_image(trace)) is not None:
         tensors["image"] = image
         if not np.array_equal(decoded := trace.decoded_image, image):

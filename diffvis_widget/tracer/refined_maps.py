@@ -1,0 +1,83 @@
+"""The refined maps of an evaluation: the mean over the default layers, refined by self-attention on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffvis_widget.tracer.families import Family
+from diffvis_widget.traces import Layer
+from diffvis_widget.traces.types import Size
+
+from .attention import AttentionReader
+from .attention_probabilities import FlatMaps, flatten_maps
+from .log_sum_exp import without_autocast
+from .refinement import refine
+from .spatial_inputs import SpatialInputs
+
+
+class MapRefiner:
+    """Adds refined maps to what was read in an evaluation.
+
+    Args:
+        family: The denoiser's family.
+        modules: The word-attention modules by dotted path.
+        grids: The grids that layers work on.
+
+    Attributes:
+        heads: Number of heads of each word-attention module.
+    """
+
+    heads: Mapping[str, int]
+
+    def __init__(self, family: Family, modules: Mapping[str, nn.Module], grids: SpatialInputs) -> None:
+        self._family = family
+        self.heads = {name: int(getattr(module, "heads")) for name, module in modules.items()}  # noqa: B009
+        self._grids = grids
+
+    def add(self, reader: AttentionReader, size: Size | None) -> None:
+        """Add the refined maps of the conditional branch, where it and self-attention were read.
+
+        Args:
+            reader: What was read in the evaluation that ended; its `maps` get "refined".
+            size: (h, w) of the latents; None where it is not known.
+        """
+        attention, maps = reader.self_attention, reader.maps.get("prompt")
+        reader.self_attention = None
+        if attention is None or maps is None:
+            return
+        grid = self._grid(attention.layer, attention.positions, size)
+        if grid is None:
+            return
+        with torch.no_grad(), without_autocast(maps.flat.device):
+            refined = refine(self._default_maps(maps, size), attention, grid)
+        reader.maps["refined"] = flatten_maps({attention.layer: refined})
+
+    def _grid(self, layer: str, positions: int, size: Size | None) -> Size | None:
+        return self._grids.grid(layer) or (None if size is None else self._family.grid(positions, size))
+
+    def _default_maps(self, maps: FlatMaps, size: Size | None) -> Tensor:
+        """The mean over heads and default layers, (images, words, h, w) on the finest grid of these."""
+        layers: list[Layer] = []
+        for name, (_, shape) in maps.places.items():
+            if (grid := self._grid(name, int(shape[2]), size)) is not None:
+                layers.append(Layer(name, self._family.attention_kind, self.heads[name], grid, False))
+        layers = [replace(layer, default=self._family.is_default_layer(layer, layers)) for layer in layers]
+        chosen = [layer for layer in layers if layer.default] or layers
+        finest = max((layer.grid for layer in chosen), key=lambda grid: grid[0] * grid[1])
+        groups: dict[Size, list[Tensor]] = {}
+        for layer in chosen:
+            part = maps.of(layer.name)
+            part = part[:, 0] if part.shape[1] == 1 else part.mean(dim=1, dtype=torch.float32)
+            groups.setdefault(layer.grid, []).append(part)
+        total: Tensor | None = None
+        for grid, parts in groups.items():  # a few operations for each grid: on a GPU each is a kernel launch
+            part = torch.stack(parts).sum(dim=0, dtype=torch.float32).transpose(1, 2).unflatten(2, grid)
+            part = part if grid == finest else F.interpolate(part, finest, mode="bilinear", align_corners=False)
+            total = part if total is None else total + part
+        assert total is not None
+        return total / len(chosen)
