@@ -53,7 +53,7 @@ class SessionPipeline:
         """Load the pipeline. Raises what loading it raises.
 
         Args:
-            set_traits: sets traits of the widget, given by name: the page shows what is being loaded, and how far it is.
+            set_traits: sets traits of the widget by name: the page shows what is being loaded, and how far it is.
 
         Returns:
             The pipeline, which is not this session's yet.

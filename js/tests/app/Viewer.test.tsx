@@ -121,7 +121,7 @@ describe("states", () => {
       host.deliver({ ...stepContent(index, index + 1), elapsed }, stepBuffers());
     });
     await settled();
-    expect(status()).toBe("Running 3 of 4 · 0.5 s left");
+    expect(status()).toBe("Running: step 3 of 4 · 0.5 s left");
   });
 
   it("of a recorded run that stands in while the model loads", async () => {
