@@ -104,6 +104,7 @@ class StepImages:
         latents: the noisy image that entered the step, uint8 (H, W, 3), or None.
         exact: whether the VAE decoded the prediction; False is a linear preview.
         decode_seconds: duration of one exact decode, as far as known.
+        exact_latents: whether the VAE decoded the noisy image.
     """
 
     step: Step
@@ -111,6 +112,7 @@ class StepImages:
     latents: NDArray[np.uint8] | None
     exact: bool
     decode_seconds: float = 0.0
+    exact_latents: bool = True
 
 
 @dataclass(frozen=True)
@@ -255,8 +257,7 @@ def run_message(
         "views": list(views),
         "meter": meter,
     }
-    if settings.is_external:
-        content["external"] = True
+    content |= {"external": True} if settings.is_external else {}
     return Message(content if notes is None else {**content, "notes": list(notes)})
 
 
@@ -268,6 +269,7 @@ def step_message(
     guidance_range: tuple[float, float] | None,
     exact: bool,
     elapsed: float,
+    previews: Sequence[View] = (),
 ) -> Message:
     """Builds the message of one finished step.
 
@@ -279,6 +281,7 @@ def step_message(
         guidance_range: values of black and white in the guidance image; None without guidance.
         exact: whether the VAE decoded the prediction.
         elapsed: seconds since the run began.
+        previews: the images that are linear previews.
 
     Returns:
         The step message; its buffers are the images in the order of its ``views``, then the quantised maps.
@@ -298,21 +301,24 @@ def step_message(
         "guidance_range": None if guidance_range is None else [json_number(value) for value in guidance_range],
         "elapsed": round(elapsed, 3),
     }
+    content |= {"previews": list(previews)} if previews else {}
     return Message(content, (*(images[view] for view in views), quantised.tobytes()))
 
 
-def frame_message(run: str, index: int, image: bytes) -> Message:
-    """Builds the message with the exactly decoded prediction of a step, which replaces the preview on the page.
+def frame_message(run: str, index: int, image: bytes, view: View = "prediction") -> Message:
+    """Builds the message with an exactly decoded image of a step, which replaces the preview on the page.
 
     Args:
         run: id of the run.
         index: of the step.
         image: the encoded image.
+        view: which image of the step it is.
 
     Returns:
         The frame message.
     """
-    return Message({"type": "frame", "run": run, "index": index, "exact": True}, (image,))
+    of = {} if view == "prediction" else {"view": view}
+    return Message({"type": "frame", "run": run, "index": index, "exact": True, **of}, (image,))
 
 
 def scores_message(

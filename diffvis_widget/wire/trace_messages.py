@@ -265,4 +265,6 @@ def traced_step_message(run: str, trace: Trace, shown: StepImages, elapsed: floa
         guidance_range = (float(np.min(guidance)), float(np.max(guidance)))
         encoded["guidance"] = images.grey(guidance, *guidance_range)
     maps = maps_of(trace, shown.step.index)
-    return step_message(run, shown.step, maps, encoded, guidance_range, shown.exact, elapsed)
+    exact: dict[View, bool] = {"prediction": shown.exact, "latents": shown.exact_latents, "guidance": True}
+    previews: list[View] = [view for view in VIEWS if view in encoded and not exact[view]]
+    return step_message(run, shown.step, maps, encoded, guidance_range, shown.exact, elapsed, previews)

@@ -1,8 +1,8 @@
 """The images of each step of a run, made while it goes on.
 
 The images of the built-in model are all decoded exactly, in a thread beside the denoiser and at most `LAG` steps behind
-it. Other models are decoded between two steps, as far as a budget of time allows; the rest of their images are linear
-previews, which are decoded after the run.
+it; their noisy images are linear previews, which are decoded in idle time. Other models are decoded between two steps,
+as far as a budget of time allows; the rest of their images are linear previews, which are decoded after the run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from diffvis_widget.shipped import has_scenes_mark
 from diffvis_widget.wire.messages import StepImages
@@ -92,15 +94,22 @@ class Camera:
             The predicted and the noisy image.
         """
         record = trace.records[step.index]
-        exact = not hurry and (self._is_cheap or self._budget.allows())
+        exact = not self._budget.spent or (not hurry and (self._is_cheap or self._budget.allows()))
         if exact:
             before = time.perf_counter()
             prediction = self._preview.fit(record.prediction)
             self._budget.spend(time.perf_counter() - before)
         else:
-            prediction = self._preview.image(record.prediction)
-        latents = self._preview.image(record.latents.astype(np.float32) * np.float32(record.visible))
-        return StepImages(step, prediction, latents, exact, self._budget.longest)
+            prediction = self._linear(record.prediction)
+        latents = self._linear(record.latents.astype(np.float32) * np.float32(record.visible))
+        return StepImages(step, prediction, latents, exact, self._budget.longest, exact_latents=False)
+
+    def _linear(self, latents: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+        """The linear preview of latents (C, h, w), enlarged smoothly: squares would look like a part of the image."""
+        image = self._preview.image(latents)
+        down, right = image.shape[0] // latents.shape[1], image.shape[1] // latents.shape[2]
+        small = Image.fromarray(image[down // 2 :: down, right // 2 :: right])
+        return np.asarray(small.resize((image.shape[1], image.shape[0]), Image.Resampling.BICUBIC))
 
 
 class LiveImages:

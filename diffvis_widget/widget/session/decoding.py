@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from diffvis_widget.widget import jupyter
@@ -45,9 +46,13 @@ class IdleDecoder:
         Raises:
             Cancelled: the run was stopped.
         """
-        while run.inexact and (len(run.inexact) * run.decode_seconds < QUICK or jupyter.is_unattended()):
+        unattended = jupyter.is_unattended()
+        while run.inexact and (len(run.inexact) * run.decode_seconds < QUICK or unattended):
             run.check()
             self._decode(run, pipe)
+        while run.inexact_latents and unattended:
+            run.check()
+            self._decode_latents(run, pipe)
 
     def decode_next(self, run: Run, pipe: Any) -> None:
         """Decode one image if the model is free; after the last one, score the run and save it in the notebook.
@@ -62,17 +67,21 @@ class IdleDecoder:
             lock = decoder_lock(pipe)
             if not lock.acquire(timeout=LOCK_POLL):
                 return
+            predictions = bool(run.inexact)
             try:
-                self._decode(run, pipe)
+                decode = self._decode if predictions else self._decode_latents
+                decode(run, pipe)
             finally:
                 lock.release()
         except Exception:
             run.inexact.clear()  # the previews stay
-            log.exception("a prediction could not be decoded")
+            run.inexact_latents.clear()
+            log.exception("an image could not be decoded")
             return
-        if not run.inexact:
-            self._publisher.score(run)
-            self._publisher.settle(run)
+        if not (run.inexact if predictions else run.inexact_latents):
+            if predictions:
+                self._publisher.score(run)
+                self._publisher.settle(run)
             self._publisher.keep(run)
             self._state.set_traits(_snapshot=self._publisher.snapshot())
             self._history.trim()
@@ -81,8 +90,21 @@ class IdleDecoder:
         from diffvis_widget.tracer import decode
 
         assert run.trace is not None  # a run without steps has no previews
-        index = min(run.inexact, key=lambda step: (abs(step - self.focus), step))
+        index = self._nearest(run.inexact)
         image = decode(pipe, run.trace.records[index].prediction[None])[0]
         run.trace.keep_frame("prediction", index, image)
         run.inexact.discard(index)
         self._publisher.frame(run, index, image)
+
+    def _decode_latents(self, run: Run, pipe: Any) -> None:
+        from diffvis_widget.tracer import decode
+
+        assert run.trace is not None
+        index = self._nearest(run.inexact_latents)
+        image = decode(pipe, run.trace.visible_latents[index][None])[0]
+        run.trace.keep_frame("latents", index, image)
+        run.inexact_latents.discard(index)
+        self._publisher.frame(run, index, image, "latents")
+
+    def _nearest(self, steps: Collection[int]) -> int:
+        return min(steps, key=lambda step: (abs(step - self.focus), step))

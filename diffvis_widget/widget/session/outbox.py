@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from diffvis_widget.wire.messages import RunPayload, ScoresPayload, frame_message
+from diffvis_widget.wire.messages import RunPayload, ScoresPayload, View, frame_message
 from diffvis_widget.wire.packed_run import Json, Message, RequestId
 from diffvis_widget.wire.replies import error_message
 
@@ -23,6 +23,8 @@ MAX_ERROR = 2000  # characters
 
 Key = tuple[str, int]
 RUN, SCORES, END = ("run", 0), ("scores", 0), ("end", 0)
+FRAMES: tuple[View, ...] = ("prediction", "latents")
+"""The images of a step that may come as previews first. The key of such an image is its view and its step."""
 
 
 class Outbox:
@@ -47,10 +49,10 @@ class Outbox:
         self._sent_scores: tuple[list[str], int] = ([], 0)
         self._end: Message | None = None
         self._pending: dict[Key, None] = {}
-        self._in_flight: dict[int, tuple[int, int | None]] = {}  # size, and the step of an exact image
+        self._in_flight: dict[int, tuple[int, list[Key]]] = {}  # size, and the exact images in the message
         self._bytes_in_flight = 0
         self._waiting: deque[Message] = deque()
-        self._received_exact: set[int] = set()  # steps whose exact image the page has acknowledged
+        self._received_exact: set[Key] = set()  # exact images that the page has acknowledged
 
     @property
     def run(self) -> str | None:
@@ -78,7 +80,7 @@ class Outbox:
         """
         with self._lock:
             self._run, self._end, self._scores = message, None, None
-            self._in_flight = {seq: (size, None) for seq, (size, _) in self._in_flight.items()}
+            self._in_flight = {seq: (size, []) for seq, (size, _) in self._in_flight.items()}
             self._steps.clear()
             self._received_exact.clear()
             self._sent_scores = ([], 0)
@@ -108,21 +110,21 @@ class Outbox:
                 self._steps[index] = message
                 self._enqueue(("step", index))
 
-    def frame(self, run: str, index: int, image: bytes) -> None:
+    def frame(self, run: str, index: int, image: bytes, view: View = "prediction") -> None:
         """Replace the preview of a step by its exact image; nothing happens for another run.
 
         Args:
             run: the id of the run.
             index: the step.
             image: the encoded image.
+            view: which image of the step it is.
         """
         with self._lock:
             if self.run != run or index not in self._steps:
                 return
-            step = self._steps[index]
-            self._steps[index] = Message({**step.content, "exact": True}, (image, *step.buffers[1:]))
+            self._steps[index] = _with_exact(self._steps[index], view, image)
             if ("step", index) not in self._pending:  # a step still to be sent carries the new image itself
-                self._enqueue(("frame", index))
+                self._enqueue((view, index))
 
     def scores(self, run: str, scores: ScoresPayload) -> None:
         """Set the concept scores; nothing happens for another run.
@@ -181,10 +183,9 @@ class Outbox:
             entry = self._in_flight.pop(seq, None) if isinstance(seq, int) else None
             if entry is None:
                 return
-            size, exact_step = entry
+            size, exact = entry
             self._bytes_in_flight -= size
-            if exact_step is not None:
-                self._received_exact.add(exact_step)
+            self._received_exact.update(exact)
             self._pump()
 
     def hello(self, run: object, have: Collection[object]) -> None:
@@ -205,8 +206,9 @@ class Outbox:
             for index in sorted(self._steps):
                 if index not in present:
                     self._pending[("step", index)] = None
-                elif self._steps[index].content["exact"] and index not in self._received_exact:
-                    self._pending[("frame", index)] = None
+                else:
+                    missing = [key for key in _exact_images(self._steps[index]) if key not in self._received_exact]
+                    self._pending |= dict.fromkeys(missing)
             self._sent_scores = ([], 0)
             if self._scores is not None:
                 self._pending[SCORES] = None
@@ -270,8 +272,11 @@ class Outbox:
         assert self._run is not None  # nothing is pending before the first run
         if kind == "step":
             return self._steps[index]
-        if kind == "frame":
-            return frame_message(self._run.content["run"], index, self._steps[index].buffers[0])
+        for view in FRAMES:
+            if kind == view:
+                step = self._steps[index]
+                image = step.buffers[step.content["views"].index(view)]
+                return frame_message(self._run.content["run"], index, image, view)
         if key == SCORES:
             assert self._scores is not None
             concepts, rows = self._sent_scores
@@ -285,11 +290,31 @@ class Outbox:
             return  # an error for a page that takes none
         seq, self._seq = self._seq, self._seq + 1
         message = message.stamped(seq)
-        is_exact = message.content.get("exact") and self._is_current(message)
-        self._in_flight[seq] = message.size, message.content["index"] if is_exact else None
+        self._in_flight[seq] = message.size, _exact_images(message) if self._is_current(message) else []
         self._bytes_in_flight += message.size
         self._send(message.content, message.buffers)
 
 
+def _exact_images(message: Message) -> list[Key]:
+    """The keys of the images in a step or frame message that are no previews."""
+    content = message.content
+    if content.get("type") == "frame":
+        return [(content.get("view", "prediction"), content["index"])]
+    if content.get("type") != "step":
+        return []
+    previews = content.get("previews", [] if content["exact"] else ["prediction"])
+    return [(view, content["index"]) for view in FRAMES if view in content["views"] and view not in previews]
+
+
+def _with_exact(step: Message, view: View, image: bytes) -> Message:
+    """A step message with an exact image in the place of a preview."""
+    content = {**step.content, "exact": step.content["exact"] or view == "prediction"}
+    content["previews"] = [other for other in content.get("previews", []) if other != view]
+    if not content["previews"]:
+        del content["previews"]
+    index = content["views"].index(view)
+    return Message(content, (*step.buffers[:index], image, *step.buffers[index + 1 :]))
+
+
 def _in_order(key: Key) -> tuple[int, bool]:
-    return key[1], key[0] == "frame"
+    return key[1], key[0] in FRAMES

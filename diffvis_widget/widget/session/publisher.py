@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.widget import jupyter
 from diffvis_widget.wire import images
-from diffvis_widget.wire.messages import RunSettings, State, StepImages, end_message
+from diffvis_widget.wire.messages import RunSettings, State, StepImages, View, end_message
 from diffvis_widget.wire.shrink import snapshot
 from diffvis_widget.wire.trace_messages import (
     image_note_of,
@@ -92,16 +92,19 @@ class Publisher:
         if shown.exact and shown.prediction is not None:
             self._score(run, shown.step.index, shown.prediction)
 
-    def frame(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
-        """Replace the preview of a step by its exact image.
+    def frame(self, run: Run, index: int, image: NDArray[np.uint8], view: View = "prediction") -> None:
+        """Replace a preview of a step by the exact image.
 
         Args:
             run: the run.
             index: the step.
             image: uint8 (H, W, 3).
+            view: which image of the step it is.
         """
-        self._later(lambda: self._outbox.frame(run.id, index, images.webp(image)))
-        self._score(run, index, image)
+        largest, quality = (images.LARGEST, 85) if view == "prediction" else (images.LATENTS_LARGEST, 70)
+        self._later(lambda: self._outbox.frame(run.id, index, images.webp(image, largest, quality), view))
+        if view == "prediction":
+            self._score(run, index, image)
 
     def settle(self, run: Run) -> bool:
         """Wait until a run's steps are encoded and, where all its images are exact, scored.

@@ -49,6 +49,7 @@ class Run:
         payload: the messages that show it, to show it again.
         decisions: decision curves of its words with their images, as the page gets them.
         inexact: steps whose image is a linear preview so far.
+        inexact_latents: steps whose noisy image is one, and is to be decoded in idle time.
         decode_seconds: duration of one exact decode.
         has_images: whether its predictions can be decoded.
         state: "queued", "done", "stopped" or "failed".
@@ -65,6 +66,7 @@ class Run:
     payload: RunPayload | None = None
     decisions: list[Message] = field(default_factory=list)
     inexact: set[int] = field(default_factory=set)
+    inexact_latents: set[int] = field(default_factory=set)
     decode_seconds: float = 0.0
     has_images: bool = True
     state: str = "queued"

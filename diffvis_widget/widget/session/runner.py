@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.cancellation import Cancelled
+from diffvis_widget.shipped import has_scenes_mark
 from diffvis_widget.wire.messages import RunRequest, StepImages
 from diffvis_widget.wire.trace_messages import recorded_settings, requested_settings
 
@@ -127,6 +128,8 @@ class Runner:
             trace.keep_frame("prediction", index, images.prediction)
         else:
             run.inexact.add(index)
+        if not images.exact_latents and has_scenes_mark(run.pipe or self._pipeline.pipe):
+            run.inexact_latents.add(index)
         run.decode_seconds = images.decode_seconds
         self._state.set_traits(progress=(index + 1) / planned)
 

@@ -353,7 +353,7 @@ class Session:
             return lambda: self.replay.compare(other)
         if (job := self.jobs.next()) is not None:
             return functools.partial(run_exclusively, job, self.pipe)
-        if (shown := state.shown) is not None and shown.inexact:
+        if (shown := state.shown) is not None and (shown.inexact or shown.inexact_latents):
             return lambda: self.decoder.decode_next(shown, shown.pipe or self.pipe)
         return None
 

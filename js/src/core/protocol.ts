@@ -87,6 +87,8 @@ export interface StepMessage {
   readonly sigma: number | null;
   readonly maps: Maps;
   readonly exact: boolean;
+  /** The images that are linear previews, not decoded by the VAE: a label may say so. */
+  readonly previews: readonly View[];
   readonly images: Readonly<Partial<Record<View, Uint8Array>>>;
   readonly guidance_range: Range | null;
   readonly elapsed: number;
@@ -98,6 +100,8 @@ export interface FrameMessage {
   readonly seq: number;
   readonly index: number;
   readonly exact: boolean;
+  /** Which image of the step it is. */
+  readonly view: View;
   readonly image: Uint8Array;
 }
 
@@ -244,11 +248,12 @@ const SHAPES = {
     sigma: maybe(number),
     maps: object({ shape: listOf(whole), scales: listOf(maybe(range)) }),
     exact: flag,
+    previews: or(listOf(view), []),
     views: listOf(view),
     guidance_range: band,
     elapsed: or(number, 0),
   }),
-  frame: object({ ...HEAD, index: whole, exact: flag }),
+  frame: object({ ...HEAD, index: whole, exact: flag, view: or<View, View>(view, "prediction") }),
   scores: object({
     ...HEAD,
     start: whole,

@@ -2,7 +2,7 @@
 // idempotent, and reports when something is missing.
 
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { EndMessage, KernelMessage, Note, Range, RunMessage, ScoresMessage, StepMessage } from "./protocol";
+import type { EndMessage, KernelMessage, Note, Range, RunMessage, ScoresMessage, StepMessage, View } from "./protocol";
 
 export interface Scores {
   readonly concepts: readonly string[];
@@ -12,6 +12,15 @@ export interface Scores {
   readonly null_band: readonly (Range | null | undefined)[];
   readonly emergence: readonly (number | null)[];
   readonly meter: string | null;
+}
+
+function withExact(step: StepMessage, view: View, image: Uint8Array): StepMessage {
+  return {
+    ...step,
+    exact: step.exact || view === "prediction",
+    previews: step.previews.filter((other) => other !== view),
+    images: { ...step.images, [view]: image },
+  };
 }
 
 export class Run {
@@ -59,10 +68,9 @@ export class Run {
   addStep(step: StepMessage): void {
     const old = this.steps[step.index];
     // A late preview never replaces an exact image.
-    const next =
-      old?.exact && !step.exact && old.images.prediction
-        ? { ...step, exact: true, images: { ...step.images, prediction: old.images.prediction } }
-        : step;
+    let next =
+      old?.exact && !step.exact && old.images.prediction ? withExact(step, "prediction", old.images.prediction) : step;
+    if (old?.images.latents && !old.previews.includes("latents")) next = withExact(next, "latents", old.images.latents);
     this.steps[step.index] = next;
     if (!old) this.count.value++;
     if (step.index === 0) this.firstElapsed = step.elapsed;
@@ -73,10 +81,10 @@ export class Run {
     this.revision.value++;
   }
 
-  addFrame(index: number, image: Uint8Array, exact: boolean): boolean {
+  addFrame(index: number, view: View, image: Uint8Array): boolean {
     const step = this.steps[index];
     if (!step) return false;
-    this.steps[index] = { ...step, exact, images: { ...step.images, prediction: image } };
+    this.steps[index] = withExact(step, view, image);
     this.revision.value++;
     return true;
   }
@@ -149,7 +157,7 @@ export class RunStore {
         if (run === this.#pending.value) this.#show(run);
         return true;
       case "frame":
-        return run.addFrame(message.index, message.image, message.exact);
+        return run.addFrame(message.index, message.view, message.image);
       case "scores":
         run.addScores(message);
         return true;

@@ -35,6 +35,18 @@ describe("steps", () => {
     expect(shown?.images.prediction?.[1]).toBe(2);
   });
 
+  it("take an exact noisy image, which a late preview does not replace", () => {
+    const store = begun();
+    store.feed(step(0, { exact: true, previews: ["latents"] }, 1));
+    const frame = { type: "frame", run: "r1", seq: 5, index: 0, exact: true, view: "latents" };
+    store.feed(message(frame, [new Uint8Array([7, 7])]));
+    store.feed(step(0, { exact: true, previews: ["latents"] }, 2));
+    expect(store.shown.value?.steps[0]).toMatchObject({
+      previews: [],
+      images: { prediction: new Uint8Array([0x52, 2]), latents: new Uint8Array([7, 7]) },
+    });
+  });
+
   it("take an exact frame", () => {
     const store = begun();
     store.feed(step(0));

@@ -15,7 +15,10 @@ from diffusers import StableDiffusionPipeline
 import diffvis_widget as dv
 from diffvis_widget.tracer import denoiser_lock
 from diffvis_widget.tracer.locks import decoder_lock
+from diffvis_widget.widget.session import camera
 from diffvis_widget.widget.session.camera import LAG
+from diffvis_widget.wire import images
+from diffvis_widget.wire.packed_run import Message, pack, unpack
 from tests.widget.conftest import SECONDS, seen
 
 Make = Callable[..., Any]
@@ -42,12 +45,17 @@ def before_decode(pipe: Any, action: Callable[[], object]) -> Iterator[None]:
         handle.remove()
 
 
+def predictions(widget: Any) -> list[Message]:
+    """The predicted images that replaced previews."""
+    return [message for message in widget.wire.of("frame") if "view" not in message.content]
+
+
 def test_every_image_of_the_built_in_model_is_exact_while_it_runs(make: Make, scenes: Any) -> None:
     widget = make(scenes, prompt=PROMPT, seed=3, steps=6)
     image = widget.trace.image
     assert [message.content["index"] for message in widget.wire.of("step")] == list(range(6))
     assert all(message.content["exact"] for message in widget.wire.of("step"))
-    assert widget.wire.of("frame") == []
+    assert predictions(widget) == []
     frames = widget.trace.frames("prediction")
     alone = dv.trace(scenes, PROMPT, seed=3, num_inference_steps=6)
     assert np.abs(frames.astype(int) - alone.frames("prediction")).max() <= 1
@@ -77,6 +85,44 @@ def test_the_denoiser_goes_on_while_an_image_is_decoded(make: Make, scenes: Any)
     finally:
         hook.remove()
     assert len(widget.wire.of("step")) == 8
+
+
+def test_the_noisy_images_are_decoded_in_idle_time(make: Make, scenes: Any) -> None:
+    widget = make(scenes, prompt=PROMPT, seed=3, steps=4)
+    trace = widget.trace
+    live = widget.wire.of("step")
+    assert [message.content["previews"] for message in live] == [["latents"]] * 4
+
+    def saved(snapshot: bytes) -> list[Message]:
+        return [message for message in unpack(snapshot or pack([])) if message.content["type"] == "step"]
+
+    def is_exact(snapshot: bytes) -> bool:
+        return bool(saved(snapshot)) and not any("previews" in message.content for message in saved(snapshot))
+
+    assert seen(widget, "_snapshot", is_exact).wait(SECONDS)
+    expected = trace.decode(trace.visible_latents)
+    for index, message in enumerate(saved(widget._snapshot)):
+        image = np.asarray(images.read(message.buffers[message.content["views"].index("latents")]))
+        assert np.abs(image.astype(int) - expected[index]).max() <= 1
+    frames = [message for message in widget.wire.of("frame") if message.content.get("view") == "latents"]
+    assert {message.content["index"] for message in frames} == set(range(4))
+
+
+def test_previews_of_other_models_are_smooth_and_say_what_they_are(
+    make: Make, shared_pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera, "DECODE_SECONDS", 0.0)
+    monkeypatch.setattr(camera, "DECODE_SHARE", 0.0)
+    widget = make(shared_pipe, prompt=PROMPT, steps=3)
+    assert widget.wait(SECONDS)
+    first, second, *_ = widget.wire.of("step")
+    assert first.content["previews"] == ["latents"]
+    assert second.content["previews"] == ["prediction", "latents"]
+    image = np.asarray(images.read(second.buffers[0])).astype(int)
+    within, between = (np.abs(np.diff(image, axis=0))[start::2].mean() for start in (0, 1))
+    assert within > between / 4, "squares of one latent pixel would have no difference inside"
+    steps = [message.content for message in unpack(widget._snapshot) if message.content["type"] == "step"]
+    assert [step["previews"] for step in steps] == [["latents"]] * 3, "decoded before the run was called done"
 
 
 def test_an_image_that_cannot_be_decoded_ends_the_run(make: Make, scenes: Any) -> None:
@@ -115,7 +161,7 @@ def test_stop_does_not_wait_for_exact_images_and_they_follow(make: Make, scenes:
     previews = {message.content["index"] for message in steps if not message.content["exact"]}
     assert 0 not in previews
     assert seen(widget, "_snapshot", lambda _: not widget._session.history.runs[-1].inexact).wait(SECONDS)
-    assert {message.content["index"] for message in widget.wire.of("frame")} == previews
+    assert {message.content["index"] for message in predictions(widget)} == previews
 
 
 def test_only_the_built_in_model_decodes_beside_its_denoiser(scenes: Any, shared_pipe: StableDiffusionPipeline) -> None:
