@@ -204,6 +204,13 @@ def _measured(trace: Trace, like: ConceptScores | None) -> ConceptScores | None:
     return measured_scores(trace, like.concepts, None) if like.meter == default_meter().label else None
 
 
+def _vocabulary(trace: Trace) -> dict[str, list[str]]:
+    """The words that the page names where the prompt has others."""
+    from diffvis_widget import scenes
+
+    return scenes.vocabulary_groups() if is_scenes_model(trace.meta.get("fingerprint")) else {}
+
+
 def _unknown_words(trace: Trace) -> list[str]:
     """Words of the prompt that the model never saw in training: known of the scenes model only."""
     from diffvis_widget import scenes
@@ -243,6 +250,7 @@ def _traits(trace: Trace, scores: ConceptScores | None) -> dict[str, Any]:
         "schedule_strength": settings.schedule_strength,
         "weights": settings.weights,
         "concepts": [] if scores is None else scores.concepts,
+        "_vocabulary": _vocabulary(trace),
         "status": state_of(trace),
         "progress": len(trace.steps) / max(settings.steps, 1),
     }

@@ -18,12 +18,12 @@ from diffvis_widget._compat.torch_defaults import build_with_weights
 from diffvis_widget.shipped import MARK, WEIGHTS, clip_folder, has_scenes_mark, is_scenes_model
 
 from .render import Scene, draw
-from .world import unknown_words
+from .world import unknown_words, vocabulary_groups
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
-__all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "is_scenes", "load", "unknown_words"]
+__all__ = ["MARK", "WEIGHTS", "Scene", "clip_folder", "draw", "is_scenes", "load", "unknown_words", "vocabulary_groups"]
 
 _load_lock = threading.Lock()  # the progress bar settings of the libraries belong to the whole process
 

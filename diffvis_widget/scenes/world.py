@@ -215,6 +215,28 @@ def vocabulary() -> frozenset[str]:
     return frozenset(word for phrase in phrases for word in phrase.split())
 
 
+def vocabulary_groups() -> dict[str, list[str]]:
+    """What a prompt for the scenes model can say, in groups that the page suggests from.
+
+    Returns:
+        The words and phrases of "shapes", "colours", "looks", "settings" and "relations", one wording each; and in
+        "others" the words of the vocabulary that none of these contains.
+
+    Example:
+        >>> vocabulary_groups()["settings"][:2]
+        ['by day', 'at night']
+    """
+    groups = {
+        "shapes": list(SHAPES),
+        "colours": list(COLOURS),
+        "looks": [*SIZES, *TEXTURES],
+        "settings": [phrases[0] for phrases in SETTINGS.values()],
+        "relations": [phrases[0] for table in (RELATIONS, PLACES) for phrases in table.values()],
+    }
+    suggested = {word for phrases in groups.values() for phrase in phrases for word in phrase.split()}
+    return {**groups, "others": sorted(vocabulary() - suggested)}
+
+
 def unknown_words(prompt: str) -> list[str]:
     """The words of a prompt that the scenes model never saw in training.
 

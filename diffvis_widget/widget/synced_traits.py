@@ -71,6 +71,7 @@ class SyncedTraits(anywidget.AnyWidget):
     _notice = t.Unicode("").tag(sync=True)
     _comparison_run = t.Unicode("").tag(sync=True)
     _can_run = t.Bool(True).tag(sync=True)
+    _vocabulary = t.Dict().tag(sync=True)
     _snapshot = t.Bytes(b"").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:

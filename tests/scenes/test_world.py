@@ -5,7 +5,16 @@ import pytest
 
 from diffvis_widget import scenes
 from diffvis_widget.scenes.render import sketch
-from diffvis_widget.scenes.world import COLOURS, SETTINGS, SHAPES, caption, sample_spec, unknown_words, vocabulary
+from diffvis_widget.scenes.world import (
+    COLOURS,
+    SETTINGS,
+    SHAPES,
+    caption,
+    sample_spec,
+    unknown_words,
+    vocabulary,
+    vocabulary_groups,
+)
 
 SEEDS = range(60)
 
@@ -82,6 +91,12 @@ def test_every_word_of_a_caption_is_in_the_vocabulary():
         words |= set(caption(sample_spec(rng), rng).text.split())
     assert words <= vocabulary()
     assert set(SHAPES) | set(COLOURS) | set(SETTINGS) <= words
+
+
+def test_the_groups_hold_the_whole_vocabulary():
+    groups = vocabulary_groups()
+    assert {word for phrases in groups.values() for phrase in phrases for word in phrase.split()} == vocabulary()
+    assert (groups["shapes"], groups["colours"]) == (list(SHAPES), list(COLOURS))
 
 
 @pytest.mark.parametrize(

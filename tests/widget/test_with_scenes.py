@@ -35,6 +35,7 @@ def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, 
     assert widget.wait(4 * SECONDS), (widget.status, widget._notice, time.perf_counter() - started)
     assert (widget.status, widget.error) == ("done", "")
     assert widget._can_run
+    assert "star" in widget._vocabulary["shapes"]
     begun = widget.wire.of("run")[0].content
     assert begun["meter"] == "scenes CLIP"
     assert [word["text"] for word in begun["words"] if word["unknown"]] == ["zyzzyva"]

@@ -40,6 +40,11 @@ class SessionPipeline:
         self.pipe = None if source is None or self.name or self.recorded else source
 
     @property
+    def needs_loading(self) -> bool:
+        """Whether there is neither a pipeline nor a trace yet."""
+        return self.recorded is None and self.pipe is None
+
+    @property
     def notice(self) -> str:
         """What the page says while the pipeline loads."""
         return f"Loading {self.name or 'the scenes model'}"
@@ -87,6 +92,16 @@ class SessionPipeline:
         if self.recorded is not None:
             return is_scenes_model(self.recorded.meta.get("fingerprint"))
         return scenes.is_scenes(self.pipe)
+
+    def vocabulary(self) -> dict[str, list[str]]:
+        """The words that the model was trained on, in groups, as far as they are known.
+
+        Returns:
+            As `scenes.vocabulary_groups`; nothing for models other than the built-in one.
+        """
+        from diffvis_widget import scenes
+
+        return scenes.vocabulary_groups() if self.is_scenes() else {}
 
     def unknown_words(self, prompt: str) -> set[str]:
         """The words that the model was never trained on, as far as that is known.

@@ -72,8 +72,7 @@ class Session:
     ) -> None:
         self._arguments = dict(pipe_kwargs or {})
         self._pipeline = pipeline = SessionPipeline(source)
-        loading = pipeline.recorded is None and pipeline.pipe is None
-        self._state = state = SessionState(set_trait, loading, pipeline.recorded)
+        self._state = state = SessionState(set_trait, pipeline.needs_loading, pipeline.recorded)
         self.history = History()
         self.jobs = JobQueue(state.wake)
         self.publisher = Publisher(outbox, lambda notice: state.set_traits(_notice=notice))
@@ -83,7 +82,7 @@ class Session:
         self._custom_meter = meter is not None
         if meter is not None:
             self.publisher.scorer.use(lambda: meter, meter.label)
-        self._use_scenes_meter()
+        self._use_scenes_model()
         self._thread = threading.Thread(target=self._work, name="diffvis-session", daemon=True)
         _sessions.add(self)
         self._thread.start()
@@ -366,7 +365,7 @@ class Session:
             check_call(pipe, self._arguments)
             self._pipeline.pipe = pipe
             state.set_traits(_defaults=self._pipeline.defaults)
-            self._use_scenes_meter()
+            self._use_scenes_model()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is shown
             failed = Run(None)
             failed.fail(error)
@@ -381,8 +380,9 @@ class Session:
             else:
                 state.queue_traits(status="stopped" if state.latest else "idle", _notice="")
 
-    def _use_scenes_meter(self) -> None:
-        """The scenes model has a concept meter of its own, unless the user chose another one."""
+    def _use_scenes_model(self) -> None:
+        """The words of the scenes model are known, and it has a concept meter, unless the user chose another one."""
+        self._state.set_traits(_vocabulary=self._pipeline.vocabulary())
         if not self._custom_meter and self._pipeline.is_scenes():
             self.publisher.scorer.use_scenes_meter()
 

@@ -66,6 +66,21 @@ const MARK = /^\p{M}/u; // some vowels of Burmese are no part of a grapheme clus
 const APOSTROPHE = /^['’]/u;
 const SPACE = /^\s/u;
 
+/** Where the words of a list stand in the prompt that they come from, or null; they are in its order. */
+export function rangesIn(
+  prompt: string,
+  words: readonly string[],
+): readonly (readonly [start: number, end: number] | null)[] {
+  const text = prompt.toLowerCase();
+  let from = 0;
+  return words.map((word) => {
+    const start = word === "" ? -1 : text.indexOf(word.toLowerCase(), from);
+    if (start < 0) return null;
+    from = start + word.length;
+    return [start, from];
+  });
+}
+
 /** The words and punctuation marks of a prompt as the kernel splits them, before it has; never a part of a character. */
 export function splitPrompt(prompt: string): string[] {
   const parts = graphemes ? Array.from(graphemes.segment(prompt), ({ segment }) => segment) : Array.from(prompt);

@@ -1,6 +1,7 @@
 // What the page needs from its surroundings: a notebook, an offline page, a test.
 
 import type { KernelRequest, PageMessage } from "./protocol";
+import type { Vocabulary } from "./vocabulary";
 
 export type Status = "loading" | "idle" | "queued" | "running" | "stopping" | "stopped" | "done" | "failed";
 
@@ -30,6 +31,8 @@ export interface Traits {
   error: string;
   _notice: string;
   _can_run: boolean;
+  /** The words that the model was trained on, by group; empty where they are not known. */
+  _vocabulary: Vocabulary;
   /** The id of the run to compare with, chosen in Python. */
   _comparison_run: string;
   _snapshot: ArrayBufferView | null;

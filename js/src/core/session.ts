@@ -27,6 +27,7 @@ const DEFAULTS: Traits = {
   error: "",
   _notice: "",
   _can_run: false,
+  _vocabulary: {},
   _comparison_run: "",
   _snapshot: null,
 };

@@ -5,6 +5,7 @@ import type { Status } from "./host";
 import type { Session } from "./session";
 import { stepNumber } from "./stepNumbers";
 import type { Run } from "./store";
+import { unknownText } from "./vocabulary";
 
 const SHIPPED = "Recorded run";
 
@@ -77,7 +78,7 @@ export function promptText({ traits, store, status }: Session): string {
   const warnings: string[] = [];
   // Loading has it in the status; the first step of the live run replaces it.
   if (store.shown.value?.info.shipped && status.value !== "loading") warnings.push(SHIPPED);
-  if (unknown.length > 0) warnings.push(`The model has never seen: ${unknown.join(", ")}`);
+  if (unknown.length > 0) warnings.push(unknownText(unknown, traits._vocabulary.value));
   if (truncated.length > 0) warnings.push(`Prompt too long: ${truncatedText(truncated)}`);
   const note = store.current?.end.value?.note ?? "";
   if (note !== "") warnings.push(note.charAt(0).toUpperCase() + note.slice(1));

@@ -6,7 +6,7 @@ import type { Word } from "../core/protocol";
 import type { Session } from "../core/session";
 import type { WordEvents } from "./chooseWord";
 
-const MAX_WEIGHT = 5;
+export const MAX_WEIGHT = 5;
 const PIXELS_PER_TENTH = 5;
 
 interface Drag {
@@ -16,26 +16,38 @@ interface Drag {
   moved: boolean;
 }
 
-const roundToTenth = (factor: number): number => Math.min(MAX_WEIGHT, Math.max(0, Math.round(factor * 10) / 10));
+export const roundToTenth = (factor: number): number => Math.min(MAX_WEIGHT, Math.max(0, Math.round(factor * 10) / 10));
+
+/** The weight of a word and how to change it, which starts a run. */
+export function wordWeight(session: Session, word: Word) {
+  const { traits, connected } = session;
+  const key = word.text.toLowerCase();
+  const weight = traits.weights.value[key];
+  /** Null where the word is left out. */
+  const factor: number | null = weight === undefined ? 1 : weight;
+  return {
+    key,
+    factor,
+    isFixed: word.kind !== "word" || !traits._can_run.value || !connected.value,
+    set: (next: number | null) => {
+      if (next === factor) return;
+      const { [key]: _, ...others } = traits.weights.value;
+      session.set({ weights: next === 1 ? others : { ...others, [key]: next } });
+      session.run({});
+    },
+  };
+}
 
 /** Event handlers for a word's chip: those of `events`, and those that change its weight. */
 export function useWordWeight(session: Session, word: Word, events: WordEvents) {
-  const { traits, viewState } = session;
+  const { viewState } = session;
   const drag = useRef<Drag | null>(null);
   const wasDragged = useRef(false);
-  const key = word.text.toLowerCase();
-  const canWeigh = () => word.kind === "word" && traits._can_run.value && session.connected.value;
-
-  const currentFactor = (): number | null => {
-    const factor = traits.weights.value[key];
-    return factor === undefined ? 1 : factor;
-  };
-  const setFactor = (factor: number | null) => {
-    if (factor === currentFactor()) return;
-    const { [key]: _, ...others } = traits.weights.value;
-    session.set({ weights: factor === 1 ? others : { ...others, [key]: factor } });
-    session.run({});
-  };
+  const weight = () => wordWeight(session, word);
+  const { key } = weight();
+  const canWeigh = () => !weight().isFixed;
+  const currentFactor = () => weight().factor;
+  const setFactor = (factor: number | null) => weight().set(factor);
   const toggle = () => setFactor(currentFactor() === null ? 1 : null);
   const release = () => {
     drag.current = null;

@@ -36,10 +36,11 @@ export function usePlaced(box: { readonly current: HTMLElement | null }, target:
     const frame = element?.offsetParent;
     if (!element || !frame || !target) return;
     const place = () => {
-      const outer = frame.getBoundingClientRect();
-      const { left, top } = placeBeside(element.getBoundingClientRect(), target.getBoundingClientRect(), outer);
-      element.style.left = `${left - outer.left}px`;
-      element.style.top = `${top - outer.top}px`;
+      const origin = frame.getBoundingClientRect();
+      const body = (element.closest(".dv-body") ?? frame).getBoundingClientRect();
+      const { left, top } = placeBeside(element.getBoundingClientRect(), target.getBoundingClientRect(), body);
+      element.style.left = `${left - origin.left}px`;
+      element.style.top = `${top - origin.top}px`;
     };
     place();
     const observer = new ResizeObserver(place);

@@ -2,26 +2,32 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { splitPrompt } from "../core/alignWords";
+import { rangesIn, splitPrompt } from "../core/alignWords";
 import type { Context } from "../core/context";
+import { suggestionsAt, unknownText, unknownWords, withSuggestion } from "../core/vocabulary";
 import { handleStepKey } from "../gestures/stepKeys";
 import { Button } from "../ui/Button";
-import { DiceIcon } from "../ui/icons";
+import { AdjustIcon, DiceIcon, PencilIcon } from "../ui/icons";
 import { NumberField } from "../ui/NumberField";
 import { TERMS } from "../ui/tip";
 import { useReaction } from "../ui/useCanvas";
 import { Chips, PlainChips } from "./PromptWords";
+import { Suggestions } from "./Suggestions";
+import { WordPopover } from "./WordPopover";
 
 /** Random seeds are below this number: short enough to remember. */
 const SEEDS = 10_000;
 
 export function PromptBar({ context }: { readonly context: Context }) {
   const { session, problem } = context;
-  const { store, traits } = session;
+  const { store, traits, viewState } = session;
   const input = useRef<HTMLTextAreaElement>(null);
   /** The edited prompt that has not been run; null when there is none. */
   const draft = useSignal<string | null>(null);
   const editing = useSignal(false);
+  const caret = useSignal(0);
+  /** The word whose popover is open. */
+  const opened = useSignal<number | null>(null);
 
   const run = store.shown.value;
   const prompt = traits.prompt.value;
@@ -56,8 +62,53 @@ export function PromptBar({ context }: { readonly context: Context }) {
     editing.value = false;
   };
 
+  /** Shows the prompt as text, with a word of it selected or the caret at its end. */
+  const edit = (index?: number) => {
+    const field = input.current;
+    if (!field || !canRun) return;
+    const words = current?.info.words ?? [];
+    const encoder = words[index ?? -1]?.encoder;
+    const ranges = rangesIn(
+      prompt,
+      words.map((word) =>
+        word.encoder === encoder && (word.kind === "word" || word.kind === "truncated") ? word.text : "",
+      ),
+    );
+    const [from, to] = ranges[index ?? -1] ?? [field.value.length, field.value.length];
+    opened.value = null;
+    field.focus();
+    field.setSelectionRange(from, to);
+    caret.value = to;
+    editing.value = true;
+  };
+
+  const vocabulary = traits._vocabulary.value;
+  const text = draft.value ?? prompt;
+  const offersWords = editing.value && canRun && Object.keys(vocabulary).length > 0;
+  const suggestions = offersWords ? suggestionsAt(text, caret.value, vocabulary) : null;
+  const accept = (phrase: string) => {
+    const next = withSuggestion(text, caret.value, suggestions?.partial ?? "", phrase);
+    draft.value = next.text;
+    caret.value = next.caret;
+    problem.value = "";
+    // The field has the new text after the next rendering.
+    requestAnimationFrame(() => input.current?.setSelectionRange(next.caret, next.caret));
+  };
+  const warning = () => {
+    const typed = /\p{L}*$/u.exec(text.slice(0, caret.value))?.[0].toLowerCase();
+    const unknown = unknownWords(text, vocabulary).filter((word) => word !== typed);
+    return unknown.length > 0 ? unknownText(unknown, vocabulary) : "";
+  };
+  const chosenWord = viewState.pinned.value.findLast((index) => current?.info.words[index]?.kind === "word");
+
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.isComposing) return;
+    const completion = suggestions?.partial ? suggestions.groups[0]?.[1][0] : undefined;
+    if (event.key === "Tab" && !event.shiftKey && completion !== undefined) {
+      accept(completion);
+      event.preventDefault();
+      return;
+    }
     if (event.key === "Enter") {
       start();
       event.preventDefault();
@@ -89,6 +140,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           value={draft.value ?? prompt}
           onInput={(event) => {
             draft.value = event.currentTarget.value.replace(/\n/g, " ");
+            caret.value = event.currentTarget.selectionEnd;
             editing.value = true;
             problem.value = "";
           }}
@@ -97,6 +149,9 @@ export function PromptBar({ context }: { readonly context: Context }) {
           }}
           onPointerUp={() => {
             editing.value = canRun;
+          }}
+          onSelect={(event) => {
+            caret.value = event.currentTarget.selectionEnd;
           }}
           onBlur={() => {
             editing.value = false;
@@ -107,13 +162,82 @@ export function PromptBar({ context }: { readonly context: Context }) {
         <div class="dv-mirror" dir="auto" aria-hidden="true">
           {`${draft.value ?? prompt} `}
         </div>
-        <div class="dv-chips-layer" inert={isEdited}>
+        {/* biome-ignore lint/a11y/noStaticElementInteractions: these add to what the chips inside do */}
+        <div
+          class="dv-chips-layer"
+          inert={isEdited}
+          onDblClick={(event) => {
+            const index = wordUnder(event);
+            if (index !== null) edit(index);
+          }}
+          onContextMenu={(event) => {
+            const index = wordUnder(event);
+            if (index === null || !current) return;
+            opened.value = index;
+            event.preventDefault();
+          }}
+          onKeyDown={(event) => {
+            const index = wordUnder(event);
+            const types = [...event.key].length === 1 && event.key !== " ";
+            if (index === null || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+            // The key goes on to the field, where it replaces the word.
+            if (types || event.key === "Backspace" || event.key === "Delete") edit(index);
+          }}
+        >
           {current ? <Chips context={context} run={current} /> : <PlainChips words={splitPrompt(prompt)} />}
+          {canRun && prompt !== "" ? (
+            <Button
+              class="dv-quiet dv-tool"
+              data-testid="edit-prompt"
+              aria-label="Edit the prompt"
+              title="Edit the prompt: or double-click a word, or type on it"
+              onClick={() => edit()}
+            >
+              <PencilIcon />
+            </Button>
+          ) : null}
+          {current ? (
+            <Button
+              class="dv-quiet dv-tool"
+              data-testid="adjust-word"
+              aria-label="Weight and map of the selected word"
+              aria-expanded={opened.value !== null}
+              title={
+                chosenWord === undefined
+                  ? "Select a word to change its weight"
+                  : "Weight and map of the selected word (right-click or hold a word)"
+              }
+              disabled={chosenWord === undefined}
+              onClick={() => {
+                opened.value = opened.value === null ? (chosenWord ?? null) : null;
+              }}
+            >
+              <AdjustIcon />
+            </Button>
+          ) : null}
         </div>
       </div>
+      {suggestions ? <Suggestions words={suggestions} warning={warning()} choose={accept} /> : null}
+      {opened.value !== null && current ? (
+        <WordPopover
+          context={context}
+          run={current}
+          index={opened.value}
+          chip={root(input.current)?.querySelector(`[data-word="${opened.value}"]`)}
+          close={() => {
+            opened.value = null;
+          }}
+        />
+      ) : null}
       <Settings context={context} start={start} />
     </header>
   );
+}
+
+/** The index of the word of the chip that an event is about. */
+function wordUnder({ target }: Event): number | null {
+  const word = target instanceof Element ? target.closest<HTMLElement>("[data-word]")?.dataset.word : undefined;
+  return word === undefined ? null : Number(word);
 }
 
 function root(element: Element | null): Element | null {

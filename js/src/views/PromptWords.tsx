@@ -84,7 +84,8 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
   );
 }
 
-const WEIGH = "Drag up or down to change the weight of the word (Alt+Up, Alt+Down); Alt-click to leave it out";
+const WEIGH =
+  "Click to see where the word is attended to, double-click to edit it, drag up or down to change its weight (Alt+Up, Alt+Down), Alt-click to leave it out";
 
 interface ChipProps {
   readonly context: Context;
@@ -124,6 +125,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
     <span
       class="dv-chip"
       data-changed={changed || undefined}
+      data-word={index}
       data-kind={word.kind}
       data-unknown={word.unknown || undefined}
       data-chosen={chosen || undefined}

@@ -1,0 +1,115 @@
+// What can be done with a word of the prompt: its weight, its layers, and what its heat map shows.
+
+import { useLayoutEffect, useRef } from "preact/hooks";
+import type { Context } from "../core/context";
+import { mapText } from "../core/mapText";
+import type { Run } from "../core/store";
+import { unknownText } from "../core/vocabulary";
+import { fullNameOf } from "../core/wordLabels";
+import { MAX_WEIGHT, roundToTenth, wordWeight } from "../gestures/dragWordWeight";
+import { Button } from "../ui/Button";
+import { CrossIcon } from "../ui/icons";
+import { usePlaced } from "../ui/placed";
+
+interface Props {
+  readonly context: Context;
+  readonly run: Run;
+  readonly index: number;
+  /** The chip of the word. */
+  readonly chip: Element | null | undefined;
+  readonly close: () => void;
+}
+
+export function WordPopover({ context, run, index, chip, close }: Props) {
+  const { session, drawers } = context;
+  const { viewState } = session;
+  const box = useRef<HTMLDivElement>(null);
+  const word = run.info.words[index];
+  usePlaced(box, chip);
+  useLayoutEffect(() => {
+    const root = box.current?.closest(".dv");
+    const outside = ({ target }: Event) => {
+      if (target instanceof Node && !box.current?.contains(target)) close();
+    };
+    root?.addEventListener("pointerdown", outside, { passive: true });
+    box.current?.querySelector<HTMLElement>("input, button")?.focus({ preventScroll: true });
+    return () => root?.removeEventListener("pointerdown", outside);
+  }, [index]);
+  if (!word) return null;
+  const weight = wordWeight(session, word);
+  const dragged = viewState.draggedWeight.value;
+  const factor = dragged?.word === weight.key ? dragged.factor : weight.factor;
+  const step = run.nearest(viewState.step.value);
+  const drop = () => {
+    if (viewState.draggedWeight.value) weight.set(viewState.draggedWeight.value.factor);
+    viewState.draggedWeight.value = null;
+  };
+  return (
+    <div
+      class="dv-popover"
+      ref={box}
+      role="dialog"
+      aria-label={`The word ${fullNameOf(word)}`}
+      data-testid="word-popover"
+      onKeyDown={(event) => {
+        event.stopPropagation();
+        if (event.key !== "Escape") return;
+        close();
+        chip?.querySelector<HTMLElement>("button")?.focus();
+      }}
+    >
+      <div class="dv-title">
+        <h3>{fullNameOf(word)}</h3>
+        <Button class="dv-quiet dv-speed" aria-label="Close" title="Close (Esc)" onClick={close}>
+          <CrossIcon />
+        </Button>
+      </div>
+      {weight.isFixed ? null : (
+        <>
+          <label>
+            <span>Weight</span>
+            <input
+              type="range"
+              min={0}
+              max={MAX_WEIGHT}
+              step={0.1}
+              aria-label="Weight"
+              value={factor ?? 0}
+              onInput={(event) => {
+                viewState.draggedWeight.value = {
+                  word: weight.key,
+                  factor: roundToTenth(Number(event.currentTarget.value)),
+                };
+              }}
+              onChange={drop}
+            />
+            <span class="dv-num">{factor === null ? "left out" : `×${factor}`}</span>
+          </label>
+          <div class="dv-popover-do">
+            <Button class="dv-quiet" disabled={factor === null} onClick={() => weight.set(null)}>
+              Leave out
+            </Button>
+            <Button class="dv-quiet" disabled={factor === 1} onClick={() => weight.set(1)}>
+              Reset
+            </Button>
+            {run.info.layers > 0 && run.hasMaps ? (
+              <Button
+                class="dv-quiet"
+                onClick={() => {
+                  viewState.pinned.value = [index];
+                  drawers.show("layers", session);
+                  close();
+                }}
+              >
+                Layers
+              </Button>
+            ) : null}
+          </div>
+        </>
+      )}
+      {word.unknown ? <p>{unknownText([word.text], session.traits._vocabulary.value)}.</p> : null}
+      {step ? <p>{mapText(step, index)}</p> : null}
+      {weight.isFixed ? null : <p class="dv-soft">A higher weight strengthens the word; each change runs again.</p>}
+    </div>
+  );
+}
