@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
 SETTINGS = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
-FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay")
+FROM_PAGE = (*SETTINGS, "concepts", "step", "selected", "overlay", "_tour")
 # The public traits of every Jupyter widget: layout, tabbable, tooltip.
 COMMON = tuple(name for name in anywidget.AnyWidget.class_trait_names(sync=True) if not name.startswith("_"))
 STATUSES = ("idle", "loading", "queued", "running", "stopping", "stopped", "done", "failed")
@@ -72,6 +72,7 @@ class SyncedTraits(anywidget.AnyWidget):
     _comparison_run = t.Unicode("").tag(sync=True)
     _can_run = t.Bool(True).tag(sync=True)
     _vocabulary = t.Dict().tag(sync=True)
+    _tour = trait_types.Whole(0, 0, 1, "1").tag(sync=True)
     _snapshot = t.Bytes(b"").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
@@ -118,6 +119,13 @@ class SyncedTraits(anywidget.AnyWidget):
             values["negative_prompt"] = ""
         for name, value in self.validated(values).items():
             self.set_trait(name, value)
+
+    def tour(self) -> None:
+        """Show a tour of the widget on its own stage, a minute with the run that is shown. Returns at once.
+
+        It begins on the page once a step of a run is there.
+        """
+        self.set_trait("_tour", 1)
 
     def request(self) -> RunRequest:
         """What a run with the traits as they are is asked for.

@@ -45,6 +45,7 @@ export async function open(traits: TestHost["traits"] = {}, steps = 4): Promise<
 }
 
 afterEach(() => {
-  host.controller.abort();
-  cell.remove();
+  // A test that opens no viewer has neither.
+  host?.controller.abort();
+  cell?.remove();
 });

@@ -216,6 +216,50 @@ def test_the_notes_lead_through_the_run_and_are_only_read(browser: Browser, tmp_
         expect(notes.locator("[aria-current]")).to_contain_text("Here it is.")
 
 
+def test_notes_are_cards_that_point_at_their_place(browser: Browser, tmp_path: Path) -> None:
+    trace = a_trace()
+    trace.note("Here it is.", step=2, words=["circle"], region=(0, 0, 0.5, 0.5))
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
+        shown.page.get_by_role("button", name="Note 2, step 3").click()
+        card = shown.page.get_by_test_id("tour-card")
+        expect(card).to_contain_text("Here it is.")
+        expect(shown.page.get_by_test_id("slider")).to_have_attribute("aria-valuenow", "3")
+        spot, image = (shown.page.locator(name).first.bounding_box() for name in (".dv-spot", ".dv-stage .dv-frame"))
+        assert spot is not None
+        assert image is not None
+        assert abs(spot["x"] + 4 - image["x"]) < 2
+        assert abs(spot["width"] - 8 - image["width"] / 2) < 2
+        card.get_by_role("button", name="Back").click()
+        expect(card).to_contain_text(EVIL)
+        shown.page.keyboard.press("Escape")
+        expect(card).to_have_count(0)
+
+
+def test_the_address_names_a_step_and_a_word(browser: Browser, path: Path) -> None:
+    with opened(browser, path) as shown:
+        slider = shown.page.get_by_test_id("slider")
+        shown.page.evaluate("() => { location.hash = '#step=2&word=circle'; }")
+        expect(slider).to_have_attribute("aria-valuenow", "2")
+        expect(shown.page.locator(".dv-bar-name")).to_have_text("circle")
+        shown.page.evaluate("() => { location.hash = '#step=3'; }")
+        expect(slider).to_have_attribute("aria-valuenow", "3")
+        shown.page.reload()
+        expect(slider).to_have_attribute("aria-valuenow", "3")
+        del shown.requests[1:]
+
+
+def test_the_tour_is_offered_and_can_be_taken_without_a_kernel(browser: Browser, path: Path) -> None:
+    with opened(browser, path) as shown:
+        shown.page.get_by_role("button", name="Help: keys and gestures").click()
+        expect(shown.page.locator(".dv-help")).to_contain_text("double-click")
+        shown.page.get_by_test_id("start-tour").click()
+        card = shown.page.get_by_test_id("tour-card")
+        while (following := card.get_by_role("button", name="Next")).count():
+            following.click()
+        card.get_by_role("button", name="Done").click()
+        expect(card).to_have_count(0)
+
+
 def test_without_layers_there_is_no_button_for_them(browser: Browser, tmp_path: Path) -> None:
     with opened(browser, dv.to_html(a_trace(), tmp_path / "run.html")) as shown:
         expect(shown.page.locator(".dv").get_by_test_id("slider")).to_be_visible()
@@ -226,8 +270,8 @@ def test_drawers_without_content_are_not_offered(browser: Browser, tmp_path: Pat
     trace = a_trace()
     trace.notes.clear()
     with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
-        buttons = shown.page.locator(".dv-drawers > .dv-choice > button")
-        expect(buttons).to_have_text(["Tables", "Export"])
+        buttons = shown.page.locator(".dv-drawer-bar .dv-choice > button")
+        expect(buttons).to_have_text(["Tables", "Export", "?"])
 
 
 def test_the_notes_of_the_other_run_can_be_reached(browser: Browser, tmp_path: Path) -> None:

@@ -186,6 +186,15 @@ def test_stop_at_once_and_again(make: Make, shared_pipe: StableDiffusionPipeline
     assert len(widget.trace.steps) == 15
 
 
+def test_python_asks_for_the_tour_and_the_page_takes_it(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
+    widget = make(shared_pipe)
+    widget.tour()
+    widget.tour()
+    assert widget._tour == 1
+    widget.set_state({"_tour": 0})
+    assert widget._tour == 0
+
+
 def test_stop_without_a_run_does_nothing(make: Make, shared_pipe: StableDiffusionPipeline) -> None:
     widget = make(shared_pipe)
     widget.stop()

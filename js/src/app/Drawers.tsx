@@ -37,10 +37,12 @@ export function DrawerBar({ context }: { readonly context: Context }) {
         <SelfOpening key={manifest.name} context={context} manifest={manifest} />
       ))}
       <div class="dv-choice">
-        {offered.map(({ name, label }) => (
+        {offered.map(({ name, label, title }) => (
           <Button
             key={name}
             data-testid={name}
+            title={title}
+            aria-label={title}
             aria-expanded={drawers.open.value.includes(name)}
             onClick={() => drawers.toggle(name, session)}
           >

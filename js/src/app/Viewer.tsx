@@ -14,6 +14,7 @@ import { useRevealOnRun, useStickyStage } from "./scrolling";
 
 export function Viewer({ context }: { readonly context: Context }) {
   const body = useRef<HTMLDivElement>(null);
+  const Overlay = context.overlay.value;
   const hasDrawer = openDrawers(context).length > 0;
   useStickyStage(body, hasDrawer);
   useRevealOnRun(body, context.session);
@@ -35,6 +36,7 @@ export function Viewer({ context }: { readonly context: Context }) {
       </div>
       <DrawerBar context={context} />
       <Drawers context={context} />
+      {Overlay ? <Overlay context={context} /> : null}
       <Tip />
     </div>
   );

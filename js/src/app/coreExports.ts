@@ -8,6 +8,7 @@ export {
   type ReadonlySignal,
   type Signal,
   signal,
+  untracked,
   useComputed,
   useSignal,
 } from "@preact/signals";
@@ -18,6 +19,7 @@ export type { Context } from "../core/context";
 export { NOT_RECORDED, plain, score, value } from "../core/format";
 export { ATTENTION } from "../core/host";
 export { cells, type Region } from "../core/mapSampling";
+export { noteCards, showNote, whereOf } from "../core/noteCards";
 export { unpack } from "../core/packedRun";
 export type { Maps, Message, Note, StepMessage } from "../core/protocol";
 export { decode } from "../core/protocol";
@@ -25,6 +27,7 @@ export { bytes, listOf, maybe, number, object, pair, recordOf, text, whole } fro
 export type { Session } from "../core/session";
 export { stepIndex, stepNumber } from "../core/stepNumbers";
 export { type Run, RunStore } from "../core/store";
+export type { Card, Tour } from "../core/tour";
 export type { Lens, LensExport } from "../core/viewState";
 export { colourOf, fullNameOf, peakOf } from "../core/wordLabels";
 export { Overlay } from "../stage/overlay";
@@ -33,6 +36,7 @@ export { Button } from "../ui/Button";
 export { Choice } from "../ui/Choice";
 export { MapCanvas } from "../ui/MapCanvas";
 export { NumberField } from "../ui/NumberField";
+export { usePlaced } from "../ui/placed";
 export { useRovingFocus } from "../ui/rovingFocus";
 export { linePath, SPARK } from "../ui/spark";
 export { useCanvas, useReaction } from "../ui/useCanvas";

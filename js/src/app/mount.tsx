@@ -5,6 +5,7 @@ import { render } from "preact";
 import { type Context, createContext } from "../core/context";
 import type { DrawerSource } from "../core/drawer";
 import type { Host } from "../core/host";
+import { followLinks } from "../core/links";
 import { watchTheme } from "../core/theme";
 import { handleKey } from "./keys";
 import { Viewer } from "./Viewer";
@@ -29,6 +30,11 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
   });
   for (const name of ["pointerover", "focusin"])
     root.addEventListener(name, () => void context.drawers.load(context.session), { passive: true });
+  const { traits, viewState } = context.session;
+  const stopLoading = effect(() => {
+    // The cards come with the drawers.
+    if (traits._tour.value !== 0 || viewState.tour.value) untracked(() => void context.drawers.load(context.session));
+  });
   const attached = new Set<unknown>();
   const stop = effect(() => {
     for (const drawer of context.drawers.drawers) {
@@ -42,9 +48,11 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
   });
   // Into the page first: views measure themselves when they are rendered.
   el.append(root);
+  followLinks(context.session, root, host.signal);
   render(<Viewer context={context} />, root);
   host.signal.addEventListener("abort", () => {
     stop();
+    stopLoading();
     render(null, root);
     root.remove();
   });

@@ -4,6 +4,7 @@ import { type Signal, signal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import type { DrawerSource } from "./drawer";
 import { DrawerBundle } from "./drawerBundle";
+import { Hints } from "./hints";
 import type { Host } from "./host";
 import { ImageCache } from "./images";
 import { Player } from "./player";
@@ -24,6 +25,10 @@ export interface Context {
   readonly problem: Signal<string>;
   /** A hint about what the user is doing: the keys of a field, or what is under the pointer. */
   readonly hint: Signal<string>;
+  /** Hints about gestures that have not been used yet. */
+  readonly hints: Hints;
+  /** A view over all others; it comes with the drawers. */
+  readonly overlay: Signal<ComponentType<{ readonly context: Context }> | null>;
   /** What the stage shows in place of the image, as two runs that are compared; null for the image. */
   readonly onStage: Signal<StageContent | null>;
 }
@@ -34,5 +39,8 @@ export function createContext(host: Host, source: DrawerSource<Context> | undefi
   host.signal.addEventListener("abort", () => images.close());
   const player = new Player(session, host.signal);
   const drawers = new DrawerBundle<Context>(source, host.signal);
-  return { session, images, drawers, player, problem: signal(""), hint: signal(""), onStage: signal(null) };
+  return {
+    ...{ session, images, drawers, player, hints: new Hints() },
+    ...{ problem: signal(""), hint: signal(""), overlay: signal(null), onStage: signal(null) },
+  };
 }

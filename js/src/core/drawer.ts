@@ -11,6 +11,8 @@ export interface DrawerManifest {
   readonly name: string;
   /** The text on its button. */
   readonly label: string;
+  /** What the drawer is, where the label is too short to say it. */
+  readonly title?: string;
   /** Drawers are offered in ascending order. */
   readonly order: number;
   /** True for a drawer that asks the kernel: without a kernel it stays open but is not offered. */

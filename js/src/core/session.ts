@@ -29,6 +29,7 @@ const DEFAULTS: Traits = {
   _can_run: false,
   _vocabulary: {},
   _comparison_run: "",
+  _tour: 0,
   _snapshot: null,
 };
 

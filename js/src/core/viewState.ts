@@ -4,6 +4,7 @@ import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { Region } from "./mapSampling";
 import type { StepMessage, View } from "./protocol";
 import type { Run } from "./store";
+import type { Tour } from "./tour";
 
 /** What the stage shows: an image from the kernel, or what the step changed. */
 export type StageView = View | "change";
@@ -69,6 +70,8 @@ export class ViewState {
   readonly compareWith = signal("");
   /** Marks under the filmstrip besides those of the concepts. */
   readonly marks = signal<readonly Mark[]>([]);
+  /** The cards that are shown over the widget. */
+  readonly tour = signal<Tour | null>(null);
 
   /** The words whose heat maps are on the stage: the one under the pointer, else the lens's, else the chosen ones. */
   readonly words: ReadonlySignal<readonly number[]> = computed(() =>

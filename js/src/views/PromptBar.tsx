@@ -196,7 +196,8 @@ export function PromptBar({ context }: { readonly context: Context }) {
               <PencilIcon />
             </Button>
           ) : null}
-          {current ? (
+          {/* The styles of the popover come with the drawers. */}
+          {current && (session.connected.value || context.overlay.value) ? (
             <Button
               class="dv-quiet dv-tool"
               data-testid="adjust-word"

@@ -2,7 +2,11 @@
 
 import { useComputed } from "@preact/signals";
 import type { Context } from "../core/context";
+import { HINTS } from "../core/hints";
 import { promptText, statusText } from "../core/statusText";
+import { Button } from "../ui/Button";
+import { CrossIcon } from "../ui/icons";
+import { useReaction } from "../ui/useCanvas";
 
 const DOT = { calm: "weak", busy: "accent", good: "good", bad: "bad" } as const;
 
@@ -36,15 +40,54 @@ export function StatusLine({ context }: { readonly context: Context }) {
         <p class="dv-note" data-tone="bad" role="alert">
           {problem.value}
         </p>
-      ) : (
+      ) : hint.value || words ? (
         <p class="dv-note" title={hint.value || words}>
           {hint.value || words}
         </p>
+      ) : (
+        <GestureHint context={context} />
       )}
       {/* Screen readers announce changes of the state, not every step. */}
       <p class="dv-sr" role="status">
         {status.value === "running" ? "Running" : shown.text}
       </p>
     </div>
+  );
+}
+
+/** The first hint about a gesture that has not been used yet, once there is a run to use it with. */
+function GestureHint({ context }: { readonly context: Context }) {
+  const { session, hints, drawers } = context;
+  const { store, viewState, traits } = session;
+  useReaction(() => {
+    const run = store.shown.value;
+    if (!viewState.following.value && run && viewState.step.value < run.latest.value) hints.retire("steps");
+    if (viewState.region.value) hints.retire("region");
+    if (store.previous && run && store.previous.info.prompt !== run.info.prompt) hints.retire("edit");
+  }, [context]);
+  const run = store.shown.value;
+  if (!run || session.busy.value || run.latest.value < 1) return <p class="dv-note" />;
+  const canAsk = drawers.isAvailable && session.connected.value;
+  const isUseful = { tour: canAsk, steps: true, region: run.hasMaps, edit: traits._can_run.value };
+  const name = hints.left.find((hint) => isUseful[hint]);
+  if (!name) return <p class="dv-note" />;
+  return (
+    <p class="dv-note dv-hint" data-testid="hint">
+      {name === "tour" ? (
+        <Button
+          onClick={() => {
+            hints.retire("tour");
+            session.set({ _tour: 1 });
+          }}
+        >
+          {HINTS[name]}
+        </Button>
+      ) : (
+        <span>{HINTS[name]}</span>
+      )}
+      <Button aria-label="Hide this hint" title="Hide this hint" onClick={() => hints.retire(name)}>
+        <CrossIcon />
+      </Button>
+    </p>
   );
 }

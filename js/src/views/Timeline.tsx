@@ -15,6 +15,7 @@ import { TERMS, tip } from "../ui/tip";
 import { useCanvas, useReaction } from "../ui/useCanvas";
 import { Filmstrip } from "./filmstrip";
 import { Marks } from "./Marks";
+import { Pins } from "./Pins";
 
 export function Timeline({ context }: { readonly context: Context }) {
   const { session, player } = context;
@@ -87,6 +88,7 @@ export function Timeline({ context }: { readonly context: Context }) {
           The noise levels of this scheduler are not known, so the run has no σ and no predicted images.
         </p>
       )}
+      <Pins context={context} />
       <Marks context={context} />
     </section>
   );

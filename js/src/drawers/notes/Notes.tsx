@@ -2,18 +2,18 @@
 
 import {
   Button,
-  batch,
   type Context,
-  fullNameOf,
   type Note,
+  noteCards,
   type Region,
   type Run,
-  stepNumber,
+  showNote,
   useLayoutEffect,
   useMemo,
   useReaction,
   useRef,
   useSignal,
+  whereOf,
 } from "../../app/coreExports";
 import { RunHistory } from "../runHistory";
 
@@ -45,16 +45,8 @@ export function Notes({ context }: { readonly context: Context }) {
     const note = notes[index];
     if (!note) return;
     player.pause();
-    batch(() => {
-      chosen.value = index;
-      if (note.step !== null) session.goTo(note.step);
-      if (note.words.length > 0) viewState.lens.value?.remove?.();
-      viewState.pinned.value = note.words;
-      viewState.hovered.value = null;
-      const [u0, v0, u1, v1] = note.region ?? [];
-      viewState.region.value =
-        u0 !== undefined && v0 !== undefined && u1 !== undefined && v1 !== undefined ? { u0, v0, u1, v1 } : null;
-    });
+    chosen.value = index;
+    showNote(session, note);
   };
   // The kernel sends the new notes to every view of the run; the draft stays until it has accepted them.
   const write = async (next: readonly Note[]) => {
@@ -101,6 +93,17 @@ export function Notes({ context }: { readonly context: Context }) {
               onClick={() => go(current === null ? 0 : current + 1)}
             >
               {current === null ? "Start" : "Next"}
+            </Button>
+            <Button
+              class="dv-quiet"
+              data-testid="note-cards"
+              title="Point at the place of each note, one after the other"
+              onClick={() => {
+                player.pause();
+                viewState.tour.value = { cards: noteCards(session, run), at: current ?? 0 };
+              }}
+            >
+              Show as cards
             </Button>
           </div>
         ) : null}
@@ -220,13 +223,4 @@ function Editor({ run, draft, change, save, cancel }: EditorProps) {
 function cornersOf({ u0, v0, u1, v1 }: Region): number[] {
   const [left, top] = [Math.min(u0, 1 - MIN_SIZE), Math.min(v0, 1 - MIN_SIZE)];
   return [left, top, Math.max(u1, left + MIN_SIZE), Math.max(v1, top + MIN_SIZE)];
-}
-
-/** What a note is about, in words. */
-function whereOf({ step, words, region }: Note, { info }: Run): string {
-  const names = words.flatMap((index) => (info.words[index] ? [fullNameOf(info.words[index])] : []));
-  const parts = [step === null ? "The whole run" : `Step ${stepNumber(step)}`];
-  if (names.length > 0) parts.push(names.join(", "));
-  if (region) parts.push("a region of the image");
-  return parts.join(" · ");
 }

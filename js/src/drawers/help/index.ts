@@ -1,0 +1,2 @@
+export { Help as View } from "./Help";
+export { attachTour as attach } from "./TourCards";
