@@ -75,7 +75,7 @@ def to_html(
 
     Notes and scores of the trace are part of the page. Of several traces of the scenes model, those without scores are
     scored with the concepts of the first one that has some, so that the runs can be compared. Without ``layers`` the
-    file stays under 3 MB: images and maps of long runs are made smaller to fit. The address of the page can name a step,
+    file stays under 3 MB: images and maps of long runs are made smaller to fit. The page's address can name a step,
     counted from 1, and words: ``run.html#step=12&word=moon``.
 
     Args:

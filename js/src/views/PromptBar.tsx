@@ -123,6 +123,42 @@ export function PromptBar({ context }: { readonly context: Context }) {
     }
   };
 
+  const tools = (
+    <>
+      {canRun && prompt !== "" ? (
+        <Button
+          class="dv-quiet dv-tool"
+          data-testid="edit-prompt"
+          aria-label="Edit the prompt"
+          title="Edit the prompt: or double-click a word, or type on it"
+          onClick={() => edit()}
+        >
+          <PencilIcon />
+        </Button>
+      ) : null}
+      {/* The styles of the popover come with the drawers. */}
+      {prompt !== "" && (session.connected.value || context.overlay.value) ? (
+        <Button
+          class="dv-quiet dv-tool"
+          data-testid="adjust-word"
+          aria-label="Weight and map of the selected word"
+          aria-expanded={opened.value !== null}
+          title={
+            chosenWord === undefined
+              ? "Select a word to change its weight"
+              : "Weight and map of the selected word (right-click or hold a word)"
+          }
+          disabled={chosenWord === undefined}
+          onClick={() => {
+            opened.value = opened.value === null ? (chosenWord ?? null) : null;
+          }}
+        >
+          <AdjustIcon />
+        </Button>
+      ) : null}
+    </>
+  );
+
   return (
     <header class="dv-head">
       <div class="dv-prompt" data-text={textual || undefined} data-fixed={!canRun || undefined}>
@@ -184,38 +220,13 @@ export function PromptBar({ context }: { readonly context: Context }) {
             if (types || event.key === "Backspace" || event.key === "Delete") edit(index);
           }}
         >
-          {current ? <Chips context={context} run={current} /> : <PlainChips words={splitPrompt(prompt)} />}
-          {canRun && prompt !== "" ? (
-            <Button
-              class="dv-quiet dv-tool"
-              data-testid="edit-prompt"
-              aria-label="Edit the prompt"
-              title="Edit the prompt: or double-click a word, or type on it"
-              onClick={() => edit()}
-            >
-              <PencilIcon />
-            </Button>
-          ) : null}
-          {/* The styles of the popover come with the drawers. */}
-          {current && (session.connected.value || context.overlay.value) ? (
-            <Button
-              class="dv-quiet dv-tool"
-              data-testid="adjust-word"
-              aria-label="Weight and map of the selected word"
-              aria-expanded={opened.value !== null}
-              title={
-                chosenWord === undefined
-                  ? "Select a word to change its weight"
-                  : "Weight and map of the selected word (right-click or hold a word)"
-              }
-              disabled={chosenWord === undefined}
-              onClick={() => {
-                opened.value = opened.value === null ? (chosenWord ?? null) : null;
-              }}
-            >
-              <AdjustIcon />
-            </Button>
-          ) : null}
+          {current ? (
+            <Chips context={context} run={current}>
+              {tools}
+            </Chips>
+          ) : (
+            <PlainChips words={splitPrompt(prompt)}>{tools}</PlainChips>
+          )}
         </div>
       </div>
       {suggestions ? <Suggestions words={suggestions} warning={warning()} choose={accept} /> : null}

@@ -1,7 +1,7 @@
 // The words of a prompt as chips: hover to preview the heat map, click to choose the word, Shift-click to add it.
 
 import { useSignal } from "@preact/signals";
-import { Fragment } from "preact";
+import { type ComponentChildren, Fragment } from "preact";
 import { alignWords, directionOf, groupByEncoder } from "../core/alignWords";
 import type { Context } from "../core/context";
 import type { Word } from "../core/protocol";
@@ -14,7 +14,13 @@ import { useRovingFocus } from "../ui/rovingFocus";
 import { TERMS, tip } from "../ui/tip";
 
 /** The words of a prompt whose run has not begun. */
-export function PlainChips({ words }: { readonly words: readonly string[] }) {
+export function PlainChips({
+  words,
+  children,
+}: {
+  readonly words: readonly string[];
+  readonly children?: ComponentChildren;
+}) {
   return (
     <div class="dv-chips" dir={directionOf(words.join(""))}>
       {words.map((word, i) => (
@@ -22,11 +28,19 @@ export function PlainChips({ words }: { readonly words: readonly string[] }) {
           <span class="dv-chip-text">{word}</span>
         </span>
       ))}
+      {children}
     </div>
   );
 }
 
-export function Chips({ context, run }: { readonly context: Context; readonly run: Run }) {
+interface ChipsProps {
+  readonly context: Context;
+  readonly run: Run;
+  /** Buttons after the words. */
+  readonly children?: ComponentChildren;
+}
+
+export function Chips({ context, run, children }: ChipsProps) {
   const { viewState, store } = context.session;
   const previousWords = store.previous?.info.words.map(({ text }) => text);
   const unchanged = new Set(
@@ -66,6 +80,7 @@ export function Chips({ context, run }: { readonly context: Context; readonly ru
           />
         </Fragment>
       ))}
+      {children}
       {extra > 0 ? (
         <Button
           class="dv-quiet dv-special"

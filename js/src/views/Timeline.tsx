@@ -1,6 +1,6 @@
 // The steps as a filmstrip: a slider with play, pause and speed, and marks where concepts emerge.
 
-import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { plain, value } from "../core/format";
@@ -24,13 +24,13 @@ export function Timeline({ context }: { readonly context: Context }) {
   const playable = (run?.latest.value ?? -1) > 0;
   const live = session.busy.value && viewState.following.value;
 
-  const shownStep = useComputed(() => store.shown.value?.nearest(viewState.step.value));
-  const position = useComputed(() => {
-    const total = store.shown.value?.length ?? session.traits.steps.value ?? "–";
-    return `step ${shownStep.value ? stepNumber(shownStep.value.index) : "–"} / ${total}`;
+  const readout = useComputed(() => {
+    const shown = store.shown.value;
+    const step = shown?.nearest(viewState.step.value);
+    const total = shown?.length ?? session.traits.steps.value ?? "–";
+    if (!step) return `step – / ${total}`;
+    return [`step ${stepNumber(step.index)} / ${total}`, ...noiseOf(step, lacksNoise(shown))].join(" · ");
   });
-  const timestep = useComputed(() => (shownStep.value ? timestepOf(shownStep.value) : ""));
-  const level = useComputed(() => (shownStep.value ? levelOf(shownStep.value, lacksNoise(store.shown.value)) : ""));
 
   return (
     <section class="dv-time" aria-label="Steps">
@@ -65,11 +65,10 @@ export function Timeline({ context }: { readonly context: Context }) {
         >
           <PingPongIcon />
         </Button>
-        <p class="dv-step">
-          {position}
-          <Term text={timestep} meaning={TERMS.timestep} />
-          <Term text={level} meaning={TERMS.sigma} />
-        </p>
+        {/* One text: parts of it would move as the numbers before them change. */}
+        <Button class="dv-step dv-term" {...tip(`${TERMS.timestep} ${TERMS.sigma}`)}>
+          {readout}
+        </Button>
         <Button
           class="dv-quiet dv-live"
           aria-pressed={live}
@@ -119,26 +118,10 @@ function FullScreen() {
   );
 }
 
-/** A term with its value, and its meaning on hover, focus and touch. */
-function Term({ text, meaning }: { readonly text: ReadonlySignal<string>; readonly meaning: string }) {
-  if (text.value === "") return null;
-  return (
-    <>
-      {" · "}
-      <Button class="dv-term" {...tip(meaning)}>
-        {text}
-      </Button>
-    </>
-  );
-}
-
-function timestepOf({ timestep }: StepMessage): string {
-  return timestep === null ? "" : `t = ${plain(timestep)}`;
-}
-
-/** The noise level of a step; one that is known but no number is infinite. */
-function levelOf({ sigma }: StepMessage, unknown: boolean): string {
-  return unknown ? "σ unknown" : `σ = ${value(sigma ?? Number.POSITIVE_INFINITY)}`;
+/** The timestep and the noise level of a step; a level that is known but no number is infinite. */
+function noiseOf({ timestep, sigma }: StepMessage, unknown: boolean): string[] {
+  const level = unknown ? "σ unknown" : `σ = ${value(sigma ?? Number.POSITIVE_INFINITY)}`;
+  return [...(timestep === null ? [] : [`t = ${plain(timestep)}`]), level];
 }
 
 function lacksNoise(run: Run | null | undefined): boolean {
@@ -181,7 +164,7 @@ function Slider({ context }: { readonly context: Context }) {
     const step = run?.steps[at];
     const name = `step ${stepNumber(at)}`;
     if (!step) return `${name} has not been computed yet`;
-    return [name, timestepOf(step), levelOf(step, lacksNoise(run))].filter(Boolean).join(" · ");
+    return [name, ...noiseOf(step, lacksNoise(run))].join(" · ");
   });
   const seek = (event: PointerEvent) => {
     const bounds = slider.current?.getBoundingClientRect();

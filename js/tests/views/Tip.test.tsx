@@ -13,11 +13,10 @@ const point = async (element: Element, name: string, pointerType = "mouse") => {
 
 it("explains a term under the pointer, and nothing elsewhere", async () => {
   await open();
-  const [timestep, sigma] = cell.querySelectorAll(".dv-term");
-  await point(timestep as Element, "pointerover");
-  expect(shown()).toMatch(/^t is the timestep/);
-  await point(sigma as Element, "pointerover");
-  expect(shown()).toMatch(/^σ \(sigma\) is the noise level/);
+  await point(query(".dv-step"), "pointerover");
+  expect(shown()).toMatch(/^t is the timestep: .* σ \(sigma\) is the noise level/);
+  await point(query("[aria-label=steps]"), "pointerover");
+  expect(shown()).toMatch(/^Each step removes a part of the noise/);
   await point(query("[data-testid=slider]"), "pointerover");
   expect(shown()).toBe("");
 });
