@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 from bqplot.axes import Axis
 from bqplot.figure import Figure
 from bqplot.interacts import IndexSelector
-from bqplot.marks import Lines
+from bqplot.marks import Label, Lines
 from bqplot.scales import LinearScale
 from ipywidgets import HBox, ToggleButton, VBox
 from numpy.typing import NDArray
@@ -29,19 +30,36 @@ _FIRST = step_number(0)
 _BAND = "#8a8f98"
 _LINE = "#8a8f98"
 _ACCENT = "#2f6fdb"
-# distinguishable without red against green, on light and dark backgrounds
-_COLOURS = (
-    "#2f6fdb",
-    "#d9822b",
-    "#2b9a8f",
-    "#b0559d",
-    "#8a7f1d",
-    "#c2453d",
-    "#6c6bd1",
-    "#5f8f3a",
-    "#7a6a5a",
-    "#3a8fbf",
-)
+# distinguishable without red against green, on light and dark backgrounds; each with the colour word that it resembles
+_PALETTE = {
+    "#2f6fdb": "blue",
+    "#d9822b": "orange",
+    "#2b9a8f": "green",
+    "#b0559d": "pink",
+    "#8a7f1d": "yellow",
+    "#c2453d": "red",
+    "#6c6bd1": "purple",
+    "#5f8f3a": "green",
+    "#7a6a5a": "brown",
+    "#3a8fbf": "blue",
+}
+_COLOURS = tuple(_PALETTE)
+_COLOUR_WORDS = {
+    "red": "#d03a30",
+    "orange": "#e08020",
+    "yellow": "#c9a200",
+    "green": "#2f9e44",
+    "blue": "#2f6fdb",
+    "purple": "#7d4fc9",
+    "violet": "#7d4fc9",
+    "pink": "#e0609a",
+    "brown": "#8a5a33",
+    "black": "#4a4d52",
+    "white": "#b4b8be",
+    "grey": "#8a8f98",
+    "gray": "#8a8f98",
+}
+_LABEL_GAP = 0.07  # least distance of two labels, as a share of the axis
 
 
 def concept_chart(widget: DiffVis) -> Figure:
@@ -64,24 +82,64 @@ def concept_chart(widget: DiffVis) -> Figure:
     up = LinearScale()
     scales = {"x": across, "y": up}
     band = _band(scales)
-    curves = Lines(x=[], y=[], scales=scales, display_legend=True, stroke_width=2)
-    figure = _figure("Concepts over steps (band: scores of unrelated words)", "cosine", scales, [band, curves])
+    curves = Lines(x=[], y=[], scales=scales, stroke_width=2)
+    labels = Label(scales=scales, x_offset=6, align="start", default_size=12, enable_move=False)
+    figure = _figure("Concepts over steps (band: scores of unrelated words)", "cosine", scales, [band, curves, labels])
+    figure.fig_margin = {**figure.fig_margin, "right": 90}
     _link(figure, widget, across, [curves])
 
     def draw(scores: ScoresPayload) -> None:
         steps = _numbers(len(scores.cosine))
         across.max = _last(widget, len(steps))
-        if len(steps) < 2:  # bqplot takes a table with a single column for a single curve
-            curves.x, curves.y, band.x, band.y = [], [], [], [[], []]
+        if len(steps) < 2 or not scores.concepts:  # bqplot takes a table with a single column for a single curve
+            curves.x, curves.y, labels.x, labels.y, labels.text = [], [], [], [], []
+            band.x, band.y = (steps, scores.null_band.T) if len(steps) > 1 else ([], [[], []])
             return
         with band.hold_sync():
             band.x, band.y = steps, scores.null_band.T
+        colours = _concept_colours(scores.concepts)
         with curves.hold_sync():
-            curves.x, curves.labels = steps, scores.concepts
-            curves.y = scores.cosine.T if scores.concepts else []
+            curves.x, curves.labels, curves.colors = steps, scores.concepts, colours
+            curves.y = scores.cosine.T
+        has_value = np.isfinite(scores.cosine[-1])
+        with labels.hold_sync():
+            shown = np.concatenate([scores.cosine, scores.null_band], axis=1)
+            labels.y = _spread(scores.cosine[-1][has_value], _LABEL_GAP * float(np.nanmax(shown) - np.nanmin(shown)))
+            labels.x = [float(steps[-1])] * int(has_value.sum())
+            labels.text = [concept for concept, is_shown in zip(scores.concepts, has_value, strict=True) if is_shown]
+            labels.colors = [colour for colour, is_shown in zip(colours, has_value, strict=True) if is_shown]
 
     widget.observe_scores(draw)
     return figure
+
+
+def _concept_colours(concepts: Sequence[str]) -> list[str]:
+    """A colour for each concept: a colour word has its own, the others have none that resembles those."""
+    words = [[word for word in concept.lower().split() if word in _COLOUR_WORDS] for concept in concepts]
+    named = [matches[0] if len(matches) == 1 else "" for matches in words]
+    chosen: list[str] = []
+    free = [colour for colour, resembled in _PALETTE.items() if resembled not in named] or list(_COLOURS)
+    next_free = itertools.cycle(free)
+    for name in named:
+        own_colour = _COLOUR_WORDS.get(name)
+        chosen.append(next(next_free) if own_colour is None or own_colour in chosen else own_colour)
+    return chosen
+
+
+def _spread(values: NDArray[np.floating[Any]], gap: float) -> NDArray[np.float64]:
+    """The values, moved apart as little as needed to keep a gap between each two."""
+    order = np.argsort(values)
+    places = values[order].astype(float)
+    for _ in range(100):
+        near = gap - np.diff(places)
+        if not (near > 1e-9).any():
+            break
+        push = np.maximum(near, 0) / 2
+        places[:-1] -= push
+        places[1:] += push
+    spread = np.empty(len(values))
+    spread[order] = places
+    return spread
 
 
 def attention_chart(widget: DiffVis) -> VBox:
@@ -246,7 +304,7 @@ def _check(widget: Any) -> None:
 def _figure(title: str, measure: str, scales: dict[str, LinearScale], marks: Sequence[Any]) -> Figure:
     axes = [
         Axis(scale=scales["x"], label="step", tick_format="d", grid_lines="none"),
-        Axis(scale=scales["y"], label=measure, side="left", tick_format=".2f"),
+        Axis(scale=scales["y"], label=measure, side="left", tick_format=".3~g", num_ticks=6),
     ]
     figure = Figure(
         marks=list(marks),

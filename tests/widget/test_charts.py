@@ -10,6 +10,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from diffvis_widget.intervene import DecisionCurve
+from diffvis_widget.widget import charts
 from diffvis_widget.widget.charts import attention_chart, concept_chart, decision_chart
 from tests.traces.build import make_trace
 from tests.widget.conftest import PROMPT, SECONDS, Gate, seen
@@ -25,7 +26,7 @@ def test_the_chart_draws_the_scores_and_is_linked_both_ways(make: Make, shared_p
     widget = make(shared_pipe, prompt=PROMPT, concepts=["red", "blue"], steps=6, meter=ColourMeter())
     assert widget.wait(SECONDS)
     figure = concept_chart(widget)
-    band, curves = figure.marks
+    band, curves, _ = figure.marks
     line: Any = figure.interaction
     _, cosine, _ = table(widget, widget.wire.of("run")[0].content["run"])
     assert curves.labels == ["red", "blue"]
@@ -61,6 +62,40 @@ def test_the_chart_follows_new_concepts_and_new_runs(make: Make, shared_pipe: St
     assert np.shape(curves.y) == (5,)
     assert list(curves.x) == [1, 2, 3, 4, 5]
     assert figure.axes[0].scale.max == 5
+
+
+def test_colour_words_have_their_own_colour_and_labels_end_the_curves(
+    make: Make, shared_pipe: StableDiffusionPipeline
+) -> None:
+    concepts = ["blue", "green", "red"]
+    widget = make(shared_pipe, prompt=PROMPT, concepts=concepts, steps=3, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    figure: Any = concept_chart(widget)
+    _, curves, labels = figure.marks
+    assert [colour_name(colour) for colour in curves.colors] == concepts
+    colours = charts._concept_colours(["circle", "blue", "star", "red circle", "red"])
+    assert [colour_name(colour) for colour in colours[1:4:2]] == ["blue", "red"]
+    assert len(set(colours)) == 5
+    assert not {colour_name(colours[0]), colour_name(colours[2])} & {"blue", "red"}
+    assert list(labels.text) == concepts
+    assert list(labels.colors) == list(curves.colors)
+    assert list(labels.x) == [3, 3, 3]
+    assert np.argsort(labels.y).tolist() == np.argsort(np.asarray(curves.y)[:, -1]).tolist()
+    assert not curves.display_legend
+
+
+def colour_name(colour: str) -> str:
+    """The colour word for a colour whose one channel exceeds both others clearly."""
+    channels = {name: int(colour[at : at + 2], 16) for name, at in (("red", 1), ("green", 3), ("blue", 5))}
+    first, second, _ = sorted(channels, key=lambda name: -channels[name])
+    return first if channels[first] > 1.8 * channels[second] else "other"
+
+
+def test_labels_keep_their_order_and_a_gap() -> None:
+    spread = charts._spread(np.array([0.3, 0.1, 0.31, 0.305]), 0.05)
+    assert np.argsort(spread).tolist() == [1, 0, 3, 2]
+    assert np.diff(np.sort(spread)).min() >= 0.05 - 1e-6
+    assert spread[1] == pytest.approx(0.1)
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------
