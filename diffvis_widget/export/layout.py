@@ -186,13 +186,14 @@ def _add_legend(sheet: Image.Image, entries: Sequence[tuple[str, Images]]) -> Im
     return result
 
 
-def draw_tiles(images: Sequence[Image.Image], labels: Sequence[str], columns: int) -> Image.Image:
+def draw_tiles(images: Sequence[Image.Image], labels: Sequence[str], columns: int, caption: str = "") -> Image.Image:
     """Draw images in rows, each with a label below.
 
     Args:
         images: Images of one size.
         labels: A label per image.
         columns: Images in a row.
+        caption: Text below all of them.
 
     Returns:
         An RGB image.
@@ -203,6 +204,8 @@ def draw_tiles(images: Sequence[Image.Image], labels: Sequence[str], columns: in
     rows = -(-len(images) // columns)
     used_columns = min(columns, len(images))
     size = (used_columns * (width + gap) + gap, rows * (height + gap + label_height) + gap)
+    lines = _wrapped(caption, font, size[0] - 2 * gap)
+    caption_top, size = size[1], (size[0], size[1] + label_height * len(lines))
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -210,4 +213,17 @@ def draw_tiles(images: Sequence[Image.Image], labels: Sequence[str], columns: in
         top = gap + index // columns * (height + gap + label_height)
         sheet.paste(image, (left, top))
         draw.text((left + width / 2, top + height + 2), label, fill=_GREY, font=font, anchor="ma")
+    for index, line in enumerate(lines):
+        draw.text((gap, caption_top + index * label_height), line, fill=_GREY, font=font)
     return sheet
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+    """The words of a text as lines of at most this width, as far as single words fit."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines

@@ -18,24 +18,31 @@ from .layout import draw_tiles
 TILES, TILE_SIZE = 8, 96
 
 
-def static_representations(messages: Sequence[Message]) -> dict[str, str]:
+WIDGET_ADVICE = (
+    "Run the cell to see the interactive widget. To keep it in the notebook, choose “Save Widget State Automatically” "
+    "in the menu Settings before you save."
+)
+
+
+def static_representations(messages: Sequence[Message], advice: str = "") -> dict[str, str]:
     """The representations of a run that need no widget.
 
     Args:
         messages: The messages of the run, beginning with its "run" message.
+        advice: What to do to see more, for the end of the text and below the images.
 
     Returns:
         ``text/plain``, and ``image/png`` in base64 where the run has images; nothing where there is no run.
     """
     if not messages or messages[0].content["type"] != "run":
         return {}
-    bundle = {"text/plain": _sentence(messages)}
-    if strip := _filmstrip(messages):
+    bundle = {"text/plain": f"{_sentence(messages)} {advice}".strip()}
+    if strip := _filmstrip(messages, advice):
         bundle["image/png"] = base64.b64encode(strip).decode()
     return bundle
 
 
-def _filmstrip(messages: Sequence[Message]) -> bytes | None:
+def _filmstrip(messages: Sequence[Message], advice: str) -> bytes | None:
     steps = [message for message in messages if message.content["type"] == "step"]
     shown = [message for message in steps if "prediction" in message.content["views"]]
     if not shown:
@@ -48,7 +55,7 @@ def _filmstrip(messages: Sequence[Message]) -> bytes | None:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         images.append(image.resize(size, Image.Resampling.BICUBIC))
     labels = [str(shown[index].content["index"] + 1) for index in chosen]
-    return image_codec.png(np.asarray(draw_tiles(images, labels, TILES)))
+    return image_codec.png(np.asarray(draw_tiles(images, labels, TILES, advice)))
 
 
 def _sentence(messages: Sequence[Message]) -> str:

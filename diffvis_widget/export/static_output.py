@@ -17,20 +17,48 @@ if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
 
-def frame(document: str, height: int) -> str:
+HEIGHT = 820  # pixels of a frame without notes
+NOTE_HEIGHT, NOTES_HEIGHT, LINE_LENGTH = 54, 90, 90  # of a note's first line, of their heading; characters of a line
+
+# Grows a frame to the height that its page reports, and never shrinks it: parts of the page follow the frame's height.
+_FIT = """<script>addEventListener("message", ({ data, source }) => {
+  const height = Number(data && data.diffvisHeight);
+  if (!(height > 0 && height < 20000)) return;
+  for (const frame of document.querySelectorAll("iframe[data-diffvis-height]"))
+    if (frame.contentWindow === source)
+      frame.style.height = `${Math.max(frame.dataset.diffvisHeight, Math.ceil(height))}px`;
+});</script>"""
+
+
+def frame(document: str, height: int, fits: bool = False) -> str:
     """Embed a page in a sandboxed frame: it can run its own script and offer downloads, and reach nothing else.
 
     Args:
         document: HTML of the page.
         height: Height of the frame in pixels.
+        fits: Whether the frame grows with its page, where the host runs scripts.
 
     Returns:
         HTML of the frame.
     """
     return (
+        f"{_FIT if fits else ''}"
         f'<iframe sandbox="allow-scripts allow-downloads" srcdoc="{html.escape(document)}" title="diffvis_widget" '
-        f'style="width:100%;height:{height}px;border:0"></iframe>'
+        f'{f"data-diffvis-height={height} " if fits else ""}style="width:100%;height:{height}px;border:0"></iframe>'
     )
+
+
+def height_of(trace: Trace) -> int:
+    """Estimate the height of a page with the notes of a trace, which are open from the start.
+
+    Args:
+        trace: The trace.
+
+    Returns:
+        Pixels.
+    """
+    notes = sum(NOTE_HEIGHT + 20 * (len(note.text) // LINE_LENGTH) for note in trace.notes)
+    return min(10_000, HEIGHT + (NOTES_HEIGHT + notes if trace.notes else 0))
 
 
 TRUST = (
@@ -62,18 +90,19 @@ class StaticOutput:
     Args:
         trace: The trace of the run.
         layers: True adds the maps of each layer, "heads" those of each head.
-        height: Height of the frame in pixels, 100 to 10000.
+        height: Height of the frame in pixels, 100 to 10000; None makes room for the notes, and lets the frame grow with
+            its page where the host runs scripts.
 
     Raises:
         TypeError: ``height`` is no integer.
         ValueError: ``height`` is out of range, or the trace has no finished step.
     """
 
-    def __init__(self, trace: Trace, layers: Layers, height: int) -> None:
-        count("height", height, 100, 10_000)
+    def __init__(self, trace: Trace, layers: Layers, height: int | None) -> None:
+        pixels = height_of(trace) if height is None else count("height", height, 100, 10_000)
         check_layers(layers)
         fixed = static_representations(record(trace).payload.messages())
-        document = frame(page([trace], layers), height) + sanitized_fallback(fixed)
+        document = frame(page([trace], layers), pixels, fits=height is None) + sanitized_fallback(fixed)
         self._bundle = {"text/html": document, **fixed}
 
     def __repr__(self) -> str:

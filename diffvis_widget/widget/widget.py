@@ -13,7 +13,7 @@ import traitlets as t
 
 from diffvis_widget import front_end
 from diffvis_widget.concepts.meter import check_meter
-from diffvis_widget.export.mime_bundle import static_representations
+from diffvis_widget.export.mime_bundle import WIDGET_ADVICE, static_representations
 from diffvis_widget.export.static_output import StaticOutput
 from diffvis_widget.widget.page.limits import check_message
 from diffvis_widget.widget.page.requests import reply, request_id
@@ -306,7 +306,7 @@ class DiffVis(SyncedTraits):
         self._session.replay.update_notes(trace)
         return note
 
-    def static(self, layers: bool | Literal["heads"] = False, height: int = 820) -> StaticOutput:
+    def static(self, layers: bool | Literal["heads"] = False, height: int | None = None) -> StaticOutput:
         """The run as an output that needs no kernel: the page of `dv.to_html` in a frame. Waits for a run in progress.
 
         As last line of a cell it is stored in the notebook and works when that is opened again, and in nbconvert's
@@ -314,7 +314,7 @@ class DiffVis(SyncedTraits):
 
         Args:
             layers: as for `dv.to_html`.
-            height: of the frame, in pixels.
+            height: of the frame, in pixels; None fits it to its content.
 
         Returns:
             The output. Raises what ``trace`` and `dv.to_html` raise.
@@ -331,7 +331,7 @@ class DiffVis(SyncedTraits):
             self.wait(DISPLAY_PATIENCE if not self._can_run else UNATTENDED_PATIENCE)
         bundle = super()._repr_mimebundle_(**options)
         if bundle is not None and self._snapshot:
-            bundle[0].update(static_representations(unpack(self._snapshot)))
+            bundle[0].update(static_representations(unpack(self._snapshot), WIDGET_ADVICE))
         return bundle
 
     def close(self) -> None:

@@ -8,7 +8,16 @@ import type { DrawerViews } from "./core/drawer";
 import type { Host, TraitName, Traits } from "./core/host";
 import type { PageMessage } from "./core/protocol";
 
+/** What JupyterLab and Notebook know of a kernel. */
+interface Kernel {
+  readonly statusChanged?: {
+    connect(callback: (kernel: unknown, status: string) => void): void;
+    disconnect(callback: (kernel: unknown, status: string) => void): void;
+  };
+}
+
 interface Model {
+  readonly widget_manager?: { readonly kernel?: Kernel | null };
   get(name: string): unknown;
   set(name: string, value: unknown): void;
   save_changes(): void;
@@ -26,19 +35,24 @@ interface RenderProps {
 /** The class that ipywidgets sets on the element of a view whose kernel is gone. */
 const DISCONNECTED = "jupyter-widgets-disconnected";
 
+/** A kernel with one of these states has lost the widget for good. ipywidgets sets its class for the first one only, and
+ *  not for a kernel that died and is started anew by its server. */
+const DEAD = ["restarting", "autorestarting", "terminating", "dead"];
+
 function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   let lost = false;
+  let dead = false;
   let connected: boolean | undefined;
   const watchers: ((connected: boolean) => void)[] = [];
   const update = () => {
-    const now = !lost && !el.classList.contains(DISCONNECTED);
+    const now = !dead && !lost && !el.classList.contains(DISCONNECTED);
     if (now === connected) return;
     connected = now;
     for (const watcher of watchers) watcher(now);
   };
   /** Sends a message; an error is the only sign of a kernel that was shut down. */
   const send = (message: PageMessage): boolean => {
-    if (el.classList.contains(DISCONNECTED)) return false;
+    if (dead || el.classList.contains(DISCONNECTED)) return false;
     try {
       model.send(message);
       lost = false;
@@ -48,6 +62,13 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
     update();
     return !lost;
   };
+  const status = model.widget_manager?.kernel?.statusChanged;
+  const follow = (_: unknown, state: string) => {
+    dead ||= DEAD.includes(state);
+    update();
+  };
+  status?.connect(follow);
+  signal.addEventListener("abort", () => status?.disconnect(follow));
   const listen = (name: string, callback: (...args: never[]) => void) => {
     model.on(name, callback);
     signal.addEventListener("abort", () => model.off(name, callback));

@@ -26,9 +26,20 @@ async function show(): Promise<void> {
     const messages = unpack(await packed());
     const host = createOfflineHost(messages, JSON.parse(block("dv-traits")), new AbortController().signal);
     mount(host, main, { manifests, views, core });
+    reportHeight(main);
   } catch (error) {
     main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;
   }
+}
+
+/** Reports the height of the page to the frame's owner, as `widget.static()` needs it. */
+function reportHeight(main: HTMLElement): void {
+  if (window.parent === window) return;
+  const { marginTop, marginBottom } = getComputedStyle(document.body);
+  const margin = Number.parseFloat(marginTop) + Number.parseFloat(marginBottom);
+  new ResizeObserver(() => {
+    window.parent.postMessage({ diffvisHeight: main.getBoundingClientRect().height + margin }, "*");
+  }).observe(main);
 }
 
 void show();

@@ -140,3 +140,27 @@ it("offers a drawer that a script of the page adds, before the kernel has sent t
   await settled();
   expect(el.querySelector(".prompt-length")?.textContent).toBe("5");
 });
+
+it("says at once that a kernel died, even where its server starts another one", async () => {
+  close();
+  let report: (kernel: unknown, status: string) => void = () => undefined;
+  const statusChanged = {
+    connect: (callback: typeof report) => {
+      report = callback;
+    },
+    disconnect: vi.fn(),
+  };
+  close = widget().render({ model: Object.assign(model, { widget_manager: { kernel: { statusChanged } } }), el });
+  report(null, "busy");
+  await settled();
+  expect(status()).not.toContain("No kernel");
+  report(null, "autorestarting");
+  await settled();
+  expect(status()).toContain("No kernel: run this cell again");
+  expect((el.querySelector('[data-testid="run"]') as HTMLButtonElement).disabled).toBe(true);
+  report(null, "idle"); // another kernel, which knows nothing of this widget
+  await settled();
+  expect(status()).toContain("No kernel");
+  close();
+  expect(statusChanged.disconnect).toHaveBeenCalledOnce();
+});

@@ -304,6 +304,39 @@ def test_a_static_output_shows_the_same_in_its_frame(browser: Browser, tmp_path:
         shown.requests[:] = [url for url in shown.requests if url != "about:srcdoc"]
 
 
+def test_the_frame_of_a_static_output_is_as_high_as_its_page(browser: Browser, tmp_path: Path) -> None:
+    trace = a_trace()
+    for number in range(6):
+        trace.note(f"Look here {number}. " * 9, step=1)
+    holder = tmp_path / "notebook.html"
+
+    def write(height: int | None) -> None:
+        bundle = StaticOutput(trace, layers=False, height=height)._repr_mimebundle_()
+        holder.write_text(f"<!doctype html><meta charset=utf-8><body>{bundle['text/html']}</body>", encoding="utf-8")
+
+    def visible(shown: Opened) -> bool:
+        """Whether the last note ends inside the frame, with all other drawers open too."""
+        handle = shown.page.locator("iframe").element_handle()
+        assert handle is not None
+        inside = handle.content_frame()
+        assert inside is not None
+        inside.wait_for_selector(".dv-notes li")
+        inside.get_by_test_id("tables").click()
+        inside.wait_for_selector(".dv-tables")
+        inside.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        shown.requests[:] = [url for url in shown.requests if url != "about:srcdoc"]
+        return inside.evaluate("() => document.scrollingElement.scrollHeight <= innerHeight")
+
+    write(None)
+    with opened(browser, holder) as shown:
+        assert shown.page.locator("iframe").evaluate("(frame) => frame.clientHeight") > 1200
+        assert visible(shown)
+    write(500)
+    with opened(browser, holder) as shown:
+        assert not visible(shown)
+        assert shown.page.locator("iframe").evaluate("(frame) => frame.clientHeight") == 500
+
+
 def test_a_damaged_page_says_so(browser: Browser, path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     start = source.index('id="dv-run">') + len('id="dv-run">')

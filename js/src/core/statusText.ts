@@ -39,7 +39,8 @@ function idleText(session: Session): string {
 export function statusText(session: Session): StatusText {
   const { store, traits, status, connected, unanswered } = session;
   const notice = traits._notice.value;
-  if (!connected.value) return { tone: "bad", text: "No kernel: the steps received so far can still be viewed" };
+  if (!connected.value)
+    return { tone: "bad", text: "No kernel: run this cell again to continue. What is here can still be viewed" };
   if (unanswered.value) return { tone: "bad", text: "The kernel has not replied yet: it is busy or gone" };
   if (store.refused.value !== "") return { tone: "bad", text: store.refused.value };
   const run = store.shown.value;
