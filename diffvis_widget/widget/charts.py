@@ -43,7 +43,6 @@ _PALETTE = {
     "#7a6a5a": "brown",
     "#3a8fbf": "blue",
 }
-_COLOURS = tuple(_PALETTE)
 _COLOUR_WORDS = {
     "red": "#d03a30",
     "orange": "#e08020",
@@ -59,6 +58,7 @@ _COLOUR_WORDS = {
     "grey": "#8a8f98",
     "gray": "#8a8f98",
 }
+_TICKS = 11  # of the axis of steps, at most: at whole steps, each once
 _LABEL_GAP = 0.07  # least distance of two labels, as a share of the axis
 
 
@@ -83,7 +83,7 @@ def concept_chart(widget: DiffVis) -> Figure:
     scales = {"x": across, "y": up}
     band = _band(scales)
     curves = Lines(x=[], y=[], scales=scales, stroke_width=2)
-    labels = Label(scales=scales, x_offset=6, align="start", default_size=12, enable_move=False)
+    labels = Label(scales=scales, x_offset=6, align="start", default_size=12, apply_clip=False)
     figure = _figure("Concepts over steps (band: scores of unrelated words)", "cosine", scales, [band, curves, labels])
     figure.fig_margin = {**figure.fig_margin, "right": 90}
     _link(figure, widget, across, [curves])
@@ -97,7 +97,7 @@ def concept_chart(widget: DiffVis) -> Figure:
             return
         with band.hold_sync():
             band.x, band.y = steps, scores.null_band.T
-        colours = _concept_colours(scores.concepts)
+        colours = _word_colours(scores.concepts)
         with curves.hold_sync():
             curves.x, curves.labels, curves.colors = steps, scores.concepts, colours
             curves.y = scores.cosine.T
@@ -113,12 +113,12 @@ def concept_chart(widget: DiffVis) -> Figure:
     return figure
 
 
-def _concept_colours(concepts: Sequence[str]) -> list[str]:
-    """A colour for each concept: a colour word has its own, the others have none that resembles those."""
-    words = [[word for word in concept.lower().split() if word in _COLOUR_WORDS] for concept in concepts]
+def _word_colours(texts: Sequence[str]) -> list[str]:
+    """A colour for each word or concept: a colour word has its own, the others have none that resembles those."""
+    words = [[word for word in text.lower().split() if word in _COLOUR_WORDS] for text in texts]
     named = [matches[0] if len(matches) == 1 else "" for matches in words]
     chosen: list[str] = []
-    free = [colour for colour, resembled in _PALETTE.items() if resembled not in named] or list(_COLOURS)
+    free = [colour for colour, resembled in _PALETTE.items() if resembled not in named] or list(_PALETTE)
     next_free = itertools.cycle(free)
     for name in named:
         own_colour = _COLOUR_WORDS.get(name)
@@ -172,8 +172,8 @@ def attention_chart(widget: DiffVis) -> VBox:
     def begin(trace: Trace) -> None:
         curves.clear()
         shown: list[ToggleButton] = []
-        for place, index in enumerate(attention.words):
-            colour, text = _COLOURS[place % len(_COLOURS)], trace.words[index].text
+        texts = [trace.words[index].text for index in attention.words]
+        for index, text, colour in zip(attention.words, texts, _word_colours(texts), strict=True):
             curves[index] = Lines(x=[], y=[], scales=scales, labels=[text], colors=[colour])
             button = ToggleButton(description=text, value=index in widget.selected, layout={"width": "auto"})
             button.style.text_color, button.style.font_weight = colour, "bold"
@@ -304,8 +304,15 @@ def _check(widget: Any) -> None:
 def _figure(title: str, measure: str, scales: dict[str, LinearScale], marks: Sequence[Any]) -> Figure:
     axes = [
         Axis(scale=scales["x"], label="step", tick_format="d", grid_lines="none"),
-        Axis(scale=scales["y"], label=measure, side="left", tick_format=".3~g", num_ticks=6),
+        Axis(scale=scales["y"], label=measure, side="left", tick_format=".3~g"),
     ]
+
+    def set_ticks(_: Any = None) -> None:
+        low, high = float(scales["x"].min or 0), float(scales["x"].max or 1)
+        axes[0].tick_values = np.unique(np.linspace(low, high, min(_TICKS, int(high - low) + 1)).round())
+
+    scales["x"].observe(set_ticks, "max")
+    set_ticks()
     figure = Figure(
         marks=list(marks),
         axes=axes,

@@ -73,7 +73,7 @@ def test_colour_words_have_their_own_colour_and_labels_end_the_curves(
     figure: Any = concept_chart(widget)
     _, curves, labels = figure.marks
     assert [colour_name(colour) for colour in curves.colors] == concepts
-    colours = charts._concept_colours(["circle", "blue", "star", "red circle", "red"])
+    colours = charts._word_colours(["circle", "blue", "star", "red circle", "red"])
     assert [colour_name(colour) for colour in colours[1:4:2]] == ["blue", "red"]
     assert len(set(colours)) == 5
     assert not {colour_name(colours[0]), colour_name(colours[2])} & {"blue", "red"}
@@ -82,6 +82,7 @@ def test_colour_words_have_their_own_colour_and_labels_end_the_curves(
     assert list(labels.x) == [3, 3, 3]
     assert np.argsort(labels.y).tolist() == np.argsort(np.asarray(curves.y)[:, -1]).tolist()
     assert not curves.display_legend
+    assert list(figure.axes[0].tick_values) == [1, 2, 3]
 
 
 def colour_name(colour: str) -> str:
