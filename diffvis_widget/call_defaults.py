@@ -27,6 +27,29 @@ class CallDefaults:
 SCENES = CallDefaults(steps=30, guidance_scale=7.5)
 
 
+def is_modular(pipe: Any) -> bool:
+    """Whether a pipeline is made of blocks.
+
+    Args:
+        pipe: a pipeline.
+
+    Returns:
+        True for diffusers' `ModularPipeline` and its subclasses.
+    """
+    return any(base.__name__ == "ModularPipeline" for base in type(pipe).__mro__)
+
+
+def _modular_parameters(pipe: Any) -> dict[str, inspect.Parameter]:
+    """The inputs of the blocks, and the guidance scale, which modular pipelines keep in a guider."""
+    defaults: dict[str, Any] = {name: value for name, value in pipe.default_call_parameters.items() if name}
+    guider: Any = getattr(pipe, "guider", None)
+    if hasattr(guider, "guidance_scale"):
+        is_enabled = guider.config.get("enabled", True)
+        defaults.setdefault("guidance_scale", guider.guidance_scale if is_enabled else None)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return {name: inspect.Parameter(name, kind, default=value) for name, value in defaults.items()}
+
+
 def call_parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
     """Collect the parameters of a pipeline's call.
 
@@ -36,8 +59,11 @@ def call_parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
         pipe: a pipeline.
 
     Returns:
-        The parameters by name, without ``self``, ``*args`` and ``**kwargs``.
+        The parameters by name, without ``self``, ``*args`` and ``**kwargs``; of a modular pipeline, the inputs of its
+        blocks.
     """
+    if is_modular(pipe):
+        return _modular_parameters(pipe)
     parameters: dict[str, inspect.Parameter] = {}
     for base in type(pipe).__mro__:
         if "__call__" not in vars(base):

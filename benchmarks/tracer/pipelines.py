@@ -1,7 +1,8 @@
 """Which of diffusers' registered text-to-image pipelines the tracer supports: `python -m benchmarks.tracer.pipelines`.
 
-Writes pipelines.md beside this file. The denoiser classes of a pipeline are read from its constructor. A row is
-"proven" if the tests build that pipeline small, run it, and compare every map with a naive softmax.
+Writes pipelines.md beside this file. The denoiser classes of a pipeline are read from its constructor, those of a
+modular pipeline from its components. A row is "proven" if the tests build that pipeline small, run it, and compare
+every map with a naive softmax.
 """
 
 from __future__ import annotations
@@ -77,6 +78,46 @@ def table(proven: set[str]) -> str:
     return HEAD.format(version=diffusers.__version__) + "\n".join(rows) + "\n"
 
 
+MODULAR = """
+## Modular pipelines
+
+Every type that `ModularPipeline` knows. Proven: `tests/tracer/test_modular.py` compares its maps with those of the
+standard pipeline of the same parts, or with a naive softmax. "Not tested" has a known denoiser, and no test runs it.
+
+| type | pipeline | denoiser | | family | proven |
+|---|---|---|---|---|---|
+"""
+
+
+def modular_row(name: str, pipeline: type, proven: set[str]) -> str:
+    """A line of the table of modular pipelines."""
+    pipe: Any = pipeline()
+    held = next(part for part in ("unet", "transformer") if part in pipe.component_names)
+    denoiser = pipe.get_component_spec(held).type_hint.__name__
+    outputs = {output.name for output in pipe.blocks.outputs}
+    family = next((item for item in registered_families() if item.token_streams and denoiser in item.denoisers), None)
+    mark = "yes" if pipeline.__name__ in proven else ""
+    if "images" not in outputs:
+        state = f"refused: it makes {min(outputs & {'videos', 'audios'})}"
+    else:
+        state = "reduced: the denoiser is not known" if family is None else "traced" if mark else "not tested"
+    return f"| {name} | {pipeline.__name__} | {denoiser} | {state} | {family.name if family else ''} | {mark} |"
+
+
+def modular_table() -> str:
+    """The table of modular pipelines."""
+    import diffusers
+    from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPING as TYPES
+
+    from tests.pipelines_modular import STANDARD
+
+    proven = {kind for kind, *_ in STANDARD.values()}
+    rows: list[str] = []
+    for name, class_of in TYPES.items():
+        rows.append(modular_row(name, getattr(diffusers, class_of()), proven))
+    return MODULAR + "\n".join(rows) + "\n"
+
+
 def run_by_the_tests() -> set[str]:
     """Class names of the pipelines that the tests build and compare; each must be what its row says."""
     from tests import pipelines
@@ -89,4 +130,4 @@ def run_by_the_tests() -> set[str]:
 
 
 if __name__ == "__main__":
-    (HERE / "pipelines.md").write_text(table(run_by_the_tests()), encoding="utf-8")
+    (HERE / "pipelines.md").write_text(table(run_by_the_tests()) + modular_table(), encoding="utf-8")

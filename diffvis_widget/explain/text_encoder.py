@@ -29,7 +29,8 @@ class TextEncoderPass:
         arguments: Arguments of the pipeline call; those that `encode_prompt` takes are passed on.
 
     Raises:
-        ValueError: If the pipeline has no text encoder, or one whose attention cannot be observed.
+        ValueError: If the pipeline has no text encoder, or one whose attention cannot be observed, or it has no
+            `encode_prompt`.
     """
 
     def __init__(self, pipe: Any, family: Family, prompt: str, arguments: Mapping[str, Any]) -> None:
@@ -38,6 +39,11 @@ class TextEncoderPass:
         self._encoders = {name: module for name, module in parts.items() if isinstance(module, nn.Module)}
         if not self._encoders:
             raise ValueError(f"relevance needs a text encoder, and {type(pipe).__name__} has none")
+        if not hasattr(pipe, "encode_prompt"):
+            raise ValueError(
+                f"relevance follows encode_prompt, which {type(pipe).__name__} does not have: use the standard "
+                "pipeline with the same components, such as StableDiffusionXLPipeline(**pipe.components)"
+            )
         takes = inspect.signature(pipe.encode_prompt).parameters
         self._arguments = {name: value for name, value in arguments.items() if name in takes}
 

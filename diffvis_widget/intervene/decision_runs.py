@@ -22,7 +22,15 @@ from diffvis_widget.concepts import ConceptMeter, default_meter
 from diffvis_widget.concepts.meter import check_concepts, check_meter
 from diffvis_widget.explain.progress import Progress, check_progress, tracking
 from diffvis_widget.shipped import is_scenes_model
-from diffvis_widget.tracer import check_call_arguments, denoiser_lock, fingerprint, private_copy, to_pixels
+from diffvis_widget.tracer import (
+    check_call_arguments,
+    denoiser_lock,
+    fingerprint,
+    hide_progress_bars,
+    private_copy,
+    take_guidance,
+    to_pixels,
+)
 from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
 from diffvis_widget.traces.prompt_words import fold_word, split_words
 
@@ -148,18 +156,20 @@ def _images(
     """The final images of one seed, switched at each of these steps, uint8 (len(points), H, W, 3)."""
     with denoiser_lock(pipe):
         clone = private_copy(pipe)
-        clone.set_progress_bar_config(disable=True)
+        hide_progress_bars(clone)
         generators = [torch.Generator("cpu").manual_seed(seed) for _ in points]
         if isinstance(negative := pipe_kwargs.get("negative_prompt"), str):
             pipe_kwargs = {**pipe_kwargs, "negative_prompt": [negative] * len(points)}
+        arguments = {
+            **pipe_kwargs,
+            "prompt": [prompt] * len(points),
+            "num_inference_steps": steps,
+            "generator": generators,
+            "output_type": "pt",
+        }
+        take_guidance(clone, arguments)
         with torch.no_grad(), on(clone, fork(other, points)):
-            images = clone(
-                prompt=[prompt] * len(points),
-                num_inference_steps=steps,
-                generator=generators,
-                output_type="pt",
-                **pipe_kwargs,
-            ).images
+            images = clone(**arguments).images
     return to_pixels(torch.as_tensor(images) * 2 - 1)
 
 

@@ -51,11 +51,11 @@ class RowMaker:
         traces: Path,
         keep_traces: KeepTraces = "none",
     ) -> None:
-        from diffvis_widget.tracer import private_copy
+        from diffvis_widget.tracer import hide_progress_bars, private_copy
 
         self._plan = plan
         self._pipe = private_copy(pipe)
-        self._pipe.set_progress_bar_config(disable=True)
+        hide_progress_bars(self._pipe)
         self._fingerprint = fingerprint
         self.measures = list(measures)
         self._traces = traces

@@ -10,6 +10,7 @@ from .denoiser_inputs import find_live_call
 from .families import Family, find_family
 from .guided_denoiser import Denoiser, denoiser
 from .locks import denoiser_lock, own_work
+from .modular_calls import hide_progress_bars, take_guidance
 from .preview import Preview, decode, to_pixels
 from .provenance import fingerprint
 from .run_estimate import Estimate, estimate
@@ -33,12 +34,14 @@ __all__ = [
     "find_family",
     "find_live_call",
     "fingerprint",
+    "hide_progress_bars",
     "own_work",
     "pick_argument_rows",
     "pick_rows",
     "private_copy",
     "register_executor",
     "set_active",
+    "take_guidance",
     "to_pixels",
     "trace",
 ]

@@ -19,6 +19,7 @@ from diffvis_widget.traces import Trace
 
 from .argument_names import arguments_by_name
 from .attention import Branch
+from .modular_calls import stated_guidance
 from .noise_levels import NoiseLevel
 
 # Outputs of other networks that depend on the latents: for other latents they would differ.
@@ -157,12 +158,12 @@ class LiveCall:
             output: See `LiveStep.output`.
         """
         pending, self._pending = self._pending, []
-        scale, rescale = (getattr(pipe, name, None) for name in ("guidance_scale", "guidance_rescale"))
+        scale, rescale = stated_guidance(pipe)
         self.steps.append(
             LiveStep(
                 evaluations=tuple(self._with_extra(evaluation, latents, sample) for evaluation, latents in pending),
-                guidance_scale=float(scale) if isinstance(scale, int | float) else None,
-                guidance_rescale=float(rescale) if isinstance(rescale, int | float) else 0.0,
+                guidance_scale=scale,
+                guidance_rescale=rescale,
                 output=output,
             )
         )

@@ -16,7 +16,9 @@ from typing import Any
 
 from torch import nn
 
+from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer.families.token_streams import recording_tokenizers
 
 from .attention import Branch
 from .attention_calls import CallLayout
@@ -28,6 +30,7 @@ from .hooks import watch
 from .latent_layout import LatentLayout
 from .locks import is_own_work
 from .model_outputs import first_entry
+from .modular_calls import ModularCall
 from .module_hooks import hook_forward
 from .noise_sources import NoiseSource, noise_sources
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
@@ -91,6 +94,7 @@ class PipelineCalls:
         self.is_under_way = self.is_inside = False
         self.arguments = {}
         self._noise: list[NoiseSource | None] = [None]
+        self._modular: ModularCall | None = None
         self._family = family
         self._denoiser = denoiser
         self._listener = listener
@@ -146,6 +150,8 @@ class PipelineCalls:
         for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
             if hasattr(pipe, name):
                 hooks.append(self._watch(pipe, name, functools.partial(watcher, pipe)))
+        if is_modular(pipe):
+            hooks.append(self._watch(type(pipe.blocks), "__call__", functools.partial(self._blocks, pipe)))
         if (vae := self._family.vae_of(pipe)) is not None:
             hooks.append(self._watch(vae, "decode", self._decode))
         self._select(pipe)
@@ -218,7 +224,8 @@ class PipelineCalls:
     @property
     def planned_steps(self) -> int:
         """Number of denoising steps that the call plans; for a loop outside of `__call__`, of the whole schedule."""
-        return int(getattr(self.caller, "num_timesteps", None) or len(getattr(self.scheduler, "timesteps", ())))
+        stated = getattr(self.caller, "num_timesteps", None) if self._modular is None else self._modular.planned_steps
+        return int(stated or len(getattr(self.scheduler, "timesteps", ())))
 
     def read_prompts(self, text: Any) -> tuple[Sequence[EncodeCall], CallPrompts]:
         """Read the prompts of the call that begins. It is under way from now on.
@@ -283,15 +290,39 @@ class PipelineCalls:
         self._noise = noise_sources(self.arguments.get("generator"))
         try:
             output = original(called, *args, **kwargs)
-            self._listener.call_returned(output, self.arguments)
+            returned = output if self._modular is None else self._modular.returned
+            self._listener.call_returned(returned, self.arguments)
         except BaseException as error:
             self.end(error)
             raise
         finally:
             self.is_inside = False
             self.arguments = {}
+            self._modular = None
         self.end()
         return output
+
+    def _blocks(self, pipe: Any, original: Callable[..., Any], blocks: Any, *args: Any, **kwargs: Any) -> Any:
+        """Called in place of the blocks of a modular pipeline: the outermost, in its `__call__`, holds all others."""
+        is_outermost = self.is_inside and self._modular is None and bool(args) and args[0] is pipe
+        if not is_outermost or self._passes():
+            return original(blocks, *args, **kwargs)
+        state = args[1] if len(args) > 1 else kwargs["state"]
+        self._modular = call = ModularCall(pipe, self._family, state)
+        self.arguments = call.inputs
+        self._noise = noise_sources(self.arguments.get("generator"))
+        self._listener.latents_prepared(self._noise)
+        with recording_tokenizers(call.tokenizer_calls, self._guard):
+            return original(blocks, *args, **kwargs)
+
+    def _read_modular(self, call: ModularCall) -> None:
+        """Read the prompts and the latents of a modular call, whose denoiser is evaluated for the first time."""
+        self._encoded = list(call.encode_calls())
+        texts = {name: call.inputs.get(name) for name in ("prompt", "negative_prompt")}
+        for encoded in self._encoded[:1]:
+            self._listener.prompt_encoded(encoded, call.encode_prompt, (), texts)
+        if call.latents is not None:
+            self.latent_layout.read(call.latents, {**call.inputs, **call.size}, self.pipe)
 
     def _encode_prompt(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not self.is_inside and not self._is_foreign():
@@ -330,7 +361,11 @@ class PipelineCalls:
         return result
 
     def _evaluation_begins(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> DenoiserArguments | None:
-        if self._passes() or not (self._encoded or self.is_under_way):
+        if self._passes():
+            return None
+        if self._modular is not None and not self.is_under_way:
+            self._read_modular(self._modular)
+        if not (self._encoded or self.is_under_way):
             return None
         text = kwargs.get(self._family.text_argument)
         if text is None:

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget._compat.torch_compile import uncompiled
+from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import find_family
+
+from .modular_calls import stated_guidance
 
 _PACKAGES = {
     "diffvis_widget": "diffvis-widget",
@@ -36,13 +39,18 @@ def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
     Returns:
         Entries of `Trace.meta`.
     """
-    scheduler, guidance = pipe.scheduler, getattr(caller, "guidance_scale", None)
+    scheduler, guider = pipe.scheduler, getattr(pipe, "guider", None) if is_modular(pipe) else None
     return {
         "pipeline": type(pipe).__name__,
         "scheduler": type(scheduler).__name__,
         "scheduler_config": plain_json(dict(getattr(scheduler, "config", {}))),
         "fingerprint": fingerprint(denoiser),
-        "guidance_scale": float(guidance) if isinstance(guidance, int | float) else None,
+        "guidance_scale": stated_guidance(caller)[0],
+        **(
+            {}
+            if guider is None
+            else {"guider": type(guider).__name__, "guider_config": plain_json(dict(guider.config))}
+        ),
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

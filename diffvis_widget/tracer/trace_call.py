@@ -11,7 +11,7 @@ import torch
 
 from diffvis_widget import schedule as schedules
 from diffvis_widget.arguments import shorten, whole_number
-from diffvis_widget.call_defaults import call_defaults
+from diffvis_widget.call_defaults import call_defaults, is_modular
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
 
@@ -19,6 +19,7 @@ from .active_interventions import Intervention
 from .call_arguments import check_call_arguments
 from .hooks import is_watched
 from .locks import denoiser_lock
+from .modular_calls import separate, take_guidance
 from .tracer import OwnCallTracer
 
 
@@ -44,6 +45,7 @@ def _copied(pipe: Any, schedulers: dict[int, Any]) -> Any:
         for name in [name for name, value in vars(pipe.scheduler).items() if is_watched(value)]:
             del vars(scheduler)[name]
     clone.scheduler = schedulers[id(pipe.scheduler)]
+    separate(clone)
     for name, part in list(vars(clone).items()):
         if hasattr(part, "scheduler") and isinstance(getattr(part, "components", None), dict):
             setattr(clone, name, _copied(part, schedulers))
@@ -121,11 +123,14 @@ def trace(
         arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, steps, schedule_strength)
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
+        if prompt is not None or not is_modular(clone):
+            arguments["prompt"] = prompt
         check_call_arguments(clone, arguments)
+        take_guidance(clone, arguments)
         if seed is not None:
             arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
         with tracer:
-            clone(prompt=prompt, **arguments)
+            clone(**arguments)
     result = tracer.trace
     result.prompt = result.prompt or prompt or ""  # pipelines without word maps may hide it from the tracer
     if schedule != "uniform":

@@ -205,7 +205,6 @@ def test_one_is_wiped_over_the_other_and_their_difference_is_shown(two: Bare) ->
 
 def test_python_opens_the_comparison(two: Bare) -> None:
     two.set(_comparison_run="r0")
-    view = two.widget.locator(".dv-compare")
     expect(on_stage(two).locator("figcaption")).to_have_text([f"A {OLD}", f"B {NEW}"])
     two.page.wait_for_function("() => window.sent.some((message) => message.type === 'compare' && message.a === 'r0')")
     assert [request["run"] for request in two.sent("packed")] == ["r0"]

@@ -16,7 +16,6 @@ from diffusers import (
     StableDiffusionXLInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
-from diffusers.modular_pipelines.flux import FluxAutoBlocks
 
 import diffvis_widget as dv
 from diffvis_widget.tracer import Tracer, denoiser, pipeline_support
@@ -60,15 +59,6 @@ class DirectForward(StableDiffusionPipeline):
             self.unet = unet
 
 
-def _modular() -> Any:
-    whole = FAMILIES["flux"].build()
-    pipe: Any = FluxAutoBlocks().init_pipeline()
-    components = {name: part for name, part in whole.components.items() if name in pipe.components and part is not None}
-    pipe.update_components(**components)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 def _xl_instruct() -> Any:
     parts = pipelines_unet._xl_parts(0)
     unet = pipelines_unet._xl_unet(0, 2 * pipelines_unet.CLIP_WIDTH, 6)
@@ -95,7 +85,6 @@ UNSEEN: dict[str, tuple[Any, dict[str, Any], str]] = {
         "encode_prompt",
     ),
     "past all hooks": (lambda: DirectForward(**pipelines_unet._parts(0)), {}, "is not called as a module"),
-    "modular FLUX": (_modular, {"height": 32, "width": 48, "max_sequence_length": 24, "output": "images"}, "encode_"),
 }
 
 

@@ -13,9 +13,22 @@ from .family import Family, modules_ending
 from .token_streams import TokenStream, attended_tokens
 
 
+def _template_tokens(pipe: Any) -> int:
+    """How many tokens of the template's beginning are dropped: as the pipeline states it, or one of its blocks."""
+    remaining = [pipe]
+    while remaining:
+        part = remaining.pop()
+        number = getattr(part, "prompt_template_encode_start_idx", None)
+        if number is not None:
+            return int(number)
+        blocks = getattr(part, "blocks" if part is pipe else "sub_blocks", None)
+        remaining += [] if blocks is None else [blocks] if part is pipe else blocks.values()
+    raise ValueError(f"{type(pipe).__name__} does not state prompt_template_encode_start_idx")
+
+
 def _after_template(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """Neither padding nor the beginning of the template, whose number of tokens the pipeline states."""
-    return attended_tokens(pipe, tokens, length)[pipe.prompt_template_encode_start_idx :][:length]
+    """Neither padding nor the beginning of the template."""
+    return attended_tokens(pipe, tokens, length)[_template_tokens(pipe) :][:length]
 
 
 FAMILY = Family(

@@ -118,12 +118,12 @@ def sample(
 
     from diffvis_widget import intervene
     from diffvis_widget.schedule import pipeline_arguments
-    from diffvis_widget.tracer import OwnCallTracer, private_copy
+    from diffvis_widget.tracer import OwnCallTracer, hide_progress_bars, private_copy, take_guidance
     from diffvis_widget.tracer.locks import locked_decodes
 
     check_settings(pipe, request)
     copy = private_copy(pipe)
-    copy.set_progress_bar_config(disable=True)
+    hide_progress_bars(copy)
 
     def finished(step: Step) -> None:
         trace = tracer.traces[0]
@@ -139,6 +139,7 @@ def sample(
     }
     optional = {"negative_prompt": request.negative_prompt or None, "guidance_scale": request.guidance_scale}
     call |= {name: value for name, value in optional.items() if name in takes and value is not None}
+    take_guidance(copy, call)
     interventions = [
         intervene.drop(word) if factor is None else intervene.weight(word, factor)
         for word, factor in request.present_weights.items()
