@@ -308,3 +308,28 @@ def test_nothing_below_the_widget_moves_when_runs_begin_and_end(browser: Browser
             bare.frames(4)
             expect(bare.widget.get_by_test_id("export")).to_be_visible()
         assert bare.page.evaluate("() => window.shifts") == []
+
+
+def test_an_image_is_labelled_with_its_words_while_none_is_chosen_and_the_pointer_is_away(browser: Browser) -> None:
+    with open_bare(browser, a_run("a red circle above a house")) as bare:
+        until_drawn(bare)
+        stage = bare.widget.get_by_test_id("stage").locator("canvas")
+        labels = bare.widget.get_by_role("button", name="Words on the image")
+        expect(labels).to_have_attribute("aria-pressed", "true")
+        expect(stage).to_have_attribute("aria-label", re.compile("with each word at its peak$"))
+        labelled = stage_pixels(bare)
+        bare.slider.press("Home")
+        bare.frames()
+        assert stage_pixels(bare) != labelled
+        bare.slider.press("End")
+        stage.hover(position={"x": 20, "y": 20})
+        expect(stage).not_to_have_attribute("aria-label", re.compile("peak$"))
+        bare.frames()
+        plain = stage_pixels(bare)
+        assert plain != labelled
+        bare.widget.get_by_test_id("status").hover()
+        bare.frames()
+        assert stage_pixels(bare) == labelled
+        labels.click()
+        bare.frames()
+        assert stage_pixels(bare) == plain

@@ -58,6 +58,8 @@ export class ViewState {
   readonly sharedScale = signal(false);
   /** Whether contour lines surround the highest values of the heat maps. */
   readonly contours = signal(false);
+  /** Whether the image is labelled with the words of the prompt while no word is chosen. */
+  readonly labels = signal(true);
   readonly showSpecial = signal(false);
   readonly meterScale = signal<MeterScale>("cosine");
   /** The region of the image for which words are ranked. */
@@ -76,6 +78,16 @@ export class ViewState {
   /** The words whose heat maps are on the stage: the one under the pointer, else the lens's, else the chosen ones. */
   readonly words: ReadonlySignal<readonly number[]> = computed(() =>
     this.hovered.value === null ? (this.lens.value?.words ?? this.pinned.value) : [this.hovered.value],
+  );
+
+  /** Whether the labels are on the stage now: no word's heat map is, and the pointer does not read the image. */
+  readonly isLabelled: ReadonlySignal<boolean> = computed(
+    () =>
+      this.labels.value &&
+      this.words.value.length === 0 &&
+      this.region.value === null &&
+      this.probe.value === null &&
+      (this.stage.value === "prediction" || this.stage.value === "latents"),
   );
 
   /** Chooses a word, or releases it; with `add` the other words stay chosen. A map of no word leaves the stage to it. */

@@ -10,9 +10,10 @@ import type { Point, StageView, ViewState } from "../core/viewState";
 import { fullNameOf } from "../core/wordLabels";
 import { Button } from "../ui/Button";
 import { Choice } from "../ui/Choice";
-import { ContourIcon } from "../ui/icons";
+import { ContourIcon, LabelIcon } from "../ui/icons";
 import { useCanvas } from "../ui/useCanvas";
 import { Legend } from "./Legend";
+import { LabelOverlay } from "./labels";
 import { Overlay } from "./overlay";
 import { pointIn } from "./Probe";
 import { drawRegion, moveRegion, regionBetween } from "./region";
@@ -34,6 +35,7 @@ export function Stage({ context }: { readonly context: Context }) {
   const { store, viewState, status, traits } = session;
   const image = useMemo(() => new StageImage(context.images), [context]);
   const overlay = useMemo(() => new Overlay(), []);
+  const labels = useMemo(() => new LabelOverlay(), []);
   /** The corner of the region that the pointer is drawing. */
   const corner = useRef<Point | null>(null);
 
@@ -45,9 +47,10 @@ export function Stage({ context }: { readonly context: Context }) {
     const box = fitImage(run.info.image, size);
     const words = viewState.words.value;
     const before = run.steps[step.index - 1];
-    if (viewState.stage.value === "change") image.drawChange(c, step, before, box, size, words.length > 0);
-    else image.draw(c, step, viewState.stage.value, box, size, words.length > 0);
+    if (viewState.stage.value === "change") image.drawChange(c, step, before, box, words.length > 0);
+    else image.draw(c, step, viewState.stage.value, box, words.length > 0);
     if (words.length > 0) overlay.draw(c, run, step, words, viewState, box);
+    else if (viewState.isLabelled.value) labels.draw(c, run, step, viewState.opacity.value, box, size.ratio);
     if (viewState.region.value) drawRegion(c, viewState.region.value, run, box);
   });
 
@@ -79,12 +82,24 @@ export function Stage({ context }: { readonly context: Context }) {
 
   const isReadoutOnTop = useComputed(() => (viewState.probe.value?.v ?? 0) > 0.5 || status.value === "failed");
 
+  /** Whether the stage shows an approximation that the decoded image replaces. */
+  const isPreview = useComputed(() => {
+    const view = viewState.stage.value;
+    const step = session.staged;
+    return step?.images.prediction !== undefined && !step.exact && (view === "prediction" || view === "change");
+  });
+
   const description = useComputed(() => {
     const shown = store.shown.value;
     if (!shown || shown.count.value === 0) return "No image yet";
     const label = VIEWS.find((entry) => entry.value === viewState.stage.value)?.label ?? "";
     const words = viewState.words.value.map((index) => shown.info.words[index]?.text ?? viewState.lens.value?.name);
-    const over = words.length > 0 ? `, with the heat map of ${words.join(" and ")}` : "";
+    const over =
+      words.length > 0
+        ? `, with the heat map of ${words.join(" and ")}`
+        : viewState.isLabelled.value
+          ? ", with each word at its peak"
+          : "";
     return `${label} at step ${stepNumber(viewState.step.value)} of ${shown.length}: ${shown.info.prompt}${over}`;
   });
 
@@ -134,6 +149,7 @@ export function Stage({ context }: { readonly context: Context }) {
                 : "The image will appear here"}
           </p>
         ) : null}
+        {isPreview.value ? <p class="dv-readout dv-preview">preview</p> : null}
         {failed ? <Failure context={context} /> : null}
         <p class="dv-readout" key={String(isReadoutOnTop.value)} data-top={isReadoutOnTop.value || undefined}>
           {readout}
@@ -155,6 +171,17 @@ export function Stage({ context }: { readonly context: Context }) {
         />
         {run?.hasMaps === false ? null : (
           <>
+            <Button
+              class="dv-quiet dv-labels"
+              aria-label="Words on the image"
+              aria-pressed={viewState.labels.value}
+              title="Words: each pixel in the colour of the word that is attended to most there. Seen while no word is chosen and the pointer is not on the image."
+              onClick={() => {
+                viewState.labels.value = !viewState.labels.value;
+              }}
+            >
+              <LabelIcon />
+            </Button>
             <Button
               class="dv-quiet dv-contours"
               aria-label="Contour lines"

@@ -16,9 +16,6 @@ export interface ImageBox {
   readonly height: number;
 }
 
-/** From this magnification on, an image is not smoothed. */
-const SHARP_FROM = 8;
-
 /** The largest centred rectangle for an image of [h, w] in a frame. */
 export function fitImage([h, w]: readonly [number, number], size: Size): ImageBox {
   const fullWidth = size.width * size.ratio;
@@ -50,12 +47,12 @@ export class StageImage {
   constructor(private readonly images: ImageCache) {}
 
   /** `muted`: heat maps are drawn on top, so that images of values stay grey. */
-  draw(c: CanvasRenderingContext2D, step: StepMessage, view: View, box: ImageBox, size: Size, muted: boolean): void {
+  draw(c: CanvasRenderingContext2D, step: StepMessage, view: View, box: ImageBox, muted: boolean): void {
     const bytes = step.images[view] ?? step.images.prediction;
     if (!bytes) return;
     const bitmap = this.#ready(bytes);
     const isGuidance = view === "guidance" && step.images.guidance && !muted;
-    this.#show(c, bitmap && (isGuidance ? this.#colour(bitmap) : bitmap), box, size);
+    this.#show(c, bitmap && (isGuidance ? this.#colour(bitmap) : bitmap), box);
   }
 
   /** What `step` changed in the prediction of the step `before`. */
@@ -64,12 +61,11 @@ export class StageImage {
     step: StepMessage,
     before: StepMessage | undefined,
     box: ImageBox,
-    size: Size,
     muted: boolean,
   ): void {
     if (!step.images.prediction || !before?.images.prediction) return;
     const change = this.change(step, before);
-    this.#show(c, muted ? change?.grey : change?.coloured, box, size);
+    this.#show(c, muted ? change?.grey : change?.coloured, box);
   }
 
   /** The change between two steps, once both images are decoded. */
@@ -96,17 +92,12 @@ export class StageImage {
     return undefined;
   }
 
-  // Until an image is decoded, the last one stays, which avoids flicker.
-  #show(
-    c: CanvasRenderingContext2D,
-    source: ImageBitmap | OffscreenCanvas | undefined,
-    box: ImageBox,
-    size: Size,
-  ): void {
-    if (source) c.imageSmoothingEnabled = box.width / size.ratio / source.width < SHARP_FROM;
+  // Until an image is decoded, the last one stays, which avoids flicker. A preview of few pixels is smooth, as the image is.
+  #show(c: CanvasRenderingContext2D, source: ImageBitmap | OffscreenCanvas | undefined, box: ImageBox): void {
     const shown = source ?? this.#last;
     if (!shown) return;
     this.#last = shown;
+    c.imageSmoothingEnabled = true;
     c.imageSmoothingQuality = "high";
     c.drawImage(shown, box.x, box.y, box.width, box.height);
   }

@@ -40,4 +40,5 @@ export const FullScreenIcon = icon(
   "M2.5 6V3a.5.5 0 0 1 .5-.5h3m4 0h3a.5.5 0 0 1 .5.5v3m0 4v3a.5.5 0 0 1-.5.5h-3m-4 0H3a.5.5 0 0 1-.5-.5v-3",
   1.3,
 );
+export const LabelIcon = icon("M2.5 4.5V3h7v1.5M6 3v8M4.5 11h3M10 9.5v-1h4v1M12 8.5v5m-1 0h2", 1.2);
 export const CrossIcon = icon("m4.5 4.5 7 7m0-7-7 7", 1.3);

@@ -285,3 +285,17 @@ describe("the theme", () => {
     expect(query(".dv").dataset.theme).toBe("light");
   });
 });
+
+describe("an approximate image", () => {
+  it("is called a preview until the decoded one is there", async () => {
+    await open();
+    const tag = () => query('[data-testid="stage"]').querySelector(".dv-preview")?.textContent;
+    expect(tag()).toBe("preview");
+    host.deliver({ type: "frame", run: "r1", seq: 20, index: 3, exact: true }, [new Uint8Array([0x52, 9])]);
+    await settled();
+    expect(tag()).toBeUndefined();
+    press(byId("slider"), "Home");
+    await settled();
+    expect(tag()).toBe("preview");
+  });
+});

@@ -47,7 +47,7 @@ export function ComparedImages({ context, comparison, a, b, mode }: Props) {
       return index == null ? [] : [index];
     });
     const view = viewState.stage.value === "change" ? "prediction" : viewState.stage.value;
-    (side === "a" ? left : right).draw(c, step, view, box, size, words.length > 0);
+    (side === "a" ? left : right).draw(c, step, view, box, words.length > 0);
     if (words.length > 0) overlay.draw(c, run, step, words, viewState, box);
   };
 
@@ -56,7 +56,7 @@ export function ComparedImages({ context, comparison, a, b, mode }: Props) {
     const [stepA, stepB] = now();
     if (mode === "difference" && stepA && stepB) {
       const box = fitImage(b.info.image, size);
-      left.drawChange(c, stepB, stepA, box, size, false);
+      left.drawChange(c, stepB, stepA, box, false);
       return;
     }
     if (mode === "side") {
