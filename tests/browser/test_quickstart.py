@@ -72,6 +72,8 @@ def test_it_said_what_it_loads_and_frames_came_live(quickstart: Notebook) -> Non
     states = [state for state, _, _ in recorded_states]
     assert "loading" in states
     assert any("scenes model" in text for _, text, _ in recorded_states)
+    recorded = {step for state, text, step in recorded_states if state == "loading" and "Recorded run" in text}
+    assert recorded == {30}, "the last step of a recorded run is there before the model"
     assert "running" in states
     live = {step for state, _, step in recorded_states if state == "running" and step > 1}
     assert len(live) >= 3, "frames must arrive while the model runs"
