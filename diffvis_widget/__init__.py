@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diffvis_widget.concepts import ConceptMeter, concept_scores
     from diffvis_widget.explain.step_correlation import StepCorrelation, correlation
     from diffvis_widget.export.html import to_html
+    from diffvis_widget.export.live_page import playground
     from diffvis_widget.files import open_trace
     from diffvis_widget.intervene import DecisionCurve, decision_curve
     from diffvis_widget.loading import load
@@ -77,6 +78,7 @@ _HOMES = {
     "step_number": "step_numbers",
     "study": "studies",
     "timesteps": "schedule",
+    "playground": "export.live_page",
     "to_html": "export.html",
     "trace": "tracer",
 }
@@ -115,6 +117,7 @@ __all__ = [
     "intervene",
     "load",
     "open_trace",
+    "playground",
     "scenes",
     "schedule",
     "step_number",

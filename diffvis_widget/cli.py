@@ -1,4 +1,4 @@
-"""The ``diffvis`` command: traces a prompt into a file, runs studies, or opens the quickstart notebook.
+"""The ``diffvis`` command: traces, studies, pages that paint, and the quickstart notebook.
 
 Exit codes: 0 for success, 1 for a failure (its reason is on stderr), 2 for invalid arguments, 130 after Ctrl+C.
 """
@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
     _add_study(commands)
+
+    page = commands.add_parser("page", help="write a page in which the scenes model paints, without Python")
+    page.set_defaults(command=_page)
+    page.add_argument("out", type=Path, metavar="FILE", help="file to write, such as lab.html")
+    page.add_argument("--prompt", default="", help="prompt that the page paints when it opens")
+    page.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
     demo = commands.add_parser("demo", help="open the quickstart notebook in JupyterLab")
     demo.set_defaults(command=_demo)
     demo.add_argument("--copy-to", type=Path, metavar="FOLDER", help="work on a copy of the notebook in this folder")
@@ -212,16 +219,26 @@ def _trace(options: argparse.Namespace) -> int:
     return 0
 
 
+def _page(options: argparse.Namespace) -> int:
+    out: Path = options.out
+    _check_target(out, options.overwrite)
+    import diffvis_widget as dv
+
+    dv.playground(out, prompt=options.prompt)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    return 0
+
+
 def _check_target(out: Path, overwrite: bool) -> None:
-    """Reports before the run, not after it, that its file cannot be written."""
+    """Reports at the start, not after the work, that the file cannot be written."""
     if out.is_dir():
-        raise IsADirectoryError(f"--out {out} is a folder: name a file, such as {out / 'run.safetensors'}")
+        raise IsADirectoryError(f"{out} is a folder: name a file, such as {out / 'run.safetensors'}")
     if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out {out}: there is no folder {out.parent}")
+        raise FileNotFoundError(f"{out}: there is no folder {out.parent}")
     if out.exists() and not overwrite:
-        raise FileExistsError(f"--out {out} exists: name another file, or add --overwrite")
+        raise FileExistsError(f"{out} exists: name another file, or add --overwrite")
     if not os.access(out.parent, os.W_OK):
-        raise PermissionError(f"--out {out}: the folder {out.parent} cannot be written to")
+        raise PermissionError(f"{out}: the folder {out.parent} cannot be written to")
     from diffvis_widget.traces.file.whole_file import check_destination
 
     check_destination(out)

@@ -67,6 +67,21 @@ def standalone() -> tuple[str, str]:
     return (STATIC / "standalone.js").read_text(encoding="utf-8"), style
 
 
+def engine() -> tuple[str, bytes]:
+    """The script of the worker in which a page paints, and onnxruntime's program for it.
+
+    Returns:
+        JavaScript, and WebAssembly as a gzip file.
+
+    Raises:
+        FileNotFoundError: The front end is not built.
+    """
+    try:
+        return (STATIC / "engine.js").read_text(encoding="utf-8"), (STATIC / "engine.wasm.gz").read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the front end is not built completely: {error.filename} is missing") from None
+
+
 def _asset(path: Path) -> str | Path:
     # anywidget watches a Path for changes and keeps every widget made from it alive: only for development of js/.
     return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")

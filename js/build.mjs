@@ -1,6 +1,7 @@
 // Builds the bundle that the Python package ships. `--dev` builds and serves the development page instead.
-import { readFile, stat } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 import { esbuildDrawers } from "./drawerModules.mjs";
 
@@ -76,6 +77,18 @@ if (process.argv.includes("--dev")) {
     minify: true,
     format: "iife",
   });
+  // The worker of a page that paints. onnxruntime asks for its own address, which a worker made of a blob has none of;
+  // its program comes with the page, compressed, so nothing is ever fetched from there.
+  await esbuild.build({
+    ...shared,
+    entryPoints: { engine: here("src/engine/worker.ts") },
+    outdir: out,
+    minify: true,
+    format: "iife",
+    define: { ...shared.define, "import.meta.url": '"https://page.invalid/"' },
+  });
+  const program = await readFile(here("node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"));
+  await writeFile(`${out}engine.wasm.gz`, gzipSync(program, { level: 9 }));
   await esbuild.build({
     entryPoints: { widget: here("src/styles/widget.css"), more: here("src/styles/more.css") },
     outdir: out,

@@ -167,6 +167,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "dv.open_trace": lambda m: (dv.open_trace, {"path": m.file}),
     "dv.step_number": lambda m: (dv.step_number, {"index": 0}),
     "dv.timesteps": lambda m: (dv.timesteps, {"kind": "early", "steps": 4}),
+    "dv.playground": lambda m: (dv.playground, {"path": m.path("lab.html"), "prompt": "a circle", "notes": []}),
     "dv.to_html": lambda m: (dv.to_html, {"source": m.trace, "path": m.path("run.html")}),
     "dv.trace": lambda m: (dv.trace, {"pipe": m.pipe, "prompt": "a red circle", "num_inference_steps": 1}),
     "dv.ConceptMeter": lambda m: (dv.ConceptMeter, {}),

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 STATIC = "diffvis_widget/widget/static"
-BUNDLE = ("widget.js", "widget.css", "more.js", "more.css", "standalone.js")
+BUNDLE = ("widget.js", "widget.css", "more.js", "more.css", "standalone.js", "engine.js", "engine.wasm.gz")
 WEIGHTS = "diffvis_widget/scenes/weights/"
 
 
@@ -102,6 +102,10 @@ def test_wheel_holds_the_bundle_and_the_weights_within_their_bars(wheel: Path) -
     weights = {name: size for name, size in sizes.items() if name.startswith(WEIGHTS)}
     assert any(name.endswith(".safetensors") for name in weights)
     assert sum(weights.values()) < 20_000_000
+    graphs = {name: size for name, size in sizes.items() if name.startswith("diffvis_widget/scenes/page/graphs/")}
+    assert len(graphs) == 6
+    assert sum(graphs.values()) < 500_000
+    assert wheel.stat().st_size < 30_000_000
 
 
 def test_wheel_holds_nothing_but_the_package(wheel: Path) -> None:

@@ -99,6 +99,11 @@ class ConceptMeter:
         self._lock = threading.Lock()
 
     @property
+    def network(self) -> Any:
+        """The open_clip model."""
+        return self._model
+
+    @property
     def logit_scale(self) -> float:
         """Factor that the model was trained to apply before its softmax."""
         return float(self._model.logit_scale.exp())

@@ -9,17 +9,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
-import hashlib
-import html
 import itertools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from diffvis_widget import front_end
-from diffvis_widget.arguments import file_path, instance, items, shorten
+from diffvis_widget.arguments import file_path, flag, instance, items, shorten
 from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import ConceptScores, Trace
@@ -32,7 +28,9 @@ from diffvis_widget.wire.replies import compare_message, result_messages, runs_m
 from diffvis_widget.wire.shrink import fit, smallest
 from diffvis_widget.wire.trace_messages import recorded_settings, state_of
 
+from .live_page import check_live, live_page
 from .offers import offline_exports_messages
+from .page_shell import Shell, fill_page
 
 MAX_SIZE = 3_000_000  # bytes of a page without layers
 
@@ -46,30 +44,12 @@ class HasTrace(Protocol):
         ...
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main></main>
-<noscript>This page needs JavaScript to show its run.</noscript>
-<script type="application/json" id="dv-traits">{traits}</script>
-<script type="application/octet-stream" id="dv-run">{run}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
-_STYLE = "body{margin:16px;background:light-dark(#fff,#141518);color:light-dark(#1d1f23,#ecedef)}.dv{margin:0 auto}"
-
-
 def to_html(
-    source: Trace | HasTrace | Sequence[Trace], path: str | os.PathLike[str], *, layers: Layers = False
+    source: Trace | HasTrace | Sequence[Trace],
+    path: str | os.PathLike[str],
+    *,
+    layers: Layers = False,
+    live: bool = False,
 ) -> Path:
     """Write a run as one HTML file that works without a kernel and without a network.
 
@@ -83,6 +63,8 @@ def to_html(
             and the one before it is the comparison run.
         path: The file to write.
         layers: True adds the maps of each layer; "heads" those of each head, where the trace has them.
+        live: True adds the model, for runs of the built-in scenes model only: who opens the page can paint new images
+            in it, without Python and without a network. The file then has about 26 MB.
 
     Returns:
         The path of the file.
@@ -90,7 +72,7 @@ def to_html(
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: No step is finished, the notes or scores of the trace do not fit it, the path has
-            another suffix than .html, or `layers` is something else.
+            another suffix than .html, `layers` is something else, or `live` is True for a run of another model.
         FileNotFoundError: The folder does not exist, or the front end is not built.
         OSError: The file cannot be written; no part of it is left.
 
@@ -103,8 +85,9 @@ def to_html(
     """
     target = file_path("path", path, ".html", ".htm")
     check_layers(layers)
+    flag("live", live)
     check_destination(target)
-    return write_bytes_whole(target, page(_traces(source), layers).encode())
+    return write_bytes_whole(target, page(_traces(source), layers, live).encode())
 
 
 def check_layers(layers: Any) -> Layers:
@@ -135,22 +118,26 @@ def _traces(source: Any) -> list[Trace]:
     return [instance("source", source.trace, Trace, expected)]
 
 
-def page(traces: Sequence[Trace], layers: Layers = False) -> str:
+def page(traces: Sequence[Trace], layers: Layers = False, live: bool = False) -> str:
     """The HTML of a page; see `to_html`.
 
     Args:
         traces: The traces; the last is shown.
         layers: True adds the maps of each layer, "heads" those of each head.
+        live: True adds the model.
 
     Returns:
         The HTML.
 
     Raises:
-        ValueError: There is no trace, no step is finished, or the notes or scores of a trace do not fit it.
+        ValueError: There is no trace, no step is finished, the notes or scores of a trace do not fit it, or `live` is
+            True for a run of another model.
         FileNotFoundError: The front end is not built.
     """
     if not traces:
         raise ValueError("source: there is no trace to show; give one or more")
+    if live:
+        check_live(traces)
     for trace in traces:
         if not trace.records:
             raise ValueError("this trace has no finished step to show")
@@ -161,18 +148,11 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
         for number, trace in enumerate(traces, start=1)
     ]
     trace = traces[-1]
-    script, style = front_end.standalone()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
     comparison = runs[-2].id if len(runs) > 1 else ""
-    traits = json.dumps({**_traits(trace, scores[-1]), "_comparison_run": comparison}).replace("<", "\\u003c")
-    title = html.escape(trace.prompt.encode("utf-8", "replace").decode() or "A recorded run")
+    traits = {**_traits(trace, scores[-1]), "_comparison_run": comparison}
 
     def fill(run: str) -> str:
-        return _PAGE.format(policy=policy, title=title, style=_STYLE + style, traits=traits, run=run, script=script)
+        return fill_page(Shell(title=trace.prompt, traits=traits, run=run))
 
     empty = len(fill("").encode())
     answers = [message for run in runs for message in layer_messages(run, layers)]
@@ -185,6 +165,8 @@ def page(traces: Sequence[Trace], layers: Layers = False) -> str:
     answers += [message for run, trace in traced_runs for message in result_messages(run.id, trace, methods)]
     answers += offline_exports_messages((run.id, trace) for run, trace in traced_runs)
     shown = fit(messages, lambda smaller: empty + len(_encode(smaller)) < MAX_SIZE) or smallest(messages)
+    if live:
+        return live_page([*shown, *answers], traits, trace.notes, trace.prompt)
     return fill(_encode([*shown, *answers]))
 
 

@@ -7,7 +7,7 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget.arguments import count
+from diffvis_widget.arguments import count, flag
 from diffvis_widget.wire.recorded_run import Layers, record
 
 from .html import check_layers, page
@@ -92,17 +92,20 @@ class StaticOutput:
         layers: True adds the maps of each layer, "heads" those of each head.
         height: Height of the frame in pixels, 100 to 10000; None makes room for the notes, and lets the frame grow with
             its page where the host runs scripts.
+        live: True adds the model; see `diffvis_widget.to_html`.
 
     Raises:
         TypeError: ``height`` is no integer.
-        ValueError: ``height`` is out of range, or the trace has no finished step.
+        ValueError: ``height`` is out of range, the trace has no finished step, or ``live`` is True for a run of another
+            model than the built-in one.
     """
 
-    def __init__(self, trace: Trace, layers: Layers, height: int | None) -> None:
+    def __init__(self, trace: Trace, layers: Layers, height: int | None, live: bool = False) -> None:
         pixels = height_of(trace) if height is None else count("height", height, 100, 10_000)
         check_layers(layers)
+        flag("live", live)
         fixed = static_representations(record(trace).payload.messages())
-        document = frame(page([trace], layers), pixels, fits=height is None) + sanitized_fallback(fixed)
+        document = frame(page([trace], layers, live), pixels, fits=height is None) + sanitized_fallback(fixed)
         self._bundle = {"text/html": document, **fixed}
 
     def __repr__(self) -> str:

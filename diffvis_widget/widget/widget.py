@@ -306,7 +306,9 @@ class DiffVis(SyncedTraits):
         self._session.replay.update_notes(trace)
         return note
 
-    def static(self, layers: bool | Literal["heads"] = False, height: int | None = None) -> StaticOutput:
+    def static(
+        self, layers: bool | Literal["heads"] = False, height: int | None = None, live: bool = False
+    ) -> StaticOutput:
         """The run as an output that needs no kernel: the page of `dv.to_html` in a frame. Waits for a run in progress.
 
         As last line of a cell it is stored in the notebook and works when that is opened again, and in nbconvert's
@@ -315,11 +317,12 @@ class DiffVis(SyncedTraits):
         Args:
             layers: as for `dv.to_html`.
             height: of the frame, in pixels; None fits it to its content.
+            live: as for `dv.to_html`; the notebook grows by the size of the model, about 26 MB.
 
         Returns:
             The output. Raises what ``trace`` and `dv.to_html` raise.
         """
-        return StaticOutput(self.trace, layers, height)
+        return StaticOutput(self.trace, layers, height, live)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Adds a filmstrip and a sentence for hosts without widgets, once there is a run to show.

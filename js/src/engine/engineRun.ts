@@ -1,0 +1,228 @@
+// One run of the engine: its records, and its messages as diffvis_widget/wire/messages.py builds them.
+
+import type { Message, Note, Range } from "../core/protocol";
+import { focus, headMaps, type Layer, meanMaps, quantise, round } from "./heatMaps";
+import { emergence, type ScoreRow } from "./meter";
+import { type Array32, IMAGE_SIDE } from "./networks";
+import { encodeGrey, encodePng } from "./png";
+import type { PromptWord } from "./promptWords";
+import { presentWeights, type RunRequest } from "./request";
+import type { StepRecord } from "./sampler";
+import type { EngineSettings } from "./settings";
+
+const GRID = 12;
+const VIEWS = ["prediction", "latents", "guidance"];
+const DIGITS = 5;
+
+export type EndState = "done" | "stopped" | "failed";
+
+/** A step with what is shown of it. */
+export interface ShownStep {
+  readonly record: StepRecord;
+  readonly message: Message;
+  /** Its exact image; null until it is decoded. */
+  image: Uint8Array | null;
+  /** The unit vector of its exact image; null until it is needed. */
+  features: Array32 | null;
+}
+
+export class EngineRun {
+  readonly steps: ShownStep[] = [];
+  readonly scores: (ScoreRow | undefined)[] = [];
+  scoredConcepts: readonly string[] = [];
+  notes: readonly Note[];
+  end: Message | null = null;
+  /** The pixels of the final image; null for a run that did not come that far. */
+  image: Uint8Array | null = null;
+  /** Steps whose image is still a preview. */
+  readonly inexact = new Set<number>();
+  #frames = new Map<number, Uint8Array>();
+
+  constructor(
+    readonly id: string,
+    readonly request: RunRequest,
+    readonly words: readonly PromptWord[],
+    readonly planned: number,
+    private readonly settings: EngineSettings,
+  ) {
+    this.notes = settings.notes.flatMap((note) => {
+      const indices = note.words.map((text) =>
+        words.findIndex((word) => word.kind === "word" && word.text.toLowerCase() === text.toLowerCase()),
+      );
+      // A note on a word that this prompt lacks, or on a step that this run lacks, is a note on the whole run.
+      const isOnStep = note.step !== null && note.step < planned;
+      return [{ ...note, step: isOnStep ? note.step : null, words: indices.filter((index) => index >= 0) }];
+    });
+  }
+
+  get state(): EndState | "running" {
+    return this.end ? ((this.end.content as { readonly state: EndState }).state ?? "done") : "running";
+  }
+
+  runMessage(): Message {
+    const { request, settings, words } = this;
+    const unknown = new Set(
+      (request.prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []).filter(
+        (word) => !settings.vocabulary.includes(word),
+      ),
+    );
+    const { guidance_scale } = request;
+    return {
+      content: {
+        type: "run",
+        run: this.id,
+        ...request,
+        negative_prompt: request.negative_prompt || null,
+        steps: this.planned,
+        weights: presentWeights(request),
+        scheduler: settings.scheduler,
+        pipeline: settings.pipeline,
+        noise_levels: "known",
+        words: words.map((word) => ({
+          ...word,
+          encoder: "",
+          unknown: word.kind === "word" && unknown.has(word.text.toLowerCase()),
+        })),
+        grid: [GRID, GRID],
+        image: [IMAGE_SIDE, IMAGE_SIDE],
+        layers: settings.layers,
+        views: guidance_scale > 1 ? VIEWS : VIEWS.slice(0, 2),
+        meter: settings.meter,
+        notes: this.notes,
+      },
+      buffers: [],
+    };
+  }
+
+  /** Adds a step; `exact`: whether `image` is decoded, not a preview. */
+  addStep(record: StepRecord, image: Uint8Array, latents: Uint8Array, exact: boolean, elapsed: number): Message {
+    const { guidance, index } = record;
+    const maps = quantise(meanMaps(record.maps, this.settings.layers), GRID * GRID);
+    const range: Range | null = guidance ? [Math.min(...guidance), Math.max(...guidance)] : null;
+    const buffers = [png(image), png(latents)];
+    if (guidance && range) buffers.push(encodeGrey(guidance, GRID, ...range));
+    const content = {
+      type: "step",
+      run: this.id,
+      index,
+      timestep: record.timestep,
+      sigma: record.sigma,
+      second_order: false,
+      maps: { shape: [this.words.length, GRID, GRID], scales: maps.scales },
+      exact,
+      views: guidance ? VIEWS : VIEWS.slice(0, 2),
+      guidance_range: range,
+      elapsed: round(elapsed, 3),
+    };
+    const message = { content, buffers: [...buffers, maps.data] };
+    this.steps[index] = { record, message, image: null, features: null };
+    if (!exact) this.inexact.add(index);
+    return message;
+  }
+
+  /** Replaces the preview of a step by its exact image. */
+  addFrame(index: number, image: Uint8Array): Message {
+    const data = png(image);
+    this.inexact.delete(index);
+    this.#frames.set(index, data);
+    return { content: { type: "frame", run: this.id, index, exact: true }, buffers: [data] };
+  }
+
+  /** The scores of the steps from `start` to `stop`. */
+  scoresMessage(start: number, stop: number): Message {
+    const rows = this.scores.slice(start, stop);
+    const isComplete = this.scores.length === this.planned && !this.scores.includes(undefined);
+    const all = this.scores as ScoreRow[];
+    const digits = (values: readonly number[] | null | undefined) => values?.map((value) => round(value, DIGITS)) ?? [];
+    return {
+      content: {
+        type: "scores",
+        run: this.id,
+        start,
+        concepts: this.scoredConcepts,
+        cosine: rows.map((row) => digits(row?.cosine)),
+        null_band: rows.map((row) => (row ? digits(row.nullBand) : [null, null])),
+        share: this.scoredConcepts.length > 1 ? rows.map((row) => digits(row?.share)) : null,
+        emergence: this.scoredConcepts.map((_, k) =>
+          isComplete
+            ? emergence(
+                all.map((row) => row.cosine[k] as number),
+                all.map((row) => row.nullBand),
+              )
+            : null,
+        ),
+        meter: this.settings.meter,
+      },
+      buffers: [],
+    };
+  }
+
+  endMessage(state: EndState, seconds: number, error: string | null, image: Uint8Array | null): Message {
+    const content = { type: "end", run: this.id, state, steps: this.steps.length, error, seconds: round(seconds, 3) };
+    this.image = image;
+    this.end = { content, buffers: image ? [png(image)] : [] };
+    return this.end;
+  }
+
+  /** A step with its exact image, if there is one by now. */
+  stepMessage(index: number): Message {
+    const { content, buffers } = (this.steps[index] as ShownStep).message;
+    const frame = this.#frames.get(index);
+    return frame
+      ? { content: { ...(content as object), exact: true }, buffers: [frame, ...buffers.slice(1)] }
+      : { content, buffers };
+  }
+
+  /** All messages of the run as it stands. */
+  messages(): Message[] {
+    const end = this.end ? [this.end] : [];
+    const steps = this.steps.map((_, index) => this.stepMessage(index));
+    return [this.runMessage(), ...steps, ...this.scoreMessages(), ...end];
+  }
+
+  /** The scores so far: one message for each stretch of scored steps. */
+  scoreMessages(): Message[] {
+    const messages: Message[] = [];
+    for (let start = 0; start < this.scores.length; start++) {
+      let stop = start;
+      while (this.scores[stop]) stop++;
+      if (stop > start) messages.push(this.scoresMessage(start, stop));
+      start = stop;
+    }
+    return messages;
+  }
+
+  /** The heat maps of all words at a step: (words, height, width). */
+  heatMaps(index: number): Float32Array {
+    return meanMaps((this.steps[index] as ShownStep).record.maps, this.settings.layers);
+  }
+
+  /** The reply with a word's maps head by head. */
+  layersMessage(id: number, step: number, word: number): Message {
+    const shown = this.steps[step];
+    if (!shown) throw new Error(`step ${step} is out of range: this run has steps 0 to ${this.steps.length - 1}`);
+    if (!this.words[word])
+      throw new Error(`word ${word} is out of range: this run has words 0 to ${this.words.length - 1}`);
+    const parts: Uint8Array[] = [];
+    const maps = this.settings.layers.flatMap((layer: Layer, i) =>
+      Array.from({ length: layer.heads }, (_, head) => {
+        const size = layer.grid[0] * layer.grid[1];
+        const all = headMaps(shown.record.maps[i] as Float32Array, layer, head);
+        const map = all.subarray(word * size, (word + 1) * size);
+        const { data, scales } = quantise(map, size);
+        parts.push(data);
+        return { layer: layer.name, head, grid: layer.grid, scale: scales[0] ?? null, focus: focus(map) };
+      }),
+    );
+    const data = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    parts.reduce((offset, part) => {
+      data.set(part, offset);
+      return offset + part.length;
+    }, 0);
+    return { content: { type: "layers", run: this.id, id, step, word, maps }, buffers: [data] };
+  }
+}
+
+function png(pixels: Uint8Array): Uint8Array {
+  return encodePng(pixels, IMAGE_SIDE, IMAGE_SIDE);
+}

@@ -1,0 +1,134 @@
+// Denoises from the noise of a seed, one step at a time, as the pipeline in Python does.
+
+import { type Layer, type LayerMaps, wordMapsOf } from "./heatMaps";
+import { type Array32, LATENT_SIZE, type Networks, TOKENS } from "./networks";
+import { findWords, type PromptWord } from "./promptWords";
+import { randomNormal } from "./random";
+import { presentWeights, type RunRequest } from "./request";
+import { type NoiseLevel, noiseLevels, predictClean, solverStep } from "./scheduler";
+import type { EngineSettings } from "./settings";
+import type { Tokenizer } from "./tokenizer";
+
+const CELLS = 144;
+
+export interface StepRecord {
+  readonly index: number;
+  readonly timestep: number;
+  readonly sigma: number;
+  /** The latents that enter the step. */
+  readonly latents: Array32;
+  /** The predicted clean latents. */
+  readonly clean: Array32;
+  /** Conditional minus unconditional prediction, RMS over channels; null without guidance. */
+  readonly guidance: Array32 | null;
+  readonly maps: readonly LayerMaps[];
+}
+
+export class Sampler {
+  readonly words: readonly PromptWord[];
+  readonly planned: number;
+  #latents: Array32;
+  #text: Array32 | null = null;
+  #index = 0;
+  readonly #levels: readonly NoiseLevel[];
+  readonly #ids: number[][];
+  readonly #isGuided: boolean;
+  readonly #mask: Float32Array;
+  readonly #factors: Float32Array;
+
+  /** Throws for a schedule or weights that are impossible. */
+  constructor(
+    private readonly networks: Networks,
+    private readonly settings: EngineSettings,
+    tokenizer: Tokenizer,
+    private readonly request: RunRequest,
+  ) {
+    const { prompt, negative_prompt, seed, steps, guidance_scale, schedule, schedule_strength } = request;
+    const tokens = tokenizer.encode(prompt);
+    this.words = findWords(prompt, tokens);
+    this.#levels = noiseLevels(schedule, steps, schedule_strength, settings.sigmas);
+    this.planned = this.#levels.length;
+    this.#latents = randomNormal(seed, LATENT_SIZE);
+    this.#isGuided = guidance_scale > 1;
+    const ids = tokens.map((token) => token.id);
+    // The unconditional branch comes first, as in the pipeline.
+    this.#ids = this.#isGuided ? [tokenizer.encode(negative_prompt).map((token) => token.id), ids] : [ids];
+    this.#mask = new Float32Array(this.#ids.length * TOKENS);
+    this.#factors = new Float32Array(this.#ids.length * TOKENS).fill(1);
+    this.#applyWeights();
+  }
+
+  /** The latents as they are: after the last step, the final ones. */
+  get latents(): Array32 {
+    return this.#latents;
+  }
+
+  get isDone(): boolean {
+    return this.#index >= this.planned;
+  }
+
+  /** Performs the next step. */
+  async step(): Promise<StepRecord> {
+    const { networks, settings, request } = this;
+    const latents = this.#latents;
+    const level = this.#levels[this.#index] as NoiseLevel;
+    this.#text ??= await networks.encodeText(this.#ids);
+    const rows = this.#ids.length;
+    const batch = new Float32Array(rows * LATENT_SIZE);
+    for (let row = 0; row < rows; row++) batch.set(latents, row * LATENT_SIZE);
+    const evaluation = await networks.denoise(batch, level.timestep, this.#text, this.#mask, this.#factors);
+    let output = evaluation.prediction;
+    let guidance: Array32 | null = null;
+    if (this.#isGuided) {
+      const free = output.subarray(0, LATENT_SIZE);
+      const difference = output.subarray(LATENT_SIZE).map((value, i) => value - (free[i] as number));
+      output = free.map((value, i) => value + request.guidance_scale * (difference[i] as number));
+      guidance = rootMeanSquare(difference);
+    }
+    const clean = predictClean(latents, output, level.sigma);
+    const next = this.#levels[this.#index + 1]?.sigma ?? 0;
+    this.#latents = solverStep(latents, clean, level.sigma, next);
+    const maps = settings.layers.map((layer: Layer, i) =>
+      wordMapsOf(evaluation.maps[i] as Array32, rows - 1, layer, this.words),
+    );
+    return { index: this.#index++, ...level, latents, clean, guidance, maps };
+  }
+
+  #applyWeights(): void {
+    const dropped = new Set<number>();
+    const offset = (this.#ids.length - 1) * TOKENS;
+    for (const [text, factor] of Object.entries(presentWeights(this.request))) {
+      const positions = this.words
+        .filter((word) => word.kind === "word" && fold(word.text) === fold(text))
+        .flatMap((word) => word.tokens);
+      for (const position of positions) {
+        const index = offset + position;
+        if (factor !== null) this.#factors[index] = (this.#factors[index] as number) * factor;
+        else {
+          this.#mask[index] = Number.NEGATIVE_INFINITY;
+          dropped.add(position);
+        }
+      }
+    }
+    const isEmpty = this.words.every(
+      ({ kind, tokens }) => kind === "padding" || tokens.every((position) => dropped.has(position)),
+    );
+    if (dropped.size > 0 && isEmpty)
+      throw new Error("drop: every word of the prompt is dropped, and nothing is left to attend to: keep one");
+  }
+}
+
+/** A word without what people do not tell apart when they type it. */
+function fold(text: string): string {
+  return text.normalize("NFKD").toLowerCase().normalize("NFKD").replaceAll("’", "'");
+}
+
+/** Over the channels of each latent pixel. */
+function rootMeanSquare(values: Array32): Float32Array {
+  const channels = values.length / CELLS;
+  return Float32Array.from({ length: CELLS }, (_, cell) => {
+    let sum = 0;
+    for (let c = 0; c < channels; c++) sum += (values[c * CELLS + cell] as number) ** 2;
+    return Math.sqrt(sum / channels);
+  });
+}

@@ -1,0 +1,226 @@
+"""The page that paints, opened from a file with the network off: its runs are those of the notebook."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+import diffvis_widget as dv
+from diffvis_widget.export.static_output import frame
+from diffvis_widget.traces import Trace
+from diffvis_widget.wire.packed_run import dequantise
+
+PROMPT = "a red circle above a blue square"
+WAIT = 60_000
+# Keeps what the worker sends, for the comparison of numbers.
+RECORD = """
+(() => {
+    const Original = Worker;
+    window.received = [];
+    window.Worker = class extends Original {
+        constructor(url) {
+            super(url);
+            this.addEventListener('message', ({ data }) => {
+                if (data.type === 'message') window.received.push(data);
+            });
+        }
+    };
+})()
+"""
+READ = """
+() => JSON.stringify(window.received.map(({ content, buffers }) => [
+    content,
+    buffers.map((buffer) => btoa(Array.from(buffer, (byte) => String.fromCharCode(byte)).join(''))),
+]))
+"""
+
+
+@dataclass
+class Opened:
+    page: Page
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    @property
+    def widget(self) -> Any:
+        return self.page.locator(".dv")
+
+    def paint(self, prompt: str) -> None:
+        field = self.widget.get_by_test_id("prompt-input")
+        field.fill(prompt)
+        field.press("Enter")
+
+    def expect_status(self, status: str) -> None:
+        expect(self.widget.get_by_test_id("status")).to_have_attribute("data-status", status, timeout=WAIT)
+
+    def received(self) -> list[tuple[dict[str, Any], list[bytes]]]:
+        return [
+            (content, [base64.b64decode(part) for part in buffers])
+            for content, buffers in json.loads(self.page.evaluate(READ))
+        ]
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, path: Path, script: str = RECORD) -> Iterator[Opened]:
+    """The page without a network; anything in its console, and any request but for itself, fails the test."""
+    context = browser.new_context(offline=True, reduced_motion="reduce", viewport={"width": 900, "height": 1000})
+    context.add_init_script(script)
+    page = context.new_page()
+    shown = Opened(page)
+    page.on("console", lambda message: shown.messages.append(message.text))
+    page.on("pageerror", lambda error: shown.messages.append(str(error)))
+    page.on("request", lambda request: shown.requests.append(request.url))
+    try:
+        page.goto(path.as_uri())
+        yield shown
+        assert not shown.messages, shown.messages
+        assert [url for url in shown.requests if not url.startswith(("blob:", "data:"))] == [path.as_uri()]
+    finally:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return dv.playground(tmp_path_factory.mktemp("pages") / "lab.html")
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    trace = dv.trace(dv.load(), PROMPT, seed=0, num_inference_steps=6, keep="heads")
+    dv.concept_scores(trace, ["circle", "blue"])
+    return trace
+
+
+def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Browser, lab: Path, trace: Trace) -> None:
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        steps = shown.widget.get_by_role("textbox", name="steps")
+        steps.fill("6")
+        steps.press("Tab")
+        shown.paint(PROMPT)
+        shown.expect_status("done")
+        for concept in ("circle", "blue"):
+            field = shown.widget.get_by_test_id("add-concept")
+            field.fill(concept)
+            field.press("Enter")
+        shown.page.wait_for_function(
+            "() => window.received.some(({ content }) => content.type === 'scores' && content.cosine.length === 6"
+            " && content.concepts.length === 2)"
+        )
+        shown.widget.get_by_test_id("layers").click()
+        shown.widget.get_by_test_id("chip-3").click()
+        expect(shown.widget.locator(".dv-layers .dv-tile").first).to_be_visible()
+        messages = shown.received()
+    begin = next(content for content, _ in messages if content["type"] == "run")
+    assert [(word["text"], word["tokens"], word["kind"]) for word in begin["words"]] == [
+        (word.text, list(word.tokens), word.kind) for word in trace.words
+    ]
+    step_messages = [(content, buffers) for content, buffers in messages if content["type"] == "step"]
+    assert [content["index"] for content, _ in step_messages] == list(range(6))
+    for content, buffers in step_messages:
+        maps = dequantise(buffers[-1], content["maps"]["shape"], content["maps"]["scales"])
+        rounding = np.array([hi - lo for lo, hi in content["maps"]["scales"]])[:, None, None] / 510  # to bytes
+        assert (np.abs(maps - trace.heat_maps(step=content["index"])) <= 1e-3 + rounding).all()
+        assert content["sigma"] == pytest.approx(trace.sigmas[content["index"]], rel=1e-6)
+    image = next(buffers[0] for content, buffers in messages if content["type"] == "end")
+    pixels = np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(float)
+    assert np.abs(pixels - trace.image).mean() <= 2
+    scores = [content for content, _ in messages if content["type"] == "scores"][-1]
+    assert trace.scores is not None
+    assert np.abs(np.array(scores["cosine"]) - trace.scores.cosine).max() <= 5e-3
+    assert np.abs(np.array(scores["null_band"]) - trace.scores.null_band).max() <= 5e-3
+    assert [step is None for step in scores["emergence"]] == np.isnan(trace.scores.emergence).tolist()
+
+
+def test_stop_latest_wins_and_bad_input(browser: Browser, lab: Path) -> None:
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        shown.paint("  ")
+        expect(shown.widget).to_contain_text("Write a prompt first")
+        shown.paint("a circle " * 100)
+        shown.page.wait_for_function("() => window.received.some(({ content }) => content.type === 'step')")
+        expect(shown.widget).to_contain_text("Prompt too long")
+        shown.widget.get_by_test_id("stop").click()
+        shown.expect_status("stopped")
+        expect(shown.widget.get_by_test_id("status")).to_have_text(re.compile(r"Stopped after \d+ of 30 steps"))
+        shown.paint("a green ring")
+        shown.page.wait_for_function(
+            "() => window.received.some(({ content }) => content.type === 'step' && content.run === 'page-2')"
+        )
+        shown.paint("a yellow star")
+        shown.page.wait_for_function(
+            "() => window.received.some(({ content }) => content.type === 'end' && content.run === 'page-2')"
+        )
+        shown.expect_status("done")
+        states = [content["state"] for content, _ in shown.received() if content["type"] == "end"]
+        assert states == ["stopped", "stopped", "done"]
+        shown.widget.get_by_test_id("runs").click()
+        expect(shown.widget.locator(".dv-runs")).to_contain_text("a green ring")
+        shown.widget.get_by_test_id("decision").click()
+        shown.widget.get_by_test_id("methods").click()
+        expect(shown.widget.locator(".dv-methods")).to_contain_text("works in the notebook")
+
+
+def test_a_recorded_run_comes_first_and_new_ones_from_it(browser: Browser, trace: Trace, tmp_path: Path) -> None:
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html", live=True)) as shown:
+        expect(shown.widget.get_by_test_id("slider")).to_have_attribute("aria-valuemax", "6")
+        shown.expect_status("done")
+        expect(shown.widget.get_by_test_id("run")).to_be_visible(timeout=WAIT)
+        expect(shown.widget.locator(".dv-meters li")).to_have_count(2)
+        shown.paint("a red circle above a green square")
+        shown.page.wait_for_function("() => window.received.some(({ content }) => content.type === 'end')")
+        shown.expect_status("done")
+        shown.widget.get_by_test_id("compare").click()
+        expect(shown.widget.locator(".dv-compare")).to_contain_text("blue")
+
+
+def test_damaged_weights_are_one_sentence_and_the_recorded_run_works(
+    browser: Browser, trace: Trace, tmp_path: Path
+) -> None:
+    path = dv.to_html(trace, tmp_path / "run.html", live=True)
+    source = path.read_text(encoding="utf-8")
+    middle = source.index('id="dv-model"') + 10_000_000
+    path.write_text(source[:middle] + "AAAA" * 25 + source[middle + 100 :], encoding="utf-8")
+    with opened(browser, path) as shown:
+        expect(shown.widget).to_contain_text("The model in this page is damaged", timeout=WAIT)
+        expect(shown.widget.get_by_test_id("run")).to_have_count(0)
+        expect(shown.widget.get_by_test_id("slider")).to_have_attribute("aria-valuemax", "6")
+
+
+@pytest.mark.parametrize(
+    "missing", ["WebAssembly.validate = () => false", "delete window.DecompressionStream"], ids=["simd", "streams"]
+)
+def test_an_old_browser_gets_one_sentence_and_the_recorded_run(
+    browser: Browser, trace: Trace, tmp_path: Path, missing: str
+) -> None:
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html", live=True), missing) as shown:
+        expect(shown.widget).to_contain_text("This browser is too old to paint new images")
+        slider = shown.widget.get_by_test_id("slider")
+        slider.focus()
+        slider.press("Home")
+        expect(slider).to_have_attribute("aria-valuenow", "1")
+
+
+def test_it_paints_inside_a_sandboxed_frame(browser: Browser, lab: Path, tmp_path: Path) -> None:
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><body>{frame(lab.read_text(encoding='utf-8'), 900)}", encoding="utf-8")
+    with opened(browser, path) as shown:
+        inside = shown.page.frame_locator("iframe")
+        status = inside.get_by_test_id("status")
+        expect(status).to_have_attribute("data-status", "idle", timeout=WAIT)
+        field = inside.get_by_test_id("prompt-input")
+        field.fill(PROMPT)
+        field.press("Enter")
+        expect(status).to_have_attribute("data-status", "done", timeout=WAIT)

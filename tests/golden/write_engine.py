@@ -1,0 +1,172 @@
+"""Writes the golden file of the page's engine: what torch, diffusers and the tokenizer compute.
+
+    python -m tests.golden.write_engine
+
+vitest holds js/src/engine to it (js/tests/engine/golden.test.ts).
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+PATH = Path(__file__).parent / "engine.json.gz"
+HARD_PROMPTS = [
+    "",
+    " ",
+    "circle",
+    "  two   spaces ",
+    "a red circle, above a blue square!",
+    "RED Circle",
+    "it's the artist's own",
+    "left-of-centre well-known",
+    "!!??",
+    "a...b",
+    "100 circles and 2nd ½ ² squares",
+    "under_score a_b",
+    "café CAFÉ cafe\u0301",
+    "naïve Zürich Ångström İstanbul ß ẞ",
+    "\u1100\u1161\u11a8 각 한국어 원",
+    "赤い丸と青い四角",
+    "红色的圆在蓝色的正方形上面",
+    "คนวาดวงกลมสีแดง",
+    "ကျွန်ုပ်",
+    "ខ្មែរ",
+    "दायरा लाल",
+    "دائرة حمراء فوق مربع أزرق",
+    "עיגול אדום",
+    "Красный круг",
+    "κύκλος ΣΑΣ",
+    "👍🏽 👨‍👩‍👧 🇫🇷🇩🇪 ❤️ 🧑🏿‍🚀",
+    "a <|endoftext|> b",
+    "<|startoftext|><|endoftext|>",
+    "<|STARTOFTEXT|> x",
+    "a\tb\nc\u00a0d\u3000e",
+    "I'll we've they'd don't ’tis rock’n’roll",
+    "x" * 200,
+    "word " * 100,
+    "ﬁne ﬀ ①②",
+    "ＦＵＬＬ width ｶﾞ",
+    "a\u0301\u0323 b\u0323\u0301",
+    "\u200bzero\u200cwidth\u200d",
+    "\ufeffbom",
+    "e=mc^2; {json: [1, 2]}",
+    "https://example.org/?a=b&c=d",
+    "$5 €6 £7 %8",
+]
+SEEDS = [0, 1, 7, 42, 2**31, 2**32 - 1, 2**32 + 5, 2**53 - 1]
+SCHEDULES = [(steps, strength) for steps in (1, 2, 3, 12, 30, 49, 100) for strength in (0, 10, 60, 61.5, 130)]
+
+
+def prompts() -> list[str]:
+    """The hard prompts, and random ones of words of many scripts: 500."""
+    parts = sorted({part for prompt in HARD_PROMPTS for part in prompt.split() if len(part) < 20})
+    parts += [
+        "a",
+        "red",
+        "circle",
+        "above",
+        "triangle",
+        "striped",
+        "balloon",
+        "photograph",
+        "tyrannosaurus",
+        ",",
+        "-",
+        ".",
+    ]
+    generator = random.Random(5)
+    drawn = [" ".join(generator.choices(parts, k=generator.randint(1, 9))) for _ in range(500 - len(HARD_PROMPTS))]
+    return HARD_PROMPTS + drawn
+
+
+def token_rows() -> list[dict[str, Any]]:
+    from diffvis_widget import scenes
+    from diffvis_widget.tracer.words import find_words, read_tokens
+
+    tokenizer = scenes.load().tokenizer
+    rows: list[dict[str, Any]] = []
+    for prompt in prompts():
+        encoding = tokenizer(prompt, padding="max_length", truncation=True)
+        words = find_words(read_tokens(tokenizer, encoding.encodings[0]), prompt, prompt)
+        typed = [[word.text, list(word.tokens), list(word.token_texts)] for word in words if word.kind != "padding"]
+        ids = encoding["input_ids"]
+        end = next((index for index in range(1, len(ids)) if set(ids[index:]) == {7681}), len(ids))
+        rows.append({"prompt": prompt, "ids": ids[:end], "words": typed})
+    return rows
+
+
+def noise_rows() -> list[dict[str, Any]]:
+    import torch
+
+    rows: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        bits = torch.empty(800, dtype=torch.int64)  # each takes two draws of 32 bits, of which the second stays
+        generator = torch.Generator().manual_seed(seed)
+        bits.random_(0, 2**32, generator=generator)
+        noise = torch.randn(4 * 12 * 12, generator=torch.Generator().manual_seed(seed))
+        short = torch.randn(21, generator=torch.Generator().manual_seed(seed))
+        rows.append(
+            {
+                "seed": seed,
+                "bits": bits[::80].tolist(),
+                "noise": [float(f"{value:.9g}") for value in noise[::9].tolist()],
+                "short": [float(f"{value:.9g}") for value in short.tolist()],
+            }
+        )
+    return rows
+
+
+def schedule_rows() -> list[dict[str, Any]]:
+    from diffvis_widget import scenes, timesteps
+
+    rows: list[dict[str, Any]] = []
+    for kind, (steps, strength) in itertools.product(("uniform", "early", "late"), SCHEDULES):
+        scheduler: Any = scenes.load().scheduler if not rows else rows[0]["scheduler"]
+        row: dict[str, Any] = {"schedule": kind, "steps": steps, "strength": strength, "scheduler": scheduler}
+        rows.append(row)
+        try:
+            if kind == "uniform":
+                scheduler.set_timesteps(steps)
+            else:
+                scheduler.set_timesteps(timesteps=timesteps(kind, steps, strength))  # pyright: ignore[reportArgumentType]
+        except ValueError as error:
+            row["error"] = str(error)
+            continue
+        row["timesteps"] = scheduler.timesteps.tolist()
+        row["sigmas"] = [float(f"{value:.7g}") for value in scheduler.sigmas.tolist()]
+    return [{name: value for name, value in row.items() if name != "scheduler"} for row in rows]
+
+
+def solver_row() -> dict[str, Any]:
+    """Three steps of the solver on made-up predictions."""
+    import torch
+
+    from diffvis_widget import scenes
+
+    scheduler: Any = scenes.load().scheduler
+    scheduler.set_timesteps(3)
+    latents = torch.linspace(-2, 2, 8)
+    rows: list[list[float]] = []
+    for step, time in enumerate(scheduler.timesteps):
+        prediction = torch.cos(latents * (step + 1))
+        latents = scheduler.step(prediction, time, latents).prev_sample
+        rows.append([float(f"{value:.9g}") for value in latents.tolist()])
+    return {"sigmas": scheduler.sigmas.tolist(), "latents": rows}
+
+
+def content() -> dict[str, Any]:
+    return {"tokens": token_rows(), "noise": noise_rows(), "schedules": schedule_rows(), "solver": solver_row()}
+
+
+def main() -> None:
+    text = json.dumps(content(), ensure_ascii=False, separators=(",", ":"))
+    PATH.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The graphs of the page that paints: they compute what torch computes, from the packaged weights and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import diffvis_widget as dv
+from diffvis_widget.scenes.page.weights import SOURCES, graph_index, page_graph, page_weights
+from diffvis_widget.shipped import PAGE_GRAPHS
+
+LIMIT = 500_000
+TOLERANCE = {"decoder": 1.0, "image_meter": 1e-4, "text_meter": 1e-4, "text_encoder": 1e-4, "unet": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, torch.nn.Module]:
+    from diffvis_widget.scenes.page.modules import page_modules
+
+    return page_modules()
+
+
+def session_of(name: str, folder: Path) -> Any:
+    """An onnxruntime session as the page makes one: the graph, and beside it the widened weights."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `graphs` installs onnxruntime")
+    (folder / f"{name}.onnx").write_bytes(page_graph(name))
+    np.frombuffer(page_weights(name), "<f2").astype("<f4").tofile(folder / name)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_graph_computes_what_the_network_computes(
+    modules: dict[str, torch.nn.Module], tmp_path: Path, name: str, rows: int
+) -> None:
+    from diffvis_widget.scenes.page.modules import example_inputs
+
+    inputs = {key: value[:rows] for key, value in example_inputs()[name].items()}
+    with torch.no_grad():
+        outputs = modules[name](*inputs.values())
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    results = session_of(name, tmp_path).run(None, {key: value.numpy() for key, value in inputs.items()})
+    assert len(results) == len(outputs)
+    for result, output in zip(results, outputs, strict=True):
+        assert result.shape == tuple(output.shape)
+        difference = np.abs(result.astype(np.float64) - output.numpy().astype(np.float64))
+        assert difference.max() <= TOLERANCE[name]
+        assert difference.mean() <= 1e-3
+
+
+def test_the_denoiser_of_the_page_is_the_unet_with_its_interventions(modules: dict[str, torch.nn.Module]) -> None:
+    from diffvis_widget.scenes.page.modules import example_inputs
+
+    inputs = example_inputs()["unet"]
+    plain = inputs | {"mask": torch.zeros(2, 32), "factors": torch.ones(2, 32)}
+    unet = dv.load().unet
+    with torch.no_grad():
+        expected = unet(inputs["latents"], inputs["timestep"], inputs["text"], return_dict=False)[0]
+        prediction, *maps = modules["unet"](*plain.values())
+        _, *changed = modules["unet"](*inputs.values())
+    assert torch.allclose(prediction, expected, atol=1e-4)
+    assert all(torch.allclose(layer.sum(-1), torch.ones(1), atol=1e-5) for layer in maps)
+    assert all(bool((layer[0, :, :, 3] == 0).all()) for layer in changed)  # the token that is left out
+
+
+def test_graphs_are_small_and_hold_no_weights_and_no_paths() -> None:
+    files = sorted(PAGE_GRAPHS.iterdir())
+    assert [path.name for path in files] == sorted(["graphs.json", *(f"{name}.onnx" for name in SOURCES)])
+    assert sum(path.stat().st_size for path in files) <= LIMIT
+    for path in files:
+        assert not [
+            mark for mark in (b"/home/", b"/root", b"/tmp", b"site-packages", b".py:") if mark in path.read_bytes()
+        ]
+
+
+def test_the_weights_of_the_page_are_the_packaged_ones() -> None:
+    from safetensors.numpy import load_file
+
+    for name, source in SOURCES.items():
+        tensors = load_file(dv.scenes.WEIGHTS / source)
+        values, start = np.frombuffer(page_weights(name), "<f2"), 0
+        for tensor, transposed in graph_index()[name]["tensors"]:
+            expected = tensors[tensor].T if transposed else tensors[tensor]
+            assert np.array_equal(values[start : start + expected.size], expected.ravel())
+            start += expected.size
+        assert start == values.size
+
+
+def test_layers_and_noise_levels_are_those_of_the_pipeline() -> None:
+    pipe = dv.load()
+    scheduler: Any = pipe.scheduler
+    layers = dv.trace(pipe, "a circle", num_inference_steps=1).layers
+    index = graph_index()["unet"]
+    assert index["layers"] == [asdict(layer) | {"grid": list(layer.grid)} for layer in layers]
+    scheduler.set_timesteps(timesteps=list(range(999, -1, -1)))
+    assert np.array_equal(np.array(index["sigmas"][::-1], np.float32), scheduler.sigmas[:-1].numpy())
+
+
+def test_a_rebuild_gives_the_same_graph(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript exports the graphs; the extra `graphs` installs it")
+    from diffvis_widget.scenes.page.graphs import write_graphs
+
+    write_graphs(tmp_path, ("text_encoder",))
+    assert (tmp_path / "text_encoder.onnx").read_bytes() == page_graph("text_encoder")
