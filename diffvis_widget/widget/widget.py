@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from diffvis_widget.concepts import ConceptMeter
     from diffvis_widget.traces import Note, Trace
+    from diffvis_widget.wire.recorded_run import Layers
 
 log = logging.getLogger(__name__)
 
@@ -306,13 +307,10 @@ class DiffVis(SyncedTraits):
         self._session.replay.update_notes(trace)
         return note
 
-    def static(
-        self, layers: bool | Literal["heads"] = False, height: int | None = None, live: bool = False
-    ) -> StaticOutput:
+    def static(self, layers: Layers = False, height: int | None = None, live: bool = False) -> StaticOutput:
         """The run as an output that needs no kernel: the page of `dv.to_html` in a frame. Waits for a run in progress.
 
-        As last line of a cell it is stored in the notebook and works when that is opened again, and in nbconvert's
-        HTML.
+        As last line of a cell it is stored in the notebook; it works when that is opened again, and in nbconvert's HTML.
 
         Args:
             layers: as for `dv.to_html`.
@@ -327,8 +325,7 @@ class DiffVis(SyncedTraits):
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Adds a filmstrip and a sentence for hosts without widgets, once there is a run to show.
 
-        A recorded run is there in a moment; for a run in progress a program that executes the notebook can wait, and a
-        reader does not want to.
+        A recorded run is there in a moment; a program that executes the notebook also waits for one in progress.
         """
         if not self._can_run or jupyter.is_unattended():
             self.wait(DISPLAY_PATIENCE if not self._can_run else UNATTENDED_PATIENCE)
