@@ -310,7 +310,7 @@ class DiffVis(SyncedTraits):
     def static(self, layers: Layers = False, height: int | None = None, live: bool = False) -> StaticOutput:
         """The run as an output that needs no kernel: the page of `dv.to_html` in a frame. Waits for a run in progress.
 
-        As last line of a cell it is stored in the notebook; it works when that is opened again, and in nbconvert's HTML.
+        As last line of a cell it is stored in the notebook; it works when that is opened again and in nbconvert's HTML.
 
         Args:
             layers: as for `dv.to_html`.
