@@ -26,12 +26,13 @@ from .types import Floats, Size, Word
 
 Align = Literal["index", "noise"]
 Change = Literal["same", "replaced", "removed", "added"]
-DIVERGED = 0.1
-"""Two runs have diverged where their predictions differ by more than a tenth of the spread of the final ones.
+DIVERGED = 0.5
+"""Two runs have diverged where their predictions differ by half of what two seeds of one prompt differ in the end.
 
-Measured on 60 pairs of runs of the scenes model (`python -m benchmarks.parting`): images closer than that differ by 1.2
-of 255 levels on average, and a detector finds the same objects in 14 of 17; between 0.1 and 0.5 in 9 of 15, and beyond
-in one of 28."""
+In units of the spread of the final predictions, two seeds of the scenes model differ by 1.04 on average (10 prompts,
+0.61 to 1.29; `python -m benchmarks.divergence_threshold --seeds`). Of runs that differ in the weight of their words, a
+detector finds the same objects in 9 of 15 pairs between 0.1 and 0.5, and in one of 28 beyond (the same command without
+`--seeds`)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Comparison(ResultValue):
         distance: float32 (N,), root mean square difference of the predicted clean latents over the spread of the final
             ones (root mean square about each channel's mean, of both runs): 0 for equal runs, about 1.4 for images that
             have nothing in common.
-        threshold: the distance above which runs have diverged.
+        threshold: the distance above which runs have diverged: half of what two seeds of one prompt differ in the end.
         divergence_step: first row of ``steps`` from which the distance stays above ``threshold``; None if the runs end
             closer than that.
         maps: float32 (N, P), total variation distance 0..1 of the heat maps of each pair of words (half the sum of

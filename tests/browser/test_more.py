@@ -158,8 +158,10 @@ def test_the_curves_and_the_film_say_what_is_under_the_pointer(two: Bare) -> Non
 
 
 def test_the_run_before_lies_beside_the_new_one_on_one_slider(two: Bare) -> None:
-    two.widget.get_by_test_id("compare").click()
+    two.widget.get_by_test_id("offer-compare").get_by_role("button").click()
     view = two.widget.locator(".dv-compare")
+    expect(two.widget.get_by_test_id("offer-compare")).to_have_count(0)
+    expect(view.get_by_test_id("differences")).to_have_text("A → B: prompt · green ×1 → ×1.5 · a ×1 → left out")
     expect(on_stage(two).locator("figcaption")).to_have_text([f"A {OLD}", f"B {NEW}"])
     expect(view).to_contain_text("They diverge at step 4")
     assert two.sent("packed") == []

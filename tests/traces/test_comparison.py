@@ -57,13 +57,13 @@ FLAT = np.array([[1.0, -1.0], [-1.0, 1.0]])[None]  # one channel, spread 1
 def test_distance_and_parting_by_hand() -> None:
     first = made([FLAT] * 5, ["a"])
     # the difference is the same at every place: its root mean square is its size
-    second = made([FLAT + by for by in (0.5, 0.05, 0.2, 0.3, 0.4)], ["a"])
+    second = made([FLAT + by for by in (0.9, 0.05, 0.6, 0.7, 0.8)], ["a"])
     comparison = compare(first, second)
-    np.testing.assert_allclose(comparison.distance, [0.5, 0.05, 0.2, 0.3, 0.4], rtol=1e-5)
-    assert comparison.threshold == DIVERGED == 0.1
+    np.testing.assert_allclose(comparison.distance, [0.9, 0.05, 0.6, 0.7, 0.8], rtol=1e-5)
+    assert comparison.threshold == DIVERGED == 0.5
     assert comparison.divergence_step == 2  # apart at first, but together again
     assert comparison.steps.tolist() == [[step, step] for step in range(5)]
-    assert compare(first, made([FLAT + by for by in (0.5, 0.2, 0.2, 0.2, 0.05)], ["a"])).divergence_step is None
+    assert compare(first, made([FLAT + by for by in (0.9, 0.6, 0.6, 0.6, 0.45)], ["a"])).divergence_step is None
     assert compare(first, first).divergence_step is None
     assert compare(first, made([FLAT + 1] * 5, ["a"])).divergence_step == 0
 

@@ -72,3 +72,24 @@ export function settingsOf(entry: Entry): string {
     .filter(Boolean)
     .join(" · ");
 }
+
+/** How the settings of two runs differ besides their prompts, as "seed 3 → 7"; empty where they do not. */
+export function differenceOf(a: Entry, b: Entry): string {
+  const change = (name: string, from: unknown, to: unknown) => (from === to ? "" : `${name} ${from} → ${to}`);
+  const weightOf = (entry: Entry, word: string) => {
+    const factor = entry.weights?.[word];
+    return factor === null ? "left out" : `×${factor ?? 1}`;
+  };
+  const words = new Set([...Object.keys(a.weights ?? {}), ...Object.keys(b.weights ?? {})]);
+  const scheduleOf = ({ schedule, schedule_strength }: Entry) =>
+    schedule === "uniform" ? schedule : `${schedule} ${schedule_strength}`;
+  return [
+    ...[...words].map((word) => change(word, weightOf(a, word), weightOf(b, word))),
+    change("seed", a.seed ?? "unknown", b.seed ?? "unknown"),
+    change("steps", a.steps, b.steps),
+    change("guidance", a.guidance_scale ?? "none", b.guidance_scale ?? "none"),
+    change("schedule", scheduleOf(a), scheduleOf(b)),
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}

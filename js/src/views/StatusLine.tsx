@@ -44,6 +44,17 @@ export function StatusLine({ context }: { readonly context: Context }) {
         <p class="dv-note" title={hint.value || words}>
           {hint.value || words}
         </p>
+      ) : canCompare(context) ? (
+        <p class="dv-note dv-hint" data-testid="offer-compare">
+          <Button
+            onClick={() => {
+              session.viewState.compareWith.value = store.previous?.info.run ?? "";
+              context.drawers.show("compare", session);
+            }}
+          >
+            Compare with the prompt before
+          </Button>
+        </p>
       ) : (
         <GestureHint context={context} />
       )}
@@ -53,6 +64,13 @@ export function StatusLine({ context }: { readonly context: Context }) {
       </p>
     </div>
   );
+}
+
+/** Whether the run on the page is over, had another prompt than the run before it, and the two are not compared yet. */
+function canCompare({ session: { store, busy, connected }, drawers }: Context): boolean {
+  const [run, before] = [store.shown.value, store.previous];
+  const isEdited = run?.end.value != null && before !== null && before.info.prompt !== run.info.prompt;
+  return isEdited && !busy.value && connected.value && drawers.isAvailable && !drawers.open.value.includes("compare");
 }
 
 /** The first hint about a gesture that has not been used yet, once there is a run to use it with. */

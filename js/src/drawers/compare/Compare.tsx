@@ -15,7 +15,7 @@ import {
   useSignal,
   value,
 } from "../../app/coreExports";
-import { RunHistory, settingsOf } from "../runHistory";
+import { differenceOf, type Entry, RunHistory, settingsOf } from "../runHistory";
 import { ComparedImages, type Mode } from "./ComparedImages";
 import { Comparison, type WordPair } from "./comparison";
 
@@ -68,6 +68,7 @@ export function Compare({ context }: { readonly context: Context }) {
   const b = store.shown.value;
   const a = comparison.a.value;
   const others = runs.entries.value.filter(({ run }) => run !== b?.info.run);
+  const [entryA, entryB] = [a, b].map((run) => runs.entries.value.find((entry) => entry.run === run?.info.run));
   if (!b) return null;
   return (
     <section class="dv-compare" aria-label="Compare">
@@ -99,6 +100,7 @@ export function Compare({ context }: { readonly context: Context }) {
       </div>
       {a ? (
         <>
+          {entryA && entryB ? <Differences a={entryA} b={entryB} /> : null}
           <Distance context={context} comparison={comparison} b={b} />
           <Words context={context} comparison={comparison} a={a} b={b} />
         </>
@@ -110,6 +112,14 @@ export function Compare({ context }: { readonly context: Context }) {
       )}
     </section>
   );
+}
+
+/** What differs between the runs besides the words, which are marked below. */
+function Differences({ a, b }: { readonly a: Entry; readonly b: Entry }) {
+  const settings = differenceOf(a, b);
+  const prompt = a.prompt === b.prompt ? "" : "prompt";
+  const text = [prompt, settings].filter(Boolean).join(" · ");
+  return <p data-testid="differences">{text ? `A → B: ${text}` : "A and B have the same prompt and settings"}</p>;
 }
 
 interface Props {
@@ -160,7 +170,8 @@ function Distance({ context, comparison, b }: Props) {
         )}
       </div>
       <p class="dv-foot" title="Root mean square difference of the predicted latents over the spread of the final ones">
-        Distance between the predictions. Above the dashed line, {value(numbers.threshold)}, the runs count as diverged.
+        Distance between the predictions. Above the dashed line, {value(numbers.threshold)}, the runs count as diverged:
+        half of what two seeds of one prompt differ in the end.
         {numbers.align === "noise" ? " Steps are paired by noise level." : ""}
       </p>
     </div>
