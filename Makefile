@@ -51,8 +51,9 @@ browser: .venv/developing
 	@$(BIN)/python -m tests.chromium
 	@$(BIN)/python -m tests.html_manager
 
-# What gets the machine for itself: real pages, and what may depend on the number of processor threads.
-UNSHARED := tests/browser tests/widget/session/test_threads.py tests/tracer/test_transparency.py
+# What gets the machine for itself: real pages, what may depend on the number of processor threads, and Ray, last.
+UNSHARED := tests/browser tests/widget/session/test_threads.py tests/tracer/test_transparency.py \
+	tests/studies/test_ray.py
 
 # The environment is made anew only when it is gone, and completed when what it is made from has changed. uv installs in a
 # third of pip's time. Compiled once here, as pip does of itself: a kernel starts in half the time also where Python may

@@ -121,6 +121,10 @@ def _add_study(commands: Any) -> None:
         "--keep-traces", choices=["none", "compact", "full"], default="none", help="trace files to store"
     )
     study.add_argument("--shard", type=_shard, metavar="I/N", help="make only part I of N, from 0/N to N-1/N")
+    study.add_argument("--executor", choices=["local", "ray"], default="local", help="where to run (default: local)")
+    study.add_argument("--address", metavar="A", help="with ray: address of a cluster, such as auto")
+    study.add_argument("--actors", type=_integer_from(1), metavar="N", help="with ray: number of models at work")
+    study.add_argument("--gpus", type=float, metavar="G", help="with ray: GPUs of each model, such as 0.5")
     study.add_argument("--retry", action="store_true", help="make failed rows again")
     study.add_argument("--html", type=Path, metavar="FILE", help="the report (default: report.html in the study)")
 
@@ -136,6 +140,12 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
+def _executor(options: argparse.Namespace) -> dict[str, Any]:
+    values = {"address": options.address, "actors": options.actors, "num_gpus": options.gpus}
+    chosen = {name: value for name, value in values.items() if value is not None}
+    return {"executor": options.executor, "executor_options": chosen or None}
+
+
 def _study(options: argparse.Namespace) -> int:
     import diffvis_widget as dv
 
@@ -146,7 +156,7 @@ def _study(options: argparse.Namespace) -> int:
         if options.source == "report":
             print(study.report(options.html or study.folder / "report.html"))
             return 0
-        study = study.resume(options.model, retry=options.retry, shard=options.shard)
+        study = study.resume(options.model, retry=options.retry, shard=options.shard, **_executor(options))
     else:
         if options.out is None or options.folder is not None:
             raise ValueError("diffvis study PROMPTS needs --out, the folder of the study")
@@ -160,6 +170,7 @@ def _study(options: argparse.Namespace) -> int:
             shard=options.shard,
             keep_traces=options.keep_traces,
             retry=options.retry,
+            **_executor(options),
             **{name: value for name, value in arguments.items() if value is not None},
         )
     print(f"{study.folder}: {study.finished} of {study.total} rows, {study.failed} failed")

@@ -30,7 +30,8 @@ LIGHT = {
 }
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "pandas", "bqplot", "anywidget", "numpy"}
 HEAVY |= {"pyarrow", "ray"}
-OPTIONAL = ("explain", "film", "graphs", "studies")  # extras of which the package imports something where it is there
+# extras of which the package imports something where it is there
+OPTIONAL = ("explain", "film", "graphs", "ray", "studies")
 
 LONGEST = 400
 LONGER: dict[str, str] = {}  # file: the reason why it may be longer

@@ -13,7 +13,7 @@ from .parts import PartWriter
 from .plan import Plan
 from .row_maker import KeepTraces, RowMaker, load_model, torch_threads
 
-_TRIALS = 3
+TRIALS = 3
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def first_rows(job: Job, rows: Sequence[int]) -> tuple[list[dict[str, Any]], dic
     maker = job.maker()
     made: list[dict[str, Any]] = []
     with torch_threads(job.threads):
-        for row in rows[:_TRIALS]:
+        for row in rows[:TRIALS]:
             made.append(maker.make(row))
             if "error" not in made[-1]:
                 return made, maker.measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from diffvis_widget.arguments import choice, count, file_path, flag
 
@@ -15,11 +15,8 @@ from .measures import check_measures
 from .plan import Plan, check_seeds, check_shard
 from .prompts import read_prompts
 from .row_maker import KeepTraces
-from .sessions import run_study
-from .stored_study import Study
-
-Executor = Literal["local"]
-EXECUTORS = ("local",)
+from .sessions import RunOptions, check_executor, run_study
+from .stored_study import Executor, Study
 
 
 def study(
@@ -31,6 +28,7 @@ def study(
     conditions: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None,
     out: str | os.PathLike[str],
     executor: Executor = "local",
+    executor_options: Mapping[str, Any] | None = None,
     shard: tuple[int, int] | None = None,
     keep_traces: KeepTraces = "none",
     threads: int | None = None,
@@ -51,7 +49,7 @@ def study(
 
     Args:
         model: A pipeline; a name for `dv.load`, None for the built-in scenes model; or a function without parameters
-            that makes a pipeline.
+            that makes a pipeline. Ray takes no pipeline.
         prompts: Texts, dictionaries with a "prompt", a DataFrame, or a CSV, TSV, Parquet, JSON lines or text file.
             Further columns become columns of the table; "seed" replaces `seeds`, and "roles" holds {word: role}.
         seeds: How many (0, 1, ...), or which.
@@ -61,7 +59,10 @@ def study(
             Texts in "prompt", "negative_prompt" and interventions may name columns: {"photo": {"prompt": "a photo of
             {prompt}"}}.
         out: Folder of the study.
-        executor: "local" makes one row after the other in this process.
+        executor: "local" makes one row after the other in this process; "ray" has a model in each of several actors, on
+            this machine or a cluster, and makes the same rows.
+        executor_options: Options of Ray: "address" ("auto", or of a cluster; None for this machine), "actors", and
+            "num_gpus" of each, such as 0.5 for two on a GPU, or its "num_cpus".
         shard: (i, n): makes only part i of n, for n processes that share the folder.
         keep_traces: Which trace files to store beside the table: "none", "compact" or "full".
         threads: Number of torch's threads, on which the last bits of a result depend; None keeps that of the study, or
@@ -78,7 +79,7 @@ def study(
         ValueError: An argument is out of its range, or `out` holds another study; that one is left as it was.
         RuntimeError: The first rows failed.
         OSError: The folder cannot be written to.
-        ImportError: pyarrow is not installed.
+        ImportError: pyarrow, or Ray for executor="ray", is not installed.
 
     Example:
         >>> import tempfile
@@ -95,7 +96,6 @@ def study(
     plan = Plan(rows, check_seeds(seeds), check_conditions(conditions), check_settings("pipe_kwargs", pipe_kwargs))
     if plan.has_own_seeds and list(plan.seeds) != [0]:
         raise ValueError("seeds: the prompts have a column seed; leave out one of the two")
-    choice("executor", executor, EXECUTORS)
     choice("keep_traces", keep_traces, ("none", "compact", "full"))
     folder = Path(os.path.abspath(file_path("out", out)))
     job = Job(
@@ -106,13 +106,14 @@ def study(
         keep_traces,
         _torch_threads() if threads is None else count("threads", threads),
     )
-    run_study(
-        job,
+    options = RunOptions(
         shard=check_shard(shard),
         retry=flag("retry", retry),
         progress=flag("progress", progress),
         keep_threads=threads is None,
+        ray=check_executor(executor, executor_options),
     )
+    run_study(job, options)
     return Study.open(folder)
 
 

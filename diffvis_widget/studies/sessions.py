@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -12,25 +14,66 @@ from typing import Any
 
 import numpy as np
 
+from diffvis_widget.arguments import choice, shorten
+
 from . import manifest as manifests
-from .jobs import Job, first_rows
+from .jobs import TRIALS, Job, first_rows
 from .local_executor import Progress, run_rows
 from .manifest import Manifest
 from .measures import Measure, with_columns
 from .parts import join_parts, part_files, read_parts, remove_abandoned
-from .plan import check_shard
-from .row_maker import torch_threads
+from .ray_executor import RayOptions, check_options, connected, prepared
+from .ray_executor import run_rows as run_on_ray
+from .row_maker import is_pipeline, torch_threads
 
 
-def resume(folder: Path, model: Any, *, shard: tuple[int, int] | None, retry: bool, progress: bool) -> None:
+@dataclass(frozen=True)
+class RunOptions:
+    """How to make the rows of a study.
+
+    Attributes:
+        shard: (i, n), the part i of n, or None.
+        retry: Whether to make failed rows again.
+        progress: Whether to show a bar.
+        keep_threads: Whether an existing study keeps its number of threads.
+        ray: Options of Ray; None makes the rows in this process.
+    """
+
+    shard: tuple[int, int] | None
+    retry: bool
+    progress: bool
+    keep_threads: bool = True
+    ray: RayOptions | None = None
+
+
+def check_executor(executor: Any, options: Any) -> RayOptions | None:
+    """Check where the rows are made.
+
+    Args:
+        executor: "local" or "ray".
+        options: Options of Ray by name, or None.
+
+    Returns:
+        The options of Ray; None for this process.
+
+    Raises:
+        TypeError: The options are no dictionary, or there is no such option.
+        ValueError: There is no such executor, or it takes no options.
+    """
+    if choice("executor", executor, ("local", "ray")) == "ray":
+        return check_options(options)
+    if options is not None:
+        raise ValueError(f'executor_options are for executor="ray", not {shorten(options)}')
+    return None
+
+
+def resume(folder: Path, model: Any, options: RunOptions) -> None:
     """Resume a study from its folder alone; see `Study.resume`.
 
     Args:
         folder: The folder.
         model: As for `dv.study`; None for the model that the folder names.
-        shard: As for `dv.study`.
-        retry: As for `dv.study`.
-        progress: As for `dv.study`.
+        options: How to make the rows.
     """
     manifest, prompts = manifests.read(folder)
     about, settings = manifest.about, manifest.settings
@@ -46,41 +89,53 @@ def resume(folder: Path, model: Any, *, shard: tuple[int, int] | None, retry: bo
         settings["keep_traces"],
         settings["threads"],
     )
-    run_study(job, shard=check_shard(shard), retry=retry, progress=progress, keep_threads=True)
+    run_study(job, options)
 
 
-def run_study(job: Job, *, shard: tuple[int, int] | None, retry: bool, progress: bool, keep_threads: bool) -> None:
+def run_study(job: Job, options: RunOptions) -> None:
     """Make the rows of a study that are missing.
 
     Args:
         job: The study.
-        shard: Its part, or None.
-        retry: Whether to make failed rows again.
-        progress: Whether to show a bar.
-        keep_threads: Whether an existing study keeps its number of threads.
+        options: How to make them.
     """
     _check_pyarrow()
+    if options.ray and is_pipeline(job.model):
+        raise TypeError(
+            'model: executor="ray" needs the name of a model, or a function that makes the pipeline in each actor'
+        )
     manifests.check_folder(job.folder)
     existing = manifests.read(job.folder)[0] if (job.folder / manifests.NAME).exists() else None
-    if existing and keep_threads:
+    if existing and options.keep_threads:
         job = replace(job, threads=existing.settings["threads"])
+    shard = options.shard
     name = "all" if shard is None else f"shard-{shard[0]}-of-{shard[1]}"
-    job = job.loaded() if existing is None else _checked(job.loaded(), existing)
-    made: list[dict[str, Any]] = []
-    if existing is None:
-        made, measured = first_rows(job, list(islice(job.plan.rows(shard), 3)))
-        job, existing = _created(job, measured)
-    else:
+    with connected(options.ray) if options.ray else nullcontext() as ray:
+        first = [] if existing else list(islice(job.plan.rows(shard), TRIALS))
+        made, measured = [], {}
+        if options.ray:
+            fingerprint, made, measured = prepared(ray, job, first, options.ray)
+            job = replace(job, fingerprint=fingerprint)
+        else:
+            job = job.loaded()
+            if first:
+                made, measured = first_rows(job, first)
+        job, manifest = (_checked(job, existing), existing) if existing else _created(job, measured)
         remove_abandoned(job.folder)
-    missing = _missing(job, existing, shard, retry)
-    writer = job.writer(name)
-    for row in made:
-        writer.add(row)
-    rows = missing[~np.isin(missing, [row["row"] for row in made])]
-    bar = Progress(len(missing) if shard else job.plan.total, 0 if shard else job.plan.total - len(missing), progress)
-    bar.add(len(made), sum("error" in row for row in made))
-    with torch_threads(job.threads):
-        finished = run_rows(job.maker(), rows.tolist(), writer, bar)
+        missing = _missing(job, manifest, shard, options.retry)
+        writer = job.writer(name)
+        for row in made:
+            writer.add(row)
+        writer.flush()
+        rows = missing[~np.isin(missing, [row["row"] for row in made])].tolist()
+        total = len(missing) if shard else job.plan.total
+        bar = Progress(total, total - len(missing), options.progress)
+        bar.add(len(made), sum("error" in row for row in made))
+        if options.ray:
+            finished = run_on_ray(ray, job, rows, name, bar, options.ray)
+        else:
+            with torch_threads(job.threads):
+                finished = run_rows(job.maker(), rows, writer, bar)
     join_parts(job.folder, name, job.study)
     if not finished:
         print(
@@ -108,17 +163,23 @@ def _created(job: Job, measured: Mapping[str, Mapping[str, Any]]) -> tuple[Job, 
     measures = with_columns(job.measures, measured)
     is_named = job.model is None or isinstance(job.model, str)
     about = {
-        "model": job.model if is_named else type(job.pipe).__name__,
+        "model": job.model if is_named else getattr(job.model, "__name__", type(job.model).__name__),
         "model_is_named": is_named,
         "measure_columns": {measure.name: dict(measure.columns) for measure in measures},
         "versions": dict(versions()),
-        "command": sys.argv[0] and " ".join(sys.argv),
+        "command": _command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     settings = manifests.settings_of(job.plan, job.fingerprint, measures, job.keep_traces, job.threads)
     manifest = manifests.Manifest(settings, manifests.columns_of(job.plan, measures), about)
     manifests.create(job.folder, manifest, job.plan)
     return replace(job, measures=measures, columns=manifest.columns, study=manifest.study), manifest
+
+
+def _command() -> str:
+    """The command of the terminal that runs; "" in a notebook or program."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["diffvis", *sys.argv[1:]]) if program in ("diffvis", "cli.py") else ""
 
 
 def _missing(job: Job, manifest: Manifest, shard: tuple[int, int] | None, retry: bool) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffvis_widget.arguments import choice, did_you_mean, file_path, flag, items, shorten
 from diffvis_widget.traces import Trace
@@ -13,12 +13,15 @@ from diffvis_widget.traces import Trace
 from . import manifest as manifests
 from .manifest import Manifest
 from .parts import read_parts
-from .plan import Plan
+from .plan import Plan, check_shard
 from .prompts import PromptRow
 
 if TYPE_CHECKING:
     from .paired import PairedComparison
     from .series import By, Reduction
+
+
+Executor = Literal["local", "ray"]
 
 
 class Study:
@@ -254,6 +257,8 @@ class Study:
         retry: bool = False,
         shard: tuple[int, int] | None = None,
         progress: bool = True,
+        executor: Executor = "local",
+        executor_options: Mapping[str, Any] | None = None,
     ) -> Study:
         """Make the rows that are missing.
 
@@ -264,6 +269,8 @@ class Study:
             retry: Whether to make rows again that failed.
             shard: (i, n): makes only part i of n.
             progress: Whether to show a bar.
+            executor: As for `dv.study`.
+            executor_options: As for `dv.study`.
 
         Returns:
             The study, with the new rows.
@@ -274,7 +281,13 @@ class Study:
                 or image that it does not store: give the model, or call `dv.study` again.
             OSError: The folder cannot be written to.
         """
-        from .sessions import resume
+        from .sessions import RunOptions, check_executor, resume
 
-        resume(self._folder, model, shard=shard, retry=flag("retry", retry), progress=flag("progress", progress))
+        options = RunOptions(
+            check_shard(shard),
+            flag("retry", retry),
+            flag("progress", progress),
+            ray=check_executor(executor, executor_options),
+        )
+        resume(self._folder, model, options)
         return Study.open(self._folder)
