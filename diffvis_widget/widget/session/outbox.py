@@ -290,7 +290,8 @@ class Outbox:
             return  # an error for a page that takes none
         seq, self._seq = self._seq, self._seq + 1
         message = message.stamped(seq)
-        self._in_flight[seq] = message.size, _exact_images(message) if self._is_current(message) else []
+        exact = _exact_images(message)
+        self._in_flight[seq] = message.size, exact if exact and self._is_current(message) else []
         self._bytes_in_flight += message.size
         self._send(message.content, message.buffers)
 

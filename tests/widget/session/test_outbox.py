@@ -149,6 +149,14 @@ def test_an_exact_noisy_image_replaces_its_preview_alone() -> None:
     assert [message.content.get("view") for message in frames] == ["latents", "latents"]
 
 
+def test_a_reply_without_a_run_is_sent_during_a_run() -> None:
+    page = Page()
+    page.outbox.begin(run())
+    page.outbox.reply(Message({"type": "more", "id": 4}, (b"script",)))
+    assert page.got[-1].content["id"] == 4
+    page.outbox.acknowledge(page.got[-1].content["seq"])
+
+
 def test_a_step_that_was_not_sent_yet_goes_out_with_its_exact_image() -> None:
     page = Page(cap=2 * KB)
     page.outbox.begin(run())
