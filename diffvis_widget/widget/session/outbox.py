@@ -240,7 +240,7 @@ class Outbox:
             self._pump()
 
     def _is_current(self, message: Message) -> bool:
-        return self._run is not None and message.content["run"] == self._run.content["run"]
+        return self._run is not None and message.content.get("run") == self._run.content["run"]
 
     def _enqueue(self, key: Key) -> None:
         self._pending[key] = None

@@ -167,6 +167,13 @@ def test_a_step_that_was_not_sent_yet_goes_out_with_its_exact_image() -> None:
     assert page.got[-1].buffers[0] == b"exact"
 
 
+def test_a_reply_that_concerns_no_run_goes_out_while_a_run_is_shown() -> None:
+    page = Page()
+    page.outbox.begin(run())
+    page.outbox.reply(Message({"type": "more", "id": 1}, (b"script",)))
+    assert page.labels() == ["run", "more"]
+
+
 def test_a_frame_of_a_step_that_is_not_there_is_dropped() -> None:
     page = Page()
     page.outbox.begin(run())
