@@ -17,6 +17,17 @@ export function fullNameOf(word: Word | undefined): string {
   return word.encoder ? `${nameOf(word)} (${word.encoder})` : nameOf(word);
 }
 
+/** The name, with a number where the prompt has the same word several times: a₁, a₂. */
+export function distinctName(words: readonly Word[], index: number): string {
+  const word = words[index];
+  if (word?.kind !== "word") return fullNameOf(word);
+  const key = ({ text, encoder, kind }: Word) => `${kind} ${encoder} ${text.toLowerCase()}`;
+  const equal = words.flatMap((other, i) => (key(other) === key(word) ? [i] : []));
+  if (equal.length < 2) return fullNameOf(word);
+  const number = [...String(equal.indexOf(index) + 1)].map((digit) => "₀₁₂₃₄₅₆₇₈₉"[Number(digit)]).join("");
+  return word.encoder ? `${nameOf(word)}${number} (${word.encoder})` : `${nameOf(word)}${number}`;
+}
+
 /** The number under a small heat map: its highest value. */
 export function peakOf(scale: Range | null | undefined): string {
   return scale ? `peak ${value(scale[1])}` : NOT_RECORDED;

@@ -4,7 +4,7 @@ import { coloursOf, fadedGradient, gradient, hue } from "../core/colormap";
 import type { Context } from "../core/context";
 import { NOT_RECORDED, value } from "../core/format";
 import type { Range } from "../core/protocol";
-import { fullNameOf } from "../core/wordLabels";
+import { distinctName } from "../core/wordLabels";
 import { rangeOf } from "./overlay";
 import type { StageImage } from "./stageImage";
 
@@ -31,7 +31,7 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
   }
   return words.map((index, position) => {
     const paint = fadedGradient(words.length === 1 ? coloursOf("viridis") : [hue(position)]);
-    const name = fullNameOf(run.info.words[index]);
+    const name = distinctName(run.info.words, index);
     return {
       name: name && lensName ? `${name}, ${lensName}` : name || lensName || "",
       range: rangeOf(run, step, index, viewState.sharedScale.value),

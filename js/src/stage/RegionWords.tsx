@@ -5,7 +5,7 @@ import type { Context } from "../core/context";
 import { value } from "../core/format";
 import { meanIn, type Region } from "../core/mapSampling";
 import type { Run } from "../core/store";
-import { colourOf, fullNameOf } from "../core/wordLabels";
+import { colourOf, distinctName } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";
 import { Button } from "../ui/Button";
 import { linePath, SPARK } from "../ui/spark";
@@ -43,7 +43,7 @@ export function RegionWords({ context, run, region }: Props) {
   const position = (reading: number) => reading / most;
   return (
     <ul>
-      {ranked.map(({ word, index, now, values }) => {
+      {ranked.map(({ index, now, values }) => {
         const colour = colourOf(viewState.pinned.value, index);
         return (
           <li
@@ -55,10 +55,10 @@ export function RegionWords({ context, run, region }: Props) {
               class="dv-meter-name"
               data-testid={`region-word-${index}`}
               aria-pressed={colour !== undefined}
-              title={fullNameOf(word)}
+              title={distinctName(run.info.words, index)}
               {...wordEvents(viewState, index)}
             >
-              <bdi>{fullNameOf(word)}</bdi>
+              <bdi>{distinctName(run.info.words, index)}</bdi>
             </Button>
             <span class="dv-track" aria-hidden="true">
               <i class="dv-fill" style={{ transform: `scaleX(${position(now)})` }} />

@@ -7,7 +7,7 @@ import { NOT_RECORDED, value } from "../core/format";
 import { valueAt } from "../core/mapSampling";
 import { stepNumber } from "../core/stepNumbers";
 import type { Point, StageView, ViewState } from "../core/viewState";
-import { fullNameOf } from "../core/wordLabels";
+import { distinctName } from "../core/wordLabels";
 import { Button } from "../ui/Button";
 import { Choice } from "../ui/Choice";
 import { ContourIcon, LabelIcon } from "../ui/icons";
@@ -73,7 +73,7 @@ export function Stage({ context }: { readonly context: Context }) {
     if (words.length > 0) {
       const readings = words.slice(0, 3).map((index) => {
         const reading = valueAt(step.maps, index, probe.u, probe.v);
-        return `${fullNameOf(shown.info.words[index])} ${reading === null ? NOT_RECORDED : value(reading)}`;
+        return `${distinctName(shown.info.words, index)} ${reading === null ? NOT_RECORDED : value(reading)}`;
       });
       return `${readings.join(" · ")}  at ${at}`;
     }

@@ -41,6 +41,8 @@ export function Meters({ context }: { readonly context: Context }) {
   const meter = scores?.meter ?? run?.info.meter ?? null;
   const order = useMeterOrder(context);
   const unmeasured = run !== null && meter === null;
+  const removed = useSignal<{ readonly concept: string; readonly at: number } | null>(null);
+  const undone = removed.value && !concepts.includes(removed.value.concept) ? removed.value : null;
 
   return (
     <section class="dv-meters" aria-label="Concepts">
@@ -72,21 +74,37 @@ export function Meters({ context }: { readonly context: Context }) {
             scale={scale}
             axis={axis}
             spark={spark}
+            onRemove={(at) => {
+              removed.value = { concept, at };
+            }}
           />
         ))}
       </ul>
       <AddConcept context={context} />
-      <p class="dv-foot" title={meter ?? undefined}>
-        {unmeasured
-          ? session.isOffline
-            ? "The concepts of this run were not measured."
-            : "This model has no meter yet: choose one with dv.DiffVis(…, meter=dv.ConceptMeter(…))"
-          : concepts.length === 0
-            ? "Add a word to see how well the image of each step matches it."
-            : scale === "cosine"
-              ? "Grey band: scores of unrelated words; inside it a score means nothing."
-              : "Share: how well each concept fits compared with the others; together they are 1."}
-      </p>
+      {undone ? (
+        <p class="dv-foot" role="status">
+          {`“${undone.concept}” was removed. `}
+          <Button
+            class="dv-quiet"
+            data-testid="undo-concept"
+            onClick={() => session.set({ concepts: concepts.toSpliced(undone.at, 0, undone.concept) })}
+          >
+            Undo
+          </Button>
+        </p>
+      ) : (
+        <p class="dv-foot" title={meter ?? undefined}>
+          {unmeasured
+            ? session.isOffline
+              ? "The concepts of this run were not measured."
+              : "This model has no meter yet: choose one with dv.DiffVis(…, meter=dv.ConceptMeter(…))"
+            : concepts.length === 0
+              ? "Add a word to see how well the image of each step matches it."
+              : scale === "cosine"
+                ? "Grey band: scores of unrelated words; inside it a score means nothing."
+                : "Share: how well each concept fits compared with the others; together they are 1."}
+        </p>
+      )}
     </section>
   );
 }
@@ -103,9 +121,11 @@ interface MeterProps {
   readonly scale: "cosine" | "share";
   readonly axis: Axis;
   readonly spark: Axis;
+  /** Called with the place of the concept, after it was removed. */
+  readonly onRemove: (at: number) => void;
 }
 
-function Meter({ context, order, concept, run, scores, position, scale, axis, spark }: MeterProps) {
+function Meter({ context, order, concept, run, scores, position, scale, axis, spark, onRemove }: MeterProps) {
   const { session, player } = context;
   const { viewState, traits } = session;
   const fill = useRef<HTMLElement>(null);
@@ -187,7 +207,9 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
         title={`Remove “${concept}”`}
         onClick={() => {
           player.pause();
-          session.set({ concepts: traits.concepts.value.filter((other) => other !== concept) });
+          const concepts = traits.concepts.value;
+          session.set({ concepts: concepts.filter((other) => other !== concept) });
+          onRemove(concepts.indexOf(concept));
         }}
       >
         <CrossIcon />

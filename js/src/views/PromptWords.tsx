@@ -50,6 +50,10 @@ export function Chips({ context, run, children }: ChipsProps) {
         run.info.words.map(({ text }) => text),
       ).map(([, index]) => index),
   );
+  const typed = run.info.words.flatMap(({ kind }, index) => (kind === "word" ? [index] : []));
+  // Of a new prompt nearly every word is another one: marks tell something only where most words stayed.
+  const isEdit =
+    previousWords !== undefined && 2 * typed.filter((index) => unchanged.has(index)).length >= typed.length;
   const isExtra = (word: Word) => word.kind !== "word" && word.kind !== "truncated";
   const extra = run.info.words.filter(isExtra).length;
   const shown = groupByEncoder(run.info.words, (word) => viewState.showSpecial.value || !isExtra(word));
@@ -75,7 +79,7 @@ export function Chips({ context, run, children }: ChipsProps) {
             word={word}
             index={index}
             fixed={isFixed(word)}
-            changed={previousWords !== undefined && word.kind === "word" && !unchanged.has(index)}
+            changed={isEdit && word.kind === "word" && !unchanged.has(index)}
             tabIndex={isFixed(word) ? -1 : focus.tabIndex(stop++)}
           />
         </Fragment>

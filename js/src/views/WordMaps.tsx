@@ -8,7 +8,7 @@ import type { Context } from "../core/context";
 import { value } from "../core/format";
 import { valueAt } from "../core/mapSampling";
 import type { Run } from "../core/store";
-import { colourOf, fullNameOf, nameOf, peakOf } from "../core/wordLabels";
+import { colourOf, distinctName, nameOf, peakOf } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";
 import { rangeOf } from "../stage/overlay";
 import { Probe, pointIn } from "../stage/Probe";
@@ -113,7 +113,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
   const { viewState } = context.session;
   const frame = useRef<HTMLSpanElement>(null);
   const word = run.info.words[index];
-  const name = word ? nameOf(word) : "";
+  const name = word?.encoder ? nameOf(word) : distinctName(run.info.words, index);
   const draw = () => {
     const step = run.nearest(viewState.step.value);
     const range = step && rangeOf(run, step, index, viewState.sharedScale.value);
@@ -139,7 +139,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       data-testid={`map-${index}`}
       data-hovered={viewState.hovered.value === index || undefined}
       aria-pressed={chosen}
-      title={fullNameOf(word)}
+      title={distinctName(run.info.words, index)}
       tabIndex={tabIndex}
       style={colour ? { "--mark": colour } : undefined}
       {...wordEvents(viewState, index)}

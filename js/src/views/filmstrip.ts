@@ -52,6 +52,13 @@ export class Filmstrip {
     const w = Math.min(thumb.width, width / scale);
     c.imageSmoothingQuality = "high";
     c.clearRect(x, 0, width, height);
+    if (thumb.width * scale < width) {
+      // A cell wider than its frame is filled by the frame's middle, faintly.
+      const crop = Math.min(thumb.height, (height / width) * thumb.width);
+      c.globalAlpha = 0.35;
+      c.drawImage(thumb, 0, (thumb.height - crop) / 2, thumb.width, crop, x, 0, width, height);
+      c.globalAlpha = 1;
+    }
     const left = x + (width - w * scale) / 2;
     c.drawImage(thumb, (thumb.width - w) / 2, 0, w, thumb.height, left, 0, w * scale, height);
   }

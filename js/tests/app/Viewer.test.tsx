@@ -82,6 +82,11 @@ describe("meters", () => {
     expect(host.traits.concepts).toEqual(["red", "boat", "night sky"]);
     query('[aria-label="Remove boat"]').click();
     expect(host.traits.concepts).toEqual(["red", "night sky"]);
+    await settled();
+    byId("undo-concept").click();
+    expect(host.traits.concepts).toEqual(["red", "boat", "night sky"]);
+    await settled();
+    expect(cell.querySelector('[data-testid="undo-concept"]')).toBeNull();
   });
 
   it("say so where the model has none", async () => {

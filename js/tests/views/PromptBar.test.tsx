@@ -319,3 +319,28 @@ describe("numbers", () => {
     expect(cell.querySelector('[role="alert"]')).toBeNull();
   });
 });
+
+describe("marks of changed words", () => {
+  const words = (...texts: string[]) =>
+    texts.map((text) => ({ text, tokens: [1], token_texts: [text], kind: "word", unknown: false }));
+  const next = async (...texts: string[]) => {
+    host.deliver(runContent("r2", 20, { prompt: texts.join(" "), words: words(...texts) }));
+    host.deliver(
+      { ...stepContent(0, 21, "r2"), maps: { shape: [texts.length, 1, 1], scales: texts.map(() => [0, 1]) } },
+      [new Uint8Array([0x52, 1]), new Uint8Array(texts.length)],
+    );
+    host.fromKernel({ prompt: texts.join(" ") });
+    await settled();
+    return [...cell.querySelectorAll(".dv-chip[data-changed]")].map((chip) => chip.textContent?.split(" ")[0]);
+  };
+
+  it("stand at the words that are new, where most words stayed", async () => {
+    await open();
+    expect(await next("a", "blue", "weathervane")).toEqual(["blue"]);
+  });
+
+  it("are left out where most words are others", async () => {
+    await open();
+    expect(await next("a", "house", "by", "night")).toEqual([]);
+  });
+});

@@ -45,10 +45,13 @@ beforeEach(() => {
   vi.unstubAllGlobals();
 });
 
-it("shows few steps as whole frames, each in the middle of its wide cell", async () => {
+it("shows few steps as whole frames, each in the middle of its wide cell, which a faint part of it fills", async () => {
   await film(12, 1400);
-  expect(drawn).toHaveLength(12);
-  drawn.forEach(({ source, target }, i) => {
+  const [behind, frames] = [0, 1].map((odd) => drawn.filter((_, i) => i % 2 === odd)) as [Drawn[], Drawn[]];
+  expect(frames).toHaveLength(12);
+  expect(behind.reduce((sum, { target }) => sum + target.w, 0)).toBe(1400);
+  for (const { source, target } of behind) expect((source.w / source.h) * (target.h / target.w)).toBeCloseTo(1, 5); // cropped, not stretched
+  frames.forEach(({ source, target }, i) => {
     expect(source).toEqual({ x: 0, y: 0, w: 1, h: 1 });
     expect([target.w, target.h]).toEqual([HEIGHT, HEIGHT]);
     expect(target.x + target.w / 2).toBeCloseTo(((i + 0.5) * 1400) / 12, -0.5);

@@ -33,6 +33,7 @@ export function Notes({ context }: { readonly context: Context }) {
   const chosen = useSignal<number | null>(null);
   const draft = useSignal<Draft | null>(null);
   const problem = useSignal("");
+  const removed = useSignal<Draft | null>(null);
   const runs = useMemo(() => new RunHistory(session), [session]);
   useReaction(() => runs.request(), [runs]);
   if (!run) return null;
@@ -143,7 +144,10 @@ export function Notes({ context }: { readonly context: Context }) {
                     <Button
                       class="dv-quiet"
                       aria-label={`Remove note ${index + 1}`}
-                      onClick={() => write(notes.filter((_, other) => other !== index))}
+                      onClick={() => {
+                        removed.value = { index, note };
+                        void write(notes.filter((_, other) => other !== index));
+                      }}
                     >
                       Remove
                     </Button>
@@ -157,6 +161,21 @@ export function Notes({ context }: { readonly context: Context }) {
       {draft.value?.index === notes.length ? editor() : null}
       {notes.length === 0 && canWrite && !draft.value ? (
         <p class="dv-foot">Go to a step, select words or a region of the image, and write what to look at.</p>
+      ) : null}
+      {removed.value && canWrite && !draft.value ? (
+        <p class="dv-foot" role="status">
+          {"The note was removed. "}
+          <Button
+            class="dv-quiet"
+            data-testid="undo-note"
+            onClick={() => {
+              if (removed.value) void write(notes.toSpliced(removed.value.index, 0, removed.value.note));
+              removed.value = null;
+            }}
+          >
+            Undo
+          </Button>
+        </p>
       ) : null}
       {others.map((entry) => (
         <p class="dv-foot" key={entry.run}>

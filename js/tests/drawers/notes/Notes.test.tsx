@@ -113,6 +113,11 @@ it("are edited and removed one by one", async () => {
   await settled();
   await press("Remove note 1");
   expect(requests()[1]).toMatchObject({ notes: [NOTES[1]] });
+  host.deliver(runContent("r1", 0, { notes: [NOTES[1]] }));
+  host.deliver({ type: "notes", seq: 10, id: requests()[1]?.id });
+  await settled();
+  await press("Undo");
+  expect(requests()[2]).toMatchObject({ notes: NOTES });
 });
 
 it("are only read where nobody keeps them, and not offered where there are none", async () => {
