@@ -11,6 +11,8 @@ from typing import Any
 from diffvis_widget.arguments import count, did_you_mean, shorten
 from diffvis_widget.call_defaults import call_parameters
 
+from .video_calls import check_frames
+
 _WHOLE = {"num_inference_steps": 100_000, "height": 65_536, "width": 65_536, "num_images_per_prompt": 100_000}
 
 
@@ -27,7 +29,7 @@ def check_call_arguments(pipe: Any, arguments: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: The pipeline takes no such argument, or a number has another type. Says which argument was meant.
-        ValueError: A number is NaN or infinite, or a size or number of steps is out of range.
+        ValueError: A number is NaN or infinite, a size or number of steps is out of range, or the call makes a video.
     """
     parameters = call_parameters(pipe)
     name_of_pipe = type(pipe).__name__
@@ -41,6 +43,7 @@ def check_call_arguments(pipe: Any, arguments: Mapping[str, Any]) -> None:
                 names = f"; it takes {', '.join(parameters)}"
                 raise TypeError(f"{name_of_pipe} takes no {name}={hint or names}")
         _check_number(name, value, parameters[name].default if name in parameters else None)
+    check_frames(pipe, {**{name: parameter.default for name, parameter in parameters.items()}, **arguments})
 
 
 def _check_number(name: str, value: Any, default: Any) -> None:

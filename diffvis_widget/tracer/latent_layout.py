@@ -14,6 +14,7 @@ from .attention_calls import CallLayout
 from .fault_guard import CannotRecordError
 from .own_unpacking import find_unpacking
 from .packing import unpack
+from .video_calls import check_latent_frames
 
 
 class LatentLayout:
@@ -51,11 +52,9 @@ class LatentLayout:
 
         Raises:
             CannotRecordError: The number of packed rows does not fit the size of the image.
+            VideoError: The latents have several frames.
         """
-        if latents.ndim == 5 and latents.shape[2] != 1:
-            raise CannotRecordError(
-                f"its latents have {latents.shape[2]} frames: only images are traced, and videos of one latent frame"
-            )
+        check_latent_frames(latents)
         self.images = len(latents)
         side = self._family.packing
         if latents.ndim == 3 and side is not None:

@@ -186,7 +186,7 @@ def test_packed_latents_of_unknown_order_are_not_recorded() -> None:
 @pytest.mark.parametrize("shape", [(1, 4, 3, 8, 8), (1, 2, 4, 8, 8)])
 def test_latents_of_several_frames_are_refused(shape: tuple[int, ...]) -> None:
     family, _ = find_family(pipelines.stable_diffusion())
-    with pytest.raises(CannotRecordError, match="frames"):
+    with pytest.raises(CannotRecordError, match="of a video"):
         LatentLayout(family).read(torch.zeros(shape), {}, None)
 
 
