@@ -12,12 +12,12 @@ from diffvis_widget.widget.pipe_argument import traits_of
 from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
 from diffvis_widget.widget.session.run import Run
 from diffvis_widget.widget.session.sampling import sample
-from diffvis_widget.wire.messages import RunRequest, StepImages
+from diffvis_widget.wire.messages import RunRequest
 from diffvis_widget.wire.replies import relevance_curves
 from diffvis_widget.wire.trace_messages import recorded_settings
 
 if TYPE_CHECKING:
-    from diffvis_widget.traces import Trace, WordRelevance
+    from diffvis_widget.traces import Step, Trace, WordRelevance
     from diffvis_widget.widget.session.session import Session
 
 SCHEDULES = ("uniform", "early", "late")
@@ -77,8 +77,8 @@ def _compute(session: Session, run: Run, trace: Trace, other_schedule: Any, repo
         }
     before = 0.0 if other_schedule is None else SAMPLING
 
-    def sampled(sample_trace: Trace, images: StepImages) -> None:
-        report(SAMPLING * (images.step.index + 1) / int(sample_trace.meta["planned_steps"]))
+    def sampled(sample_trace: Trace, step: Step) -> None:
+        report(SAMPLING * (step.index + 1) / int(sample_trace.meta["planned_steps"]))
 
     def computed(done: int, total: int) -> None:
         report(before + (1 - before) * done / total)
