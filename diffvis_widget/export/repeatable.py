@@ -29,9 +29,12 @@ def check_repeatable(meta: Mapping[str, Any], remedy: str = USE_THE_FILE) -> Non
         remedy: What to do instead, for the error.
 
     Raises:
-        ValueError: The seed is not known, the call had arguments that a trace does not hold, or the scenes model had
+        ValueError: A loop of the user's own made the run, the seed is not known, the call had arguments that a trace does not hold, or the scenes model had
             another scheduler.
     """
+    if meta.get("own_loop") is True:
+        made = "a loop of its own made this run, not a call of the pipeline"
+        raise ValueError(f"{made}, so no call repeats it: {remedy}")
     if not is_whole(meta.get("seed")):
         raise ValueError(f"the seed of this run is not known, so it cannot be repeated: {remedy}")
     generator = meta.get("generator")

@@ -22,6 +22,13 @@ from .view_options import DEFAULT_OPACITY, ViewOptions, check_size, view_of_step
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
+_OWN_LOOP = (
+    "# A loop of its own made this run, not a call of the pipeline: no call makes it again. Run it in a block:",
+    "# with dv.Tracer(pipe) as tracer:",
+    "#     ...",
+    "trace = tracer.trace",
+)
+
 PathLike = str | os.PathLike[str]
 
 
@@ -41,7 +48,8 @@ def code(
         step: Index of the step; None for the final image.
         size: Pixels on the longest side of the image.
         file: Where the trace is saved; the code opens it. Without it the code repeats the run, which gives the same
-            image on the same machine. For a model other than the built-in one it leaves a line to fill in. A map of a
+            image on the same machine. For a model other than the built-in one it leaves a line to fill in; for a run
+            that a loop of your own made, a comment says what to run. A map of a
             method is computed again, as by `dv.explain.overlay`.
         out: Name of the file that the code writes.
         **options: See `ViewOptions`.
@@ -115,6 +123,8 @@ def trace_source(trace: Trace, file: PathLike | None = None) -> str:
 
 def _repeat_run(trace: Trace) -> list[str]:
     meta = trace.meta
+    if meta.get("own_loop") is True:
+        return list(_OWN_LOOP)
     check_repeatable(meta)
     is_scenes = is_scenes_model(meta.get("fingerprint"))
     pipe = "pipe = dv.load()"

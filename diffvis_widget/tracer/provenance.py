@@ -37,7 +37,7 @@ def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
         caller: The pipeline if its `__call__` runs, or None: its settings are then those of an earlier call.
 
     Returns:
-        Entries of `Trace.meta`.
+        Entries of `Trace.meta`; with ``own_loop`` where no `__call__` of a pipeline makes the run.
     """
     scheduler, guider = pipe.scheduler, getattr(pipe, "guider", None) if is_modular(pipe) else None
     return {
@@ -53,6 +53,7 @@ def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
         ),
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"own_loop": True} if caller is None else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler, HeunDiscreteScheduler
 
 import diffvis_widget as dv
+from diffvis_widget.export.repeatable import check_repeatable
 from diffvis_widget.export.source_code import trace_source
 from tests import pipelines
+from tests.tracer.test_own_loop import loop
 
 PROMPT = "a red circle"
 
@@ -105,3 +108,19 @@ def test_the_number_of_steps_is_the_requested_one_with_a_second_order_scheduler(
     assert widget.steps == 4
     widget.close()
     assert "num_inference_steps=4," in trace_source(trace)
+
+
+def test_the_code_of_a_loop_of_ones_own_is_no_call_of_the_pipeline() -> None:
+    pipe = scenes()
+    with dv.Tracer(pipe) as tracer:
+        loop(pipe)
+    trace = tracer.trace
+    assert trace.meta["own_loop"] is True
+    source = dv.export.code(trace, step=1)
+    assert "# A loop of its own made this run, not a call of the pipeline" in source
+    tree = ast.parse(source)
+    called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert called == ["dv.export.png"]  # of `tracer.trace`, which the reader's own loop makes
+    with pytest.raises(ValueError, match="a loop of its own made this run"):
+        check_repeatable(trace.meta)
+    assert "own_loop" not in dv.trace(pipe, PROMPT, seed=0, num_inference_steps=1).meta

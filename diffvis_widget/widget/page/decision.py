@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.widget.session.jobs import JobFunction, JobResult, ReportProgress, Task
+from diffvis_widget.widget.session.sampling import sample
 from diffvis_widget.wire import images
 from diffvis_widget.wire.packed_run import Message, json_number, json_numbers
 
 if TYPE_CHECKING:
     from diffvis_widget.intervene import DecisionCurve
+    from diffvis_widget.traces import Record, Step, Trace
     from diffvis_widget.widget.session.run import Run
     from diffvis_widget.widget.session.session import Session
 
@@ -55,6 +58,7 @@ def prepare_decision(session: Session, task: Task) -> JobFunction:
         raise ValueError("Words of this run have weights, and an exchange has none: run it again without them")
 
     def perform(report: ReportProgress) -> JobResult:
+        _check_first_step(session, run)
         curve, film = _compute(session, run, word.strip(), to.strip(), seeds, report)
         decision = Message({**curve_content(curve, run), "images": len(film)}, tuple(film))
 
@@ -65,6 +69,39 @@ def prepare_decision(session: Session, task: Task) -> JobFunction:
         return JobResult(decision.content, decision.buffers)
 
     return perform
+
+
+class _FirstStepMadeError(Exception):
+    """Ends the run that `_check_first_step` begins."""
+
+
+def _check_first_step(session: Session, run: Run) -> None:
+    """Raise ValueError unless the run, made again, begins as it was recorded: a curve would be of another run."""
+    request, recorded = run.request, run.trace
+    if request is None or recorded is None or not recorded.records:
+        return
+    repeated: list[Record] = []
+
+    def end(trace: Trace, _: Step) -> None:
+        repeated.append(trace.records[0])
+        raise _FirstStepMadeError
+
+    with contextlib.suppress(_FirstStepMadeError):
+        sample(session.pipe, request, dict(session.arguments), end)
+    first, again = recorded.records[0], repeated[0]
+    if not (_is_close(first.latents, again.latents) and _is_close(first.prediction, again.prediction)):
+        raise ValueError(
+            "Made again, this run has another first step than the recorded one: the pipeline, its scheduler or its "
+            "weights were changed since. Run it again, then compute the curve"
+        )
+
+
+def _is_close(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Whether arrays differ by rounding only."""
+    if first.shape != second.shape:
+        return False
+    a, b = first.astype(np.float32), second.astype(np.float32)
+    return bool(np.allclose(a, b, rtol=0, atol=0.02 * max(float(np.nanstd(a)), 1e-6), equal_nan=True))
 
 
 def _compute(

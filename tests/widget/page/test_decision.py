@@ -140,6 +140,7 @@ def test_progress_is_reported_and_cancelling_takes_one_step(
     gate.open, gate.calls = False, 0
     assert ask(widget, BLUE)["state"] in ("waiting", "running")
     gate.until_held()
+    gate.let(1)  # the run's first step, compared with the recorded one
     gate.let(1)
     first = ask(widget, BLUE)["progress"]
     gate.let(2)
@@ -148,7 +149,7 @@ def test_progress_is_reported_and_cancelling_takes_one_step(
     ask(widget, BLUE, "cancel")
     gate.let_all()
     assert until_over(widget, BLUE)["state"] == "canceled"
-    assert gate.calls == 4
+    assert gate.calls == 5
     assert stored_curves(widget) == []
 
 
@@ -222,3 +223,17 @@ def test_a_decision_and_its_interval_are_in_the_reply() -> None:
     assert reply["interval"] == pytest.approx(list(curve.interval), abs=1e-4)
     assert reply["interval"][0] < reply["decision"] < reply["interval"][1]
     assert reply["agreeing"] == curve.agreeing == 4
+
+
+def test_a_curve_of_a_run_that_begins_otherwise_now_is_refused(make: Make, pipe: StableDiffusionPipeline) -> None:
+    widget = make(pipe, prompt=PROMPT, seed=5, steps=3, guidance_scale=3.0, meter=ColourMeter())
+    assert widget.wait(SECONDS)
+    scheduler = pipe.scheduler
+    pipe.scheduler = EulerDiscreteScheduler.from_config(scheduler.config)
+    reply = until_over(widget, BLUE)
+    assert reply["state"] == "failed"
+    assert "another first step than the recorded one" in reply["error"]
+    pipe.scheduler = scheduler
+    next(pipe.unet.parameters()).data.mul_(1.5)
+    assert "weights were changed since" in until_over(widget, {**BLUE, "to": "green"})["error"]
+    assert stored_curves(widget) == []
