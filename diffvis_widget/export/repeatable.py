@@ -29,8 +29,8 @@ def check_repeatable(meta: Mapping[str, Any], remedy: str = USE_THE_FILE) -> Non
         remedy: What to do instead, for the error.
 
     Raises:
-        ValueError: A loop of the user's own made the run, the seed is not known, the call had arguments that a trace does not hold, or the scenes model had
-            another scheduler.
+        ValueError: A loop of the user's own made the run, the seed is not known, the call had arguments that a trace
+            does not hold, or the scenes model had another scheduler.
     """
     if meta.get("own_loop") is True:
         made = "a loop of its own made this run, not a call of the pipeline"
