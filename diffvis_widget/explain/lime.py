@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diffvis_widget.arguments import MAX_SEED, count, optional_batch
 from diffvis_widget.tracer import denoiser
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.traces.results.saliency import Saliency
 from diffvis_widget.traces.types import Size
 
@@ -58,7 +59,7 @@ def df_lime(
     Raises:
         ImportError: If scikit-image is not installed (`pip install "diffvis-widget[explain]"`).
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, or the run has no live pipeline.
+        ValueError: If an argument is out of range, or the run has no live pipeline or no known noise levels.
         IndexError: If the step is out of range.
 
     Example:
@@ -71,6 +72,11 @@ def df_lime(
     check_progress(progress)
     rng = np.random.default_rng(count("seed", seed, 0, MAX_SEED))
     probe = denoiser(trace, step)
+    if lacks_noise_levels(trace.meta):
+        raise ValueError(
+            "superpixels are those of the predicted image, and this run has none: the noise levels of its scheduler are"
+            " not known"
+        )
     height, width = int(probe.latents.shape[2]), int(probe.latents.shape[3])
     segments = superpixels(trace.frames("prediction")[probe.index], (height, width))
     parts = int(segments.max()) + 1

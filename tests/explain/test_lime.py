@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from diffusers import IPNDMScheduler
 from skimage.segmentation import quickshift
 
 from diffvis_widget import explain
@@ -95,3 +96,11 @@ def test_bad_input() -> None:
         explain.df_lime(run, 0, 1)
     with pytest.raises(IndexError, match="step 5 is out of range"):
         explain.df_lime(run, 5)
+
+
+def test_a_run_without_predicted_images_has_no_superpixels() -> None:
+    pipe = pipelines.stable_diffusion()
+    pipe.scheduler = IPNDMScheduler()
+    run = trace(pipe, "a red circle", seed=0, num_inference_steps=5)
+    with pytest.raises(ValueError, match="superpixels are those of the predicted image, and this run has none"):
+        explain.df_lime(run, 1, 4, progress=False)

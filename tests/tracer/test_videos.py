@@ -23,7 +23,7 @@ from tests import pipelines, tiny_parts, tiny_tokenizers
 from tests.tracer.test_transparency import snapshot
 
 PROMPT = "a red circle"
-SMALL = {"height": 32, "width": 32, "num_inference_steps": 2}
+SMALL: dict[str, Any] = {"height": 32, "width": 32, "num_inference_steps": 2}
 
 
 def wan() -> Any:
@@ -146,7 +146,7 @@ def test_a_loop_of_ones_own_is_refused_where_it_draws_the_noise() -> None:
 @pytest.mark.filterwarnings("ignore:.*is traced without word maps")
 def test_a_single_frame_of_a_video_model_is_an_image() -> None:
     pipe = wan()
-    arguments = {**SMALL, "num_frames": 1, "max_sequence_length": 16}
+    arguments: dict[str, Any] = {**SMALL, "num_frames": 1, "max_sequence_length": 16}
     trace = dv.trace(pipe, PROMPT, seed=3, **arguments)
     plain = pipe(PROMPT, generator=torch.Generator().manual_seed(3), output_type="np", **arguments).frames
     assert trace.latents.shape == (3, 16, 4, 4)
