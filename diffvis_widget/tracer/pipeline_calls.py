@@ -9,10 +9,9 @@ of the images), `scheduler.set_timesteps` (a call begins), the denoiser, `schedu
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -36,7 +35,7 @@ from .module_hooks import hook_forward
 from .noise_sources import NoiseSource, noise_sources
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
 from .scheduler_step import read_step
-from .video_calls import VideoError, check_frames
+from .video_calls import check_frames, refusing_videos
 
 __all__ = [
     "CallLayout",
@@ -279,16 +278,6 @@ class PipelineCalls:
         if self._guard is not None:
             self._guard.reset()
 
-    @contextlib.contextmanager
-    def _refusing_videos(self) -> Iterator[None]:
-        """Let a refused video end the call: it has not begun."""
-        try:
-            yield
-        except VideoError as error:
-            if self._guard is not None:
-                self._guard.let_pass(error)
-            raise
-
     def _call(self, pipe: Any, original: Callable[..., Any], called: Any, *args: Any, **kwargs: Any) -> Any:
         if called is not pipe or self.is_inside or self._is_foreign():
             return original(called, *args, **kwargs)
@@ -298,7 +287,7 @@ class PipelineCalls:
         self.latent_layout.forget()
         self._select(pipe)
         arguments = arguments_by_name(original, (called, *args), kwargs)
-        with self._refusing_videos():
+        with refusing_videos(self._guard):
             check_frames(pipe, arguments)
         self.is_inside = True
         self.arguments = arguments
@@ -359,14 +348,14 @@ class PipelineCalls:
         if self._passes():
             return original(*args, **kwargs)
         arguments = arguments_by_name(original, args, kwargs)
-        with self._refusing_videos():
+        with refusing_videos(self._guard):
             check_frames(pipe, arguments)
         noise = noise_sources(arguments.get("generator"))  # read before the pipeline draws from them
         result = original(*args, **kwargs)
         if self.is_under_way and not self.is_inside:
             self.end()
         self._listener.latents_prepared(self._noise if self.is_inside and self._noise != [None] else noise)
-        with self._refusing_videos():
+        with refusing_videos(self._guard):
             self.latent_layout.read(first_entry(result), arguments, pipe)
         return result
 

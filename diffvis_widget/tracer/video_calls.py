@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from diffvis_widget.arguments import whole_number
 
-from .fault_guard import CannotRecordError
+from .fault_guard import CannotRecordError, FaultGuard
 
 FRAME_ARGUMENTS = ("num_frames", "video_length", "frames")
 
@@ -51,3 +52,21 @@ def check_latent_frames(latents: Tensor) -> None:
             f"these latents of shape {tuple(latents.shape)} are those of a video, and videos are neither traced nor "
             "intervened on: only images are, and videos of one latent frame"
         )
+
+
+@contextlib.contextmanager
+def refusing_videos(guard: FaultGuard | None) -> Iterator[None]:
+    """Let a refused video end the call, which has not begun.
+
+    Args:
+        guard: The guard of the hooks; None where errors end the call anyway.
+
+    Yields:
+        None.
+    """
+    try:
+        yield
+    except VideoError as error:
+        if guard is not None:
+            guard.let_pass(error)
+        raise
