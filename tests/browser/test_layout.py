@@ -145,16 +145,16 @@ def test_the_maps_of_many_words_are_never_higher_than_the_stage(notebook: Notebo
 
 def test_a_drawer_opens_beside_the_stage_where_there_is_room(notebook: Notebook) -> None:
     (widget,) = widgets(notebook, 6, 1400)
-    widget.get_by_test_id("tables").hover()
-    film = box(widget.locator(".dv-film"))
+    top, film = box(widget)["y"], box(widget.locator(".dv-film"))
     widget.get_by_test_id("tables").click()
     drawer, stage = box(widget.locator(".dv-drawers")), box(widget.get_by_test_id("stage"))
     assert drawer["x"] > stage["x"] + stage["width"]
     assert stage["y"] - 5 <= drawer["y"]
     assert drawer["y"] + drawer["height"] <= stage["y"] + stage["height"] + 5
     moved = box(widget.locator(".dv-film"))
-    assert (moved["y"], moved["width"]) == (film["y"], film["width"])
-    assert box(widget.locator(".dv-maps"))["y"] > film["y"]
+    assert moved["width"] == film["width"]
+    assert moved["y"] - box(widget)["y"] == film["y"] - top
+    assert box(widget.locator(".dv-maps"))["y"] > moved["y"]
     widget.get_by_test_id("tables").click()
 
 
@@ -164,7 +164,9 @@ def test_stage_and_film_stay_in_view_over_an_open_drawer(notebook: Notebook, wid
     widget.get_by_test_id("methods").click()
     panel = notebook.page.locator(PANEL).first
     heading = widget.locator(".dv-methods h3").first
-    expect(heading).to_be_visible()
+    expect(heading).to_be_in_viewport()
+    film = box(widget.locator(".dv-marks"))
+    assert box(heading)["y"] >= film["y"] + film["height"], "the stage covers the drawer that was opened"
     heading.evaluate("(text) => text.scrollIntoView({ block: 'end' })")
     panel.evaluate("(panel) => { panel.scrollTop += 250; }")
     top = box(panel)["y"]

@@ -34,6 +34,9 @@ export function useStickyStage(body: RefObject<HTMLElement | null>, isActive: bo
     const element = body.current;
     if (!element || !isActive) return;
     const around = clipping(element);
+    // A drawer that has just been opened must not lie below the stage: the stage comes down to its place in the page.
+    const line = element.querySelector(".dv-line");
+    if (line && line.getBoundingClientRect().bottom < visiblePart(around)[0]) line.scrollIntoView({ block: "start" });
     let shift = 0;
     const follow = () => {
       const look = element.querySelector<HTMLElement>(".dv-look");
