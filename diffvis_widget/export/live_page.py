@@ -106,7 +106,7 @@ def live_page(messages: Sequence[Message], traits: dict[str, Any], notes: Sequen
     blocks = {
         "dv-engine": ("text/plain", script),
         "dv-wasm": ("application/octet-stream", base64.b64encode(wasm).decode()),
-        "dv-model": ("application/octet-stream", base64.b64encode(_model(_notes_key(notes))).decode()),
+        "dv-model": ("application/octet-stream", base64.b64encode(packed_model(_notes_key(notes))).decode()),
     }
     # Not compressed: a browser without DecompressionStream shows the recorded run all the same.
     run = base64.b64encode(pack(messages)).decode()
@@ -122,8 +122,15 @@ def _notes_key(notes: Sequence[Note]) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _model(notes: str) -> bytes:
-    """The packed model, compressed; `notes`: JSON."""
+def packed_model(notes: str) -> bytes:
+    """The packed model of a page: settings, graphs and weights.
+
+    Args:
+        notes: Notes on every new run, as JSON.
+
+    Returns:
+        A gzip file.
+    """
     buffers = [part for name in SOURCES for part in (page_graph(name), page_weights(name))]
     packed = pack([Message({**_settings(), "notes": json.loads(notes)}, tuple(buffers))])
     return gzip.compress(packed, 6, mtime=0)
