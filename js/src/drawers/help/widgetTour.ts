@@ -28,7 +28,7 @@ function cardsOf({ session, player }: Context, run: Run): readonly Card[] {
     },
     {
       title: "Where a word is attended to",
-      text: `This is the map of “${name}”: bright where the model attends to the word. Point at any word of the prompt to see its map, and click to keep it. The bar below says which colour stands for which value.`,
+      text: `This is the map of “${name}”: bright where the model attends to the word. Point at any word of the prompt to see its map, and click to keep it.`,
       targets: [".dv-stage"],
       isLeftOut: index < 0 || !run.hasMaps,
       show: () => {
