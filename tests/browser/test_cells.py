@@ -109,4 +109,4 @@ def test_a_decision_is_found_out_in_a_real_page(cells: Notebook) -> None:
     # the model has random weights: its images differ by too little
     expect(view.get_by_role("status")).to_contain_text("cannot distinguish the two", timeout=PATIENT)
     expect(view.locator(".dv-one")).to_have_count(4)
-    assert cells.run_python("print(metered._session.history.runs[-1].decisions[0]['seeds'])") == "4"
+    assert cells.run_python("print(metered._session.history.runs[-1].decisions[0].content['seeds'])") == "4"
