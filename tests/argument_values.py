@@ -17,6 +17,7 @@ from diffusers import DiffusionPipeline
 import diffvis_widget as dv
 from diffvis_widget.export import view_options
 from diffvis_widget.scenes import Scene
+from diffvis_widget.wire.recorded_run import Layers
 
 HUGE = 10**30
 WRONG: dict[str, Any] = {
@@ -70,7 +71,12 @@ def _evaluated(hint: Any, module: types.ModuleType) -> Any:
     names |= {
         name: getattr(dv, name) for name in ("Trace", "Saliency", "ConceptMeter", "DecisionCurve", "Note", "Comparison")
     }
-    names |= {"DiffusionPipeline": DiffusionPipeline, "Path": __import__("pathlib").Path, "ScoresPayload": Any}
+    names |= {
+        "DiffusionPipeline": DiffusionPipeline,
+        "Path": __import__("pathlib").Path,
+        "ScoresPayload": Any,
+        "Layers": Layers,
+    }
     return eval(hint, {**names, **vars(module)})
 
 

@@ -123,7 +123,10 @@ class WordMaps:
             raise ValueError(
                 f"among must be a list of words, such as ['circle', 'square'], not {shorten(cast(object, among))}"
             )
-        words = [pick_words(self.words, part) for part in cast("Sequence[Any]", among)]
+        try:
+            words = [pick_words(self.words, part) for part in cast("Sequence[Any]", among)]
+        except TypeError as error:
+            raise TypeError(f"among: {error}") from None
         return [indices for indices in words if not set(indices) & set(chosen)]
 
     def heat_maps(
