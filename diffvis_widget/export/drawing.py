@@ -108,8 +108,9 @@ def overlay_maps(trace: Trace, view: StepView) -> list[ColouredMap]:
         name = method_label(saliency.method)
         maps.append(ColouredMap(name, saliency.map, *_finite_range(saliency.map)))
     for word in view.words:
-        values = trace.heat_map(word, step=view.step, layer=view.layer, head=view.head)
+        values = trace.heat_map(word, step=view.step, layer=view.layer, head=view.head, kind=view.kind)
         name = trace.words[word].text if isinstance(word, int) else word
+        name += ", refined" if view.kind == "refined" else ""
         if view.layer is not None:
             name += f", {view.layer}" + ("" if view.head is None else f" head {view.head + 1}")
         maps.append(ColouredMap(name, values, *(view.value_range or _finite_range(values))))

@@ -85,6 +85,7 @@ def requested_view(view: Mapping[str, Any]) -> RequestedView:
                 view=image,
                 layer=view.get("layer"),
                 head=view.get("head"),
+                kind=view.get("map_kind"),
                 saliency=view.get("saliency"),
                 opacity=float(opacity),
                 contours=view.get("contours") is True,

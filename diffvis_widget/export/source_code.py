@@ -83,6 +83,7 @@ def code(
         ("view", view.view, "prediction"),
         ("layer", layer if layer is None or isinstance(layer, str) else int(layer), None),
         ("head", None if view.head is None else int(view.head), None),
+        ("kind", options.get("kind"), None),
         ("saliency", method, None),
         ("opacity", float(view.opacity), DEFAULT_OPACITY),
         ("contours", view.contours, False),

@@ -12,6 +12,7 @@ import numpy as np
 from diffvis_widget.arguments import check_names, choice, count, flag, instance, items, real, shorten, step_index
 from diffvis_widget.traces import Saliency, Trace
 from diffvis_widget.traces.selectors import pick_words
+from diffvis_widget.traces.types import MapKind
 
 View = Literal["prediction", "latents", "guidance", "change"]
 VIEWS: tuple[View, ...] = ("prediction", "latents", "guidance", "change")
@@ -32,6 +33,8 @@ class ViewOptions(TypedDict, total=False):
             previous step).
         layer: The layer of the heat maps, as for `Trace.heat_map`.
         head: The head of the heat maps, as for `Trace.heat_map`.
+        kind: "refined" or "probability", as for `Trace.heat_map`. By default the refined maps, where the trace has
+            them and neither layer nor head is given.
         saliency: An overlay in place of words. The name of a method, as in `dv.explain.registered_methods`, selects
             its maps in `trace.saliency`, the newest of several at a step; in filmstrips and animations steps without
             one show the image alone. A map returned by `dv.explain` is shown at its own step only.
@@ -49,6 +52,7 @@ class ViewOptions(TypedDict, total=False):
     view: View
     layer: str | int | None
     head: int | None
+    kind: Literal["refined", "probability"] | None
     saliency: Saliency | str | None
     opacity: float
     contours: bool
@@ -71,6 +75,7 @@ class StepView:
         contours: Whether contours are drawn.
         value_range: Lowest and highest value of the shared scale; None for a range per map.
         region: The framed region.
+        kind: The kind of the heat maps.
     """
 
     step: int | None = None
@@ -83,6 +88,7 @@ class StepView:
     contours: bool = False
     value_range: Range | None = None
     region: Region | None = None
+    kind: MapKind = "probability"
 
 
 def view_of_step(trace: Trace, step: int | None, **options: Unpack[ViewOptions]) -> StepView:
@@ -156,13 +162,14 @@ def saliency_at(trace: Trace, method: str, step: int) -> Saliency | None:
     return next(stored, None)
 
 
-def shared_range(trace: Trace) -> Range | None:
+def shared_range(trace: Trace, kind: MapKind = "probability") -> Range | None:
     """The range of the shared scale: the lowest and the highest value of the prompt's words over all steps.
 
     Special tokens are left out: their values are many times higher.
 
     Args:
         trace: The trace.
+        kind: Of the heat maps.
 
     Returns:
         Lowest and highest value; None where the trace has no maps.
@@ -172,7 +179,7 @@ def shared_range(trace: Trace) -> Range | None:
         return None
     low, high = math.inf, -math.inf
     for step in range(len(trace.steps)):
-        values = trace.heat_maps(step=step)[typed]
+        values = trace.heat_maps(step=step, kind=kind)[typed]
         finite = values[np.isfinite(values)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -212,6 +219,7 @@ def _check_options(
     contours: bool = False,
     shared_scale: bool = False,
     region: Any = None,
+    kind: Any = None,
 ) -> StepView:
     """Validates what holds for every step."""
     choice("view", view, VIEWS)
@@ -220,15 +228,19 @@ def _check_options(
     chosen = (words,) if isinstance(words, str | int) else tuple(items("words", words, expected))
     for word in chosen:
         pick_words(trace.words, word)
-    if layer is not None or head is not None:  # refuses what is not there before anything is drawn
-        trace.heat_maps(step=0, layer=layer, head=head)
+    single = layer is not None or head is not None
+    if kind is None:
+        kind = "refined" if trace.has_refined_maps and not single else "probability"
+    choice("kind", kind, ("refined", "probability"))
+    if single or (chosen and kind == "refined"):  # refuses what is not there before anything is drawn
+        trace.heat_maps(step=0, layer=layer, head=head, kind=kind)
     if saliency is not None and not isinstance(saliency, str):
         instance("saliency", saliency, Saliency, "the name of a method, a Saliency, or None")
     if saliency is not None and chosen:
         raise ValueError("words and saliency are two overlays: give only one of them")
-    value_range = shared_range(trace) if flag("shared_scale", shared_scale) and chosen else None
+    value_range = shared_range(trace, kind) if flag("shared_scale", shared_scale) and chosen else None
     shared = (flag("contours", contours), value_range)
-    return StepView(None, chosen, view, layer, head, None, opacity, *shared, _check_region(region))
+    return StepView(None, chosen, view, layer, head, None, opacity, *shared, _check_region(region), kind)
 
 
 def _step_index(trace: Trace, step: int | None) -> int | None:

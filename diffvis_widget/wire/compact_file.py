@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +171,8 @@ def _shape(value: Any, *ranks: int) -> tuple[int, ...]:
 def _records(header: Header, steps: Sequence[Message]) -> list[Record]:
     empty = np.empty((0, 0, 0), dtype=np.float32)
     maps = [_maps(header, message) for message in steps]
-    if len({part.shape for part in maps}) > 1:
+    refined = [_maps(header, message, "refined") if "refined" in message.content else None for message in steps]
+    if any(len({None if part is None else part.shape for part in parts}) > 1 for parts in (maps, refined)):
         raise TraceFileError("its maps change size from step to step")
     guidance = [_guidance(message, len(steps)) for message in steps]
     if len({None if part is None else part.shape for part in guidance}) > 1:
@@ -185,17 +186,19 @@ def _records(header: Header, steps: Sequence[Message]) -> list[Record]:
             guidance=guidance[index],
             visible=header.visible[index],
             maps=(maps[index],) if header.layers else (),
+            refined=None if (part := refined[index]) is None or not header.layers else part[0],
         )
         for index, step in enumerate(header.steps)
     ]
 
 
-def _maps(header: Header, message: Message) -> NDArray[np.float16]:
-    """The attention maps of a step, float16 (1, words, h, w)."""
-    maps = message.content.get("maps")
+def _maps(header: Header, message: Message, kind: Literal["maps", "refined"] = "maps") -> NDArray[np.float16]:
+    """The attention maps of a step, or its refined ones, float16 (1, words, h, w)."""
+    maps = message.content.get(kind)
     fields = cast("dict[str, Any]", maps) if isinstance(maps, dict) else {}
     shape, scales = _shape(fields.get("shape"), 3), fields.get("scales")
-    data = message.buffers[-1] if message.buffers else b""
+    place = len(_views(message)) + (kind == "refined")
+    data = message.buffers[place] if place < len(message.buffers) else b""
     if shape[0] != len(header.words) or math.prod(shape) != len(data):
         raise TraceFileError(f"the maps of a step are {len(data)} bytes, which contradicts their shape")
     if header.layers and 0 in shape[1:]:
@@ -219,7 +222,9 @@ def _range(value: Any) -> tuple[float, float]:
 def _views(message: Message) -> list[str]:
     value = message.content.get("views")
     views = cast("list[Any]", value) if isinstance(value, list) else []
-    if len(message.buffers) != len(views) + 1 or not all(view in VIEWS for view in views):
+    if len(message.buffers) != len(views) + 1 + ("refined" in message.content) or not all(
+        view in VIEWS for view in views
+    ):
         raise TraceFileError("the images of a step are missing")
     return cast("list[str]", views)
 

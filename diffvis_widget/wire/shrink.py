@@ -90,15 +90,19 @@ def _without_final_image(message: Message) -> Message:
 def _with_half_maps(message: Message) -> Message:
     if message.content["type"] != "step":
         return message
-    maps = message.content["maps"]
-    words, height, width = maps["shape"]
-    values = np.frombuffer(message.buffers[-1], dtype=np.uint8).reshape(words, height, width)
-    if min(height, width) < 2:
-        return message
-    even = values[:, : height // 2 * 2, : width // 2 * 2]
-    half = even.reshape(words, height // 2, 2, width // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
-    content = {**message.content, "maps": {**maps, "shape": list(half.shape)}}
-    return Message(content, (*message.buffers[:-1], half.tobytes()))
+    content, buffers = dict(message.content), list(message.buffers)
+    for index, name in enumerate(("maps", "refined"), start=len(content["views"])):
+        if name not in content:
+            continue
+        words, height, width = content[name]["shape"]
+        if min(height, width) < 2:
+            continue
+        values = np.frombuffer(buffers[index], dtype=np.uint8).reshape(words, height, width)
+        even = values[:, : height // 2 * 2, : width // 2 * 2]
+        half = even.reshape(words, height // 2, 2, width // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
+        content[name] = {**content[name], "shape": list(half.shape)}
+        buffers[index] = half.tobytes()
+    return Message(content, tuple(buffers))
 
 
 def _with_smaller_images(message: Message, largest: int, quality: int) -> Message:

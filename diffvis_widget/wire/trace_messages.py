@@ -25,7 +25,7 @@ from .messages import (
     run_message,
     step_message,
 )
-from .packed_run import Json, Message
+from .packed_run import Json, Message, quantise
 
 MAX_NOTE = 200  # characters of the reason why an image is another one
 
@@ -251,7 +251,7 @@ def traced_step_message(run: str, trace: Trace, shown: StepImages, elapsed: floa
         elapsed: seconds since the run began.
 
     Returns:
-        The step message.
+        The step message; where the trace has refined maps, its last buffer holds these.
     """
     encoded: dict[View, bytes] = {}
     if shown.prediction is not None:
@@ -267,4 +267,14 @@ def traced_step_message(run: str, trace: Trace, shown: StepImages, elapsed: floa
     maps = maps_of(trace, shown.step.index)
     exact: dict[View, bool] = {"prediction": shown.exact, "latents": shown.exact_latents, "guidance": True}
     previews: list[View] = [view for view in VIEWS if view in encoded and not exact[view]]
-    return step_message(run, shown.step, maps, encoded, guidance_range, shown.exact, elapsed, previews)
+    message = step_message(run, shown.step, maps, encoded, guidance_range, shown.exact, elapsed, previews)
+    if not trace.has_refined_maps:
+        return message
+    return _with_refined_maps(message, trace.heat_maps(step=shown.step.index, kind="refined"))
+
+
+def _with_refined_maps(message: Message, maps: NDArray[np.float32]) -> Message:
+    """Adds refined maps (words, h, w) to a step message, in its last buffer."""
+    quantised, scales = quantise(maps)
+    content = {**message.content, "refined": {"shape": list(maps.shape), "scales": scales}}
+    return Message(content, (*message.buffers, quantised.tobytes()))

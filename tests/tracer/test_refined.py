@@ -11,6 +11,8 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
+from diffvis_widget.export import drawing as figures
+from diffvis_widget.export.view_options import view_of_step
 from diffvis_widget.files import open_trace
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer.families import find_family
@@ -18,6 +20,10 @@ from diffvis_widget.tracer.refinement import MOST_KEYS, SelfAttention, refine
 from diffvis_widget.traces import Trace, TraceFileError
 from diffvis_widget.traces.guided_resize import guided_resize
 from diffvis_widget.traces.resize import resize
+from diffvis_widget.traces.types import MapKind
+from diffvis_widget.wire.packed_run import dequantise
+from diffvis_widget.wire.recorded_run import record
+from diffvis_widget.wire.shrink import smallest
 from tests import pipelines
 from tests.pipelines_dit import FAMILIES
 from tests.tracer.families.test_families import build, call, per_step, prompt_row, split
@@ -211,6 +217,44 @@ def test_a_file_has_them(refined: Trace, tmp_path: Path) -> None:
     save_file(parts, path, metadata=metadata)
     with pytest.raises(TraceFileError, match="'refined' is float16"):
         open_trace(path)
+
+
+def test_a_compact_file_has_them(refined: Trace, tmp_path: Path) -> None:
+    back = open_trace(refined.save(tmp_path / "run.dvrun", compact=True))
+    maps = refined.heat_maps(step=1, kind="refined")
+    np.testing.assert_allclose(back.heat_maps(step=1, kind="refined"), maps, atol=float(np.nanmax(maps)) / 200)
+    np.testing.assert_allclose(back.heat_maps(step=1), refined.heat_maps(step=1), atol=0.005)
+
+
+def test_a_page_gets_both_kinds_and_shrinks_them(refined: Trace) -> None:
+    messages = record(refined).payload.messages()
+    steps = [message for message in messages if message.content["type"] == "step"]
+    for message in (steps[1], [each for each in smallest(messages) if each.content["type"] == "step"][1]):
+        views = len(message.content["views"])
+        assert len(message.buffers) == views + 2
+        for buffer, name in zip(message.buffers[views:], ("maps", "refined"), strict=True):
+            shape, scales = message.content[name]["shape"], message.content[name]["scales"]
+            maps = dequantise(buffer, shape, scales)
+            kind: MapKind = "refined" if name == "refined" else "probability"
+            expected = resize(refined.heat_maps(step=1, kind=kind), (shape[1], shape[2]))
+            if shape[1] == 16:
+                np.testing.assert_allclose(maps, expected, atol=float(np.nanmax(expected)) / 200)
+            assert shape[1] == (16 if message is steps[1] else 2)
+
+
+def test_figures_show_them_unless_another_map_is_chosen(refined: Trace) -> None:
+    figure = figures.overlay_maps(refined, view_of_step(refined, 1, words=["star"]))[0]
+    assert figure.name == "star, refined"
+    np.testing.assert_array_equal(figure.values, refined.heat_map("star", step=1, kind="refined"))
+    for options in ({"kind": "probability"}, {"layer": 0}):
+        shown = figures.overlay_maps(refined, view_of_step(refined, 1, words=["star"], **options))[0]  # pyright: ignore[reportArgumentType]
+        np.testing.assert_array_equal(shown.values, refined.heat_map("star", step=1, layer=options.get("layer")))
+    shared = view_of_step(refined, 1, words=["star"], shared_scale=True).value_range
+    typed = [index for index, word in enumerate(refined.words) if word.kind == "word"]
+    every = [refined.heat_maps(step, kind="refined")[typed] for step in range(2)]
+    assert shared == pytest.approx((np.min(every), np.max(every)))
+    with pytest.raises(ValueError, match="leave out layer and head"):
+        view_of_step(refined, 1, words=["star"], kind="refined", layer=0)
 
 
 def test_several_words_are_averaged_and_sizes_resized(refined: Trace) -> None:

@@ -85,7 +85,10 @@ export interface StepMessage {
   readonly timestep: number | null;
   /** Infinite, or unknown, where null: see `RunMessage.noise_levels`. */
   readonly sigma: number | null;
+  /** Attention probabilities. */
   readonly maps: Maps;
+  /** Maps averaged over the image's self-attention, relative to their mean; null where there are none. */
+  readonly refined: Maps | null;
   readonly exact: boolean;
   /** The images that are linear previews, not decoded by the VAE: a label may say so. */
   readonly previews: readonly View[];
@@ -216,6 +219,8 @@ const view = oneOf<View>("prediction", "latents", "guidance");
 const HEAD = { run: text, seq: or(whole, -1) };
 const META = object({ type: oneOf("run", "step", "frame", "scores", "end", "error") });
 const REPLY = object({ id: whole, seq: or(whole, -1) });
+const MAPS = object({ shape: listOf(whole), scales: listOf(maybe(range)) });
+
 const SHAPES = {
   run: object({
     ...HEAD,
@@ -246,7 +251,8 @@ const SHAPES = {
     index: whole,
     timestep: maybe(number),
     sigma: maybe(number),
-    maps: object({ shape: listOf(whole), scales: listOf(maybe(range)) }),
+    maps: MAPS,
+    refined: or(maybe(MAPS), null),
     exact: flag,
     previews: or(listOf(view), []),
     views: listOf(view),
@@ -275,6 +281,14 @@ const SHAPES = {
   error: object({ ...HEAD, run: maybe(text), id: maybe(whole), message: text }),
 };
 
+function mapsOf({ shape, scales }: ReturnType<typeof MAPS>, data: ArrayBufferView | undefined): Maps {
+  const [words = -1, height = 0, width = 0] = shape;
+  const values = bytes(data, "maps");
+  if (values.length !== words * height * width || scales.length !== words)
+    fail("maps", `${values.length} bytes and ${scales.length} scales for ${shape}`);
+  return { height, width, scales, data: values };
+}
+
 /** Validates a message; throws ProtocolError, naming the field, if it is invalid. */
 export function decode({ content, buffers }: Message): KernelMessage {
   const { id, type: kind } = (content ?? {}) as { id?: unknown; type?: unknown };
@@ -292,14 +306,15 @@ export function decode({ content, buffers }: Message): KernelMessage {
     case "end":
       return { type, ...SHAPES.end(content, type), image: data === undefined ? null : bytes(data, "image") };
     case "step": {
-      const { maps, views, ...rest } = SHAPES.step(content, type);
-      const { shape, scales } = maps;
-      const [words = -1, height = 0, width = 0] = shape;
-      const values = bytes(buffers[views.length], "maps");
-      if (values.length !== words * height * width || scales.length !== words)
-        fail("maps", `${values.length} bytes and ${scales.length} scales for ${shape}`);
+      const { maps, refined, views, ...rest } = SHAPES.step(content, type);
       const images = Object.fromEntries(views.map((name, i) => [name, bytes(buffers[i], name)]));
-      return { type, ...rest, images, maps: { height, width, scales, data: values } };
+      return {
+        type,
+        ...rest,
+        images,
+        maps: mapsOf(maps, buffers[views.length]),
+        refined: refined && mapsOf(refined, buffers[views.length + 1]),
+      };
     }
   }
 }

@@ -3,6 +3,7 @@
 
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import type { Host, Status, TraitName, Traits } from "./host";
+import { withMaps } from "./mapKind";
 import { unpack } from "./packedRun";
 import { decode, type KernelRequest, type Message, type StepMessage } from "./protocol";
 import { Requests } from "./requests";
@@ -271,10 +272,16 @@ export class Session {
     }, SETTLE_MS);
   }
 
+  /** The step that is shown, with the maps of the chosen kind. */
+  get step(): StepMessage | undefined {
+    const step = this.store.shown.value?.nearest(this.viewState.step.value);
+    return step && withMaps(step, this.viewState.mapKind.value);
+  }
+
   /** The step as the stage shows it: through the lens. */
   get staged(): StepMessage | undefined {
     const run = this.store.shown.value;
-    const step = run?.nearest(this.viewState.step.value);
+    const { step } = this;
     const lens = this.viewState.lens.value;
     return run && step && lens ? lens.apply(run, step, this.viewState.words.value) : step;
   }

@@ -1,6 +1,7 @@
 // What the user looks at: the page's own state, one per view. The kernel's data is in store.ts.
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import type { MapKind } from "./mapKind";
 import type { Region } from "./mapSampling";
 import type { StepMessage, View } from "./protocol";
 import type { Run } from "./store";
@@ -56,6 +57,8 @@ export class ViewState {
   readonly stage = signal<StageView>("prediction");
   readonly opacity = signal(0.65);
   readonly sharedScale = signal(false);
+  /** Which heat maps are shown, where a run has both kinds. */
+  readonly mapKind = signal<MapKind>("refined");
   /** Whether contour lines surround the highest values of the heat maps. */
   readonly contours = signal(false);
   /** Whether the image is labelled with the words of the prompt while no word is chosen. */

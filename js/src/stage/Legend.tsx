@@ -5,8 +5,15 @@ import type { Context } from "../core/context";
 import { NOT_RECORDED, value } from "../core/format";
 import type { Range } from "../core/protocol";
 import { distinctName } from "../core/wordLabels";
+import { Button } from "../ui/Button";
 import { rangeOf } from "./overlay";
 import type { StageImage } from "./stageImage";
+
+const KIND_TITLES = {
+  refined:
+    "Averaged over the image's self-attention, relative to the mean of the map: it follows things best. Click to see the attention itself",
+  probability: "Attention probabilities, 0 to 1. Click for the refined maps, which follow things best",
+};
 
 interface Entry {
   readonly name: string;
@@ -21,7 +28,7 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
   if (!run || !step) return [];
   const words = viewState.words.value;
   // A map that a lens shows in place of a word's own is named.
-  const lensName = step === run.nearest(viewState.step.value) ? "" : viewState.lens.value?.name;
+  const lensName = step === session.step ? "" : viewState.lens.value?.name;
   if (words.length === 0 && viewState.stage.value === "guidance") {
     return [{ name: "guidance", range: step.guidance_range, paint: gradient("magma") }];
   }
@@ -47,7 +54,9 @@ interface Props {
 
 export function Legend({ context, image }: Props) {
   const entries = entriesOf(context, image);
-  const { viewState, store } = context.session;
+  const { viewState, store, step, staged } = context.session;
+  // A lens shows maps of a kind of its own.
+  const hasTwoKinds = viewState.words.value.length > 0 && step === staged && Boolean(step?.refined);
   const hint =
     viewState.stage.value === "change" && viewState.step.value === 0
       ? "There is no step before the first one"
@@ -75,6 +84,19 @@ export function Legend({ context, image }: Props) {
           )}
         </span>
       ))}
+      {entries.length > 0 && hasTwoKinds ? (
+        <Button
+          class="dv-quiet dv-kind"
+          data-testid="map-kind"
+          aria-pressed={viewState.mapKind.value === "refined"}
+          title={KIND_TITLES[viewState.mapKind.value]}
+          onClick={() => {
+            viewState.mapKind.value = viewState.mapKind.value === "refined" ? "probability" : "refined";
+          }}
+        >
+          {viewState.mapKind.value === "refined" ? "refined" : "attention"}
+        </Button>
+      ) : null}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 // Heat maps over the image: a single word in the colour map, several words each in a colour of its own.
 
 import { colourAt, css, FADE, hue, lookup } from "../core/colormap";
+import { type MapKind, withMaps } from "../core/mapKind";
 import { Resampler, rescale, sharedRange } from "../core/mapSampling";
 import type { Range, StepMessage } from "../core/protocol";
 import type { Run } from "../core/store";
@@ -12,21 +13,22 @@ const RASTER = 128;
 
 /** The range of a word's colours: that of its map at this step, or one for all words and steps. */
 export function rangeOf(run: Run, step: StepMessage, word: number, shared: boolean): Range | null {
-  return shared && run.info.words[word] ? runRange(run) : (step.maps.scales[word] ?? null);
+  if (!shared || !run.info.words[word]) return step.maps.scales[word] ?? null;
+  return runRange(run, step.maps === run.steps[step.index]?.refined ? "refined" : "probability");
 }
 
 const RANGES = Symbol("ranges");
-type Cached = Run & { [RANGES]?: { readonly revision: number; readonly range: Range | null } };
+type Cached = Run & { [RANGES]?: { readonly key: string; readonly range: Range | null } };
 
 /** One range for the words of a run over all steps; special tokens would dominate it. */
-function runRange(run: Cached): Range | null {
-  const revision = run.revision.value;
+function runRange(run: Cached, kind: MapKind): Range | null {
+  const key = `${kind} ${run.revision.value}`;
   const cached = run[RANGES];
-  if (cached?.revision === revision) return cached.range;
+  if (cached?.key === key) return cached.range;
   const words = run.info.words.flatMap((word, i) => (word.kind === "word" ? [i] : []));
-  const scales = run.steps.flatMap((step) => (step ? words.map((word) => step.maps.scales[word]) : []));
+  const scales = run.steps.flatMap((step) => (step ? words.map((word) => withMaps(step, kind).maps.scales[word]) : []));
   const range = sharedRange(scales);
-  run[RANGES] = { revision, range };
+  run[RANGES] = { key, range };
   return range;
 }
 

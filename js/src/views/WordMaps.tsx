@@ -6,6 +6,7 @@ import { useRef } from "preact/hooks";
 import { groupByEncoder, splitPrompt } from "../core/alignWords";
 import type { Context } from "../core/context";
 import { value } from "../core/format";
+import { withMaps } from "../core/mapKind";
 import { valueAt } from "../core/mapSampling";
 import type { Run } from "../core/store";
 import { colourOf, distinctName, nameOf, peakOf } from "../core/wordLabels";
@@ -44,7 +45,9 @@ export function WordMaps({ context }: { readonly context: Context }) {
   return (
     <section class="dv-maps" aria-label="Heat map of each word" ref={section}>
       <div class="dv-title">
-        <h3 title="Attention of each word, 0 to 1: the peak of its map, or the value under the pointer">
+        <h3
+          title={`${context.session.step?.refined && viewState.mapKind.value === "refined" ? "Refined attention of each word, relative to its mean" : "Attention of each word, 0 to 1"}: the peak of its map, or the value under the pointer`}
+        >
           {region ? "Words this region attends to" : "Heat map of each word"}
         </h3>
         {hasNoMaps ? null : region ? (
@@ -114,14 +117,18 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
   const frame = useRef<HTMLSpanElement>(null);
   const word = run.info.words[index];
   const name = word?.encoder ? nameOf(word) : distinctName(run.info.words, index);
-  const draw = () => {
+  const stepOf = () => {
     const step = run.nearest(viewState.step.value);
+    return step && withMaps(step, viewState.mapKind.value);
+  };
+  const draw = () => {
+    const step = stepOf();
     const range = step && rangeOf(run, step, index, viewState.sharedScale.value);
     return step && range ? { maps: step.maps, index, range } : null;
   };
 
   const readout = useComputed(() => {
-    const step = run.nearest(viewState.step.value);
+    const step = stepOf();
     const probe = viewState.probe.value;
     const scale = step?.maps.scales[index];
     if (!step) return "–";

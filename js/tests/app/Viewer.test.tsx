@@ -238,6 +238,32 @@ describe("models of other kinds", () => {
     expect(byId("chip-0").getAttribute("aria-pressed")).toBe("true");
   });
 
+  it("are the refined ones where a run has them, and the attention itself a click away", async () => {
+    await open({}, 0);
+    host.deliver(runContent());
+    const refined = { shape: [5, 2, 2], scales: [[0, 2], [0, 3], [0, 4], [0.5, 8], null] };
+    host.deliver(stepContent(0, 1, "r1", { refined }), [...stepBuffers(), new Uint8Array(20)]);
+    await settled();
+    byId("chip-3").click();
+    await settled();
+    const ends = () => [...cell.querySelectorAll(".dv-bar .dv-num")].map((end) => end.textContent);
+    expect(byId("map-kind").textContent).toBe("refined");
+    expect(ends()).toEqual(["0.50", "8.00"]);
+    expect(byId("map-3").textContent).toContain("8.00");
+    byId("map-kind").click();
+    await settled();
+    expect(byId("map-kind").textContent).toBe("attention");
+    expect(ends()).toEqual(["0.10", "0.40"]);
+    expect(byId("map-3").textContent).toContain("0.40");
+  });
+
+  it("have no second kind in a run without refined maps", async () => {
+    await open();
+    byId("chip-3").click();
+    await settled();
+    expect(cell.querySelector('[data-testid="map-kind"]')).toBeNull();
+  });
+
   it("say of a word without a map that it was not recorded, and give no number", async () => {
     await open({}, 0);
     host.deliver(runContent());

@@ -93,6 +93,17 @@ describe("decode", () => {
     expect(message.maps.data).toEqual(maps);
   });
 
+  it("gives a buffer behind the maps to the refined ones", () => {
+    const [image, maps] = stepBuffers(9) as [Uint8Array, Uint8Array];
+    const refined = { shape: [5, 1, 1], scales: [null, null, null, null, null] };
+    const data = new Uint8Array([1, 2, 3, 4, 5]);
+    const message = decode(step({ refined }, [image, maps, data]));
+    if (message.type !== "step") throw new Error(message.type);
+    expect(message.maps.data).toEqual(maps);
+    expect(message.refined).toMatchObject({ height: 1, width: 1, data });
+    expect(() => decode(step({ refined }, [image, maps]))).toThrow("maps");
+  });
+
   it("takes null for numbers that JSON cannot carry", () => {
     const message = decode(step({ timestep: null, sigma: null }));
     expect(message).toMatchObject({ timestep: null, sigma: null });

@@ -10,6 +10,8 @@ export interface ExportedView {
   readonly view: string;
   readonly layer: string | null;
   readonly head: number | null;
+  /** Null for the kernel's default: refined maps where the run has them. */
+  readonly map_kind: string | null;
   /** The explain method whose map replaces the words' maps. */
   readonly saliency: string | null;
   readonly opacity: number;
@@ -38,6 +40,7 @@ export function exportedView({ viewState, store }: Session, allSteps = false): E
     view: viewState.stage.value,
     layer: layer ?? null,
     head: head ?? null,
+    map_kind: viewState.mapKind.value === "refined" ? null : viewState.mapKind.value,
     saliency: method ?? null,
     opacity: viewState.opacity.value,
     contours: viewState.contours.value,

@@ -1,0 +1,15 @@
+// Which heat maps are shown: the refined ones of a run that has them, or the attention probabilities themselves.
+
+import type { StepMessage } from "./protocol";
+
+export type MapKind = "refined" | "probability";
+
+const refinedSteps = new WeakMap<StepMessage, StepMessage>();
+
+/** The step with its refined maps in place of its probabilities, if these are chosen and there: always the same object. */
+export function withMaps(step: StepMessage, kind: MapKind): StepMessage {
+  if (kind !== "refined" || !step.refined) return step;
+  const shown = refinedSteps.get(step) ?? { ...step, maps: step.refined };
+  refinedSteps.set(step, shown);
+  return shown;
+}
