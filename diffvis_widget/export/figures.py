@@ -295,7 +295,7 @@ def _default_caption(trace: Trace, view: StepView) -> str:
 
 def animate(
     trace: Trace,
-    kind: Animation,
+    file_format: Animation,
     progress: Callable[[float], object] = lambda share: None,
     *,
     fps: float = 8,
@@ -307,7 +307,7 @@ def animate(
 
     Args:
         trace: The trace.
-        kind: The format.
+        file_format: Of the file.
         progress: Called after each image with the share of the images that are drawn, 0..1.
         fps: Steps per second, 0.1 to 60.
         hold: Seconds for which the last step stays, 0 to 60.
@@ -322,8 +322,8 @@ def animate(
         RuntimeError: There is no ffmpeg for MP4, or it failed.
     """
     fps, hold = real("fps", fps, 0.1, 60), real("hold", hold, 0, 60)
-    encoding: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[kind]
-    side = check_size((256 if kind == "gif" else 512) if size is None else size)
+    encoding: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[file_format]
+    side = check_size((256 if file_format == "gif" else 512) if size is None else size)
 
     def frames() -> Iterator[Image.Image]:
         count = len(trace.steps)
@@ -332,13 +332,13 @@ def animate(
             progress((step + 1) / count)
             yield image
 
-    if kind == "mp4":
+    if file_format == "mp4":
         return encode_mp4(frames(), fps, round(hold * fps))
     first, *others = frames()
     duration = round(1000 / fps)
     durations = [duration] * len(others) + [duration + round(1000 * hold)]
     buffer = io.BytesIO()
-    first.save(buffer, kind.upper(), save_all=True, append_images=others, duration=durations, loop=0, **encoding)
+    first.save(buffer, file_format.upper(), save_all=True, append_images=others, duration=durations, loop=0, **encoding)
     return buffer.getvalue()
 
 
