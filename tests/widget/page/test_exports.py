@@ -87,7 +87,7 @@ def test_a_figure_is_that_of_python() -> None:
     trace.saliency = [Saliency("df_cam", 1, np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12))]
     laid = made(trace, "png", tells, words=[], saliency="df_cam")
     assert laid == dv.export.png(trace, step=1, saliency=trace.saliency[0], opacity=0.5)
-    with pytest.raises(ValueError, match="no map of df_rise at step 1"):
+    with pytest.raises(ValueError, match="no map of df_rise at the step with index 1"):
         made(trace, "png", tells, words=[], saliency="df_rise")
     options = {"contours": True, "shared_scale": True, "region": [0.1, 0.2, 0.5, 0.75]}
     shown: dict[str, Any] = {"contours": True, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)}
