@@ -136,9 +136,9 @@ function Slider({ context }: { readonly context: Context }) {
   const film = useMemo(() => new Filmstrip(images), [context]);
 
   const strip = useCanvas((_, c, size) => film.draw(c, size, store.shown.value));
-  const lensCanvas = useCanvas((_, c, size) => {
+  const lensCanvas = useCanvas((_, c) => {
     const run = store.shown.value;
-    film.drawLens(c, size, run?.nearest(viewState.step.value));
+    film.drawLens(c, run, run?.nearest(viewState.step.value));
   });
 
   useReaction(() => {

@@ -11,6 +11,9 @@ const THUMB = 128;
 export class Filmstrip {
   readonly #arrived = signal(0);
   readonly #thumbs = new WeakMap<Uint8Array, OffscreenCanvas>();
+  /** The thumbnails drawn last, by step of the run: shown until the image that replaces one is decoded. */
+  #drawn = new Map<number, OffscreenCanvas>();
+  #run: Run | null = null;
   #waiting = false;
 
   constructor(private readonly images: ImageCache) {}
@@ -18,6 +21,7 @@ export class Filmstrip {
   draw(c: CanvasRenderingContext2D, size: Size, run: Run | null): void {
     const { width, height } = c.canvas;
     c.clearRect(0, 0, width, height);
+    this.#follow(run);
     if (!run) return;
     this.#arrived.value;
     run.revision.value;
@@ -38,16 +42,24 @@ export class Filmstrip {
     }
   }
 
-  drawLens(c: CanvasRenderingContext2D, _size: Size, step: StepMessage | undefined): void {
+  drawLens(c: CanvasRenderingContext2D, run: Run | null, step: StepMessage | undefined): void {
+    this.#follow(run);
     this.#arrived.value;
     this.#place(c, step, 0, c.canvas.width, c.canvas.height);
+  }
+
+  #follow(run: Run | null): void {
+    if (run !== this.#run) this.#drawn = new Map();
+    this.#run = run;
   }
 
   /** Draws a frame in its cell, as high as the strip; it is cropped only where the cell is narrower. */
   #place(c: CanvasRenderingContext2D, step: StepMessage | undefined, x: number, width: number, height: number): void {
     const bytes = step?.images.prediction ?? step?.images.latents;
-    const thumb = bytes && this.#thumb(bytes);
+    if (!step || !bytes) return;
+    const thumb = this.#thumb(bytes) ?? this.#drawn.get(step.index);
     if (!thumb) return;
+    this.#drawn.set(step.index, thumb);
     const scale = height / thumb.height;
     const w = Math.min(thumb.width, width / scale);
     c.imageSmoothingQuality = "high";

@@ -64,6 +64,33 @@ it("shows as many of many steps as fit, hardly cut", async () => {
   for (const { source } of drawn) expect(source.w).toBeGreaterThan(0.95);
 });
 
+it("shows the image before until the one that replaces it is decoded", async () => {
+  vi.stubGlobal("createImageBitmap", async () => ({ width: 8, height: 8 }));
+  vi.stubGlobal("requestAnimationFrame", () => 0);
+  const images = new ImageCache();
+  const strip = new Filmstrip(images);
+  const run = new Run(decode({ content: runContent("r1", 0, { steps: 1, image: [8, 8] }), buffers: [] }) as RunMessage);
+  const message = () => decode({ content: stepContent(0), buffers: stepBuffers(0) }) as StepMessage;
+  const first = message();
+  await images.load(first.images.prediction as Uint8Array);
+  run.addStep(first);
+  const size = { width: HEIGHT, height: HEIGHT, ratio: 1 };
+  strip.draw(canvas(HEIGHT), size, run);
+  const replaced = message();
+  run.addStep(replaced);
+  drawn.length = 0;
+  strip.draw(canvas(HEIGHT), size, run);
+  expect(drawn).toHaveLength(1);
+  const other = new Run(
+    decode({ content: runContent("r2", 1, { steps: 1, image: [8, 8] }), buffers: [] }) as RunMessage,
+  );
+  const ofOther = message();
+  other.addStep(ofOther);
+  strip.draw(canvas(HEIGHT), size, other);
+  expect(drawn).toHaveLength(1);
+  for (const step of [replaced, ofOther]) await images.load(step.images.prediction as Uint8Array);
+});
+
 it("keeps the shape of wide and of high images", async () => {
   await film(100, 704, [8, 16]);
   expect(drawn).toHaveLength(8);
