@@ -201,13 +201,19 @@ def decision(
         switch: As for `dv.decision_curve`.
 
     Returns:
-        The decision step, and the curve that it was read from; None of a prompt without the word.
+        The decision step, and the curve that it was read from; nothing of a run with interventions or another schedule
+        than "uniform", which `dv.decision_curve` does not take.
     """
     from diffvis_widget.intervene import decision_curve
 
+    if run.arguments.get("schedule", "uniform") != "uniform" or run.arguments.get("interventions"):
+        return {}
+
     columns = {**run.row.columns, "prompt": run.prompt}
     before, after = word.format_map(columns), to.format_map(columns)
-    arguments = {name: value for name, value in run.arguments.items() if name not in ("keep", "num_inference_steps")}
+    arguments = text_arguments(run.arguments)
+    if (negative_prompt := run.arguments.get("negative_prompt")) is not None:
+        arguments["negative_prompt"] = negative_prompt
     curve = decision_curve(
         run.pipe,
         run.prompt,

@@ -132,6 +132,7 @@ def test_decision_is_that_of_decision_curve(rows: list[dict[str, Any]]) -> None:
     assert np.allclose(rows[0]["decision_share"], curve.share[0], atol=1e-6)
     assert rows[0]["decision_switch"] == [0, 1, 3]
     assert rows[0]["decision_concepts"] == ["red", "blue"]
+    assert rows[1]["decision_step"] is rows[1]["decision_share"] is None  # it has another schedule
 
 
 def test_a_function_of_the_user_is_a_measure(rows: list[dict[str, Any]], traces: dict[str, dv.Trace]) -> None:
