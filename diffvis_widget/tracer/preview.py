@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffvis_widget._compat.diffusers_devices import execution_device
+from diffvis_widget.processor_threads import single_threaded
+from diffvis_widget.shipped import has_scenes_mark
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces.types import Images
 
@@ -42,12 +45,18 @@ def decode(pipe: Any, latents: Latents) -> Images:
             images = decode(pipe, np.where(unknown[:, None, None, None], 0, latents).astype(latents.dtype))
             images[unknown] = GREY
             return images
+    if has_scenes_mark(pipe) and len(latents) > 1:
+        # the last bits depend on the number of images and of threads: a figure is the same wherever it is made
+        return np.concatenate(
+            [decode(pipe, image) for image in (latents[index : index + 1] for index in range(len(latents)))]
+        )
     family, _ = find_family(pipe)
     vae = family.vae_of(pipe)
     tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.ascontiguousarray(latents))
     if vae is None:  # a model that denoises pixels
         return to_pixels(tensor.float())
-    with torch.no_grad(), own_work():
+    threads = single_threaded() if has_scenes_mark(pipe) else contextlib.nullcontext()
+    with torch.no_grad(), own_work(), threads:
         # SDXL's VAE overflows in half precision: its pipeline decodes in float32, as `force_upcast` states
         upcast = vae.dtype == torch.float16 and bool(getattr(vae.config, "force_upcast", False))
         if upcast:

@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffvis_widget.processor_threads import single_threaded
 from diffvis_widget.shipped import has_scenes_mark
 from diffvis_widget.wire.messages import StepImages
-
-from .threads import single_threaded
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Step, Trace

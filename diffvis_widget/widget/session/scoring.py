@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffvis_widget.arguments import function
+from diffvis_widget.processor_threads import single_threaded
 from diffvis_widget.traces import ConceptScores
 from diffvis_widget.wire.messages import ScoresPayload
 from diffvis_widget.wire.trace_messages import scores_payload
 
 from .outbox import Outbox
-from .threads import single_threaded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,31 +4,19 @@ Every Python thread that computes with torch gets an OpenMP pool of its own. Whe
 than the machine has processors, GNU OpenMP puts them to sleep after each operation, and the operations of these models
 are shorter than waking up: on two processors a run takes 1.5 s on one thread and 3.3 s on two.
 Other models are left alone: with another number of threads the last bits of some operations differ. The denoiser of the
-scenes model has no such operation; its decoder has. So the pipeline's own decode keeps its threads, and the images of
-single steps, of which one pixel in 10,000 may differ by one level, are decoded on one thread.
+scenes model has no such operation; its decoder has. So the pipeline's own decode keeps its threads, and
+`diffvis_widget.tracer.decode` decodes on one thread, one image after the other, wherever it is called: of its images,
+one pixel in 10,000 may differ from those of the pipeline by one level.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
-
-
-@contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
-    """Compute on one processor thread, in this Python thread only.
-
-    Yields:
-        Nothing.
-    """
-    with _controller().limit(limits=1, user_api="openmp"):
-        yield
+from diffvis_widget.processor_threads import single_threaded
 
 
 @contextlib.contextmanager
@@ -69,11 +57,3 @@ def single_threaded_denoiser(pipe: Any) -> Iterator[None]:
         calls.close()
         for hook in hooks:
             hook.remove()
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    """Of the libraries that are loaded: torch, whose models compute here, brings its own OpenMP."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
