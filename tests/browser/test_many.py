@@ -71,6 +71,8 @@ def test_the_kernel_lets_go_of_twenty_widgets_that_are_closed(browser: Browser) 
                 break
             live.page.wait_for_timeout(50)
         assert [reference() for reference in references if reference() is not None] == []
+        for thread in own_threads():  # what the last messages began
+            thread.join(60)
         assert own_threads() == []
 
 
