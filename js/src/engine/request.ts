@@ -13,19 +13,6 @@ export interface RunRequest {
   readonly weights: Weights;
 }
 
-export type RunSetting = keyof RunRequest;
-
-export const RUN_SETTINGS: readonly RunSetting[] = [
-  "prompt",
-  "negative_prompt",
-  "seed",
-  "steps",
-  "guidance_scale",
-  "schedule",
-  "schedule_strength",
-  "weights",
-];
-
 const MAX_PROMPT = 20_000;
 const MAX_WEIGHT = 100;
 const MAX_CONCEPTS = 256;
