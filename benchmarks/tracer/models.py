@@ -5,13 +5,43 @@ Each builder returns the pipeline and the arguments of its call, except for the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from diffusers import FluxTransformer2DModel, StableDiffusionPipeline
+import torch
+from diffusers import (
+    FluxTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusionPipeline,
+)
 
 PROMPT = "a red circle above a small blue square in the snow"
 _CROSS = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 Model = tuple[Any, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where and in which type weights are drawn: twelve billion take minutes on a CPU, and 48 GB in float32."""
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+    @contextmanager
+    def defaults(self) -> Iterator[None]:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        try:
+            with torch.device(self.device):
+                yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+CPU = Where()
 
 
 def stable_diffusion(latents: int = 32, width: int = 320, levels: int = 3) -> Model:
@@ -34,7 +64,7 @@ def stable_diffusion(latents: int = 32, width: int = 320, levels: int = 3) -> Mo
     return pipe, {"height": side, "width": side, "guidance_scale": 7.5}
 
 
-def stable_diffusion_xl(latents: int = 128) -> Model:
+def stable_diffusion_xl(latents: int = 128, where: Where = CPU) -> Model:
     """The U-Net of SDXL, guided; 128 latents are 1024 px."""
     from tests import pipelines
 
@@ -50,27 +80,51 @@ def stable_diffusion_xl(latents: int = 128) -> Model:
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "transformer_layers_per_block": (1, 2, 10),
     }
-    pipe.unet = type(pipe.unet)(**_plain(config)).eval()
+    with where.defaults():
+        pipe.unet = type(pipe.unet)(**_plain(config)).eval()
     side = latents * pipe.vae_scale_factor
     return pipe, {"height": side, "width": side, "guidance_scale": 5.0}
 
 
-def flux(double: int = 1, single: int = 0, latents: int = 128) -> Model:
+def flux(double: int = 1, single: int = 0, latents: int = 128, where: Where = CPU) -> Model:
     """The transformer of FLUX.1 dev with some of its 19 double and 38 single blocks, 512 text tokens.
 
     latents: side; 128 are 1024 px, 4096 image tokens.
     """
+    config = {"num_layers": double, "num_single_layers": single, "attention_head_dim": 128}
+    config |= {"num_attention_heads": 24, "axes_dims_rope": (16, 56, 56)}
+    return _transformer("flux", FluxTransformer2DModel, config, {"max_sequence_length": 512}, latents, where)
+
+
+def stable_diffusion_3(blocks: int = 38, latents: int = 128, where: Where = CPU) -> Model:
+    """The transformer of Stable Diffusion 3.5 Large with some of its 38 blocks, guided; 128 latents are 1024 px."""
+    config = {"num_layers": blocks, "attention_head_dim": 64, "num_attention_heads": 38, "sample_size": 128}
+    config |= {"pos_embed_max_size": 192, "qk_norm": "rms_norm", "caption_projection_dim": 38 * 64}
+    arguments = {"max_sequence_length": 256, "guidance_scale": 3.5}
+    return _transformer("sd3", SD3Transformer2DModel, config, arguments, latents, where)
+
+
+def qwen_image(blocks: int = 60, latents: int = 128, where: Where = CPU) -> Model:
+    """The transformer of Qwen-Image with some of its 60 blocks, guided by a second call; 128 latents are 1024 px."""
+    config = {"num_layers": blocks, "attention_head_dim": 128, "num_attention_heads": 24}
+    config |= {"axes_dims_rope": (16, 56, 56)}
+    arguments = {"negative_prompt": "fog", "true_cfg_scale": 4.0}
+    return _transformer("qwen", QwenImageTransformer2DModel, config, arguments, latents, where)
+
+
+def _transformer(
+    name: str, transformer: Any, config: dict[str, Any], arguments: dict[str, Any], latents: int, where: Where
+) -> Model:
+    """A tiny pipeline of the tests with a transformer of another size in it."""
     from tests.pipelines_dit import FAMILIES
 
-    pipe = FAMILIES["flux"].build()
-    config: dict[str, Any] = dict(pipe.transformer.config)
-    config |= {"num_layers": double, "num_single_layers": single, "attention_head_dim": 128}
-    config |= {"num_attention_heads": 24, "axes_dims_rope": (16, 56, 56)}
-    pipe.transformer = FluxTransformer2DModel(**_plain(config)).eval()
-    arguments = {**FAMILIES["flux"].arguments, "max_sequence_length": 512}
+    pipe = FAMILIES[name].build()
+    with where.defaults():
+        pipe.transformer = transformer(**_plain(dict(pipe.transformer.config) | config)).eval()
+    arguments = FAMILIES[name].arguments | arguments
     arguments.pop("num_inference_steps")
     side = latents * pipe.vae_scale_factor
-    return pipe, {**arguments, "height": side, "width": side}
+    return pipe, arguments | {"height": side, "width": side}
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

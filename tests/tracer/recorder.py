@@ -24,20 +24,21 @@ class Attention:
 
     def probabilities(self, row: int) -> np.ndarray:
         """float64 (heads, queries, keys) of one row of the batch: a plain softmax, all of it at once."""
-        query, key = self.query[row].double().numpy(), self.key[row].double().numpy()
+        query, key = self.query[row].double().cpu().numpy(), self.key[row].double().cpu().numpy()
         key = np.repeat(key, len(query) // len(key), axis=0)
         scores = np.einsum("hqc,hkc->hqk", query, key) * self.scale
         if self.mask is not None:
             mask = self.mask.expand(*self.query.shape[:2], scores.shape[1], scores.shape[2])[row]
-            added = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
-            scores = scores + added.double().numpy()
+            if mask.dtype == torch.bool:
+                mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)
+            scores = scores + mask.double().cpu().numpy()
         with np.errstate(invalid="ignore"):  # a row that may look at nothing: its highest score is minus infinity
             shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
             return np.nan_to_num(shares / shares.sum(axis=-1, keepdims=True))
 
     def outputs(self, row: int) -> np.ndarray:
         """float64 (heads, queries, width) of one row of the batch: the values, weighted by the probabilities."""
-        value = self.value[row].double().numpy()
+        value = self.value[row].double().cpu().numpy()
         shares = self.probabilities(row)
         return np.einsum("hqk,hkc->hqc", shares, np.repeat(value, len(shares) // len(value), axis=0))
 

@@ -38,7 +38,7 @@ def projections(denoiser: Any) -> Iterator[dict[str, list[dict[str, torch.Tensor
 
 def probabilities(call: dict[str, torch.Tensor], heads: int, row: int) -> np.ndarray:
     """float64 (heads, image positions, text positions) of one row of the batch, head by head."""
-    q, k = (call[part][row].float().double().numpy() for part in ("q", "k"))
+    q, k = (call[part][row].float().double().cpu().numpy() for part in ("q", "k"))
     width = q.shape[1] // heads
     result = []
     for head in range(heads):

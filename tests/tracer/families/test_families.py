@@ -78,6 +78,10 @@ def split(name: str, trace: Trace, attention: Attention) -> tuple[slice, slice]:
 
 @pytest.mark.parametrize("name", TRACED)
 def test_the_image_is_the_same_and_the_maps_are_exact(name: str) -> None:
+    assert_same_image_and_exact_maps(name)
+
+
+def assert_same_image_and_exact_maps(name: str, tolerance: float = 1e-5) -> None:
     pipe = build(name)
     _, denoiser = find_family(pipe)
     with recording(denoiser) as calls:
@@ -99,7 +103,7 @@ def test_the_image_is_the_same_and_the_maps_are_exact(name: str) -> None:
                     assert np.isnan(stored[:, place]).all()
                     continue
                 columns = shares[:, image, text][:, :, list(word.tokens)]
-                assert_stored(stored[:, place], columns.sum(axis=-1).reshape(-1, *layer.grid), 1e-5)
+                assert_stored(stored[:, place], columns.sum(axis=-1).reshape(-1, *layer.grid), tolerance)
 
 
 @pytest.mark.parametrize("name", TRACED)
