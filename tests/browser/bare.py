@@ -117,6 +117,7 @@ def open_bare(
     theme: str = "light",
     alive: bool = True,
     motion: bool = False,
+    touch: bool = False,
     **traits: Any,
 ) -> Iterator[Bare]:
     """The widget with a run in its snapshot; any error in the console or request fails the test at the end."""
@@ -124,6 +125,8 @@ def open_bare(
     context = browser.new_context(
         viewport=viewport,  # pyright: ignore[reportArgumentType]
         reduced_motion="no-preference" if motion else "reduce",
+        has_touch=touch,
+        is_mobile=touch,
     )
     page = context.new_page()
     bare = Bare(page, [], [])
@@ -167,6 +170,7 @@ def a_run(
     error: str | None = None,
     nan: bool = False,
     run: str = "r1",
+    ratio: float = 1,
 ) -> list[Message]:
     """A whole run in the protocol's messages. A disc grows out of noise; each word looks at a spot of its own."""
     if words is None:
@@ -175,19 +179,18 @@ def a_run(
     settings = RunSettings(prompt, None, 7, steps, 7.5, "uniform", 60.0, "Scheduler", "Pipeline")
     layers = [Layer("up_blocks.0.attn2", "cross", 2, (grid, grid), True)]
     words = [replace(word, token_texts=(word.text,)) for word in words]
-    messages = [
-        run_message(run, settings, words, layers, grid=(grid, grid), image=(size, size), views=VIEWS, meter="a meter")
-    ]
+    image = (size, round(size * ratio))
+    messages = [run_message(run, settings, words, layers, grid=(grid, grid), image=image, views=VIEWS, meter="a meter")]
     for index in range(finished):
         part = (index + 1) / steps
         guidance = np.full((grid, grid), np.nan if nan else part, dtype=np.float32)
         guidance[0, 0] = 0
         images: dict[View, bytes] = {
-            "prediction": _disc(size, part),
-            "latents": _disc(min(size, 64), part / 3),
+            "prediction": _disc(size, part, ratio),
+            "latents": _disc(min(size, 64), part / 3, ratio),
             "guidance": image_codec.grey(np.nan_to_num(guidance), 0, 1),
         }
-        maps = _spots(len(words), grid, part)
+        maps = spots(len(words), grid, part)
         maps[[word.kind == "truncated" for word in words]] = np.nan
         if nan:
             maps[:] = np.nan
@@ -204,16 +207,17 @@ def a_run(
     return [message.stamped(seq) for seq, message in enumerate(messages)]
 
 
-def _disc(size: int, part: float) -> bytes:
-    y, x = np.mgrid[0:size, 0:size] / size - 0.5
+def _disc(size: int, part: float, ratio: float) -> bytes:
+    y, x = np.mgrid[0:size, 0 : round(size * ratio)] / size - 0.5
+    x -= 0.5 * (ratio - 1)
     inside = np.clip((0.1 + 0.25 * part - np.hypot(x, y)) * 40, 0, 1)[..., None]
-    noise = np.random.default_rng(7).normal(0, 60 * (1 - part), (size, size, 3))
+    noise = np.random.default_rng(7).normal(0, 60 * (1 - part), (*x.shape, 3))
     return image_codec.webp(
-        np.clip(inside * (220, 60, 40) + (1 - inside) * (240, 235, 225) + noise, 0, 255).astype(np.uint8), size
+        np.clip(inside * (220, 60, 40) + (1 - inside) * (240, 235, 225) + noise, 0, 255).astype(np.uint8), max(x.shape)
     )
 
 
-def _spots(words: int, grid: int, part: float) -> np.ndarray:
+def spots(words: int, grid: int, part: float) -> np.ndarray:
     y, x = np.mgrid[0:grid, 0:grid] / grid
     angle = np.arange(words)[:, None, None] * 2.4
     far = (x - 0.5 - 0.3 * np.cos(angle)) ** 2 + (y - 0.5 - 0.3 * np.sin(angle)) ** 2

@@ -15,6 +15,7 @@ import { useRevealOnRun, useStickyStage } from "./scrolling";
 export function Viewer({ context }: { readonly context: Context }) {
   const body = useRef<HTMLDivElement>(null);
   const Overlay = context.overlay.value;
+  const image = context.session.store.shown.value?.info.image;
   const hasDrawer = openDrawers(context).length > 0;
   useStickyStage(body, hasDrawer);
   useRevealOnRun(body, context.session);
@@ -24,6 +25,7 @@ export function Viewer({ context }: { readonly context: Context }) {
       ref={body}
       data-drawer={hasDrawer || undefined}
       data-pair={context.onStage.value?.isPair || undefined}
+      style={image && { "--ratio": image[1] / Math.max(1, image[0]) }}
       data-gone={!context.session.connected.value || undefined}
     >
       <PromptBar context={context} />

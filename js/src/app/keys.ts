@@ -11,7 +11,9 @@ function inside(event: KeyboardEvent, selector: string): boolean {
 export function handleKey(event: KeyboardEvent, context: Context): void {
   if (event.defaultPrevented || inside(event, "input, textarea, select")) return;
   if (event.key === "Escape") {
-    context.session.viewState.clear();
+    // Browsers leave the full screen by themselves, but not where a program presses the key.
+    if (document.fullscreenElement && inside(event, ":fullscreen *, :fullscreen")) void document.exitFullscreen();
+    else context.session.viewState.clear();
   } else if (event.key === " " && !inside(event, "button")) {
     context.player.toggle();
     event.preventDefault();

@@ -7,6 +7,7 @@ import type { DrawerSource } from "../core/drawer";
 import type { Host } from "../core/host";
 import { followLinks } from "../core/links";
 import { watchTheme } from "../core/theme";
+import { isTouch } from "../gestures/touch";
 import { handleKey } from "./keys";
 import { Viewer } from "./Viewer";
 
@@ -43,6 +44,14 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
       untracked(() => drawer.attach?.(context, host.signal));
     }
   });
+  // What a finger has read stays until the next tap, wherever that is.
+  document.addEventListener(
+    "pointerdown",
+    (event) => {
+      if (isTouch(event)) viewState.probe.value = null;
+    },
+    { signal: host.signal, capture: true, passive: true },
+  );
   watchTheme(el, host.signal, (theme) => {
     root.dataset.theme = theme;
   });

@@ -3,11 +3,15 @@
 
 import { signal } from "@preact/signals";
 
+const isCoarse = matchMedia("(pointer: coarse)").matches;
+
 export const HINTS = {
   tour: "New here? Take the 60-second tour",
   steps: "Drag along the film to see earlier steps",
-  region: "Drag over the image to rank the words there",
-  edit: "Double-click a word to change it",
+  region: isCoarse
+    ? "Tap the image, or hold and drag, to rank the words there"
+    : "Drag over the image to rank the words there",
+  edit: isCoarse ? "Hold a word to change its weight or add its map" : "Double-click a word to change it",
 } as const;
 
 export type Hint = keyof typeof HINTS;

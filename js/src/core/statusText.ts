@@ -52,7 +52,10 @@ export function statusText(session: Session): StatusText {
       text: `${run?.info.shipped ? `${SHIPPED}, shown while the model loads · ` : ""}${notice || "Loading the model"}`,
     }),
     idle: () => ({ tone: "calm", text: notice || idleText(session) }),
-    queued: () => ({ tone: "busy", text: notice || "Queued" }),
+    queued: () => ({
+      tone: "busy",
+      text: `${run?.info.shipped ? `${SHIPPED}, shown until this one can start · ` : ""}${notice || "Queued"}`,
+    }),
     running: () => ({ tone: "busy", text: `Running${progress(current)}` }),
     stopping: () => ({ tone: "busy", text: "Stopping after this step" }),
     stopped: () => ({
@@ -77,8 +80,8 @@ export function promptText({ traits, store, status }: Session): string {
   const unknown = [...new Set(words.filter((word) => word.unknown).map((word) => word.text))];
   const truncated = words.filter((word) => word.kind === "truncated").map((word) => word.text);
   const warnings: string[] = [];
-  // Loading has it in the status; the first step of the live run replaces it.
-  if (store.shown.value?.info.shipped && status.value !== "loading") warnings.push(SHIPPED);
+  // Loading and waiting have it in the status; the first step of the live run replaces it.
+  if (store.shown.value?.info.shipped && !["loading", "queued"].includes(status.value)) warnings.push(SHIPPED);
   if (unknown.length > 0) warnings.push(unknownText(unknown, traits._vocabulary.value));
   if (truncated.length > 0) warnings.push(`Prompt too long: ${truncatedText(truncated)}`);
   const note = store.current?.end.value?.note ?? "";

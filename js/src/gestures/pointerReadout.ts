@@ -3,6 +3,7 @@
 
 import { useRef } from "preact/hooks";
 import type { Context } from "../core/context";
+import { isTouch } from "./touch";
 
 /** Event handlers that show `textAt(step)` while the pointer is over the element. */
 export function usePointerReadout(context: Context, textAt: (step: number) => string) {
@@ -13,14 +14,21 @@ export function usePointerReadout(context: Context, textAt: (step: number) => st
     const length = session.store.shown.value?.length ?? 1;
     return Math.min(length - 1, Math.max(0, Math.floor(((event.clientX - left) / width) * length)));
   };
+  const clear = () => {
+    if (isShown.current) hint.value = "";
+    isShown.current = false;
+  };
+  const read = (event: PointerEvent) => {
+    hint.value = textAt(stepUnder(event));
+    isShown.current = true;
+  };
   return {
-    onPointerMove: (event: PointerEvent) => {
-      hint.value = textAt(stepUnder(event));
-      isShown.current = true;
-    },
-    onPointerLeave: () => {
-      if (isShown.current) hint.value = "";
-      isShown.current = false;
+    onPointerDown: read,
+    onPointerMove: read,
+    onPointerLeave: (event: PointerEvent) => {
+      // What a finger has read stays until the next tap.
+      if (isTouch(event)) document.addEventListener("pointerdown", clear, { once: true, capture: true, passive: true });
+      else clear();
     },
     onClick: (event: MouseEvent) => {
       player.pause();

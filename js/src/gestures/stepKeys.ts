@@ -14,7 +14,9 @@ export function handleStepKey(event: KeyboardEvent, { session, player }: Context
   const move = MOVES[event.key];
   if (!move || event.altKey || event.ctrlKey || event.metaKey) return false;
   player.pause();
-  session.goTo(move(session.viewState.step.value, event.shiftKey));
+  // The last step of a run that goes on is the newest one, as it arrives.
+  if (event.key === "End" && session.busy.value) session.follow();
+  else session.goTo(move(session.viewState.step.value, event.shiftKey));
   event.preventDefault();
   return true;
 }

@@ -2,7 +2,7 @@
 
 import { coloursOf, fadedGradient, gradient, hue } from "../core/colormap";
 import type { Context } from "../core/context";
-import { NOT_RECORDED, value } from "../core/format";
+import { ends, NOT_RECORDED } from "../core/format";
 import type { Range } from "../core/protocol";
 import { distinctName } from "../core/wordLabels";
 import { Button } from "../ui/Button";
@@ -66,24 +66,23 @@ export function Legend({ context, image }: Props) {
   return (
     <div class="dv-bars" data-many={entries.length > 2 || undefined}>
       {entries.length === 0 ? <span class="dv-soft">{hint}</span> : null}
-      {entries.map(({ name, range, paint }, i) => (
-        <span
-          class="dv-bar"
-          key={`${i} ${name}`}
-          title={range ? `${name}: ${value(range[0])} to ${value(range[1])}` : `${name}: ${NOT_RECORDED}`}
-        >
-          <span class="dv-bar-name">{name}</span>
-          {range ? (
-            <>
-              <span class="dv-num dv-lo">{value(range[0])}</span>
-              <i style={{ background: paint }} />
-              <span class="dv-num">{value(range[1])}</span>
-            </>
-          ) : (
-            <span class="dv-soft">{NOT_RECORDED}</span>
-          )}
-        </span>
-      ))}
+      {entries.map(({ name, range, paint }, i) => {
+        const [lo, hi] = range ? ends(range) : [];
+        return (
+          <span class="dv-bar" key={`${i} ${name}`} title={`${name}: ${range ? `${lo} to ${hi}` : NOT_RECORDED}`}>
+            <span class="dv-bar-name">{name}</span>
+            {range ? (
+              <>
+                <span class="dv-num dv-lo">{lo}</span>
+                <i style={{ background: paint }} />
+                <span class="dv-num">{hi}</span>
+              </>
+            ) : (
+              <span class="dv-soft">{NOT_RECORDED}</span>
+            )}
+          </span>
+        );
+      })}
       {entries.length > 0 && hasTwoKinds ? (
         <Button
           class="dv-quiet dv-kind"

@@ -1,22 +1,22 @@
 // The image at this step, covered by the heat maps of the chosen words.
 
 import { useComputed } from "@preact/signals";
-import { useMemo, useRef } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import type { Context } from "../core/context";
 import { NOT_RECORDED, value } from "../core/format";
 import { valueAt } from "../core/mapSampling";
 import { stepNumber } from "../core/stepNumbers";
-import type { Point, StageView, ViewState } from "../core/viewState";
+import type { StageView, ViewState } from "../core/viewState";
 import { distinctName } from "../core/wordLabels";
 import { Button } from "../ui/Button";
 import { Choice } from "../ui/Choice";
 import { ContourIcon, LabelIcon } from "../ui/icons";
 import { useCanvas } from "../ui/useCanvas";
+import { useBrush } from "./brush";
 import { Legend } from "./Legend";
 import { LabelOverlay } from "./labels";
 import { Overlay } from "./overlay";
-import { pointIn } from "./Probe";
-import { drawRegion, moveRegion, regionBetween } from "./region";
+import { drawRegion, moveRegion } from "./region";
 import { fitImage, StageImage } from "./stageImage";
 
 const VIEWS: readonly { readonly value: StageView; readonly label: string; readonly title: string }[] = [
@@ -36,8 +36,7 @@ export function Stage({ context }: { readonly context: Context }) {
   const image = useMemo(() => new StageImage(context.images), [context]);
   const overlay = useMemo(() => new Overlay(), []);
   const labels = useMemo(() => new LabelOverlay(), []);
-  /** The corner of the region that the pointer is drawing. */
-  const corner = useRef<Point | null>(null);
+  const brush = useBrush(session);
 
   const canvas = useCanvas((_, c, size) => {
     const run = store.shown.value;
@@ -113,30 +112,12 @@ export function Stage({ context }: { readonly context: Context }) {
         aria-label="Image. Press Enter to rank the words attended to at this position; arrow keys move the region, Shift and arrow keys resize it"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a region is selected here by keys, as by the pointer
         tabIndex={0}
-        onPointerDown={(event) => {
-          if (event.button !== 0 || !run?.hasMaps || !(event.target instanceof HTMLCanvasElement)) return;
-          const point = pointIn(event.currentTarget.getBoundingClientRect(), event, run.info.image);
-          if (!point) return;
-          event.currentTarget.setPointerCapture(event.pointerId);
-          corner.current = point;
-          viewState.region.value = regionBetween(point, point);
-        }}
-        onPointerMove={(event) => {
-          const point = run && pointIn(event.currentTarget.getBoundingClientRect(), event, run.info.image);
-          viewState.probe.value = point;
-          if (corner.current && point) viewState.region.value = regionBetween(corner.current, point);
-        }}
-        onLostPointerCapture={() => {
-          corner.current = null;
-        }}
+        {...brush}
         onKeyDown={(event) => {
           const region = run?.hasMaps ? moveRegion(viewState.region.value, event, run.info.grid) : null;
           if (!region) return;
           viewState.region.value = region;
           event.preventDefault();
-        }}
-        onPointerLeave={() => {
-          viewState.probe.value = null;
         }}
       >
         <canvas ref={canvas} role="img" aria-label={description} />

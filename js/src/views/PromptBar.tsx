@@ -6,6 +6,7 @@ import { rangesIn, splitPrompt } from "../core/alignWords";
 import type { Context } from "../core/context";
 import { suggestionsAt, unknownText, unknownWords, withSuggestion } from "../core/vocabulary";
 import { handleStepKey } from "../gestures/stepKeys";
+import { isTouch, useHold } from "../gestures/touch";
 import { Button } from "../ui/Button";
 import { AdjustIcon, DiceIcon, PencilIcon } from "../ui/icons";
 import { NumberField } from "../ui/NumberField";
@@ -81,6 +82,14 @@ export function PromptBar({ context }: { readonly context: Context }) {
     caret.value = to;
     editing.value = true;
   };
+
+  const wasHeld = useRef(false);
+  const hold = useHold((event) => {
+    const index = wordUnder(event);
+    if (index === null || !current) return;
+    wasHeld.current = true;
+    opened.value = index;
+  });
 
   const vocabulary = traits._vocabulary.value;
   const text = draft.value ?? prompt;
@@ -202,6 +211,18 @@ export function PromptBar({ context }: { readonly context: Context }) {
         <div
           class="dv-chips-layer"
           inert={isEdited}
+          onPointerDown={(event) => {
+            wasHeld.current = false;
+            if (isTouch(event) && wordUnder(event) !== null) hold.down(event);
+          }}
+          onPointerMove={hold.move}
+          onPointerUp={hold.up}
+          onPointerCancel={hold.end}
+          onClickCapture={(event) => {
+            // The click that ends a hold chooses nothing.
+            if (wasHeld.current) event.stopPropagation();
+            wasHeld.current = false;
+          }}
           onDblClick={(event) => {
             const index = wordUnder(event);
             if (index !== null) edit(index);
@@ -209,6 +230,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           onContextMenu={(event) => {
             const index = wordUnder(event);
             if (index === null || !current) return;
+            hold.end();
             opened.value = index;
             event.preventDefault();
           }}

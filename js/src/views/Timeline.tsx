@@ -187,6 +187,7 @@ function Slider({ context }: { readonly context: Context }) {
       onPointerDown={(event) => {
         if (event.button !== 0) return;
         event.currentTarget.setPointerCapture(event.pointerId);
+        readout.onPointerDown(event);
         player.pause();
         seek(event);
       }}

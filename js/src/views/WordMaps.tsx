@@ -11,6 +11,7 @@ import { valueAt } from "../core/mapSampling";
 import type { Run } from "../core/store";
 import { colourOf, distinctName, nameOf, peakOf } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";
+import { isTouch } from "../gestures/touch";
 import { rangeOf } from "../stage/overlay";
 import { Probe, pointIn } from "../stage/Probe";
 import { RegionWords } from "../stage/RegionWords";
@@ -137,6 +138,9 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
     return reading === null ? "–" : `here ${value(reading)}`;
   });
 
+  const read = (event: PointerEvent) => {
+    viewState.probe.value = frame.current && pointIn(frame.current.getBoundingClientRect(), event, run.info.image);
+  };
   const chosen = viewState.pinned.value.includes(index);
   const colour = colourOf(viewState.pinned.value, index);
   return (
@@ -150,13 +154,12 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       tabIndex={tabIndex}
       style={colour ? { "--mark": colour } : undefined}
       {...wordEvents(viewState, index)}
-      onPointerLeave={() => {
+      onPointerLeave={(event) => {
         viewState.hovered.value = null;
-        viewState.probe.value = null;
+        if (!isTouch(event)) viewState.probe.value = null;
       }}
-      onPointerMove={(event) => {
-        viewState.probe.value = frame.current && pointIn(frame.current.getBoundingClientRect(), event, run.info.image);
-      }}
+      onPointerDown={read}
+      onPointerMove={read}
     >
       <span class="dv-map" aria-hidden="true" ref={frame}>
         <MapCanvas grid={run.info.grid} draw={draw} inputs={[run, index]} />

@@ -107,6 +107,20 @@ export function WordPopover({ context, run, index, chip, close }: Props) {
           </div>
         </>
       )}
+      {run.hasMaps ? (
+        <div class="dv-popover-do">
+          <Button
+            class="dv-quiet"
+            data-testid="add-map"
+            onClick={() => {
+              viewState.pin(index, true);
+              close();
+            }}
+          >
+            {viewState.pinned.value.includes(index) ? "Take its map off the image" : "Add its map to the image"}
+          </Button>
+        </div>
+      ) : null}
       {word.unknown ? <p>{unknownText([word.text], session.traits._vocabulary.value)}.</p> : null}
       {step ? <p>{mapText(step, index)}</p> : null}
       {weight.isFixed ? null : <p class="dv-soft">A higher weight strengthens the word; each change runs again.</p>}

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { score, seconds, value } from "../../src/core/format";
+import { ends, score, seconds, value } from "../../src/core/format";
 
 it.each([
   [0, "0"],
@@ -13,6 +13,41 @@ it.each([
   [999999999999, "1.0e12"],
   [Number.POSITIVE_INFINITY, "∞"],
 ])("value(%d) reads %s", (n, text) => expect(value(n)).toBe(text));
+
+it.each([
+  [
+    [0.00004, 0.141],
+    ["0", "0.14"],
+  ],
+  [
+    [0.1231, 0.1249],
+    ["0.1231", "0.1249"],
+  ],
+  [
+    [0.00002, 0.00013],
+    ["2e−5", "13e−5"],
+  ],
+  [
+    [0, 8.25],
+    ["0", "8.25"],
+  ],
+  [
+    [-0.5, 0.25],
+    ["−0.50", "0.25"],
+  ],
+  [
+    [12, 180],
+    ["12", "180"],
+  ],
+  [
+    [0, 0],
+    ["0", "0"],
+  ],
+  [
+    [0.25, 0.25],
+    ["0.25", "0.25"],
+  ],
+] as const)("the ends of a colour bar from %s have one notation", (range, texts) => expect(ends(range)).toEqual(texts));
 
 it("says seconds as people do", () => {
   expect([0.04, 9.94, 12.4, 61].map(seconds)).toEqual(["0.0 s", "9.9 s", "12 s", "1 min 1 s"]);

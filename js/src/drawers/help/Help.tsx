@@ -26,6 +26,12 @@ const GESTURES: readonly (readonly [name: string, ...rows: (readonly [how: strin
     ["Enter, arrow keys", "the same with the keyboard; Shift resizes"],
     ["Esc", "clear words, region and maps"],
   ],
+  [
+    "By touch",
+    ["tap the image", "read the value and rank the words there"],
+    ["hold, then drag", "select a region"],
+    ["hold a word", "its weight; add its map to those on the image"],
+  ],
   ["Concepts", ["drag a name", "change the order (Alt+↑, Alt+↓)"]],
 ];
 

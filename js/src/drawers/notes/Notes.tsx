@@ -108,9 +108,10 @@ export function Notes({ context }: { readonly context: Context }) {
             </Button>
           </div>
         ) : null}
-        {canWrite && !draft.value ? (
+        {canWrite ? (
           <Button
             class="dv-quiet"
+            disabled={draft.value !== null}
             onClick={() => {
               draft.value = { index: notes.length, note: newNote("") };
             }}

@@ -1,0 +1,188 @@
+"""Small things that were ugly once: each is looked at in a real Chromium."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.browser.bare import Bare, a_run, open_bare
+
+PROMPT = "a red circle above a square"
+CONCEPTS = ["circle", "red"]
+SMALL_TEXTS = """(root) => {
+    const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    const texts = [...root.querySelectorAll('*')].filter((element) => own(element) && element.checkVisibility());
+    return texts.filter((element) => parseFloat(getComputedStyle(element).fontSize) < 12).map((e) => e.outerHTML);
+}"""
+
+
+def running(browser: Browser, theme: str = "light", **options: Any) -> Any:
+    return open_bare(browser, a_run(PROMPT)[:4], theme=theme, status="running", **options)
+
+
+def box(place: Locator) -> Any:
+    bounds = place.bounding_box()
+    assert bounds is not None
+    return bounds
+
+
+def luminance(bare: Bare, place: Locator) -> float:
+    """Of the middle of an element's left edge, as it is painted."""
+    bounds = box(place)
+    shot = bare.page.screenshot(
+        clip={"x": bounds["x"] + 3, "y": bounds["y"] + bounds["height"] / 2, "width": 1, "height": 1}
+    )
+    return bare.page.evaluate(
+        """async (bytes) => {
+            const bitmap = await createImageBitmap(new Blob([Uint8Array.from(bytes)]));
+            const context = new OffscreenCanvas(1, 1).getContext('2d');
+            context.drawImage(bitmap, 0, 0);
+            const parts = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((part) => part / 255);
+            const [r, g, b] = parts.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        }""",
+        list(shot),
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_stop_button_stands_out_while_the_pointer_is_on_it(browser: Browser, theme: str) -> None:
+    with running(browser, theme) as bare:
+        stop = bare.widget.get_by_test_id("stop")
+        ground = {"light": 1.0, "dark": 0.007}[theme]
+        at_rest = luminance(bare, stop)
+        stop.hover()
+        bare.page.wait_for_function(
+            "() => getComputedStyle(document.querySelector('[data-testid=stop]')).filter !== 'none'"
+        )
+        hovered = luminance(bare, stop)
+        assert hovered != at_rest
+        lighter, darker = max(hovered, ground), min(hovered, ground)
+        assert (lighter + 0.05) / (darker + 0.05) > 1.15
+
+
+def test_a_weight_leaves_its_chip_as_high_as_the_others(browser: Browser) -> None:
+    with open_bare(browser, a_run(PROMPT), weights={"circle": 1.8}) as bare:
+        expect(bare.widget.get_by_test_id("chip-2")).to_contain_text("×1.8")
+        heights = {box(bare.widget.get_by_test_id(f"chip-{index}"))["height"] for index in range(6)}
+        assert len(heights) == 1
+
+
+def test_undoing_an_edit_gives_the_prompt_back(browser: Browser) -> None:
+    with open_bare(browser, a_run(PROMPT)) as bare:
+        field = bare.widget.get_by_test_id("prompt-input")
+        bare.widget.get_by_test_id("chip-2").focus()
+        bare.page.keyboard.type("square")
+        expect(field).to_have_value("a red square above a square")
+        bare.page.keyboard.press("Control+z")
+        expect(field).to_have_value(PROMPT)
+        bare.page.keyboard.press("Escape")
+        field.focus()
+        bare.page.keyboard.press("Control+z")
+        bare.frames()
+        expect(field).to_have_value(PROMPT)
+
+
+def test_the_title_of_the_notes_stays_while_a_note_is_written_and_read(browser: Browser) -> None:
+    messages = a_run(PROMPT)
+    notes = [{"text": f"note {index}", "step": index, "words": [], "region": None} for index in range(2)]
+    messages[0].content["notes"] = notes
+    with open_bare(browser, messages) as bare:
+        parts = bare.widget.locator(".dv-notes .dv-title :is(h3, button, [role=status])")
+        expect(parts).to_have_count(6)
+
+        def places() -> list[float]:
+            return [box(part)["x"] for part in parts.all()]
+
+        before = places()
+        bare.widget.get_by_role("button", name="Start", exact=True).click()
+        expect(parts.nth(2)).to_have_text("1 of 2")
+        assert places() == before
+        bare.widget.get_by_role("button", name="Add a note").click()
+        expect(bare.widget.locator(".dv-notes textarea")).to_be_focused()
+        assert places() == before
+
+
+@pytest.mark.parametrize("width", [420, 720, 1400])
+def test_the_cross_of_a_meter_covers_no_curve(browser: Browser, width: int) -> None:
+    with open_bare(browser, a_run(PROMPT), width=width, concepts=CONCEPTS) as bare:
+        meter = bare.widget.get_by_test_id("meter-red")
+        meter.hover()
+        curve, cross = box(meter.locator(".dv-spark")), box(meter.locator(".dv-remove svg"))
+        assert curve["x"] + curve["width"] <= cross["x"]
+        assert meter.evaluate("(row) => row.scrollWidth <= row.clientWidth + 8")
+
+
+def test_end_follows_a_run_that_goes_on(browser: Browser) -> None:
+    messages = a_run(PROMPT)
+    with running(browser) as bare:
+        live = bare.widget.locator(".dv-live")
+        bare.slider.press("Home")
+        expect(live).to_have_text("Follow live")
+        bare.slider.press("End")
+        expect(live).to_have_text("Live")
+        bare.deliver(messages[4:6])
+        expect(bare.slider).to_have_attribute("aria-valuenow", "5")
+
+
+@pytest.mark.parametrize("width", [1000, 1400])
+def test_wide_widgets_have_no_text_below_12_px(browser: Browser, width: int) -> None:
+    with open_bare(browser, a_run(PROMPT), width=width, concepts=CONCEPTS, weights={"circle": 1.8}) as bare:
+        bare.widget.get_by_test_id("chip-1").click()
+        expect(bare.widget.locator(".dv-bar-name")).to_have_text("red")
+        assert bare.widget.evaluate(SMALL_TEXTS) == []
+        assert bare.widget.evaluate("(el) => el.scrollWidth - el.clientWidth") <= 1
+
+
+def test_both_ends_of_a_colour_bar_have_one_notation(browser: Browser) -> None:
+    messages = a_run(PROMPT)
+    for message in messages:
+        if message.content["type"] == "step":
+            message.content["maps"]["scales"][1] = [0.00004, 0.141]
+    with open_bare(browser, messages) as bare:
+        bare.widget.get_by_test_id("chip-1").click()
+        expect(bare.widget.locator(".dv-bar .dv-num")).to_have_text(["0", "0.14"])
+
+
+def test_a_dark_widget_is_printed_on_white_with_its_meters(browser: Browser) -> None:
+    concepts = [f"concept {index}" for index in range(12)]
+    with open_bare(browser, a_run(PROMPT, concepts=concepts), theme="dark", concepts=concepts) as bare:
+        bare.page.emulate_media(media="print")
+        colours = bare.widget.evaluate(
+            "(root) => [getComputedStyle(root).backgroundColor, getComputedStyle(root).color]"
+        )
+        assert colours == ["rgb(255, 255, 255)", "rgb(29, 31, 35)"]
+        assert bare.widget.evaluate("(root) => getComputedStyle(root).printColorAdjust") == "exact"
+        ends = bare.widget.locator(".dv-meters ul").evaluate(
+            "(list) => [list.lastElementChild.getBoundingClientRect().bottom, list.getBoundingClientRect().bottom]"
+        )
+        assert ends[0] <= ends[1] + 1
+        expect(bare.widget.get_by_test_id("run")).to_be_hidden()
+        expect(bare.widget.get_by_test_id("add-concept")).to_be_hidden()
+
+
+@pytest.mark.parametrize("ratio", [1.5, 0.6])
+@pytest.mark.parametrize("width", [420, 720, 1400])
+def test_the_stage_has_the_ratio_of_its_image(browser: Browser, width: int, ratio: float) -> None:
+    with open_bare(browser, a_run(PROMPT, ratio=ratio), width=width, concepts=CONCEPTS) as bare:
+        frame = box(bare.widget.locator(".dv-frame"))
+        assert frame["width"] / frame["height"] == pytest.approx(round(64 * ratio) / 64, rel=0.01)
+        assert bare.widget.evaluate("(el) => el.scrollWidth - el.clientWidth") <= 1
+        stage, film = box(bare.widget.get_by_test_id("stage")), box(bare.widget.locator(".dv-time"))
+        assert stage["y"] + stage["height"] <= film["y"]
+        bare.widget.get_by_test_id("tables").click()
+        expect(bare.widget.locator(".dv-drawers")).to_be_visible()
+        stage, film = box(bare.widget.get_by_test_id("stage")), box(bare.widget.locator(".dv-time"))
+        assert stage["y"] + stage["height"] <= film["y"] + 1
+
+
+def test_a_recorded_run_says_what_the_live_one_waits_for(browser: Browser) -> None:
+    messages = a_run(PROMPT)
+    messages[0].content["shipped"] = True
+    notice = "Queued: another run is using this model"
+    with open_bare(browser, messages, status="queued", _notice=notice) as bare:
+        expect(bare.widget.get_by_test_id("status")).to_have_text(
+            f"Recorded run, shown until this one can start · {notice}"
+        )
