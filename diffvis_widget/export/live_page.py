@@ -115,7 +115,13 @@ def live_page(messages: Sequence[Message], traits: dict[str, Any], notes: Sequen
 
 def _notes_key(notes: Sequence[Note]) -> str:
     rows = [
-        {"text": note.text, "step": note.step, "words": [str(word) for word in note.words], "region": note.region}
+        {
+            "text": note.text,
+            "step": note.step,
+            "words": [str(word) for word in note.words],
+            "region": note.region,
+            "expects": note.expectation and note.expectation.data(),
+        }
         for note in notes
     ]
     return json.dumps(rows)

@@ -2,6 +2,7 @@
 
 from .comparison import Comparison, compare
 from .errors import TraceFileError
+from .expectations import Outcome
 from .results import (
     ConceptScores,
     DescribedRun,
@@ -21,6 +22,7 @@ __all__ = [
     "DescribedRun",
     "Layer",
     "Note",
+    "Outcome",
     "Record",
     "Saliency",
     "Step",

@@ -334,6 +334,7 @@ class Trace(Comparable, WordedSteps, ResultStore):
         step: int | None = None,
         words: Sequence[str | int] = (),
         region: Region | None = None,
+        expects: str | None = None,
     ) -> Note:
         """Adds a note.
 
@@ -342,6 +343,7 @@ class Trace(Comparable, WordedSteps, ResultStore):
             step: index of the step, or None for the whole run.
             words: words of the prompt, texts or indices.
             region: (left, top, right, bottom) as shares of the image, 0..1.
+            expects: what a run must show, such as ``prompt has "moon"``; see `Note`.
 
         Returns:
             The note.
@@ -352,7 +354,7 @@ class Trace(Comparable, WordedSteps, ResultStore):
             TypeError: ``words`` is no sequence of words.
             ValueError: another argument has a wrong type or range.
         """
-        note = Note(text, step, words, region)  # pyright: ignore[reportArgumentType]
+        note = Note(text, step, words, region, expects)  # pyright: ignore[reportArgumentType]
         steps = len(self._records)
         if note.step is not None and note.step >= steps:
             raise IndexError(

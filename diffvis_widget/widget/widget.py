@@ -283,6 +283,7 @@ class DiffVis(SyncedTraits):
         step: int | None = None,
         words: Sequence[str | int] = (),
         region: tuple[float, float, float, float] | None = None,
+        expects: str | None = None,
     ) -> Note:
         """Pin a note to the latest run, for a tour of it. Waits for a run in progress.
 
@@ -291,6 +292,7 @@ class DiffVis(SyncedTraits):
             step: its index; None for the whole run.
             words: as for `Trace.heat_map`.
             region: (left, top, right, bottom) of a part of the image, 0..1 from its left and its top.
+            expects: what a run must show; see `Note`.
 
         Returns:
             The note, which is kept in ``widget.trace.notes``, in its file and in its page.
@@ -302,8 +304,7 @@ class DiffVis(SyncedTraits):
             KeyError: the run has no such word.
             RuntimeError: as for ``trace``.
         """
-        trace = self.trace
-        note = trace.note(text, step, words, region)
+        note = (trace := self.trace).note(text, step, words, region, expects)
         self._session.replay.update_notes(trace)
         return note
 
@@ -323,10 +324,8 @@ class DiffVis(SyncedTraits):
         return StaticOutput(self.trace, layers, height, live)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Adds a filmstrip and a sentence for hosts without widgets, once there is a run to show.
-
-        A recorded run is there in a moment; a program that executes the notebook also waits for one in progress.
-        """
+        # Adds a filmstrip and a sentence for hosts without widgets, once there is a run to show: a recorded run is in a
+        # moment, and a program that executes the notebook also waits for one in progress.
         if not self._can_run or jupyter.is_unattended():
             self.wait(DISPLAY_PATIENCE if not self._can_run else UNATTENDED_PATIENCE)
         bundle = super()._repr_mimebundle_(**options)

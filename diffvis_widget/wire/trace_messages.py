@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget.traces import ConceptScores, Trace
+from diffvis_widget.traces.expectations import word_weights
 from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.traces.types import Size
@@ -78,7 +79,7 @@ def recorded_settings(trace: Trace) -> RunSettings:
         schedule_strength=float(strength) if isinstance(strength, int | float) else 60.0,
         scheduler=_class_name(meta, "scheduler"),
         pipeline=_class_name(meta, "pipeline"),
-        weights=_weights(meta),
+        weights=word_weights(meta),
         has_noise_levels=not lacks_noise_levels(meta),
     )
 
@@ -86,19 +87,6 @@ def recorded_settings(trace: Trace) -> RunSettings:
 def _class_name(meta: dict[str, Any], key: str) -> str:
     value = meta.get(key, "")
     return str(value.get("class", "")) if isinstance(value, dict) else str(value)
-
-
-def _weights(meta: dict[str, Any]) -> dict[str, float | None]:
-    """The weights of words that were in force over the whole run."""
-    weights: dict[str, float | None] = {}
-    interventions = meta.get("interventions")
-    for entry in interventions if isinstance(interventions, list) else []:
-        if not isinstance(entry, dict):
-            continue
-        word, steps = entry.get("word"), entry.get("steps")
-        if entry.get("kind") in ("weight", "drop") and isinstance(word, str) and steps in (None, [0, None]):
-            weights[word.lower()] = entry.get("factor")
-    return weights
 
 
 def state_of(trace: Trace) -> State:
@@ -150,7 +138,7 @@ def notes_of(trace: Trace) -> list[Json]:
         trace: the trace.
 
     Returns:
-        The notes as JSON, with words as indices into `trace.words`.
+        The notes as JSON, with words as indices into `trace.words`; what a note expects, where it does.
     """
     return [
         {
@@ -158,6 +146,7 @@ def notes_of(trace: Trace) -> list[Json]:
             "step": note.step,
             "words": pick_words(trace.words, list(note.words)) if note.words else [],
             "region": note.region,
+            **({} if note.expectation is None else {"expects": note.expectation.data()}),
         }
         for note in trace.notes
     ]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 from numpy.typing import NDArray
 
-from diffvis_widget.arguments import shorten, whole_number
+from diffvis_widget.arguments import items, shorten, whole_number
 from diffvis_widget.traces.errors import TraceFileError
+from diffvis_widget.traces.expectations import (
+    Expectation,
+    Outcome,
+    TracedRun,
+    TraceFacts,
+    evaluate,
+    parse_expectation,
+)
 from diffvis_widget.traces.json_fields import read_items, read_text
 from diffvis_widget.traces.selectors import pick_words
 
@@ -33,14 +41,18 @@ class Note(StoredResult):
         step: index of the step, or None for the whole run.
         words: words of the prompt as `Trace.heat_map` takes them: texts or indices.
         region: (left, top, right, bottom) as shares of the image, 0..1, from its left and its top.
+        expects: what a finished run must show, or None: conditions joined by "and", which `parse_expectation`
+            describes. The page and the widget then show whether the run at hand meets them.
 
     Raises:
         TypeError: ``words`` is no sequence of words.
-        ValueError: another field has a wrong type or range.
+        ValueError: another field has a wrong type or range, or ``expects`` cannot be read.
 
     Example:
         >>> Note("The circle appears first", step=3, words=["circle"]).words
         ('circle',)
+        >>> Note("Paint the moon", expects='prompt has "moon" and steps >= 10').expects
+        'prompt has "moon" and steps >= 10'
     """
 
     kind: ClassVar[str] = "notes"
@@ -49,6 +61,7 @@ class Note(StoredResult):
     step: int | None = None
     words: tuple[str | int, ...] = ()
     region: Region | None = None
+    expects: str | None = None
 
     def __post_init__(self) -> None:
         text = cast(Any, self.text)
@@ -61,6 +74,41 @@ class Note(StoredResult):
             raise ValueError(f"words must be at most {MAX_WORDS} words, not {len(self.words)}")
         if self.region is not None:
             object.__setattr__(self, "region", _region(self.region))
+        if self.expects is not None:
+            parse_expectation(self.expects)
+
+    @property
+    def expectation(self) -> Expectation | None:
+        """What the note expects of a run, None where it expects nothing."""
+        return None if self.expects is None else parse_expectation(self.expects)
+
+    def outcome(self, trace: TracedRun, others: Sequence[TracedRun] = ()) -> Outcome:
+        """Checks a run as the page does.
+
+        Args:
+            trace: the run. What the note says about concepts needs its scores: `diffvis_widget.concept_scores`.
+            others: other finished runs, for ``runs`` and ``seeds``.
+
+        Returns:
+            Whether the run is what the note expects, and why.
+
+        Raises:
+            TypeError: ``trace`` or one of ``others`` is no trace.
+            ValueError: the note expects nothing.
+
+        Example:
+            >>> import diffvis_widget as dv
+            >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+            >>> Note("Paint a square", expects='prompt has "square"').outcome(trace)
+            Outcome(met=False, reason='the prompt has no “square”')
+        """
+        if self.expects is None:
+            raise ValueError(f"this note expects nothing: Note({shorten(self.text)}, expects=...) would")
+        runs = [("trace", trace), *(("others", other) for other in items("others", others, "a list of traces"))]
+        for name, run in runs:
+            if not isinstance(run, TracedRun):
+                raise TypeError(f"{name} must be a Trace, not {shorten(cast(object, run))}")
+        return evaluate(parse_expectation(self.expects), TraceFacts(trace, others))
 
     def check(self, run: DescribedRun) -> None:
         """Checks that the step and the words of the note exist; see `StoredResult.check`.
@@ -86,7 +134,8 @@ class Note(StoredResult):
         Returns:
             Its fields.
         """
-        return {"text": self.text, "step": self.step, "words": self.words, "region": self.region}
+        fields = {"text": self.text, "step": self.step, "words": self.words, "region": self.region}
+        return fields if self.expects is None else {**fields, "expects": self.expects}
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Names the arrays; see `StoredResult.tensors`.
@@ -112,7 +161,13 @@ class Note(StoredResult):
         """
         words = read_items("words", header.get("words"), lambda word: word, least=0)
         try:
-            return cls(read_text("text", header.get("text")), header.get("step"), tuple(words), header.get("region"))
+            return cls(
+                read_text("text", header.get("text")),
+                header.get("step"),
+                tuple(words),
+                header.get("region"),
+                header.get("expects"),
+            )
         except (TypeError, ValueError) as error:
             raise TraceFileError(f"one of its notes is invalid: {error}") from None
 

@@ -36,10 +36,16 @@ def replace_notes(session: Session, run: str, notes: list[Any]) -> None:
         for note in notes:
             match note:
                 case {"text": text, "step": step, "words": list(words), "region": region}:
-                    trace.note(text, step, words, region)
+                    trace.note(text, step, words, region, _expects(note))
                 case _:
                     raise ValueError("a note needs a text, a step or null, a list of words, and a region or null")
     except BaseException:
         trace.notes[:] = before
         raise
     session.replay.update_notes(trace)
+
+
+def _expects(note: dict[str, Any]) -> Any:
+    """What the note expects as text; the page sends back what it was given, the text with its conditions."""
+    expects = note.get("expects")
+    return expects.get("text", "") if isinstance(expects, dict) else expects

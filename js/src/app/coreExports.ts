@@ -21,7 +21,7 @@ export { ATTENTION } from "../core/host";
 export { cells, type Region } from "../core/mapSampling";
 export { noteCards, showNote, whereOf } from "../core/noteCards";
 export { unpack } from "../core/packedRun";
-export type { Maps, Message, Note, StepMessage } from "../core/protocol";
+export type { Expects, Maps, Message, Note, StepMessage } from "../core/protocol";
 export { decode } from "../core/protocol";
 export { bytes, listOf, maybe, number, object, pair, recordOf, text, whole } from "../core/readers";
 export type { Session } from "../core/session";

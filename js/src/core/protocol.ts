@@ -15,6 +15,7 @@ import {
   or,
   pair,
   type Reader,
+  recordOf,
   text,
   whole,
 } from "./readers";
@@ -43,7 +44,19 @@ export interface Note {
   readonly step: number | null;
   readonly words: readonly number[];
   readonly region: readonly number[] | null;
+  /** What a run must show: `text` as it was written; the drawer reads the conditions. */
+  readonly expects?: Expects | null;
 }
+
+export interface Expects {
+  readonly text: string;
+  readonly conditions: readonly unknown[];
+}
+
+const EXPECTS = object({ text, conditions: list });
+/** A note; `words` reads its words. */
+export const noteWith = <W>(words: Reader<W>) =>
+  object({ text, step: maybe(whole), words, region: maybe(listOf(number)), expects: maybe(EXPECTS) });
 
 export interface RunMessage {
   readonly type: "run";
@@ -53,6 +66,11 @@ export interface RunMessage {
   /** Null where it is not known. */
   readonly seed: number | null;
   readonly steps: number;
+  /** Null where it is not known. */
+  readonly guidance_scale: number | null;
+  readonly schedule: string;
+  /** Weights of words by their text in lower case; null leaves a word out. */
+  readonly weights: Readonly<Record<string, number | null>>;
   /** Whether the notebook's own code made the run, not the widget. */
   readonly external: boolean;
   /** Recorded before, and shown while the model loads that makes the same run. */
@@ -227,6 +245,9 @@ const SHAPES = {
     prompt: text,
     seed: maybe(number),
     steps: whole,
+    guidance_scale: maybe(number),
+    schedule: or(text, "uniform"),
+    weights: or(recordOf(maybe(number)), {}),
     external: or(flag, false),
     shipped: or(flag, false),
     words: listOf(
@@ -244,7 +265,7 @@ const SHAPES = {
     views: listOf(view),
     meter: maybe(text),
     noise_levels: or(text, "known"),
-    notes: or(listOf(object({ text, step: maybe(whole), words: listOf(whole), region: maybe(listOf(number)) })), []),
+    notes: or(listOf(noteWith(listOf(whole))), []),
   }),
   step: object({
     ...HEAD,

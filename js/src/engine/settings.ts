@@ -1,6 +1,7 @@
 // What the page's engine is given beside the networks, as diffvis_widget/export/live_page.py writes it.
 
-import { flag, listOf, maybe, number, object, pair, text, whole } from "../core/readers";
+import { noteWith } from "../core/protocol";
+import { flag, listOf, number, object, pair, text, whole } from "../core/readers";
 
 export const readSettings = object({
   /** The merges of the tokenizer, in the order of their frequency. */
@@ -21,7 +22,7 @@ export const readSettings = object({
   /** Rows of the registry of explain methods. */
   methods: listOf((row: unknown) => row as object),
   /** Notes on every new run. */
-  notes: listOf(object({ text, step: maybe(whole), words: listOf(text), region: maybe(listOf(number)) })),
+  notes: listOf(noteWith(listOf(text))),
 });
 
 export type EngineSettings = ReturnType<typeof readSettings>;

@@ -129,3 +129,15 @@ def test_errors_of_python_name_what_is_wrong(widget: Any) -> None:
     with pytest.raises(IndexError, match="0 to 2"):
         widget.note("Look", step=3)
     assert not widget.trace.notes
+
+
+def test_what_a_note_expects_stays_when_the_page_edits_it(widget: Any) -> None:
+    widget.note("Add the moon", expects='prompt has "moon"')
+    (note,) = sent(widget)[-1]
+    assert note["expects"]["conditions"] == [{"kind": "prompt", "phrase": "moon", "present": True}]
+    assert ask(widget, [{**note, "text": "Add the moon!"}])["type"] == "notes"
+    assert widget.trace.notes == [Note("Add the moon!", expects='prompt has "moon"')]
+    assert sent(widget)[-1] == [{**note, "text": "Add the moon!"}]
+    refused = ask(widget, [{**note, "expects": {"text": "import os", "conditions": []}}], request=6)
+    assert (refused["type"], widget.trace.notes[0].text) == ("error", "Add the moon!")
+    assert "expects: at its beginning" in refused["message"]

@@ -16,6 +16,7 @@ import {
   whereOf,
 } from "../../app/coreExports";
 import { RunHistory } from "../runHistory";
+import { type TaskState, tasksOf } from "./tasks";
 
 /** The least width and height of a region. */
 const MIN_SIZE = 1e-6;
@@ -35,10 +36,13 @@ export function Notes({ context }: { readonly context: Context }) {
   const problem = useSignal("");
   const removed = useSignal<Draft | null>(null);
   const runs = useMemo(() => new RunHistory(session), [session]);
+  const tasks = useMemo(() => tasksOf(session, runs), [session, runs]);
   useReaction(() => runs.request(), [runs]);
   if (!run) return null;
   const others = runs.entries.value.filter((entry) => entry.notes > 0 && entry.run !== run.info.run);
   const notes = run.notes.value;
+  const states = tasks.states.value;
+  const checked = states.filter((state) => state !== null);
   const canWrite = !session.isOffline && session.connected.value;
   const current = chosen.value !== null && chosen.value < notes.length ? chosen.value : null;
 
@@ -120,6 +124,11 @@ export function Notes({ context }: { readonly context: Context }) {
           </Button>
         ) : null}
       </div>
+      {checked.length > 0 ? (
+        <p class="dv-foot" role="status" data-testid="tasks-met">
+          {`${checked.filter(isDone).length} of ${checked.length} tasks met`}
+        </p>
+      ) : null}
       <ol>
         {notes.map((note, index) => (
           <li key={index} aria-current={index === current ? "step" : undefined}>
@@ -128,9 +137,10 @@ export function Notes({ context }: { readonly context: Context }) {
             ) : (
               <>
                 <Button class="dv-where" onClick={() => go(index)}>
-                  {whereOf(note, run)}
+                  {labelOf(note, run, states, index)}
                 </Button>
                 <p dir="auto">{note.text}</p>
+                {states[index] ? <Check state={states[index]} /> : null}
                 {canWrite && !draft.value ? (
                   <div>
                     <Button
@@ -192,6 +202,29 @@ export function Notes({ context }: { readonly context: Context }) {
         </p>
       ) : null}
     </section>
+  );
+}
+
+function isDone({ met, wasMet }: TaskState): boolean {
+  return met || wasMet;
+}
+
+/** "Task 2" for a note that expects something, and what it is about. */
+function labelOf(note: Note, run: Run, states: readonly (TaskState | null)[], index: number): string {
+  const isAboutAll = note.step === null && note.words.length === 0 && !note.region;
+  if (!states[index]) return whereOf(note, run);
+  const task = `Task ${states.slice(0, index + 1).filter((state) => state !== null).length}`;
+  return isAboutAll ? task : `${task} · ${whereOf(note, run)}`;
+}
+
+/** Whether the run at hand is what the note expects, and why. */
+function Check({ state }: { readonly state: TaskState }) {
+  const result = state.met ? "Met" : state.wasMet ? "Met by an earlier run" : "Not yet";
+  return (
+    <p class="dv-check" data-met={isDone(state) || undefined}>
+      <b>{result}</b>
+      {state.wasMet || !state.reason ? "" : `: ${state.reason}`}
+    </p>
   );
 }
 

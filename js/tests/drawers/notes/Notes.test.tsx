@@ -147,3 +147,35 @@ it("take a place that was only clicked, as one that is not empty", async () => {
     expect(end).toBeCloseTo(0.5, 5);
   }
 });
+
+const condition = (phrase: string) => ({
+  text: `prompt has "${phrase}"`,
+  conditions: [{ kind: "prompt", phrase, present: true }],
+});
+const TASKS = [
+  { text: "Look.", step: null, words: [], region: null },
+  { text: "Paint it red.", step: null, words: [], region: null, expects: condition("red") },
+  { text: "Paint the moon.", step: 1, words: [], region: null, expects: condition("moon") },
+];
+const checks = () => [...cell.querySelectorAll(".dv-check")].map((check) => check.textContent);
+const count = () => cell.querySelector('[data-testid="tasks-met"]')?.textContent;
+const finish = async (run: string, seq: number) => {
+  host.deliver({ type: "end", run, seq, state: "done", steps: 4, error: null, seconds: 1, note: null });
+  await settled();
+};
+
+it("say whether the run is what they expect, and remember it", async () => {
+  await open(TASKS);
+  expect(checks()).toEqual(["Not yet: the run is not finished", "Not yet: the run is not finished"]);
+  expect(count()).toBe("0 of 2 tasks met");
+  await finish("r1", 5);
+  expect(checks()).toEqual(["Met: the prompt has “red”", "Not yet: the prompt has no “moon”"]);
+  expect(count()).toBe("1 of 2 tasks met");
+  expect(cell.querySelector('[data-testid="tasks-met"]')?.getAttribute("role")).toBe("status");
+  expect(cell.querySelector(".dv-notes")?.textContent).toContain("Task 2 · Step 2");
+  host.deliver(runContent("r2", 6, { notes: TASKS, prompt: "the moon" }));
+  for (const index of [0, 1, 2, 3]) host.deliver({ ...stepContent(index), run: "r2" }, stepBuffers());
+  await finish("r2", 11);
+  expect(checks()).toEqual(["Met by an earlier run", "Met: the prompt has “moon”"]);
+  expect(count()).toBe("2 of 2 tasks met");
+});
