@@ -122,7 +122,7 @@ def test_a_note_without_an_expectation_has_no_outcome(trace: Trace) -> None:
 @pytest.mark.parametrize("compact", [False, True])
 def test_it_travels_with_the_file(trace: Trace, tmp_path: Path, compact: bool) -> None:
     text = "meter(“circle”) > 0.1 at any step"
-    copied = replace_notes(trace, [Note("Look", words=["circle"], expects=text), Note("And here")])
+    copied = replace_notes(trace, [Note("Look", words=("circle",), expects=text), Note("And here")])
     back = open_trace(copied.save(tmp_path / "run", compact=compact))
     assert back.notes == copied.notes
     assert notes_of(back)[0]["expects"] == parse_expectation(text).data()
