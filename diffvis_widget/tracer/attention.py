@@ -25,7 +25,7 @@ from .attention_probabilities import (
 )
 from .fault_guard import FaultGuard
 from .log_sum_exp import attend, without_autocast
-from .refinement import SelfAttention
+from .refinement import SelfAttention, refines_better
 
 Branch = Literal["prompt", "negative"]
 """The conditional branch ("prompt") and the unconditional one."""
@@ -217,19 +217,19 @@ class AttentionReader:
             return
         rows = range(reading.rows.start, reading.rows.stop)
         places = list(zip(rows, spans or [slice(None)] * len(rows), strict=True))
+        if not refines_better(len(range(query.shape[2])[places[0][1]]), self.self_attention):
+            return
         masks = None
         if mask is not None:
             whole = mask.expand(len(query), mask.shape[-3] if mask.ndim > 2 else 1, *mask.shape[-2:])
             masks = [whole[row, :, span if whole.shape[2] > 1 else slice(None), span] for row, span in places]
-        attention = SelfAttention(
+        self.self_attention = SelfAttention(
             layer,
             [query[row, :, span].detach() for row, span in places],
             [key[row, :, span].detach() for row, span in places],
             masks,
             factor,
         )
-        if attention.refines_better_than(self.self_attention):
-            self.self_attention = attention
 
     def _read_joint(self, layer: str, call: AttentionCall, result: AttentionResult) -> Tensor | None:
         assert self._layout is not None

@@ -51,22 +51,24 @@ class SelfAttention:
         """Number of image tokens."""
         return int(self.queries[0].shape[1])
 
-    def refines_better_than(self, other: SelfAttention | None) -> bool:
-        """Whether this layer is preferred to one before it.
 
-        Args:
-            other: The best layer so far.
+def refines_better(positions: int, best: SelfAttention | None) -> bool:
+    """Whether a layer is preferred to one before it.
 
-        Returns:
-            True if its grid is the finest up to 32 x 32, or, of larger ones, the coarsest. Of two layers on the same
-            grid, the later one is preferred.
-        """
-        if other is None:
-            return True
-        mine, others = (
-            (count <= MOST_KEYS, count if count <= MOST_KEYS else -count) for count in (self.positions, other.positions)
-        )
-        return mine >= others
+    Args:
+        positions: Number of image tokens of the layer.
+        best: The best layer so far.
+
+    Returns:
+        True if its grid is the finest up to 32 x 32, or, of larger ones, the coarsest. Of two layers on the same grid,
+        the later one is preferred.
+    """
+    if best is None:
+        return True
+    mine, others = (
+        (count <= MOST_KEYS, count if count <= MOST_KEYS else -count) for count in (positions, best.positions)
+    )
+    return mine >= others
 
 
 def refine(maps: Tensor, attention: SelfAttention, grid: Size) -> Tensor:

@@ -16,7 +16,7 @@ from diffvis_widget.export.view_options import view_of_step
 from diffvis_widget.files import open_trace
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer.families import find_family
-from diffvis_widget.tracer.refinement import MOST_KEYS, SelfAttention, refine
+from diffvis_widget.tracer.refinement import MOST_KEYS, SelfAttention, refine, refines_better
 from diffvis_widget.traces import Trace, TraceFileError
 from diffvis_widget.traces.guided_resize import guided_resize
 from diffvis_widget.traces.resize import resize
@@ -179,12 +179,12 @@ def test_the_finest_grid_up_to_32_x_32_is_preferred_and_the_later_layer() -> Non
         empty = torch.empty(1, tokens, 1)
         return SelfAttention("layer", [empty], [empty], None, 1.0)
 
-    assert layer(4096).refines_better_than(None)
-    assert layer(1024).refines_better_than(layer(4096))
-    assert not layer(4096).refines_better_than(layer(64))
-    assert layer(2304).refines_better_than(layer(4096))
-    assert layer(256).refines_better_than(layer(256))
-    assert not layer(64).refines_better_than(layer(256))
+    assert refines_better(4096, None)
+    assert refines_better(1024, layer(4096))
+    assert not refines_better(4096, layer(64))
+    assert refines_better(2304, layer(4096))
+    assert refines_better(256, layer(256))
+    assert not refines_better(64, layer(256))
 
 
 def test_attention_that_hides_itself_leaves_no_refined_maps() -> None:
