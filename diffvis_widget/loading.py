@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget._compat.library_imports import thread_safe_imports
+from diffvis_widget._compat.library_imports import library_imports
 from diffvis_widget.arguments import instance
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def load(name: str | os.PathLike[str] | None = None, **arguments: Any) -> Diffus
     instance("name", name, (str, os.PathLike), 'the name of a model, such as "stabilityai/sd-turbo", or a folder')
     if not str(name).strip():
         raise ValueError("name is empty: give the name of a model or a folder, or None for the scenes model")
-    with thread_safe_imports():
+    with library_imports():
         from diffusers import DiffusionPipeline
 
     return DiffusionPipeline.from_pretrained(name, **arguments)
@@ -60,7 +60,7 @@ def load_in_stages(name: str | None, report: Callable[[str, float], object]) -> 
     Returns:
         The pipeline. Raises what `load` raises.
     """
-    with thread_safe_imports():
+    with library_imports():
         report("PyTorch (1 of 4)", 0.0)
         import torch  # noqa: F401 - what takes the time is the import
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffvis_widget._compat.library_imports import thread_safe_imports
+from diffvis_widget._compat.library_imports import library_imports
 from diffvis_widget._compat.torch_defaults import build_with_weights
 from diffvis_widget.shipped import MARK, WEIGHTS, clip_folder, has_scenes_mark, is_scenes_model
 
@@ -51,7 +51,7 @@ def load() -> StableDiffusionPipeline:
             f"the scenes model's weights are missing from {folder}: reinstall diffvis-widget, "
             "or train them with `python -m diffvis_widget.scenes.training`"
         )
-    with _load_lock, thread_safe_imports():
+    with _load_lock, library_imports():
         import torch
         from diffusers import StableDiffusionPipeline
 

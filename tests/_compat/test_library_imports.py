@@ -1,4 +1,4 @@
-"""A cell may import diffusers while another thread is still importing it."""
+"""A cell may import diffusers while another thread is still importing it, and finds what a plain import leaves."""
 
 from __future__ import annotations
 
@@ -61,3 +61,57 @@ def test_the_workaround_is_still_needed(library: str, name: str) -> None:
 def test_two_threads_load_the_scenes_model() -> None:
     process = run(TWO_LOADS)
     assert (process.stdout.split(), process.stderr) == (["StableDiffusionPipeline"] * 2, "")
+
+
+DEFERRED = """
+import sys
+
+import scipy
+
+import diffvis_widget as dv
+
+dv.load()
+assert "scipy.stats" not in sys.modules and "stats" not in vars(scipy)
+assert not any("__deferred__" in vars(module) for module in sys.modules.values())
+from diffusers import DPMSolverMultistepScheduler
+
+scheduler = DPMSolverMultistepScheduler(use_beta_sigmas=True)
+scheduler.set_timesteps(5)
+assert "beta" in vars(sys.modules["scipy.stats"]) and scipy.stats is sys.modules["scipy.stats"]
+print(scheduler.sigmas.tolist())
+"""
+PLAIN = """
+from diffusers import DPMSolverMultistepScheduler
+
+scheduler = DPMSolverMultistepScheduler(use_beta_sigmas=True)
+scheduler.set_timesteps(5)
+print(scheduler.sigmas.tolist())
+"""
+INSIDE = """
+from diffvis_widget._compat.library_imports import library_imports
+
+with library_imports():
+    import scipy.stats
+    from scipy.stats import norm
+    import scipy.stats.distributions
+
+    assert scipy.stats.norm is norm is scipy.stats.distributions.norm
+assert scipy.stats.norm is norm
+print("the same")
+"""
+
+
+def test_statistics_are_imported_when_a_scheduler_needs_them() -> None:
+    process = run(DEFERRED)
+    assert (process.stdout, process.stderr) == (run(PLAIN).stdout, "")
+
+
+def test_statistics_that_are_used_at_once_are_the_real_ones() -> None:
+    process = run(INSIDE)
+    assert (process.stdout.split(), process.stderr) == (["the", "same"], "")
+
+
+def test_schedulers_still_import_statistics() -> None:
+    """When this fails, remove `_DeferringLoader`: diffusers imports scipy.stats where it is used."""
+    process = run("import sys; from diffusers import DPMSolverMultistepScheduler; print('scipy.stats' in sys.modules)")
+    assert process.stdout.split() == ["True"]
