@@ -1,8 +1,8 @@
 // Runs the engine of a page in Node, for comparisons with Python:
-//     node engineRuns.mjs model.bin.gz engine.wasm.gz requests.json out.json
-// A request is the settings of a run and its concepts; what comes out are its numbers.
+//     node engineRuns.mjs model.bin.gz engine.wasm.gz requests.json
+// A request is the settings of a run, its concepts and the steps to score; each run is one line of output.
 
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { gunzipSync } from "node:zlib";
 import { unpack } from "../src/core/packedRun";
 import { meanMaps } from "../src/engine/heatMaps";
@@ -13,7 +13,7 @@ import { Sampler } from "../src/engine/sampler";
 import { readSettings } from "../src/engine/settings";
 import { Tokenizer } from "../src/engine/tokenizer";
 
-const [model = "", wasm = "", requests = "", out = ""] = process.argv.slice(2);
+const [model = "", wasm = "", requests = ""] = process.argv.slice(2);
 const { content, buffers } = unpack(gunzipSync(await readFile(model)))[0] as ReturnType<typeof unpack>[number];
 const settings = readSettings(content, "settings");
 const files = Object.fromEntries(
@@ -25,21 +25,20 @@ const tokenizer = new Tokenizer(settings.merges);
 const meter = new Meter(networks, settings, tokenizer);
 const defaults = { steps: settings.default_steps, guidance_scale: settings.default_guidance_scale };
 
-const results = [];
-for (const { concepts = [], ...values } of JSON.parse(await readFile(requests, "utf8"))) {
+for (const { concepts, scored, ...values } of JSON.parse(await readFile(requests, "utf8"))) {
   const sampler = new Sampler(networks, settings, tokenizer, readRequest(values, defaults));
   const maps: number[][] = [];
+  const refined: number[][] = [];
   const cosines: (readonly number[])[] = [];
-  const bands: (readonly number[])[] = [];
   while (!sampler.isDone) {
-    const { maps: layers, clean } = await sampler.step();
-    maps.push([...meanMaps(layers, settings.layers)]);
-    const features = await networks.imageFeatures(await networks.decode(clean));
-    const { cosine, nullBand } = await meter.score(features, concepts);
-    cosines.push(cosine);
-    bands.push(nullBand);
+    const step = await sampler.step();
+    maps.push([...meanMaps(step.maps, settings.layers)]);
+    refined.push([...step.refined]);
+    if (!scored.includes(step.index)) continue;
+    const features = await networks.imageFeatures(await networks.decode(step.clean));
+    cosines.push((await meter.score(features, concepts)).cosine);
   }
   const image = [...(await networks.decode(sampler.latents))];
-  results.push({ words: sampler.words, latents: [...sampler.latents], image, maps, cosines, bands });
+  const result = { words: sampler.words, latents: [...sampler.latents], image, maps, refined, cosines };
+  process.stdout.write(`${JSON.stringify(result)}\n`);
 }
-await writeFile(out, JSON.stringify(results));

@@ -130,9 +130,11 @@ def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Bro
     step_messages = [(content, buffers) for content, buffers in messages if content["type"] == "step"]
     assert [content["index"] for content, _ in step_messages] == list(range(6))
     for content, buffers in step_messages:
-        maps = dequantise(buffers[-1], content["maps"]["shape"], content["maps"]["scales"])
-        rounding = np.array([hi - lo for lo, hi in content["maps"]["scales"]])[:, None, None] / 510  # to bytes
-        assert (np.abs(maps - trace.heat_maps(step=content["index"])) <= 1e-3 + rounding).all()
+        for place, kind, name in ((-2, "probability", "maps"), (-1, "refined", "refined")):
+            maps = dequantise(buffers[place], content[name]["shape"], content[name]["scales"])
+            rounding = np.array([hi - lo for lo, hi in content[name]["scales"]])[:, None, None] / 510  # to bytes
+            expected = trace.heat_maps(step=content["index"], kind=kind)
+            assert (np.abs(maps - expected) <= 1e-3 * np.maximum(1, expected) + rounding).all()
         assert content["sigma"] == pytest.approx(trace.sigmas[content["index"]], rel=1e-6)
     image = next(buffers[0] for content, buffers in messages if content["type"] == "end")
     pixels = np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(float)

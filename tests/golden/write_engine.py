@@ -159,8 +159,113 @@ def solver_row() -> dict[str, Any]:
     return {"sigmas": scheduler.sigmas.tolist(), "latents": rows}
 
 
+def refinement_row() -> dict[str, Any]:
+    """The refined maps of made-up maps on four positions, of which one is without attention."""
+    import torch
+
+    from diffvis_widget.tracer.refinement import SelfAttention, refine
+
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, 4, 3, generator=generator) for _ in range(2))  # (heads, positions, width)
+    maps = torch.rand(1, 3, 2, 2, generator=generator)
+    maps[0, 1] = 0
+    refined = refine(maps, SelfAttention("layer", [query], [key], None, 0.5), (2, 2))
+    weights = (query @ key.transpose(1, 2) * 0.5).softmax(dim=-1).mean(dim=0)
+    return {
+        "maps": maps[0].flatten().tolist(),
+        "weights": weights.flatten().tolist(),
+        "refined": refined[0, 0].T.flatten().tolist(),
+    }
+
+
+def emergence_rows() -> list[dict[str, Any]]:
+    """Steps of emergence: of a clear concept, one below the null band, one far below another, one that falls."""
+    import numpy as np
+
+    from diffvis_widget.concepts import emergence
+
+    clear, low, weak = [0.1, 0.15, 0.3, 0.25, 0.5], [0.0, 0.1, 0.15, 0.16, 0.18], [0.1, 0.2, 0.2, 0.24, 0.28]
+    sets = [[clear], [clear, low, weak, clear[::-1]], [weak, low], [[0.3]], []]
+    rows: list[dict[str, Any]] = []
+    for curves in sets:
+        cosine = np.array(curves, np.float32).T if curves else np.zeros((5, 0), np.float32)
+        null_band = np.tile(np.array([[0.0, 0.2]], np.float32), (len(cosine), 1))
+        steps = emergence(cosine, null_band)
+        rows.append(
+            {
+                "cosine": cosine.tolist(),
+                "null_band": null_band.tolist(),
+                "emergence": [None if np.isnan(step) else int(step) for step in steps],
+            }
+        )
+    return rows
+
+
+def decision_rows() -> list[dict[str, Any]]:
+    """Decision curves of made-up shares: of one seed, of few and many, of none that differ."""
+    import numpy as np
+
+    from diffvis_widget import DecisionCurve
+
+    generator = np.random.default_rng(1)
+    points = np.array([0, 2, 4, 7, 10], np.int64)
+    rows: list[dict[str, Any]] = []
+    for seeds, height in ((1, 1.0), (2, 0.9), (5, 1.0), (8, 0.3), (32, 1.0), (3, 0.1)):
+        noise = generator.uniform(0, 0.1, (seeds, 5))
+        share = np.clip(height * np.array([0.0, 0.1, 0.45, 0.9, 1.0]) + noise - 0.05, 0, 1).astype(np.float32)
+        cosine = np.zeros((seeds, 5, 2), np.float32)
+        curve = DecisionCurve("a", "b", "a", "b", 10, points, np.arange(seeds), ["a", "b"], cosine, share)
+
+        def known(values: Any) -> Any:
+            return [float(value) if np.isfinite(value) else None for value in np.ravel(values)]
+
+        rows.append(
+            {
+                "points": points.tolist(),
+                "shares": share.tolist(),
+                "mean": known(curve.mean),
+                "band": known(curve.band),
+                "decision": known(curve.decision)[0],
+                "interval": known(curve.interval),
+                "agreeing": curve.agreeing,
+            }
+        )
+    return rows
+
+
+def replacement_rows() -> list[dict[str, Any]]:
+    """Prompts in which a word is replaced."""
+    from diffvis_widget.intervene.decision_runs import _replaced
+
+    cases = [
+        ("a red circle above a red square", "red", "blue"),
+        ("A RED Circle", "red", "dark blue"),
+        ("a cafe\u0301, CAFÉ!", "café", "bar"),
+        ("the artist’s house", "artist's", "painter's"),
+        ("die Straße und die STRASSE", "strasse", "Allee"),
+        ("ΣΑΣ και σας", "σας", "μας"),
+        ("👍🏽 a red circle 🇫🇷", "🇫🇷", "🇩🇪"),
+        ("一只黑猫", "黑猫", "白狗"),
+        ("left-of-centre star", "of-centre", "handed"),
+        ("دائرة حمراء فوق مربع", "حمراء", "زرقاء"),
+    ]
+    return [
+        {"prompt": prompt, "word": word, "to": to, "replaced": _replaced(prompt, word, to)[1]}
+        for prompt, word, to in cases
+    ]
+
+
 def content() -> dict[str, Any]:
-    return {"tokens": token_rows(), "noise": noise_rows(), "schedules": schedule_rows(), "solver": solver_row()}
+    return {
+        "tokens": token_rows(),
+        "noise": noise_rows(),
+        "schedules": schedule_rows(),
+        "solver": solver_row(),
+        "refinement": refinement_row(),
+        "emergence": emergence_rows(),
+        "decisions": decision_rows(),
+        "replacements": replacement_rows(),
+    }
 
 
 def main() -> None:

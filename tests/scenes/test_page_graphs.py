@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,36 @@ def test_the_denoiser_of_the_page_is_the_unet_with_its_interventions(modules: di
     unet = dv.load().unet
     with torch.no_grad():
         expected = unet(inputs["latents"], inputs["timestep"], inputs["text"], return_dict=False)[0]
-        prediction, *maps = modules["unet"](*plain.values())
-        _, *changed = modules["unet"](*inputs.values())
+        prediction, self_attention, *maps = modules["unet"](*plain.values())
+        _, _, *changed = modules["unet"](*inputs.values())
     assert torch.allclose(prediction, expected, atol=1e-4)
-    assert all(torch.allclose(layer.sum(-1), torch.ones(1), atol=1e-5) for layer in maps)
+    assert all(torch.allclose(layer.sum(-1), torch.ones(1), atol=1e-5) for layer in [self_attention, *maps])
     assert all(bool((layer[0, :, :, 3] == 0).all()) for layer in changed)  # the token that is left out
+
+
+def test_the_layer_that_refines_maps_is_that_of_the_tracer(modules: dict[str, torch.nn.Module]) -> None:
+    from diffvis_widget.scenes.page.modules import Denoiser
+
+    pipe: Any = dv.load()
+    denoiser = modules["unet"]
+    assert isinstance(denoiser, Denoiser)
+    with dv.Tracer(pipe) as tracer:
+        pipe("a red circle above a blue square", num_inference_steps=1, guidance_scale=1.0)
+    trace = tracer.trace
+    assert trace is not None
+    ids = pipe.tokenizer(trace.prompt, padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        text = pipe.text_encoder(ids)[0]
+        latents, time = torch.from_numpy(trace.latents[:1]), torch.tensor([float(trace.timesteps[0])])
+        _, attention, *layers = denoiser(latents, time, text, torch.zeros(1, 32), torch.ones(1, 32))
+    default = [layer[0].mean(0) for layer, row in zip(layers, trace.layers, strict=True) if row.default]
+    maps = torch.stack(default).mean(0)  # (positions, tokens)
+    for index, word in enumerate(trace.words):
+        values = attention[0] @ (attention[0] @ maps[:, list(word.tokens)].sum(-1))
+        squares = (values / values.mean()) ** 2
+        expected = trace.heat_maps(step=0, kind="refined")[index].ravel()
+        refined = (squares / squares.mean()).numpy()
+        assert np.abs(refined - expected).max() <= 1e-3 * max(1, refined.max())
 
 
 def test_graphs_are_small_and_hold_no_weights_and_no_paths() -> None:
@@ -103,9 +129,11 @@ def test_layers_and_noise_levels_are_those_of_the_pipeline() -> None:
     assert np.array_equal(np.array(index["sigmas"][::-1], np.float32), scheduler.sigmas[:-1].numpy())
 
 
-def test_a_rebuild_gives_the_same_graph(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_rebuild_gives_the_same_graph(tmp_path: Path, name: str) -> None:
     pytest.importorskip("onnxscript", reason="onnxscript exports the graphs; the extra `graphs` installs it")
     from diffvis_widget.scenes.page.graphs import write_graphs
 
-    write_graphs(tmp_path, ("text_encoder",))
-    assert (tmp_path / "text_encoder.onnx").read_bytes() == page_graph("text_encoder")
+    write_graphs(tmp_path, (name,))
+    assert (tmp_path / f"{name}.onnx").read_bytes() == page_graph(name)
+    assert json.loads((tmp_path / "graphs.json").read_text()) == {name: graph_index()[name]}

@@ -36,22 +36,26 @@ class TextEncoder(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """The U-Net with the attention probabilities of each cross-attention layer as further outputs.
+    """The U-Net with the attention probabilities that heat maps are made of as further outputs.
 
     Args:
         pipe: The scenes pipeline; its U-Net keeps the attention processors that are set here.
 
     Attributes:
         layers: Dotted paths of the cross-attention layers, in the order of the outputs.
+        refining: Dotted path of the self-attention layer that refines the maps: the last one on the finest grid.
     """
 
     layers: list[str]
+    refining: str
 
     def __init__(self, pipe: Any) -> None:
         super().__init__()
         self.network = pipe.unet
         self.layers = []
+        self.refining = ""
         self._collected: list[tuple[str, Tensor]] = []
+        self._refining: Tensor | None = None
         self._text: tuple[Tensor, Tensor] | None = None
         names = [name.removesuffix(".processor") for name in self.network.attn_processors]
         self.network.set_attn_processor({f"{name}.processor": _Processor(self, name) for name in names})
@@ -69,12 +73,14 @@ class Denoiser(nn.Module):
             factors: float32 (n, 32), multiplies the values of each text token.
 
         Returns:
-            The v-prediction (n, 4, 12, 12), and the probabilities (n, heads, positions, 32) of each layer.
+            The v-prediction (n, 4, 12, 12), the mean over heads of the self-attention (n, positions, positions) that
+            refines the maps, and the probabilities (n, heads, positions, 32) of each layer.
         """
-        self._collected, self._text = [], (mask, factors)
+        self._collected, self._text, self._refining = [], (mask, factors), None
         prediction = self.network(latents, timestep, text, return_dict=False)[0]
         self.layers = [name for name, _ in self._collected]
-        return (prediction, *(maps for _, maps in self._collected))
+        assert self._refining is not None
+        return (prediction, self._refining, *(maps for _, maps in self._collected))
 
     def attend(self, name: str, attention: Any, image: Tensor, text: Tensor | None) -> Tensor:
         """Compute one attention layer without a fused kernel.
@@ -103,6 +109,8 @@ class Denoiser(nn.Module):
         probabilities = scores.softmax(dim=-1)
         if text is not None:
             self._collected.append((name, probabilities))
+        elif self._refining is None or probabilities.shape[2] >= self._refining.shape[1]:
+            self.refining, self._refining = name, probabilities.mean(dim=1)  # as tracer/refinement.py chooses it
         output = torch.matmul(probabilities, value).transpose(1, 2)
         return attention.to_out[0](output.reshape(image.shape[0], image.shape[1], -1))
 

@@ -2,6 +2,7 @@
 
 import type { Message, Note, Range } from "../core/protocol";
 import { focus, headMaps, type Layer, meanMaps, quantise, round } from "./heatMaps";
+import type { JobResult } from "./jobs";
 import { emergence, type ScoreRow } from "./meter";
 import { type Array32, IMAGE_SIDE } from "./networks";
 import { encodeGrey, encodePng } from "./png";
@@ -15,6 +16,9 @@ const VIEWS = ["prediction", "latents", "guidance"];
 const DIGITS = 5;
 
 export type EndState = "done" | "stopped" | "failed";
+
+/** An image that the decoder makes. */
+export type DecodedView = "prediction" | "latents";
 
 /** A step with what is shown of it. */
 export interface ShownStep {
@@ -31,12 +35,15 @@ export class EngineRun {
   readonly scores: (ScoreRow | undefined)[] = [];
   scoredConcepts: readonly string[] = [];
   notes: readonly Note[];
+  /** Its decision curves. */
+  decisions: readonly JobResult[] = [];
   end: Message | null = null;
   /** The pixels of the final image; null for a run that did not come that far. */
   image: Uint8Array | null = null;
-  /** Steps whose image is still a preview. */
-  readonly inexact = new Set<number>();
-  #frames = new Map<number, Uint8Array>();
+  /** Steps whose image, or noisy image, is still a preview. */
+  readonly inexact = { prediction: new Set<number>(), latents: new Set<number>() };
+  /** The exact images that replaced previews, by step. */
+  readonly #frames = { prediction: new Map<number, Uint8Array>(), latents: new Map<number, Uint8Array>() };
 
   constructor(
     readonly id: string,
@@ -97,7 +104,9 @@ export class EngineRun {
   /** Adds a step; `exact`: whether `image` is decoded, not a preview. */
   addStep(record: StepRecord, image: Uint8Array, latents: Uint8Array, exact: boolean, elapsed: number): Message {
     const { guidance, index } = record;
+    const shape = [this.words.length, GRID, GRID];
     const maps = quantise(meanMaps(record.maps, this.settings.layers), GRID * GRID);
+    const refined = quantise(record.refined, GRID * GRID);
     const range: Range | null = guidance ? [Math.min(...guidance), Math.max(...guidance)] : null;
     const buffers = [png(image), png(latents)];
     if (guidance && range) buffers.push(encodeGrey(guidance, GRID, ...range));
@@ -108,24 +117,27 @@ export class EngineRun {
       timestep: record.timestep,
       sigma: record.sigma,
       second_order: false,
-      maps: { shape: [this.words.length, GRID, GRID], scales: maps.scales },
+      maps: { shape, scales: maps.scales },
+      refined: { shape, scales: refined.scales },
       exact,
+      previews: exact ? ["latents"] : ["prediction", "latents"],
       views: guidance ? VIEWS : VIEWS.slice(0, 2),
       guidance_range: range,
       elapsed: round(elapsed, 3),
     };
-    const message = { content, buffers: [...buffers, maps.data] };
+    const message = { content, buffers: [...buffers, maps.data, refined.data] };
     this.steps[index] = { record, message, image: null, features: null };
-    if (!exact) this.inexact.add(index);
+    if (!exact) this.inexact.prediction.add(index);
+    this.inexact.latents.add(index);
     return message;
   }
 
-  /** Replaces the preview of a step by its exact image. */
-  addFrame(index: number, image: Uint8Array): Message {
+  /** Replaces a preview of a step by the exact image. */
+  addFrame(index: number, view: DecodedView, image: Uint8Array): Message {
     const data = png(image);
-    this.inexact.delete(index);
-    this.#frames.set(index, data);
-    return { content: { type: "frame", run: this.id, index, exact: true }, buffers: [data] };
+    this.inexact[view].delete(index);
+    this.#frames[view].set(index, data);
+    return { content: { type: "frame", run: this.id, index, exact: true, view }, buffers: [data] };
   }
 
   /** The scores of the steps from `start` to `stop`. */
@@ -143,14 +155,12 @@ export class EngineRun {
         cosine: rows.map((row) => digits(row?.cosine)),
         null_band: rows.map((row) => (row ? digits(row.nullBand) : [null, null])),
         share: this.scoredConcepts.length > 1 ? rows.map((row) => digits(row?.share)) : null,
-        emergence: this.scoredConcepts.map((_, k) =>
-          isComplete
-            ? emergence(
-                all.map((row) => row.cosine[k] as number),
-                all.map((row) => row.nullBand),
-              )
-            : null,
-        ),
+        emergence: isComplete
+          ? emergence(
+              all.map((row) => row.cosine),
+              all.map((row) => row.nullBand),
+            )
+          : this.scoredConcepts.map(() => null),
         meter: this.settings.meter,
       },
       buffers: [],
@@ -164,13 +174,14 @@ export class EngineRun {
     return this.end;
   }
 
-  /** A step with its exact image, if there is one by now. */
+  /** A step with its exact images, as far as there are any by now. */
   stepMessage(index: number): Message {
     const { content, buffers } = (this.steps[index] as ShownStep).message;
-    const frame = this.#frames.get(index);
-    return frame
-      ? { content: { ...(content as object), exact: true }, buffers: [frame, ...buffers.slice(1)] }
-      : { content, buffers };
+    const [prediction, latents, ...others] = buffers;
+    const images = [this.#frames.prediction.get(index) ?? prediction, this.#frames.latents.get(index) ?? latents];
+    const previews = (["prediction", "latents"] as const).filter((view) => this.inexact[view].has(index));
+    const exact = !previews.includes("prediction");
+    return { content: { ...(content as object), exact, previews }, buffers: [...images, ...others] as Uint8Array[] };
   }
 
   /** All messages of the run as it stands. */
@@ -223,6 +234,6 @@ export class EngineRun {
   }
 }
 
-function png(pixels: Uint8Array): Uint8Array {
+export function png(pixels: Uint8Array): Uint8Array {
   return encodePng(pixels, IMAGE_SIDE, IMAGE_SIDE);
 }

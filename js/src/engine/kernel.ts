@@ -6,7 +6,9 @@ import type { Traits } from "../core/host";
 import { pack } from "../core/packedRun";
 import type { KernelRequest, Message, Note, PageMessage } from "../core/protocol";
 import { compareReply } from "./comparison";
-import { EngineRun, type ShownStep } from "./engineRun";
+import { prepareDecision } from "./decision";
+import { type DecodedView, EngineRun, type ShownStep } from "./engineRun";
+import { type JobFunction, JobQueue, type Task } from "./jobs";
 import { Meter } from "./meter";
 import type { Networks } from "./networks";
 import { Preview } from "./preview";
@@ -21,8 +23,7 @@ import { Tokenizer } from "./tokenizer";
 const RUNS = 8;
 /** Exact decodes may take this share of the time while a run samples; the other steps show a preview. */
 const DECODE_SHARE = 0.15;
-const NEEDS_NOTEBOOK =
-  "This needs gradients or many evaluations of the model: it works in the notebook, not in this page.";
+const NEEDS_NOTEBOOK = "This needs gradients of the model: it works in the notebook, not in this page.";
 
 export interface Output {
   send(message: Message): void;
@@ -37,6 +38,7 @@ export class EngineKernel {
   readonly #preview = new Preview();
   readonly #traits: Record<string, unknown> = {};
   readonly #history: EngineRun[] = [];
+  readonly #jobs = new JobQueue();
   readonly #defaults: Defaults;
   #requested: RunRequest | null = null;
   #active: EngineRun | null = null;
@@ -105,6 +107,7 @@ export class EngineKernel {
       // An impossible schedule is refused before the current run ends.
       noiseLevels(request.schedule, request.steps, request.schedule_strength, this.settings.sigmas);
       this.#requested = request;
+      this.#jobs.cancelAll();
       Object.assign(this.#traits, settings);
       this.output.setTraits(request);
       this.output.setTraits({ status: this.#active ? "stopping" : "queued", error: "" });
@@ -169,13 +172,34 @@ export class EngineKernel {
         return { content: { ...request, id, methods: this.settings.methods, maps: [] }, buffers: [new Uint8Array(0)] };
       case "relevance":
         return { content: { ...request, id, curves: [] }, buffers: [] };
-      case "decisions":
-        return { content: { ...request, id, decisions: [] }, buffers: [] };
+      case "decisions": {
+        const { decisions } = this.#get(request.run);
+        const content = { ...request, id, decisions: decisions.map((curve) => curve.content) };
+        return { content, buffers: decisions.flatMap((curve) => curve.buffers) };
+      }
+      case "job":
+        return this.#jobReply(id, request.task);
       case "cancel":
+        this.#jobs.cancel(request.task);
         return { content: { type: "cancel", id }, buffers: [] };
       default:
         throw new Error(NEEDS_NOTEBOOK);
     }
+  }
+
+  #jobReply(id: number, task: Task): Message {
+    const job = this.#jobs.ask(task, (wanted) => this.#prepare(wanted));
+    void this.#work();
+    const { content, buffers } = job.state === "done" ? job.result : { content: {}, buffers: [] };
+    const { state, progress, error, secondsLeft: seconds_left } = job;
+    return { content: { ...content, type: "job", id, state, progress, seconds_left, error }, buffers };
+  }
+
+  #prepare(task: Task): JobFunction {
+    if (task.kind !== "decision") throw new Error(NEEDS_NOTEBOOK);
+    const { networks, settings } = this;
+    const model = { networks, settings, tokenizer: this.#tokenizer, meter: this.#meter };
+    return prepareDecision(model, this.#get(String(task.run)), task);
   }
 
   #runsReply(id: number): Message {
@@ -217,7 +241,9 @@ export class EngineKernel {
     try {
       for (;;) {
         await breathe();
+        const job = this.#jobs.next;
         if (this.#requested) await this.#perform(this.#requested);
+        else if (job) await job.run(breathe);
         else if (!(await this.#catchUp())) return;
       }
     } finally {
@@ -283,21 +309,26 @@ export class EngineKernel {
   async #catchUp(): Promise<boolean> {
     const run = this.#shown;
     if (!run) return false;
-    const nearest = [...run.inexact].sort((a, b) => Math.abs(a - this.#focus) - Math.abs(b - this.#focus))[0];
-    if (nearest !== undefined) {
-      const { record } = run.steps[nearest] as ShownStep;
-      const image = await this.networks.decode(record.clean);
-      this.#send(run.addFrame(nearest, image));
-      await this.#score(run, nearest, image);
-      return true;
-    }
+    if (run.inexact.prediction.size > 0) return this.#decodeNearest(run, "prediction");
     if (run.scoredConcepts !== this.#concepts) this.#startScores(run);
     const unscored = run.steps.findIndex(({ image }, index) => image && !run.scores[index]);
-    if (this.#concepts.length === 0 || unscored < 0) return false;
+    if (this.#concepts.length === 0 || unscored < 0) return this.#decodeNearest(run, "latents");
     await this.#scoreStep(run, unscored);
     // Once, when all are there: a message for each step would redraw the meters for each.
     if (run.steps.every((_, index) => run.scores[index]))
       for (const message of run.scoreMessages()) this.#send(message);
+    return true;
+  }
+
+  /** Decodes the image of the step nearest to the one that is looked at; false if none is missing. */
+  async #decodeNearest(run: EngineRun, view: DecodedView): Promise<boolean> {
+    const distance = (index: number) => Math.abs(index - this.#focus);
+    const index = [...run.inexact[view]].sort((a, b) => distance(a) - distance(b))[0];
+    if (index === undefined) return false;
+    const { record } = run.steps[index] as ShownStep;
+    const image = await this.networks.decode(view === "latents" ? record.latents : record.clean);
+    this.#send(run.addFrame(index, view, image));
+    if (view === "prediction") await this.#score(run, index, image);
     return true;
   }
 

@@ -1,6 +1,7 @@
 // The concept meter: cosines of images and words by the scenes CLIP, as diffvis_widget/concepts computes them.
 
 import type { Range } from "../core/protocol";
+import { quantile } from "./intervals";
 import type { Array32, Networks } from "./networks";
 import type { EngineSettings } from "./settings";
 import type { Tokenizer } from "./tokenizer";
@@ -32,7 +33,7 @@ export class Meter {
     return {
       cosine,
       share: concepts.length > 1 ? weights.map((weight) => weight / total) : null,
-      nullBand: [percentile(others, 0.05), percentile(others, 0.95)],
+      nullBand: [quantile(others, 0.05), quantile(others, 0.95)],
     };
   }
 
@@ -52,20 +53,16 @@ function dot(a: Array32, b: Array32): number {
   return sum;
 }
 
-/** With linear interpolation, of sorted values. */
-function percentile(sorted: readonly number[], share: number): number {
-  const place = share * (sorted.length - 1);
-  const low = Math.floor(place);
-  const below = sorted[low] as number;
-  const above = sorted[Math.min(low + 1, sorted.length - 1)] as number;
-  return below + (place - low) * (above - below);
-}
-
-/** The first step from which a concept stays above the midpoint of its first and last cosine; null if it never rises. */
-export function emergence(curve: readonly number[], nullBands: readonly Range[]): number | null {
-  const [first, last] = [curve[0], curve.at(-1)];
-  if (first === undefined || last === undefined || last <= first) return null;
-  if (!curve.some((value, step) => value > (nullBands[step]?.[1] ?? Number.POSITIVE_INFINITY))) return null;
-  const middle = (first + last) / 2;
-  return curve.findLastIndex((value) => value <= middle) + 1;
+/** Of each concept, the first step from which it stays above the midpoint of its first and last cosine. Null for one that
+ *  is not clearly present at the end: above the null band, and above the middle between its top and the highest concept. */
+export function emergence(cosine: readonly (readonly number[])[], nullBands: readonly Range[]): (number | null)[] {
+  const last = cosine.at(-1) ?? [];
+  const top = nullBands.at(-1)?.[1] ?? Number.POSITIVE_INFINITY;
+  const present = (top + Math.max(top, ...last)) / 2;
+  return last.map((end, k) => {
+    const curve = cosine.map((row) => row[k] as number);
+    const start = curve[0] as number;
+    if (!(end > Math.max(top, present)) || end <= start) return null;
+    return curve.findLastIndex((value) => value <= (start + end) / 2) + 1;
+  });
 }

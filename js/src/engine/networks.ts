@@ -16,6 +16,8 @@ export type Array32 = Float32Array<ArrayBufferLike>;
 
 export interface Evaluation {
   readonly prediction: Array32;
+  /** Self-attention (rows, positions, positions) of the layer that refines maps, mean over heads. */
+  readonly selfAttention: Array32;
   /** Attention probabilities (rows, heads, positions, tokens) of each layer. */
   readonly maps: readonly Array32[];
 }
@@ -103,14 +105,18 @@ export class Networks {
     factors: Array32,
   ): Promise<Evaluation> {
     const rows = latents.length / LATENT_SIZE;
-    const [prediction, ...maps] = await this.#run("unet", {
+    const [prediction, selfAttention, ...maps] = await this.#run("unet", {
       latents: new ort.Tensor("float32", latents, [rows, ...LATENT_SHAPE]),
       timestep: new ort.Tensor("float32", Float32Array.of(timestep), [1]),
       text: new ort.Tensor("float32", text, [rows, TOKENS, TEXT_WIDTH]),
       mask: new ort.Tensor("float32", mask, [rows, TOKENS]),
       factors: new ort.Tensor("float32", factors, [rows, TOKENS]),
     });
-    return { prediction: prediction?.data as Array32, maps: maps.map((map) => map.data as Array32) };
+    return {
+      prediction: prediction?.data as Array32,
+      selfAttention: selfAttention?.data as Array32,
+      maps: maps.map((map) => map.data as Array32),
+    };
   }
 
   /** The image of latents: RGB bytes. */

@@ -60,6 +60,13 @@ export function splitWords(characters: readonly string[]): [start: number, end: 
   return spans;
 }
 
+/** A word without what people do not tell apart when they type it: case, composed letters, widths, apostrophes. */
+export function foldWord(text: string): string {
+  // Upper case first: only it makes ß and ss one. The sigma at the end of a word is the same letter.
+  const lower = text.normalize("NFKD").toUpperCase().toLowerCase().replaceAll("ς", "σ");
+  return lower.normalize("NFKD").replaceAll("’", "'");
+}
+
 function kindOf(characters: readonly string[], index: number): CharacterKind {
   const character = characters[index] as string;
   const code = character.codePointAt(0) as number;

@@ -1,9 +1,10 @@
 // Denoises from the noise of a seed, one step at a time, as the pipeline in Python does.
 
-import { type Layer, type LayerMaps, wordMapsOf } from "./heatMaps";
-import { type Array32, LATENT_SIZE, type Networks, TOKENS } from "./networks";
-import { findWords, type PromptWord } from "./promptWords";
+import { type Layer, type LayerMaps, meanMaps, wordMapsOf } from "./heatMaps";
+import { type Array32, type Evaluation, LATENT_SIZE, type Networks, TOKENS } from "./networks";
+import { findWords, foldWord, type PromptWord } from "./promptWords";
 import { randomNormal } from "./random";
+import { refine } from "./refinement";
 import { presentWeights, type RunRequest } from "./request";
 import { type NoiseLevel, noiseLevels, predictClean, solverStep } from "./scheduler";
 import type { EngineSettings } from "./settings";
@@ -22,6 +23,15 @@ export interface StepRecord {
   /** Conditional minus unconditional prediction, RMS over channels; null without guidance. */
   readonly guidance: Array32 | null;
   readonly maps: readonly LayerMaps[];
+  /** The maps of all words, refined by self-attention: (words, height, width). */
+  readonly refined: Float32Array;
+}
+
+/** Where a run begins that goes on from another one. */
+export interface Start {
+  readonly index: number;
+  /** The latents that enter that step. */
+  readonly latents: Array32;
 }
 
 export class Sampler {
@@ -29,26 +39,28 @@ export class Sampler {
   readonly planned: number;
   #latents: Array32;
   #text: Array32 | null = null;
-  #index = 0;
+  #index: number;
   readonly #levels: readonly NoiseLevel[];
   readonly #ids: number[][];
   readonly #isGuided: boolean;
   readonly #mask: Float32Array;
   readonly #factors: Float32Array;
 
-  /** Throws for a schedule or weights that are impossible. */
+  /** Throws for a schedule or weights that are impossible. `start`: by default the noise of the seed. */
   constructor(
     private readonly networks: Networks,
     private readonly settings: EngineSettings,
     tokenizer: Tokenizer,
     private readonly request: RunRequest,
+    start?: Start,
   ) {
     const { prompt, negative_prompt, seed, steps, guidance_scale, schedule, schedule_strength } = request;
     const tokens = tokenizer.encode(prompt);
     this.words = findWords(prompt, tokens);
     this.#levels = noiseLevels(schedule, steps, schedule_strength, settings.sigmas);
     this.planned = this.#levels.length;
-    this.#latents = randomNormal(seed, LATENT_SIZE);
+    this.#index = start?.index ?? 0;
+    this.#latents = start?.latents ?? randomNormal(seed, LATENT_SIZE);
     this.#isGuided = guidance_scale > 1;
     const ids = tokens.map((token) => token.id);
     // The unconditional branch comes first, as in the pipeline.
@@ -67,17 +79,34 @@ export class Sampler {
     return this.#index >= this.planned;
   }
 
-  /** Performs the next step. */
+  /** Performs the next step, and records it. */
   async step(): Promise<StepRecord> {
-    const { networks, settings, request } = this;
+    const { maps: probabilities, selfAttention, ...record } = await this.advance();
+    const rows = this.#ids.length;
+    const maps = this.settings.layers.map((layer: Layer, i) =>
+      wordMapsOf(probabilities[i] as Array32, rows - 1, layer, this.words),
+    );
+    const refined = refine(meanMaps(maps, this.settings.layers), selfAttention, rows - 1, CELLS);
+    return { ...record, maps, refined };
+  }
+
+  /** Performs the next step; the attention is that of the network. */
+  async advance(): Promise<Omit<StepRecord, "maps" | "refined"> & Omit<Evaluation, "prediction">> {
+    const { networks, request } = this;
     const latents = this.#latents;
     const level = this.#levels[this.#index] as NoiseLevel;
     this.#text ??= await networks.encodeText(this.#ids);
     const rows = this.#ids.length;
     const batch = new Float32Array(rows * LATENT_SIZE);
     for (let row = 0; row < rows; row++) batch.set(latents, row * LATENT_SIZE);
-    const evaluation = await networks.denoise(batch, level.timestep, this.#text, this.#mask, this.#factors);
-    let output = evaluation.prediction;
+    const { prediction, ...attention } = await networks.denoise(
+      batch,
+      level.timestep,
+      this.#text,
+      this.#mask,
+      this.#factors,
+    );
+    let output = prediction;
     let guidance: Array32 | null = null;
     if (this.#isGuided) {
       const free = output.subarray(0, LATENT_SIZE);
@@ -88,10 +117,7 @@ export class Sampler {
     const clean = predictClean(latents, output, level.sigma);
     const next = this.#levels[this.#index + 1]?.sigma ?? 0;
     this.#latents = solverStep(latents, clean, level.sigma, next);
-    const maps = settings.layers.map((layer: Layer, i) =>
-      wordMapsOf(evaluation.maps[i] as Array32, rows - 1, layer, this.words),
-    );
-    return { index: this.#index++, ...level, latents, clean, guidance, maps };
+    return { index: this.#index++, ...level, latents, clean, guidance, ...attention };
   }
 
   #applyWeights(): void {
@@ -99,7 +125,7 @@ export class Sampler {
     const offset = (this.#ids.length - 1) * TOKENS;
     for (const [text, factor] of Object.entries(presentWeights(this.request))) {
       const positions = this.words
-        .filter((word) => word.kind === "word" && fold(word.text) === fold(text))
+        .filter((word) => word.kind === "word" && foldWord(word.text) === foldWord(text))
         .flatMap((word) => word.tokens);
       for (const position of positions) {
         const index = offset + position;
@@ -116,11 +142,6 @@ export class Sampler {
     if (dropped.size > 0 && isEmpty)
       throw new Error("drop: every word of the prompt is dropped, and nothing is left to attend to: keep one");
   }
-}
-
-/** A word without what people do not tell apart when they type it. */
-function fold(text: string): string {
-  return text.normalize("NFKD").toLowerCase().normalize("NFKD").replaceAll("’", "'");
 }
 
 /** Over the channels of each latent pixel. */

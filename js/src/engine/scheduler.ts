@@ -33,7 +33,8 @@ function uniformTimesteps(steps: number): number[] {
   return Array.from({ length: Math.ceil(TRAIN_STEPS / ratio) }, (_, i) => roundHalfEven(TRAIN_STEPS + i * delta) - 1);
 }
 
-function roundHalfEven(value: number): number {
+/** As Python rounds. */
+export function roundHalfEven(value: number): number {
   const rounded = Math.round(value);
   return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }

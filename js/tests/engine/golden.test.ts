@@ -4,8 +4,12 @@ import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Schedule } from "../../src/core/host";
+import { pointsOf, replaceWord } from "../../src/engine/decision";
+import { decisionOf } from "../../src/engine/decisionCurve";
+import { emergence } from "../../src/engine/meter";
 import { findWords } from "../../src/engine/promptWords";
 import { MersenneTwister, randomNormal } from "../../src/engine/random";
+import { refine } from "../../src/engine/refinement";
 import { noiseLevels, predictClean, solverStep } from "../../src/engine/scheduler";
 import { Tokenizer } from "../../src/engine/tokenizer";
 
@@ -30,6 +34,31 @@ interface Golden {
     readonly sigmas: readonly number[];
   }[];
   readonly solver: { readonly sigmas: readonly number[]; readonly latents: readonly (readonly number[])[] };
+  readonly refinement: {
+    readonly maps: readonly number[];
+    readonly weights: readonly number[];
+    readonly refined: readonly number[];
+  };
+  readonly emergence: readonly {
+    readonly cosine: readonly number[][];
+    readonly null_band: readonly (readonly [number, number])[];
+    readonly emergence: readonly (number | null)[];
+  }[];
+  readonly decisions: readonly {
+    readonly points: readonly number[];
+    readonly shares: readonly (readonly number[])[];
+    readonly mean: readonly number[];
+    readonly band: readonly (number | null)[];
+    readonly decision: number | null;
+    readonly interval: readonly (number | null)[];
+    readonly agreeing: number;
+  }[];
+  readonly replacements: readonly {
+    readonly prompt: string;
+    readonly word: string;
+    readonly to: string;
+    readonly replaced: string;
+  }[];
 }
 
 const root = new URL("../../../", import.meta.url);
@@ -106,5 +135,59 @@ describe("solver", () => {
       current = solverStep(current, predictClean(current, prediction, sigma), sigma, sigmas[step + 1] as number);
       expectClose(current, wanted, 1e-5);
     });
+  });
+});
+
+describe("refined maps", () => {
+  it("are those of the tracer, of the row that is the prompt's", () => {
+    const { maps, weights, refined } = golden.refinement;
+    const attention = Float32Array.from([...weights.map(() => 0.25), ...weights]);
+    expectClose(refine(Float32Array.from(maps), attention, 1, 4), refined, 1e-5);
+  });
+
+  it("leave out words without tokens", () => {
+    const maps = Float32Array.of(Number.NaN, Number.NaN, 1, 3);
+    expect([...refine(maps, Float32Array.of(1, 0, 0, 1), 0, 2)]).toEqual(
+      [Number.NaN, Number.NaN, 0.2, 1.8].map(Math.fround),
+    );
+  });
+});
+
+describe("emergence", () => {
+  it.each(golden.emergence)("is that of the notebook: $emergence", ({ cosine, null_band, emergence: wanted }) => {
+    expect(emergence(cosine, null_band)).toEqual(wanted);
+  });
+});
+
+describe("decision curve", () => {
+  it.each(golden.decisions)("of $shares.length seeds has the statistics of the notebook", (row) => {
+    const { mean, band, decision, interval, agreeing } = decisionOf(row.points, row.shares);
+    const known = (values: readonly number[]) => values.map((value) => (Number.isFinite(value) ? value : null));
+    const close = (values: readonly number[], wanted: readonly (number | null)[]) => {
+      expect(known(values).map((value) => value === null)).toEqual(wanted.map((value) => value === null));
+      expectClose(values.filter(Number.isFinite), wanted.filter((value) => value !== null) as number[], 1e-6);
+    };
+    close(mean, row.mean);
+    close(band.flat(), row.band);
+    close([decision], [row.decision]);
+    close(interval, row.interval);
+    expect(agreeing).toBe(row.agreeing);
+  });
+
+  it.each(golden.replacements)("replaces $word in $prompt", ({ prompt, word, to, replaced }) => {
+    expect(replaceWord(prompt, word, to)).toBe(replaced);
+  });
+
+  it("refuses words that are not there, and the same word", () => {
+    expect(() => replaceWord("a red circle", "blue", "green")).toThrow(
+      "word “blue” is not in the prompt; its words are: a, red, circle",
+    );
+    expect(() => replaceWord("a red circle", "red", "RED")).toThrow("to must be another word than word");
+  });
+
+  it("has all steps of a short run, and 16 of a long one", () => {
+    expect(pointsOf(4)).toEqual([0, 1, 2, 3, 4]);
+    expect(pointsOf(30)).toEqual([0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30]);
+    expect(pointsOf(1000)).toHaveLength(16);
   });
 });

@@ -1,0 +1,35 @@
+// Refined maps: each position takes the mean of the map over the positions that it attends to in self-attention, twice.
+// The same as diffvis_widget/tracer/refinement.py computes.
+
+import type { Array32 } from "./networks";
+
+const PASSES = 2;
+/** Keeps the division possible for a word without any attention. */
+const LEAST = 1e-30;
+
+/** Refined maps (words, positions), with a mean of 1 each. `attention`: (rows, positions, positions), of the row that is the prompt's. */
+export function refine(maps: Float32Array, attention: Array32, row: number, positions: number): Float32Array {
+  const weights = attention.subarray(row * positions * positions, (row + 1) * positions * positions);
+  const refined = new Float32Array(maps.length);
+  for (let start = 0; start < maps.length; start += positions) {
+    let values: Float32Array = maps.subarray(start, start + positions);
+    for (let pass = 0; pass < PASSES; pass++) values = attendedMeans(values, weights);
+    refined.set(relativeToMean(relativeToMean(values).map((value) => value * value)), start);
+  }
+  return refined;
+}
+
+function attendedMeans(values: Float32Array, weights: Array32): Float32Array {
+  const size = values.length;
+  return Float32Array.from({ length: size }, (_, position) => {
+    let sum = 0;
+    for (let other = 0; other < size; other++)
+      sum += (weights[position * size + other] as number) * (values[other] as number);
+    return sum;
+  });
+}
+
+function relativeToMean(values: Float32Array): Float32Array {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.map((value) => value / Math.max(mean, LEAST));
+}
