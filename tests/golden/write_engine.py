@@ -2,7 +2,7 @@
 
     python -m tests.golden.write_engine
 
-vitest holds js/src/engine to it (js/tests/engine/golden.test.ts).
+vitest holds js/src/engine to it (js/tests/engine/golden.test.ts), pytest this side (tests/scenes/test_page_engine.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gzip
 import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def prompts() -> list[str]:
 def token_rows() -> list[dict[str, Any]]:
     from diffvis_widget import scenes
     from diffvis_widget.tracer.words import find_words, read_tokens
+    from diffvis_widget.traces.prompt_words import split_words
 
     tokenizer = scenes.load().tokenizer
     rows: list[dict[str, Any]] = []
@@ -96,7 +98,8 @@ def token_rows() -> list[dict[str, Any]]:
         typed = [[word.text, list(word.tokens), list(word.token_texts)] for word in words if word.kind != "padding"]
         ids = encoding["input_ids"]
         end = next((index for index in range(1, len(ids)) if set(ids[index:]) == {7681}), len(ids))
-        rows.append({"prompt": prompt, "ids": ids[:end], "words": typed})
+        split = [prompt[start:stop] for start, stop in split_words(prompt)]
+        rows.append({"prompt": prompt, "ids": ids[:end], "words": typed, "split": split})
     return rows
 
 
@@ -255,21 +258,20 @@ def replacement_rows() -> list[dict[str, Any]]:
     ]
 
 
-def content() -> dict[str, Any]:
-    return {
-        "tokens": token_rows(),
-        "noise": noise_rows(),
-        "schedules": schedule_rows(),
-        "solver": solver_row(),
-        "refinement": refinement_row(),
-        "emergence": emergence_rows(),
-        "decisions": decision_rows(),
-        "replacements": replacement_rows(),
-    }
+PARTS: dict[str, Callable[[], Any]] = {
+    "tokens": token_rows,
+    "noise": noise_rows,
+    "schedules": schedule_rows,
+    "solver": solver_row,
+    "refinement": refinement_row,
+    "emergence": emergence_rows,
+    "decisions": decision_rows,
+    "replacements": replacement_rows,
+}
 
 
 def main() -> None:
-    text = json.dumps(content(), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps({name: part() for name, part in PARTS.items()}, ensure_ascii=False, separators=(",", ":"))
     PATH.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 

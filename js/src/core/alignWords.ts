@@ -1,4 +1,4 @@
-// Lists of words: a prompt split as CLIP splits it, two prompts aligned, and a run's words grouped by text encoder.
+// Lists of words: two prompts aligned, a run's words grouped by text encoder, words found in their prompt.
 
 import type { Word } from "./protocol";
 
@@ -55,17 +55,6 @@ export function directionOf(text: string): "ltr" | "rtl" {
   return RIGHT_TO_LEFT.test(text) ? "rtl" : "ltr";
 }
 
-const graphemes = Intl.Segmenter && new Intl.Segmenter(undefined, { granularity: "grapheme" }); // older browsers: none
-const LETTER = /^[\p{L}\p{N}_]/u;
-/** Scripts without spaces between words: every letter is a word, as in the kernel. */
-const UNSPACED =
-  /^(?=\p{L})[\p{sc=Thai}\p{sc=Laoo}\p{sc=Tibt}\p{sc=Mymr}\p{sc=Khmr}\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Bopo}]/u;
-/** The letter behind these is drawn below the one before: Burmese, Khmer. */
-const STACKER = /[\u1039\u17d2]$/u;
-const MARK = /^\p{M}/u; // some vowels of Burmese are no part of a grapheme cluster
-const APOSTROPHE = /^['’]/u;
-const SPACE = /^\s/u;
-
 /** Where the words of a list stand in the prompt that they come from, or null; they are in its order. */
 export function rangesIn(
   prompt: string,
@@ -79,22 +68,4 @@ export function rangesIn(
     from = start + word.length;
     return [start, from];
   });
-}
-
-/** The words and punctuation marks of a prompt as the kernel splits them, before it has; never a part of a character. */
-export function splitPrompt(prompt: string): string[] {
-  const parts = graphemes ? Array.from(graphemes.segment(prompt), ({ segment }) => segment) : Array.from(prompt);
-  const isLetter = (part: string) => LETTER.test(part) && !UNSPACED.test(part);
-  const words: string[] = [];
-  let open = false; // whether the last word is one of letters, which more may follow
-  for (const [i, part] of parts.entries()) {
-    const [before = "", after = ""] = [parts[i - 1], parts[i + 1]];
-    const continues = isLetter(part) || (APOSTROPHE.test(part) && LETTER.test(before) && LETTER.test(after));
-    const isDrawnWithLast = MARK.test(part) || STACKER.test(before);
-    if ((open && continues) || (isDrawnWithLast && words.length > 0 && !SPACE.test(before)))
-      words[words.length - 1] += part;
-    else if (!SPACE.test(part)) words.push(part);
-    open = continues || (open && isDrawnWithLast);
-  }
-  return words;
 }

@@ -1,6 +1,7 @@
 // When a word of a run was decided: the word is replaced from each step on, and the final images are measured.
 // The same as diffvis_widget/intervene/decision_runs.py with the settings of a run.
 
+import { splitWords } from "../core/splitWords";
 import { decisionOf } from "./decisionCurve";
 import { type EngineRun, png } from "./engineRun";
 import { round } from "./heatMaps";
@@ -8,7 +9,7 @@ import type { Interval } from "./intervals";
 import type { JobFunction, JobResult, Report, Task } from "./jobs";
 import type { Meter } from "./meter";
 import type { Array32, Networks } from "./networks";
-import { foldWord, splitWords } from "./promptWords";
+import { foldWord } from "./promptWords";
 import { presentWeights, type RunRequest } from "./request";
 import { Sampler, type Start } from "./sampler";
 import { roundHalfEven } from "./scheduler";

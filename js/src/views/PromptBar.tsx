@@ -2,8 +2,9 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { rangesIn, splitPrompt } from "../core/alignWords";
+import { rangesIn } from "../core/alignWords";
 import type { Context } from "../core/context";
+import { splitPrompt } from "../core/splitWords";
 import { suggestionsAt, unknownText, unknownWords, withSuggestion } from "../core/vocabulary";
 import { handleStepKey } from "../gestures/stepKeys";
 import { isTouch, useHold } from "../gestures/touch";

@@ -3,11 +3,12 @@
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
 import { useRef } from "preact/hooks";
-import { groupByEncoder, splitPrompt } from "../core/alignWords";
+import { groupByEncoder } from "../core/alignWords";
 import type { Context } from "../core/context";
 import { value } from "../core/format";
 import { withMaps } from "../core/mapKind";
 import { valueAt } from "../core/mapSampling";
+import { splitPrompt } from "../core/splitWords";
 import type { Run } from "../core/store";
 import { colourOf, distinctName, nameOf, peakOf } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";

@@ -1,7 +1,8 @@
 // Words of a prompt before its run: those of `split_words` in Python (tests/traces/test_prompt_words.py has the same).
 
 import { expect, it } from "vitest";
-import { directionOf, splitPrompt } from "../../src/core/alignWords";
+import { directionOf } from "../../src/core/alignWords";
+import { splitPrompt } from "../../src/core/splitWords";
 
 const SPLIT: readonly (readonly [script: string, prompt: string, words: readonly string[]])[] = [
   ["English", "a red circle, big!", ["a", "red", "circle", ",", "big", "!"]],

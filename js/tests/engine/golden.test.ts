@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Schedule } from "../../src/core/host";
+import { splitPrompt } from "../../src/core/splitWords";
 import { pointsOf, replaceWord } from "../../src/engine/decision";
 import { decisionOf } from "../../src/engine/decisionCurve";
 import { emergence } from "../../src/engine/meter";
@@ -18,6 +19,7 @@ interface Golden {
     readonly prompt: string;
     readonly ids: readonly number[];
     readonly words: readonly (readonly [text: string, tokens: number[], tokenTexts: string[]])[];
+    readonly split: readonly string[];
   }[];
   readonly noise: readonly {
     readonly seed: number;
@@ -88,6 +90,10 @@ describe("tokenizer", () => {
       const padded = [...ids, ...Array.from({ length: 32 - ids.length }, () => 7681)];
       expect([prompt, encoded]).toEqual([prompt, padded]);
     }
+  });
+
+  it("splits them into words before a run as the kernel does", () => {
+    for (const { prompt, split } of golden.tokens) expect([prompt, splitPrompt(prompt)]).toEqual([prompt, split]);
   });
 
   it("finds the words of the tracer, with their tokens", () => {
