@@ -2,93 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import io
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 import diffvis_widget as dv
 from diffvis_widget.export.static_output import frame
 from diffvis_widget.traces import Trace
 from diffvis_widget.wire.packed_run import dequantise
+from tests.browser.painting import WAIT, opened
 
 PROMPT = "a red circle above a blue square"
-WAIT = 60_000
-# Keeps what the worker sends, for the comparison of numbers.
-RECORD = """
-(() => {
-    const Original = Worker;
-    window.received = [];
-    window.Worker = class extends Original {
-        constructor(url) {
-            super(url);
-            this.addEventListener('message', ({ data }) => {
-                if (data.type === 'message') window.received.push(data);
-            });
-        }
-    };
-})()
-"""
-READ = """
-() => JSON.stringify(window.received.map(({ content, buffers }) => [
-    content,
-    buffers.map((buffer) => btoa(Array.from(buffer, (byte) => String.fromCharCode(byte)).join(''))),
-]))
-"""
-
-
-@dataclass
-class Opened:
-    page: Page
-    messages: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    @property
-    def widget(self) -> Any:
-        return self.page.locator(".dv")
-
-    def paint(self, prompt: str) -> None:
-        field = self.widget.get_by_test_id("prompt-input")
-        field.fill(prompt)
-        field.press("Enter")
-
-    def expect_status(self, status: str) -> None:
-        expect(self.widget.get_by_test_id("status")).to_have_attribute("data-status", status, timeout=WAIT)
-
-    def received(self) -> list[tuple[dict[str, Any], list[bytes]]]:
-        return [
-            (content, [base64.b64decode(part) for part in buffers])
-            for content, buffers in json.loads(self.page.evaluate(READ))
-        ]
-
-
-@contextlib.contextmanager
-def opened(browser: Browser, path: Path, script: str = RECORD) -> Iterator[Opened]:
-    """The page without a network; anything in its console, and any request but for itself, fails the test."""
-    context = browser.new_context(offline=True, reduced_motion="reduce", viewport={"width": 900, "height": 1000})
-    context.add_init_script(script)
-    page = context.new_page()
-    shown = Opened(page)
-    page.on("console", lambda message: shown.messages.append(message.text))
-    page.on("pageerror", lambda error: shown.messages.append(str(error)))
-    page.on("request", lambda request: shown.requests.append(request.url))
-    try:
-        page.goto(path.as_uri())
-        yield shown
-        assert not shown.messages, shown.messages
-        assert [url for url in shown.requests if not url.startswith(("blob:", "data:"))] == [path.as_uri()]
-    finally:
-        context.close()
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +73,76 @@ def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Bro
     assert np.abs(np.array(scores["cosine"]) - trace.scores.cosine).max() <= 5e-3
     assert np.abs(np.array(scores["null_band"]) - trace.scores.null_band).max() <= 5e-3
     assert [step is None for step in scores["emergence"]] == np.isnan(trace.scores.emergence).tolist()
+
+
+def test_a_decision_curve_by_keyboard_only_is_that_of_the_notebook(browser: Browser, lab: Path) -> None:
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        shown.press_until("prompt-input")
+        keyboard = shown.page.keyboard
+        keyboard.type("a red circle")
+        shown.press_until('[aria-label="steps"]')
+        keyboard.type("6")
+        keyboard.press("Enter")
+        shown.expect_status("done")
+        shown.press_until("decision")
+        keyboard.press("Enter")
+        shown.press_until('[aria-label="Word"]')
+        keyboard.type("red")
+        keyboard.press("Tab")
+        keyboard.type("green")
+        keyboard.press("Tab")
+        keyboard.press("Control+a")
+        keyboard.type("2")
+        keyboard.press("Enter")
+        shown.wait_for("job", "content.state === 'done'")
+        expect(shown.widget.get_by_test_id("decision-curve")).to_be_visible()
+        expect(shown.widget.get_by_test_id("decision-film").locator("img")).to_have_count(6)
+        jobs = [message for message in shown.received() if message[0]["type"] == "job"]
+        shown.press_until("decision-curve")
+        before = shown.widget.get_by_test_id("decision-curve").get_attribute("aria-valuenow")
+        keyboard.press("ArrowLeft")
+        expect(shown.widget.get_by_test_id("decision-curve")).not_to_have_attribute("aria-valuenow", str(before))
+    images: list[np.ndarray] = []
+    curve = dv.decision_curve(
+        dv.load(), "a red circle", "red", "green", steps=6, seeds=[0, 1], guidance_scale=7.5, progress=False,
+        on_image=lambda seed, _, image: images.append(image) if seed == 0 else None,
+    )  # fmt: skip
+    content, buffers = jobs[-1]
+    assert content["switch"] == curve.switch.tolist()
+    assert np.abs(np.array(content["shares"]) - curve.share).max() <= 5e-3
+    assert np.abs(np.array(content["mean"]) - curve.mean).max() <= 5e-3
+    assert np.abs(np.array(content["band"]) - curve.band).max() <= 5e-3
+    assert content["decision"] == pytest.approx(curve.decision, abs=0.05)
+    assert content["agreeing"] == curve.agreeing
+    assert len(buffers) == len(images) == 7
+    for buffer, image in zip(buffers, images, strict=True):
+        assert np.abs(np.asarray(Image.open(io.BytesIO(buffer)).convert("RGB")).astype(float) - image).mean() <= 2
+
+
+def test_a_decision_curve_shows_progress_stops_and_gives_way_to_a_run(browser: Browser, lab: Path) -> None:
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        shown.paint("a red circle")
+        shown.expect_status("done")
+        shown.widget.get_by_test_id("decision").click()
+        drawer = shown.widget.locator(".dv-decision")
+        drawer.get_by_label("Word").select_option("red")
+        drawer.get_by_label("Replacement").fill("RED")
+        drawer.get_by_test_id("compute-decision").click()
+        expect(drawer).to_contain_text("to must be another word than word")
+        drawer.get_by_label("Replacement").fill("blue")
+        drawer.get_by_role("textbox", name="seeds").fill("32")
+        drawer.get_by_test_id("compute-decision").click()
+        expect(drawer.get_by_role("progressbar")).not_to_have_attribute("aria-valuenow", "0", timeout=WAIT)
+        drawer.get_by_test_id("stop-job").click()
+        expect(drawer).to_contain_text("was stopped")
+        drawer.get_by_test_id("compute-decision").click()
+        shown.wait_for("job", "content.state === 'running'")
+        shown.paint("a green circle")
+        shown.wait_for("end", "content.run === 'page-2'")
+        shown.expect_status("done")
+        assert not [job for job in shown.replies("job") if job["state"] in ("done", "failed")]
 
 
 def test_stop_latest_wins_and_bad_input(browser: Browser, lab: Path) -> None:

@@ -20,6 +20,7 @@ const SIMD = [
 ];
 const TOO_OLD = "This browser is too old to paint new images: it lacks WebAssembly SIMD or DecompressionStream.";
 const NOT_IN_PAGE = "A recorded run is compared by its images only: paint it in this page to compare more.";
+const PAINT_FIRST = "This run was recorded before: press Run to paint it in this page, then try again.";
 
 /** Why this browser cannot run the engine; empty if it can. */
 function missingFeature(): string {
@@ -98,13 +99,20 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
     if (message.type === "compare") return !painted.has(message.a) && !painted.has(message.b);
     return "run" in message && !painted.has(message.run);
   };
+  /** Asynchronous like a kernel's reply: the caller has not returned yet. */
+  const reply = (content: { readonly id: number }) =>
+    queueMicrotask(() => {
+      for (const listener of messageListeners) listener(content, []);
+    });
+  const refuse = (id: number, message: string) => reply({ type: "error", run: null, id, message } as { id: number });
   const ask = (message: KernelRequest & { readonly id: number }) => {
-    if (message.type === "compare" && painted.has(message.a) !== painted.has(message.b)) {
-      const error = { type: "error", run: null, id: message.id, message: NOT_IN_PAGE };
-      queueMicrotask(() => {
-        for (const listener of messageListeners) listener(error, []);
-      });
-    } else if (!isReady || isRecorded(message)) recorded.send(message);
+    const { id, type } = message;
+    if (type === "compare" && painted.has(message.a) !== painted.has(message.b)) refuse(id, NOT_IN_PAGE);
+    else if (isReady && type === "job" && message.task.kind === "decision" && !painted.has(String(message.task.run)))
+      refuse(id, PAINT_FIRST);
+    else if (isReady && isRecorded(message) && type === "decisions" && !recorded.canAnswer?.(type))
+      reply({ ...message, decisions: [] } as { id: number });
+    else if (!isReady || isRecorded(message)) recorded.send(message);
     else post({ type: "message", message });
   };
 

@@ -150,6 +150,7 @@ export class Session {
 
   /** Whether the host can answer requests of a type at all: an offline page holds only some replies. */
   canAsk(type: KernelRequest["type"]): boolean {
+    void this.traits._can_run.value; // a page that paints answers more once its model is there
     return this.#host.canAnswer?.(type) ?? true;
   }
 

@@ -49,7 +49,12 @@ async function start(wasm: string, model: string): Promise<EngineKernel> {
     });
   } catch (error) {
     const detail = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    throw new Error(`The model could not be started in this browser (${detail}).`);
+    const isMemory = error instanceof RangeError || /memory|bad_alloc/i.test(String(detail));
+    throw new Error(
+      isMemory
+        ? "This browser has not enough memory for the model (about 400 MB): close other pages, then open this one again."
+        : `The model could not be started in this browser (${detail}).`,
+    );
   }
 }
 
