@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect
 import diffvis_widget as dv
 from diffvis_widget.export.static_output import frame
 from diffvis_widget.traces import Trace
+from diffvis_widget.traces.types import MapKind
 from diffvis_widget.wire.packed_run import dequantise
 from tests.browser.painting import WAIT, opened
 
@@ -59,7 +60,8 @@ def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Bro
     step_messages = [(content, buffers) for content, buffers in messages if content["type"] == "step"]
     assert [content["index"] for content, _ in step_messages] == list(range(6))
     for content, buffers in step_messages:
-        for place, kind, name in ((-2, "probability", "maps"), (-1, "refined", "refined")):
+        kinds: list[tuple[int, MapKind, str]] = [(-2, "probability", "maps"), (-1, "refined", "refined")]
+        for place, kind, name in kinds:
             maps = dequantise(buffers[place], content[name]["shape"], content[name]["scales"])
             rounding = np.array([hi - lo for lo, hi in content[name]["scales"]])[:, None, None] / 510  # to bytes
             expected = trace.heat_maps(step=content["index"], kind=kind)
