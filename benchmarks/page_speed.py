@@ -107,7 +107,7 @@ def parts(path: Path) -> list[tuple[str, int]]:
     compressed = {name: len(gzip.compress(page_weights(name), 6)) for name in SOURCES}
     weights = {name: len(base64.b64encode(bytes(size))) for name, size in compressed.items()}
     script, style = front_end.standalone()
-    known = {
+    sizes = {
         **{f"weights of {name}, half precision, gzip, base64": size for name, size in weights.items()},
         "graphs without weights, tokenizer, settings": model - sum(weights.values()),
         "onnxruntime-web, its CPU program, gzip, base64": block("dv-wasm"),
@@ -117,7 +117,7 @@ def parts(path: Path) -> list[tuple[str, int]]:
     graphs = sum(len(page_graph(name)) for name in SOURCES)
     print(f"graphs in the package: {graphs / 1000:.0f} kB; onnxruntime's program, unpacked: ", end="")
     print(f"{len(gzip.decompress(front_end.engine()[1])) / 1e6:.1f} MB")
-    return [*known.items(), ("the rest of the page", path.stat().st_size - sum(known.values()))]
+    return [*sizes.items(), ("the rest of the page", path.stat().st_size - sum(sizes.values()))]
 
 
 def wait(page: Page, condition: str) -> dict[str, float]:

@@ -171,25 +171,25 @@ def test_a_decision_of_a_recorded_run_asks_to_paint_it_first(browser: Browser, t
 
 @pytest.fixture
 def served(lab: Path) -> Iterator[tuple[str, list[str]]]:
-    """The page at an address, and what was asked for there."""
-    asked: list[str] = []
+    """The page at an address, and the paths that were requested there."""
+    paths: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-            asked.append(self.path)
+            paths.append(self.path)
 
     with http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Handler, directory=str(lab.parent))
     ) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/{lab.name}", asked
+        yield f"http://127.0.0.1:{server.server_port}/{lab.name}", paths
         server.shutdown()
         thread.join()
 
 
 def test_it_paints_from_a_web_server_with_one_request(browser: Browser, served: tuple[str, list[str]]) -> None:
-    url, asked = served
+    url, paths = served
     context = browser.new_context(reduced_motion="reduce")
     context.add_init_script(RECORD)
     try:
@@ -201,4 +201,4 @@ def test_it_paints_from_a_web_server_with_one_request(browser: Browser, served: 
         shown.expect_status("done")
     finally:
         context.close()
-    assert asked == ["/lab.html"]
+    assert paths == ["/lab.html"]

@@ -219,17 +219,17 @@ def decision_rows() -> list[dict[str, Any]]:
         cosine = np.zeros((seeds, 5, 2), np.float32)
         curve = DecisionCurve("a", "b", "a", "b", 10, points, np.arange(seeds), ["a", "b"], cosine, share)
 
-        def known(values: Any) -> Any:
+        def finite(values: Any) -> Any:
             return [float(value) if np.isfinite(value) else None for value in np.ravel(values)]
 
         rows.append(
             {
                 "points": points.tolist(),
                 "shares": share.tolist(),
-                "mean": known(curve.mean),
-                "band": known(curve.band),
-                "decision": known(curve.decision)[0],
-                "interval": known(curve.interval),
+                "mean": finite(curve.mean),
+                "band": finite(curve.band),
+                "decision": finite(curve.decision)[0],
+                "interval": finite(curve.interval),
                 "agreeing": curve.agreeing,
             }
         )
