@@ -159,6 +159,7 @@ def relevance(
     check_progress(progress)
     if not isinstance(prompt, str):
         raise TypeError(f"prompt must be one text, not {type(prompt).__name__}: relevance follows it through its words")
+    check_call_arguments(pipe, {"prompt": prompt, **pipe_kwargs}, modifies=True)
     _family_with_words(pipe)
     trace = run(
         pipe,
@@ -206,7 +207,7 @@ def relevance_of(
     check_progress(progress)
     instance("trace", trace, Trace, "a Trace, as dv.trace returns it")
     family = _family_with_words(pipe)
-    check_call_arguments(pipe, pipe_kwargs)
+    check_call_arguments(pipe, pipe_kwargs, modifies=True)
     # checks that the model still reproduces the run
     probe = denoiser(trace, 0)
     if probe.module is not uncompiled(getattr(pipe, family.denoiser_attribute)):

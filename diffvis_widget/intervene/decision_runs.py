@@ -119,7 +119,7 @@ def decision_curve(
             raise TypeError(f"{name}= is set by decision_curve itself")
     if on_image is not None:
         function("on_image", on_image, "a function of (seed, step, image), or None")
-    check_call_arguments(pipe, pipe_kwargs)
+    check_call_arguments(pipe, pipe_kwargs, modifies=True)
     meter = _meter(pipe, meter)
     settings = {
         "prompt": before, "other": after, "steps": total, "switch": points, "seeds": starts, "concepts": words,

@@ -57,6 +57,7 @@ class AttentionReader:
         heads: Whether heads are kept apart.
         output: Whether joint attention is read in output space too.
         refining: The modules whose attention among image tokens may refine the maps, by dotted path.
+        second: The word-attention modules of a second denoiser, under the paths of the first one's.
         guard: Takes the errors of the hooks; None: they end the call.
 
     Attributes:
@@ -81,6 +82,7 @@ class AttentionReader:
         heads: bool,
         output: bool = False,
         refining: dict[str, nn.Module] | None = None,
+        second: dict[str, nn.Module] | None = None,
         guard: FaultGuard | None = None,
     ) -> None:
         self.modules = modules
@@ -90,7 +92,7 @@ class AttentionReader:
         self.unread = {}
         self._heads = heads
         self.output = output
-        self._watcher = AttentionWatcher({**modules, **self.refining}, self, guard=guard)
+        self._watcher = AttentionWatcher({**modules, **self.refining}, self, second=second, guard=guard)
         self._slices = ScoresCollector()
         self._readings: Sequence[Reading] = ()
         self._layout: CallLayout | None = None
@@ -129,7 +131,8 @@ class AttentionReader:
             for reading in self._readings:
                 if calls := cross.get(reading.branch):
                     with without_autocast(calls[0].query.device):
-                        maps[reading.branch] = cross_probabilities(calls, reading.targets.membership, self._heads)
+                        layers = cross_probabilities(calls, reading.targets.membership, self._heads)
+                    maps[reading.branch] = {**maps.get(reading.branch, {}), **layers}
             self.maps = {kind: flatten_maps(layers) for kind, layers in maps.items()}
         self._readings = ()
 
@@ -197,7 +200,12 @@ class AttentionReader:
             rows = reading.rows
             part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
             call = CrossCall(layer, query[rows].detach(), key[rows].detach(), part, factor)
-            self._cross.setdefault(reading.branch, []).append(call)
+            if not call.is_large:
+                self._cross.setdefault(reading.branch, []).append(call)
+                continue
+            with torch.no_grad(), without_autocast(query.device):  # the queries of all layers would fill the memory
+                maps = cross_probabilities([call], reading.targets.membership, self._heads)
+            self._joint.setdefault(reading.branch, {}).update(maps)
 
     def _keep_self_attention(
         self, layer: str, query: Tensor, key: Tensor, mask: Tensor | None, factor: float, spans: Sequence[slice] = ()

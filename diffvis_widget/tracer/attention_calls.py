@@ -165,6 +165,7 @@ class AttentionWatcher:
         modules: Attention modules by dotted path.
         listener: Receives the calls while the watcher is on.
         modifies: Whether the listener changes calls; it is then asked before all listeners that only observe.
+        second: Modules of a second denoiser, under the paths of the first one's.
         guard: Takes the listener's errors; None: they end the call.
 
     Attributes:
@@ -179,9 +180,10 @@ class AttentionWatcher:
         listener: AttentionListener,
         *,
         modifies: bool = False,
+        second: Mapping[str, nn.Module] | None = None,
         guard: FaultGuard | None = None,
     ) -> None:
-        self._modules = modules
+        self._modules = [*modules.items(), *(second or {}).items()]
         self._listener = listener
         self._modifies = modifies
         self._guard = guard
@@ -194,7 +196,7 @@ class AttentionWatcher:
 
     def attach(self) -> None:
         """Register the hooks. `detach` removes all of them, whatever happened in between."""
-        for name, module in self._modules.items():
+        for name, module in self._modules:
             entering, leaving = self._entering(name), self._leaving(name)
             if self._guard is not None:
                 entering, leaving = self._guard.hook(entering), self._guard.hook(leaving)

@@ -121,6 +121,11 @@ class CrossCall:
         """Number of scores."""
         return self.query.shape[:3].numel() * self.key.shape[2]
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it has more scores than are held at once, as in a video."""
+        return self.scores > _SCORES
+
 
 def cross_probabilities(calls: Sequence[CrossCall], membership: Tensor, heads: bool) -> dict[str, Tensor]:
     """Compute the words' attention probabilities in cross-attention.
@@ -146,20 +151,31 @@ def cross_probabilities(calls: Sequence[CrossCall], membership: Tensor, heads: b
 
 
 def _softmax(group: Sequence[CrossCall], membership: Tensor, heads: bool) -> Sequence[Tensor]:
+    rows = group[0].query.shape[2]
+    size = max(1, rows * _SCORES // sum(call.scores for call in group))
+    if size >= rows:
+        return _softmax_rows(group, slice(None), membership, heads).unbind(0)
+    chunks = [slice(start, start + size) for start in range(0, rows, size)]
+    return torch.cat([_softmax_rows(group, chunk, membership, heads) for chunk in chunks], dim=3).unbind(0)
+
+
+def _softmax_rows(group: Sequence[CrossCall], chunk: slice, membership: Tensor, heads: bool) -> Tensor:
+    """The probabilities of some image tokens, (layers, images, heads or 1, image tokens, words)."""
     first = group[0]
-    images, count, rows, _ = first.query.shape
-    query = torch.stack([call.query for call in group]).float().flatten(0, 2)
+    query = torch.stack([call.query[:, :, chunk] for call in group]).float()
+    images, count, rows = query.shape[1:4]
     key = torch.stack([call.key for call in group]).float().flatten(0, 2)
-    scores = matmul_float32(query, key.transpose(1, 2), first.factor)
+    scores = matmul_float32(query.flatten(0, 2), key.transpose(1, 2), first.factor)
     scores = scores.view(len(group), images, count, rows, -1)
     if first.mask is not None:
         masks = torch.stack([call.mask for call in group if call.mask is not None])
-        scores = apply_mask(scores, masks.view(len(group), *(1,) * (4 - first.mask.ndim), *first.mask.shape))
+        masks = masks[..., chunk, :] if first.mask.ndim > 1 and first.mask.shape[-2] > 1 else masks
+        scores = apply_mask(scores, masks.reshape(len(group), *(1,) * (5 - masks.ndim), *masks.shape[1:]))
     probabilities = scores.softmax(dim=-1)
     if first.mask is not None:
         probabilities = probabilities.nan_to_num(0.0)  # fully masked rows: softmax gives NaN, define as 0
     probabilities = probabilities if heads else probabilities.mean(dim=2, keepdim=True)
-    return matmul_float32(probabilities, membership[:, None]).unbind(0)
+    return matmul_float32(probabilities, membership[:, None])
 
 
 def joint_probabilities(

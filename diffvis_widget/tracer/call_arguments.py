@@ -10,13 +10,14 @@ from typing import Any
 
 from diffvis_widget.arguments import count, did_you_mean, shorten
 from diffvis_widget.call_defaults import call_parameters
+from diffvis_widget.tracer.families import find_family
 
 from .video_calls import check_frames
 
 _WHOLE = {"num_inference_steps": 100_000, "height": 65_536, "width": 65_536, "num_images_per_prompt": 100_000}
 
 
-def check_call_arguments(pipe: Any, arguments: Mapping[str, Any]) -> None:
+def check_call_arguments(pipe: Any, arguments: Mapping[str, Any], modifies: bool = False) -> None:
     """Refuse arguments that the call of a pipeline does not take, or that no call can mean.
 
     A pipeline of diffusers takes `**kwargs` for retired arguments only and ignores all others, so only the names of its
@@ -26,10 +27,12 @@ def check_call_arguments(pipe: Any, arguments: Mapping[str, Any]) -> None:
     Args:
         pipe: The pipeline.
         arguments: The arguments by name.
+        modifies: Whether the call is to be changed, which is not possible where it makes a video.
 
     Raises:
         TypeError: The pipeline takes no such argument, or a number has another type. Says which argument was meant.
-        ValueError: A number is NaN or infinite, a size or number of steps is out of range, or the call makes a video.
+        ValueError: A number is NaN or infinite, a size or number of steps is out of range, or the call makes a
+            video that cannot be traced.
     """
     parameters = call_parameters(pipe)
     name_of_pipe = type(pipe).__name__
@@ -43,7 +46,8 @@ def check_call_arguments(pipe: Any, arguments: Mapping[str, Any]) -> None:
                 names = f"; it takes {', '.join(parameters)}"
                 raise TypeError(f"{name_of_pipe} takes no {name}={hint or names}")
         _check_number(name, value, parameters[name].default if name in parameters else None)
-    check_frames(pipe, {**{name: parameter.default for name, parameter in parameters.items()}, **arguments})
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    check_frames(pipe, find_family(pipe)[0], {**defaults, **arguments}, modifies)
 
 
 def _check_number(name: str, value: Any, default: Any) -> None:

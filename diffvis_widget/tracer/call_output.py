@@ -34,9 +34,10 @@ class CallEnd:
     """What a pipeline call ended with.
 
     Attributes:
-        latents: (images, C, h, w) on the CPU, the final latents; None for those of the last step.
-        images: uint8 (H, W, 3) for each image, as returned; None where no image was returned.
-        decoded: uint8 (images, h, w, 3), decoded from the final latents inside the call; None where nothing was.
+        latents: (images, C, h, w), or (images, C, F, h, w), on the CPU: the final latents; None: of the last step.
+        images: uint8 (H, W, 3) for each image, (frames, H, W, 3) for each video; None where none was returned.
+        decoded: uint8 (images, h, w, 3) or (videos, frames, h, w, 3), decoded from the final latents inside the call;
+            None where nothing was.
         notes: For each image, why `images` and `decoded` differ; None where they do not.
         crop: (left, top, right, bottom) in pixels of the returned image: where the decoded image was pasted; or None.
     """
@@ -142,7 +143,7 @@ def read_call_end(
     final = decodes.last(count)
     latents = None if final is None else _decoded_latents(family, vae, final[0], last)
     decoded = None if final is None else final[1]
-    images = returned_images(value, count)
+    images = returned_images(value, count) if last.ndim == 4 else returned_videos(value, count)
     if images is None:
         return CallEnd(latents, None, decoded, [UNKNOWN_FORM] * count)
     if decoded is None:
@@ -184,8 +185,9 @@ def read_failed_call_end(
 
 def _first(output: Any) -> Any:
     """The images in the output of a pipeline: a dataclass of diffusers, a tuple, or the images alone."""
-    if (images := getattr(output, "images", None)) is not None:
-        return images
+    for name in ("images", "frames"):
+        if (images := getattr(output, name, None)) is not None:
+            return images
     if isinstance(output, Mapping):
         return next(iter(cast("Mapping[Any, Any]", output).values()), None)
     if isinstance(output, tuple):
@@ -230,17 +232,17 @@ def _decoded_latents(family: Family, vae: Any, scaled: Tensor, last: Tensor) -> 
     if max(unchanged) == expected.numel():
         return None
     scaled = candidates[int(np.argmax(unchanged))]
-    return unscale_from_vae(family, vae, scaled, (last.shape[1], last.shape[2], last.shape[3]))
+    return unscale_from_vae(family, vae, scaled, tuple(last.shape[1:]))
 
 
-def unscale_from_vae(family: Family, vae: Any, scaled: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def unscale_from_vae(family: Family, vae: Any, scaled: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The inverse of `Family.scale_for_vae`, for every family that scales, shifts and rearranges.
 
     Args:
         family: The family.
         vae: The VAE.
         scaled: (n, ...), as the VAE takes them.
-        shape: (C, h, w) of the latents of the loop.
+        shape: (C, h, w) or (C, F, h, w) of the latents of the loop.
 
     Returns:
         float32 (n, C, h, w), on the CPU.
@@ -278,6 +280,31 @@ def returned_images(value: Any, count: int) -> list[Images] | None:
         rows = list(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else [value]
     images = [image for row in rows if (image := _pixels(row)) is not None]
     return images if len(images) == len(rows) == count else None
+
+
+def returned_videos(value: Any, count: int) -> list[Images] | None:
+    """Convert the videos that a pipeline returned to pixels.
+
+    Args:
+        value: For each video a list of images of PIL, or an array (n, frames, H, W, C) in 0..1, or a tensor (n, frames,
+            C, H, W) in 0..1 or -1..1.
+        count: Number of videos that the call made.
+
+    Returns:
+        uint8 (frames, H, W, 3) for each video; None for another number of videos, or another form.
+    """
+    if isinstance(value, Tensor | np.ndarray):
+        rows: list[Any] = list(cast("Any", value)) if value.ndim == 5 else [value]
+    else:
+        rows = list(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else [value]
+        rows = [rows] if count == 1 and rows and isinstance(rows[0], Image.Image) else rows
+    videos: list[Images] = []
+    for row in rows:
+        frames = None if isinstance(row, Image.Image) else returned_images(row, len(row))
+        if not frames or len({frame.shape for frame in frames}) > 1:
+            return None
+        videos.append(np.stack(frames))
+    return videos if len(videos) == count else None
 
 
 def _pixels(row: Any) -> Images | None:

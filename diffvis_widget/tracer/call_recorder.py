@@ -6,6 +6,7 @@ when the trace is read.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from .active_interventions import PromptSchedule
 from .attention import MapKind
 from .attention_probabilities import FlatMaps
 from .call_output import CallEnd
+from .default_keep import default_keep
 from .denoiser_inputs import LiveCall, set_live_call
 from .fault_guard import CannotRecordError
 from .noise_levels import NoiseLevels
@@ -129,7 +131,7 @@ class CallRecorder:
         schedule: PromptSchedule,
         levels: NoiseLevels,
         heads: Mapping[str, int],
-        keep: Keep,
+        keep: Keep | None,
         output: bool,
         meta: Mapping[str, Any],
         noise: list[NoiseSource | None],
@@ -140,7 +142,8 @@ class CallRecorder:
         self.schedule = schedule
         self.levels = levels
         self.heads = heads
-        self.keep: Keep = keep
+        self.keep: Keep = keep or "layers"
+        self._chooses_keep = keep is None
         self.output = output
         self.meta = dict(meta)
         self.noise = noise
@@ -151,6 +154,7 @@ class CallRecorder:
         self._latest: dict[MapKind, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
         self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[CapturedStep] = deque()
+        self._frame_axis: tuple[int, ...] = ()  # (F,) for a video
 
     @property
     def has_words(self) -> bool:
@@ -230,7 +234,7 @@ class CallRecorder:
         output = output[:, : sample.shape[1]]  # a learned variance follows the prediction
         clean = level.predict_clean(sample, output).astype(sample.dtype)
         guidance = _guidance(captured.branches, sample.shape[1])
-        size = (int(sample.shape[2]), int(sample.shape[3]))
+        size = (int(sample.shape[-2]), int(sample.shape[-1]))
         if not self.traces:
             self._open(captured, size)
         if not level.is_known:
@@ -266,14 +270,18 @@ class CallRecorder:
     def _open(self, captured: CapturedStep, size: Size) -> None:
         """Make the traces. The maps of the first step show on which grids the layers work."""
         layers: list[Layer] = []
+        self._frame_axis = tuple(captured.sample.shape[2:-2])
+        frames = math.prod(self._frame_axis)
         for name, maps in _by_site(captured, "prompt").items():
-            grid = captured.grid_of(name) or self.family.grid(int(maps.shape[2]), size)
+            grid = captured.grid_of(name) or self.family.grid(int(maps.shape[2]), size, frames)
             if grid is None:
                 raise CannotRecordError(
                     f"{name} has {maps.shape[2]} image positions, which fit no grid of {size} latents"
                 )
             layers.append(Layer(name, self.family.attention_kind, self.heads[name], grid, False))
         layers = [replace(layer, default=self.family.is_default_layer(layer, layers)) for layer in layers]
+        if self._chooses_keep:
+            self.keep = default_keep(layers, frames, max(map(len, self.schedule.words)), self.meta["planned_steps"])
         negative = self.prompts.negative
         for image in range(self.prompts.images):
             self.traces.append(
@@ -303,7 +311,7 @@ class CallRecorder:
         if maps is None or (trace.records and trace.records[0].refined is None):
             return None
         site, values = maps
-        size = (int(captured.sample.shape[2]), int(captured.sample.shape[3]))
+        size = (int(captured.sample.shape[-2]), int(captured.sample.shape[-1]))
         grid = captured.grid_of(site) or self.family.grid(int(values.shape[2]), size)
         assert grid is not None  # they were laid on it to be refined
         words = len(trace.words)
@@ -325,12 +333,13 @@ class CallRecorder:
         padding = [index for index, word in enumerate(words) if word.kind == "padding"]
         for layer in trace.layers:
             heads = layer.heads if self.keep == "heads" else 1
+            axes = (*self._frame_axis, *layer.grid)
             source = ran.get(layer.name, self._latest.get(part, {}).get(layer.name))
             if source is None:
-                maps.append(np.full((heads, len(words), *layer.grid), np.nan, dtype=np.float16))
+                maps.append(np.full((heads, len(words), *axes), np.nan, dtype=np.float16))
                 continue
             taken = source[image, :, :, : len(words)].numpy()
-            laid = np.moveaxis(taken, -1, 1).reshape(taken.shape[0], len(words), *layer.grid)
+            laid = np.moveaxis(taken, -1, 1).reshape(taken.shape[0], len(words), *axes)
             laid = np.array(laid, dtype=np.float16, order="C")
             if layer.kind == "joint":
                 laid[:, padding] = np.nan
@@ -377,7 +386,7 @@ def _by_site(captured: CapturedStep, part: MapKind) -> dict[str, Tensor]:
 
 
 def _guidance(branches: Tensor | None, channels: int) -> NDArray[np.float32] | None:
-    """RMS over channels of conditional minus unconditional output, float32 (images, h, w)."""
+    """RMS over channels of conditional minus unconditional output, float32 (images, ..., h, w)."""
     if branches is None:
         return None
     conditional, unconditional = branches.numpy().astype(np.float32)[:, :, :channels]

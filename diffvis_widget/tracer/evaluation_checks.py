@@ -14,6 +14,7 @@ from diffvis_widget.traces.types import Size
 from .attention import AttentionReader
 from .attention_calls import hidden_attention
 from .fault_guard import CannotRecordError
+from .latent_layout import LatentLayout
 from .spatial_inputs import SpatialInputs
 
 _MERGED = "tokens are merged or dropped before its attention; remove what merges tokens (ToMe and the like) to trace it"
@@ -89,14 +90,14 @@ def check_step(sample: Tensor, size: Size | None, images: int) -> None:
         )
 
 
-def check_layers(reader: AttentionReader, grids: SpatialInputs, family: Family, size: Size | None) -> None:
+def check_layers(reader: AttentionReader, grids: SpatialInputs, family: Family, latents: LatentLayout) -> None:
     """Check that each layer was read, with every image token.
 
     Args:
         reader: What was read in the evaluation that ended.
         grids: The grids that layers work on.
         family: The denoiser's family.
-        size: (h, w) of the latents; None where it is not known.
+        latents: The layout of the latents.
 
     Raises:
         CannotRecordError: Tokens were merged or dropped before the attention.
@@ -109,6 +110,7 @@ def check_layers(reader: AttentionReader, grids: SpatialInputs, family: Family, 
             f"{layer} attends to {keys} keys, which are not the tokens of the text"
             f"{'' if family.attention_kind == 'cross' else ' and the image'}: {_MERGED}"
         )
+    size = latents.size
     positions = {layer: int(shape[2]) for maps in reader.maps.values() for layer, (_, shape) in maps.places.items()}
     for layer, count in positions.items():
         grid = grids.grid(layer)
@@ -116,7 +118,7 @@ def check_layers(reader: AttentionReader, grids: SpatialInputs, family: Family, 
             raise CannotRecordError(
                 f"{layer} works on {grid[0]} x {grid[1]}, but attends from {count} image tokens: {_MERGED}"
             )
-        if grid is None and size is not None and family.grid(count, size) is None:
+        if grid is None and size is not None and family.grid(count, size, latents.frames) is None:
             raise CannotRecordError(
                 f"{layer} attends from {count} image tokens, which fit no grid of {size[0]} x {size[1]} latents: "
                 f"{_MERGED}"

@@ -95,6 +95,8 @@ class Denoiser:
         call, self._image = find_live_call(trace)
         records = trace.records
         self.index = step_index(step, len(records))
+        if trace.frame_count > 1:
+            raise ValueError("this trace is of a video, and explanations work for images")
         _check_plain(trace, self.index)
         self.family = call.family
         self._step = call.steps[self.index]

@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
+from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces.types import Size
 
 from .attention_calls import CallLayout
 from .fault_guard import CannotRecordError
 from .own_unpacking import find_unpacking
-from .packing import unpack
+from .packing import unpack, unpack_video
 from .video_calls import check_latent_frames
 
 
@@ -26,13 +27,16 @@ class LatentLayout:
     Attributes:
         images: Number of images of the call; None for a pipeline that does not call `prepare_latents`.
         size: (h, w) of the latents; None before `read`.
+        frames: Number of latent frames of a video; 1 for an image.
     """
 
     images: int | None
     size: Size | None
+    frames: int
 
     def __init__(self, family: Family) -> None:
         self.images = None
+        self.frames = 1
         self._family = family
         self._positions: int | None = None
         self._unpacking: Callable[[Tensor], Tensor] | None = None
@@ -41,6 +45,7 @@ class LatentLayout:
     def forget(self) -> None:
         """Another call begins."""
         self.images = self.size = self._positions = self._unpacking = None
+        self.frames = 1
 
     def read(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
         """Read the layout from the initial latents.
@@ -52,15 +57,19 @@ class LatentLayout:
 
         Raises:
             CannotRecordError: The number of packed rows does not fit the size of the image.
-            VideoError: The latents have several frames.
+            VideoError: The latents have several frames, and videos of this family are not traced.
         """
-        check_latent_frames(latents)
+        if not self._family.traces_videos or is_modular(pipe):
+            check_latent_frames(latents)
         self.images = len(latents)
+        self.frames = latents.shape[2] if latents.ndim == 5 else 1
         side = self._family.packing
         if latents.ndim == 3 and side is not None:
             self.size = height, width = self._family.packed_size(pipe, arguments, side)
             self._positions = latents.shape[1]
-            if height * width != self._positions * side**2:
+            if self._family.traces_videos:
+                self.frames = max(1, self._positions * side**2 // (height * width))
+            if height * width * self.frames != self._positions * side**2:
                 raise CannotRecordError(
                     f"packed latents have {self._positions} rows of {side} x {side}, which do not fill "
                     f"{height} x {width} latent pixels"
@@ -72,7 +81,7 @@ class LatentLayout:
         else:
             self.size = (latents.shape[-2], latents.shape[-1])
             patch_size = self._family.patch_size
-            self._positions = (self.size[0] // patch_size) * (self.size[1] // patch_size)
+            self._positions = self.frames * (self.size[0] // patch_size) * (self.size[1] // patch_size)
 
     def read_step(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
         """Read the layout from the first step of a pipeline that does not call `prepare_latents`.
@@ -107,17 +116,18 @@ class LatentLayout:
         """Bring latents of the pipeline's loop into image shape.
 
         Args:
-            latents: (n, C, h, w), (n, C, 1, h, w) or packed (n, positions, channels).
+            latents: (n, C, h, w), (n, C, frames, h, w) or packed (n, positions, channels).
 
         Returns:
-            (n, C, h, w).
+            (n, C, h, w); of a video of several frames, (n, C, frames, h, w).
         """
         if latents.ndim == 5:
-            return latents[:, :, 0]  # a video of one frame
+            return latents[:, :, 0] if latents.shape[2] == 1 else latents
         if self._unpacking is not None and latents.ndim == 3:
             return self._unpacking(latents)
         side = self._family.packing
         if latents.ndim == 3 and side is not None and self.size is not None:
             # an editing model's sequence continues with its reference image
-            return unpack(latents[:, : self._positions], self.size, side)
+            latents = latents[:, : self._positions]
+            return unpack(latents, self.size, side) if self.frames == 1 else unpack_video(latents, self.size, side)
         return latents

@@ -36,3 +36,21 @@ def unpack(latents: Tensor, size: Size, side: int) -> Tensor:
     height, width = size[0] // side, size[1] // side
     squares = latents.unflatten(1, (height, width)).unflatten(3, (-1, side, side))
     return squares.permute(0, 3, 1, 4, 2, 5).reshape(len(latents), -1, height * side, width * side)
+
+
+def unpack_video(latents: Tensor, size: Size, side: int) -> Tensor:
+    """Lay out a sequence of squares of several frames, frame by frame, as latents.
+
+    Args:
+        latents: (n, positions, C * side**2).
+        size: (h, w) in latent pixels; the positions fill a whole number of frames.
+        side: Latent pixels along one side of a square.
+
+    Returns:
+        (n, C, frames, h, w).
+    """
+    height, width = size
+    per_frame = height * width // side**2
+    frames = latents.unflatten(1, (-1, per_frame))
+    unpacked = unpack(frames.flatten(0, 1), size, side)
+    return unpacked.unflatten(0, frames.shape[:2]).transpose(1, 2)

@@ -64,6 +64,7 @@ class PipelineCalls:
         modifies: Whether the listener changes calls. It then comes before all listeners that do not, so that these see
             what is computed.
         guard: Takes the errors of the hooks, and the listener's; None: they end the call.
+        second: A denoiser that takes over within a call, or None.
 
     Attributes:
         pipe: The pipeline that is followed; None outside `follow`.
@@ -89,6 +90,7 @@ class PipelineCalls:
         *,
         modifies: bool = False,
         guard: FaultGuard | None = None,
+        second: nn.Module | None = None,
     ) -> None:
         self.pipe = self.scheduler = None
         self.latent_layout = LatentLayout(family)
@@ -97,7 +99,7 @@ class PipelineCalls:
         self._noise: list[NoiseSource | None] = [None]
         self._modular: ModularCall | None = None
         self._family = family
-        self._denoiser = denoiser
+        self._denoisers = [denoiser] if second is None else [denoiser, second]
         self._listener = listener
         self._modifies = modifies
         self._guard = guard
@@ -113,12 +115,14 @@ class PipelineCalls:
     # -- what is hooked --------------------------------------------------------------------------------------------
 
     def attach(self) -> None:
-        """Hook the denoiser. `detach` removes the hooks."""
+        """Hook the denoisers. `detach` removes the hooks."""
         begins, ends = self._evaluation_begins, self._evaluation_ends
         if self._guard is not None:
             begins, ends = self._guard.hook(begins), self._guard.hook(ends)
-        hook = hook_forward(self._denoiser, begins, ends, with_kwargs=True, prepend=self._modifies)
-        self._denoiser_hooks.append(hook)
+        self._denoiser_hooks += [
+            hook_forward(denoiser, begins, ends, with_kwargs=True, prepend=self._modifies)
+            for denoiser in self._denoisers
+        ]
 
     def detach(self) -> None:
         """Remove all hooks, from the denoiser and from the pipelines."""
@@ -288,7 +292,7 @@ class PipelineCalls:
         self._select(pipe)
         arguments = arguments_by_name(original, (called, *args), kwargs)
         with refusing_videos(self._guard):
-            check_frames(pipe, arguments)
+            check_frames(pipe, self._family, arguments, self._modifies)
         self.is_inside = True
         self.arguments = arguments
         self._noise = noise_sources(self.arguments.get("generator"))
@@ -349,7 +353,7 @@ class PipelineCalls:
             return original(*args, **kwargs)
         arguments = arguments_by_name(original, args, kwargs)
         with refusing_videos(self._guard):
-            check_frames(pipe, arguments)
+            check_frames(pipe, self._family, arguments, self._modifies)
         noise = noise_sources(arguments.get("generator"))  # read before the pipeline draws from them
         result = original(*args, **kwargs)
         if self.is_under_way and not self.is_inside:

@@ -29,20 +29,23 @@ def decode(pipe: Any, latents: Latents) -> Images:
 
     Args:
         pipe: The pipeline.
-        latents: (n, C, h, w), scaled as in the pipeline's loop.
+        latents: (n, C, h, w), or (n, C, F, h, w) of videos, scaled as in the pipeline's loop.
 
     Returns:
-        uint8 (n, H, W, 3); grey for latents that are all NaN, as predicted clean latents are that are not known.
+        uint8 (n, H, W, 3), or (n, frames, H, W, 3) of videos; grey for latents that are all NaN, as predicted clean
+        latents are that are not known.
 
     Raises:
         ValueError: `latents` has another number of dimensions.
     """
-    if latents.ndim != 4:
-        raise ValueError(f"latents must be (n, C, h, w), not of shape {tuple(latents.shape)}")
+    if latents.ndim not in (4, 5):
+        raise ValueError(f"latents must be (n, C, h, w) or (n, C, F, h, w), not of shape {tuple(latents.shape)}")
     if isinstance(latents, np.ndarray):
         unknown = np.array([bool(np.isnan(image).all()) for image in latents], dtype=bool)
         if unknown.any():
-            images = decode(pipe, np.where(unknown[:, None, None, None], 0, latents).astype(latents.dtype))
+            images = decode(
+                pipe, np.where(unknown.reshape(-1, *[1] * (latents.ndim - 1)), 0, latents).astype(latents.dtype)
+            )
             images[unknown] = GREY
             return images
     if has_scenes_mark(pipe) and len(latents) > 1:
@@ -64,7 +67,9 @@ def decode(pipe: Any, latents: Latents) -> Images:
         try:
             tensor = tensor.to(device=execution_device(pipe), dtype=vae.dtype)
             scaled = family.scale_for_vae(vae, tensor)
-            return to_pixels(vae.decode(scaled, return_dict=False, **family.decode_arguments)[0])
+            more = family.decode_arguments
+            arguments = more(vae, scaled) if callable(more) else more
+            return to_pixels(vae.decode(scaled, return_dict=False, **arguments)[0])
         finally:
             if upcast:
                 vae.to(torch.float16)
@@ -77,7 +82,7 @@ def make_decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:
         pipe: The pipeline.
 
     Returns:
-        (n, C, h, w) -> uint8 (n, H, W, 3).
+        (n, C, h, w) -> uint8 (n, H, W, 3); of videos, (n, C, F, h, w) -> uint8 (n, frames, H, W, 3).
     """
 
     def run(latents: NDArray[Any]) -> Images:
@@ -91,13 +96,13 @@ def to_pixels(decoded: Tensor) -> Images:
     """Convert the output of a VAE to images, in the order of operations of diffusers' VaeImageProcessor.
 
     Args:
-        decoded: (n, 3, H, W) or (n, 3, 1, H, W), in -1..1.
+        decoded: (n, 3, H, W), or (n, 3, frames, H, W) of videos, in -1..1.
 
     Returns:
-        uint8 (n, H, W, 3).
+        uint8 (n, H, W, 3); for more than one frame (n, frames, H, W, 3).
     """
-    decoded = decoded[:, :, 0] if decoded.ndim == 5 else decoded
-    images = (decoded * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
+    decoded = decoded[:, :, 0] if decoded.ndim == 5 and decoded.shape[2] == 1 else decoded
+    images = (decoded * 0.5 + 0.5).clamp(0, 1).cpu().movedim(1, -1).float().numpy()
     return np.round(images * 255).astype(np.uint8)
 
 

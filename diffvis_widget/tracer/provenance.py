@@ -19,6 +19,7 @@ from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import find_family
 
 from .modular_calls import stated_guidance
+from .video_calls import frames_per_latent
 
 _PACKAGES = {
     "diffvis_widget": "diffvis-widget",
@@ -39,6 +40,7 @@ def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
     Returns:
         Entries of `Trace.meta`; with ``own_loop`` where no `__call__` of a pipeline makes the run.
     """
+    is_video_model = find_family(pipe)[0].traces_videos
     scheduler, guider = pipe.scheduler, getattr(pipe, "guider", None) if is_modular(pipe) else None
     return {
         "pipeline": type(pipe).__name__,
@@ -54,6 +56,7 @@ def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **({"own_loop": True} if caller is None else {}),
+        **({"frames_per_latent": frames_per_latent(pipe)} if is_video_model else {}),
     }
 
 

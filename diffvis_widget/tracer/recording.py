@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer.families import Family, second_denoiser
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
 
@@ -63,7 +63,7 @@ class Recording(CallListener):
         guard: FaultGuard,
         *,
         is_eager: bool,
-        keep: Keep,
+        keep: Keep | None,
         observer: Observer | None,
         on_step: Callable[[Step], object] | None,
         finished: list[Trace],
@@ -75,12 +75,12 @@ class Recording(CallListener):
         self._guard = guard
         guard.on_failure = self._abandon
         self._is_eager = is_eager
-        self._keep: Keep = keep
+        self._keep: Keep | None = keep
         self._view = CallView(pipe, observer, guard)
         self._on_step = on_step
         self._finished = finished
         self._thread = threading.get_ident()
-        self._calls = PipelineCalls(family, denoiser, self, guard=guard)
+        self._calls = PipelineCalls(family, denoiser, self, guard=guard, second=second_denoiser(pipe, family))
         self._grids = SpatialInputs(denoiser, {**reader.modules, **reader.refining}, guard)
         self._refiner = MapRefiner(family, reader.modules, self._grids)
         self._recorder: CallRecorder | None = None
@@ -207,8 +207,8 @@ class Recording(CallListener):
         if self._recorder is None:
             return
         self._reader.end()
-        checks.check_layers(self._reader, self._grids, self._family, self._calls.latent_layout.size)
-        self._refiner.add(self._reader, self._calls.latent_layout.size)
+        checks.check_layers(self._reader, self._grids, self._family, self._calls.latent_layout)
+        self._refiner.add(self._reader, self._calls.latent_layout)
         for part, maps in self._reader.maps.items():
             self._maps.setdefault(part, maps)
         self._reader.maps = {}

@@ -15,6 +15,7 @@ from diffvis_widget.traces.types import Size
 
 from .attention import AttentionReader
 from .attention_probabilities import FlatMaps, flatten_maps
+from .latent_layout import LatentLayout
 from .log_sum_exp import without_autocast
 from .refinement import refine
 from .spatial_inputs import SpatialInputs
@@ -39,16 +40,16 @@ class MapRefiner:
         self.heads = {name: int(getattr(module, "heads")) for name, module in modules.items()}  # noqa: B009
         self._grids = grids
 
-    def add(self, reader: AttentionReader, size: Size | None) -> None:
-        """Add the refined maps of the conditional branch, where it and self-attention were read.
+    def add(self, reader: AttentionReader, latents: LatentLayout) -> None:
+        """Add the refined maps of the conditional branch, where it and self-attention were read; not of videos.
 
         Args:
             reader: What was read in the evaluation that ended; its `maps` get "refined".
-            size: (h, w) of the latents; None where it is not known.
+            latents: The layout of the latents.
         """
-        attention, maps = reader.self_attention, reader.maps.get("prompt")
+        attention, maps, size = reader.self_attention, reader.maps.get("prompt"), latents.size
         reader.self_attention = None
-        if attention is None or maps is None:
+        if attention is None or maps is None or latents.frames > 1:
             return
         grid = self._grid(attention.layer, attention.positions, size)
         if grid is None:

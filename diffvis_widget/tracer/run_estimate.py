@@ -11,6 +11,7 @@ from diffvis_widget.arguments import count
 from diffvis_widget.traces import Step
 from diffvis_widget.traces.types import Keep
 
+from .default_keep import default_keep
 from .trace_call import private_copy, trace
 
 _PROBE_STEPS = 3
@@ -25,6 +26,7 @@ class Estimate:
         trace_bytes: of the trace in memory, as `Trace.nbytes` counts them once the predictions are decoded.
         evaluations: calls of the denoiser that the scheduler consumes. A scheduler of second order makes more of them
             than there are denoising steps.
+        keep: which attention maps the trace stores; a long video keeps "words" unless told otherwise, see `Tracer`.
 
     Example:
         >>> import diffvis_widget as dv
@@ -35,12 +37,14 @@ class Estimate:
     seconds: float
     trace_bytes: int
     evaluations: int
+    keep: Keep = "layers"
 
     def __str__(self) -> str:
-        return f"{self.seconds:.1f} s and {self.trace_bytes / 2**20:.1f} MB for {self.evaluations} evaluations"
+        kept = "" if self.keep == "layers" else f', keep="{self.keep}"'
+        return f"{self.seconds:.1f} s and {self.trace_bytes / 2**20:.1f} MB for {self.evaluations} evaluations{kept}"
 
 
-def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep = "layers", **pipe_kwargs: Any) -> Estimate:
+def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep | None = None, **pipe_kwargs: Any) -> Estimate:
     """Estimate time and memory of a traced run by tracing a run of three steps.
 
     Args:
@@ -69,7 +73,9 @@ def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep = "layers", **pip
         times.append(time.perf_counter())
 
     start = time.perf_counter()
-    probe = trace(pipe, prompt, seed=0, num_inference_steps=_PROBE_STEPS, keep=keep, on_step=note_time, **pipe_kwargs)
+    probe = trace(
+        pipe, prompt, seed=0, num_inference_steps=_PROBE_STEPS, keep=keep or "layers", on_step=note_time, **pipe_kwargs
+    )
     total = time.perf_counter() - start
     # the first evaluation includes the warm-up; the fastest of the others was disturbed least
     per_evaluation = min((later - earlier for earlier, later in itertools.pairwise(times)), default=total)
@@ -78,11 +84,19 @@ def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep = "layers", **pip
     evaluations = max(1, round(_evaluations(pipe, steps) * len(probe.steps) / _evaluations(pipe, _PROBE_STEPS)))
     # each evaluation adds a record and a decoded prediction
     record = sum(array.nbytes for array in probe.records[-1].arrays())
-    image = probe.image.nbytes
+    shown = probe.image if probe.video is None else probe.video
+    image = shown.nbytes
+    chosen = probe.keep
+    if keep is None:
+        chosen = default_keep(probe.layers, probe.frame_count, len(probe.words), evaluations, warn=False)
+    if chosen != probe.keep:  # the mean of the layers in place of each
+        branches = [part for part in (probe.records[-1].maps, probe.records[-1].negative) if part is not None]
+        record -= sum(sum(layer.nbytes for layer in maps) - max(layer.nbytes for layer in maps) for maps in branches)
     return Estimate(
         seconds=overhead + (evaluations - 1) * per_evaluation,
         trace_bytes=evaluations * (record + image) + image,
         evaluations=evaluations,
+        keep=chosen,
     )
 
 

@@ -61,7 +61,7 @@ def trace(
     schedule: Literal["uniform", "early", "late"] = "uniform",
     schedule_strength: float = 60,
     negative_prompt: str | None = None,
-    keep: Keep = "layers",
+    keep: Keep | None = None,
     on_step: Callable[[Step], object] | None = None,
     compiled: Literal["eager"] | None = None,
     output: bool = False,

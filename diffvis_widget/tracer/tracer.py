@@ -12,7 +12,7 @@ import torch
 
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget.arguments import choice, flag, items, shorten
-from diffvis_widget.tracer.families import find_family
+from diffvis_widget.tracer.families import denoisers_of, find_family, second_denoiser
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
 
@@ -35,7 +35,8 @@ class Tracer:
     Args:
         pipe: A diffusers pipeline. Its output stays bit for bit the same.
         keep: Which attention maps to store: "words" (the mean over the default layers), "layers" (each layer, mean over
-            heads) or "heads" (all).
+            heads) or "heads" (all). None: "layers", but "words" for a video whose maps would take more than 1 GiB, with
+            a warning.
         view: A DiffVis that shows the call while it runs; of a batch, the first image.
         on_step: Called with each finished Step; `traces` then hold everything up to and including it. An exception it
             raises ends the pipeline's call; the finished steps stay in `traces`.
@@ -64,14 +65,15 @@ class Tracer:
     def __init__(
         self,
         pipe: Any,
-        keep: Keep = "layers",
+        keep: Keep | None = None,
         view: Observer | None = None,
         on_step: Callable[[Step], object] | None = None,
         compiled: Literal["eager"] | None = None,
         output: bool = False,
         interventions: Sequence[Intervention] = (),
     ) -> None:
-        choice("keep", keep, _KEEPS)
+        if keep is not None:
+            choice("keep", keep, _KEEPS)
         if on_step is not None and not callable(on_step):
             raise TypeError(f"on_step must be a function of a Step, not {shorten(on_step)}")
         if view is not None and not isinstance(view, Observer):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -84,7 +86,7 @@ class Tracer:
             if not isinstance(intervention, Intervention):
                 raise TypeError(f"interventions must be made by diffvis_widget.intervene, not {shorten(intervention)}")
         self.pipe = pipe
-        self.keep: Keep = keep
+        self.keep: Keep | None = keep
         self.output = output
         self._view = view
         self._on_step = on_step
@@ -109,10 +111,12 @@ class Tracer:
         denoiser = uncompiled(compiled_denoiser)
         check_pipeline(self.pipe, family, denoiser)
         modules = family.attention_modules(denoiser)
-        if reason := hidden_attention(modules):
+        second = second_denoiser(self.pipe, family)
+        second_modules = {} if second is None else family.attention_modules(second)
+        if reason := hidden_attention(modules) or hidden_attention(second_modules):
             raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
         check_scheduler(self.pipe.scheduler)
-        compiled = is_compiled(compiled_denoiser)
+        compiled = any(map(is_compiled, denoisers_of(self.pipe, family)))
         if compiled and self._compiled is None:
             raise ValueError(
                 "the denoiser is compiled by torch.compile, which hides its attention; "
@@ -139,7 +143,12 @@ class Tracer:
                 stack.enter_context(intervening(self.pipe, self._interventions))
             refining = family.refining_modules(denoiser) if modules else {}
             reader = AttentionReader(
-                modules, heads=self.keep == "heads", output=self.output, refining=refining, guard=self._guard
+                modules,
+                heads=self.keep == "heads",
+                output=self.output,
+                refining=refining,
+                second=second_modules,
+                guard=self._guard,
             )
             self._recording = Recording(
                 self.pipe,

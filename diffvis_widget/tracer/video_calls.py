@@ -1,4 +1,4 @@
-"""Refuses calls that make videos, before they run: a trace holds one image."""
+"""Refuses calls that make videos of families whose videos are not traced, before they run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from diffvis_widget.arguments import whole_number
+from diffvis_widget.call_defaults import is_modular
+from diffvis_widget.tracer.families import Family, registered_families
 
 from .fault_guard import CannotRecordError, FaultGuard
 
@@ -16,26 +18,32 @@ FRAME_ARGUMENTS = ("num_frames", "video_length", "frames")
 
 
 class VideoError(CannotRecordError, ValueError):
-    """A call would make a video, which is neither traced nor intervened on."""
+    """A call would make a video that cannot be traced, or be intervened on."""
 
 
-def check_frames(pipe: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse the arguments of a call that makes several frames.
+def check_frames(pipe: Any, family: Family, arguments: Mapping[str, Any], modifies: bool = False) -> None:
+    """Refuse the arguments of a call that makes several frames, unless videos of the family are traced.
 
     Args:
         pipe: The pipeline.
+        family: The family of its denoiser.
         arguments: All arguments of its `__call__` or of its `prepare_latents` by name, with defaults.
+        modifies: Whether the call is to be changed; that is not possible for any video.
 
     Raises:
         VideoError: An argument asks for more than one frame; the message says which value makes an image.
     """
     for name in FRAME_ARGUMENTS:
         number = whole_number(arguments.get(name))
-        if number is not None and number > 1:
-            raise VideoError(
-                f"{type(pipe).__name__} makes a video of {number} frames, and videos are neither traced nor intervened "
-                f"on: pass {name}=1 for an image, where the model makes any"
-            )
+        if number is None or number <= 1:
+            continue
+        makes = f"{type(pipe).__name__} makes a video of {number} frames"
+        image = f"pass {name}=1 for an image, where the model makes any"
+        if modifies:
+            raise VideoError(f"{makes}, and interventions, explanations and the widget work for images: {image}")
+        if not family.traces_videos or is_modular(pipe):
+            traced = " and ".join(other.name for other in registered_families() if other.traces_videos)
+            raise VideoError(f"{makes}, and videos are traced for {traced}, not for this model: {image}")
 
 
 def check_latent_frames(latents: Tensor) -> None:
@@ -49,8 +57,8 @@ def check_latent_frames(latents: Tensor) -> None:
     """
     if latents.ndim == 5 and latents.shape[2] != 1:
         raise VideoError(
-            f"these latents of shape {tuple(latents.shape)} are those of a video, and videos are neither traced nor "
-            "intervened on: only images are, and videos of one latent frame"
+            f"these latents of shape {tuple(latents.shape)} are those of a video, and videos of this model are not "
+            "traced: only images are, and videos of one latent frame"
         )
 
 
@@ -70,3 +78,18 @@ def refusing_videos(guard: FaultGuard | None) -> Iterator[None]:
         if guard is not None:
             guard.let_pass(error)
         raise
+
+
+def frames_per_latent(pipe: Any) -> int | None:
+    """How many frames of the video each latent frame after the first stands for.
+
+    Args:
+        pipe: The pipeline.
+
+    Returns:
+        The temporal compression of its autoencoder; None where nothing states it.
+    """
+    for name in ("vae_scale_factor_temporal", "vae_temporal_compression_ratio"):
+        if (factor := whole_number(getattr(pipe, name, None))) is not None:
+            return factor
+    return whole_number(getattr(getattr(pipe, "vae", None), "temporal_compression_ratio", None))

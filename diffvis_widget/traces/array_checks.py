@@ -29,29 +29,33 @@ def describe(value: object) -> str:
     return shorten(value) if array is None else f"{array.dtype} {array.shape}"
 
 
-def check_image(name: str, value: Any) -> Images:
-    """Checks an image.
+def check_image(name: str, value: Any, is_video: bool = False) -> Images:
+    """Checks an image, or the frames of a video.
 
     Args:
         name: name of the argument, for the error.
         value: the value.
+        is_video: whether it is a video.
 
     Returns:
-        The image, uint8 (H, W, 3).
+        The image, uint8 (H, W, 3); of a video (frames, H, W, 3).
 
     Raises:
         TypeError: it is no array.
         ValueError: it has another dtype or shape.
     """
     image = _array(value)
+    expected = "a video, uint8 (frames, H, W, 3)" if is_video else "an image, uint8 (H, W, 3)"
     if image is None:
-        raise TypeError(f"{name} must be an image, uint8 (H, W, 3), not {shorten(value)}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"{name} must be an image, uint8 (H, W, 3), not {describe(image)}")
+        raise TypeError(f"{name} must be {expected}, not {shorten(value)}")
+    if image.dtype != np.uint8 or image.ndim != 3 + is_video or image.shape[-1] != 3 or not image.size:
+        raise ValueError(f"{name} must be {expected}, not {describe(image)}")
     return image
 
 
-def check_latents(name: str, value: Any, axes: int, channels: int | None = None) -> NDArray[Any]:
+def check_latents(
+    name: str, value: Any, axes: int, channels: int | None = None, is_video: bool = False
+) -> NDArray[Any]:
     """Checks latents.
 
     Args:
@@ -59,6 +63,7 @@ def check_latents(name: str, value: Any, axes: int, channels: int | None = None)
         value: the value.
         axes: 3 for (C, h, w), 4 for (n, C, h, w).
         channels: C; None for any.
+        is_video: whether an axis of frames stands before h.
 
     Returns:
         The latents.
@@ -68,10 +73,11 @@ def check_latents(name: str, value: Any, axes: int, channels: int | None = None)
         ValueError: it has another shape, or is empty.
     """
     form = "(C, h, w)" if axes == 3 else "(n, C, h, w)"
+    form = form.replace("h", "F, h") if is_video else form
     expected = form if channels is None else form.replace("C", str(channels))
     latents = _array(value)
     if latents is None or latents.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be an array of numbers {expected}, not {describe(value)}")
-    if latents.ndim != axes or not latents.size or channels not in (None, latents.shape[axes - 3]):
+    if latents.ndim != axes + is_video or not latents.size or channels not in (None, latents.shape[axes - 3]):
         raise ValueError(f"{name} must be latents {expected}, not {describe(latents)}")
     return latents

@@ -22,7 +22,7 @@ from .html_summary import MAX_PNG, CurveRow, card, curve_table, final_thumbnail,
 from .noise import is_flow_matching, lacks_noise_levels
 from .resize import finest, resize
 from .trace import Trace
-from .types import Floats, Size, Word
+from .types import Floats, FrameSelection, Size, Word
 
 Align = Literal["index", "noise"]
 Change = Literal["same", "replaced", "removed", "added"]
@@ -67,8 +67,8 @@ class Comparison(ResultValue):
             closer than that.
         maps: float32 (N, P), total variation distance 0..1 of the heat maps of each pair of words (half the sum of
             absolute differences, each map with sum 1); NaN where a word has no map or no counterpart.
-        image: float32 (H, W), 0..1, mean absolute difference over the colours of the final images; None where their
-            sizes differ.
+        image: float32 (H, W), 0..1, mean absolute difference over the colours of the final images, and over the frames
+            of videos; None where their sizes differ.
 
     Example:
         >>> from diffvis_widget.traces import Record, Step
@@ -122,16 +122,19 @@ class Comparison(ResultValue):
         """Mean of ``image``; None where the sizes of the images differ."""
         return None if self.image is None else float(self.image.mean())
 
-    def map_difference(self, pair: int, step: int | None = None, size: Size | None = None) -> Floats:
+    def map_difference(
+        self, pair: int, step: int | None = None, size: Size | None = None, frame: FrameSelection = None
+    ) -> Floats:
         """Computes the difference of attention probability of a pair of words, b minus a.
 
         Args:
             pair: index into ``words``.
             step: row of ``steps``; None is the mean over each run's own steps.
             size: (h, w) of the result; None is the finer of the two grids.
+            frame: of videos, the index of a latent frame, "all", or None for the mean over frames.
 
         Returns:
-            float32 (h, w), -1..1.
+            float32 (h, w), -1..1; with frame="all", (frames, h, w).
 
         Raises:
             TypeError: an argument has a wrong type.
@@ -145,10 +148,10 @@ class Comparison(ResultValue):
         step = None if step is None else row_index("step", step, len(self.steps))
         rows = (None, None) if step is None else (int(self.steps[step, 0]), int(self.steps[step, 1]))
         maps = [
-            trace.heat_maps(step=row)[word]
+            trace.heat_maps(step=row, frame=frame)[word]
             for trace, row, word in zip((self.a, self.b), rows, (words.a, words.b), strict=True)
         ]
-        target = check_size(size) or finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
+        target = check_size(size) or finest([(int(part.shape[-2]), int(part.shape[-1])) for part in maps])
         first, second = (resize(part, target) for part in maps)
         return second - first
 
@@ -230,10 +233,10 @@ def _aligned(a: Trace, b: Trace, align: Align) -> NDArray[np.int64]:
 
 def _distance(first: Floats, second: Floats, steps: NDArray[np.int64]) -> Floats:
     ends: Floats = np.stack([first[-1], second[-1]])
-    means: Floats = np.mean(ends, axis=(2, 3), keepdims=True)
+    means: Floats = np.mean(ends, axis=tuple(range(2, ends.ndim)), keepdims=True)
     spread = float(np.sqrt(np.mean(np.square(np.subtract(ends, means)))))
     difference: Floats = np.subtract(first[steps[:, 0]], second[steps[:, 1]])
-    squares: Floats = np.mean(np.square(difference), axis=(1, 2, 3))
+    squares: Floats = np.mean(np.square(difference), axis=tuple(range(1, difference.ndim)))
     return (np.sqrt(squares) / max(spread, 1e-12)).astype(np.float32)
 
 
@@ -276,18 +279,21 @@ def _maps(a: Trace, b: Trace, words: Sequence[WordPair], steps: NDArray[np.int64
     latest: dict[int, Floats] = {}
     for row, (first, second) in enumerate(steps.tolist()):
         if second not in latest:
-            latest = {second: b.heat_maps(step=second)[right]}
-        maps = [a.heat_maps(step=first)[left], latest[second]]
-        target = finest([(int(part.shape[1]), int(part.shape[2])) for part in maps])
+            latest = {second: b.heat_maps(step=second, frame="all")[right]}
+        maps = [a.heat_maps(step=first, frame="all")[left], latest[second]]
+        target = finest([(int(part.shape[-2]), int(part.shape[-1])) for part in maps])
         resized = [resize(part, target) for part in maps]
         with np.errstate(invalid="ignore", divide="ignore"):
-            shares = [part / part.sum(axis=(1, 2), keepdims=True) for part in resized]
-        result[row, both] = 0.5 * np.abs(shares[0] - shares[1]).sum(axis=(1, 2))
+            shares = [part / part.sum(axis=(1, 2, 3), keepdims=True) for part in resized]
+        result[row, both] = 0.5 * np.abs(shares[0] - shares[1]).sum(axis=(1, 2, 3))
     return result
 
 
 def _image(a: Trace, b: Trace) -> Floats | None:
-    first, second = a.image, b.image
+    first, second = (trace.image[None] if trace.video is None else trace.video for trace in (a, b))
     if first.shape != second.shape:
         return None
-    return (np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=-1) / 255).astype(np.float32)
+    total = np.zeros(first.shape[1:3], np.float32)
+    for image, other in zip(first, second, strict=True):  # frame by frame: a video takes much memory as float32
+        total += np.abs(image.astype(np.float32) - other.astype(np.float32)).mean(axis=-1) / 255
+    return total / np.float32(len(first))

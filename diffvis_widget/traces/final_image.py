@@ -10,8 +10,22 @@ from numpy.typing import NDArray
 from .types import Images
 
 
+def still(image: Images) -> Images:
+    """Takes the first frame of a video.
+
+    Args:
+        image: an image (H, W, 3) or the frames of a video (frames, H, W, 3).
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    return image[0] if image.ndim == 4 else image
+
+
 class FinalImage:
     """The image that a pipeline returned, and the one that was decoded from the final latents.
+
+    Of a video, both are its frames, (frames, H, W, 3).
 
     Args:
         returned: uint8 (H, W, 3), None where the pipeline returned none, or not yet.

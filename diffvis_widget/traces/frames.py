@@ -18,10 +18,10 @@ def guidance_frames(guidance: Floats | None) -> Images:
     """Draws the guidance of each step.
 
     Args:
-        guidance: float32 (T, h, w), None for a run without.
+        guidance: float32 (T, h, w), or (T, F, h, w) of a video; None for a run without.
 
     Returns:
-        uint8 (T, h, w, 3), grey; white is the largest value of the run.
+        uint8 (T, h, w, 3) or (T, F, h, w, 3), grey; white is the largest value of the run.
 
     Raises:
         ValueError: the run had no guidance.
@@ -34,7 +34,7 @@ def guidance_frames(guidance: Floats | None) -> Images:
 
 
 class StepFrames:
-    """Images uint8 (H, W, 3) by kind ("prediction" or "latents") and step.
+    """Images uint8 (H, W, 3) by kind ("prediction" or "latents") and step; of a video, its frames (frames, H, W, 3).
 
     Args:
         encoded: encoded images of every step by kind, as a file has them.
@@ -116,9 +116,10 @@ class StepFrames:
         decoded = self._decoded[kind]
         missing = [index for index in range(steps) if index not in decoded]
         source = latents() if missing else None
-        for start in range(0, len(missing), DECODE_BATCH):
+        size = DECODE_BATCH if source is not None and source.ndim == 4 else 1  # videos one at a time
+        for start in range(0, len(missing), size):
             assert source is not None
-            batch = missing[start : start + DECODE_BATCH]
+            batch = missing[start : start + size]
             decoded.update(zip(batch, decode(source[batch]), strict=True))
         return np.stack([decoded[index] for index in range(steps)])
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from diffvis_widget.arguments import choice, shorten, whole_number
 
 from .resize import mean_maps, resize
-from .selectors import pick_layers, pick_steps, pick_words
-from .types import Floats, Keep, Layer, MapKind, Size, StepMaps, StepSelection, Word
+from .selectors import pick_frame, pick_layers, pick_steps, pick_words
+from .types import Floats, FrameSelection, Keep, Layer, MapKind, Size, StepMaps, StepSelection, Word
 
 
 class WordMaps:
@@ -64,6 +64,7 @@ class WordMaps:
         size: Size | None = None,
         kind: MapKind = "probability",
         among: Sequence[str | int] | None = None,
+        frame: FrameSelection = None,
     ) -> Floats:
         """Computes the heat map of a word: attention probabilities without display scaling.
 
@@ -86,9 +87,11 @@ class WordMaps:
             among: words that compete for each position, as for `word`: the result is the share of `word` among these
                 and the rest, 0..1. For probabilities, the rest are the other typed words of the prompt; for refined
                 maps, a word that is everywhere as strong as on average.
+            frame: of a video, the index of a latent frame, "all", or None for the mean over frames.
 
         Returns:
-            float32 (h, w); 0..1 for probabilities and shares, 0 or more with a mean of 1 for refined maps.
+            float32 (h, w), with frame="all" (frames, h, w); 0..1 for probabilities and shares, 0 or more with a mean of
+            1 for refined maps.
 
         Raises:
             KeyError: there is no such word or layer; the message lists those that there are.
@@ -98,10 +101,11 @@ class WordMaps:
         """
         chosen = pick_words(self.words, word)
         if among is None:
-            return _combine(self.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)[chosen], kind)
+            maps = self.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind, frame=frame)
+            return _combine(maps[chosen], kind)
         target = check_size(size)
         competing = self._competing(among, chosen, kind)
-        maps = self.heat_maps(step=step, layer=layer, head=head, kind=kind)
+        maps = self.heat_maps(step=step, layer=layer, head=head, kind=kind, frame=frame)
         strength = _combine(maps[chosen], kind)
         total = strength + sum((_combine(maps[words], kind) for words in competing), np.float32(0))
         if kind == "refined":
@@ -136,6 +140,7 @@ class WordMaps:
         head: int | None = None,
         size: Size | None = None,
         kind: MapKind = "probability",
+        frame: FrameSelection = None,
     ) -> Floats:
         """Computes the heat maps of all words; see `heat_map`.
 
@@ -145,10 +150,11 @@ class WordMaps:
             head: index of a head (needs keep="heads"); None is the mean over heads.
             size: (h, w) to resize to.
             kind: "probability", "output" or "refined".
+            frame: of a video, the index of a latent frame, "all", or None for the mean over frames.
 
         Returns:
-            float32 (len(words), h, w); NaN for truncated words, and in joint attention for padding, which is not
-            traced.
+            float32 (len(words), h, w), with frame="all" (len(words), frames, h, w); NaN for truncated words, and in
+            joint attention for padding, which is not traced.
 
         Raises:
             KeyError: there is no such layer.
@@ -160,7 +166,7 @@ class WordMaps:
         steps = self._pick_steps(step, kind)
         target = check_size(size)
         if kind == "refined":
-            return self._refined_maps(steps, layer, head, target)
+            return self._refined_maps(steps, layer, head, target, frame)
         if not self.layers:
             raise ValueError("heat maps: this pipeline has no attention to words that can be read; `layers` is empty")
         if self.keep == "words":
@@ -175,7 +181,7 @@ class WordMaps:
             head = self._check_head(head, indices)
         maps: list[Floats] = []
         for index in indices:
-            per_step = [_over_heads(maps[index], head) for maps in steps]
+            per_step = [_of_frame(_over_heads(maps[index], head), frame) for maps in steps]
             computed = [part for part in per_step if not np.isnan(part).all()] or per_step[:1]
             maps.append(_over_steps(computed))
         single = len(maps) == 1
@@ -185,10 +191,12 @@ class WordMaps:
         result = np.array(result, dtype=np.float32)
         return self._without_truncated(result)
 
-    def _refined_maps(self, steps: Sequence[StepMaps], layer: Any, head: Any, target: Size | None) -> Floats:
+    def _refined_maps(
+        self, steps: Sequence[StepMaps], layer: Any, head: Any, target: Size | None, frame: FrameSelection
+    ) -> Floats:
         if layer is not None or head is not None:
             raise ValueError('kind="refined" is made of the default layers and all heads: leave out layer and head')
-        maps = _over_steps([maps[0].astype(np.float32) for maps in steps])
+        maps = _over_steps([_of_frame(maps[0].astype(np.float32), frame) for maps in steps])
         return self._without_truncated(np.array(maps if target is None else resize(maps, target), dtype=np.float32))
 
     def _without_truncated(self, maps: Floats) -> Floats:
@@ -259,6 +267,17 @@ def _over_heads(maps: NDArray[np.float16], head: int | None) -> Floats:
     if head is not None:
         return maps[head].astype(np.float32)
     return maps[0].astype(np.float32) if len(maps) == 1 else maps.mean(axis=0, dtype=np.float32)
+
+
+def _of_frame(maps: Floats, frame: FrameSelection) -> Floats:
+    """The maps (words, h, w) of a frame, or of an image; with "all", (words, frames, h, w)."""
+    frames = maps if maps.ndim == 4 else maps[:, None]
+    chosen = pick_frame(frames.shape[1], frame)
+    if chosen == "all":
+        return frames
+    if chosen is not None:
+        return frames[:, chosen]
+    return frames.mean(axis=1, dtype=np.float32) if maps.ndim == 4 else maps
 
 
 def _index(name: str, value: Any) -> int:

@@ -142,6 +142,22 @@ def thumbnail(image: Images, label: str, max_bytes: int = MAX_PNG) -> str:
     )
 
 
+def prompt_lines(prompt: str, negative_prompt: str | None, words: Sequence[Word]) -> str:
+    """Shows the prompts and the words of a run.
+
+    Args:
+        prompt: the prompt.
+        negative_prompt: the negative prompt, None without.
+        words: the words of the prompt.
+
+    Returns:
+        HTML.
+    """
+    parts = [text(prompt, 300), word_list(words)]
+    parts += [text(f"negative: {negative_prompt}", 300)] if negative_prompt else []
+    return "".join(f"<div>{part}</div>" for part in parts)
+
+
 def final_thumbnail(trace: HasImage, label: str, max_bytes: int = MAX_PNG) -> str:
     """Shows the final image of a trace.
 

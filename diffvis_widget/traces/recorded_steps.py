@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .selectors import pick_frame
 from .types import Floats, Layer, Record, Step
 
 
@@ -21,7 +22,10 @@ class RecordedSteps:
         layers: the traced layers.
     """
 
+    meta: dict[str, Any]
+
     def __init__(self, records: Sequence[Record], layers: Sequence[Layer]) -> None:
+        self.meta = {}
         self._records = list(records)
         self.layers = list(layers)
 
@@ -54,14 +58,49 @@ class RecordedSteps:
         return np.array([record.step.sigma for record in self.records], dtype=np.float32)
 
     @property
+    def frame_count(self) -> int:
+        """Number of latent frames F of a video, whose arrays have an axis for them; 1 for an image."""
+        records = self._records[:1]
+        return records[0].latents.shape[1] if records and records[0].latents.ndim == 4 else 1
+
+    def output_frames(self, frame: int) -> range:
+        """Tells which frames of the video a latent frame stands for: autoencoders for videos compress time.
+
+        Args:
+            frame: index of the latent frame; negative ones count from the end.
+
+        Returns:
+            Indices of the video's frames: one for the first latent frame, as many as the autoencoder compresses (4 or
+            8) for each other one. Of an image, range(0, 1).
+
+        Raises:
+            IndexError: there is no such frame.
+            TypeError: it is no integer.
+            ValueError: the compression is not known.
+        """
+        frames = self.frame_count
+        index = pick_frame(frames, frame)
+        if not isinstance(index, int):
+            raise TypeError(f"frame must be the index of a latent frame, not {frame!r}")
+        factor = self.meta.get("frames_per_latent")
+        if not index:
+            return range(1)
+        if not isinstance(factor, int) or factor < 1:
+            raise ValueError('output_frames: meta["frames_per_latent"] does not say how much the video is compressed')
+        return range(1 + (index - 1) * factor, 1 + index * factor)
+
+    @property
     def latents(self) -> NDArray[Any]:
-        """(T + 1, C, h, w), float16 or float32: [0] the initial noise, [k] what entered step k, [T] the newest."""
+        """(T + 1, C, h, w), float16 or float32: [0] the initial noise, [k] what entered step k, [T] the newest.
+
+        Of a video, (T + 1, C, F, h, w).
+        """
         records = self._with_latents("latents")
         return np.stack([*(record.latents for record in records), records[-1].result])
 
     @property
     def predictions(self) -> NDArray[Any]:
-        """(T, C, h, w): the clean latents predicted at each step, with guidance, before any clipping."""
+        """(T, C, h, w), or (T, C, F, h, w): the clean latents predicted at each step, guided, before any clipping."""
         records = self._with_latents("predictions")
         return np.stack([record.prediction for record in records])
 
@@ -82,7 +121,7 @@ class RecordedSteps:
 
     @property
     def guidance(self) -> Floats | None:
-        """float32 (T, h, w): root mean square over channels of conditional minus unconditional output.
+        """float32 (T, h, w), or (T, F, h, w): root mean square over channels of conditional minus unconditional output.
 
         None for a run without guidance; NaN at steps without, where others had it.
         """
@@ -94,7 +133,7 @@ class RecordedSteps:
 
     @property
     def visible_latents(self) -> Floats:
-        """float32 (T, C, h, w): the latents that entered each step, on the scale of the VAE.
+        """float32 (T, C, h, w), or (T, C, F, h, w): the latents that entered each step, on the scale of the VAE.
 
         Schedulers of the Euler kind keep latents whose noise grows to many times the image; these are scaled down.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from diffvis_widget.arguments import did_you_mean, shorten, step_index, whole_number
 
@@ -174,6 +174,33 @@ def pick_steps(steps: int, selection: Any) -> list[int]:
         allowed = "an integer, a slice, a list of integers, or None for all"
         raise TypeError(f"step must be {allowed}, not {shorten(selection)}")
     return [step_index(selection, steps)]
+
+
+def pick_frame(frames: int, selection: Any) -> int | Literal["all"] | None:
+    """Finds a latent frame by index.
+
+    Args:
+        frames: number of latent frames; 1 for an image.
+        selection: None for their mean, "all", or an index (negative ones count from the end).
+
+    Returns:
+        None, "all", or the index from 0.
+
+    Raises:
+        IndexError: there is no such frame.
+        TypeError: the selection has another type.
+        ValueError: it is another text.
+    """
+    if selection is None:
+        return None
+    if isinstance(selection, str):
+        if selection == "all":
+            return "all"
+        raise ValueError(f'frame must be an index of a latent frame, "all" or None, not {shorten(selection)}')
+    index = _as_index("frame", selection, 'an index of a latent frame, "all" or None')
+    if not -frames <= index < frames:
+        raise IndexError(f"frame {shorten(index)} is out of range: this trace has the latent frames 0 to {frames - 1}")
+    return index % frames
 
 
 def _as_index(name: str, value: Any, allowed: str) -> int:

@@ -11,31 +11,27 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from diffvis_widget import file_formats
-from diffvis_widget.arguments import choice, flag, shorten, step_index
+from diffvis_widget.arguments import flag, step_index
 from diffvis_widget.traces.file.image_codec import EncodedImages
 from diffvis_widget.traces.file.reader import TraceContent
-from diffvis_widget.traces.file.validation import FRAME_KINDS
 from diffvis_widget.traces.file.writer import save
 from diffvis_widget.traces.results import Note, Region, ResultStore, StoredResult
 
 from .array_checks import check_image, check_latents
-from .final_image import FinalImage
-from .frames import StepFrames, guidance_frames
-from .html_summary import card, final_thumbnail, side_by_side, text, word_list
-from .types import Decoder, FrameKind, HasBytes, Images, Keep, Layer, Record, Word
+from .decoded_steps import DecodedSteps
+from .final_image import FinalImage, still
+from .html_summary import card, final_thumbnail, prompt_lines, side_by_side
+from .types import Decoder, HasBytes, Images, Keep, Layer, Record, Word
 from .values import Comparable
-from .worded_steps import WordedSteps
 
 
-class Trace(Comparable, WordedSteps, ResultStore):
+class Trace(Comparable, DecodedSteps, ResultStore):
     """One generation. T is the number of finished steps; the trace of a run under way only grows.
 
     What was passed for ``prompt`` to ``negative_words`` is in attributes of the same names.
@@ -50,8 +46,8 @@ class Trace(Comparable, WordedSteps, ResultStore):
             says why `image` is not `decoded_image`, and crop, where that was pasted.
         negative_words: the words of the negative prompt, None without.
         records: finished steps to begin with.
-        image: the final image, uint8 (H, W, 3).
-        decoded_image: the final latents decoded, uint8 (h, w, 3), where that is another image.
+        image: the final image, uint8 (H, W, 3); of a video, all its frames (frames, H, W, 3).
+        decoded_image: the final latents decoded, where that is another image or video.
         frames: encoded frames of every step by kind, as a file has them.
         decoder: decodes latents; None for a trace without a pipeline.
         results: stored results by kind.
@@ -80,14 +76,12 @@ class Trace(Comparable, WordedSteps, ResultStore):
         decoder: Decoder | None = None,
         results: Mapping[str, Sequence[StoredResult]] | None = None,
     ) -> None:
-        WordedSteps.__init__(self, records, layers, words, negative_words, keep, partial(self.frame, "prediction"))
+        DecodedSteps.__init__(self, records, layers, words, negative_words, keep, frames or {}, decoder)
         ResultStore.__init__(self, results)
         self.prompt = prompt
         self.negative_prompt = negative_prompt
         self.meta = dict(meta)
         self._final = FinalImage(image, decoded_image)
-        self._decoder = decoder
-        self._frames = StepFrames(frames or {})
 
     @classmethod
     def from_content(cls, content: TraceContent) -> Trace:
@@ -146,14 +140,10 @@ class Trace(Comparable, WordedSteps, ResultStore):
     def _repr_html_(self) -> str:
         seed, scheduler = self.meta.get("seed"), self.meta.get("scheduler")
         planned = "" if self.is_complete else f" of {self.meta['planned_steps']}"
-        facts = (
-            f"{len(self._records)}{planned} steps",
-            "" if seed is None else f"seed {seed}",
-            str(scheduler or ""),
-        )
-        prompts = [text(self.prompt, 300), word_list(self.words)]
-        prompts += [text(f"negative: {self.negative_prompt}", 300)] if self.negative_prompt else []
-        described = "".join(f"<div>{part}</div>" for part in prompts)
+        frames = f"{self.frame_count} latent frames" if self.frame_count > 1 else ""
+        steps = f"{len(self._records)}{planned} steps"
+        facts = (steps, frames, "" if seed is None else f"seed {seed}", str(scheduler or ""))
+        described = prompt_lines(self.prompt, self.negative_prompt, self.words)
         return card("Trace", facts, side_by_side(final_thumbnail(self, "final image"), described))
 
     # -- growing -----------------------------------------------------------------------------------------------------
@@ -164,19 +154,21 @@ class Trace(Comparable, WordedSteps, ResultStore):
         """Sets the output of the pipeline.
 
         Args:
-            image: the image that the pipeline returned, uint8 (H, W, 3).
-            decoded: the final latents decoded, uint8 (h, w, 3).
-            latents: the final latents, (C, h, w).
+            image: the image that the pipeline returned, uint8 (H, W, 3); of a video, (frames, H, W, 3).
+            decoded: the final latents decoded, in the same form.
+            latents: the final latents, (C, h, w) or (C, F, h, w).
 
         Raises:
             TypeError: an argument is no array.
             ValueError: an array has another dtype or shape.
         """
+        is_video = self.frame_count > 1
         if latents is not None and self._records:
-            self._records[-1] = replace(self._records[-1], result=check_latents("latents", latents, 3))
+            result = check_latents("latents", latents, 3, is_video=is_video)
+            self._records[-1] = replace(self._records[-1], result=result)
         if image is not None or decoded is not None:
-            returned = None if image is None else check_image("image", image)
-            self._final = FinalImage(returned, None if decoded is None else check_image("decoded", decoded))
+            returned = None if image is None else check_image("image", image, is_video)
+            self._final = FinalImage(returned, None if decoded is None else check_image("decoded", decoded, is_video))
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -193,10 +185,9 @@ class Trace(Comparable, WordedSteps, ResultStore):
         Arrays of a trace that was opened from a large file count too, although they are read on use.
         """
         arrays: list[HasBytes] = [array for record in self.records for array in record.arrays()]
-        arrays += self._frames.arrays()
+        arrays += [*self._frames.arrays(), *self._final.arrays()]
         for stored in self.stored_results.values():
             arrays += [array for result in stored for array in result.tensors().values()]
-        arrays += self._final.arrays()
         distinct = {id(array): array.nbytes for array in arrays}  # the result of a step is the next step's latents
         return sum(distinct.values()) + self._frames.encoded_nbytes
 
@@ -204,8 +195,21 @@ class Trace(Comparable, WordedSteps, ResultStore):
 
     @property
     def image(self) -> Images:
-        """uint8 (H, W, 3): the image that the pipeline returned, else `decoded_image`."""
-        return self.decoded_image if self._final.returned is None else self._final.returned
+        """uint8 (H, W, 3): the image that the pipeline returned, else `decoded_image`; of a video, the first frame."""
+        return still(self._output())
+
+    @property
+    def video(self) -> Images | None:
+        """uint8 (frames, H, W, 3): the video that the pipeline returned, else the decoded one; None for an image."""
+        return self._output() if self.frame_count > 1 else None
+
+    @property
+    def decoded_video(self) -> Images | None:
+        """uint8 (frames, h, w, 3): the latest latents decoded, as `decoded_image` is for an image; None for that."""
+        return self._decoded_output() if self.frame_count > 1 else None
+
+    def _output(self) -> Images:
+        return self._decoded_output() if self._final.returned is None else self._final.returned
 
     @property
     def decoded_image(self) -> Images:
@@ -213,6 +217,9 @@ class Trace(Comparable, WordedSteps, ResultStore):
 
         It is `image` unless the pipeline changed that afterwards; `meta["image_note"]` then says how.
         """
+        return still(self._decoded_output())
+
+    def _decoded_output(self) -> Images:
         final = self._final
         decoded = final.decoded
         if decoded is None and not (self.is_compact and "image_note" in self.meta):
@@ -222,109 +229,6 @@ class Trace(Comparable, WordedSteps, ResultStore):
         if (encoded := self._frames.encoded("prediction")) is not None:
             return encoded[-1]
         return final.latest(self._with_latents("image")[-1].result, self.decode)
-
-    def frames(self, kind: FrameKind) -> Images:
-        """Decodes one image per step by the VAE of the run, on first use; then they are kept.
-
-        Args:
-            kind: "prediction" (the predicted image), "latents" (the noisy image that entered the step) or "guidance"
-                (grey on the latent grid; white is the largest value of the run).
-
-        Returns:
-            uint8 (T, H, W, 3).
-
-        Raises:
-            ValueError: there is no such kind, the run had no guidance, no step is finished, or there is no decoder.
-        """
-        if choice("kind", kind, get_args(FrameKind)) == "guidance":
-            return guidance_frames(self.guidance)
-        records = self.records
-        if not records:
-            raise ValueError("frames: no step of this trace is finished yet")
-        latents = (lambda: self.predictions) if kind == "prediction" else (lambda: self.visible_latents)
-        return self._frames.all(kind, len(records), latents, self.decode)
-
-    def frame(self, kind: Literal["prediction", "latents"], index: int) -> Images:
-        """Decodes one image of `frames` and no other.
-
-        Args:
-            kind: "prediction" or "latents".
-            index: of the step; negative ones count from the end.
-
-        Returns:
-            uint8 (H, W, 3).
-
-        Raises:
-            TypeError: the index is no integer.
-            IndexError: there is no such step.
-            ValueError: there is no such kind, or no decoder.
-        """
-        choice("kind", kind, FRAME_KINDS)
-        index = step_index(index, len(self._records), "index")
-
-        def decode() -> Images:
-            record = self._with_latents("frame")[index]
-            source = record.prediction
-            if kind == "latents":
-                source = record.latents.astype(np.float32) * np.float32(record.visible)
-            return self.decode(source[None])[0]
-
-        return self._frames.image(kind, index, decode)
-
-    def keep_frame(self, kind: Literal["prediction", "latents"], index: int, image: Images) -> None:
-        """Keeps an image that was decoded elsewhere, so that `frames` does not decode it again.
-
-        Args:
-            kind: "prediction" or "latents".
-            index: of the step.
-            image: uint8 (H, W, 3).
-        """
-        choice("kind", kind, FRAME_KINDS)
-        self._frames.keep(kind, step_index(index, len(self._records), "index"), check_image("image", image))
-
-    def encoded_frames(self, kind: str) -> EncodedImages | None:
-        """Takes the frames as the file has them that the trace was opened from.
-
-        Args:
-            kind: "prediction" or "latents".
-
-        Returns:
-            The encoded frames, None where there are none.
-        """
-        return self._frames.encoded(choice("kind", kind, FRAME_KINDS))
-
-    def decode(self, latents: NDArray[Any]) -> Images:
-        """Decodes latents by the VAE of the run.
-
-        Args:
-            latents: (n, C, h, w), on the scale of `visible_latents`.
-
-        Returns:
-            uint8 (n, H, W, 3).
-
-        Raises:
-            ValueError: the trace was opened from a file, so it has no pipeline.
-        """
-        if self._decoder is None:
-            raise ValueError(
-                "this trace has no pipeline to decode latents: it was opened from a file without frames, or pickled. "
-                'Save it with frames=True, or call trace.frames("prediction") before it is pickled'
-            )
-        channels = self._records[0].latents.shape[0] if self._records else None
-        return self._decoder(check_latents("latents", latents, 4, channels))
-
-    def has_frames(self, kind: FrameKind) -> bool:
-        """Tells whether `frames` can return a kind.
-
-        Args:
-            kind: "prediction", "latents" or "guidance".
-
-        Returns:
-            True if the frames are decoded, or there is a decoder.
-        """
-        if choice("kind", kind, get_args(FrameKind)) == "guidance":
-            return self.guidance is not None
-        return self._decoder is not None or self._frames.count(kind) >= len(self._records) > 0
 
     # -- notes ---------------------------------------------------------------------------------------------------------
 
@@ -355,11 +259,8 @@ class Trace(Comparable, WordedSteps, ResultStore):
             ValueError: another argument has a wrong type or range.
         """
         note = Note(text, step, words, region, expects)  # pyright: ignore[reportArgumentType]
-        steps = len(self._records)
-        if note.step is not None and note.step >= steps:
-            raise IndexError(
-                f"step {shorten(note.step)} is out of range: the indices of this trace's steps are 0 to {steps - 1}"
-            )
+        if note.step is not None:
+            step_index(note.step, len(self._records))
         note.check(self)
         self.notes.append(note)
         return note

@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
-"""One image (H, W, 3), or several (n, H, W, 3)."""
+"""One image (H, W, 3), or several (n, H, W, 3); of a video, frames stand before H."""
 Size = tuple[int, int]
 """Height and width."""
 StepMaps = Sequence[NDArray[np.float16]]
-"""Attention maps of one step, (heads or 1, words, h, w): one array per layer, or a single one of their mean."""
+"""Attention maps of one step, (heads or 1, words, h, w), of a video (heads or 1, words, frames, h, w): one array per
+layer, or a single one of their mean."""
 StepSelection = int | slice | Sequence[int]
 """One step, or several whose mean is taken: a slice or a list of indices. Negative ones count from the end."""
+FrameSelection = int | Literal["all"] | None
+"""A latent frame of a video, all of them, or None for their mean. Negative ones count from the end."""
 Decoder = Callable[[NDArray[Any]], Images]
-"""Decodes latents (n, C, h, w) into images (n, H, W, 3)."""
+"""Decodes latents (n, C, h, w) into images (n, H, W, 3); of videos, (n, C, F, h, w) into (n, frames, H, W, 3)."""
 
 WordKind = Literal["word", "special", "template", "padding", "truncated"]
 LayerKind = Literal["cross", "joint"]
@@ -107,7 +110,7 @@ class HasBytes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one step adds to a trace.
+    """What one step adds to a trace. Of a video, every array has an axis of F latent frames before h.
 
     Attributes:
         step: the step.

@@ -12,8 +12,8 @@ from diffvis_widget.arguments import choice
 from .guided_resize import guided_resize
 from .heat_maps import WordMaps
 from .recorded_steps import RecordedSteps
-from .selectors import pick_steps
-from .types import Floats, Images, Keep, Layer, MapKind, Record, Size, StepMaps, StepSelection, Word
+from .selectors import pick_frame, pick_steps
+from .types import Floats, FrameSelection, Images, Keep, Layer, MapKind, Record, Size, StepMaps, StepSelection, Word
 
 
 class WordedSteps(RecordedSteps):
@@ -25,7 +25,7 @@ class WordedSteps(RecordedSteps):
         words: the words of the prompt.
         negative_words: the words of the negative prompt, None without.
         keep: what of the attention maps was kept.
-        predicted_image: decodes the predicted image of a step, uint8 (H, W, 3).
+        predicted_image: (step, latent frame) -> the predicted image, uint8 (H, W, 3).
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class WordedSteps(RecordedSteps):
         words: Sequence[Word],
         negative_words: Sequence[Word] | None,
         keep: Keep,
-        predicted_image: Callable[[int], Images],
+        predicted_image: Callable[[int, int], Images],
     ) -> None:
         super().__init__(records, layers)
         self.words = list(words)
@@ -53,6 +53,7 @@ class WordedSteps(RecordedSteps):
         size: Size | Literal["image"] | None = None,
         kind: MapKind = "probability",
         among: Sequence[str | int] | None = None,
+        frame: FrameSelection = None,
     ) -> Floats:
         """Computes the heat map of a word; see `WordMaps.heat_map` for details and errors.
 
@@ -66,15 +67,21 @@ class WordedSteps(RecordedSteps):
             kind: "probability" (0..1), "output" (output-space score), or "refined" (follows things best; times its
                 mean).
             among: words that compete for each position: the result is the share of `word` among these and the rest.
+            frame: of a video, the index of a latent frame, "all", or None for the mean over frames.
 
         Returns:
-            float32 (h, w).
+            float32 (h, w); with frame="all", (frames, h, w).
         """
         if isinstance(size, str):
             choice("size", size, ("image",))
-            heat = self._maps.heat_map(word, step=step, layer=layer, head=head, kind=kind, among=among)
-            return guided_resize(heat, self._predicted_image(pick_steps(len(self.records), step)[-1]))
-        return self._maps.heat_map(word, step=step, layer=layer, head=head, size=size, kind=kind, among=among)
+            chosen = pick_frame(self.frame_count, frame)
+            if chosen == "all" or (chosen is None and self.frame_count > 1):
+                raise ValueError('size="image" follows the edges of one frame of a video: name it, as frame=0')
+            heat = self._maps.heat_map(word, step=step, layer=layer, head=head, kind=kind, among=among, frame=chosen)
+            return guided_resize(heat, self._predicted_image(pick_steps(len(self.records), step)[-1], chosen or 0))
+        return self._maps.heat_map(
+            word, step=step, layer=layer, head=head, size=size, kind=kind, among=among, frame=frame
+        )
 
     def heat_maps(
         self,
@@ -83,6 +90,7 @@ class WordedSteps(RecordedSteps):
         head: int | None = None,
         size: Size | None = None,
         kind: MapKind = "probability",
+        frame: FrameSelection = None,
     ) -> Floats:
         """Computes the heat maps of all words; see `WordMaps.heat_maps` for details and errors.
 
@@ -92,11 +100,12 @@ class WordedSteps(RecordedSteps):
             head: index of a head; None is the mean over heads.
             size: (h, w) to resize to.
             kind: "probability" (0..1), "output" (output-space score) or "refined" (times its mean).
+            frame: of a video, the index of a latent frame, "all", or None for the mean over frames.
 
         Returns:
-            float32 (len(words), h, w).
+            float32 (len(words), h, w); with frame="all", (len(words), frames, h, w).
         """
-        return self._maps.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind)
+        return self._maps.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind, frame=frame)
 
     @property
     def negative(self) -> WordMaps | None:

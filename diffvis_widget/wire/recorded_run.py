@@ -60,7 +60,15 @@ def record(
 
     Returns:
         The run; frames that the trace does not hold yet are decoded.
+
+    Raises:
+        ValueError: the trace is of a video.
     """
+    if trace.frame_count > 1:
+        raise ValueError(
+            f"this trace is of a video of {trace.frame_count} latent frames, and the widget, pages and compact files "
+            "show images; save it whole, and see trace.heat_map(word, frame=...)"
+        )
     shown = scores if trace.scores is None else trace.scores
     payload = run_payload(name, trace, unknown, None if shown is None else shown.meter or None)
     return RecordedRun(name, trace, state_of(trace), replace(payload, scores=scores_payload(shown)))

@@ -1,83 +1,25 @@
-"""Calls that make videos are refused before they run, by every part that would record or change them."""
+"""Videos: what is refused before it runs, what is stored, and how much memory that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKLLTXVideo,
-    AutoencoderKLWan,
-    LTXPipeline,
-    LTXVideoTransformer3DModel,
-    StableDiffusionPipeline,
-    WanPipeline,
-    WanTransformer3DModel,
-)
+from diffusers import StableDiffusionPipeline
 
 import diffvis_widget as dv
-from tests import pipelines, tiny_parts, tiny_tokenizers
+from diffvis_widget.tracer import attention_probabilities, default_keep
+from diffvis_widget.traces import Layer
+from tests import pipelines, tiny_parts
+from tests.pipelines_video import SIZE, ltx, mochi, wan
 from tests.tracer.test_transparency import snapshot
 
 PROMPT = "a red circle"
 SMALL: dict[str, Any] = {"height": 32, "width": 32, "num_inference_steps": 2}
-
-
-def wan() -> Any:
-    tokenizer = tiny_tokenizers.t5()
-    denoiser: dict[str, Any] = {
-        "num_attention_heads": 2,
-        "attention_head_dim": 12,
-        "text_dim": tiny_parts.T5_WIDTH,
-        "freq_dim": 32,
-        "ffn_dim": 32,
-        "num_layers": 1,
-        "rope_max_seq_len": 32,
-    }
-    vae: dict[str, Any] = {"base_dim": 4, "dim_mult": [1] * 4, "num_res_blocks": 1}
-    return tiny_parts.quiet(
-        WanPipeline(
-            tokenizer=tokenizer,
-            text_encoder=tiny_parts.umt5(tokenizer),
-            vae=AutoencoderKLWan(**vae, temperal_downsample=[False, True, True]),
-            transformer=WanTransformer3DModel(**denoiser),
-            scheduler=tiny_parts.flow(),
-        )
-    )
-
-
-def ltx() -> Any:
-    tokenizer = tiny_tokenizers.t5()
-    denoiser: dict[str, Any] = {
-        "in_channels": 8,
-        "out_channels": 8,
-        "num_attention_heads": 4,
-        "attention_head_dim": 8,
-        "cross_attention_dim": 32,
-        "num_layers": 1,
-        "caption_channels": tiny_parts.T5_WIDTH,
-    }
-    four, five = (8,) * 4, (1,) * 5
-    vae: dict[str, Any] = {
-        "latent_channels": 8,
-        "block_out_channels": four,
-        "decoder_block_out_channels": four,
-        "layers_per_block": five,
-        "decoder_layers_per_block": five,
-        "patch_size": 1,
-    }
-    return tiny_parts.quiet(
-        LTXPipeline(
-            tokenizer=tokenizer,
-            text_encoder=tiny_parts.t5(tokenizer),
-            vae=AutoencoderKLLTXVideo(**vae),
-            transformer=LTXVideoTransformer3DModel(**denoiser),
-            scheduler=tiny_parts.flow(),
-        )
-    )
 
 
 class Frames(StableDiffusionPipeline):
@@ -92,9 +34,8 @@ def frames() -> Any:
 
 
 VIDEOS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
-    "Wan": (wan, {"num_frames": 9}, "WanPipeline makes a video of 9 frames.*num_frames=1"),
-    "Wan by default": (wan, {}, "WanPipeline makes a video of 81 frames.*num_frames=1"),
-    "LTX": (ltx, {"num_frames": 9}, "LTXPipeline makes a video of 9 frames.*num_frames=1"),
+    "Mochi": (mochi, {"num_frames": 7}, "MochiPipeline makes a video of 7 frames.*LTX Video and Wan.*num_frames=1"),
+    "Mochi by default": (mochi, {}, "MochiPipeline makes a video of 19 frames.*num_frames=1"),
     "latents of several frames": (frames, {}, r"latents of shape \(1, 4, 3, \d+, \d+\) are those of a video"),
 }
 
@@ -131,23 +72,105 @@ def test_interventions_refuse_a_video() -> None:
         pipe(PROMPT, **SMALL)
 
 
-def test_a_widget_refuses_a_video_at_once() -> None:
-    with pytest.raises(ValueError, match="makes a video of 81 frames"):
-        dv.DiffVis(wan(), height=32, width=32)
+def test_interventions_refuse_a_video_of_a_model_whose_videos_are_traced() -> None:
+    with pytest.raises(ValueError, match="explanations and the widget work for images"):
+        dv.trace(wan(), PROMPT, interventions=[dv.intervene.drop("red")], **SIZE, num_frames=9)
+
+
+def test_explanations_refuse_a_video() -> None:
+    pipe = wan()
+    trace = dv.trace(pipe, PROMPT, seed=0, **SIZE, num_frames=5)
+    with pytest.raises(ValueError, match="explanations work for images"):
+        dv.denoiser(trace, 0)
+    with pytest.raises(ValueError, match="explanations work for images"):
+        dv.explain.df_rise(trace, 0)
+    with pytest.raises(ValueError, match="explanations and the widget work for images"):
+        dv.explain.relevance(pipe, PROMPT, num_frames=5)
 
 
 @pytest.mark.filterwarnings("ignore:.*is traced without word maps")
 def test_a_loop_of_ones_own_is_refused_where_it_draws_the_noise() -> None:
-    pipe = ltx()
-    with pytest.raises(ValueError, match="makes a video of 9 frames"), dv.Tracer(pipe):
-        pipe.prepare_latents(1, 8, 32, 32, num_frames=9, dtype=torch.float32)
+    pipe = mochi()
+    with pytest.raises(ValueError, match="makes a video of 7 frames"), dv.Tracer(pipe):
+        pipe.prepare_latents(1, 12, 32, 32, 7, torch.float32, torch.device("cpu"), None)
 
 
-@pytest.mark.filterwarnings("ignore:.*is traced without word maps")
 def test_a_single_frame_of_a_video_model_is_an_image() -> None:
+    for pipe in (wan(), ltx()):
+        arguments: dict[str, Any] = {**SIZE, "width": 64, "num_frames": 1}
+        trace = dv.trace(pipe, PROMPT, seed=3, **arguments)
+        plain = pipe(PROMPT, generator=torch.Generator().manual_seed(3), output_type="np", **arguments).frames
+        assert trace.frame_count == 1
+        assert trace.video is None
+        assert trace.latents.ndim == 4
+        assert trace.heat_map("circle").ndim == 2
+        assert trace.heat_map("circle", frame="all").shape[0] == 1
+        assert np.abs(np.round(plain[0, 0] * 255) - trace.image).max() <= 1
+
+
+@pytest.mark.parametrize("frames", [True, False])
+def test_a_file_holds_a_video(tmp_path: Path, frames: bool) -> None:
     pipe = wan()
-    arguments: dict[str, Any] = {**SMALL, "num_frames": 1, "max_sequence_length": 16}
-    trace = dv.trace(pipe, PROMPT, seed=3, **arguments)
-    plain = pipe(PROMPT, generator=torch.Generator().manual_seed(3), output_type="np", **arguments).frames
-    assert trace.latents.shape == (3, 16, 4, 4)
-    assert np.abs(np.round(plain[0, 0] * 255) - trace.image).max() <= 1
+    trace = dv.trace(pipe, PROMPT, seed=3, negative_prompt="blue", **SIZE, num_frames=9)
+    opened = dv.open_trace(trace.save(tmp_path / "video.safetensors", frames=frames))
+    assert opened.equals(trace)
+    assert opened.frame_count == 3
+    assert np.array_equal(opened.video, trace.video)
+    np.testing.assert_array_equal(opened.heat_map("red", frame="all"), trace.heat_map("red", frame="all"))
+    if frames:  # noise is stored with losses only beyond 128 pixels
+        assert np.array_equal(opened.frames("prediction"), trace.frames("prediction"))
+    comparison = dv.compare(opened, trace)
+    assert comparison.distance.max() == 0
+    assert np.nanmax(comparison.maps) == 0
+    assert comparison.image_difference == 0
+    assert comparison.map_difference(1, frame="all").shape == (3, 2, 3)
+
+
+def test_two_videos_compare_frame_by_frame() -> None:
+    pipe = wan()
+    first, second = (dv.trace(pipe, PROMPT, seed=seed, **SIZE, num_frames=9) for seed in (1, 2))
+    comparison = dv.compare(first, second)
+    word = next(index for index, word in enumerate(first.words) if word.text == "red")
+    index = next(index for index, pair in enumerate(comparison.words) if pair.a == word)
+    parts = [trace.heat_maps(step=0, frame="all")[word] for trace in (first, second)]
+    shares = [part / part.sum() for part in parts]
+    assert comparison.maps[0, index] == pytest.approx(0.5 * np.abs(shares[0] - shares[1]).sum(), rel=1e-5)
+    assert first.video is not None
+    assert second.video is not None
+    difference = np.abs(first.video.astype(float) - second.video).mean() / 255
+    assert comparison.image_difference == pytest.approx(difference, rel=1e-4)
+
+
+def test_what_is_kept_of_a_long_video_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = wan()
+    arguments: dict[str, Any] = {**SIZE, "num_frames": 9}
+    monkeypatch.setattr(default_keep, "MAX_MAPS", 500)
+    estimate = dv.estimate(pipe, PROMPT, 2, height=32, width=48, max_sequence_length=24, num_frames=9)
+    assert estimate.keep == "words"
+    assert 'keep="words"' in str(estimate)
+    with pytest.warns(UserWarning, match="the maps of 2 layers over 2 steps and 3 latent frames would take"):
+        trace = dv.trace(pipe, PROMPT, seed=3, **arguments)
+    assert trace.keep == "words"
+    assert estimate.trace_bytes == pytest.approx(trace.nbytes + trace.frames("prediction").nbytes, rel=0.1)
+    asked = dv.trace(pipe, PROMPT, seed=3, keep="layers", **arguments)
+    assert asked.keep == "layers"
+    np.testing.assert_allclose(trace.heat_map("red", frame="all"), asked.heat_map("red", frame="all"), atol=2**-11)
+
+
+def test_a_default_run_of_49_frames_keeps_words() -> None:
+    """Wan 2.1 1.3B at 480 x 832: 30 layers, 13 latent frames of 30 x 52 tokens, 50 steps, 20 words."""
+    layers = [Layer(f"blocks.{index}.attn2", "cross", 12, (30, 52), True) for index in range(30)]
+    assert default_keep.maps_nbytes(layers, 13, 20, 50) > 2**30 > default_keep.maps_nbytes(layers[:1], 13, 20, 50)
+    with pytest.warns(UserWarning, match='keep="words"'):
+        assert default_keep.default_keep(layers, 13, 20, 50) == "words"
+
+
+def test_many_scores_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = wan()
+    whole = dv.trace(pipe, PROMPT, seed=3, keep="heads", **SIZE, num_frames=9)
+    monkeypatch.setattr(attention_probabilities, "_SCORES", 200)
+    parts = dv.trace(pipe, PROMPT, seed=3, keep="heads", **SIZE, num_frames=9)
+    assert np.array_equal(whole.latents, parts.latents)
+    for before, after in zip(whole.records, parts.records, strict=True):
+        for maps, other in zip(before.maps, after.maps, strict=True):
+            np.testing.assert_allclose(maps.astype(float), other.astype(float), atol=2**-11)

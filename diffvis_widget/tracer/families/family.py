@@ -144,6 +144,22 @@ def any_pipeline(pipe: Any) -> bool:
     return True
 
 
+def pipelines_named(*names: str) -> Callable[[Any], bool]:
+    """Accept pipelines by their class; subclasses count too.
+
+    Args:
+        *names: Names of classes.
+
+    Returns:
+        A function for `Family.accepts`.
+    """
+
+    def accepts(pipe: Any) -> bool:
+        return any(base.__name__ in names for base in type(pipe).__mro__)
+
+    return accepts
+
+
 def pipeline_vae(pipe: Any) -> Any:
     """The autoencoder that a pipeline keeps in its attribute `vae`.
 
@@ -161,18 +177,19 @@ def scale_by_config(vae: Any, latents: Tensor) -> Tensor:
 
     Args:
         vae: The autoencoder; its config has `scaling_factor`, `shift_factor`, `latents_mean` and `latents_std`, or not.
-        latents: (n, C, h, w), as the loop keeps them.
+        latents: (n, C, h, w), or (n, C, F, h, w) of videos, as the loop keeps them.
 
     Returns:
-        What `vae.decode` takes, (n, C, h, w); (n, C, 1, h, w) for an autoencoder for videos.
+        What `vae.decode` takes: the same form; for an autoencoder for videos, an image as a video of one frame.
     """
     config = vae.config
     scaling = getattr(config, "scaling_factor", None)
     if getattr(config, "z_dim", None) is not None:
         # an autoencoder for videos, scaled per channel; an image is a video of one frame
-        means = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1)
-        scales = 1.0 / torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1)
-        return (latents / scales.to(latents) + means.to(latents))[:, :, None]
+        latents = latents[:, :, None] if latents.ndim == 4 else latents
+        means = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1, 1)
+        scales = 1.0 / torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1, 1)
+        return latents / scales.to(latents) + means.to(latents)
     if scaling is None:
         return latents
     scaling = float(scaling)
@@ -214,9 +231,13 @@ class Family:
         packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
             along one side; None: (n, C, h, w).
         packed_size: (pipeline, arguments of `prepare_latents`, packing) -> (h, w) of packed latents.
+        traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
+            in the same order. Otherwise a call that makes one is refused.
+        second_denoiser: Attribute of the pipeline that may hold a second denoiser of the same class, which takes over
+            within a run; its attention counts to the layers of the same names.
         vae_of: Pipeline -> its autoencoder, or None for a model that denoises pixels.
         scale_for_vae: (autoencoder, latents) -> what `decode` of the autoencoder takes.
-        decode_arguments: Further arguments of `decode`.
+        decode_arguments: Further arguments of `decode`, or a function of the autoencoder and what `decode` takes.
         self_attention: Denoiser -> modules in which image tokens attend to image tokens alone, by dotted path, in order
             of execution. The last one on the finest grid up to 32 x 32 refines the maps. In joint attention it is the
             word-attention module at a third of the depth.
@@ -250,10 +271,15 @@ class Family:
     grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
+    # videos
+    traces_videos: bool = False
+    second_denoiser: str | None = None
     # images
     vae_of: Callable[[Any], Any] = pipeline_vae
     scale_for_vae: Callable[[Any, Tensor], Tensor] = scale_by_config
-    decode_arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    decode_arguments: Mapping[str, Any] | Callable[[Any, Tensor], Mapping[str, Any]] = field(
+        default_factory=dict[str, Any]
+    )
     # explanations and interventions
     self_attention: Callable[[nn.Module], Modules] = no_modules
     is_default_layer: Callable[[Layer, Sequence[Layer]], bool] = all_layers
@@ -262,17 +288,18 @@ class Family:
     freezable: bool = False
     batches_steps: bool = False
 
-    def grid(self, positions: int, latent_size: Size) -> Size | None:
+    def grid(self, positions: int, latent_size: Size, frames: int = 1) -> Size | None:
         """The grid of a layer's heat maps.
 
         Args:
             positions: Number of image tokens of the layer.
             latent_size: (h, w) of the latents.
+            frames: Number of latent frames of a video.
 
         Returns:
             (h, w), or None where no grid of the latents has that many positions.
         """
-        return self.grid_of(positions, latent_size, self.patch_size)
+        return None if positions % frames else self.grid_of(positions // frames, latent_size, self.patch_size)
 
     def refining_modules(self, denoiser: nn.Module) -> Modules:
         """The modules whose attention among image tokens may refine the words' maps.

@@ -129,6 +129,34 @@ def find_family(pipe: Any) -> tuple[Family, nn.Module]:
     )
 
 
+def second_denoiser(pipe: Any, family: Family) -> nn.Module | None:
+    """Find the second denoiser of a pipeline, which takes over within a run.
+
+    Args:
+        pipe: A diffusers pipeline.
+        family: The family of its denoiser.
+
+    Returns:
+        The denoiser, not compiled; None where there is none.
+    """
+    held = denoisers_of(pipe, family)[1:]
+    return uncompiled(held[0]) if held else None
+
+
+def denoisers_of(pipe: Any, family: Family) -> list[nn.Module]:
+    """List the denoisers of a pipeline as it holds them: compiled, where they were compiled.
+
+    Args:
+        pipe: A diffusers pipeline.
+        family: The family of its denoiser.
+
+    Returns:
+        The denoiser, and the second one where there is one.
+    """
+    names = [family.denoiser_attribute, *([] if family.second_denoiser is None else [family.second_denoiser])]
+    return [module for name in names if isinstance(module := getattr(pipe, name, None), nn.Module)]
+
+
 def _adapted(family: Family, denoiser: nn.Module) -> Family:
     """The family, or one named after the denoiser's class where the denoiser has no attention to text."""
     plain = uncompiled(denoiser)

@@ -66,10 +66,12 @@ class ImagesHeader:
     Attributes:
         size: (height, width) of all.
         lengths: bytes of each image, by kind of frame.
+        frames: for a video, how many images a step has; None for an image.
     """
 
     size: Size
     lengths: dict[str, list[int]]
+    frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ def write_header(trace: HeaderSource, images: Mapping[str, EncodedImages]) -> st
         document[kind] = (headers or [None])[0] if kinds[kind].single else headers
     if images:
         lengths = {kind: [len(image) for image in encoded.encoded] for kind, encoded in images.items()}
-        document["pictures"] = {"size": next(iter(images.values())).size, "lengths": lengths}
+        first = next(iter(images.values()))
+        document["pictures"] = {"size": first.size, "lengths": lengths}
+        document["pictures"] |= {} if first.frames is None else {"frames": first.frames}
     try:
         return json.dumps(document, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -243,7 +247,8 @@ def _images(item: Any) -> ImagesHeader:
         kind: read_items(kind, values, lambda value: read_integer("lengths", value, 1, 2**31))
         for kind, values in read_mapping("lengths", fields.get("lengths")).items()
     }
-    return ImagesHeader(_size("size", fields.get("size")), lengths)
+    frames = None if fields.get("frames") is None else read_integer("frames", fields["frames"], 1, 65536)
+    return ImagesHeader(_size("size", fields.get("size")), lengths, frames)
 
 
 def _word(item: Any) -> Word:

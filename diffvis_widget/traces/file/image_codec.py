@@ -28,21 +28,28 @@ class EncodedImages(Sequence[Images]):
     Args:
         encoded: the bytes of each image, or what ``bytes(...)`` reads them from.
         size: (H, W) of all.
+        frames: for videos, how many images make one: an item is then (frames, H, W, 3).
     """
 
-    def __init__(self, encoded: Sequence[bytes | memoryview | BytesInFile], size: Size) -> None:
+    def __init__(
+        self, encoded: Sequence[bytes | memoryview | BytesInFile], size: Size, frames: int | None = None
+    ) -> None:
         self.encoded = encoded
         self.size = size
+        self.frames = frames
 
     def __getstate__(self) -> dict[str, Any]:
         # views of a file's content can be neither copied nor pickled
         return {**vars(self), "encoded": [bytes(image) for image in self.encoded]}
 
     def __len__(self) -> int:
-        return len(self.encoded)
+        return len(self.encoded) // (self.frames or 1)
 
     def __getitem__(self, index: int) -> Images:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return decode(bytes(self.encoded[index]), self.size)
+        if self.frames is None:
+            return decode(bytes(self.encoded[index]), self.size)
+        start = range(len(self))[index] * self.frames
+        return np.stack([decode(bytes(image), self.size) for image in self.encoded[start : start + self.frames]])
 
     @property
     def nbytes(self) -> int:

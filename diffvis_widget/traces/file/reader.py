@@ -41,7 +41,7 @@ class TraceContent:
     Attributes:
         header: prompt, words, layers, settings.
         records: the finished steps.
-        image: the final image, None where the file has none.
+        image: the final image, or the frames of the final video; None where the file has none.
         frames: the encoded frames by kind.
         results: the stored results by kind.
         decoded_image: the final latents decoded, None where that is the final image.
@@ -149,8 +149,11 @@ def _records(header: Header, tensors: Mapping[str, Tensor]) -> list[Record]:
 def _frames(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, EncodedImages]:
     if header.images is None:
         return {}
-    size, lengths = header.images.size, header.images.lengths
-    return {kind: EncodedImages(list(_cut(tensors[f"pictures.{kind}"], lengths[kind])), size) for kind in FRAME_KINDS}
+    size, lengths, frames = header.images.size, header.images.lengths, header.images.frames
+    return {
+        kind: EncodedImages(list(_cut(tensors[f"pictures.{kind}"], lengths[kind])), size, frames)
+        for kind in FRAME_KINDS
+    }
 
 
 def _cut(data: Tensor, lengths: Sequence[int]) -> Iterator[memoryview | BytesInFile]:

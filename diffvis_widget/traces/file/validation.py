@@ -43,10 +43,14 @@ def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
         checked.add(name)
         return shape
 
-    _, channels, height, width = check("latents", ("float16", "float32"), steps + 1, None, None, None)
-    check("predictions", (forms["latents"][0],), steps, channels, height, width)
+    is_video = len(forms["latents"][1]) == 5 if "latents" in forms else False
+    _, channels, *size = check("latents", ("float16", "float32"), steps + 1, *[None] * (4 if is_video else 3))
+    frames = size[:-2]
+    if frames == [1]:
+        raise TraceFileError("its latents have an axis for a single frame")
+    check("predictions", (forms["latents"][0],), steps, channels, *size)
     if "guidance" in forms:
-        check("guidance", ("float32",), steps, height, width)
+        check("guidance", ("float32",), steps, *size)
     counts = {"maps": words}
     if header.negative_words is not None and "negative.0" in forms:
         counts["negative"] = len(header.negative_words)
@@ -55,27 +59,31 @@ def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
     for part, count in counts.items():
         if header.keep == "words":
             if header.layers:
-                check(f"{part}.0", ("float16",), steps, 1, count, None, None)
+                check(f"{part}.0", ("float16",), steps, 1, count, *frames, None, None)
             continue
         for index, layer in enumerate(header.layers):
             heads = layer.heads if header.keep == "heads" else 1
-            check(f"{part}.{index}", ("float16",), steps, heads, count, *layer.grid)
+            check(f"{part}.{index}", ("float16",), steps, heads, count, *frames, *layer.grid)
     if header.layers and "refined" in forms:
-        check("refined", ("float16",), steps, words, None, None)
+        check("refined", ("float16",), steps, words, *frames, None, None)
     for name in ("image", "decoded_image"):
         if name not in forms:
             continue
-        rows, columns, _ = check(name, ("uint8",), None, None, 3)
-        if rows * columns > MAX_PIXELS:
-            raise TraceFileError(f"its part {name!r} is {columns} x {rows} pixels, more than a trace may have")
+        *count, rows, columns, _ = check(name, ("uint8",), *[None] * (3 if is_video else 2), 3)
+        if rows * columns > MAX_PIXELS or (count and count[0] * rows * columns * 3 > MAX_TOTAL):
+            shown = " x ".join(map(str, (*count, columns, rows)))
+            raise TraceFileError(f"its part {name!r} is {shown} pixels, more than a trace may have")
     if header.images is not None:
         height, width = header.images.size
-        if height * width > MAX_PIXELS or steps * height * width * 3 > MAX_TOTAL:
+        count = steps * (header.images.frames or 1)
+        if (header.images.frames is not None) != is_video:
+            raise TraceFileError("its images are not those of the latents: one is a video, the other is not")
+        if height * width > MAX_PIXELS or count * height * width * 3 > MAX_TOTAL:
             raise TraceFileError(f"its {steps} images are {width} x {height} pixels, more than a trace may have")
         if sorted(header.images.lengths) != sorted(FRAME_KINDS):
             raise TraceFileError(f"its images are of the kinds {', '.join(map(printable, header.images.lengths))[:80]}")
         for kind, lengths in header.images.lengths.items():
-            if len(lengths) != steps:
+            if len(lengths) != count:
                 raise TraceFileError(f"it has {len(lengths)} images and {steps} steps")
             check(f"pictures.{kind}", ("uint8",), sum(lengths))
     return checked

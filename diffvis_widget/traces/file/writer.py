@@ -64,6 +64,16 @@ class SavableTrace(HeaderSource, Protocol):
         """(h, w, 3)."""
         ...
 
+    @property
+    def video(self) -> Images | None:
+        """(frames, H, W, 3), None for an image."""
+        ...
+
+    @property
+    def decoded_video(self) -> Images | None:
+        """(frames, h, w, 3), None for an image."""
+        ...
+
     def frames(self, kind: FrameKind) -> Images:
         """Decodes the frames of a kind.
 
@@ -136,13 +146,15 @@ def _encode_frames(trace: SavableTrace) -> dict[str, EncodedImages]:
         encoded = trace.encoded_frames(kind)
         if encoded is None:
             frames = trace.frames(kind)
-            if frames.nbytes > MAX_TOTAL or frames[0].size > 3 * MAX_PIXELS:
+            height, width = frames.shape[-3:-1]
+            if frames.nbytes > MAX_TOTAL or height * width > MAX_PIXELS:
                 raise ValueError(
-                    f"the images of {len(frames)} steps, {frames.shape[2]} x {frames.shape[1]} pixels, are more than "
+                    f"the images of {len(frames)} steps, {width} x {height} pixels, are more than "
                     "a file may hold: save it with frames=False"
                 )
-            height, width = frames.shape[1:3]
-            encoded = EncodedImages(encode_all(frames, exact=kind == "prediction"), (height, width))
+            is_video = frames.ndim == 5  # whose frames without loss would take gigabytes
+            flat = encode_all(frames.reshape(-1, height, width, 3), exact=kind == "prediction" and not is_video)
+            encoded = EncodedImages(flat, (height, width), frames.shape[1] if is_video else None)
         images[kind] = encoded
     if images["prediction"].size != images["latents"].size:
         raise ValueError("the frames of predictions and of latents differ in size: save it with frames=False")
@@ -150,12 +162,12 @@ def _encode_frames(trace: SavableTrace) -> dict[str, EncodedImages]:
 
 
 def _final_image(trace: SavableTrace) -> Images | None:
-    """The final image; None where there is none and nothing to decode it with, or where no file may hold it."""
+    """The final image, or video; None where there is none and nothing to decode it with, or no file may hold it."""
     try:
-        image = trace.image
+        image = trace.image if trace.video is None else trace.video
     except ValueError:  # opened from a file without images
         return None
-    return image if image.size <= 3 * MAX_PIXELS else None
+    return image if image.size <= (3 * MAX_PIXELS if image.ndim == 3 else MAX_TOTAL) else None
 
 
 def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[str, NDArray[Any]]:
@@ -183,7 +195,8 @@ def _tensors(trace: SavableTrace, images: Mapping[str, EncodedImages]) -> dict[s
         tensors["refined"] = np.stack([maps for maps in refined if maps is not None])
     if (image := _final_image(trace)) is not None:
         tensors["image"] = image
-        if not np.array_equal(decoded := trace.decoded_image, image):
+        decoded = trace.decoded_image if image.ndim == 3 else trace.decoded_video
+        if decoded is not None and not np.array_equal(decoded, image):
             tensors["decoded_image"] = decoded
     for kind, encoded in images.items():
         tensors[f"pictures.{kind}"] = np.frombuffer(b"".join(map(bytes, encoded.encoded)), dtype=np.uint8)

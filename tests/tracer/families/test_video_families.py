@@ -1,0 +1,192 @@
+"""Each family that makes videos, built small: the video unchanged, the maps of every frame exact, the words right."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import diffvis_widget as dv
+from diffvis_widget.tracer.families import denoisers_of, find_family
+from diffvis_widget.tracer.packing import pack
+from diffvis_widget.traces import Trace
+from tests.pipelines_video import VIDEOS
+from tests.tracer.recorder import Attention, recording
+from tests.tracer.reference import assert_stored
+from tests.tracer.test_transparency import snapshot
+
+PROMPT = "A tiny red circle, above a blue square"
+TYPED = ["A", "tiny", "red", "circle", ",", "above", "a", "blue", "square"]
+
+
+@functools.cache
+def build(name: str) -> Any:
+    return VIDEOS[name].build()
+
+
+def call(name: str, **more: Any) -> np.ndarray:
+    arguments = {"prompt": PROMPT, "output_type": "np"} | VIDEOS[name].arguments | more
+    return np.asarray(build(name)(**arguments, generator=torch.Generator().manual_seed(1)).frames)
+
+
+def trace_of(name: str, keep: Any = "layers", **more: Any) -> tuple[np.ndarray, Trace]:
+    with dv.Tracer(build(name), keep=keep) as tracer:
+        video = call(name, **more)
+    return video, tracer.trace
+
+
+def seen_calls(name: str, **more: Any) -> list[dict[str, list[Attention]]]:
+    """The attention of each denoiser of the pipeline in a run."""
+    pipe = build(name)
+    found: list[dict[str, list[Attention]]] = []
+    for denoiser in denoisers_of(pipe, find_family(pipe)[0]):
+        with recording(denoiser) as calls:
+            call(name, **more)
+        found.append(calls)
+    return found
+
+
+def conditional(name: str, seen: list[dict[str, list[Attention]]], layer: str) -> list[tuple[Attention, int]]:
+    """The evaluations of the prompt in order of the steps, with the row that carries it."""
+    attentions = [attention for calls in seen for attention in calls.get(layer, [])]
+    if VIDEOS[name].guided == "two calls":
+        return [(attention, 0) for attention in attentions[::2]]
+    return [(attention, len(attention.query) - 1) for attention in attentions]
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_the_video_is_the_same_and_the_maps_of_each_frame_are_exact(name: str) -> None:
+    pipe = build(name)
+    before = snapshot(pipe)
+    seen = seen_calls(name)
+    plain = call(name)
+    video, trace = trace_of(name, keep="heads")
+    assert np.array_equal(plain, video)
+    assert snapshot(pipe) == before
+    for denoiser in denoisers_of(pipe, find_family(pipe)[0]):
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in denoiser.modules())
+    frames = trace.frame_count
+    assert frames == trace.latents.shape[2] > 1
+    assert trace.layers
+    for index, layer in enumerate(trace.layers):
+        evaluations = conditional(name, seen, layer.name)
+        assert len(evaluations) == len(trace.steps)
+        for step, (attention, row) in enumerate(evaluations):
+            shares = attention.probabilities(row)
+            stored = trace.records[step].maps[index]
+            assert stored.shape == (layer.heads, len(trace.words), frames, *layer.grid)
+            for place, word in enumerate(trace.words):
+                columns = shares[:, :, list(word.tokens)].sum(axis=-1)
+                assert_stored(stored[:, place], columns.reshape(-1, frames, *layer.grid), 1e-5)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_arrays_words_and_frames(name: str) -> None:
+    video, trace = trace_of(name)
+    frames, steps = trace.frame_count, len(trace.steps)
+    assert [word.text for word in trace.words if word.kind == "word"] == TYPED
+    assert trace.latents.shape[0] == steps + 1
+    assert trace.predictions.shape == trace.latents[1:].shape
+    assert trace.guidance is not None
+    assert trace.guidance.shape == (steps, frames, *trace.latents.shape[3:])
+    assert trace.video is not None
+    assert np.array_equal(trace.video, np.round(video[0] * 255).astype(np.uint8))
+    assert np.array_equal(trace.image, trace.video[0])
+    assert [frame for k in range(frames) for frame in trace.output_frames(k)] == list(range(len(trace.video)))
+    images = trace.frames("prediction")
+    assert images.shape == (steps, *trace.video.shape)
+    assert np.array_equal(trace.decode(trace.latents[-1:])[0], trace.video)
+    every = trace.heat_map("circle", frame="all")
+    assert every.shape == (frames, *trace.layers[0].grid)
+    np.testing.assert_array_equal(every[-1], trace.heat_map("circle", frame=-1))
+    np.testing.assert_allclose(every.mean(axis=0), trace.heat_map("circle"), rtol=1e-5)
+    share = trace.heat_map("circle", among=["square"], frame="all")
+    assert share.shape == every.shape
+    assert 0 <= share.min() <= share.max() <= 1
+    with pytest.raises(IndexError, match=f"latent frames 0 to {frames - 1}"):
+        trace.heat_map("circle", frame=frames)
+    with pytest.raises(ValueError, match="name it, as frame=0"):
+        trace.heat_map("circle", size="image")
+    assert trace.heat_map("circle", size="image", frame=1).shape == trace.image.shape[:2]
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_a_change_of_the_text_changes_the_keys_of_its_word(name: str) -> None:
+    _, trace = trace_of(name)
+    layer = trace.layers[0].name
+    before, row = conditional(name, seen_calls(name), layer)[0]
+    pipe = build(name)
+    family, denoiser = find_family(pipe)
+    for word in [word for word in trace.words if word.kind == "word"][2:4]:
+        position = word.tokens[0]
+
+        def disturb(module: Any, args: Any, kwargs: dict[str, Any], position: int = position) -> Any:
+            bound = inspect.signature(module.forward).bind(*args, **kwargs)
+            text = bound.arguments[family.text_argument].clone()
+            text[-1, position] += 1.0
+            bound.arguments[family.text_argument] = text
+            return bound.args, bound.kwargs
+
+        handle = denoiser.register_forward_pre_hook(disturb, with_kwargs=True)
+        try:
+            after, _ = conditional(name, seen_calls(name), layer)[0]
+        finally:
+            handle.remove()
+        changed = (after.key[row] != before.key[row]).any(dim=2).any(dim=0).nonzero()[:, 0].tolist()
+        assert changed == [position]
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_maps_lie_on_the_right_frame(name: str) -> None:
+    """Perturb one latent pixel of one frame: the query that changes most is the one that the grid puts there."""
+    _, trace = trace_of(name)
+    layer, grid, frames = trace.layers[0].name, trace.layers[0].grid, trace.frame_count
+    start = torch.from_numpy(trace.latents[0]).clone()
+    height, width = start.shape[2:]
+    frame, y, x = frames - 1, height - 1, width // 2
+    queries: list[torch.Tensor] = []
+    for bump in (0.0, 5.0):
+        noise = start.clone()
+        noise[:, frame, y, x] += bump
+        given = noise[None]
+        if (side := find_family(build(name))[0].packing) is not None:
+            given = torch.cat([pack(noise[None, :, k], side) for k in range(frames)], dim=1)
+        attention, row = conditional(name, seen_calls(name, latents=given), layer)[0]
+        queries.append(attention.query[row])
+    change = (queries[0] - queries[1]).abs().sum(dim=(0, 2))
+    place = (frame * grid[0] + y * grid[0] // height) * grid[1] + x * grid[1] // width
+    assert int(change.argmax()) == place
+
+
+def test_both_transformers_of_wan_are_read() -> None:
+    seen = seen_calls("wan-two")
+    _, trace = trace_of("wan-two")
+    counts = [len(calls.get(trace.layers[0].name, [])) // 2 for calls in seen]
+    assert min(counts) > 0
+    assert sum(counts) == len(trace.steps)
+    assert not trace.reused.any()
+
+
+@pytest.mark.parametrize("name", ["wan", "ltx"])
+def test_several_videos_of_several_prompts(name: str) -> None:
+    prompts = [PROMPT, "two green houses"]
+    with dv.Tracer(build(name)) as tracer:
+        videos = call(name, prompt=prompts)
+    assert [trace.prompt for trace in tracer.traces] == prompts
+    for trace, video in zip(tracer.traces, videos, strict=True):
+        assert np.array_equal(trace.video, np.round(video * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("output", ["pil", "pt", "latent"])
+@pytest.mark.parametrize("name", ["wan", "ltx"])
+def test_every_form_of_output_is_read(name: str, output: str) -> None:
+    expected = trace_of(name)[1]
+    with dv.Tracer(build(name)) as tracer:
+        arguments = {"prompt": PROMPT, "output_type": output} | VIDEOS[name].arguments
+        build(name)(**arguments, generator=torch.Generator().manual_seed(1))
+    assert np.array_equal(tracer.trace.video, expected.video)
+    assert np.array_equal(tracer.trace.latents, expected.latents)
