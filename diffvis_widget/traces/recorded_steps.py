@@ -20,6 +20,9 @@ class RecordedSteps:
     Args:
         records: finished steps to begin with.
         layers: the traced layers.
+
+    Attributes:
+        meta: settings of the run.
     """
 
     meta: dict[str, Any]
