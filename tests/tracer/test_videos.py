@@ -115,6 +115,8 @@ def test_a_file_holds_a_video(tmp_path: Path, frames: bool) -> None:
     opened = dv.open_trace(trace.save(tmp_path / "video.safetensors", frames=frames))
     assert opened.equals(trace)
     assert opened.frame_count == 3
+    assert opened.video is not None
+    assert trace.video is not None
     assert np.array_equal(opened.video, trace.video)
     np.testing.assert_array_equal(opened.heat_map("red", frame="all"), trace.heat_map("red", frame="all"))
     if frames:  # noise is stored with losses only beyond 128 pixels
