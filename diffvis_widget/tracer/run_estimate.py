@@ -40,8 +40,8 @@ class Estimate:
     keep: Keep = "layers"
 
     def __str__(self) -> str:
-        kept = "" if self.keep == "layers" else f', keep="{self.keep}"'
-        return f"{self.seconds:.1f} s and {self.trace_bytes / 2**20:.1f} MB for {self.evaluations} evaluations{kept}"
+        suffix = "" if self.keep == "layers" else f', keep="{self.keep}"'
+        return f"{self.seconds:.1f} s and {self.trace_bytes / 2**20:.1f} MB for {self.evaluations} evaluations{suffix}"
 
 
 def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep | None = None, **pipe_kwargs: Any) -> Estimate:

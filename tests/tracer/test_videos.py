@@ -154,9 +154,9 @@ def test_what_is_kept_of_a_long_video_fits_into_memory(monkeypatch: pytest.Monke
         trace = dv.trace(pipe, PROMPT, seed=3, **arguments)
     assert trace.keep == "words"
     assert estimate.trace_bytes == pytest.approx(trace.nbytes + trace.frames("prediction").nbytes, rel=0.1)
-    asked = dv.trace(pipe, PROMPT, seed=3, keep="layers", **arguments)
-    assert asked.keep == "layers"
-    np.testing.assert_allclose(trace.heat_map("red", frame="all"), asked.heat_map("red", frame="all"), atol=2**-11)
+    layered = dv.trace(pipe, PROMPT, seed=3, keep="layers", **arguments)
+    assert layered.keep == "layers"
+    np.testing.assert_allclose(trace.heat_map("red", frame="all"), layered.heat_map("red", frame="all"), atol=2**-11)
 
 
 def test_a_default_run_of_49_frames_keeps_words() -> None:

@@ -48,12 +48,12 @@ def made(trace: Trace) -> np.ndarray:
 def seen_calls(name: str, **more: Any) -> list[dict[str, list[Attention]]]:
     """The attention of each denoiser of the pipeline in a run."""
     pipe = build(name)
-    found: list[dict[str, list[Attention]]] = []
+    evaluations: list[dict[str, list[Attention]]] = []
     for denoiser in denoisers_of(pipe, find_family(pipe)[0]):
         with recording(denoiser) as calls:
             call(name, **more)
-        found.append(calls)
-    return found
+        evaluations.append(calls)
+    return evaluations
 
 
 def conditional(name: str, seen: list[dict[str, list[Attention]]], layer: str) -> list[tuple[Attention, int]]:
@@ -158,10 +158,10 @@ def test_maps_lie_on_the_right_frame(name: str) -> None:
     for bump in (0.0, 5.0):
         noise = start.clone()
         noise[:, frame, y, x] += bump
-        given = noise[None]
+        latents = noise[None]
         if (side := find_family(build(name))[0].packing) is not None:
-            given = torch.cat([pack(noise[None, :, k], side) for k in range(frames)], dim=1)
-        attention, row = conditional(name, seen_calls(name, latents=given), layer)[0]
+            latents = torch.cat([pack(noise[None, :, k], side) for k in range(frames)], dim=1)
+        attention, row = conditional(name, seen_calls(name, latents=latents), layer)[0]
         queries.append(attention.query[row])
     change = (queries[0] - queries[1]).abs().sum(dim=(0, 2))
     place = (frame * grid[0] + y * grid[0] // height) * grid[1] + x * grid[1] // width
