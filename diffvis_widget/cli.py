@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     page.set_defaults(command=_page)
     page.add_argument("out", type=Path, metavar="FILE", help="file to write, such as lab.html")
     page.add_argument("--prompt", default="", help="prompt that the page paints when it opens")
+    page.add_argument("--notes", type=Path, metavar="FILE", help="JSON file with notes, such as the tasks of a lesson")
     page.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
     demo = commands.add_parser("demo", help="open the quickstart notebook in JupyterLab")
@@ -234,8 +235,10 @@ def _page(options: argparse.Namespace) -> int:
     out: Path = options.out
     _check_target(out, options.overwrite)
     import diffvis_widget as dv
+    from diffvis_widget.export.notes_file import read_notes
 
-    dv.playground(out, prompt=options.prompt)
+    notes = [] if options.notes is None else read_notes(options.notes)
+    dv.playground(out, prompt=options.prompt, notes=notes)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return 0
 

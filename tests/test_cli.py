@@ -166,3 +166,31 @@ def test_demo_opens_the_notebook_of_a_checkout_and_a_copy_elsewhere(tmp_path: Pa
     assert cli._notebook(tmp_path).read_text() == "my own work"
     with pytest.raises(NotADirectoryError, match="not a folder"):
         cli._notebook(tmp_path / "nowhere")
+
+
+def test_page_writes_the_tasks_of_a_lesson(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, tasks = tmp_path / "lab.html", ROOT / "docs" / "pages" / "lab" / "tasks.json"
+    assert cli.main(["page", str(out), "--prompt", PROMPT, "--notes", str(tasks)]) == 0
+    assert out.stat().st_size < 28e6
+    assert "open it in a browser" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{", "is no JSON file: Expecting"),
+        ("{}", "must hold a list of notes"),
+        ('["Look"]', "note 1 must be an object with a \"text\", not 'Look'"),
+        ('[{"text": "Look"}, {"text": "Look", "expect": "steps > 1"}]', "note 2 has no field 'expect'; did you mean"),
+        ('[{"text": "Look", "expects": "meter(moon) > 1"}]', "note 1: expects: after 'meter(' a text in quotation"),
+        ('[{"text": "Look", "step": "first"}]', "note 1: step must be a whole number"),
+    ],
+)
+def test_page_refuses_what_are_no_notes(
+    written: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, notes = tmp_path / "lab.html", tmp_path / "notes.json"
+    notes.write_text(written, encoding="utf-8")
+    assert cli.main(["page", str(out), "--notes", str(notes)]) == 1
+    assert message in capsys.readouterr().err
+    assert not out.exists()

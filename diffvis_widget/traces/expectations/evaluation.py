@@ -277,7 +277,7 @@ def _describe(quantity: Quantity, value: float) -> str:
         case "meter" | "share":
             return f"{quantity.name} of “{quantity.of}” {value:.3f}"
         case "map":
-            return f"“{quantity.of}” {value:.2f} in the {quantity.half} half"
+            return f"{value:.2f} of the map of “{quantity.of}” in the {quantity.half} half"
         case "emergence":
             return f"“{quantity.of}” emerges at step {_plain(value)}"
         case "weight":

@@ -201,7 +201,7 @@ function describe({ name, of, half }: Quantity, value: number): string {
     case "share":
       return `${name} of “${of}” ${value.toFixed(3)}`;
     case "map":
-      return `“${of}” ${value.toFixed(2)} in the ${half} half`;
+      return `${value.toFixed(2)} of the map of “${of}” in the ${half} half`;
     case "emergence":
       return `“${of}” emerges at step ${plain(value)}`;
     case "weight":
