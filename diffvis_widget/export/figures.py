@@ -29,6 +29,7 @@ from diffvis_widget.traces.file.whole_file import write_bytes_whole
 
 from .drawing import draw_view
 from .layout import draw_figure, draw_filmstrip, format_number
+from .missing_images import check_images
 from .source_code import PathLike, code
 from .video import encode_mp4
 from .view_options import StepView, ViewOptions, check_size, view_of_step, views_of_steps
@@ -66,7 +67,7 @@ def png(
     Raises:
         KeyError: A word is not in the prompt.
         IndexError: The step is out of range.
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or there is no predicted image to show: its noise level is not known.
         OSError: The file cannot be written.
 
     Example:
@@ -77,6 +78,7 @@ def png(
     """
     target = _target(path, ".png")
     view = view_of_step(trace, step, **options)
+    check_images(trace, [view])
     if not isinstance(caption, str):
         caption = _default_caption(trace, view) if flag("caption", caption) else ""
     return _write(_encode_png(draw_figure(trace, view, check_size(size), caption)), target)
@@ -107,7 +109,7 @@ def filmstrip(
     Raises:
         KeyError: A word is not in the prompt.
         IndexError: A step is out of range.
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or there is no predicted image to show: its noise level is not known.
         OSError: The file cannot be written.
 
     Example:
@@ -124,6 +126,7 @@ def filmstrip(
     rows = -(-len(chosen) // 10)
     columns = -(-len(chosen) // rows) if columns is None else count("columns", columns, 1, 1000)
     views = list(views_of_steps(trace, chosen, **options))
+    check_images(trace, views)
     return _write(_encode_png(draw_filmstrip(trace, views, columns, check_size(size))), target)
 
 
@@ -154,7 +157,7 @@ def webp(trace: Trace, path: PathLike | None = None, **options: Unpack[Animation
 
     Raises:
         KeyError: A word is not in the prompt.
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or there is no predicted image to show: its noise level is not known.
         OSError: The file cannot be written.
 
     Example:
@@ -180,7 +183,7 @@ def gif(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationO
 
     Raises:
         KeyError: A word is not in the prompt.
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or there is no predicted image to show: its noise level is not known.
         OSError: The file cannot be written.
 
     Example:
@@ -209,7 +212,7 @@ def mp4(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationO
     Raises:
         RuntimeError: There is no ffmpeg, or it failed.
         KeyError: A word is not in the prompt.
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or there is no predicted image to show: its noise level is not known.
         OSError: The file cannot be written.
 
     Example:
@@ -325,11 +328,13 @@ def animate(
     encoding: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[file_format]
     side = check_size((256 if file_format == "gif" else 512) if size is None else size)
 
+    views = list(views_of_steps(trace, range(len(trace.steps)), **options))
+    check_images(trace, views)
+
     def frames() -> Iterator[Image.Image]:
-        count = len(trace.steps)
-        for step, view in enumerate(views_of_steps(trace, range(count), **options)):
+        for step, view in enumerate(views):
             image = draw_view(trace, view, side)
-            progress((step + 1) / count)
+            progress((step + 1) / len(views))
             yield image
 
     if file_format == "mp4":
