@@ -3,6 +3,7 @@
 from .comparison import Comparison, compare
 from .errors import TraceFileError
 from .expectations import Outcome
+from .map_description import MapDescription
 from .results import (
     ConceptScores,
     DescribedRun,
@@ -21,6 +22,7 @@ __all__ = [
     "ConceptScores",
     "DescribedRun",
     "Layer",
+    "MapDescription",
     "Note",
     "Outcome",
     "Record",

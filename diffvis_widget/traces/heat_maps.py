@@ -55,6 +55,11 @@ class WordMaps:
     def __repr__(self) -> str:
         return f"WordMaps({len(self.words)} words, {len(self.layers)} layers)"
 
+    @property
+    def step_count(self) -> int:
+        """Number of finished steps."""
+        return len(self._per_step())
+
     def heat_map(
         self,
         word: str | int | Sequence[str | int],

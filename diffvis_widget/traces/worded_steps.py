@@ -11,6 +11,7 @@ from diffvis_widget.arguments import choice
 
 from .guided_resize import guided_resize
 from .heat_maps import WordMaps
+from .map_description import MapDescription, describe_map
 from .recorded_steps import RecordedSteps
 from .selectors import pick_frame, pick_steps
 from .types import Floats, FrameSelection, Images, Keep, Layer, MapKind, Record, Size, StepMaps, StepSelection, Word
@@ -106,6 +107,42 @@ class WordedSteps(RecordedSteps):
             float32 (len(words), h, w); with frame="all", (len(words), frames, h, w).
         """
         return self._maps.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind, frame=frame)
+
+    def describe_map(
+        self,
+        word: str | int | Sequence[str | int],
+        step: StepSelection | None = None,
+        layer: str | int | Sequence[str | int] | None = None,
+        head: int | None = None,
+        kind: MapKind = "probability",
+        among: Sequence[str | int] | None = None,
+    ) -> MapDescription:
+        """Describes why a heat map looks as it does: what it averages, how focused it is, and what it resembles.
+
+        Args:
+            word: a text of the prompt, an index, or a list of these.
+            step: index of a step, or a slice or list of them; None for all steps.
+            layer: a name, an index, a list of these, "all", or None for the default layers.
+            head: index of a head; None for the mean over heads.
+            kind: "probability", "output" or "refined".
+            among: words that compete for each position, as for `heat_map`.
+
+        Returns:
+            Layers, steps and kind; entropy and contrast; the shares of attention that go to the word and to special
+            tokens; and the words with the most similar maps. `print` it for sentences.
+
+        Raises:
+            KeyError: there is no such word or layer.
+            IndexError: there is no such step or head.
+            ValueError: the layer, the head or the kind was not kept.
+            TypeError: an argument has a wrong type.
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> trace.describe_map("circle", kind="refined").kind
+            'refined'
+        """
+        return describe_map(self._maps, word, step, layer, head, kind, among)
 
     @property
     def negative(self) -> WordMaps | None:

@@ -29,7 +29,7 @@ export { stepIndex, stepNumber } from "../core/stepNumbers";
 export { type Run, RunStore } from "../core/store";
 export type { Card, Tour } from "../core/tour";
 export type { Lens, LensExport } from "../core/viewState";
-export { colourOf, fullNameOf, peakOf } from "../core/wordLabels";
+export { colourOf, distinctName, fullNameOf, peakOf } from "../core/wordLabels";
 export { Overlay } from "../stage/overlay";
 export { fitImage, StageImage } from "../stage/stageImage";
 export { Button } from "../ui/Button";

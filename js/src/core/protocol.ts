@@ -6,7 +6,6 @@ import {
   bytes,
   fail,
   flag,
-  list,
   listOf,
   maybe,
   number,
@@ -77,8 +76,8 @@ export interface RunMessage {
   readonly shipped: boolean;
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
-  /** The number of layers whose maps can be requested. */
-  readonly layers: number;
+  /** The layers whose maps can be requested; the maps of the words are means over the default ones. */
+  readonly layers: readonly { readonly name: string; readonly default: boolean }[];
   readonly image: readonly [h: number, w: number];
   readonly views: readonly View[];
   readonly meter: string | null;
@@ -260,7 +259,7 @@ const SHAPES = {
       }),
     ),
     grid: size,
-    layers: (value: unknown, what: string) => list(value, what).length,
+    layers: listOf(object({ name: or(text, ""), default: or(flag, true) })),
     image: size,
     views: listOf(view),
     meter: maybe(text),

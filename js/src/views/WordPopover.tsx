@@ -11,6 +11,12 @@ import { Button } from "../ui/Button";
 import { CrossIcon } from "../ui/icons";
 import { usePlaced } from "../ui/placed";
 
+/** Drawers that show more of a word. */
+const DRAWERS = [
+  ["layers", "Layers"],
+  ["map", "Its map"],
+] as const;
+
 interface Props {
   readonly context: Context;
   readonly run: Run;
@@ -92,18 +98,21 @@ export function WordPopover({ context, run, index, chip, close }: Props) {
             <Button class="dv-quiet" disabled={factor === 1} onClick={() => weight.set(1)}>
               Reset
             </Button>
-            {run.info.layers > 0 && run.hasMaps ? (
-              <Button
-                class="dv-quiet"
-                onClick={() => {
-                  viewState.pinned.value = [index];
-                  drawers.show("layers", session);
-                  close();
-                }}
-              >
-                Layers
-              </Button>
-            ) : null}
+            {DRAWERS.map(([drawer, label]) =>
+              run.hasMaps && (drawer === "map" || run.info.layers.length > 0) ? (
+                <Button
+                  class="dv-quiet"
+                  key={drawer}
+                  onClick={() => {
+                    viewState.pinned.value = [index];
+                    drawers.show(drawer, session);
+                    close();
+                  }}
+                >
+                  {label}
+                </Button>
+              ) : null,
+            )}
           </div>
         </>
       )}

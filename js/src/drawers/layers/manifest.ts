@@ -5,7 +5,7 @@ const manifest: DrawerManifest = {
   label: "Layers",
   order: 10,
   needsKernel: true,
-  isOffered: ({ info, hasMaps }) => info.layers > 0 && hasMaps,
+  isOffered: ({ info, hasMaps }) => info.layers.length > 0 && hasMaps,
 };
 
 export default manifest;

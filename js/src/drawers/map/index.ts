@@ -1,0 +1,1 @@
+export { MapNotes as View } from "./MapNotes";
