@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         relevance_by_role,
         relevance_of,
         similarity,
+        smooth_rise,
     )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "relevance_by_role",
     "relevance_of",
     "similarity",
+    "smooth_rise",
     "unregister_method",
 ]
 

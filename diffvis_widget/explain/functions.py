@@ -7,6 +7,7 @@ from .distances import frechet
 from .insertion_deletion import GameResult, games
 from .lime import df_lime
 from .map_similarity import similarity
+from .masked_regions import smooth_rise
 from .overlay_maps import estimate, estimates, overlay
 from .rise import df_rise
 from .role_relevance import RoleRelevance, relevance_by_role
@@ -28,4 +29,5 @@ __all__ = [
     "relevance_by_role",
     "relevance_of",
     "similarity",
+    "smooth_rise",
 ]

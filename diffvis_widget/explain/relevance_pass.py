@@ -85,11 +85,11 @@ def relevance_maps(
     Raises:
         ValueError: If no attention to words was observed.
     """
-    first, (evaluation, rows) = probes[0], probes[0].prompt()
+    first, (evaluation, rows) = probes[0], probes[0].branch()
     leaves: list[list[Tensor]] = []
     arguments_by_step: list[dict[str, Any]] = []
     for probe in probes:
-        arguments = probe.arguments(*probe.prompt())
+        arguments = probe.arguments(*probe.branch())
         leaves.append(text.put_into(arguments, probe.family.text_argument) if text is not None else [])
         arguments_by_step.append(arguments)
     joined = arguments_by_step[0] if len(arguments_by_step) == 1 else merge_arguments(arguments_by_step)

@@ -51,7 +51,7 @@ def attention_at(trace: Trace, step: int, sites: Mapping[str, nn.Module], positi
     """
     probe = Denoiser(trace, step)
     branches = probe.branches
-    recorder = AttentionRecorder(sites, len(probe.prompt()[0].branches), positions)
+    recorder = AttentionRecorder(sites, len(probe.branch()[0].branches), positions)
     try:
         recorder.attach()
         with torch.no_grad():

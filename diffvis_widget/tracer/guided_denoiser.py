@@ -209,14 +209,22 @@ class Denoiser:
         first = self._step.evaluations[0]
         return first.extra.shape[1] if first.extra is not None and first.extra.ndim == 3 else 0
 
-    def prompt(self) -> tuple[Evaluation, list[int]]:
-        """Find the evaluation of the prompt.
+    @property
+    def level(self) -> NoiseLevel:
+        """The noise level of the step."""
+        return self._level
+
+    def branch(self, branch: Branch = "prompt") -> tuple[Evaluation, list[int]]:
+        """Find the evaluation of a branch.
+
+        Args:
+            branch: One of `branches`.
 
         Returns:
             The evaluation, and the row in it that belongs to the image of this trace.
         """
-        evaluation = next(evaluation for evaluation, branches in self._parts if "prompt" in branches)
-        return evaluation, self._rows(evaluation, "prompt")
+        evaluation = next(evaluation for evaluation, branches in self._parts if branch in branches)
+        return evaluation, self._rows(evaluation, branch)
 
     def arguments(self, evaluation: Evaluation, rows: Sequence[int]) -> dict[str, Any]:
         """Select rows of the denoiser's arguments, the latents excluded.

@@ -12,6 +12,7 @@ from diffvis_widget.shipped import scenes_fingerprint
 
 from .json_lines import Line, read
 from .metrics import THRESHOLD
+from .step_map_table import step_maps
 from .summaries import Value, difference, mean, median, minus, shown, table
 from .word_map_tables import word_maps
 
@@ -33,13 +34,15 @@ def write(folder: Path) -> None:
         folder: Folder of the JSON lines.
     """
     lines = [
-        line for name in ("words", "steps", "sanity", "roles", "word_maps") for line in read(folder / f"{name}.jsonl")
+        line
+        for name in ("words", "steps", "sanity", "roles", "word_maps", "step_maps")
+        for line in read(folder / f"{name}.jsonl")
     ]
     models = ", ".join(sorted({line["model"] for line in lines})) or "unknown"
     parts = [_INTRO.format(model=models)]
     if lines and models != (shipped := scenes_fingerprint()):
         parts += [f"Newer weights ship by now (fingerprint {shipped}): this page does not cover them.\n"]
-    parts += [*evaluation(folder), *word_maps(folder), *roles(folder), *speed(folder)]
+    parts += [*evaluation(folder), *word_maps(folder), *step_maps(folder), *roles(folder), *speed(folder)]
     (folder / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import {
   bytes,
   fail,
   flag,
+  list,
   listOf,
   maybe,
   number,

@@ -1,0 +1,85 @@
+"""Builds the table of `python -m diffvis_widget.explain.evaluation.step_maps` from its JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from diffvis_widget.intervals import mean_interval
+
+from .json_lines import Line, read
+from .summaries import Value, difference, median, minus, shown, table
+
+EDGE, RANDOM = "edge", "random"
+
+
+def step_maps(folder: Path) -> list[str]:
+    """Build the table of `python -m diffvis_widget.explain.evaluation.step_maps`.
+
+    Args:
+        folder: Folder of the JSON lines.
+
+    Returns:
+        Lines of Markdown; empty without measurements.
+    """
+    lines = read(folder / "step_maps.jsonl")
+    if not lines:
+        return []
+    rows: list[list[str]] = []
+    for name in dict.fromkeys(name for line in lines for name in line["maps"]):
+        part = [line for line in lines if name in line["maps"]]
+        played = [line for line in part if len(line["maps"][name]) > 3]
+        row = [name, str(len(part)), *(shown(part, _of_map(name, measure)) for measure in range(3))]
+        row.append("" if name == EDGE else mean_difference(part, minus(_of_map(name, 0), _of_map(EDGE, 0))))
+        for measure, higher in ((3, True), (4, False)):
+            if not played:
+                row.append("")
+            elif name == RANDOM:
+                row.append(median(played, _of_map(name, measure))[0])
+            else:
+                row.append(difference(played, _of_map(name, measure), _of_map(RANDOM, measure), higher))
+        rows.append(row)
+    games = sum(len(line["maps"][RANDOM]) > 3 for line in lines)
+    text = [
+        "## Maps of a step, and their repairs",
+        "",
+        "    python -m diffvis_widget.explain.evaluation.step_maps",
+        "",
+        f"{len(lines)} held-out renderings with known masks, noised to timestep 399, against the union of the objects' "
+        f"masks; the first {games} have all maps and play the games. Pointing over edge: mean of the paired "
+        "differences. Deletion and insertion: medians of the paired differences to random; higher deletion and lower "
+        "insertion are better.",
+        "",
+        "- RISE, smooth masks: `smooth_rise(trace, step)`; of the objects' words: `smooth_rise(trace, step, word)`, "
+        "the sum of the scaled maps. 100 masks each.",
+        '- DF-RISE: the paper\'s, 100 masks, actual coverage; hidden as noise: `hidden="noise"`',
+        "- DF-CAM: mean over all layers, and single layers",
+        "",
+    ]
+    head = ["map", "scenes", "pointing", "IoU", "AP", "pointing over edge", "deletion over random"]
+    return [*text, *table([*head, "insertion over random"], rows)]
+
+
+def mean_difference(lines: list[Line], value: Value) -> str:
+    """Format the mean of differences between -1 and 1 with its interval, and a verdict.
+
+    Args:
+        lines: Measurements, a line a scene.
+        value: The difference.
+
+    Returns:
+        As "+0.20 (+0.11 to +0.28): better".
+    """
+    values = [pair[0] / pair[1] for pair in map(value, lines) if pair is not None]
+    low, high = mean_interval(values, -1, 1)
+    verdict = "better" if low > 0 else "worse" if high < 0 else "no better"
+    return f"{np.mean(values):+.2f} ({low:+.2f} to {high:+.2f}): {verdict}"
+
+
+def _of_map(name: str, measure: int) -> Value:
+    def value(line: Line) -> tuple[float, float] | None:
+        scores = line["maps"].get(name, [])
+        return (scores[measure], 1) if measure < len(scores) else None
+
+    return value

@@ -1,0 +1,108 @@
+"""Compares maps of a step with what the image shows: `python -m diffvis_widget.explain.evaluation.step_maps`.
+
+Held-out renderings with known masks, noised to timestep 399. The paper's DF-RISE and DF-CAM, their repairs, and
+baselines are compared with the union of the objects' masks. The first scenes also play the insertion and deletion
+games, and have the slower maps. The measurements are appended to step_maps.jsonl in a folder, and an interrupted
+evaluation resumes there; the tables are written to the folder's README.md. 200 scenes take 25 minutes on a free core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from diffvis_widget.explain.baseline_maps import baselines
+from diffvis_widget.explain.cam import df_cam
+from diffvis_widget.explain.insertion_deletion import games
+from diffvis_widget.explain.masked_regions import smooth_rise
+from diffvis_widget.explain.rise import df_rise
+from diffvis_widget.scenes import load
+from diffvis_widget.scenes.evaluation.captions import held_out_scenes
+from diffvis_widget.tracer import fingerprint
+from diffvis_widget.tracer import trace as run
+from diffvis_widget.traces import Trace
+from diffvis_widget.traces.results.saliency import scale
+from diffvis_widget.traces.types import Floats
+
+from . import report
+from .ground_truth import Rendering
+from .json_lines import FOLDER, Line, append, resume
+from .metrics import localization_scores
+from .step_map_table import step_maps
+
+SCENES, GAMES = 200, 30
+TIMESTEPS = (399, 299)  # the maps are those of the first; the games step to the second
+MASKS = 100
+SMOOTH, WORDS, PAPER, NOISE = "RISE, smooth masks", "RISE of the objects' words", "DF-RISE", "DF-RISE, hidden as noise"
+CAM, ATTENTION = "DF-CAM", "attention to the objects' words"
+
+
+def measure(pipe: Any, rendering: Rendering, *, played: bool) -> Line:
+    """Measure pointing, IoU and average precision of maps of a step; of all of them and the games if asked for.
+
+    Args:
+        pipe: The scenes pipeline.
+        rendering: The scene.
+        played: Whether to compute the slower maps too, and to play the games.
+
+    Returns:
+        By map: pointing, IoU, average precision and, where played, the AUC of deletion and insertion.
+    """
+    trace = run(pipe, rendering.scene.caption, **rendering.arguments(pipe, timesteps=list(TIMESTEPS)))
+    words = [region.word for region in rendering.regions(trace) if region.role == "object"]
+    settings: dict[str, Any] = {"masks": MASKS, "progress": False}
+    cam = df_cam(trace, 0)
+    maps: dict[str, Floats] = {
+        SMOOTH: smooth_rise(trace, 0, **settings).map,
+        CAM: cam.map,
+        ATTENTION: trace.heat_maps(step=0)[words].sum(axis=0),
+        **baselines(trace.frame("prediction", 0), rendering.latent_size, _generator(trace)),
+    }
+    if played:
+        of_words = [scale(smooth_rise(trace, 0, word, **settings).map) for word in words]
+        maps[WORDS] = np.sum(of_words, axis=0, dtype=np.float32)
+        maps[PAPER] = df_rise(trace, 0, coverage="actual", **settings).map
+        maps[NOISE] = df_rise(trace, 0, coverage="actual", hidden="noise", **settings).map
+        result = games(trace, 0, maps, progress=False)
+        areas = {name: [result.deletion_auc[name], result.insertion_auc[name]] for name in maps}
+    else:
+        areas = {name: [] for name in maps}
+        maps |= {f"{CAM}, {name}": heat for name, heat in cam.layers.items()}
+    scores = {
+        name: [*localization_scores(heat, rendering.objects), *areas.get(name, [])] for name, heat in maps.items()
+    }
+    return {"maps": {name: [round(float(value), 3) for value in values] for name, values in scores.items()}}
+
+
+def _generator(trace: Trace) -> np.random.Generator:
+    return np.random.default_rng([len(trace.prompt), 0])
+
+
+def main() -> None:
+    """Measure whatever is missing, print the table and write README.md."""
+    parser = argparse.ArgumentParser(prog="python -m diffvis_widget.explain.evaluation.step_maps", description=__doc__)
+    parser.add_argument("--scenes", type=int, default=SCENES, help=f"number of scenes ({SCENES})", metavar="N")
+    parser.add_argument("--games", type=int, default=GAMES, help=f"scenes that play the games ({GAMES})", metavar="N")
+    parser.add_argument("--first", type=int, default=0, help="first scene to measure (0)", metavar="N")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
+    args = parser.parse_args()
+    pipe = load()
+    path, model = args.folder / "step_maps.jsonl", fingerprint(cast(Any, pipe).unet)
+    done = {line["scene"] for line in resume(path, model)}
+    scenes = held_out_scenes(args.scenes)
+    for number in range(args.first, len(scenes)):
+        if number not in done:
+            began = time.monotonic()
+            line = measure(pipe, Rendering(pipe, scenes[number], number), played=number < args.games)
+            append(path, {"scene": number, "model": model, **line})
+            print(f"step maps: scene {number + 1} of {args.scenes}, {time.monotonic() - began:.1f} s", flush=True)
+    print("\n".join(step_maps(args.folder)))
+    report.write(args.folder)
+
+
+if __name__ == "__main__":
+    main()
