@@ -14,6 +14,8 @@ from diffvis_widget._compat.torch_defaults import build_with_weights, thread_loc
 from diffvis_widget.arguments import instance, items, shorten, text
 from diffvis_widget.shipped import clip_folder
 
+from .image_encoder import ImagePreparation, folded
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -91,7 +93,10 @@ class ConceptMeter:
                 "first use: connect once, or pass pretrained= the path of a weights file"
             ) from error
         self._model: Any = model.eval().requires_grad_(False).to(device)
-        self._preprocess: Callable[[Any], Tensor] = _in_float32(preprocess)
+        self._prepare: Callable[[NDArray[np.uint8]], Tensor] = _prepared_by(_in_float32(preprocess))
+        self._encode_image: Callable[[Tensor], Tensor] = self._model.encode_image
+        if name is None:
+            self._prepare, self._encode_image = _fast_image_encoder(self._model, preprocess)
         self._tokenizer = open_clip.get_tokenizer(source)
         self._device = device
         self._template = template
@@ -172,13 +177,12 @@ class ConceptMeter:
         if not len(_check_frames(frames)):
             raise ValueError("frames must hold one image or more")
         import torch
-        from PIL import Image
 
         parts: list[NDArray[np.float32]] = []
         for start in range(0, len(frames), _BATCH):
-            batch = torch.stack([self._preprocess(Image.fromarray(f)) for f in frames[start : start + _BATCH]])
+            batch = self._prepare(frames[start : start + _BATCH])
             with self._lock, torch.no_grad():
-                parts.append(_unit(self._model.encode_image(batch.to(self._device))))
+                parts.append(_unit(self._encode_image(batch.to(self._device))))
         return np.concatenate(parts)
 
     def _text_features(self, words: Sequence[str]) -> NDArray[np.float32]:
@@ -330,6 +334,22 @@ def _in_float32(preprocess: Any) -> Any:
         return transforms.Compose([transforms.PILToTensor(), transforms.ConvertImageDtype(torch.float32)])
 
     return transforms.Compose([explicit(transform) for transform in preprocess.transforms])
+
+
+def _prepared_by(preprocess: Callable[[Any], Tensor]) -> Callable[[NDArray[np.uint8]], Tensor]:
+    import torch
+    from PIL import Image
+
+    return lambda frames: torch.stack([preprocess(Image.fromarray(frame)) for frame in frames])
+
+
+def _fast_image_encoder(model: Any, preprocess: Any) -> tuple[ImagePreparation, Any]:
+    """The preparation and the network of the scenes CLIP, whose images are mostly of the size that it expects."""
+    import json
+
+    config = json.loads((clip_folder() / "open_clip_config.json").read_text(encoding="utf-8"))["preprocess_cfg"]
+    prepared = ImagePreparation(_prepared_by(_in_float32(preprocess)), config["size"], config["mean"], config["std"])
+    return prepared, folded(model.visual)
 
 
 def _unit(features: Tensor) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from PIL import Image
 from diffvis_widget import scenes
 from diffvis_widget.concepts import ConceptMeter, default_meter, emergence
 from diffvis_widget.concepts import meter as meter_module
+from diffvis_widget.concepts.image_encoder import folded
 from diffvis_widget.concepts.meter import UNRELATED, check_concepts
 
 
@@ -42,6 +43,31 @@ def test_cosines_and_null_band_are_those_of_open_clip(meter: ConceptMeter, frame
     assert cosine.shape == (3, 2)
     np.testing.assert_allclose(cosine, reference[:, :2], atol=1e-5)
     np.testing.assert_allclose(null, np.percentile(reference[:, 2:], (5, 95), axis=1).T, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3, 33])
+def test_the_meters_encoder_is_that_of_open_clip_within_the_rounding_of_float32(meter: ConceptMeter, count: int):
+    frames = np.random.default_rng(count).integers(0, 256, (count, 96, 96, 3), dtype=np.uint8)
+    frames[0] = scenes.draw(count).image
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        features = meter.network.encode_image(images, normalize=True).numpy()
+    np.testing.assert_allclose(meter.image_features(frames), features, atol=2e-6)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in meter.network.modules())  # it is left as it was
+
+
+@pytest.mark.parametrize("size", [(96, 96), (64, 96), (40, 40), (192, 96)])
+def test_images_are_prepared_as_open_clip_prepares_them(meter: ConceptMeter, size: tuple[int, int]):
+    frames = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    preprocess: Any = open_clip.create_model_and_transforms(f"local-dir:{scenes.clip_folder()}")[2]
+    reference = torch.stack([preprocess(Image.fromarray(frame)) for frame in frames])
+    assert torch.equal(meter._prepare(frames), reference)
+
+
+def test_a_batch_norm_without_a_convolution_is_refused():
+    network = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.BatchNorm2d(3))
+    with pytest.raises(ValueError, match="no convolution precedes"):
+        folded(network.eval())
 
 
 def test_share_is_the_softmax_with_the_models_scale(meter: ConceptMeter):

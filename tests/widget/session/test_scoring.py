@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from diffvis_widget.concepts import emergence
+from diffvis_widget.widget.session import scoring
 from diffvis_widget.wire.packed_run import unpack
 from tests.widget.conftest import PROMPT, SECONDS, Gate, page
 
@@ -25,11 +28,13 @@ class ColourMeter:
 
     def __init__(self) -> None:
         self.frames = 0
+        self.batches: list[int] = []
 
     def scores(
         self, frames: NDArray[np.uint8], concepts: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.frames += len(frames)
+        self.batches.append(len(frames))
         means = frames.mean(axis=(1, 2)) / 255
         cosine = means[:, [CHANNELS[name] for name in concepts]].reshape(len(frames), len(concepts))
         return cosine.astype(np.float32), np.tile(np.array([0.1, 0.2], np.float32), (len(frames), 1))
@@ -86,6 +91,35 @@ def test_scores_arrive_while_the_run_goes_on_and_emergence_only_at_its_end(
     assert arrived.wait(SECONDS)
     live = widget.wire.of("scores")[0].content
     assert (live["start"], live["emergence"], live["share"]) == (0, [None], None)
+    gate.let_all()
+    assert widget.wait(SECONDS)
+
+
+def test_images_of_a_quick_run_are_scored_together_but_for_the_first_and_the_last(
+    make: Make, shared_pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "QUICK_STEP", np.inf)  # this machine may be busy
+    meter = ColourMeter()
+    widget = make(shared_pipe, prompt=PROMPT, concepts=["red"], steps=9, meter=meter)
+    assert widget.wait(SECONDS)
+    assert meter.batches[0] == 1
+    assert all(batch >= scoring.LIVE_BATCH for batch in meter.batches[1:-1])
+    assert sum(meter.batches) == 9
+    expected, _ = ColourMeter().scores(widget.trace.frames("prediction"), ["red"])
+    np.testing.assert_allclose(widget.trace.scores.cosine, expected, rtol=1e-6)
+
+
+def test_each_image_of_a_slow_run_is_scored_when_it_comes(
+    make: Make, pipe: StableDiffusionPipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "QUICK_STEP", 0.0)
+    widget = make(pipe, prompt=PROMPT, concepts=["red"], steps=4, meter=ColourMeter())
+    rows: queue.Queue[int] = queue.Queue()
+    widget.observe_scores(lambda scores: rows.put(len(scores.cosine)))
+    gate.until_held()
+    for step in range(1, 4):
+        gate.let(1)
+        assert rows.get(timeout=SECONDS) == step
     gate.let_all()
     assert widget.wait(SECONDS)
 
