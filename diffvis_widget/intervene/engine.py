@@ -19,7 +19,7 @@ from torch import nn
 
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget.tracer import Family, Intervention, denoiser_lock, find_family, register_executor, set_active
-from diffvis_widget.tracer.attention_calls import hidden_attention
+from diffvis_widget.tracer.attention_support import hidden_attention
 from diffvis_widget.tracer.pipeline_calls import (
     CallListener,
     DenoiserArguments,

@@ -1,8 +1,8 @@
 """Watches the attention calls of some modules: their queries, keys, values and masks, and may replace their results.
 
 Modules get hooks; their processors stay as they are. While a watcher is on, calls of scaled_dot_product_attention that
-are made inside one of its modules are shown to a listener, and so are the calls of `get_attention_scores` that the
-eager and sliced processors of diffusers make in its place.
+are made inside one of its modules are shown to a listener, and so are the calls of other attention backends of
+diffusers, and those of `get_attention_scores` that its eager and sliced processors make in their place.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffvis_widget._compat.diffusers_attention_backends import attention_backend, shows_attention
+from diffvis_widget._compat.diffusers_attention_backends import backend_functions, backends_beside_torch
 
-from .fault_guard import FaultGuard, Original
+from .fault_guard import CannotRecordError, FaultGuard, Original
 from .hooks import watch
 from .module_hooks import hook_forward
 
-_HIDING_PROCESSORS = ("xformers", "npu", "xla")
 _TORCH_ATTENTION: Any = F.scaled_dot_product_attention  # a later replacement must still receive every call
 
 CallLayout = Callable[[int, int], tuple[slice, slice] | None]
@@ -126,6 +125,60 @@ class AttentionResult:
         )
 
 
+class DispatchedResult(AttentionResult):
+    """Computes the result of a call by an attention backend of diffusers, whose tensors have heads behind the tokens.
+
+    Args:
+        original: The backend's function.
+        kwargs: Arguments of the call.
+    """
+
+    def __init__(self, original: Callable[..., Tensor], kwargs: Any) -> None:
+        super().__init__(original, (), kwargs)
+        self.is_torch = False  # the log-sum-exp of torch's kernels is not that of the backend's
+        self.call = self._as_call(kwargs)
+
+    @staticmethod
+    def _as_call(kwargs: Any) -> AttentionCall:
+        tensors = [kwargs[name].transpose(1, 2) for name in ("query", "key", "value")]
+        mask = kwargs.get("attn_mask")
+        if mask is not None and not isinstance(mask, Tensor):
+            raise CannotRecordError(
+                f"the attention backend gets a {type(mask).__name__} as its mask, which cannot be read; call "
+                'set_attention_backend("native") on the denoiser'
+            )
+        if mask is not None and mask.shape == (len(tensors[0]), tensors[1].shape[2]):  # of keys, for all queries
+            mask = mask[:, None, None]
+        others = {name: kwargs[name] for name in ("dropout_p", "is_causal", "scale", "enable_gqa") if name in kwargs}
+        return AttentionCall(*tensors, attn_mask=mask, **others)
+
+    def __call__(self, call: AttentionCall | None = None) -> Tensor:
+        """Compute attention by the backend.
+
+        Args:
+            call: Other arguments; None: those of the watched call.
+
+        Returns:
+            (batch, heads, queries, value width).
+
+        Raises:
+            ValueError: The other arguments have a mask, and the backend takes none.
+        """
+        if call is None:
+            return super().__call__().transpose(1, 2)
+        changed: dict[str, Any] = {
+            name: getattr(call, name).transpose(1, 2).contiguous() for name in ("query", "key", "value")
+        }
+        if call.attn_mask is not self.call.attn_mask:
+            if "attn_mask" not in self._kwargs:
+                raise ValueError(
+                    "the attention backend takes no mask, which leaving a word out needs; call "
+                    'set_attention_backend("native") on the denoiser'
+                )
+            changed["attn_mask"] = call.attn_mask
+        return self._original(**{**self._kwargs, **changed}).transpose(1, 2)
+
+
 class AttentionListener(Protocol):
     """Receives the calls that an `AttentionWatcher` sees."""
 
@@ -189,7 +242,8 @@ class AttentionWatcher:
         self._guard = guard
         self._thread = threading.get_ident()
         self._removers: list[Callable[[], None]] = []
-        self._end_watch: Callable[[], None] | None = None
+        self._end_watches: list[Callable[[], None]] = []
+        self._is_dispatching = False  # in a backend that is shown already, and may end in torch's attention
         self._entered: list[str] = []
         self._rows: dict[int, int] = {}  # of this forward pass, by number of keys
         self.finished = set()
@@ -215,18 +269,21 @@ class AttentionWatcher:
         """Show calls from now on."""
         self.end()
         self.finished = set()
-        self._end_watch = watch(F, "scaled_dot_product_attention", self._attention, self._modifies, self._guard)
+        how = self._modifies, self._guard
+        self._end_watches.append(watch(F, "scaled_dot_product_attention", self._attention, *how))
+        for backend in backends_beside_torch():
+            self._end_watches.append(watch(backend_functions(), backend, self._dispatched, *how))
 
     def end(self) -> None:
         """Show no more calls."""
-        if self._end_watch is not None:
-            self._end_watch()
-        self._end_watch, self._entered = None, []
+        while self._end_watches:
+            self._end_watches.pop()()
+        self._entered = []
 
     @property
     def is_on(self) -> bool:
         """Whether calls are shown."""
-        return self._end_watch is not None
+        return bool(self._end_watches)
 
     def _is_here(self) -> bool:
         return self.is_on and threading.get_ident() == self._thread
@@ -255,11 +312,23 @@ class AttentionWatcher:
 
     def _attention(self, original: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         layer = self._layer()
-        if layer is None:
+        if layer is None or self._is_dispatching:
             return original(*args, **kwargs)
         result = AttentionResult(original, args, kwargs)
         replaced = self._listener.on_attention(layer, AttentionCall(*args, **kwargs), result)
         return result() if replaced is None else replaced
+
+    def _dispatched(self, original: Callable[..., Any], **kwargs: Any) -> Any:
+        layer = self._layer()
+        if layer is None or self._is_dispatching or kwargs.get("return_lse"):
+            return original(**kwargs)
+        self._is_dispatching = True
+        try:
+            result = DispatchedResult(original, kwargs)
+            replaced = self._listener.on_attention(layer, result.call, result)
+            return original(**kwargs) if replaced is None else replaced.transpose(1, 2)
+        finally:
+            self._is_dispatching = False
 
     def _scores(self, module: Any) -> Callable[..., Tensor]:
         def scores(
@@ -318,30 +387,3 @@ def apply_mask(scores: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return scores
     return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.float()
-
-
-def hidden_attention(modules: Mapping[str, nn.Module]) -> str | None:
-    """Explain why the attention of some modules cannot be observed.
-
-    Args:
-        modules: Attention modules by dotted path.
-
-    Returns:
-        The reason and a remedy, or None where every module can be observed.
-    """
-    for name, module in modules.items():
-        processor = getattr(module, "processor", None)
-        kind = type(processor).__name__
-        if any(part in kind.lower() for part in _HIDING_PROCESSORS):
-            return (
-                f"{name} computes attention with {kind}, which shows no attention weights; "
-                "switch to the default processor (pipe.disable_xformers_memory_efficient_attention() or "
-                "denoiser.set_default_attn_processor()) to trace it"
-            )
-        backend = attention_backend(processor)
-        if not shows_attention(backend):
-            return (
-                f"{name} uses the attention backend {backend!r}, which shows no attention weights; call "
-                'set_attention_backend("native") on the denoiser to trace it'
-            )
-    return None

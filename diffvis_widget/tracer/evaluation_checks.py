@@ -12,7 +12,7 @@ from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces.types import Size
 
 from .attention import AttentionReader
-from .attention_calls import hidden_attention
+from .attention_support import hidden_attention
 from .fault_guard import CannotRecordError
 from .latent_layout import LatentLayout
 from .spatial_inputs import SpatialInputs

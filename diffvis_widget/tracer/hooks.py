@@ -1,7 +1,7 @@
-"""Hooks on attributes of live objects: any number of watchers intercept the calls of a method or function.
+"""Hooks on attributes of live objects, and on values of dictionaries: watchers intercept the calls of a function.
 
-Watchers are added and removed in any order; the original attribute returns with the removal of the last one. Hooks that
-modify a call run before hooks that only observe it, regardless of registration order.
+Any number of watchers are added and removed in any order; the original returns with the removal of the last one. Hooks
+that modify a call run before hooks that only observe it, regardless of registration order.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ class _Interception:
     """Callable in the place of `owner.name`, which passes each call through all watchers.
 
     Args:
-        owner: Object or class whose attribute is replaced.
-        name: Name of the attribute.
+        owner: Object or class whose attribute is replaced, or dictionary whose value is.
+        name: Name of the attribute, or key.
     """
 
-    def __init__(self, owner: Any, name: str) -> None:
+    def __init__(self, owner: Any, name: Any) -> None:
         self.owner = owner
         self.name = name
-        self.in_owner = name in vars(owner)  # otherwise inherited: removal deletes the attribute
-        self.original = getattr(owner, name)
+        self.in_owner = name in _values(owner)  # otherwise inherited: removal deletes the attribute
+        self.original = owner[name] if isinstance(owner, dict) else getattr(owner, name)
         self.observers: tuple[Watcher, ...] = ()
         self.modifiers: tuple[Watcher, ...] = ()
         # `inspect.signature` follows __wrapped__: diffusers inspects the arguments of schedulers
         self.__wrapped__ = self.original
-        self.__name__ = name
+        self.__name__ = str(name)
         self.__doc__ = getattr(self.original, "__doc__", None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -66,13 +66,13 @@ def _same(value: Any) -> Any:
 
 
 def watch(
-    owner: Any, name: str, watcher: Watcher, modifies: bool = False, guard: FaultGuard | None = None
+    owner: Any, name: Any, watcher: Watcher, modifies: bool = False, guard: FaultGuard | None = None
 ) -> Callable[[], None]:
     """Intercept the calls of `owner.name`.
 
     Args:
-        owner: Object, module or class that has the attribute.
-        name: Name of a callable attribute.
+        owner: Object, module or class that has the attribute, or a dictionary.
+        name: Name of a callable attribute, or key of a callable value.
         watcher: Called in its place as `watcher(original, *args, **kwargs)`; returns the result of the call.
         modifies: Whether the watcher modifies calls. It then runs before all watchers that only observe.
         guard: Takes the watcher's errors; None: they end the call.
@@ -82,7 +82,7 @@ def watch(
     """
     watcher = watcher if guard is None else guard.watcher(watcher)
     with _lock:
-        present = vars(owner).get(name)
+        present = _values(owner).get(name)
         interception = present if isinstance(present, _Interception) else _Interception(owner, name)
         if modifies:
             interception.modifiers = (*interception.modifiers, watcher)
@@ -97,7 +97,7 @@ def watch(
             interception.modifiers = tuple(other for other in interception.modifiers if other is not watcher)
             # an attribute that somebody else replaced meanwhile stays; the interception then only forwards calls
             unused = not interception.observers and not interception.modifiers
-            if unused and vars(owner).get(name) is interception:
+            if unused and _values(owner).get(name) is interception:
                 if interception.in_owner:
                     _put(owner, name, interception.original)
                 elif isinstance(owner, type):
@@ -108,11 +108,15 @@ def watch(
     return remove
 
 
-def _put(owner: Any, name: str, value: Any) -> None:
+def _values(owner: Any) -> Any:
+    return owner if isinstance(owner, dict) else vars(owner)
+
+
+def _put(owner: Any, name: Any, value: Any) -> None:
     if isinstance(owner, type):
         setattr(owner, name, value)  # vars() of a class is read-only
     else:
-        vars(owner)[name] = value
+        _values(owner)[name] = value
 
 
 def unwatched(owner: Any, name: str) -> Any:

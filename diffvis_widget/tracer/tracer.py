@@ -18,7 +18,7 @@ from diffvis_widget.traces.types import Keep
 
 from .active_interventions import Intervention, active_on, intervening
 from .attention import AttentionReader
-from .attention_calls import hidden_attention
+from .attention_support import hidden_attention
 from .fault_guard import CannotRecordError, FaultGuard
 from .locks import lock_of
 from .observer import Observer
