@@ -147,16 +147,27 @@ class Preview:
         small = colours.reshape(*array.shape[1:], 3)
         return small.repeat(self._scale[0], axis=0).repeat(self._scale[1], axis=1)
 
-    def fit(self, latents: NDArray[Any]) -> Images:
+    def fit(self, latents: NDArray[Any], frames_per_latent: int | None = None) -> Images:
         """Decode latents exactly, and fit the map to this and all earlier exact decodes.
 
         Args:
-            latents: (C, h, w).
+            latents: (C, h, w), or (C, F, h, w) of a video.
+            frames_per_latent: Of a video, how many of its frames a latent frame after the first stands for.
 
         Returns:
-            uint8 (H, W, 3), the exact image.
+            uint8 (H, W, 3), the exact image; of a video (F, H, W, 3), the middle one of those of each latent frame.
         """
         exact = self._decode(latents[None])[0]
+        if latents.ndim == 3:
+            return self._fit(latents, exact)
+        factor = frames_per_latent or 1
+        middles = [0, *(1 + frame * factor + factor // 2 for frame in range(latents.shape[1] - 1))]
+        shown = exact[[min(middle, len(exact) - 1) for middle in middles]]
+        for frame, image in enumerate(shown):
+            self._fit(latents[:, frame], image)
+        return shown
+
+    def _fit(self, latents: NDArray[Any], exact: Images) -> Images:
         _, height, width = latents.shape
         self._scale = exact.shape[0] // height, exact.shape[1] // width
         if np.isnan(latents).all():

@@ -153,5 +153,7 @@ class DecodedSteps(WordedSteps):
         images = self.frame("prediction", step)
         if images.ndim == 3:
             return images
+        if len(images) == self.frame_count:  # a compact file has one image for each latent frame
+            return images[frame]
         shown = self.output_frames(frame)
         return images[min(shown[len(shown) // 2], len(images) - 1)]

@@ -22,12 +22,13 @@ from diffvis_widget.traces.file.image_codec import MAX_TOTAL, EncodedImages, dec
 from diffvis_widget.traces.file.reader import TraceContent, warn_of_unknown
 from diffvis_widget.traces.file.safetensors_reader import MAX_HEADER, strict_json
 from diffvis_widget.traces.file.stored_results import DTYPES, read_results, result_tensors
-from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.types import Floats, Images
 
 from .messages import VIEWS
 from .packed_run import Json, Message, dequantise, pack, unpack
 from .recorded_run import record
 from .shrink import fit
+from .video_messages import frames_in, image_buffers, read_maps
 
 LIMIT = 3_000_000
 MAX_FILE = 64 * 2**20  # larger files are not read; compact files stay far below
@@ -109,7 +110,7 @@ def read_content(path: Path) -> TraceContent:
     return TraceContent(
         header=header,
         records=_records(header, steps),
-        image=decode_png(images[0]) if images else None,
+        image=_final_image(images, is_video=frames_in(steps[0].content) > 1),
         frames=_frames(steps),
         results=read_results(header, _tensors(messages[0], header)),
     )
@@ -168,8 +169,23 @@ def _shape(value: Any, *ranks: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def _final_image(parts: Sequence[bytes], is_video: bool) -> Images | None:
+    """The final image, or the frames of the final video; None where the file has none."""
+    if not is_video:
+        return decode_png(parts[0]) if parts and parts[0] else None
+    size = stated_size(parts[1]) if len(parts) > 1 else None
+    if size is None:
+        return None
+    if size[0] * size[1] * 3 * len(parts) > MAX_TOTAL:
+        raise TraceFileError(f"its video has {len(parts) - 1} frames of {size}")
+    return np.stack([decode(frame, size) for frame in parts[1:]])
+
+
 def _records(header: Header, steps: Sequence[Message]) -> list[Record]:
-    empty = np.empty((0, 0, 0), dtype=np.float32)
+    frames = frames_in(steps[0].content) if steps else 1
+    if any(frames_in(message.content) != frames for message in steps):
+        raise TraceFileError("its steps have different numbers of frames")
+    empty = np.empty((0, 0, 0) if frames == 1 else (0, frames, 0, 0), dtype=np.float32)
     maps = [_maps(header, message) for message in steps]
     refined = [_maps(header, message, "refined") if "refined" in message.content else None for message in steps]
     if any(len({None if part is None else part.shape for part in parts}) > 1 for parts in (maps, refined)):
@@ -197,9 +213,10 @@ def _maps(header: Header, message: Message, kind: Literal["maps", "refined"] = "
     maps = message.content.get(kind)
     fields = cast("dict[str, Any]", maps) if isinstance(maps, dict) else {}
     shape, scales = _shape(fields.get("shape"), 3), fields.get("scales")
-    place = len(_views(message)) + (kind == "refined")
+    frames = frames_in(message.content)
+    place = frames * len(_views(message)) + (kind == "refined")
     data = message.buffers[place] if place < len(message.buffers) else b""
-    if shape[0] != len(header.words) or math.prod(shape) != len(data):
+    if shape[0] != len(header.words) or frames * math.prod(shape) != len(data):
         raise TraceFileError(f"the maps of a step are {len(data)} bytes, which contradicts their shape")
     if header.layers and 0 in shape[1:]:
         raise TraceFileError("the maps of a step are empty")
@@ -207,7 +224,8 @@ def _maps(header: Header, message: Message, kind: Literal["maps", "refined"] = "
     if len(ranges) != shape[0]:
         raise TraceFileError("the maps of a step have other words than the prompt")
     checked = [None if limits is None else _range(limits) for limits in ranges]
-    return dequantise(data, shape, checked)[None].astype(np.float16)
+    maps_of_step = dequantise(data, shape, checked) if frames == 1 else read_maps(data, frames, shape, checked)
+    return maps_of_step[None].astype(np.float16)
 
 
 def _range(value: Any) -> tuple[float, float]:
@@ -222,7 +240,7 @@ def _range(value: Any) -> tuple[float, float]:
 def _views(message: Message) -> list[str]:
     value = message.content.get("views")
     views = cast("list[Any]", value) if isinstance(value, list) else []
-    if len(message.buffers) != len(views) + 1 + ("refined" in message.content) or not all(
+    if len(message.buffers) != frames_in(message.content) * len(views) + 1 + ("refined" in message.content) or not all(
         view in VIEWS for view in views
     ):
         raise TraceFileError("the images of a step are missing")
@@ -234,11 +252,13 @@ def _guidance(message: Message, steps: int) -> Floats | None:
     if "guidance" not in views or limits is None:
         return None
     low, high = _range(limits)
-    data = message.buffers[views.index("guidance")]
-    size = stated_size(data)
-    if size is None or size[0] * size[1] * steps * 4 > MAX_GUIDANCE:
+    parts = message.buffers[image_buffers(message.content, "guidance")]
+    size = stated_size(parts[0])
+    if size is None or size[0] * size[1] * steps * len(parts) * 4 > MAX_GUIDANCE:
         raise TraceFileError(f"the guidance of a step is an image of {size}")
-    return (low + decode(data, size)[..., 0].astype(np.float32) * ((high - low) / 255)).astype(np.float32)
+    shares = np.stack([decode(data, size)[..., 0].astype(np.float32) for data in parts])
+    guidance = (low + shares * ((high - low) / 255)).astype(np.float32)
+    return guidance[0] if frames_in(message.content) == 1 else guidance
 
 
 def _frames(steps: Sequence[Message]) -> dict[str, EncodedImages]:
@@ -246,9 +266,10 @@ def _frames(steps: Sequence[Message]) -> dict[str, EncodedImages]:
     for kind in ("prediction", "latents"):
         if not all(kind in _views(message) for message in steps):
             continue
-        encoded = [message.buffers[_views(message).index(kind)] for message in steps]
+        count = frames_in(steps[0].content)
+        encoded = [image for message in steps for image in message.buffers[image_buffers(message.content, kind)]]
         size = stated_size(encoded[0])
-        if size is None or size[0] * size[1] * 3 * len(steps) > MAX_TOTAL:
+        if size is None or size[0] * size[1] * 3 * len(encoded) > MAX_TOTAL:
             raise TraceFileError(f"its {len(steps)} images are of {size}")
-        frames[kind] = EncodedImages(encoded, size)
+        frames[kind] = EncodedImages(encoded, size, None if count == 1 else count)
     return frames

@@ -100,7 +100,7 @@ class StepImages:
 
     Attributes:
         step: the step.
-        prediction: the predicted image, uint8 (H, W, 3); None where there is nothing to decode with.
+        prediction: the predicted image, uint8 (H, W, 3), or (F, H, W, 3) of a video; None without a decoder.
         latents: the noisy image that entered the step, uint8 (H, W, 3), or None.
         exact: whether the VAE decoded the prediction; False is a linear preview.
         decode_seconds: duration of one exact decode, as far as known.

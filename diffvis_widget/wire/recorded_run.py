@@ -21,6 +21,7 @@ from .trace_messages import (
     traced_step_message,
     views_of,
 )
+from .video_messages import shown_frames, with_video
 
 Layers = bool | Literal["heads"]
 
@@ -60,15 +61,7 @@ def record(
 
     Returns:
         The run; frames that the trace does not hold yet are decoded.
-
-    Raises:
-        ValueError: the trace is of a video.
     """
-    if trace.frame_count > 1:
-        raise ValueError(
-            f"this trace is of a video of {trace.frame_count} latent frames, and the widget, pages and compact files "
-            "show images; save it whole, and see trace.heat_map(word, frame=...)"
-        )
     shown = scores if trace.scores is None else trace.scores
     payload = run_payload(name, trace, unknown, None if shown is None else shown.meter or None)
     return RecordedRun(name, trace, state_of(trace), replace(payload, scores=scores_payload(shown)))
@@ -87,18 +80,37 @@ def run_payload(run: str, trace: Trace, unknown: Collection[str], meter: str | N
         The messages.
     """
     views = views_of(trace)
-    predictions = trace.frames("prediction") if "prediction" in views else None
-    latents = trace.frames("latents") if "latents" in views else None
-    size = (0, 0) if predictions is None else (predictions.shape[1], predictions.shape[2])
-    steps: dict[int, Message] = {}
-    for index, step in enumerate(trace.steps):
-        prediction = None if predictions is None else predictions[index]
-        shown = StepImages(step, prediction, None if latents is None else latents[index], exact=True)
+    size, steps = (0, 0), dict[int, Message]()
+    for index, shown in enumerate(recorded_images(trace)):
+        size = (0, 0) if shown.prediction is None else shown.prediction.shape[-3:-1]
         steps[index] = traced_step_message(run, trace, shown, 0.0)
     begin = traced_run_message(run, trace, recorded_settings(trace), unknown, size, views, meter)
-    image = images.png(trace.image) if predictions is not None and trace.is_complete else None
-    end = end_message(run, state_of(trace), len(steps), 0.0, None, image, image_note_of(trace))
+    image = images.png(trace.image) if "prediction" in views and trace.is_complete else None
+    end = with_video(end_message(run, state_of(trace), len(steps), 0.0, None, image, image_note_of(trace)), trace)
     return RunPayload(begin, steps, scores_payload(trace.scores), end)
+
+
+def recorded_images(trace: Trace) -> Iterator[StepImages]:
+    """Takes the images of each step of a recorded run; those that the trace does not hold yet are decoded.
+
+    Args:
+        trace: the trace.
+
+    Yields:
+        The images of each step; of a video, one for each latent frame.
+    """
+    views = views_of(trace)
+    if trace.frame_count == 1:  # decoded several at a time
+        for kind in ("prediction", "latents"):
+            if kind in views:
+                trace.frames(kind)
+    for index, step in enumerate(trace.steps):
+        prediction = trace.frame("prediction", index) if "prediction" in views else None
+        latents = trace.frame("latents", index) if "latents" in views else None
+        if trace.frame_count > 1:
+            prediction = None if prediction is None else shown_frames(trace, prediction)
+            latents = None if latents is None else shown_frames(trace, latents)
+        yield StepImages(step, prediction, latents, exact=True)
 
 
 def layer_messages(run: RecordedRun, layers: Layers) -> Iterator[Message]:

@@ -18,6 +18,7 @@ from . import images
 from .messages import RunPayload
 from .packed_run import Json, Message, RequestId, json_numbers, pack, quantise
 from .trace_messages import recorded_settings
+from .video_messages import image_buffers
 
 THUMBNAIL = 96  # pixels, longest side
 KINDS_WITH_OWN_MESSAGES = frozenset({Note.kind, ConceptScores.kind, Saliency.kind, WordRelevance.kind})
@@ -279,7 +280,7 @@ def runs_message(request: RequestId, runs: Sequence[ShownRun], limit: int = RUN_
         last = payload.steps[max(payload.steps)] if payload.steps else None
         has_image = last is not None and "prediction" in last.content["views"]
         if has_image and last is not None:
-            image = last.buffers[last.content["views"].index("prediction")]
+            image = last.buffers[image_buffers(last.content, "prediction").start]
             thumbnails.append(images.shrunk(image, THUMBNAIL, 80))
         names = ("prompt", "seed", "steps", "guidance_scale", "schedule", "schedule_strength", "weights")
         entry = {name: payload.run.content[name] for name in names}

@@ -9,6 +9,7 @@ import numpy as np
 from . import images
 from .messages import View
 from .packed_run import Message, pack
+from .video_messages import frames_in, image_buffers
 
 LIMIT = 1_000_000
 
@@ -66,6 +67,7 @@ def _ladder(messages: list[Message]) -> Iterator[list[Message]]:
         _with_half_maps,
         lambda message: _with_smaller_images(message, 128, 60),
         _with_half_maps,
+        lambda message: _with_smaller_images(message, 96, 50),
     ]
     for rung in rungs:
         messages = [rung(message) for message in messages]
@@ -79,35 +81,42 @@ def _without(message: Message, view: View) -> Message:
     content = {**message.content, "views": [name for name in views if name != view]}
     if message.content["type"] == "run":
         return Message(content, message.buffers)
-    index = views.index(view)
-    return Message(content, (*message.buffers[:index], *message.buffers[index + 1 :]))
+    place = image_buffers(message.content, view)
+    return Message(content, (*message.buffers[: place.start], *message.buffers[place.stop :]))
 
 
 def _without_final_image(message: Message) -> Message:
-    return Message(message.content) if message.content["type"] == "end" else message
+    """A video stays, behind an empty image: it has fewer pixels a frame, and it is what the run made."""
+    if message.content["type"] != "end":
+        return message
+    return Message(message.content, (b"", *message.buffers[1:]) if len(message.buffers) > 1 else ())
 
 
 def _with_half_maps(message: Message) -> Message:
     if message.content["type"] != "step":
         return message
     content, buffers = dict(message.content), list(message.buffers)
-    for index, name in enumerate(("maps", "refined"), start=len(content["views"])):
+    frames = frames_in(content)
+    for index, name in enumerate(("maps", "refined"), start=frames * len(content["views"])):
         if name not in content:
             continue
         words, height, width = content[name]["shape"]
         if min(height, width) < 2:
             continue
-        values = np.frombuffer(buffers[index], dtype=np.uint8).reshape(words, height, width)
+        values = np.frombuffer(buffers[index], dtype=np.uint8).reshape(frames * words, height, width)
         even = values[:, : height // 2 * 2, : width // 2 * 2]
-        half = even.reshape(words, height // 2, 2, width // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
-        content[name] = {**content[name], "shape": list(half.shape)}
+        half = even.reshape(frames * words, height // 2, 2, width // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
+        content[name] = {**content[name], "shape": [words, height // 2, width // 2]}
         buffers[index] = half.tobytes()
     return Message(content, tuple(buffers))
 
 
 def _with_smaller_images(message: Message, largest: int, quality: int) -> Message:
+    if message.content["type"] == "end" and len(message.buffers) > 1:
+        frames = (images.shrunk(image, largest, quality) for image in message.buffers[1:])
+        return Message(message.content, (message.buffers[0], *frames))
     if message.content["type"] != "step" or "prediction" not in message.content["views"]:
         return message
-    index = message.content["views"].index("prediction")
-    smaller = images.shrunk(message.buffers[index], largest, quality)
-    return Message(message.content, (*message.buffers[:index], smaller, *message.buffers[index + 1 :]))
+    place = image_buffers(message.content, "prediction")
+    smaller = [images.shrunk(image, largest, quality) for image in message.buffers[place]]
+    return Message(message.content, (*message.buffers[: place.start], *smaller, *message.buffers[place.stop :]))

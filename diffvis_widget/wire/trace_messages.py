@@ -27,6 +27,7 @@ from .messages import (
     step_message,
 )
 from .packed_run import Json, Message, quantise
+from .video_messages import frames_content, webps, with_frames
 
 MAX_NOTE = 200  # characters of the reason why an image is another one
 
@@ -185,11 +186,12 @@ def maps_of(trace: Trace, step: int) -> NDArray[np.float32]:
         step: index of the step.
 
     Returns:
-        float32 (words, h, w); (words, 0, 0) where the pipeline's attention cannot be traced.
+        float32 (words, h, w), of a video (words, F, h, w); h and w are 0 where attention cannot be traced.
     """
+    axes = (trace.frame_count, 0, 0) if trace.frame_count > 1 else (0, 0)
     if not trace.layers:
-        return np.empty((len(trace.words), 0, 0), dtype=np.float32)
-    return trace.heat_maps(step=step)
+        return np.empty((len(trace.words), *axes), dtype=np.float32)
+    return trace.heat_maps(step=step, frame="all" if trace.frame_count > 1 else None)
 
 
 def traced_run_message(
@@ -215,8 +217,8 @@ def traced_run_message(
     Returns:
         The message, with the notes of the trace.
     """
-    _, height, width = maps_of(trace, 0).shape
-    return run_message(
+    height, width = maps_of(trace, 0).shape[-2:]
+    message = run_message(
         run,
         settings,
         trace.words,
@@ -228,6 +230,7 @@ def traced_run_message(
         unknown=unknown,
         notes=notes_of(trace),
     )
+    return Message({**message.content, **frames_content(trace)}, message.buffers)
 
 
 def traced_step_message(run: str, trace: Trace, shown: StepImages, elapsed: float) -> Message:
@@ -242,21 +245,27 @@ def traced_step_message(run: str, trace: Trace, shown: StepImages, elapsed: floa
     Returns:
         The step message; where the trace has refined maps, its last buffer holds these.
     """
-    encoded: dict[View, bytes] = {}
+    is_video = trace.frame_count > 1
+    encoded: dict[View, tuple[bytes, ...]] = {}
     if shown.prediction is not None:
         largest = images.LARGEST if shown.exact else images.LATENTS_LARGEST
-        encoded["prediction"] = images.webp(shown.prediction, largest)
+        encoded["prediction"] = webps(shown.prediction, largest)
     if shown.latents is not None:
-        encoded["latents"] = images.webp(shown.latents, images.LATENTS_LARGEST, 70)
+        encoded["latents"] = webps(shown.latents, images.LATENTS_LARGEST, 70)
     guidance = trace.records[shown.step.index].guidance
     guidance_range = None
     if guidance is not None:
         guidance_range = (float(np.min(guidance)), float(np.max(guidance)))
-        encoded["guidance"] = images.grey(guidance, *guidance_range)
+        parts = guidance if is_video else guidance[None]
+        encoded["guidance"] = tuple(images.grey(part, *guidance_range) for part in parts)
     maps = maps_of(trace, shown.step.index)
     exact: dict[View, bool] = {"prediction": shown.exact, "latents": shown.exact_latents, "guidance": True}
     previews: list[View] = [view for view in VIEWS if view in encoded and not exact[view]]
-    message = step_message(run, shown.step, maps, encoded, guidance_range, shown.exact, elapsed, previews)
+    single: dict[View, bytes] = {} if is_video else {view: parts[0] for view, parts in encoded.items()}
+    flat = maps[:, 0] if is_video else maps
+    message = step_message(run, shown.step, flat, single, guidance_range, shown.exact, elapsed, previews)
+    if is_video:
+        return with_frames(message, maps, encoded)
     if not trace.has_refined_maps:
         return message
     return _with_refined_maps(message, trace.heat_maps(step=shown.step.index, kind="refined"))

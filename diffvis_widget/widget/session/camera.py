@@ -96,7 +96,7 @@ class Camera:
         exact = not self._budget.spent or (not hurry and (self._is_cheap or self._budget.allows()))
         if exact:
             before = time.perf_counter()
-            prediction = self._preview.fit(record.prediction)
+            prediction = self._preview.fit(record.prediction, trace.meta.get("frames_per_latent"))
             self._budget.spend(time.perf_counter() - before)
         else:
             prediction = self._linear(record.prediction)
@@ -104,7 +104,9 @@ class Camera:
         return StepImages(step, prediction, latents, exact, self._budget.longest, exact_latents=False)
 
     def _linear(self, latents: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-        """The linear preview of latents (C, h, w), enlarged smoothly: squares would look like a part of the image."""
+        """The linear preview of latents, enlarged smoothly: squares would look like a part of the image."""
+        if latents.ndim == 4:
+            return np.stack([self._linear(latents[:, frame]) for frame in range(latents.shape[1])])
         image = self._preview.image(latents)
         down, right = image.shape[0] // latents.shape[1], image.shape[1] // latents.shape[2]
         small = Image.fromarray(image[down // 2 :: down, right // 2 :: right])

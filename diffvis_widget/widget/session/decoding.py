@@ -6,7 +6,10 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+
 from diffvis_widget.widget import jupyter
+from diffvis_widget.wire.video_messages import shown_frames
 
 from .history import History
 from .publisher import Publisher
@@ -92,7 +95,10 @@ class IdleDecoder:
         assert run.trace is not None  # a run without steps has no previews
         index = self._nearest(run.inexact)
         image = decode(pipe, run.trace.records[index].prediction[None])[0]
-        run.trace.keep_frame("prediction", index, image)
+        if run.trace.frame_count == 1:  # the decoded videos of all steps would fill the memory
+            run.trace.keep_frame("prediction", index, image)
+        else:
+            image = shown_frames(run.trace, image)
         run.inexact.discard(index)
         self._publisher.frame(run, index, image)
 
@@ -101,8 +107,12 @@ class IdleDecoder:
 
         assert run.trace is not None
         index = self._nearest(run.inexact_latents)
-        image = decode(pipe, run.trace.visible_latents[index][None])[0]
-        run.trace.keep_frame("latents", index, image)
+        record = run.trace.records[index]
+        image = decode(pipe, (record.latents.astype(np.float32) * np.float32(record.visible))[None])[0]
+        if run.trace.frame_count == 1:
+            run.trace.keep_frame("latents", index, image)
+        else:
+            image = shown_frames(run.trace, image)
         run.inexact_latents.discard(index)
         self._publisher.frame(run, index, image, "latents")
 

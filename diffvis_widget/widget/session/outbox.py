@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from diffvis_widget.wire.messages import RunPayload, ScoresPayload, View, frame_message
 from diffvis_widget.wire.packed_run import Json, Message, RequestId
 from diffvis_widget.wire.replies import error_message
+from diffvis_widget.wire.video_messages import image_buffers
 
 CAP = 4 * 1024 * 1024
 MAX_MESSAGES = 1000  # on their way without an acknowledgement
@@ -110,13 +111,13 @@ class Outbox:
                 self._steps[index] = message
                 self._enqueue(("step", index))
 
-    def frame(self, run: str, index: int, image: bytes, view: View = "prediction") -> None:
+    def frame(self, run: str, index: int, image: tuple[bytes, ...], view: View = "prediction") -> None:
         """Replace the preview of a step by its exact image; nothing happens for another run.
 
         Args:
             run: the id of the run.
             index: the step.
-            image: the encoded image.
+            image: the encoded image; of a video, that of each latent frame.
             view: which image of the step it is.
         """
         with self._lock:
@@ -275,8 +276,8 @@ class Outbox:
         for view in FRAMES:
             if kind == view:
                 step = self._steps[index]
-                image = step.buffers[step.content["views"].index(view)]
-                return frame_message(self._run.content["run"], index, image, view)
+                image = step.buffers[image_buffers(step.content, view)]
+                return Message(frame_message(self._run.content["run"], index, image[0], view).content, image)
         if key == SCORES:
             assert self._scores is not None
             concepts, rows = self._sent_scores
@@ -307,14 +308,14 @@ def _exact_images(message: Message) -> list[Key]:
     return [(view, content["index"]) for view in FRAMES if view in content["views"] and view not in previews]
 
 
-def _with_exact(step: Message, view: View, image: bytes) -> Message:
+def _with_exact(step: Message, view: View, image: tuple[bytes, ...]) -> Message:
     """A step message with an exact image in the place of a preview."""
     content = {**step.content, "exact": step.content["exact"] or view == "prediction"}
     content["previews"] = [other for other in content.get("previews", []) if other != view]
     if not content["previews"]:
         del content["previews"]
-    index = content["views"].index(view)
-    return Message(content, (*step.buffers[:index], image, *step.buffers[index + 1 :]))
+    place = image_buffers(content, view)
+    return Message(content, (*step.buffers[: place.start], *image, *step.buffers[place.stop :]))
 
 
 def _in_order(key: Key) -> tuple[int, bool]:

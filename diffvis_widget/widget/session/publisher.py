@@ -19,6 +19,7 @@ from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.widget import jupyter
 from diffvis_widget.wire import images
 from diffvis_widget.wire.messages import RunSettings, State, StepImages, View, end_message
+from diffvis_widget.wire.recorded_run import recorded_images
 from diffvis_widget.wire.shrink import snapshot
 from diffvis_widget.wire.trace_messages import (
     image_note_of,
@@ -28,6 +29,7 @@ from diffvis_widget.wire.trace_messages import (
     views_of,
     with_notes,
 )
+from diffvis_widget.wire.video_messages import webps, with_video
 
 from .outbox import Outbox
 from .run import Run
@@ -70,7 +72,7 @@ class Publisher:
             settings: what it was asked for.
             unknown: the words of its prompt that the model was never trained on.
         """
-        size = (0, 0) if shown.prediction is None else (shown.prediction.shape[0], shown.prediction.shape[1])
+        size = (0, 0) if shown.prediction is None else shown.prediction.shape[-3:-1]
         views, meter = views_of(trace), None if lacks_noise_levels(trace.meta) else self.scorer.label
 
         def send() -> None:
@@ -98,11 +100,11 @@ class Publisher:
         Args:
             run: the run.
             index: the step.
-            image: uint8 (H, W, 3).
+            image: uint8 (H, W, 3); of a video, that of each latent frame.
             view: which image of the step it is.
         """
         largest, quality = (images.LARGEST, 85) if view == "prediction" else (images.LATENTS_LARGEST, 70)
-        self._later(lambda: self._outbox.frame(run.id, index, images.webp(image, largest, quality), view))
+        self._later(lambda: self._outbox.frame(run.id, index, webps(image, largest, quality), view))
         if view == "prediction":
             self._score(run, index, image)
 
@@ -133,6 +135,7 @@ class Publisher:
         note = None if run.trace is None else image_note_of(run.trace)
         state: State = "done" if run.state == "done" else "failed" if run.state == "failed" else "stopped"
         message = end_message(run.id, state, run.steps, seconds, run.error or None, image, note)
+        message = message if run.trace is None else with_video(message, run.trace)
 
         def send() -> None:
             self._outbox.end(message)
@@ -192,6 +195,8 @@ class Publisher:
             run: a run whose images are all exact.
         """
         assert run.trace is not None
+        if not _has_scores(run):
+            return
         for index, image in enumerate(run.trace.frames("prediction")):
             self._score(run, index, image)
         self._later(lambda: self.scorer.finish(run.id, run.steps))
@@ -217,17 +222,12 @@ class Publisher:
         Returns:
             Whether its scores are complete.
         """
-        views = views_of(trace)
-        predictions = trace.frames("prediction") if "prediction" in views else None
-        latents = trace.frames("latents") if "latents" in views else None
-        run.has_images = predictions is not None
-        for index, step in enumerate(trace.steps):
-            prediction = None if predictions is None else predictions[index]
-            shown = StepImages(step, prediction, None if latents is None else latents[index], exact=True)
+        run.has_images = "prediction" in views_of(trace)
+        for index, shown in enumerate(recorded_images(trace)):
             if index == 0:
                 self.begin(run, trace, shown, recorded_settings(trace), unknown)
             self.step(run, trace, shown, 0.0)
-        if predictions is None:
+        if not run.has_images:
             run.inexact.clear()
         complete = self.settle(run)
         self.end(run, 0.0)
@@ -245,7 +245,7 @@ class Publisher:
 
     def _score(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
         """Through the encoder's queue: the page takes scores only of a run that it has."""
-        if _has_scores(run):
+        if _has_scores(run) and image.ndim == 3:
             self._later(lambda: self.scorer.add(run.id, index, image))
 
     def _later(self, job: Callable[[], None]) -> None:
@@ -260,5 +260,5 @@ class Publisher:
 
 
 def _has_scores(run: Run) -> bool:
-    """Scores are of predicted images, which runs without noise levels do not have."""
-    return run.trace is None or not lacks_noise_levels(run.trace.meta)
+    """Scores are of predicted images, which runs without noise levels do not have; videos are not scored here."""
+    return run.trace is None or not (lacks_noise_levels(run.trace.meta) or run.trace.frame_count > 1)

@@ -124,7 +124,7 @@ class Runner:
                 settings = requested_settings(run.request, planned, trace)
             self._publisher.begin(run, trace, images, settings, self._pipeline.unknown_words(settings.prompt))
         self._publisher.step(run, trace, images, elapsed)
-        if images.exact and images.prediction is not None:
+        if images.exact and images.prediction is not None and images.prediction.ndim == 3:
             trace.keep_frame("prediction", index, images.prediction)
         else:
             run.inexact.add(index)

@@ -51,7 +51,7 @@ def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
     takes = inspect.signature(type(pipe).__call__).parameters
     if "prompt" not in takes and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         raise TypeError(f"{type(pipe).__name__} takes no prompt: DiffVis shows pipelines that paint from a text")
-    check_call_arguments(pipe, arguments, modifies=True)
+    check_call_arguments(pipe, arguments)
 
 
 def check_settings(pipe: Any, request: RunRequest) -> None:

@@ -15,9 +15,11 @@ export {
 export { createElement, Fragment } from "preact";
 export { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 export { alignWords } from "../core/alignWords";
+export { colourAt, lookup } from "../core/colormap";
 export type { Context } from "../core/context";
 export { NOT_RECORDED, plain, score, value } from "../core/format";
 export { ATTENTION } from "../core/host";
+export type { ImageCache } from "../core/images";
 export { cells, type Region } from "../core/mapSampling";
 export { noteCards, showNote, whereOf } from "../core/noteCards";
 export { unpack } from "../core/packedRun";

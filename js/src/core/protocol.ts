@@ -85,6 +85,10 @@ export interface RunMessage {
   /** "unknown" where the scheduler's noise levels, and so the predicted images, are not known. */
   readonly noise_levels: string;
   readonly notes: readonly Note[];
+  /** The number of latent frames of a video; 1 for an image. */
+  readonly frames: number;
+  /** How many frames of the video each latent frame after the first stands for. */
+  readonly frames_per_latent: number;
 }
 
 /** One heat map per word as bytes: value = lo + byte / 255 * (hi - lo). A word without a scale has no map. */
@@ -113,6 +117,8 @@ export interface StepMessage {
   readonly images: Readonly<Partial<Record<View, Uint8Array>>>;
   readonly guidance_range: Range | null;
   readonly elapsed: number;
+  /** Of a video, the same step at each latent frame; the step itself is that of the first. */
+  readonly frames: readonly StepMessage[] | null;
 }
 
 export interface FrameMessage {
@@ -123,7 +129,8 @@ export interface FrameMessage {
   readonly exact: boolean;
   /** Which image of the step it is. */
   readonly view: View;
-  readonly image: Uint8Array;
+  /** One image; of a video, that of each latent frame. */
+  readonly images: readonly Uint8Array[];
 }
 
 type Row = readonly (number | null)[];
@@ -150,6 +157,8 @@ export interface EndMessage {
   readonly error: string | null;
   readonly seconds: number;
   readonly image: Uint8Array | null;
+  /** The frames of the final video; empty for an image. */
+  readonly video: readonly Uint8Array[];
   /** Why the image is not the one that was decoded at the last step. */
   readonly note: string | null;
 }
@@ -266,6 +275,8 @@ const SHAPES = {
     meter: maybe(text),
     noise_levels: or(text, "known"),
     notes: or(listOf(noteWith(listOf(whole))), []),
+    frames: or(whole, 1),
+    frames_per_latent: or(whole, 1),
   }),
   step: object({
     ...HEAD,
@@ -279,6 +290,7 @@ const SHAPES = {
     views: listOf(view),
     guidance_range: band,
     elapsed: or(number, 0),
+    frames: or(whole, 1),
   }),
   frame: object({ ...HEAD, index: whole, exact: flag, view: or<View, View>(view, "prediction") }),
   scores: object({
@@ -302,12 +314,16 @@ const SHAPES = {
   error: object({ ...HEAD, run: maybe(text), id: maybe(whole), message: text }),
 };
 
-function mapsOf({ shape, scales }: ReturnType<typeof MAPS>, data: ArrayBufferView | undefined): Maps {
+/** The maps of each latent frame; of an image, of one. */
+function mapsOf({ shape, scales }: ReturnType<typeof MAPS>, data: ArrayBufferView | undefined, frames = 1): Maps[] {
   const [words = -1, height = 0, width = 0] = shape;
   const values = bytes(data, "maps");
-  if (values.length !== words * height * width || scales.length !== words)
+  const size = words * height * width;
+  if (values.length !== frames * size || scales.length !== words || frames < 1)
     fail("maps", `${values.length} bytes and ${scales.length} scales for ${shape}`);
-  return { height, width, scales, data: values };
+  return Array.from({ length: frames }, (_, frame) => {
+    return { height, width, scales, data: values.subarray(frame * size, (frame + 1) * size) };
+  });
 }
 
 /** Validates a message; throws ProtocolError, naming the field, if it is invalid. */
@@ -323,19 +339,28 @@ export function decode({ content, buffers }: Message): KernelMessage {
     case "error":
       return { type, ...SHAPES[type](content, type) } as KernelMessage;
     case "frame":
-      return { type, ...SHAPES.frame(content, type), image: bytes(data, "image") };
-    case "end":
-      return { type, ...SHAPES.end(content, type), image: data === undefined ? null : bytes(data, "image") };
-    case "step": {
-      const { maps, refined, views, ...rest } = SHAPES.step(content, type);
-      const images = Object.fromEntries(views.map((name, i) => [name, bytes(buffers[i], name)]));
       return {
         type,
-        ...rest,
-        images,
-        maps: mapsOf(maps, buffers[views.length]),
-        refined: refined && mapsOf(refined, buffers[views.length + 1]),
+        ...SHAPES.frame(content, type),
+        images: [bytes(data, "image"), ...buffers.slice(1).map((image) => bytes(image, "image"))],
       };
+    case "end":
+      return {
+        type,
+        ...SHAPES.end(content, type),
+        // A shrunk run has its video behind an empty image.
+        image: data?.byteLength ? bytes(data, "image") : null,
+        video: buffers.slice(1).map((image) => bytes(image, "video")),
+      };
+    case "step": {
+      const { maps, refined, views, frames, ...rest } = SHAPES.step(content, type);
+      const count = frames * views.length;
+      const own = refined && (mapsOf(refined, buffers[count + 1])[0] ?? null);
+      const steps = mapsOf(maps, buffers[count], frames).map((ofFrame, frame): StepMessage => {
+        const images = Object.fromEntries(views.map((name, i) => [name, bytes(buffers[i * frames + frame], name)]));
+        return { type, ...rest, images, maps: ofFrame, refined: own, frames: null };
+      });
+      return { ...(steps[0] as StepMessage), frames: frames > 1 ? steps : null };
     }
   }
 }

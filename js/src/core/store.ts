@@ -14,13 +14,22 @@ export interface Scores {
   readonly meter: string | null;
 }
 
-function withExact(step: StepMessage, view: View, image: Uint8Array): StepMessage {
+/** The step with exact images of a view: one, or of a video one for each latent frame. */
+function withExact(step: StepMessage, view: View, images: readonly Uint8Array[]): StepMessage {
+  const [image] = images;
+  if (!image) return step;
   return {
     ...step,
     exact: step.exact || view === "prediction",
     previews: step.previews.filter((other) => other !== view),
     images: { ...step.images, [view]: image },
+    frames: step.frames?.map((frame, i) => withExact(frame, view, images.slice(i, i + 1))) ?? null,
   };
+}
+
+/** The images of a view: of a video, of all latent frames. */
+function imagesOf(step: StepMessage, view: View): readonly Uint8Array[] {
+  return (step.frames ?? [step]).flatMap((frame) => frame.images[view] ?? []);
 }
 
 export class Run {
@@ -37,6 +46,9 @@ export class Run {
   /** Seconds from the start of the run to its latest step, and to its first one. */
   elapsed = 0;
   firstElapsed = 0;
+  /** The latent frame of a video that is shown, and the frame of the final video in place of the last step's image. */
+  readonly frame = signal(0);
+  readonly videoFrame = signal<number | null>(null);
 
   constructor(readonly info: RunMessage) {
     this.notes = signal(info.notes);
@@ -57,8 +69,19 @@ export class Run {
   /** The step at `index`, else the nearest earlier one, else the nearest later one. Tracked by signals. */
   nearest(index: number): StepMessage | undefined {
     this.revision.value;
-    for (let i = Math.min(index, this.steps.length - 1); i >= 0; i--) if (this.steps[i]) return this.steps[i];
-    return this.steps.find((step) => step !== undefined);
+    let i = Math.min(index, this.steps.length - 1);
+    while (i > 0 && !this.steps[i]) i--;
+    return this.atFrame(this.steps[i] ?? this.steps.find((step) => step !== undefined));
+  }
+
+  /** The step at the frame that is shown; the step itself for an image. Tracked by signals. */
+  atFrame(step: StepMessage | undefined): StepMessage | undefined {
+    const shown = step?.frames?.[this.frame.value];
+    if (!shown) return step;
+    const image = this.end.value?.video[this.videoFrame.value ?? -1];
+    return image && shown.index + 1 === this.length
+      ? { ...shown, images: { ...shown.images, prediction: image } }
+      : shown;
   }
 
   receivedSteps(): number[] {
@@ -68,9 +91,8 @@ export class Run {
   addStep(step: StepMessage): void {
     const old = this.steps[step.index];
     // A late preview never replaces an exact image.
-    let next =
-      old?.exact && !step.exact && old.images.prediction ? withExact(step, "prediction", old.images.prediction) : step;
-    if (old?.images.latents && !old.previews.includes("latents")) next = withExact(next, "latents", old.images.latents);
+    let next = old?.exact && !step.exact ? withExact(step, "prediction", imagesOf(old, "prediction")) : step;
+    if (old && !old.previews.includes("latents")) next = withExact(next, "latents", imagesOf(old, "latents"));
     this.steps[step.index] = next;
     if (!old) this.count.value++;
     if (step.index === 0) this.firstElapsed = step.elapsed;
@@ -81,10 +103,10 @@ export class Run {
     this.revision.value++;
   }
 
-  addFrame(index: number, view: View, image: Uint8Array): boolean {
+  addFrame(index: number, view: View, images: readonly Uint8Array[]): boolean {
     const step = this.steps[index];
     if (!step) return false;
-    this.steps[index] = withExact(step, view, image);
+    this.steps[index] = withExact(step, view, images);
     this.revision.value++;
     return true;
   }
@@ -157,7 +179,7 @@ export class RunStore {
         if (run === this.#pending.value) this.#show(run);
         return true;
       case "frame":
-        return run.addFrame(message.index, message.view, message.image);
+        return run.addFrame(message.index, message.view, message.images);
       case "scores":
         run.addScores(message);
         return true;

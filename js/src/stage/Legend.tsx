@@ -33,7 +33,7 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
     return [{ name: "guidance", range: step.guidance_range, paint: gradient("magma") }];
   }
   if (words.length === 0 && viewState.stage.value === "change") {
-    const change = image.change(step, run.steps[step.index - 1]);
+    const change = image.change(step, run.atFrame(run.steps[step.index - 1]));
     return change ? [{ name: "change of 255", range: [0, change.max], paint: gradient("magma") }] : [];
   }
   return words.map((index, position) => {

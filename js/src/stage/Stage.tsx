@@ -45,7 +45,7 @@ export function Stage({ context }: { readonly context: Context }) {
     if (!run || !step || context.onStage.value) return;
     const box = fitImage(run.info.image, size);
     const words = viewState.words.value;
-    const before = run.steps[step.index - 1];
+    const before = run.atFrame(run.steps[step.index - 1]);
     if (viewState.stage.value === "change") image.drawChange(c, step, before, box, words.length > 0);
     else image.draw(c, step, viewState.stage.value, box, words.length > 0);
     if (words.length > 0) overlay.draw(c, run, step, words, viewState, box);
@@ -76,7 +76,7 @@ export function Stage({ context }: { readonly context: Context }) {
       });
       return `${readings.join(" · ")}  at ${at}`;
     }
-    return `${image.read(probe, step, viewState.stage.value, shown.steps[step.index - 1])}  at ${at}`;
+    return `${image.read(probe, step, viewState.stage.value, shown.atFrame(shown.steps[step.index - 1]))}  at ${at}`;
   });
 
   const isReadoutOnTop = useComputed(() => (viewState.probe.value?.v ?? 0) > 0.5 || status.value === "failed");

@@ -38,7 +38,7 @@ export class Filmstrip {
       for (let i = first; !step && i < past; i++) step = run.steps[i];
       const left = Math.round((slot * width) / slots);
       const right = Math.round(((slot + 1) * width) / slots);
-      this.#place(c, step, left, right - left, height);
+      this.#place(c, run.atFrame(step), left, right - left, height);
     }
   }
 

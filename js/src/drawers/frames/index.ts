@@ -1,0 +1,1 @@
+export { Frames as View } from "./Frames";
