@@ -11,6 +11,7 @@ from diffvis_widget.arguments import instance
 from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.traces import ConceptScores, Trace
 from diffvis_widget.traces.noise import lacks_noise_levels
+from diffvis_widget.wire.recorded_run import recorded_images
 
 from .meter import ConceptMeter, check_concepts, check_meter, default_meter
 
@@ -26,7 +27,8 @@ def concept_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter | 
         meter: the CLIP model that measures. None is the scenes CLIP, for runs of the scenes model only.
 
     Returns:
-        Scores float32 (T, K) with their null band and the steps of emergence.
+        Scores float32 (T, K) with their null band and the steps of emergence; of a video, the mean over its latent
+        frames, and `ConceptScores.by_frame`.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -63,8 +65,17 @@ def measured_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter |
             "concept scores follow the predicted images, and this run has none: the noise levels of its scheduler are "
             "not known"
         )
-    cosine, null_band = meter.scores(trace.frames("prediction"), words)
-    return ConceptScores(words, cosine, meter.share(cosine), null_band, emergence(cosine, null_band), meter.label)
+    by_frame: NDArray[np.float32] | None = None
+    if trace.frame_count == 1:
+        cosine, null_band = meter.scores(trace.frames("prediction"), words)
+    else:  # step by step: the decoded videos of all steps would fill the memory
+        images = (shown.prediction for shown in recorded_images(trace))
+        parts = [meter.scores(image, words) for image in images if image is not None]
+        by_frame = np.stack([cosines for cosines, _ in parts])
+        cosine = by_frame.mean(axis=1)
+        null_band = np.stack([bands.mean(axis=0) for _, bands in parts])
+    emerging = emergence(cosine, null_band)
+    return ConceptScores(words, cosine, meter.share(cosine), null_band, emerging, meter.label, by_frame)
 
 
 def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:

@@ -13,6 +13,7 @@ from PIL import Image
 from diffvis_widget.explain.methods import method_label
 from diffvis_widget.traces.colormap import HUES, apply_colormap, fade
 from diffvis_widget.traces.types import Floats, Images, Size
+from diffvis_widget.wire.video_messages import shown_frames
 
 from .contours import ENCLOSED_SHARES, WHITE, contour_levels, draw_outlined_lines, trace_contours
 
@@ -69,17 +70,30 @@ def base_image(trace: Trace, view: StepView) -> tuple[Images, ColouredMap | None
         if guidance is None:
             raise ValueError('view="guidance": this run had no guidance (guidance_scale of 1 or less)')
         values = np.nanmean(guidance, axis=0) if step is None else guidance[step]
+        values = values[view.frame] if values.ndim == 3 else values
         return _coloured_image("guidance", np.asarray(values, dtype=np.float32), view)
     if view.view == "change":
         if step is None:
             raise ValueError('view="change" needs a step: it shows what that step changed')
-        before, after = (trace.frame("prediction", index).astype(np.float32) for index in (max(step - 1, 0), step))
+        steps = (max(step - 1, 0), step)
+        before, after = (_still(trace, trace.frame("prediction", index), view).astype(np.float32) for index in steps)
         return _coloured_image("change of 255", np.abs(after - before).mean(axis=-1), view)
     if step is None and view.view == "prediction":
         # the maps belong to the decoded image, wherever the pipeline pasted it
+        if (video := trace.video) is not None:
+            return _still(trace, video, view), None
         is_pasted = trace.image.shape != trace.decoded_image.shape
         return trace.decoded_image if is_pasted else trace.image, None
-    return trace.frame(view.view, -1 if step is None else step), None
+    return _still(trace, trace.frame(view.view, -1 if step is None else step), view), None
+
+
+def _still(trace: Trace, image: Images, view: StepView) -> Images:
+    """The frame of a video that a view shows; an image as it is."""
+    if image.ndim == 3:
+        return image
+    if view.output_frame is not None and len(image) != trace.frame_count:
+        return image[min(view.output_frame, len(image) - 1)]
+    return shown_frames(trace, image)[view.frame]
 
 
 def _coloured_image(name: str, values: Floats, view: StepView) -> tuple[Images, ColouredMap]:
@@ -108,7 +122,9 @@ def overlay_maps(trace: Trace, view: StepView) -> list[ColouredMap]:
         name = method_label(saliency.method)
         maps.append(ColouredMap(name, saliency.map, *_finite_range(saliency.map)))
     for word in view.words:
-        values = trace.heat_map(word, step=view.step, layer=view.layer, head=view.head, kind=view.kind)
+        values = trace.heat_map(
+            word, step=view.step, layer=view.layer, head=view.head, kind=view.kind, frame=view.frame
+        )
         name = trace.words[word].text if isinstance(word, int) else word
         name += ", refined" if view.kind == "refined" else ""
         if view.layer is not None:

@@ -22,7 +22,7 @@ from typing import Any, Literal, Unpack
 
 from PIL import Image
 
-from diffvis_widget.arguments import check_names, count, file_path, flag, instance, items, real
+from diffvis_widget.arguments import check_names, choice, count, file_path, flag, instance, items, real
 from diffvis_widget.step_numbers import step_number
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.file.whole_file import write_bytes_whole
@@ -32,7 +32,7 @@ from .layout import draw_figure, draw_filmstrip, format_number
 from .missing_images import check_images
 from .source_code import PathLike, code
 from .video import encode_mp4
-from .view_options import StepView, ViewOptions, check_size, view_of_step, views_of_steps
+from .view_options import StepView, ViewOptions, check_size, view_of_step, views_of_frames, views_of_steps
 
 __all__ = ["AnimationOptions", "ViewOptions", "code", "csv", "filmstrip", "gif", "mp4", "png", "webp"]
 
@@ -134,18 +134,23 @@ class AnimationOptions(ViewOptions, total=False):
     """Keyword arguments of an animation, besides those of `ViewOptions`. All are optional.
 
     Attributes:
-        fps: Steps per second, 0.1 to 60; 8 by default.
-        hold: Seconds for which the last step stays, 0 to 60; 1 by default.
+        over: "steps", or "frames" of a video; the frames by default, where there are any.
+        step: With "frames": index of the step whose predicted video is shown; None for the final one, with maps
+            averaged over the steps.
+        fps: Images per second, 0.1 to 60; by default 8 steps, or 16 frames.
+        hold: Seconds for which the last image stays, 0 to 60; by default 1 for steps, 0 for frames.
         size: Pixels on the longest side, 32 to 4096; 512 by default, 256 for a GIF.
     """
 
-    fps: float
-    hold: float
+    over: Literal["steps", "frames"] | None
+    step: int | None
+    fps: float | None
+    hold: float | None
     size: int | None
 
 
 def webp(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
-    """All steps as an animated WebP, which repeats.
+    """All steps as an animated WebP, which repeats; of a video, all frames with their maps.
 
     Args:
         trace: The trace.
@@ -171,7 +176,7 @@ def webp(trace: Trace, path: PathLike | None = None, **options: Unpack[Animation
 
 
 def gif(trace: Trace, path: PathLike | None = None, **options: Unpack[AnimationOptions]) -> bytes:
-    """All steps as an animated GIF with 256 colours, for programs that show nothing newer.
+    """All steps, or frames of a video, as an animated GIF with 256 colours, for programs that show nothing newer.
 
     Args:
         trace: The trace.
@@ -301,19 +306,23 @@ def animate(
     file_format: Animation,
     progress: Callable[[float], object] = lambda share: None,
     *,
-    fps: float = 8,
-    hold: float = 1.0,
+    over: Literal["steps", "frames"] | None = None,
+    step: int | None = None,
+    fps: float | None = None,
+    hold: float | None = None,
     size: int | None = None,
     **options: Unpack[ViewOptions],
 ) -> bytes:
-    """Encode an animation of all steps; see `webp`, `gif` and `mp4`.
+    """Encode an animation of all steps, or of all frames; see `webp`, `gif` and `mp4`.
 
     Args:
         trace: The trace.
         file_format: Of the file.
         progress: Called after each image with the share of the images that are drawn, 0..1.
-        fps: Steps per second, 0.1 to 60.
-        hold: Seconds for which the last step stays, 0 to 60.
+        over: "steps", "frames", or None; see `AnimationOptions`.
+        step: With "frames": index of the step, or None.
+        fps: Images per second, 0.1 to 60; None for the default.
+        hold: Seconds for which the last image stays, 0 to 60; None for the default.
         size: Pixels on the longest side; None for 512, of a GIF 256.
         **options: See `ViewOptions`.
 
@@ -324,17 +333,24 @@ def animate(
         ValueError: An option is out of range.
         RuntimeError: There is no ffmpeg for MP4, or it failed.
     """
-    fps, hold = real("fps", fps, 0.1, 60), real("hold", hold, 0, 60)
+    is_film = choice("over", over or ("steps" if trace.frame_count == 1 else "frames"), ("steps", "frames")) == "frames"
+    if step is not None and not is_film:
+        raise ValueError('step chooses the step of an animation over="frames"; over the steps there is none to choose')
+    fps = real("fps", (16 if is_film else 8) if fps is None else fps, 0.1, 60)
+    hold = real("hold", (0 if is_film else 1) if hold is None else hold, 0, 60)
     encoding: dict[str, Any] = {"webp": {"quality": 85, "method": 2}, "gif": {"disposal": 1}, "mp4": {}}[file_format]
     side = check_size((256 if file_format == "gif" else 512) if size is None else size)
 
-    views = list(views_of_steps(trace, range(len(trace.steps)), **options))
+    if is_film:
+        views = views_of_frames(trace, step, **options)
+    else:
+        views = list(views_of_steps(trace, range(len(trace.steps)), **options))
     check_images(trace, views)
 
     def frames() -> Iterator[Image.Image]:
-        for step, view in enumerate(views):
+        for number, view in enumerate(views, start=1):
             image = draw_view(trace, view, side)
-            progress((step + 1) / len(views))
+            progress(number / len(views))
             yield image
 
     if file_format == "mp4":

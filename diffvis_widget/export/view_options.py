@@ -11,7 +11,7 @@ import numpy as np
 
 from diffvis_widget.arguments import check_names, choice, count, flag, instance, items, real, shorten, step_index
 from diffvis_widget.traces import Saliency, Trace
-from diffvis_widget.traces.selectors import pick_words
+from diffvis_widget.traces.selectors import pick_frame, pick_words
 from diffvis_widget.traces.types import MapKind
 
 View = Literal["prediction", "latents", "guidance", "change"]
@@ -46,6 +46,7 @@ class ViewOptions(TypedDict, total=False):
             Otherwise, and always for saliency, each map spans its own range.
         region: (left, top, right, bottom), 0..1 from the left and the top of the image. The cells of the heat maps
             that it touches are framed.
+        frame: Of a video, the latent frame; 0 by default.
     """
 
     words: Words
@@ -58,6 +59,7 @@ class ViewOptions(TypedDict, total=False):
     contours: bool
     shared_scale: bool
     region: Sequence[float] | None
+    frame: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class StepView:
         value_range: Lowest and highest value of the shared scale; None for a range per map.
         region: The framed region.
         kind: The kind of the heat maps.
+        frame: The latent frame of a video; 0 for an image.
+        output_frame: The frame of the video that is drawn; None for the middle one of the latent frame.
     """
 
     step: int | None = None
@@ -89,6 +93,8 @@ class StepView:
     value_range: Range | None = None
     region: Region | None = None
     kind: MapKind = "probability"
+    frame: int = 0
+    output_frame: int | None = None
 
 
 def view_of_step(trace: Trace, step: int | None, **options: Unpack[ViewOptions]) -> StepView:
@@ -147,6 +153,31 @@ def views_of_steps(trace: Trace, steps: Sequence[int], **options: Unpack[ViewOpt
         yield replace(view, step=index, saliency=overlay)
 
 
+def views_of_frames(trace: Trace, step: int | None, **options: Unpack[ViewOptions]) -> list[StepView]:
+    """Validate the options of the same view of all frames of a video.
+
+    Args:
+        trace: A trace of a video.
+        step: Index of the step; None for the final video with maps averaged over the steps.
+        **options: See `ViewOptions`.
+
+    Returns:
+        The validated view of each frame of the video; of its latent frames for guidance, and in a compact file.
+
+    Raises:
+        KeyError: A word is not in the prompt.
+        IndexError: The step is out of range.
+        ValueError: An option is out of range, or the trace is of an image.
+    """
+    view = view_of_step(trace, step, **options)
+    frames = range(trace.frame_count)
+    if len(frames) == 1:
+        raise ValueError('over="frames" is for videos: this trace is of an image')
+    if view.view == "guidance" or (trace.is_compact and step is not None):
+        return [replace(view, frame=frame) for frame in frames]
+    return [replace(view, frame=frame, output_frame=shown) for frame in frames for shown in trace.output_frames(frame)]
+
+
 def saliency_at(trace: Trace, method: str, step: int) -> Saliency | None:
     """The stored map of a method at a step.
 
@@ -179,7 +210,7 @@ def shared_range(trace: Trace, kind: MapKind = "probability") -> Range | None:
         return None
     low, high = math.inf, -math.inf
     for step in range(len(trace.steps)):
-        values = trace.heat_maps(step=step, kind=kind)[typed]
+        values = trace.heat_maps(step=step, kind=kind, frame="all")[typed]
         finite = values[np.isfinite(values)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -220,6 +251,7 @@ def _check_options(
     shared_scale: bool = False,
     region: Any = None,
     kind: Any = None,
+    frame: Any = 0,
 ) -> StepView:
     """Validates what holds for every step."""
     choice("view", view, VIEWS)
@@ -240,7 +272,10 @@ def _check_options(
         raise ValueError("words and saliency are two overlays: give only one of them")
     value_range = shared_range(trace, kind) if flag("shared_scale", shared_scale) and chosen else None
     shared = (flag("contours", contours), value_range)
-    return StepView(None, chosen, view, layer, head, None, opacity, *shared, _check_region(region), kind)
+    shown = pick_frame(trace.frame_count, frame)
+    if not isinstance(shown, int):
+        raise TypeError(f"frame must be the index of a latent frame, not {shorten(frame)}")
+    return StepView(None, chosen, view, layer, head, None, opacity, *shared, _check_region(region), kind, shown)
 
 
 def _step_index(trace: Trace, step: int | None) -> int | None:

@@ -32,6 +32,8 @@ class ConceptScores(ResultValue, StoredResult):
             last value; NaN where the concept is not clearly present at the end (last value above the null band, and
             above the middle between the band and the highest last value), or ends no higher than it began.
         meter: name of the meter.
+        by_frame: float32 (T, F, K), of a video the raw cosine of each latent frame's image, whose mean `cosine` is;
+            None for an image.
 
     Example:
         >>> import numpy as np
@@ -50,6 +52,7 @@ class ConceptScores(ResultValue, StoredResult):
     null_band: Floats
     emergence: Floats
     meter: str
+    by_frame: Floats | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.cosine, dtype, copy)
@@ -84,6 +87,8 @@ class ConceptScores(ResultValue, StoredResult):
         for name, shape in shapes.items():
             if (actual := getattr(self, name).shape) != shape or not count:
                 raise ValueError(f"scores: {name} is {actual}, and this trace of {steps} steps needs {shape}")
+        if self.by_frame is not None and (self.by_frame.ndim != 3 or self.by_frame.shape[::2] != (steps, count)):
+            raise ValueError(f"scores: by_frame is {self.by_frame.shape}, and it needs ({steps}, frames, {count})")
 
     def header(self) -> dict[str, Any]:
         """Describes the scores; see `StoredResult.header`.
@@ -104,6 +109,7 @@ class ConceptScores(ResultValue, StoredResult):
             "share": self.share,
             "null_band": self.null_band,
             "emergence": self.emergence,
+            **({} if self.by_frame is None else {"by_frame": self.by_frame}),
         }
 
     @classmethod
@@ -125,4 +131,5 @@ class ConceptScores(ResultValue, StoredResult):
             tensors.floats(band, 2),
             tensors.floats("emergence", 1),
             read_text("meter", header.get("meter")),
+            tensors.floats("by_frame", 3) if "by_frame" in tensors else None,
         )
