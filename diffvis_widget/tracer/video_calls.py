@@ -40,7 +40,7 @@ def check_frames(pipe: Any, family: Family, arguments: Mapping[str, Any], modifi
         makes = f"{type(pipe).__name__} makes a video of {number} frames"
         image = f"pass {name}=1 for an image, where the model makes any"
         if modifies:
-            raise VideoError(f"{makes}, and interventions, explanations and the widget work for images: {image}")
+            raise VideoError(f"{makes}, and interventions and explanations work for images: {image}")
         if not family.traces_videos or is_modular(pipe):
             traced = " and ".join(other.name for other in registered_families() if other.traces_videos)
             raise VideoError(f"{makes}, and videos are traced for {traced}, not for this model: {image}")
