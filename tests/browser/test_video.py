@@ -104,7 +104,7 @@ def test_a_click_on_a_words_strip_goes_to_the_frame(page: Page) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Browser, tmp_path: Path, theme: Literal["light", "dark"]) -> None:
-    page = browser.new_page(viewport={"width": 760, "height": 900}, color_scheme=theme)
+    page = browser.new_page(viewport={"width": 760, "height": 900}, color_scheme=theme, bypass_csp=True)
     page.goto(dv.to_html(moving_video(steps=2), tmp_path / "video.html").as_uri())
     expect(page.get_by_test_id("frame-slider")).to_be_visible()
     page.add_script_tag(path=AXE)
