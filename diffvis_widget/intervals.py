@@ -157,6 +157,44 @@ def bootstrap_mean(values: ArrayLike) -> tuple[float, float, float]:
     return float(low), float(high), max(min(1.0, 2 * (1 + beyond) / count), (1 + farther) / count)
 
 
+def bootstrap_band(values: ArrayLike) -> NDArray[np.float64]:
+    """Compute the interval of `bootstrap_mean` for many quantities at once: for each step of a curve, say.
+
+    Args:
+        values: (n, K) finite numbers: n independent curves.
+
+    Returns:
+        float64 (K, 2), lower and upper ends; `UNBOUNDED` for fewer than eight curves, and for equal values.
+
+    Example:
+        >>> values = [[0.9, 1.0], [1.1, 1.0], [1.0, 1.0], [1.2, 1.0], [0.8, 1.0], [1.0, 1.0], [1.3, 1.0], [0.7, 1.0]]
+        >>> bootstrap_band(values).round(1)
+        array([[ 0.8,  1.2],
+               [-inf,  inf]])
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    total = len(rows)
+    result = np.tile(np.array(UNBOUNDED), (rows.shape[1], 1))
+    varying = np.flatnonzero(np.ptp(rows, axis=0) > 0) if total >= FEWEST_PAIRS else []
+    if not len(varying):
+        return result
+    means = rows[:, varying].mean(axis=0)
+    centred = rows[:, varying] - means
+    errors = centred.std(axis=0, ddof=1) / math.sqrt(total)
+    weights = _resampling_weights(total)
+    shifts = weights @ centred / total
+    squares = np.maximum(weights @ np.square(centred) / total - np.square(shifts), 0) * total / (total - 1)
+    squares[squares < 1e-12 * np.square(centred).max(axis=0)] = 0.0  # a resample of equal values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviations = shifts / np.sqrt(squares / total)
+    deviations[np.isnan(deviations)] = 0.0
+    ordered, tail = np.sort(deviations, axis=0), int(_TAIL * (_RESAMPLES + 1))
+    symmetric = np.sort(np.abs(deviations), axis=0)[-2 * tail]
+    result[varying, 0] = means - np.maximum(ordered[-tail], symmetric) * errors
+    result[varying, 1] = means - np.minimum(ordered[tail - 1], -symmetric) * errors
+    return result
+
+
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Correct p-values for their number: S. Holm, Scandinavian Journal of Statistics 6 (1979).
 
@@ -200,6 +238,14 @@ def _sign_rank(total: int) -> int:
     while (below := below + math.comb(total, rank)) <= _TAIL * 2**total:
         rank += 1
     return rank
+
+
+@functools.lru_cache(maxsize=4)
+def _resampling_weights(total: int) -> NDArray[Any]:
+    """How often each resample of `bootstrap_mean` draws each value: float64 (resamples, total)."""
+    drawn = np.random.default_rng(0).integers(0, total, (_RESAMPLES, total))
+    drawn += total * np.arange(_RESAMPLES)[:, None]
+    return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
 
 
 @functools.lru_cache(maxsize=8)

@@ -70,6 +70,8 @@ if (process.argv.includes("--dev")) {
   });
   const twice = Object.keys(more.metafile.inputs).filter((name) => name in core.metafile.inputs);
   if (twice.length > 0) throw new Error(`more.js holds a second copy of ${twice}: take it from src/app/coreExports.ts`);
+  // The view of a study is a widget of its own.
+  await esbuild.build({ ...shared, entryPoints: { study: here("src/study/index.tsx") }, outdir: out, minify: true });
   await esbuild.build({
     ...shared,
     entryPoints: { standalone: here("src/standalone.ts") },
@@ -90,7 +92,11 @@ if (process.argv.includes("--dev")) {
   const program = await readFile(here("node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"));
   await writeFile(`${out}engine.wasm.gz`, gzipSync(program, { level: 9 }));
   await esbuild.build({
-    entryPoints: { widget: here("src/styles/widget.css"), more: here("src/styles/more.css") },
+    entryPoints: {
+      widget: here("src/styles/widget.css"),
+      more: here("src/styles/more.css"),
+      study: here("src/styles/study.css"),
+    },
     outdir: out,
     bundle: true,
     minify: true,

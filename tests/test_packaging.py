@@ -20,7 +20,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 STATIC = "diffvis_widget/widget/static"
-BUNDLE = ("widget.js", "widget.css", "more.js", "more.css", "standalone.js", "engine.js", "engine.wasm.gz")
+BUNDLE = (
+    *("widget.js", "widget.css", "more.js", "more.css", "study.js", "study.css"),
+    *("standalone.js", "engine.js", "engine.wasm.gz"),
+)
 WEIGHTS = "diffvis_widget/scenes/weights/"
 
 

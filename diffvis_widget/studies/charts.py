@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffvis_widget.intervals import bootstrap_mean
+from diffvis_widget.intervals import bootstrap_band
 
 from .series import Doubles
 
@@ -57,7 +57,7 @@ def group_curves(curves: Sequence[Doubles | None], groups: Sequence[str], prompt
         steps = len(next(iter(by_prompt.values()))[0])
         fitting = [[curve for curve in rows if len(curve) == steps] for rows in by_prompt.values()]
         means = np.array([np.mean(rows, axis=0) for rows in fitting if rows])
-        ends = np.array([bootstrap_mean(column)[:2] for column in means.T])
+        ends = bootstrap_band(means)
         result.append(GroupCurve(name, means.mean(axis=0), ends[:, 0], ends[:, 1], len(means)))
     return result
 

@@ -19,6 +19,7 @@ PART_ROWS, PART_SECONDS = 20, 60.0
 FOLDER = "parts"
 _MERGE_FROM = 200  # so many parts become one
 _MERGED_ROWS = 50_000  # and a part of so many rows stays as it is
+_GROUP_ROWS = 1_000  # that can be read by themselves: what a view of the thumbnails reads at once
 _ABANDONED_SECONDS = 600.0
 _STUDY = b"diffvis_study"
 
@@ -95,7 +96,7 @@ def write_part(folder: Path, table: Any, name: str) -> Path:
     temporary = folder / f".{target.name}.part"
     try:
         with open(temporary, "wb") as file:
-            parquet.write_table(table, file, compression="zstd")
+            parquet.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -140,15 +141,49 @@ def read_parts(folder: Path, columns: Mapping[str, Kind], study: str, names: Seq
     """
     import pyarrow as pa
 
+    table, _ = _all_versions(folder, columns, study, names)
+    return table.take(pa.array(_chosen(table))).select(list(names))
+
+
+def locate(
+    folder: Path, columns: Mapping[str, Kind], study: str
+) -> tuple[list[Path], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Find where the rows of a study are stored, of several versions of a row that which `read_parts` reads.
+
+    Args:
+        folder: The folder of the study.
+        columns: Kinds by column.
+        study: Digest of the study.
+
+    Returns:
+        The files; of each stored row, by rising number, that number, the index of its file and its position there.
+
+    Raises:
+        ValueError: A file is of another study, or damaged.
+    """
+    table, parts = _all_versions(folder, columns, study, [])
+    sizes = np.array([size for _, size in parts], dtype=np.int64)
+    files = np.repeat(np.arange(len(parts)), sizes)
+    positions = np.arange(len(files)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = _chosen(table)
+    return [path for path, _ in parts], table.column("row").to_numpy()[chosen], files[chosen], positions[chosen]
+
+
+def _all_versions(folder: Path, columns: Mapping[str, Kind], study: str, names: Sequence[str]) -> Any:
+    """The rows as they are stored, and the files and their numbers of rows, in the same order."""
+    import pyarrow as pa
+
     schema = arrow_schema(columns, {})
     needed = list(dict.fromkeys([*names, "row", "error"]))
     tables = list(_tables(folder, study, needed))
     empty = pa.schema([schema.field(name) for name in needed]).empty_table()
-    table = pa.concat_tables([empty, *(part.replace_schema_metadata(None) for part in tables)])
-    rows = table.column("row").to_numpy()
+    table = pa.concat_tables([empty, *(part.replace_schema_metadata(None) for _, part in tables)])
+    return table, [(path, part.num_rows) for path, part in tables]
+
+
+def _chosen(table: Any) -> NDArray[np.int64]:
     failed = ~table.column("error").combine_chunks().is_null().to_numpy(zero_copy_only=False)
-    chosen = latest(rows, failed)
-    return table.take(pa.array(chosen)).select(list(names))
+    return latest(table.column("row").to_numpy(), failed)
 
 
 def latest(rows: NDArray[np.int64], failed: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -168,12 +203,12 @@ def latest(rows: NDArray[np.int64], failed: NDArray[np.bool_]) -> NDArray[np.int
     return order[is_last]
 
 
-def _tables(folder: Path, study: str, names: list[str]) -> Iterator[Any]:
+def _tables(folder: Path, study: str, names: list[str]) -> Iterator[tuple[Path, Any]]:
     """The parts in the order in which they were written; those that another process joins meanwhile are read anew."""
     for attempt in range(3):
         try:
             paths = sorted(part_files(folder), key=lambda path: (path.stat().st_mtime_ns, path.name))
-            yield from [_table(path, study, names) for path in paths]
+            yield from [(path, _table(path, study, names)) for path in paths]
             return
         except FileNotFoundError:
             if attempt == 2:

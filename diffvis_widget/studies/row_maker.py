@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
+from diffvis_widget.arguments import shorten
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.selectors import pick_words
 from diffvis_widget.wire.images import shrink
@@ -213,22 +214,32 @@ def load_model(model: Any) -> Any:
     Raises:
         TypeError: The model is something else, or the function returns no pipeline.
     """
-    from diffvis_widget.arguments import shorten
-
+    check_model(model)
     if is_pipeline(model):
         return model
     if model is None or isinstance(model, str):
         from diffvis_widget.loading import load
 
         return load(model)
-    if isinstance(model, Callable):
-        pipe = model()
-        if is_pipeline(pipe):
-            return pipe
-        raise TypeError(f"model must return a diffusers pipeline, not {shorten(pipe)}")
-    raise TypeError(
-        f"model must be a pipeline, a name for dv.load, or a function that makes a pipeline, not {shorten(model)}"
-    )
+    pipe = model()
+    if is_pipeline(pipe):
+        return pipe
+    raise TypeError(f"model must return a diffusers pipeline, not {shorten(pipe)}")
+
+
+def check_model(model: Any) -> None:
+    """Check the type of a model.
+
+    Args:
+        model: As for `load_model`.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not (is_pipeline(model) or model is None or isinstance(model, str | Callable)):
+        raise TypeError(
+            f"model must be a pipeline, a name for dv.load, or a function that makes a pipeline, not {shorten(model)}"
+        )
 
 
 def is_pipeline(model: Any) -> bool:

@@ -125,3 +125,69 @@ def check_reduce(reduce: Any) -> Reduction:
     if reduce not in REDUCTIONS:
         raise ValueError(f"reduce must be one of {', '.join(map(repr, REDUCTIONS))}, not {shorten(reduce)}")
     return reduce
+
+
+def curve_array(table: Any, measure: str, by: By | None = None, item: str | None = None) -> Doubles | None:
+    """Read one curve of each row as `curves_of` does, in one array.
+
+    Args:
+        table: A pyarrow Table with the columns.
+        measure: Name of a column of curves or tables of curves.
+        by: What the item is.
+        item: A word, role or concept; None for all.
+
+    Returns:
+        float64 (n, T), NaN where a row has no curve of the usual length; None where no row has one.
+    """
+    curves = _even_curves(table, measure, by, item) if table.num_rows else None
+    if curves is None:
+        ragged = curves_of(table, measure, by, item)
+        lengths = [len(curve) for curve in ragged if curve is not None]
+        if not lengths:
+            return None
+        steps = max(set(lengths), key=lengths.count)
+        nothing = np.full(steps, np.nan)
+        curves = np.array([nothing if curve is None or len(curve) != steps else curve for curve in ragged])
+    return curves
+
+
+def _even_curves(table: Any, measure: str, by: By | None, item: str | None) -> Doubles | None:
+    """The same without a loop over the rows, where all curves have the same length; else None."""
+    column = table.column(measure).combine_chunks()
+    lists, counts, chosen = column, None, None
+    if _is_nested(column.type):
+        counts = _lengths(column)
+        lists = column.flatten()
+        if by is not None:
+            labels = table.column(LABELS[by]).combine_chunks()
+            if not np.array_equal(_lengths(labels), counts):
+                return None
+            names = labels.flatten().to_pylist()
+            chosen = np.array([name == item for name in names]) if item is not None else None
+    elif item is not None:
+        return None
+    lengths = _lengths(lists)
+    steps = int(lengths.max()) if len(lengths) else 0
+    if not steps or not (lengths[lengths > 0] == steps).all() or (counts is not None and (lengths == 0).any()):
+        return None
+    values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, steps)
+    rows = np.flatnonzero(lengths) if counts is None else np.repeat(np.arange(len(counts)), counts)
+    if chosen is not None:
+        values, rows = values[chosen], rows[chosen]
+    sums = np.zeros((table.num_rows, steps))
+    np.add.at(sums, rows, values)
+    totals = np.bincount(rows, minlength=table.num_rows)[:, None].astype(np.float64)
+    return np.divide(sums, totals, out=np.full_like(sums, np.nan), where=totals > 0)
+
+
+def _is_nested(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_list(kind) and pa.types.is_list(kind.value_type)
+
+
+def _lengths(column: Any) -> NDArray[np.int64]:
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute  # whose functions its types do not list
+    return compute.fill_null(compute.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)

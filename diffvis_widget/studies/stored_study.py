@@ -19,6 +19,7 @@ from .prompts import PromptRow
 if TYPE_CHECKING:
     from .paired import PairedComparison
     from .series import By, Reduction
+    from .view.study_view import StudyView
 
 
 Executor = Literal["local", "ray"]
@@ -221,6 +222,34 @@ class Study:
         manifest = self._manifest
         page = report_page(table, manifest.columns, manifest.about, manifest.settings, self.total, titled)
         return write_bytes_whole(target, page.encode("utf-8", "replace"))
+
+    def show(self, model: Any = None) -> StudyView:
+        """Show the study in a notebook: its images, curves and runs.
+
+        The grid has the final images by prompt and seed, with filters by column. The chart has the mean of any measure
+        over the steps, with intervals, by condition, word or another column. Both are linked: filters hold for the
+        chart, and a region that is marked in the chart keeps the rows whose curves pass through it. A click on an image
+        opens its run beside them, from its trace file or, where the study keeps none, run again with the stored prompt,
+        seed and settings; a note says which, and whether the image is the same.
+
+        Args:
+            model: A pipeline, a name for `dv.load`, or a function that makes a pipeline, to run rows again; None for
+                the model that the study names.
+
+        Returns:
+            The view. As last line of a cell it is shown; `filters`, `rows` and `open_run` are for Python.
+
+        Raises:
+            TypeError: The model is something else.
+            ValueError: No row is stored.
+        """
+        from .row_maker import check_model
+        from .view.study_view import StudyView
+
+        check_model(model)
+        if not self.finished:
+            raise ValueError("show: no row of this study is stored yet")
+        return StudyView(self._folder, self._manifest, self._prompts, self.trace, model)
 
     def trace(self, row: int) -> Trace:
         """Open the trace file of a row.

@@ -1,0 +1,1 @@
+"""A study in the notebook: its images, its curves and its runs, linked. `Study.show` makes it."""
