@@ -2,8 +2,8 @@
 
 Bookkeeping without a model: rows appended in parts of 20, joined, and read to find what is missing. Resuming a study of
 10,000 rows of which one is missing, that row included. The wall time of a study with scores and attention, everything
-included, over that of the bare pipeline for the same images plus the meter's, interleaved in blocks of 20 rows; the meter
-is measured on one row of each block. The memory of the process after each block.
+included, over that of the bare pipeline for the same images plus the meter's, interleaved in blocks of 20 rows (the
+meter is measured on one row of each). The memory of the process after each block.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def wall_time(rows: int, folder: Path) -> None:
             grown = memory[done] / memory[100]
             print(
                 f"{done} rows of {STEPS} steps with scores and attention: {study_time:.0f} s, {ratio:.3f} x the bare "
-                f"pipeline's {bare_time:.0f} s plus the meter's {meter_time:.0f} s (bar 1.15); memory {grown:.3f} x that "
-                f"after 100 rows (bar 1.1)",
+                f"pipeline's {bare_time:.0f} s plus the meter's {meter_time:.0f} s (bar 1.15); memory {grown:.3f} x "
+                f"that after 100 rows (bar 1.1)",
                 flush=True,
             )
     assert dv.Study.open(folder / "run").is_complete
