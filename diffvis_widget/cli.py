@@ -121,6 +121,9 @@ def _add_study(commands: Any) -> None:
     study.add_argument(
         "--keep-traces", choices=["none", "compact", "full"], default="none", help="trace files to store"
     )
+    study.add_argument(
+        "--batch", type=_integer_from(1), default=1, metavar="N", help="rows to run together, at most (default: 1)"
+    )
     study.add_argument("--shard", type=_shard, metavar="I/N", help="make only part I of N, from 0/N to N-1/N")
     study.add_argument("--executor", choices=["local", "ray"], default="local", help="where to run (default: local)")
     study.add_argument("--address", metavar="A", help="with ray: address of a cluster, such as auto")
@@ -170,6 +173,7 @@ def _study(options: argparse.Namespace) -> int:
             out=options.out,
             shard=options.shard,
             keep_traces=options.keep_traces,
+            batch=options.batch,
             retry=options.retry,
             **_executor(options),
             **{name: value for name, value in arguments.items() if value is not None},

@@ -27,6 +27,7 @@ class Job:
         folder: The folder of the study.
         keep_traces: Which traces to store.
         threads: Number of torch's threads.
+        batch: How many rows are run together, at most.
         fingerprint: That of the model; "" as long as it is not known.
         columns: Kinds by column; empty as long as they are not known.
         study: Digest of the study, likewise.
@@ -39,6 +40,7 @@ class Job:
     folder: Path
     keep_traces: KeepTraces
     threads: int
+    batch: int = 1
     fingerprint: str = ""
     columns: Mapping[str, Any] | None = None
     study: str = ""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .parts import PartWriter
+from .plan import Batch
 from .row_maker import RowMaker
 
 _FAILURES = 10
@@ -85,17 +86,17 @@ class Progress:
         self._bar.close()
 
 
-def run_rows(maker: RowMaker, rows: Iterable[int], writer: PartWriter, progress: Progress) -> bool:
+def run_rows(maker: RowMaker, batches: Iterable[Batch], writer: PartWriter, progress: Progress) -> bool:
     """Make and store rows.
 
     Args:
         maker: Makes them.
-        rows: Their numbers.
+        batches: Which of them are run together.
         writer: Stores them.
         progress: Is told of each.
 
     Returns:
-        False if Ctrl-C stopped it before the last row.
+        False if Ctrl-C stopped it before the last batch.
 
     Raises:
         OSError: Rows cannot be written.
@@ -103,21 +104,23 @@ def run_rows(maker: RowMaker, rows: Iterable[int], writer: PartWriter, progress:
     """
     interrupt = Interrupt()
     made = failed = 0
+    errors: str | None = None
     finished = True
     with interrupt.watching():
         try:
-            for row in rows:
+            for batch in batches:
                 if interrupt.requested:
                     finished = False
                     break
-                values = maker.make(row)
-                writer.add(values)
-                made, failed = made + 1, failed + ("error" in values)
-                progress.add(1, failed)
-                if made == failed == _FAILURES:
+                for values in maker.make_batch(batch):
+                    writer.add(values)
+                    made, failed = made + 1, failed + ("error" in values)
+                    errors = values.get("error")
+                progress.add(len(batch.wanted), failed)
+                if made == failed >= _FAILURES:
                     raise RuntimeError(
                         f"the study stopped because its first {made} rows failed; they are stored with their errors. "
-                        f"The last one: {values['error']}"
+                        f"The last one: {errors}"
                     )
         except KeyboardInterrupt:  # the second one: the row under way is lost
             finished = False

@@ -31,7 +31,9 @@ _NAMES = {
     "measures": "measures",
     "keep_traces": "keep_traces",
     "threads": "threads",
+    "batch": "batch",
 }
+_LATER = {"batch": 1}  # settings that older studies do not name, and what they had
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Manifest:
             ValueError: They differ; the message names what.
         """
         for name, label in _NAMES.items():
-            stored, new = self.settings[name], other.settings[name]
+            stored, new = (settings.get(name, _LATER.get(name)) for settings in (self.settings, other.settings))
             if stored != new:
                 change = "" if name == "prompts" else f" ({shorten(stored)} there, {shorten(new)} now)"
                 raise ValueError(
@@ -87,7 +89,7 @@ class Manifest:
 
 
 def settings_of(
-    plan: Plan, fingerprint: str, measures: Sequence[Measure], keep_traces: str, threads: int
+    plan: Plan, fingerprint: str, measures: Sequence[Measure], keep_traces: str, threads: int, batch: int = 1
 ) -> dict[str, Any]:
     """Describe a study.
 
@@ -97,6 +99,7 @@ def settings_of(
         measures: Its measures.
         keep_traces: Which traces it stores.
         threads: Number of torch's threads.
+        batch: How many rows are run together.
 
     Returns:
         Plain values.
@@ -111,6 +114,7 @@ def settings_of(
         "keep_traces": keep_traces,
         "threads": threads,
     }
+    settings |= {} if batch == 1 else {"batch": batch}
     return json.loads(json.dumps(settings))
 
 
@@ -208,7 +212,7 @@ def read(folder: Path) -> tuple[Manifest, list[PromptRow]]:
         manifest = Manifest(entry["settings"], entry["columns"], entry["about"])
         lines = (folder / PROMPTS).read_bytes().decode("utf-8", "surrogatepass").splitlines()
         prompts = [PromptRow.from_json(json.loads(line)) for line in lines]
-        complete = set(_NAMES) <= set(manifest.settings) and set(BASE) <= set(manifest.columns)
+        complete = set(_NAMES) - set(_LATER) <= set(manifest.settings) and set(BASE) <= set(manifest.columns)
         if not complete or digest([row.as_json() for row in prompts]) != manifest.settings["prompts"]:
             raise ValueError("its files do not belong together")
     except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:

@@ -11,6 +11,9 @@ from typing import Any
 from .conditions import Settings, completed, plain_settings
 from .prompts import PromptRow
 
+MOST_TOGETHER = 1024
+"""Rows of a batch, at most."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -27,6 +30,19 @@ class Task:
     entry: PromptRow
     seed: int
     condition: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are run together.
+
+    Attributes:
+        members: Their numbers.
+        wanted: Numbers of those to store; the others are stored already.
+    """
+
+    members: list[int]
+    wanted: list[int]
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,45 @@ class Plan:
         part, parts = shard or (0, 1)
         width = len(self.conditions)
         return (group * width + k for group in range(part, self.groups, parts) for k in range(width))
+
+    def batches(self, rows: Sequence[int], size: int, shard: tuple[int, int] | None = None) -> list[Batch]:
+        """Divide rows into batches of equal settings.
+
+        Which rows share a batch depends only on the plan, the size and the shard, not on which rows are missing: a row
+        is the same in a study that was interrupted.
+
+        Args:
+            rows: Numbers of the rows to make, of the shard.
+            size: Largest number of rows of a batch.
+            shard: (i, n), the part i of n; None for all rows.
+
+        Returns:
+            The batches; rows with interventions, arrays or images are alone.
+        """
+        if size == 1:
+            return [Batch([row], [row]) for row in rows]
+        wanted = set(rows)
+        part, parts = shard or (0, 1)
+        groups, width = range(part, self.groups, parts), len(self.conditions)
+        result: list[Batch] = []
+        for start in range(0, len(groups), size):
+            alike: dict[str, list[int]] = {}
+            for condition in range(width):
+                for group in groups[start : start + size]:
+                    row = group * width + condition
+                    alike.setdefault(self._settings_key(row), []).append(row)
+            batches = [Batch(members, [row for row in members if row in wanted]) for members in alike.values()]
+            result += [batch for batch in batches if batch.wanted]
+        return result
+
+    def _settings_key(self, row: int) -> str:
+        task = self.task(row)
+        try:
+            settings = canonical_json(plain_settings(self.run_of(task)[1]))
+        except ValueError:  # which the row reports
+            return f"row {row}"
+        is_plain = '"intervention"' not in settings and '"sha256"' not in settings
+        return f"{task.condition} {settings}" if is_plain else f"row {row}"
 
     def run_of(self, task: Task, condition: str | None = None) -> tuple[str, Settings]:
         """Complete the settings of a row.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from diffvis_widget.arguments import check_names, count, real, shorten
 
 from . import parts
 from .jobs import Job, first_rows
+from .plan import Batch
 from .row_maker import torch_threads
 
 if TYPE_CHECKING:
@@ -120,13 +122,13 @@ def prepared(ray: Any, job: Job, rows: Sequence[int], options: RayOptions) -> tu
         raise error.as_instanceof_cause() from None
 
 
-def run_rows(ray: Any, job: Job, rows: Sequence[int], shard: str, progress: Progress, options: RayOptions) -> bool:
+def run_rows(ray: Any, job: Job, batches: Sequence[Batch], shard: str, progress: Progress, options: RayOptions) -> bool:
     """Make and store rows. Actors that die are replaced, and their rows made again.
 
     Args:
         ray: The module of Ray.
         job: The study, with its columns.
-        rows: Their numbers.
+        batches: Which of them are run together.
         shard: Begins the names of the files.
         progress: Is told of each part.
         options: Options of Ray.
@@ -137,14 +139,13 @@ def run_rows(ray: Any, job: Job, rows: Sequence[int], shard: str, progress: Prog
     Raises:
         OSError: Rows cannot be written.
     """
-    if not len(rows):
+    if not batches:
         progress.close()
         return True
     actors = options.actors or _actors_that_fit(ray, options)
-    batch = min(parts.PART_ROWS, math.ceil(len(rows) / actors))
+    blocks = _blocks(batches, min(parts.PART_ROWS, math.ceil(sum(len(batch.wanted) for batch in batches) / actors)))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    blocks = [{"row": np.array(rows[start : start + batch])} for start in range(0, len(rows), batch)]
     dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
         PartMaker,
         batch_size=1,
@@ -184,20 +185,32 @@ class PartMaker:
         """Make and write the rows of a part.
 
         Args:
-            batch: "row", an array of arrays of row numbers.
+            batch: "batches", texts as `_blocks` makes them.
 
         Returns:
             Numbers of rows, and of those with an error.
         """
-        rows = [int(row) for block in batch["row"] for row in block]
-        failed = 0
+        rows = failed = 0
         with torch_threads(self._job.threads):
-            for row in rows:
-                values = self._maker.make(row)
-                failed += "error" in values
-                self._writer.add(values)
+            for members, wanted in (pair for block in batch["batches"] for pair in json.loads(block)):
+                for values in self._maker.make_batch(Batch(members, wanted)):
+                    rows, failed = rows + 1, failed + ("error" in values)
+                    self._writer.add(values)
         self._writer.flush()
-        return {"rows": np.array([len(rows)]), "failed": np.array([failed])}
+        return {"rows": np.array([rows]), "failed": np.array([failed])}
+
+
+def _blocks(batches: Sequence[Batch], rows: int) -> list[dict[str, str]]:
+    """The batches as texts, so many rows in each."""
+    blocks: list[list[Any]] = [[]]
+    filled = 0
+    for batch in batches:
+        if blocks[-1] and filled + len(batch.wanted) > rows:
+            blocks.append([])
+            filled = 0
+        blocks[-1].append([batch.members, batch.wanted])
+        filled += len(batch.wanted)
+    return [{"batches": json.dumps(block)} for block in blocks]
 
 
 def _prepare(job: Job, rows: list[int], on_gpu: bool) -> tuple[str, list[Any], dict[str, Any]]:

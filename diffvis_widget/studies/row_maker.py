@@ -6,6 +6,7 @@ import errno
 import functools
 import io
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from diffvis_widget.wire.images import shrink
 from .builtin_measures import MeasuredRun
 from .conditions import plain_settings
 from .measures import Measure
-from .plan import Plan, Task, canonical_json, row_id
+from .plan import Batch, Plan, Task, canonical_json, row_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,15 +62,49 @@ class RowMaker:
         self.measures = list(measures)
         self._traces = traces
         self._keep_traces = keep_traces
-        self._base: tuple[Any, Trace] | None = None
+        self._bases: OrderedDict[Any, Trace] = OrderedDict()
+        self._most_bases = 1
         self.measured: dict[str, Mapping[str, Any]] = {}
         """What the measures returned for the latest row, by measure."""
 
-    def make(self, row: int) -> dict[str, Any]:
+    def make_batch(self, batch: Batch) -> list[dict[str, Any]]:
+        """Make rows that are run together. Where the pipeline cannot run them so, they are run one after the other.
+
+        Args:
+            batch: The rows.
+
+        Returns:
+            Values by column of those that are wanted.
+
+        Raises:
+            KeyboardInterrupt: The run was interrupted.
+            OSError: A trace cannot be written.
+        """
+        if len(batch.members) == 1:
+            return [self.make(row) for row in batch.wanted]
+        began = time.perf_counter()
+        try:
+            traces = self._run_together(batch.members)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _FULL_DISK:
+                raise
+            return [self.make(row) for row in batch.wanted]
+        share = (time.perf_counter() - began) / len(traces)
+        pairs = list(zip(batch.members, traces, strict=True))
+        self._most_bases = len(pairs)
+        for row, trace in pairs:
+            task = self._plan.task(row)
+            if task.condition == next(iter(self._plan.conditions)):
+                self._remember((task.condition, row // len(self._plan.conditions)), trace)
+        return [self.make(row, trace, share) for row, trace in pairs if row in batch.wanted]
+
+    def make(self, row: int, trace: Trace | None = None, seconds: float = 0.0) -> dict[str, Any]:
         """Make a row.
 
         Args:
             row: Its number.
+            trace: Its run; None runs it now.
+            seconds: How long that run took.
 
         Returns:
             Values by column; of a failed run with its error.
@@ -88,14 +123,13 @@ class RowMaker:
             "fingerprint": self._fingerprint,
             **entry.columns,
         }
-        began = time.perf_counter()
-        trace = None
+        began = time.perf_counter() - seconds
         try:
             prompt, arguments = self._plan.run_of(task)
             values["run_prompt"] = prompt
             values["settings"] = canonical_json(plain_settings(arguments))
             values["id"] = row_id(task, prompt, arguments, self._fingerprint)
-            trace = self._run(task, task.condition)
+            trace = trace or self._run(task, task.condition)
             base = functools.partial(self._base_of, task, trace)
             run = MeasuredRun(trace, self._pipe, entry, prompt, task.seed, arguments, base)
             values |= described(run)
@@ -116,6 +150,20 @@ class RowMaker:
         values["seconds"] = round(time.perf_counter() - began, 3)
         return values
 
+    def _run_together(self, rows: Sequence[int]) -> list[Trace]:
+        from diffvis_widget.tracer.trace_call import trace_batch
+
+        tasks = [self._plan.task(row) for row in rows]
+        prompts, settings = zip(*(self._plan.run_of(task) for task in tasks), strict=True)
+        arguments = settings[0]
+        arguments.setdefault("keep", "layers" if self._keep_traces == "full" else "words")
+        return trace_batch(self._pipe, prompts, [task.seed for task in tasks], **arguments)
+
+    def _remember(self, key: Any, trace: Trace) -> None:
+        self._bases[key] = trace
+        while len(self._bases) > self._most_bases:
+            self._bases.popitem(last=False)
+
     def _run(self, task: Task, condition: str) -> Trace:
         from diffvis_widget.tracer import trace
 
@@ -124,14 +172,14 @@ class RowMaker:
         return trace(self._pipe, prompt, seed=task.seed, **arguments)
 
     def _base_of(self, task: Task, trace: Trace, condition: str | None) -> Trace:
-        """The run of another condition with the same prompt and seed; the latest one is kept."""
+        """The run of another condition with the same prompt and seed; the latest ones are kept."""
         name = condition or next(iter(self._plan.conditions))
         if name not in self._plan.conditions:
             raise ValueError(f"base: there is no condition {name!r}; there are {', '.join(self._plan.conditions)}")
         key = (name, task.row // len(self._plan.conditions))
-        if self._base is None or self._base[0] != key:
-            self._base = (key, trace if name == task.condition else self._run(task, name))
-        return self._base[1]
+        if key not in self._bases:
+            self._remember(key, trace if name == task.condition else self._run(task, name))
+        return self._bases[key]
 
 
 def described(run: MeasuredRun) -> dict[str, Any]:

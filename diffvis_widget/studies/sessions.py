@@ -88,6 +88,7 @@ def resume(folder: Path, model: Any, options: RunOptions) -> None:
         folder,
         settings["keep_traces"],
         settings["threads"],
+        settings.get("batch", 1),
     )
     run_study(job, options)
 
@@ -128,14 +129,15 @@ def run_study(job: Job, options: RunOptions) -> None:
             writer.add(row)
         writer.flush()
         rows = missing[~np.isin(missing, [row["row"] for row in made])].tolist()
+        batches = job.plan.batches(rows, job.batch, shard)
         total = len(missing) if shard else job.plan.total
         bar = Progress(total, total - len(missing), options.progress)
         bar.add(len(made), sum("error" in row for row in made))
         if options.ray:
-            finished = run_on_ray(ray, job, rows, name, bar, options.ray)
+            finished = run_on_ray(ray, job, batches, name, bar, options.ray)
         else:
             with torch_threads(job.threads):
-                finished = run_rows(job.maker(), rows, writer, bar)
+                finished = run_rows(job.maker(), batches, writer, bar)
     join_parts(job.folder, name, job.study)
     if not finished:
         print(
@@ -146,7 +148,7 @@ def run_study(job: Job, options: RunOptions) -> None:
 
 def _checked(job: Job, existing: Manifest) -> Job:
     """The job with the columns of the study that is there."""
-    settings = manifests.settings_of(job.plan, job.fingerprint, job.measures, job.keep_traces, job.threads)
+    settings = manifests.settings_of(job.plan, job.fingerprint, job.measures, job.keep_traces, job.threads, job.batch)
     existing.check_same(manifests.Manifest(settings, {}, {}), job.folder)
     by_measure = existing.about["measure_columns"]
     measures = [
@@ -170,7 +172,7 @@ def _created(job: Job, measured: Mapping[str, Mapping[str, Any]]) -> tuple[Job, 
         "command": _command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    settings = manifests.settings_of(job.plan, job.fingerprint, measures, job.keep_traces, job.threads)
+    settings = manifests.settings_of(job.plan, job.fingerprint, measures, job.keep_traces, job.threads, job.batch)
     manifest = manifests.Manifest(settings, manifests.columns_of(job.plan, measures), about)
     manifests.create(job.folder, manifest, job.plan)
     return replace(job, measures=measures, columns=manifest.columns, study=manifest.study), manifest

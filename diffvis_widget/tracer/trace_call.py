@@ -111,27 +111,95 @@ def trace(
     if pipe_kwargs.get("num_images_per_prompt", 1) != 1:
         raise ValueError("num_images_per_prompt: trace makes one image; for several use Tracer around the call")
     seed = _check_seed(seed, "generator" in pipe_kwargs)
+    generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
+    options: dict[str, Any] = {"keep": keep, "on_step": on_step, "compiled": compiled, "output": output}
+    options["interventions"] = interventions
+    schedule_options = schedule, num_inference_steps, schedule_strength
+    tracer = _called(pipe, prompt, negative_prompt, generator, schedule_options, options, pipe_kwargs)
+    return _described(tracer.trace, prompt, schedule, schedule_strength)
+
+
+def trace_batch(
+    pipe: Any,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    num_inference_steps: int | None = None,
+    schedule: Literal["uniform", "early", "late"] = "uniform",
+    schedule_strength: float = 60,
+    negative_prompt: str | None = None,
+    keep: Keep = "layers",
+    compiled: Literal["eager"] | None = None,
+    output: bool = False,
+    **pipe_kwargs: Any,
+) -> list[Trace]:
+    """Generate several images in one call of the pipeline, with one Trace each.
+
+    Each image has its own prompt and seed. It equals that of `trace` within rounding: a matrix product of another size
+    may add in another order.
+
+    Args:
+        pipe: A diffusers pipeline that takes lists of prompts and generators.
+        prompts: The texts.
+        seeds: Seed of each one's noise.
+        num_inference_steps: As for `trace`, and so the others.
+        schedule: As for `trace`.
+        schedule_strength: As for `trace`.
+        negative_prompt: Of all images, or None.
+        keep: As for `trace`.
+        compiled: As for `trace`.
+        output: As for `trace`.
+        **pipe_kwargs: Other arguments of the pipeline call.
+
+    Returns:
+        The traces, in the order of the prompts.
+
+    Raises:
+        ValueError: The pipeline made another number of images, or an argument is out of its range.
+    """
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    negatives = None if negative_prompt is None else [negative_prompt] * len(prompts)
+    options: dict[str, Any] = {"keep": keep, "compiled": compiled, "output": output}
+    schedule_options = schedule, num_inference_steps, schedule_strength
+    traces = _called(pipe, list(prompts), negatives, generators, schedule_options, options, pipe_kwargs).traces
+    if len(traces) != len(prompts):
+        raise ValueError(f"{type(pipe).__name__} made {len(traces)} images of {len(prompts)} prompts")
+    pairs = zip(traces, prompts, strict=True)
+    return [_described(made, prompt, schedule, schedule_strength) for made, prompt in pairs]
+
+
+def _called(
+    pipe: Any,
+    prompt: Any,
+    negative_prompt: Any,
+    generator: Any,
+    schedule: tuple[Literal["uniform", "early", "late"], int | None, float],
+    options: dict[str, Any],
+    pipe_kwargs: dict[str, Any],
+) -> OwnCallTracer:
+    """The tracer of a call of the pipeline that has ended."""
+    kind, steps, strength = schedule
     with denoiser_lock(pipe):
         clone = private_copy(pipe)
-        tracer = OwnCallTracer(
-            clone, keep=keep, on_step=on_step, compiled=compiled, output=output, interventions=interventions
-        )
+        tracer = OwnCallTracer(clone, **options)
         arguments = dict(pipe_kwargs)
-        steps = num_inference_steps
         if steps is None and not pipe_kwargs.keys() & {"timesteps", "sigmas"}:
             steps = call_defaults(clone).steps
-        arguments |= schedules.pipeline_arguments(clone.scheduler, schedule, steps, schedule_strength)
+        arguments |= schedules.pipeline_arguments(clone.scheduler, kind, steps, strength)
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
         if prompt is not None or not is_modular(clone):
             arguments["prompt"] = prompt
         check_call_arguments(clone, arguments)
         take_guidance(clone, arguments)
-        if seed is not None:
-            arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
+        if generator is not None:
+            arguments["generator"] = generator
         with tracer:
             clone(**arguments)
-    result = tracer.trace
+    return tracer
+
+
+def _described(result: Trace, prompt: str | None, schedule: str, schedule_strength: float) -> Trace:
     result.prompt = result.prompt or prompt or ""  # pipelines without word maps may hide it from the tracer
     if schedule != "uniform":
         result.meta |= {"schedule": schedule, "schedule_strength": float(schedule_strength)}

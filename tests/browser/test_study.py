@@ -148,7 +148,7 @@ def test_a_study_of_many_rows_has_few_elements_and_loads_what_is_on_the_page(
         grid = study.get_by_test_id("grid")
         grid.focus()
         grid.press("End")
-        expect(study.locator(f"[data-row='{MANY - 2}'] img")).to_be_visible()
+        expect(study.locator(f"[data-row='{MANY - 2}'] img")).to_be_visible(timeout=60_000)
         expect(study.locator(f"[data-row='{MANY - 1}']")).to_contain_text("failed")
         assert study.locator("*").count() < 500
         asked_for = notebook.run_python("print(len(asked), min(asked), max(asked))").split()
