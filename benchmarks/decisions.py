@@ -4,7 +4,7 @@ Each prompt names an object with a texture, a colour and a shape in a setting. E
 replaced by another of its kind at every step (`dv.decision_curve`), to find the step from which on that no longer
 changes what the final image shows: according to CLIP, by the share of one word against the other, and according to
 the judge, a detector that was trained on renderings only. All four share the prompt and the noise, so they are
-compared in pairs. Results are stored in a folder; an interrupted run resumes.
+compared in pairs. It is a study, with a row for each prompt and kind; an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,33 +80,37 @@ def sees(verdict: Verdict, kind: str, word: str) -> bool:
     )
 
 
-def measured(prompts: int, guidance: float, folder: Path) -> dict[str, dict[str, Floats]]:
+def study_of(prompts: int, guidance: float, out: Path) -> dv.Study:
+    """A row for each prompt and kind of word, with the curve of its decision."""
+    drawn = [(seed, *prompt_of(seed)) for seed in range(prompts)]
+    rows = [
+        {"prompt": prompt, "seed": seed, "kind": kind, "word": word, "to": to}
+        for seed, prompt, pairs in drawn
+        for kind, (word, to) in pairs.items()
+    ]
+    options = {"meter": JudgeMeter, "concepts": ["seen {kind} {word}", "seen {kind} {to}"]}
+    arguments = {"num_inference_steps": STEPS, "guidance_scale": guidance}
+    return dv.study(None, rows, measures={"decision": options}, out=out, **arguments)
+
+
+def decisions_of(study: dv.Study) -> dict[str, dict[str, Floats]]:
     """By meter and kind, the decision step of every prompt; NaN where the meter cannot tell the images apart."""
-    pipe, meter = dv.load(), JudgeMeter()
-    decisions: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in READINGS}
-    for seed in range(prompts):
-        prompt, drawn = prompt_of(seed)
-        for kind, (word, to) in drawn.items():
-            curve = dv.decision_curve(
-                *(pipe, prompt, word, to),
-                steps=STEPS,
-                seeds=[seed],
-                concepts=[f"seen {kind} {word}", f"seen {kind} {to}"],
-                meter=cast(dv.ConceptMeter, meter),
-                path=folder / f"{guidance}-{seed}-{kind}.json",
-                progress=False,
-                guidance_scale=guidance,
-            )
-            if not curve.complete:
-                raise KeyboardInterrupt
-            decisions["CLIP"][kind].append(curve.decision)
-            judged = (1 + curve.cosine[..., 2] - curve.cosine[..., 3]) / 2
-            decisions["judge"][kind].append(replace(curve, share=judged).decision)
-        summary = (
-            f"{kind} {steps[-1]:.1f} ({decisions['judge'][kind][-1]:.1f})" for kind, steps in decisions["CLIP"].items()
-        )
-        print(f"{seed + 1} of {prompts}: {prompt}: {', '.join(summary)}", flush=True)
-    return {name: {kind: np.array(steps) for kind, steps in kinds.items()} for name, kinds in decisions.items()}
+    table = study.table()
+    rows = table.to_pylist()
+    judged = [judged_step(row) for row in rows]
+    steps = dict(zip(READINGS, (np.array([row["decision_step"] for row in rows]), np.array(judged)), strict=True))
+    kinds = np.array([row["kind"] for row in rows])
+    return {name: {kind: values[kinds == kind] for kind in KINDS} for name, values in steps.items()}
+
+
+def judged_step(row: dict[str, Any]) -> float:
+    """The decision step by the judge: 1 where only the word is seen, 0 where only the other one is."""
+    cosine = np.array(row["decision_cosine"], dtype=np.float32).T[None]
+    judged = (1 + cosine[..., 2] - cosine[..., 3]) / 2
+    switch = np.array(row["decision_switch"], dtype=np.int64)
+    texts = row["prompt"], row["prompt"], row["word"], row["to"]
+    names = row["decision_concepts"]
+    return dv.DecisionCurve(*texts, STEPS, switch, np.array([row["seed"]]), names, cosine, judged).decision
 
 
 def interval(values: Floats) -> str:
@@ -161,7 +164,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "diffvis-decisions")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    decisions = measured(chosen.prompts, chosen.guidance, chosen.folder)
+    study = study_of(chosen.prompts, chosen.guidance, chosen.folder / f"guidance-{chosen.guidance:g}")
+    decisions = decisions_of(study)
     sample = dv.trace(dv.load(), "a red circle", seed=0, num_inference_steps=STEPS)
     print(markdown_table(decisions, chosen.guidance, sample.sigmas.astype(np.float64)))
 

@@ -175,7 +175,7 @@ def _of_stage(method: str, stage: int) -> Value:
 
 
 def roles(folder: Path) -> list[str]:
-    """Build the tables of `python -m diffvis_widget.explain.evaluation.roles`.
+    """Build the tables of `python -m benchmarks.relevance_by_role`.
 
     Args:
         folder: Folder of the JSON lines.
@@ -192,7 +192,7 @@ def roles(folder: Path) -> list[str]:
     text = [
         "## Relevance by word role, and semantics before detail",
         "",
-        "    python -m diffvis_widget.explain.evaluation.roles",
+        "    python -m benchmarks.relevance_by_role",
         "",
         f"{len(lines)} held-out captions of two objects, a relation and a setting; {steps} steps, guidance 7.5, "
         "strength 60. A word's score is the sum over the steps of its relevance, min-max scaled over the words of a "
