@@ -83,4 +83,3 @@ def _settled(frames: NDArray[np.float64]) -> NDArray[np.float64]:
     last = frames[-1]
     errors = np.square(frames - last).mean(axis=(1, 2, 3))
     return 1 - errors / np.square(last - last.mean(axis=(0, 1))).mean()
-

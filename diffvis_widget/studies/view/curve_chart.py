@@ -40,6 +40,10 @@ class CurveChart(VBox):
         on_region: Called with a region of the chart that the user marked, {} for none.
         on_group: Called with a column and a value that the user chose.
         chosen: Returns the filter of a column, None for none.
+
+    Attributes:
+        measure: Chooses the measure.
+        group: Chooses what the rows are grouped by.
     """
 
     measure: Any

@@ -31,10 +31,10 @@ class FilterColumn:
     Attributes:
         kind: "choice" of a few texts, "number" in a range, or "text" that is searched.
         label: What is shown.
-        choices: Of a choice.
+        values: int64 (n,), indices into the choices, or the texts that are searched; float64 (n,) of a number.
+        choices: Of a choice; of a text, the different texts in lower case.
         low: Least value of a number.
         high: Its largest value.
-        values: int64 (n,) indices into the choices, float64 (n,) or str (n,).
     """
 
     kind: Literal["choice", "number", "text"]
