@@ -155,7 +155,7 @@ def measure(page: Page, path: Path, runs: int) -> list[Figure]:
         return statistics.median(time[to] - time["enter"] for time in times[:COMPLETE])
 
     few, many = memory[min(3, runs)], memory[runs]
-    own = [url for url in requests if not url.startswith(("blob:", "data:"))]
+    addresses = [url for url in requests if not url.startswith(("blob:", "data:"))]
     return [
         Figure("opening the file to ready", ready / 1000, 4, "s", 2),
         Figure(f"Enter to the first new frame, median of {COMPLETE}", median("first"), 500, "ms", 0),
@@ -166,7 +166,7 @@ def measure(page: Page, path: Path, runs: int) -> list[Figure]:
         Figure("wasm memory after 3 runs", few, 400, "MB", 0),
         Figure(f"wasm memory after {runs} runs", many, 400, "MB", 0),
         Figure(f"wasm memory after {runs} runs over that after 3", many / few, 1.2, "x", 2),
-        Figure("requests beside the page itself", len(own) - 1, 0, "", 0),
+        Figure("requests beside the page itself", len(addresses) - 1, 0, "", 0),
     ]
 
 
