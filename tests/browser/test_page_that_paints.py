@@ -122,6 +122,34 @@ def test_a_decision_curve_by_keyboard_only_is_that_of_the_notebook(browser: Brow
         assert np.abs(np.asarray(Image.open(io.BytesIO(buffer)).convert("RGB")).astype(float) - image).mean() <= 2
 
 
+def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
+    browser: Browser, lab: Path, trace: Trace
+) -> None:
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        field = shown.widget.get_by_role("textbox", name="steps")
+        field.fill("6")
+        field.press("Tab")
+        shown.paint(PROMPT)
+        shown.expect_status("done")
+        shown.widget.get_by_test_id("methods").click()
+        for method in ("df_cam", "df_lime"):
+            expect(shown.widget.get_by_test_id(method)).to_contain_text("works in the notebook", timeout=WAIT)
+            expect(shown.widget.get_by_test_id(method).get_by_role("button")).to_have_count(0)
+        card = shown.widget.get_by_test_id("df_rise")
+        card.get_by_role("button", name="Compute").click()
+        expect(card.get_by_role("button", name="DF-RISE on the stage")).to_be_visible(timeout=WAIT)
+        content, (data,) = next(message for message in shown.received() if message[0].get("masks_used"))
+    (entry,) = content["maps"]
+    saliency = dv.explain.df_rise(
+        trace, entry["step"], content["masks_used"], coverage="actual", tolerance=0, progress=False
+    )
+    values = dequantise(data, [1, 12, 12], [entry["scale"]])[0]
+    rounding = (entry["scale"][1] - entry["scale"][0]) / 510
+    assert np.abs(values - saliency.map).max() <= 1e-3 + rounding
+    assert 100 <= content["masks_used"] <= 500
+
+
 def test_a_decision_curve_shows_progress_stops_and_gives_way_to_a_run(browser: Browser, lab: Path) -> None:
     with opened(browser, lab) as shown:
         shown.expect_status("idle")

@@ -20,6 +20,8 @@ const SIMD = [
 ];
 const TOO_OLD = "This browser is too old to paint new images: it lacks WebAssembly SIMD or DecompressionStream.";
 const NOT_IN_PAGE = "A recorded run is compared by its images only: paint it in this page to compare more.";
+/** Jobs that the engine does for runs that it painted. */
+const JOBS: readonly unknown[] = ["decision", "saliency", "estimates"];
 const PAINT_FIRST = "This run was recorded before: press Run to paint it in this page, then try again.";
 
 /** Why this browser cannot run the engine; empty if it can. */
@@ -108,7 +110,7 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
   const ask = (message: KernelRequest & { readonly id: number }) => {
     const { id, type } = message;
     if (type === "compare" && painted.has(message.a) !== painted.has(message.b)) refuse(id, NOT_IN_PAGE);
-    else if (isReady && type === "job" && message.task.kind === "decision" && !painted.has(String(message.task.run)))
+    else if (isReady && type === "job" && JOBS.includes(message.task.kind) && !painted.has(String(message.task.run)))
       refuse(id, PAINT_FIRST);
     else if (isReady && isRecorded(message) && type === "decisions" && !recorded.canAnswer?.(type))
       reply({ ...message, decisions: [] } as { id: number });

@@ -35,6 +35,8 @@ export class EngineRun {
   readonly scores: (ScoreRow | undefined)[] = [];
   scoredConcepts: readonly string[] = [];
   notes: readonly Note[];
+  /** Its maps of explain methods: what they are of, and their bytes. */
+  saliency: readonly { readonly entry: { readonly step: number }; readonly data: Uint8Array }[] = [];
   /** Its decision curves. */
   decisions: readonly JobResult[] = [];
   end: Message | null = null;

@@ -10,6 +10,7 @@ import { prepareDecision } from "./decision";
 import { type DecodedView, EngineRun, type ShownStep } from "./engineRun";
 import { type JobFunction, JobQueue, type Task } from "./jobs";
 import { Meter } from "./meter";
+import { prepareEstimates, prepareSaliency } from "./methods";
 import type { Networks } from "./networks";
 import { Preview } from "./preview";
 import { type Defaults, presentWeights, type RunRequest, readConcepts, readRequest } from "./request";
@@ -169,7 +170,7 @@ export class EngineKernel {
           buffers: [],
         };
       case "saliency":
-        return { content: { ...request, id, methods: this.settings.methods, maps: [] }, buffers: [new Uint8Array(0)] };
+        return this.#saliencyReply(id, this.#get(request.run));
       case "relevance":
         return { content: { ...request, id, curves: [] }, buffers: [] };
       case "decisions": {
@@ -196,10 +197,22 @@ export class EngineKernel {
   }
 
   #prepare(task: Task): JobFunction {
-    if (task.kind !== "decision") throw new Error(NEEDS_NOTEBOOK);
     const { networks, settings } = this;
     const model = { networks, settings, tokenizer: this.#tokenizer, meter: this.#meter };
-    return prepareDecision(model, this.#get(String(task.run)), task);
+    const run = () => this.#get(String(task.run));
+    if (task.kind === "decision") return prepareDecision(model, run(), task);
+    if (task.kind === "saliency") return prepareSaliency(model, run(), task);
+    if (task.kind === "estimates") return prepareEstimates(model, run());
+    throw new Error(NEEDS_NOTEBOOK);
+  }
+
+  #saliencyReply(id: number, run: EngineRun): Message {
+    const maps = run.saliency.map(({ entry }) => entry);
+    const data = Uint8Array.from(run.saliency.flatMap((map) => [...map.data]));
+    return {
+      content: { type: "saliency", run: run.id, id, methods: this.settings.methods, maps },
+      buffers: [data],
+    };
   }
 
   #runsReply(id: number): Message {

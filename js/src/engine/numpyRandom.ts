@@ -1,4 +1,4 @@
-// numpy.random.default_rng(0).standard_exponential: PCG64 (XSL RR 128/64) and the ziggurat of numpy.
+// The numbers of numpy.random.default_rng(0): PCG64 (XSL RR 128/64), uniform, and exponential by the ziggurat of numpy.
 
 const MASK64 = (1n << 64n) - 1n;
 const MASK128 = (1n << 128n) - 1n;
@@ -42,27 +42,39 @@ function makeZiggurat(): Ziggurat {
   return { sure, scale, density };
 }
 
-/** `count` exponential numbers with a mean of 1. */
-export function standardExponential(count: number): Float64Array {
-  const { sure, scale, density } = makeZiggurat();
-  let state = STATE;
-  const next = (): bigint => {
-    state = (state * MULTIPLIER + INCREMENT) & MASK128;
+/** default_rng(0). */
+export class Pcg64 {
+  #state = STATE;
+
+  /** The next 64 random bits. */
+  next(): bigint {
+    const state = (this.#state * MULTIPLIER + INCREMENT) & MASK128;
+    this.#state = state;
     const mixed = (state >> 64n) ^ (state & MASK64);
     const turn = state >> 122n;
     return ((mixed >> turn) | (mixed << (64n - turn))) & MASK64;
-  };
-  const uniform = () => Number(next() >> 11n) / 2 ** 53;
+  }
+
+  /** A number in 0 to 1, without 1. */
+  uniform(): number {
+    return Number(this.next() >> 11n) / 2 ** 53;
+  }
+}
+
+/** `count` exponential numbers with a mean of 1. */
+export function standardExponential(count: number): Float64Array {
+  const { sure, scale, density } = makeZiggurat();
+  const random = new Pcg64();
   const draw = (): number => {
     for (;;) {
-      const bits = next() >> 3n;
+      const bits = random.next() >> 3n;
       const layer = Number(bits & 0xffn);
       const place = Number(bits >> 8n);
       const value = place * (scale[layer] as number);
       if (place < (sure[layer] as number)) return value;
-      if (layer === 0) return TAIL - Math.log1p(-uniform());
+      if (layer === 0) return TAIL - Math.log1p(-random.uniform());
       const [upper, lower] = [density[layer - 1] as number, density[layer] as number];
-      if ((upper - lower) * uniform() + lower < Math.exp(-value)) return value;
+      if ((upper - lower) * random.uniform() + lower < Math.exp(-value)) return value;
     }
   };
   return Float64Array.from({ length: count }, draw);

@@ -92,9 +92,22 @@ export class Sampler {
 
   /** Performs the next step; the attention is that of the network. */
   async advance(): Promise<Omit<StepRecord, "maps" | "refined"> & Omit<Evaluation, "prediction">> {
-    const { networks, request } = this;
     const latents = this.#latents;
     const level = this.#levels[this.#index] as NoiseLevel;
+    const { output, guidance, ...attention } = await this.#evaluate(latents, level);
+    const clean = predictClean(latents, output, level.sigma);
+    const next = this.#levels[this.#index + 1]?.sigma ?? 0;
+    this.#latents = solverStep(latents, clean, level.sigma, next);
+    return { index: this.#index++, ...level, latents, clean, guidance, ...attention };
+  }
+
+  /** The guided output of the network for any latents at the next step, which is not performed. */
+  async output(latents: Array32): Promise<Array32> {
+    return (await this.#evaluate(latents, this.#levels[this.#index] as NoiseLevel)).output;
+  }
+
+  async #evaluate(latents: Array32, level: NoiseLevel) {
+    const { networks, request } = this;
     this.#text ??= await networks.encodeText(this.#ids);
     const rows = this.#ids.length;
     const batch = new Float32Array(rows * LATENT_SIZE);
@@ -114,10 +127,7 @@ export class Sampler {
       output = free.map((value, i) => value + request.guidance_scale * (difference[i] as number));
       guidance = rootMeanSquare(difference);
     }
-    const clean = predictClean(latents, output, level.sigma);
-    const next = this.#levels[this.#index + 1]?.sigma ?? 0;
-    this.#latents = solverStep(latents, clean, level.sigma, next);
-    return { index: this.#index++, ...level, latents, clean, guidance, ...attention };
+    return { output, guidance, ...attention };
   }
 
   #applyWeights(): void {

@@ -90,6 +90,8 @@ function MethodCard({ saliency, method: { name, label, caption, finding }, step,
   const map = saliency.mapAt(name, step);
   const { job } = saliency;
   const seconds = saliency.seconds.value?.[name];
+  // A page that paints can compute some of the methods only.
+  const needsNotebook = canCompute && !map && saliency.computable.value?.includes(name) === false;
   const task = job.task.value;
   const isThisStep = task?.step === step;
   const isThisMethod = task?.method === name && (isThisStep || job.isRunning);
@@ -114,7 +116,8 @@ function MethodCard({ saliency, method: { name, label, caption, finding }, step,
       </div>
       <div>
         <h3>{label}</h3>
-        {map || (isThisMethod && job.isRunning) || !canCompute ? null : (
+        {needsNotebook ? <p class="dv-foot">This works in the notebook, not in this page.</p> : null}
+        {map || (isThisMethod && job.isRunning) || !canCompute || needsNotebook ? null : (
           <Button class="dv-do" disabled={job.isRunning} onClick={() => saliency.compute(name)}>
             Compute<span class="dv-sr"> {label}</span>
             {seconds === undefined ? "" : `, ${seconds < 1 ? "under 1 s" : `about ${formatSpan(seconds)}`}`}

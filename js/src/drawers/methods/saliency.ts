@@ -68,6 +68,8 @@ export class Saliency implements Lens {
   readonly methods = signal<readonly Method[]>([]);
   /** How many seconds a map takes, by method: estimated, or as the last map of this run took. */
   readonly seconds = signal<Readonly<Record<string, number>> | null>(null);
+  /** The methods for which there is an estimate: those that can be computed here. Null as long as there is none. */
+  readonly computable = signal<readonly string[] | null>(null);
   readonly job: Job;
   readonly estimate: Job;
   /** The run that the maps are of. */
@@ -79,7 +81,9 @@ export class Saliency implements Lens {
   constructor(private readonly session: Session) {
     this.job = new Job(session, (reply, task) => this.#add(reply, task.run as string));
     this.estimate = new Job(session, (reply) => {
-      this.seconds.value = ESTIMATES(reply.content, "seconds").seconds;
+      const { seconds } = ESTIMATES(reply.content, "seconds");
+      this.seconds.value = seconds;
+      this.computable.value = Object.keys(seconds);
     });
   }
 
