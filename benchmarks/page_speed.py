@@ -99,7 +99,7 @@ def parts(path: Path) -> list[tuple[str, int]]:
     source = path.read_text(encoding="utf-8")
 
     def block(name: str) -> int:
-        match = re.search(rf'id="{name}">([^<]*)<', source)
+        match = re.search(rf'id="{name}">(.*?)</script>', source, re.DOTALL)
         assert match is not None
         return len(match[1].encode())
 
