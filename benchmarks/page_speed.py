@@ -54,10 +54,10 @@ WATCH = """
     };
     const times = (window.times = { ready: 0, enter: 0, first: 0, end: 0, complete: 0 });
     const drawn = (name) => requestAnimationFrame(() => setTimeout(() => (times[name] ||= performance.now())));
-    let steps = 0, exact = new Set(), scored = false;
+    let steps = 0, exact = new Set(), scored = new Set();
     const start = () => {
         Object.assign(times, { enter: performance.now(), first: 0, end: 0, complete: 0 });
-        [steps, exact, scored] = [0, new Set(), false];
+        [steps, exact, scored] = [0, new Set(), new Set()];
     };
     addEventListener('keydown', ({ key }) => key === 'Enter' && start(), true);
     window.Worker = class extends OriginalWorker {
@@ -73,9 +73,10 @@ WATCH = """
                     drawn('first');
                 }
                 if (content.type === 'frame' && content.view === 'prediction') exact.add(content.index);
-                if (content.type === 'scores') scored = content.start + content.cosine.length === steps;
+                if (content.type === 'scores')
+                    for (const i of content.cosine.keys()) scored.add(content.start + i);
                 if (content.type === 'end') drawn('end');
-                if (times.end && scored && exact.size === steps) drawn('complete');
+                if (times.end && scored.size === steps && exact.size === steps) drawn('complete');
             });
         }
     };
