@@ -1,36 +1,21 @@
 // Splits a prompt into words as a reader sees them, in every script: as diffvis_widget/traces/prompt_words.py does.
 
-type CharacterKind = "letter without spaces" | "letter" | "flag" | "mark";
+type CharacterKind = "lone letter" | "letter" | "flag" | "mark";
 
-const JOINER = "\u200d";
-/** The letter behind them is drawn below the one before. */
-const STACKERS = "\u1039\u17d2\u1a60";
-/** Drawn with the letter before: am of Thai and Lao, voicing marks of half-width kana. */
-const ATTACHED_LETTERS = "\u0e33\u0eb3\uff9e\uff9f";
-const WITHOUT_SPACES: readonly (readonly [number, number])[] = [
-  [0x0e00, 0x0fff], // Thai, Lao, Tibetan
-  [0x1000, 0x109f], // Burmese
-  [0x1780, 0x17ff], // Khmer
-  [0x1950, 0x19df], // Tai Le, New Tai Lue
-  [0x1a20, 0x1aaf], // Tai Tham
-  [0x1b00, 0x1b7f], // Balinese
-  [0x2e80, 0x312f], // Chinese radicals, kana, Bopomofo
-  [0x31a0, 0x31ff],
-  [0x3400, 0x4dbf], // Chinese characters
-  [0x4e00, 0x9fff],
-  [0xa980, 0xa9ff], // Javanese
-  [0xaa60, 0xaadf], // Burmese, Tai Viet
-  [0xf900, 0xfaff],
-  [0xff66, 0xff9d], // half-width kana
-  [0x16fe0, 0x1b2ff], // Tangut, old kana, Nushu
-  [0x20000, 0x3ffff],
-];
+/** Scripts without spaces between words, as ranges of characters: Thai, Lao, Tibetan and Burmese; Khmer; Tai Le and New
+ *  Tai Lue; Tai Tham; Balinese; Chinese radicals, kana, Bopomofo; Chinese characters; Javanese; Burmese and Tai Viet;
+ *  more Chinese characters; half-width kana; Tangut, old kana, Nushu; still more Chinese characters. */
+const WITHOUT_SPACES =
+  /[\u0e00-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f\u2e80-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua980-\ua9ff\uaa60-\uaadf\uf900-\ufaff\uff66-\uff9d\u{16fe0}-\u{1b2ff}\u{20000}-\u{3ffff}]/u;
 
 /** What Python's str.isspace accepts beyond \s. */
 const MORE_SPACES = "\x1c\x1d\x1e\x1f\x85";
-const isSpace = (character: string) =>
-  MORE_SPACES.includes(character) || (/\s/.test(character) && character !== "\ufeff");
-const isLetter = (character: string | undefined) => character !== undefined && /\p{L}/u.test(character);
+const isSpace = (character: string) => MORE_SPACES.includes(character) || /[^\S\ufeff]/.test(character);
+const LETTER = /\p{L}/u;
+/** Drawn with the character before: marks, and letters such as am of Thai and Lao and voicing marks of half-width kana. */
+const ATTACHED = /[\p{M}\p{Cf}\p{Emoji_Modifier}\u0e33\u0eb3\uff9e\uff9f]/u;
+/** Binds the character behind it: a joiner, and signs below which the next letter is drawn in Burmese, Khmer, Tai Tham. */
+const BINDING = /[\u200d\u1039\u17d2\u1a60]/;
 
 /** (start, end) of each word and punctuation mark of a text, in code points. */
 export function splitWords(characters: readonly string[]): [start: number, end: number][] {
@@ -51,14 +36,11 @@ export function splitWords(characters: readonly string[]): [start: number, end: 
 
 function kindOf(characters: readonly string[], index: number): CharacterKind {
   const character = characters[index] as string;
-  const code = character.codePointAt(0) as number;
-  const isAlphanumeric = /[\p{L}\p{N}]/u.test(character);
-  const isDigit = /\p{Nd}/u.test(character);
-  if (isAlphanumeric && !isDigit && WITHOUT_SPACES.some(([first, last]) => first <= code && code <= last))
-    return "letter without spaces";
-  if (isAlphanumeric || character === "_") return "letter";
-  if ("'’".includes(character) && isLetter(characters[index - 1]) && isLetter(characters[index + 1])) return "letter";
-  return code >= 0x1f1e6 && code <= 0x1f1ff ? "flag" : "mark";
+  if (/[\p{L}\p{Nl}\p{No}]/u.test(character) && WITHOUT_SPACES.test(character)) return "lone letter";
+  if (/[\p{L}\p{N}_]/u.test(character)) return "letter";
+  const isInside = LETTER.test(characters[index - 1] ?? "") && LETTER.test(characters[index + 1] ?? "");
+  if ("'’".includes(character) && isInside) return "letter";
+  return /\p{RI}/u.test(character) ? "flag" : "mark";
 }
 
 function continues(
@@ -68,13 +50,9 @@ function continues(
   previous: CharacterKind,
   length: number,
 ): boolean {
-  const character = characters[index] as string;
-  const before = characters[index - 1] as string;
-  if (/\p{M}|\p{Cf}|\p{Emoji_Modifier}/u.test(character)) return true;
-  if (ATTACHED_LETTERS.includes(character) || before === JOINER || STACKERS.includes(before)) return true;
+  if (ATTACHED.test(characters[index] as string) || BINDING.test(characters[index - 1] as string)) return true;
   // Two regional letters make one flag.
-  if (kind === "flag") return previous === "flag" && length === 1;
-  return kind === "letter" && previous === "letter";
+  return kind === previous && (kind === "letter" || (kind === "flag" && length === 1));
 }
 
 /** The words and punctuation marks of a prompt. */
