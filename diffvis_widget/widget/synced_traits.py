@@ -72,6 +72,7 @@ class SyncedTraits(anywidget.AnyWidget):
     _comparison_run = t.Unicode("").tag(sync=True)
     _can_run = t.Bool(True).tag(sync=True)
     _vocabulary = t.Dict().tag(sync=True)
+    _sheet = t.List(t.Unicode()).tag(sync=True)
     _tour = trait_types.Whole(0, 0, 1, "1").tag(sync=True)
     _snapshot = t.Bytes(b"").tag(sync=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -28,7 +27,8 @@ from diffvis_widget.wire.packed_run import unpack
 from . import jupyter, pipe_argument
 from .open_method import OpenMethod
 from .pipe_argument import check_compare, check_layout, check_source, known_defaults, traits_of
-from .synced_traits import COMMON, FROM_PAGE, SETTINGS, SyncedTraits, check_schedule, weak_sender, weak_trait_setter
+from .run_controls import RunControls
+from .synced_traits import COMMON, FROM_PAGE, SETTINGS, check_schedule, weak_sender, weak_trait_setter
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -43,7 +43,7 @@ DISPLAY_PATIENCE = 10  # seconds that a display waits for a recorded run
 UNATTENDED_PATIENCE = 3600  # seconds that a display waits for a run where a program executes the notebook
 
 
-class DiffVis(SyncedTraits):
+class DiffVis(RunControls):
     """Shows how a text-to-image diffusion model decides, step by step, while it runs.
 
     All traits can be set from Python, observed and linked; `SyncedTraits` lists them. A run goes on in a thread of its
@@ -152,63 +152,8 @@ class DiffVis(SyncedTraits):
         open = OpenMethod()
 
     @property
-    def trace(self) -> Trace:
-        """The latest finished run as data; waits for a run in progress. A stopped run has the steps it got to.
-
-        Raises:
-            RunFailed: the run failed; its ``trace`` holds the finished steps.
-            RuntimeError: there is no run, or it was stopped before its first step.
-        """
-        self.wait()
-        return self._session.trace()
-
-    def run(self) -> None:
-        """Start a run with the traits as they are and return at once. A run in progress is stopped: the latest wins.
-
-        Raises:
-            ValueError: the schedule is impossible with so many steps.
-            RuntimeError: the widget is closed, or shows a recorded run.
-        """
-        self._session.run(self.request())
-
-    def stop(self) -> None:
-        """Stop the run at its next step; the finished steps are kept. Returns at once."""
-        self._session.stop()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is loading, waiting or running.
-
-        An interrupt (the notebook's stop button) stops the run.
-
-        Args:
-            timeout: seconds, 0 or more; None waits without limit.
-
-        Returns:
-            Whether that happened in time.
-        """
-        try:
-            return self._session.wait(timeout)
-        except KeyboardInterrupt:
-            self.stop()
-            raise
-
-    async def arun(self) -> Trace:
-        """Run without blocking the event loop. Cancelling stops the run.
-
-        Returns:
-            The trace, once the run has ended. Raises what ``trace`` raises.
-        """
-        self.run()
-        try:
-            await asyncio.to_thread(self._session.wait)
-        except asyncio.CancelledError:
-            self.stop()
-            raise
-        return self._session.trace()
-
-    @property
     def history(self) -> list[Trace]:
-        """The runs that are kept, oldest first: the last 8 with a finished step, fewer where they exceed 2 GiB."""
+        """The runs that are kept, oldest first: the last 12 with a finished step, fewer where they exceed 2 GiB."""
         return [run.trace for run in self._session.history.runs if run.trace is not None]
 
     def show(self, trace: Trace) -> None:
@@ -354,7 +299,7 @@ class DiffVis(SyncedTraits):
                     self._outbox.acknowledge(seq)
                 case {"type": "run"}:
                     self.set_settings({name: content[name] for name in SETTINGS if name in content})
-                    self.run()
+                    self.start(content.get("seeds", 0), draft=content.get("draft") is True)
                 case {"type": "stop"}:
                     self.stop()
                 case {"type": "show", "run": str(run)}:

@@ -78,6 +78,7 @@ class RunSettings:
         weights: attention factor by word over the whole run; None is a dropped word.
         has_noise_levels: whether the noise levels of the scheduler are known, and with them the predicted images.
         is_external: whether the notebook's own code made the run, not the widget.
+        is_draft: whether it has few steps, and the run with all of them follows.
     """
 
     prompt: str
@@ -92,6 +93,7 @@ class RunSettings:
     weights: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
     has_noise_levels: bool = True
     is_external: bool = False
+    is_draft: bool = False
 
 
 @dataclass
@@ -258,6 +260,7 @@ def run_message(
         "meter": meter,
     }
     content |= {"external": True} if settings.is_external else {}
+    content |= {"draft": True} if settings.is_draft else {}
     return Message(content if notes is None else {**content, "notes": list(notes)})
 
 

@@ -22,7 +22,7 @@ from .video_messages import image_buffers
 
 THUMBNAIL = 96  # pixels, longest side
 KINDS_WITH_OWN_MESSAGES = frozenset({Note.kind, ConceptScores.kind, Saliency.kind, WordRelevance.kind})
-RUN_LIMIT = 8  # runs that a kernel keeps, unless it says otherwise
+RUN_LIMIT = 12  # runs that a kernel keeps, unless it says otherwise
 
 
 class ShownRun(Protocol):

@@ -8,7 +8,7 @@ from diffvis_widget.wire.shipped_run import RUN as SHIPPED
 
 from .run import Run
 
-RUNS = 8
+RUNS = 12  # nine seeds, and some runs before and after them
 BYTES = 2 * 1024**3
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.wire.messages import RunPayload, RunRequest
@@ -55,6 +55,7 @@ class Run:
         state: "queued", "done", "stopped" or "failed".
         error: why it failed, for the reader of the page.
         cause: the exception that ended it.
+        part: what it is of several runs that were asked for together: a "draft" with few steps, or one of the "seeds".
     """
 
     request: RunRequest | None
@@ -72,6 +73,7 @@ class Run:
     state: str = "queued"
     error: str = ""
     cause: BaseException | None = None
+    part: Literal["", "draft", "seeds"] = ""
 
     @property
     def steps(self) -> int:

@@ -95,7 +95,9 @@ class Runner:
         Raises:
             Cancelled: it was stopped in this very moment.
         """
-        self._show(run, status="running", progress=0.0, error="", _notice="")
+        # Each of several seeds is shown as it is painted.
+        seed = {"seed": run.request.seed} if run.part == "seeds" and run.request else {}
+        self._show(run, status="running", progress=0.0, error="", _notice="", **seed)
 
     def show_settings(self, settings: Mapping[str, Any]) -> None:
         """Set the widget's traits to the settings of a call of the notebook's own code.
@@ -121,7 +123,7 @@ class Runner:
             if run.request is None:
                 settings = replace(recorded_settings(trace), is_external=True)
             else:
-                settings = requested_settings(run.request, planned, trace)
+                settings = replace(requested_settings(run.request, planned, trace), is_draft=run.part == "draft")
             self._publisher.begin(run, trace, images, settings, self._pipeline.unknown_words(settings.prompt))
         self._publisher.step(run, trace, images, elapsed)
         if images.exact and images.prediction is not None and images.prediction.ndim == 3:
@@ -150,6 +152,7 @@ class Runner:
             state.latest, state.active = run, None
             if run.steps:
                 state.shown = run
+            state.advance(run)
             if state.requested is not None:
                 state.queue_traits(status="queued")
             else:
@@ -161,12 +164,12 @@ class Runner:
     def _publish_end(self, run: Run) -> tuple[bool, dict[str, Any]]:
         """Whether the scores are complete, and the traits that show the end and save the run in the notebook."""
         seconds = run.elapsed
-        if run.steps:
+        if run.steps and not (run.part == "draft" and self._state.follows(run)):
             self._history.add(run)
-        complete = self._state.requested is not None or self._publisher.settle(run)
+        complete = self._state.follows(run) or self._publisher.settle(run)
         self._publisher.end(run, seconds)
         traits: dict[str, Any] = {"progress": 1.0} if run.state == "done" else {}
-        if run.steps and self._state.requested is None:
+        if run.steps and not self._state.follows(run):
             traits["_snapshot"] = self._publisher.snapshot()
         return complete, traits
 

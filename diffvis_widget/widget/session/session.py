@@ -89,11 +89,11 @@ class Session:
 
     # -- asked from any thread ---------------------------------------------------------------------------------------
 
-    def run(self, request: RunRequest) -> None:
-        """Request a run and return at once. It replaces a run that waits and stops the one in progress.
+    def run(self, *runs: Run) -> None:
+        """Request runs, one after the other, and return at once. They replace all others, at once or at the next step.
 
         Args:
-            request: what to run.
+            *runs: the runs, with their requests.
 
         Raises:
             RuntimeError: the widget is closed, or shows a recorded run.
@@ -102,10 +102,10 @@ class Session:
         state = self._state
         with state.update():
             state.check_open()
-            self._pipeline.check(request)
+            self._pipeline.check(runs[0].request or RunRequest(""))  # the others differ in seed and steps only
             if self._pipeline.recorded is not None:
                 raise RuntimeError("this widget shows a recorded run and has no pipeline: DiffVis(pipe) can run")
-            state.requested = Run(request)
+            state.requested, *state.following = runs
             self.jobs.cancel_all()
             state.loading = state.loading or self._pipeline.pipe is None
             if state.active is not None and state.active.pipe is not None:
@@ -122,7 +122,7 @@ class Session:
         """Stop the run at its next step and forget the one that waits. Nothing happens where there is none."""
         state = self._state
         with state.update():
-            requested, state.requested = state.requested, None
+            requested, state.requested, state.following = state.requested, None, []
             if state.active is not None:
                 state.active.stop.set()
                 state.queue_traits(status="stopping")
@@ -177,8 +177,8 @@ class Session:
         Raises:
             ValueError: no such run is kept.
         """
-        active = self._state.active
-        return active if active is not None and active.id == run else self.history.find(run)
+        current = {kept.id: kept for kept in (self._state.active, self._state.shown) if kept is not None}
+        return current.get(run) or self.history.find(run)
 
     def trace_of(self, run: str) -> Trace:
         """The trace of a run by the run's id, as far as it has come.
@@ -282,7 +282,7 @@ class Session:
         """Stop everything and end the threads. Returns at once."""
         state = self._state
         with state.update():
-            state.closed, state.requested = True, None
+            state.closed, state.requested, state.following = True, None, []
             self.jobs.cancel_all()
             if state.active is not None:
                 state.active.stop.set()
@@ -373,7 +373,7 @@ class Session:
             state.loading = False
             state.queue_traits(progress=0.0)
             if failed is not None:
-                state.latest, state.requested = failed, None
+                state.latest, state.requested, state.following = failed, None, []
                 state.queue_traits(status="failed", error=failed.error, _notice="")
             elif state.requested is not None:
                 state.queue_traits(status="queued", _notice="")

@@ -106,6 +106,7 @@ class SessionState:
         loading: the pipeline is still to be loaded.
         recorded: a recorded run that is still to be published.
         requested: a run that waits for its turn.
+        following: the runs after it, which were asked for together with it.
         active: the run in progress.
         latest: the last run that ended, in whatever state.
         shown: the run on the page.
@@ -120,6 +121,7 @@ class SessionState:
     loading: bool
     recorded: Trace | None
     requested: Run | None
+    following: list[Run]
     active: Run | None
     latest: Run | None
     shown: Run | None
@@ -137,6 +139,7 @@ class SessionState:
         self.loading = loading
         self.recorded = recorded
         self.requested = None
+        self.following = []
         self.active = None
         self.latest = None
         self.shown = None
@@ -153,6 +156,28 @@ class SessionState:
             return False
         pending = (self.recorded, self.requested, self.to_replay, self.to_compare, self.active)
         return self.loading or self.replaying or any(entry is not None for entry in pending)
+
+    def follows(self, run: Run) -> bool:
+        """Whether another run begins once one has ended. Call it while holding the lock, or where a guess will do.
+
+        Args:
+            run: the run in progress, in its final ``state``.
+
+        Returns:
+            True if one was requested, or if this one is done and others were asked for together with it.
+        """
+        return self.requested is not None or (run.state == "done" and bool(self.following))
+
+    def advance(self, run: Run) -> None:
+        """Request the run that was asked for together with one that ends. Call it inside `update`.
+
+        Args:
+            run: the run that ends; unless it is done, those after it are forgotten.
+        """
+        if self.requested is None and self.follows(run):
+            self.requested = self.following.pop(0)
+        elif self.requested is None:
+            self.following.clear()
 
     @contextlib.contextmanager
     def update(self) -> Iterator[None]:

@@ -35,6 +35,8 @@ export interface Traits {
   _vocabulary: Vocabulary;
   /** The id of the run to compare with, chosen in Python. */
   _comparison_run: string;
+  /** The ids of the runs with different seeds that were asked for together. */
+  _sheet: readonly string[];
   /** Not 0 while Python wants the tour. */
   _tour: number;
   _snapshot: ArrayBufferView | null;

@@ -75,6 +75,8 @@ export interface RunMessage {
   readonly external: boolean;
   /** Recorded before, and shown while the model loads that makes the same run. */
   readonly shipped: boolean;
+  /** With few steps; the run with all of them follows. */
+  readonly draft: boolean;
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
   /** The layers whose maps can be requested; the maps of the words are means over the default ones. */
@@ -227,6 +229,10 @@ export type PageMessage =
       readonly seed?: number;
       readonly steps?: number | null;
       readonly guidance_scale?: number | null;
+      /** Paints so many seeds, one after the other. */
+      readonly seeds?: number;
+      /** Paints with few steps first. */
+      readonly draft?: boolean;
     }
   | (KernelRequest & { readonly id: number })
   | { readonly type: "show"; readonly run: string }
@@ -259,6 +265,7 @@ const SHAPES = {
     weights: or(recordOf(maybe(number)), {}),
     external: or(flag, false),
     shipped: or(flag, false),
+    draft: or(flag, false),
     words: listOf(
       object({
         text,

@@ -30,6 +30,7 @@ const DEFAULTS: Traits = {
   _can_run: false,
   _vocabulary: {},
   _comparison_run: "",
+  _sheet: [],
   _tour: 0,
   _snapshot: null,
 };
@@ -48,6 +49,8 @@ export interface Settings {
   readonly seed: number;
   readonly steps: number | null;
   readonly guidance_scale: number | null;
+  readonly seeds: number;
+  readonly draft: boolean;
 }
 
 type TraitSignals = { readonly [K in TraitName]: Signal<Traits[K]> };

@@ -56,7 +56,7 @@ export function statusText(session: Session): StatusText {
       tone: "busy",
       text: `${run?.info.shipped ? `${SHIPPED}, shown until this one can start · ` : ""}${notice || "Queued"}`,
     }),
-    running: () => ({ tone: "busy", text: `Running${progress(current)}` }),
+    running: () => ({ tone: "busy", text: `${current?.info.draft ? "Draft" : "Running"}${progress(current)}` }),
     stopping: () => ({ tone: "busy", text: "Stopping after this step" }),
     stopped: () => ({
       tone: "calm",

@@ -206,8 +206,9 @@ export class RunStore {
 
   #show(run: Run): void {
     this.#pending.value = null;
-    // The run that stood in while the model loaded is the same one: there is nothing to compare.
-    if (!this.#shown.value?.info.shipped) this.previous = this.#shown.value;
+    // The run that stood in while the model loaded is the same one, and so is a draft: there is nothing to compare.
+    const { info } = this.#shown.value ?? {};
+    if (!info?.shipped && !info?.draft) this.previous = this.#shown.value;
     this.#shown.value = run;
   }
 

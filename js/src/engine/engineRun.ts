@@ -53,6 +53,8 @@ export class EngineRun {
     readonly words: readonly PromptWord[],
     readonly planned: number,
     private readonly settings: EngineSettings,
+    /** Whether it has few steps, and the run with all of them follows. */
+    readonly isDraft = false,
   ) {
     this.notes = settings.notes.flatMap((note) => {
       const indices = note.words.map((text) =>
@@ -81,6 +83,7 @@ export class EngineRun {
         type: "run",
         run: this.id,
         ...request,
+        ...(this.isDraft ? { draft: true } : {}),
         negative_prompt: request.negative_prompt || null,
         steps: this.planned,
         weights: presentWeights(request),

@@ -20,11 +20,21 @@ import type { EngineSettings } from "./settings";
 import { runSource } from "./sourceCode";
 import { Tokenizer } from "./tokenizer";
 
-/** Runs that are kept. */
-const RUNS = 8;
+/** Runs that are kept: nine seeds, and some runs before and after them. */
+const RUNS = 12;
+const MAX_SEEDS = 9;
+/** The steps of the run that answers first while a slider is dragged. */
+const DRAFT_STEPS = 8;
 /** Exact decodes may take this share of the time while a run samples; the other steps show a preview. */
 const DECODE_SHARE = 0.15;
 const NEEDS_NOTEBOOK = "This needs gradients of the model: it works in the notebook, not in this page.";
+
+/** A run that waits for its turn. */
+interface Waiting {
+  readonly id: string;
+  readonly request: RunRequest;
+  readonly part: "" | "draft" | "seeds";
+}
 
 export interface Output {
   send(message: Message): void;
@@ -41,7 +51,9 @@ export class EngineKernel {
   readonly #history: EngineRun[] = [];
   readonly #jobs = new JobQueue();
   readonly #defaults: Defaults;
-  #requested: RunRequest | null = null;
+  #requested: Waiting | null = null;
+  /** The runs after it, which were asked for together with it. */
+  #following: readonly Waiting[] = [];
   #active: EngineRun | null = null;
   #shown: EngineRun | null = null;
   #isStopping = false;
@@ -101,16 +113,18 @@ export class EngineKernel {
     }
   }
 
-  #run({ type: _, ...values }: Extract<PageMessage, { readonly type: "run" }>): void {
+  #run({ type: _, seeds = 0, draft = false, ...values }: Extract<PageMessage, { readonly type: "run" }>): void {
     try {
       const settings = { ...this.#traits, ...values };
       const request = readRequest(settings, this.#defaults);
       // An impossible schedule is refused before the current run ends.
       noiseLevels(request.schedule, request.steps, request.schedule_strength, this.settings.sigmas);
-      this.#requested = request;
+      [this.#requested = null, ...this.#following] = this.#plan(request, seeds, draft);
       this.#jobs.cancelAll();
       Object.assign(this.#traits, settings);
       this.output.setTraits(request);
+      if (seeds > 0)
+        this.output.setTraits({ _sheet: [this.#requested, ...this.#following].map((run) => run?.id ?? "") });
       this.output.setTraits({ status: this.#active ? "stopping" : "queued", error: "" });
       this.#isStopping = this.#active !== null;
       void this.#work();
@@ -119,8 +133,23 @@ export class EngineKernel {
     }
   }
 
+  /** The runs that a request stands for, in their order. */
+  #plan(request: RunRequest, seeds: number, draft: boolean): Waiting[] {
+    const waiting = (part: Waiting["part"], over: Partial<RunRequest> = {}): Waiting => ({
+      id: `page-${++this.#runs}`,
+      request: { ...request, ...over },
+      part,
+    });
+    if (!(Number.isInteger(seeds) && seeds >= 0 && seeds <= MAX_SEEDS))
+      throw new Error(`seeds must be a whole number from 0 to ${MAX_SEEDS}, not ${seeds}`);
+    if (seeds > 0) return Array.from({ length: seeds }, (_, i) => waiting("seeds", { seed: request.seed + i }));
+    const isDrafted = draft && request.schedule === "uniform" && request.steps > DRAFT_STEPS;
+    return [...(isDrafted ? [waiting("draft", { steps: DRAFT_STEPS })] : []), waiting("")];
+  }
+
   #stop(): void {
     this.#requested = null;
+    this.#following = [];
     this.#isStopping = this.#active !== null;
     this.output.setTraits({ status: this.#active ? "stopping" : "stopped" });
   }
@@ -264,7 +293,7 @@ export class EngineKernel {
     }
   }
 
-  async #perform(request: RunRequest): Promise<void> {
+  async #perform({ id, request, part }: Waiting): Promise<void> {
     this.#requested = null;
     this.#isStopping = false;
     const started = performance.now();
@@ -272,8 +301,9 @@ export class EngineKernel {
     let run: EngineRun | null = null;
     try {
       const sampler = new Sampler(this.networks, this.settings, this.#tokenizer, request);
-      run = new EngineRun(`page-${++this.#runs}`, request, sampler.words, sampler.planned, this.settings);
+      run = new EngineRun(id, request, sampler.words, sampler.planned, this.settings, part === "draft");
       this.#active = run;
+      if (part === "seeds") this.#showSeed(request.seed);
       this.output.setTraits({ status: "running", progress: 0, error: "", _notice: "" });
       this.#send(run.runMessage());
       let decoding = 0;
@@ -295,7 +325,10 @@ export class EngineKernel {
       this.#end(run, sampler.isDone ? "done" : "stopped", elapsed(), null, image);
     } catch (error) {
       if (run) this.#end(run, "failed", elapsed(), reason(error), null);
-      else this.output.setTraits({ status: "failed", error: reason(error), _notice: reason(error) });
+      else {
+        this.#following = [];
+        this.output.setTraits({ status: "failed", error: reason(error), _notice: reason(error) });
+      }
     }
   }
 
@@ -309,13 +342,21 @@ export class EngineKernel {
     this.#send(run.endMessage(state, seconds, error, image));
     this.#active = null;
     this.#isStopping = false;
+    if (state !== "done") this.#following = [];
+    else if (!this.#requested) [this.#requested = null, ...this.#following] = this.#following;
     if (run.steps.length > 0) {
       this.#shown = run;
-      this.#history.push(run);
+      // A draft gives way to the run that follows it.
+      if (!run.isDraft || !this.#requested) this.#history.push(run);
       this.#history.splice(0, this.#history.length - RUNS);
     }
     if (this.#requested) this.output.setTraits({ status: "queued" });
     else this.output.setTraits({ status: state, error: error ?? "" });
+  }
+
+  #showSeed(seed: number): void {
+    this.#traits.seed = seed;
+    this.output.setTraits({ seed });
   }
 
   /** Decodes or scores one step of the shown run; false where nothing is left to do. */

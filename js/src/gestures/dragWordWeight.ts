@@ -29,11 +29,11 @@ export function wordWeight(session: Session, word: Word) {
     key,
     factor,
     isFixed: word.kind !== "word" || !traits._can_run.value || !connected.value,
-    set: (next: number | null) => {
+    set: (next: number | null, draft = false) => {
       if (next === factor) return;
       const { [key]: _, ...others } = traits.weights.value;
       session.set({ weights: next === 1 ? others : { ...others, [key]: next } });
-      session.run({});
+      session.run(draft ? { draft } : {});
     },
   };
 }

@@ -17,6 +17,9 @@ const DRAWERS = [
   ["map", "Its map"],
 ] as const;
 
+/** A slider that rests for so long starts a run. */
+const REST_MS = 200;
+
 interface Props {
   readonly context: Context;
   readonly run: Run;
@@ -46,8 +49,10 @@ export function WordPopover({ context, run, index, chip, close }: Props) {
   const dragged = viewState.draggedWeight.value;
   const factor = dragged?.word === weight.key ? dragged.factor : weight.factor;
   const step = run.nearest(viewState.step.value);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const drop = () => {
-    if (viewState.draggedWeight.value) weight.set(viewState.draggedWeight.value.factor);
+    clearTimeout(timer.current);
+    if (viewState.draggedWeight.value) weight.set(viewState.draggedWeight.value.factor, true);
     viewState.draggedWeight.value = null;
   };
   return (
@@ -86,6 +91,9 @@ export function WordPopover({ context, run, index, chip, close }: Props) {
                   word: weight.key,
                   factor: roundToTenth(Number(event.currentTarget.value)),
                 };
+                // Few steps answer while the slider is still held.
+                clearTimeout(timer.current);
+                timer.current = setTimeout(drop, REST_MS);
               }}
               onChange={drop}
             />

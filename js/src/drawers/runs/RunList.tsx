@@ -3,6 +3,11 @@
 import { Button, Choice, type Context, NumberField, useMemo, useReaction } from "../../app/coreExports";
 import { ImageOf } from "../ImageOf";
 import { type Entry, RunHistory, settingsOf } from "../runHistory";
+import { GuidanceSlider } from "./GuidanceSlider";
+import { SeedSheet } from "./SeedSheet";
+
+/** As many images as one can look at together. */
+const SEEDS = 9;
 
 const SCHEDULES = [
   { value: "uniform", label: "Uniform", title: "The scheduler's own spacing of the steps" },
@@ -56,8 +61,19 @@ export function RunList({ context }: { readonly context: Context }) {
               }}
             />
           </label>
+          {traits.guidance_scale.value === null ? null : <GuidanceSlider context={context} fixed={fixed} />}
+          <Button
+            class="dv-quiet dv-do"
+            data-testid="seeds"
+            title={`Paint this prompt with ${SEEDS} seeds, from the current one on, and see the images side by side`}
+            disabled={fixed}
+            onClick={() => session.run({ seeds: SEEDS })}
+          >
+            {`${SEEDS} seeds`}
+          </Button>
         </div>
       ) : null}
+      <SeedSheet context={context} entries={runs.entries.value} />
       <ul>
         {entries.map((entry) => (
           <Row key={entry.run} context={context} entry={entry} />
