@@ -89,6 +89,7 @@ EXEMPT = {
     "Denoiser.run": "differentiable evaluation for explaining methods",
     "DiffVis.set_settings": "called for the page, whose messages are checked",
     "DiffVis.set_state": "called by ipywidgets",
+    "DiffVis.start": "called for the page, whose messages are checked",
     "DiffVis.validated": "called for the page, whose messages are checked",
 }
 
@@ -256,6 +257,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "DiffVis.note": lambda m: (m.widget.note, {"text": "Look", "expects": "steps > 1"}),
     "DiffVis.observe_scores": lambda m: (m.widget.observe_scores, {"callback": print}),
     "DiffVis.open": lambda m: (_open_widget, {"path": m.file}),
+    "DiffVis.seeds": lambda m: (m.live.seeds, {"n": 1}),
     "DiffVis.show": lambda m: (m.widget.show, {"trace": m.trace}),
     "DiffVis.static": lambda m: (m.widget.static, {}),
     "DiffVis.wait": lambda m: (m.widget.wait, {}),

@@ -21,13 +21,31 @@ HEIGHT = 820  # pixels of a frame without notes
 NOTE_HEIGHT, NOTES_HEIGHT, LINE_LENGTH = 54, 90, 90  # of a note's first line, of their heading; characters of a line
 
 # Grows a frame to the height that its page reports, and never shrinks it: parts of the page follow the frame's height.
-_FIT = """<script>addEventListener("message", ({ data, source }) => {
-  const height = Number(data && data.diffvisHeight);
-  if (!(height > 0 && height < 20000)) return;
-  for (const frame of document.querySelectorAll("iframe[data-diffvis-height]"))
-    if (frame.contentWindow === source)
-      frame.style.height = `${Math.max(frame.dataset.diffvisHeight, Math.ceil(height))}px`;
-});</script>"""
+# A frame from a string cannot be the target of a link: a click on "#step=12&word=moon" is handed over to it. As in
+# js/src/core/links.ts, a link is about the widget before it, or the first one of the page.
+_SCRIPT = """<script>if (!window.diffvisFrames) {
+  window.diffvisFrames = true;
+  addEventListener("message", ({ data, source }) => {
+    const height = Number(data && data.diffvisHeight);
+    if (!(height > 0 && height < 20000)) return;
+    for (const frame of document.querySelectorAll("iframe[data-diffvis-height]"))
+      if (frame.contentWindow === source)
+        frame.style.height = `${Math.max(frame.dataset.diffvisHeight, Math.ceil(height))}px`;
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target instanceof Element && event.target.closest("a[href*='#']");
+    const hash = link && link.getAttribute("href").split("#")[1];
+    if (!hash || !/(^|&)(step=\\d|word=)/.test(hash)) return;
+    const widgets = [...document.querySelectorAll(".dv, iframe[data-diffvis]")];
+    const isBefore = (widget) => widget.compareDocumentPosition(link) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const widget = widgets.findLast(isBefore) || widgets[0];
+    if (!widget || !widget.contentWindow) return;
+    widget.contentWindow.postMessage({ diffvisLink: hash }, "*");
+    widget.scrollIntoView({ block: "nearest" });
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
+}</script>"""
 
 
 def frame(document: str, height: int, fits: bool = False) -> str:
@@ -41,10 +59,11 @@ def frame(document: str, height: int, fits: bool = False) -> str:
     Returns:
         HTML of the frame.
     """
+    source = html.escape(document)
     return (
-        f"{_FIT if fits else ''}"
-        f'<iframe sandbox="allow-scripts allow-downloads" srcdoc="{html.escape(document)}" title="diffvis_widget" '
-        f'{f"data-diffvis-height={height} " if fits else ""}style="width:100%;height:{height}px;border:0"></iframe>'
+        f'{_SCRIPT}<iframe sandbox="allow-scripts allow-downloads" srcdoc="{source}" title="diffvis_widget" '
+        f"data-diffvis {f'data-diffvis-height={height} ' if fits else ''}"
+        f'style="width:100%;height:{height}px;border:0"></iframe>'
     )
 
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 import diffvis_widget as dv
 from diffvis_widget.export.offers import FILE_KINDS
 from diffvis_widget.widget.widget import DiffVis
-from tests.browser.bare import a_run, open_bare
+from tests.browser.bare import Bare, a_run, open_bare
 from tests.browser.live_page import LivePage, open_live
 from tests.browser.test_bare import AXE
 from tests.browser.test_offline import opened
@@ -213,6 +213,24 @@ def test_the_stage_is_saved_as_it_is_on_the_screen(shown: tuple[LivePage, Locato
     )
     assert pixels.shape[:2] == (pixels_shown[1], pixels_shown[0])
     assert pixels[pixels_shown[1] // 2, pixels_shown[0] // 2].tolist() == pixels_shown[2:5]
+
+
+def test_the_stage_is_saved_without_its_words_too(browser: Browser, tmp_path: Path) -> None:
+    def pixels(bare: Bare, kind: str) -> np.ndarray:
+        with Image.open(saved(bare.page, bare.widget, kind, tmp_path)) as image:
+            return np.asarray(image.convert("RGB"))
+
+    with open_bare(browser, a_run("a red circle")) as bare:
+        bare.widget.get_by_test_id("export").click()
+        bare.page.mouse.move(0, 0)
+        with_words, plain = pixels(bare, "stage"), pixels(bare, "bare")
+        assert (with_words != plain).any()
+        # The words are on the stage again.
+        np.testing.assert_array_equal(pixels(bare, "stage"), with_words)
+        bare.widget.get_by_role("button", name="Words on the image").click()
+        expect(bare.widget.get_by_test_id("export-bare")).to_have_count(0)
+        bare.page.mouse.move(0, 0)
+        np.testing.assert_array_equal(pixels(bare, "stage"), plain)
 
 
 def test_the_scores_are_those_of_python(shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
 import diffvis_widget as dv
-from diffvis_widget.export.static_output import StaticOutput
+from diffvis_widget.export.static_output import StaticOutput, frame
 from diffvis_widget.traces import ConceptScores, Saliency, Trace, Word, WordRelevance
 from tests.traces.build import LAYERS, make_trace
 
@@ -246,6 +246,27 @@ def test_the_address_names_a_step_and_a_word(browser: Browser, path: Path) -> No
         shown.page.reload()
         expect(slider).to_have_attribute("aria-valuenow", "3")
         del shown.requests[1:]
+
+
+def test_links_beside_a_frame_move_the_run_inside_it(browser: Browser, path: Path) -> None:
+    document = path.read_text(encoding="utf-8")
+    links = '<p><a id="step" href="#step=2&amp;word=circle">two</a> <a id="other" href="#elsewhere">no</a></p>'
+    context = browser.new_context(offline=True)
+    try:
+        page = context.new_page()
+        page.set_content(f"{frame(document, 500)}{links}{frame(document, 500)}")
+        first, second = (page.frame_locator("iframe").nth(index).get_by_test_id("slider") for index in range(2))
+        expect(first).to_have_attribute("aria-valuemax", "4")
+        expect(second).to_have_attribute("aria-valuenow", "4")
+        page.locator("#step").click()
+        expect(first).to_have_attribute("aria-valuenow", "2")
+        expect(page.frame_locator("iframe").first.locator(".dv-bar-name")).to_have_text("circle")
+        expect(second).to_have_attribute("aria-valuenow", "4")
+        page.locator("#other").click()
+        assert page.evaluate("() => location.hash") == "#elsewhere"
+        expect(first).to_have_attribute("aria-valuenow", "2")
+    finally:
+        context.close()
 
 
 def test_the_tour_is_offered_and_can_be_taken_without_a_kernel(browser: Browser, path: Path) -> None:

@@ -178,6 +178,22 @@ def test_the_stage_has_the_ratio_of_its_image(browser: Browser, width: int, rati
         assert stage["y"] + stage["height"] <= film["y"] + 1
 
 
+def test_escape_leaves_the_full_screen_and_keeps_the_selection(browser: Browser) -> None:
+    with open_bare(browser, a_run(PROMPT)) as bare:
+        bare.widget.get_by_test_id("chip-1").click()
+        button = bare.widget.locator(".dv-full")
+        button.click()
+        bare.page.wait_for_function("() => document.fullscreenElement?.classList.contains('dv')")
+        expect(button).to_have_attribute("aria-pressed", "true")
+        assert box(bare.widget)["height"] >= bare.page.evaluate("() => window.innerHeight") - 1
+        bare.page.keyboard.press("Escape")
+        bare.page.wait_for_function("() => document.fullscreenElement === null")
+        expect(button).to_have_attribute("aria-pressed", "false")
+        expect(bare.widget.get_by_test_id("chip-1")).to_have_attribute("aria-pressed", "true")
+        bare.page.keyboard.press("Escape")
+        expect(bare.widget.get_by_test_id("chip-1")).to_have_attribute("aria-pressed", "false")
+
+
 def test_a_recorded_run_says_what_the_live_one_waits_for(browser: Browser) -> None:
     messages = a_run(PROMPT)
     messages[0].content["shipped"] = True

@@ -1,5 +1,6 @@
 // Links to a step: #step=12&word=moon shows step 12 with the map of "moon". They work in an offline page's address, and in
-// any text around a widget: a link there is about the widget before it, or the first one of the page.
+// any text around a widget: a link there is about the widget before it, or the first one of the page. A frame with an
+// offline page takes part, too: the script beside it (diffvis_widget/export/static_output.py) hands over its links.
 
 import { batch } from "@preact/signals";
 import type { Session } from "./session";
@@ -51,8 +52,16 @@ export function followLinks(session: Session, root: Element, signal: AbortSignal
     },
     { signal, capture: true },
   );
-  if (!session.isOffline) return;
-  // An offline page's own address.
+  window.addEventListener(
+    "message",
+    ({ data, source }) => {
+      const link = source === window.parent && typeof data?.diffvisLink === "string" && readLink(data.diffvisLink);
+      if (link) showLink(session, link);
+    },
+    { signal },
+  );
+  // An offline page's own address; a page that paints is no other.
+  if (!session.isOffline && !document.getElementById("dv-run")) return;
   const follow = () => {
     const link = readLink(location.hash);
     if (link) showLink(session, link);
@@ -62,7 +71,7 @@ export function followLinks(session: Session, root: Element, signal: AbortSignal
 }
 
 function widgetOf(link: Element): Element | undefined {
-  const roots = [...document.querySelectorAll(".dv")];
+  const roots = [...document.querySelectorAll(".dv, iframe[data-diffvis]")];
   const isBefore = (root: Element) => (root.compareDocumentPosition(link) & Node.DOCUMENT_POSITION_FOLLOWING) !== 0;
   return roots.findLast(isBefore) ?? roots[0];
 }

@@ -18,7 +18,7 @@ import { csvOf, fileOf, formatBytes, save, stageOf } from "./pageFiles";
 import { type SourceCode, SourceCodes } from "./sourceCode";
 
 /** What the page makes by itself. */
-const MADE_BY_PAGE = ["stage", "csv"];
+const MADE_BY_PAGE = ["stage", "bare", "csv"];
 /** What shows all steps. */
 const OF_ALL_STEPS = ["filmstrip", "webp", "gif", "mp4"];
 
@@ -28,6 +28,7 @@ const GROUPS: readonly (readonly [name: string, ...entries: Entry[]])[] = [
     "Image",
     ["png", "Figure", "This step with its colour bars and a caption, PNG"],
     ["stage", "Stage", "The image as it is on the screen, PNG"],
+    ["bare", "Stage without words", "The image as it is on the screen, without the words that label it, PNG"],
     ["filmstrip", "Filmstrip", "The steps side by side, PNG"],
   ],
   [
@@ -47,6 +48,7 @@ const GROUPS: readonly (readonly [name: string, ...entries: Entry[]])[] = [
 
 export function Export({ context }: { readonly context: Context }) {
   const { session } = context;
+  const { viewState } = session;
   const run = session.store.shown.value;
   const root = useRef<HTMLElement>(null);
   const saved = useSignal("");
@@ -77,7 +79,9 @@ export function Export({ context }: { readonly context: Context }) {
   const available = exports.available.value;
   const name = available?.name ?? "run";
   const isAvailable = (kind: string) =>
-    kind === "stage" || (kind === "csv" ? run.scores.value !== null : available?.kinds.includes(kind));
+    kind === "stage" ||
+    (kind === "bare" && viewState.isLabelled.value) ||
+    (kind === "csv" ? run.scores.value !== null : available?.kinds.includes(kind));
   const make = async (kind: string) => {
     saved.value = "";
     const view = exportedView(session, OF_ALL_STEPS.includes(kind));
@@ -86,14 +90,20 @@ export function Export({ context }: { readonly context: Context }) {
       job.start({ kind: "export", what: kind, run: run.info.run, ...view });
       return;
     }
-    const blob =
-      kind === "csv" ? new Blob([csvOf(run)], { type: "text/csv" }) : await stageOf(root.current?.closest(".dv"), run);
-    if (blob) saveFile(blob, kind === "csv" ? `${name}-scores.csv` : `${name}-stage-${stepNumber(view.step)}.png`);
+    if (kind === "csv") return saveFile(new Blob([csvOf(run)], { type: "text/csv" }), `${name}-scores.csv`);
+    // The stage is drawn again at once, and copied before the words return.
+    const labels = viewState.labels.value;
+    viewState.labels.value = labels && kind === "stage";
+    const image = stageOf(root.current?.closest(".dv"), run);
+    viewState.labels.value = labels;
+    const blob = await image;
+    const suffix = kind === "bare" ? "-without-words" : "";
+    if (blob) saveFile(blob, `${name}-stage-${stepNumber(view.step)}${suffix}.png`);
   };
   const status = job.status.value;
   const code = codes.current.value;
-  const lens = session.viewState.lens.value;
-  const { method, steps = 0 } = lens?.exported(run, session.viewState.pinned.value, true) ?? {};
+  const lens = viewState.lens.value;
+  const { method, steps = 0 } = lens?.exported(run, viewState.pinned.value, true) ?? {};
   const partly = method !== undefined && steps < run.length && OF_ALL_STEPS.some(isAvailable);
   return (
     <section class="dv-export" aria-label="Export" ref={root}>
