@@ -247,13 +247,7 @@ def run_message(
         "grid": list(grid),
         "image": list(image),
         "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "heads": layer.heads,
-                "grid": list(layer.grid),
-                "default": layer.default,
-            }
+            {**{name: getattr(layer, name) for name in ("name", "kind", "heads", "default")}, "grid": list(layer.grid)}
             for layer in layers
         ],
         "views": list(views),

@@ -13,28 +13,19 @@ import { Meter } from "./meter";
 import { prepareEstimates, prepareSaliency } from "./methods";
 import type { Networks } from "./networks";
 import { Preview } from "./preview";
-import { type Defaults, presentWeights, type RunRequest, readConcepts, readRequest } from "./request";
+import { type Defaults, presentWeights, readConcepts, readRequest } from "./request";
 import { Sampler } from "./sampler";
 import { noiseLevels } from "./scheduler";
 import type { EngineSettings } from "./settings";
 import { runSource } from "./sourceCode";
 import { Tokenizer } from "./tokenizer";
+import { planRuns, type Waiting } from "./waitingRuns";
 
 /** Runs that are kept: nine seeds, and some runs before and after them. */
 const RUNS = 12;
-const MAX_SEEDS = 9;
-/** The steps of the run that answers first while a slider is dragged. */
-const DRAFT_STEPS = 8;
 /** Exact decodes may take this share of the time while a run samples; the other steps show a preview. */
 const DECODE_SHARE = 0.15;
 const NEEDS_NOTEBOOK = "This needs gradients of the model: it works in the notebook, not in this page.";
-
-/** A run that waits for its turn. */
-interface Waiting {
-  readonly id: string;
-  readonly request: RunRequest;
-  readonly part: "" | "draft" | "seeds";
-}
 
 export interface Output {
   send(message: Message): void;
@@ -119,7 +110,7 @@ export class EngineKernel {
       const request = readRequest(settings, this.#defaults);
       // An impossible schedule is refused before the current run ends.
       noiseLevels(request.schedule, request.steps, request.schedule_strength, this.settings.sigmas);
-      [this.#requested = null, ...this.#following] = this.#plan(request, seeds, draft);
+      [this.#requested = null, ...this.#following] = planRuns(request, { seeds, draft }, () => `page-${++this.#runs}`);
       this.#jobs.cancelAll();
       Object.assign(this.#traits, settings);
       this.output.setTraits(request);
@@ -131,20 +122,6 @@ export class EngineKernel {
     } catch (error) {
       this.#send({ content: { type: "error", run: null, id: null, message: reason(error) }, buffers: [] });
     }
-  }
-
-  /** The runs that a request stands for, in their order. */
-  #plan(request: RunRequest, seeds: number, draft: boolean): Waiting[] {
-    const waiting = (part: Waiting["part"], over: Partial<RunRequest> = {}): Waiting => ({
-      id: `page-${++this.#runs}`,
-      request: { ...request, ...over },
-      part,
-    });
-    if (!(Number.isInteger(seeds) && seeds >= 0 && seeds <= MAX_SEEDS))
-      throw new Error(`seeds must be a whole number from 0 to ${MAX_SEEDS}, not ${seeds}`);
-    if (seeds > 0) return Array.from({ length: seeds }, (_, i) => waiting("seeds", { seed: request.seed + i }));
-    const isDrafted = draft && request.schedule === "uniform" && request.steps > DRAFT_STEPS;
-    return [...(isDrafted ? [waiting("draft", { steps: DRAFT_STEPS })] : []), waiting("")];
   }
 
   #stop(): void {
@@ -303,7 +280,11 @@ export class EngineKernel {
       const sampler = new Sampler(this.networks, this.settings, this.#tokenizer, request);
       run = new EngineRun(id, request, sampler.words, sampler.planned, this.settings, part === "draft");
       this.#active = run;
-      if (part === "seeds") this.#showSeed(request.seed);
+      if (part === "seeds") {
+        // Each of several seeds is shown as it is painted.
+        this.#traits.seed = request.seed;
+        this.output.setTraits({ seed: request.seed });
+      }
       this.output.setTraits({ status: "running", progress: 0, error: "", _notice: "" });
       this.#send(run.runMessage());
       let decoding = 0;
@@ -352,11 +333,6 @@ export class EngineKernel {
     }
     if (this.#requested) this.output.setTraits({ status: "queued" });
     else this.output.setTraits({ status: state, error: error ?? "" });
-  }
-
-  #showSeed(seed: number): void {
-    this.#traits.seed = seed;
-    this.output.setTraits({ seed });
   }
 
   /** Decodes or scores one step of the shown run; false where nothing is left to do. */
