@@ -213,7 +213,7 @@ def relevance_of(
     if probe.module is not uncompiled(getattr(pipe, family.denoiser_attribute)):
         raise ValueError("pipe: this trace was made with another pipeline")
     modules = AttentionModules.of(probe.module, family)
-    length = 1 + max(token for word in trace.words for token in word.tokens)
+    length = 1 + max(token for word in trace.words if word.kind != "concept" for token in word.tokens)
     rows: list[Floats] = []
     with (
         denoiser_lock(pipe),
@@ -240,6 +240,12 @@ def _family_with_words(pipe: Any) -> Family:
 
 
 def _words(tokens: Floats, words: list[Word]) -> Floats:
-    """Relevance of tokens (L, h, w), summed over the tokens of each word (W, h, w)."""
+    """Relevance of tokens (L, h, w), summed over the tokens of each word (W, h, w); nothing depends on concepts."""
     nothing = np.full(tokens.shape[1:], np.nan, dtype=np.float32)
-    return np.stack([tokens[list(word.tokens)].sum(axis=0) if word.tokens else nothing for word in words])
+    reaches = [bool(word.tokens) and word.kind != "concept" for word in words]
+    return np.stack(
+        [
+            tokens[list(word.tokens)].sum(axis=0) if reached else nothing
+            for word, reached in zip(words, reaches, strict=True)
+        ]
+    )

@@ -20,9 +20,11 @@ from .attention_probabilities import (
     Targets,
     cross_probabilities,
     flatten_maps,
+    image_normalizers,
     joint_probabilities,
     output_scores,
 )
+from .concept_reader import ConceptReader
 from .fault_guard import FaultGuard
 from .log_sum_exp import attend, without_autocast
 from .refinement import SelfAttention, refines_better
@@ -30,8 +32,9 @@ from .refinement import SelfAttention, refines_better
 Branch = Literal["prompt", "negative"]
 """The conditional branch ("prompt") and the unconditional one."""
 
-MapKind = Literal["prompt", "negative", "output", "refined"]
-"""Attention probabilities of a branch; output-space scores, or refined maps, of the conditional branch."""
+MapKind = Literal["prompt", "negative", "output", "refined", "concepts", "concept output", "refined concepts"]
+"""Attention probabilities of a branch; output-space scores, or refined maps, of the conditional branch; and all three
+of words outside the prompt."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,10 @@ class AttentionReader:
         refining: The modules whose attention among image tokens may refine the maps, by dotted path.
         second: The word-attention modules of a second denoiser, under the paths of the first one's.
         guard: Takes the errors of the hooks; None: they end the call.
+        concepts: Reads words outside the prompt; None: there are none.
 
     Attributes:
+        concepts: Reads words outside the prompt; None: there are none.
         modules: The word-attention modules by dotted path.
         output: Whether joint attention is read in output space too.
         refining: The modules whose attention among image tokens may refine the maps, by dotted path.
@@ -69,6 +74,7 @@ class AttentionReader:
         unread: Layers of that evaluation that called attention with other keys than text, or text and image.
     """
 
+    concepts: ConceptReader | None
     modules: dict[str, nn.Module]
     output: bool
     refining: dict[str, nn.Module]
@@ -84,7 +90,9 @@ class AttentionReader:
         refining: dict[str, nn.Module] | None = None,
         second: dict[str, nn.Module] | None = None,
         guard: FaultGuard | None = None,
+        concepts: ConceptReader | None = None,
     ) -> None:
+        self.concepts = concepts
         self.modules = modules
         self.refining = refining or {}
         self.maps = {}
@@ -103,10 +111,14 @@ class AttentionReader:
     def attach(self) -> None:
         """Register the hooks. `detach` removes all of them, whatever happened in between."""
         self._watcher.attach()
+        if self.concepts is not None:
+            self.concepts.attach()
 
     def detach(self) -> None:
         """Remove the hooks."""
         self._watcher.detach()
+        if self.concepts is not None:
+            self.concepts.detach()
 
     def begin(self, batch: int, readings: Sequence[Reading], layout: CallLayout | None) -> None:
         """Begin to read an evaluation of the denoiser.
@@ -120,6 +132,8 @@ class AttentionReader:
         self._batch, self._readings, self._layout = batch, readings, layout
         self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
         self.self_attention = None
+        if self.concepts is not None:
+            self.concepts.begin()
         if readings:
             self._watcher.begin()
 
@@ -133,6 +147,11 @@ class AttentionReader:
                     with without_autocast(calls[0].query.device):
                         layers = cross_probabilities(calls, reading.targets.membership, self._heads)
                     maps[reading.branch] = {**maps.get(reading.branch, {}), **layers}
+            if self.concepts is not None and "prompt" in maps:
+                with without_autocast(next(iter(maps["prompt"].values())).device):
+                    of_concepts = self.concepts.maps()
+                kinds: tuple[MapKind, ...] = ("concepts", "concept output")
+                maps |= {kind: part for kind, part in zip(kinds, of_concepts, strict=True) if part}
             self.maps = {kind: flatten_maps(layers) for kind, layers in maps.items()}
         self._readings = ()
 
@@ -200,6 +219,8 @@ class AttentionReader:
             rows = reading.rows
             part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
             call = CrossCall(layer, query[rows].detach(), key[rows].detach(), part, factor)
+            if self.concepts is not None and reading.branch == "prompt":
+                self.concepts.read_cross(call)
             if not call.is_large:
                 self._cross.setdefault(reading.branch, []).append(call)
                 continue
@@ -253,20 +274,26 @@ class AttentionReader:
             self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor, images)
         # another watcher, or a user's replacement, must receive the call too
         output, log_sum_exp = attend(call, result) if result.is_torch else (result(), None)
-        with torch.no_grad(), without_autocast(call.query.device):
-            for reading, row_spans in zip(self._readings, spans, strict=True):
-                rows = range(reading.rows.start, reading.rows.stop)
-                images = [
-                    (row, span, columns)
-                    for row, span, columns in zip(rows, row_spans, reading.targets.columns, strict=True)
-                    if span is not None
-                ]
+        for reading, row_spans in zip(self._readings, spans, strict=True):
+            rows = range(reading.rows.start, reading.rows.stop)
+            images = [
+                (row, span, columns)
+                for row, span, columns in zip(rows, row_spans, reading.targets.columns, strict=True)
+                if span is not None
+            ]
+            wants_output = self.output and reading.branch == "prompt"
+            with torch.no_grad(), without_autocast(call.query.device):
+                normalizers = [image_normalizers(call, log_sum_exp, row, span[1]) for row, span, _ in images]
                 maps = [
-                    joint_probabilities(call, log_sum_exp, row, *span, columns, self._heads)
-                    for row, span, columns in images
+                    joint_probabilities(call, part, row, *span, columns, self._heads)
+                    for (row, span, columns), part in zip(images, normalizers, strict=True)
                 ]
                 self._joint.setdefault(reading.branch, {})[layer] = torch.stack(maps)
-                if self.output and reading.branch == "prompt":
+                if wants_output:
                     scores = [output_scores(output[row], *span, columns, self._heads) for row, span, columns in images]
                     self._joint.setdefault("output", {})[layer] = torch.stack(scores)
+            if self.concepts is not None and reading.branch == "prompt":
+                # the text of every image has the same length where concepts are known, so that images lie alike
+                image, outputs = images[0][1][1], output if wants_output else None
+                self.concepts.read_joint(layer, call, outputs, reading.rows, image, torch.cat(normalizers))
         return output

@@ -178,9 +178,41 @@ def _softmax_rows(group: Sequence[CrossCall], chunk: slice, membership: Tensor, 
     return matmul_float32(probabilities, membership[:, None])
 
 
+def image_normalizers(call: AttentionCall, log_sum_exp: Tensor | None, row: int, image: slice) -> Tensor:
+    """The log-sum-exp of the scores of image tokens with all keys.
+
+    Args:
+        call: The call of scaled_dot_product_attention.
+        log_sum_exp: float32 (batch, heads, queries), where a kernel returned it; None: it is computed.
+        row: Row of the batch.
+        image: Where the image tokens lie in the sequence.
+
+    Returns:
+        float32 (1, heads, image tokens).
+    """
+    if log_sum_exp is not None:
+        return log_sum_exp[row : row + 1, :, image]
+    query, mask = call.query[row : row + 1, :, image].float(), _image_mask(call, row, image)
+    return chunked_log_sum_exp(query, _keys(call, row).float(), mask, call.factor)
+
+
+def _image_mask(call: AttentionCall, row: int, image: slice) -> Tensor | None:
+    mask = call.attn_mask
+    if mask is None:
+        return None
+    mask = mask.expand(*mask.shape[:-2], call.query.shape[2], call.key.shape[2])[..., image, :]
+    return mask[row : row + 1] if mask.ndim == 4 and len(mask) == len(call.query) else mask
+
+
+def _keys(call: AttentionCall, row: int) -> Tensor:
+    keys = call.key[row : row + 1]
+    groups = call.query.shape[1] // keys.shape[1]
+    return keys.repeat_interleave(groups, dim=1) if groups > 1 else keys
+
+
 def joint_probabilities(
     call: AttentionCall,
-    log_sum_exp: Tensor | None,
+    normalizers: Tensor,
     row: int,
     text: slice,
     image: slice,
@@ -191,7 +223,7 @@ def joint_probabilities(
 
     Args:
         call: The call of scaled_dot_product_attention.
-        log_sum_exp: float32 (batch, heads, queries), where a kernel returned it; None: it is computed.
+        normalizers: float32 (1, heads, image tokens), see `image_normalizers`.
         row: Row of the batch.
         text: Where the text tokens lie in the sequence.
         image: Where the image tokens lie in the sequence.
@@ -202,18 +234,8 @@ def joint_probabilities(
         float32 (heads or 1, image tokens, words).
     """
     query = call.query[row : row + 1, :, image].float()
-    mask = call.attn_mask
-    if mask is not None:
-        mask = mask.expand(*mask.shape[:-2], call.query.shape[2], call.key.shape[2])[..., image, :]
-        mask = mask[row : row + 1] if mask.ndim == 4 and len(mask) == len(call.query) else mask
-    keys = call.key[row : row + 1]
-    groups = call.query.shape[1] // keys.shape[1]
-    keys = keys.repeat_interleave(groups, dim=1) if groups > 1 else keys
-    if log_sum_exp is None:
-        normalizers = chunked_log_sum_exp(query, keys.float(), mask, call.factor)
-    else:
-        normalizers = log_sum_exp[row : row + 1, :, image]
-    key = keys[:, :, text].index_select(2, words.positions).float()
+    mask = _image_mask(call, row, image)
+    key = _keys(call, row)[:, :, text].index_select(2, words.positions).float()
     scores = matmul_float32(query, key.transpose(-1, -2), call.factor)
     if mask is not None:
         scores = apply_mask(scores, mask[..., text].index_select(-1, words.positions))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,20 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
-from diffvis_widget.traces import Layer, Record, Step, Trace, Word
-from diffvis_widget.traces.resize import mean_maps
-from diffvis_widget.traces.types import Decoder, Keep, Size, StepMaps
+from diffvis_widget.traces import Layer, Record, Step, Trace
+from diffvis_widget.traces.types import Decoder, Keep, Size
 
 from .active_interventions import PromptSchedule
 from .attention import MapKind
 from .attention_probabilities import FlatMaps
 from .call_output import CallEnd
+from .concept_encoding import Concepts
 from .default_keep import default_keep
 from .denoiser_inputs import LiveCall, set_live_call
 from .fault_guard import CannotRecordError
 from .noise_levels import NoiseLevels
 from .noise_sources import NoiseSource, noise_entries
 from .prompt_encoding import CallPrompts
+from .recorded_maps import RecordedMaps, by_layer
 from .scheduler_step import read_timestep
 
 
@@ -64,6 +65,11 @@ class CapturedStep:
     prompt_matches: Tensor | None
     grid_of: Callable[[str], Size | None]
     arrived: torch.cuda.Event | None = None
+
+    @property
+    def size(self) -> Size:
+        """(h, w) of the latents."""
+        return int(self.sample.shape[-2]), int(self.sample.shape[-1])
 
     def is_ready(self, wait: bool) -> bool:
         """Whether all tensors are on the CPU.
@@ -113,6 +119,7 @@ class CallRecorder:
         meta: `Trace.meta` of all images.
         noise: The generators, one for each image or one for all.
         decoder: Decodes latents.
+        concepts: Words outside the prompt; None without.
 
     Attributes:
         traces: One per image, from the first finished step on.
@@ -136,6 +143,7 @@ class CallRecorder:
         meta: Mapping[str, Any],
         noise: list[NoiseSource | None],
         decoder: Decoder,
+        concepts: Concepts | None = None,
     ) -> None:
         self.family = family
         self.prompts = prompts
@@ -151,10 +159,9 @@ class CallRecorder:
         self.traces = []
         self.steps = 0
         self.live = LiveCall(family)
-        self._latest: dict[MapKind, dict[str, Tensor]] = {}  # each layer's latest maps, for steps that a cache skips
+        self._maps = RecordedMaps(family, self.keep, schedule, prompts.prompt.lengths, concepts)
         self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[CapturedStep] = deque()
-        self._frame_axis: tuple[int, ...] = ()  # (F,) for a video
 
     @property
     def has_words(self) -> bool:
@@ -240,10 +247,9 @@ class CallRecorder:
         if not level.is_known:
             for trace in self.traces:
                 trace.meta["noise_levels"] = "unknown"
-        ran, scored, refined = (
-            {site: self.schedule.spread(maps, self.steps) for site, maps in _by_site(captured, part).items()}
-            for part in ("prompt", "output", "refined")
-        )
+        maps = self._maps
+        maps.begin(captured, self.steps)
+        ran = maps.ran.get("prompt", {})
         for image, trace in enumerate(self.traces):
             reused = tuple(index for index, layer in enumerate(trace.layers) if layer.name not in ran)
             trace.append(
@@ -254,25 +260,23 @@ class CallRecorder:
                     prediction=clean[image],
                     guidance=None if guidance is None else guidance[image],
                     visible=level.visible,
-                    maps=self._maps(ran, trace, trace.words, image),
-                    negative=self._negative(captured, trace, image),
+                    maps=maps.maps(trace, image),
+                    negative=maps.negative(trace, image),
                     reused=reused,
-                    outputs=self._maps(scored, trace, trace.words, image, "output") if self.output else None,
-                    refined=self._refined(refined, captured, trace, image),
+                    outputs=maps.maps(trace, image, "output") if self.output else None,
+                    refined=maps.refined(captured, trace, image),
                 )
             )
-        for part in captured.maps:
-            latest = {"prompt": ran, "output": scored, "refined": refined}.get(part) or _by_site(captured, part)
-            self._latest[part] = {**self._latest.get(part, {}), **latest}
+        maps.end()
         self.steps += 1
         return step
 
     def _open(self, captured: CapturedStep, size: Size) -> None:
         """Make the traces. The maps of the first step show on which grids the layers work."""
         layers: list[Layer] = []
-        self._frame_axis = tuple(captured.sample.shape[2:-2])
-        frames = math.prod(self._frame_axis)
-        for name, maps in _by_site(captured, "prompt").items():
+        self._maps.frame_axis = tuple(captured.sample.shape[2:-2])
+        frames = math.prod(self._maps.frame_axis)
+        for name, maps in by_layer(captured, "prompt").items():
             grid = captured.grid_of(name) or self.family.grid(int(maps.shape[2]), size, frames)
             if grid is None:
                 raise CannotRecordError(
@@ -281,14 +285,15 @@ class CallRecorder:
             layers.append(Layer(name, self.family.attention_kind, self.heads[name], grid, False))
         layers = [replace(layer, default=self.family.is_default_layer(layer, layers)) for layer in layers]
         if self._chooses_keep:
-            self.keep = default_keep(layers, frames, max(map(len, self.schedule.words)), self.meta["planned_steps"])
+            self.keep = default_keep(layers, frames, max(map(len, self._maps.words)), self.meta["planned_steps"])
+            self._maps.keep = self.keep
         negative = self.prompts.negative
         for image in range(self.prompts.images):
             self.traces.append(
                 Trace(
                     prompt=self.prompts.prompt.typed[image] or "",
                     negative_prompt=None if negative is None else negative.typed[image],
-                    words=self.schedule.words[image],
+                    words=self._maps.words[image],
                     negative_words=negative.words[image] if negative is not None and negative.typed[image] else None,
                     layers=layers,
                     keep=self.keep,
@@ -302,52 +307,6 @@ class CallRecorder:
                 )
             )
             set_live_call(self.traces[-1], self.live, image)
-
-    def _refined(
-        self, refined: Mapping[str, Tensor], captured: CapturedStep, trace: Trace, image: int
-    ) -> NDArray[np.float16] | None:
-        """The refined maps of an image, or the latest ones where a cache skipped their layer; None without any."""
-        maps = next(iter((refined or self._latest.get("refined", {})).items()), None)
-        if maps is None or (trace.records and trace.records[0].refined is None):
-            return None
-        site, values = maps
-        size = (int(captured.sample.shape[-2]), int(captured.sample.shape[-1]))
-        grid = captured.grid_of(site) or self.family.grid(int(values.shape[2]), size)
-        assert grid is not None  # they were laid on it to be refined
-        words = len(trace.words)
-        laid = values[image, 0, :, :words].T.reshape(words, *grid).numpy().copy()
-        if self.family.attention_kind == "joint":
-            laid[[index for index, word in enumerate(trace.words) if word.kind == "padding"]] = np.nan
-        return laid
-
-    def _negative(self, captured: CapturedStep, trace: Trace, image: int) -> StepMaps | None:
-        """None at steps without guidance."""
-        if trace.negative_words is None or "negative" not in captured.maps:
-            return None
-        return self._maps(_by_site(captured, "negative"), trace, trace.negative_words, image, "negative")
-
-    def _maps(
-        self, ran: Mapping[str, Tensor], trace: Trace, words: Sequence[Word], image: int, part: MapKind = "prompt"
-    ) -> StepMaps:
-        maps: list[NDArray[np.float16]] = []
-        padding = [index for index, word in enumerate(words) if word.kind == "padding"]
-        for layer in trace.layers:
-            heads = layer.heads if self.keep == "heads" else 1
-            axes = (*self._frame_axis, *layer.grid)
-            source = ran.get(layer.name, self._latest.get(part, {}).get(layer.name))
-            if source is None:
-                maps.append(np.full((heads, len(words), *axes), np.nan, dtype=np.float16))
-                continue
-            taken = source[image, :, :, : len(words)].numpy()
-            laid = np.moveaxis(taken, -1, 1).reshape(taken.shape[0], len(words), *axes)
-            laid = np.array(laid, dtype=np.float16, order="C")
-            if layer.kind == "joint":
-                laid[:, padding] = np.nan
-            maps.append(laid)
-        if self.keep != "words" or not maps:
-            return tuple(maps)
-        chosen = [maps[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
-        return (mean_maps(chosen)[None].astype(np.float16),)
 
     def final_latents(self) -> Tensor | None:
         """Wait for all steps, and take the latents after the latest one.
@@ -378,11 +337,6 @@ class CallRecorder:
                 trace.meta["image_note"] = note
             if end.crop is not None:
                 trace.meta["crop"] = list(end.crop)
-
-
-def _by_site(captured: CapturedStep, part: MapKind) -> dict[str, Tensor]:
-    maps = captured.maps.get(part)
-    return {} if maps is None else {site: maps.of(site) for site in maps.places}
 
 
 def _guidance(branches: Tensor | None, channels: int) -> NDArray[np.float32] | None:

@@ -357,6 +357,7 @@ class Recording(CallListener):
             },
             noise=self._noise,
             decoder=make_decoder(self._pipe),
+            concepts=self._reader.concepts and self._reader.concepts.concepts,
         )
         return self._recorder
 

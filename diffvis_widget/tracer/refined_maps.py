@@ -54,9 +54,14 @@ class MapRefiner:
         grid = self._grid(attention.layer, attention.positions, size)
         if grid is None:
             return
+        concepts = reader.maps.get("concepts")
         with torch.no_grad(), without_autocast(maps.flat.device):
-            refined = refine(self._default_maps(maps, size), attention, grid)
-        reader.maps["refined"] = flatten_maps({attention.layer: refined})
+            parts = [self._default_maps(part, size) for part in (maps, concepts) if part is not None]
+            words = parts[0].shape[1]
+            refined = refine(torch.cat(parts, dim=1), attention, grid)
+        reader.maps["refined"] = flatten_maps({attention.layer: refined[..., :words]})
+        if concepts is not None:
+            reader.maps["refined concepts"] = flatten_maps({attention.layer: refined[..., words:]})
 
     def _grid(self, layer: str, positions: int, size: Size | None) -> Size | None:
         return self._grids.grid(layer) or (None if size is None else self._family.grid(positions, size))

@@ -66,6 +66,7 @@ def trace(
     compiled: Literal["eager"] | None = None,
     output: bool = False,
     interventions: Sequence[Intervention] = (),
+    concepts: Sequence[str] = (),
     **pipe_kwargs: Any,
 ) -> Trace:
     """Generate one image and return its Trace.
@@ -86,6 +87,7 @@ def trace(
         compiled: Whether to run a compiled denoiser uncompiled, see `Tracer`.
         output: Whether to record output-space scores, see `Tracer`.
         interventions: What to change in the run, see `diffvis_widget.intervene`.
+        concepts: Words outside the prompt whose maps are wanted, see `Tracer`.
         **pipe_kwargs: Other arguments of the pipeline call.
 
     Returns:
@@ -113,7 +115,7 @@ def trace(
     seed = _check_seed(seed, "generator" in pipe_kwargs)
     generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
     options: dict[str, Any] = {"keep": keep, "on_step": on_step, "compiled": compiled, "output": output}
-    options["interventions"] = interventions
+    options |= {"interventions": interventions, "concepts": concepts}
     schedule_options = schedule, num_inference_steps, schedule_strength
     tracer = _called(pipe, prompt, negative_prompt, generator, schedule_options, options, pipe_kwargs)
     return _described(tracer.trace, prompt, schedule, schedule_strength)

@@ -19,6 +19,8 @@ from diffvis_widget.traces.types import Keep
 from .active_interventions import Intervention, active_on, intervening
 from .attention import AttentionReader
 from .attention_support import hidden_attention
+from .concept_encoding import check_concepts, encode_concepts, takes_concepts
+from .concept_reader import ConceptReader
 from .fault_guard import CannotRecordError, FaultGuard
 from .locks import lock_of
 from .observer import Observer
@@ -46,6 +48,12 @@ class Tracer:
             text and image tokens attend together (Stable Diffusion 3, FLUX and similar models).
         interventions: Interventions of `diffvis_widget.intervene`. They change what the model computes, and the changed
             run is recorded; `trace.meta["interventions"]` describes them.
+        concepts: Words whose maps are wanted although the prompt does not have them, at most 64. They are encoded apart
+            from the prompt and only read: the output stays bit for bit the same. `trace.heat_map("sky")` then works,
+            and `trace.words` ends with them (`Word.kind == "concept"`). They compete with each other. In U-Nets (Stable
+            Diffusion 1, 2, XL) the probability is that of a softmax over the text tokens of a prompt of the concept's
+            own, "a sky", and the other concepts; in Stable Diffusion 3 and FLUX.1 over all tokens of the layer and the
+            concepts, which attend to the image and to each other (ConceptAttention, arXiv 2502.04320).
 
     Raises:
         TypeError: An argument has the wrong type, or the pipeline has no denoiser.
@@ -71,6 +79,7 @@ class Tracer:
         compiled: Literal["eager"] | None = None,
         output: bool = False,
         interventions: Sequence[Intervention] = (),
+        concepts: Sequence[str] = (),
     ) -> None:
         if keep is not None:
             choice("keep", keep, _KEEPS)
@@ -99,6 +108,9 @@ class Tracer:
                 "compare with the image's; it works where text and image attend together (SD3, FLUX and their like). "
                 "Leave it out: heat_map() then gives attention probabilities"
             )
+        self._concepts = check_concepts(concepts)
+        if self._concepts and (reason := takes_concepts(pipe, family)):
+            raise ValueError(f"concepts: {reason}")
         self._finished: list[Trace] = []
         self._guard = FaultGuard(type(pipe).__name__, self._ends_failed_calls)
         self._recording: Recording | None = None
@@ -142,13 +154,18 @@ class Tracer:
             if self._interventions:
                 stack.enter_context(intervening(self.pipe, self._interventions))
             refining = family.refining_modules(denoiser) if modules else {}
+            heads, concepts = self.keep == "heads", None
+            if self._concepts and modules:
+                encoded = encode_concepts(self.pipe, family, self._concepts)
+                concepts = ConceptReader(family, denoiser, modules, encoded, heads, self._guard)
             reader = AttentionReader(
                 modules,
-                heads=self.keep == "heads",
+                heads=heads,
                 output=self.output,
                 refining=refining,
                 second=second_modules,
                 guard=self._guard,
+                concepts=concepts,
             )
             self._recording = Recording(
                 self.pipe,

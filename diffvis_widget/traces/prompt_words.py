@@ -8,6 +8,7 @@ stay together.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _JOINER = "\u200d"
@@ -71,6 +72,23 @@ def is_written_without_spaces(character: str) -> bool:
     if code < _WITHOUT_SPACES[0][0] or not character.isalnum() or character.isdigit():
         return False
     return any(first <= code <= last for first, last in _WITHOUT_SPACES)
+
+
+def occurs(text: str, prompt: str) -> bool:
+    """Whether a prompt has a word, or several that follow one another.
+
+    Args:
+        text: the word or words.
+        prompt: the prompt.
+
+    Returns:
+        True where it has them as whole words, in any case.
+
+    Example:
+        >>> occurs("Red star", "a red star"), occurs("star", "a starfish")
+        (True, False)
+    """
+    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", prompt, re.IGNORECASE) is not None
 
 
 def fold_word(text: str) -> str:

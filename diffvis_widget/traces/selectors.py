@@ -69,8 +69,10 @@ def _pick_text(words: Sequence[Word], text: str) -> list[int]:
         matches = {index: None for index, word in enumerate(words) if fold_word(text) in _names(word)}
     if not matches:
         present = ", ".join(repr(word.text) for word in words if word.kind == "word" and word.tokens)
-        hint = did_you_mean(text, [word.text for word in words if word.kind == "word"])
-        raise KeyError(f"word {shorten(text)} is not in the prompt; its words are: {present or 'none'}{hint}")
+        concepts = ", ".join(repr(word.text) for word in words if word.kind == "concept")
+        hint = did_you_mean(text, [word.text for word in words if word.kind in ("word", "concept")])
+        concepts = f"; its concepts are: {concepts}" if concepts else ""
+        raise KeyError(f"word {shorten(text)} is not in the prompt; its words are: {present or 'none'}{concepts}{hint}")
     with_tokens = [index for index in matches if words[index].tokens]
     if not with_tokens:
         raise KeyError(_truncated(text))

@@ -24,7 +24,7 @@ FrameSelection = int | Literal["all"] | None
 Decoder = Callable[[NDArray[Any]], Images]
 """Decodes latents (n, C, h, w) into images (n, H, W, 3); of videos, (n, C, F, h, w) into (n, frames, H, W, 3)."""
 
-WordKind = Literal["word", "special", "template", "padding", "truncated"]
+WordKind = Literal["word", "special", "template", "padding", "truncated", "concept"]
 LayerKind = Literal["cross", "joint"]
 MapKind = Literal["probability", "output", "refined"]
 Keep = Literal["words", "layers", "heads"]
@@ -33,14 +33,15 @@ FrameKind = Literal["prediction", "latents", "guidance"]
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of the prompt as the denoiser sees it.
+    """A word of the prompt as the denoiser sees it, or a concept outside of the prompt.
 
     Attributes:
         text: the word as typed (punctuation is a word of its own); for other kinds, the text of the token.
         tokens: positions along the text keys of the denoiser, start token included; empty for a truncated word.
         kind: "word", "special" (start and end tokens), "template" (words that the pipeline adds), "padding" (one word
-            for all padding tokens) or "truncated" (beyond the length of the text encoder).
-        token_texts: the text of each token, for words of kind "word" and "template".
+            for all padding tokens), "truncated" (beyond the length of the text encoder) or "concept" (not in the
+            prompt, and read beside it; its tokens have positions behind those of the prompt).
+        token_texts: the text of each token, for words of kind "word", "template" and "concept".
         encoder: the text encoder of these tokens, where a model has several ("CLIP" and "T5" in Stable Diffusion 3).
 
     Example:

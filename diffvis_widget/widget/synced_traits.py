@@ -43,7 +43,7 @@ class SyncedTraits(anywidget.AnyWidget):
         schedule: "uniform", "early" or "late".
         schedule_strength: of "early" and "late".
         weights: attention factors of words; None leaves a word out.
-        concepts: words for the concept meters.
+        concepts: words for the concept meters. From the next run on, those that the prompt does not have get heat maps.
         step: the step on the stage, from 0.
         selected: the selected words, as indices into ``trace.words``.
         overlay: "attention", or the name of an explaining method that is registered or has maps in the shown trace.
@@ -73,6 +73,7 @@ class SyncedTraits(anywidget.AnyWidget):
     _can_run = t.Bool(True).tag(sync=True)
     _vocabulary = t.Dict().tag(sync=True)
     _sheet = t.List(t.Unicode()).tag(sync=True)
+    _takes_concepts = t.Bool(False).tag(sync=True)
     _tour = trait_types.Whole(0, 0, 1, "1").tag(sync=True)
     _snapshot = t.Bytes(b"").tag(sync=True)
 

@@ -54,7 +54,7 @@ class DiffVis(RunControls):
         pipe: a diffusers pipeline; the name of one (loaded in the background); None for the built-in scenes model; or a
             Trace, which is shown without a pipeline.
         prompt: the text to paint. A prompt given here, the empty one too, starts the run.
-        concepts: words for the concept meters.
+        concepts: words for the concept meters; those that the prompt does not have get a heat map too (`Tracer`).
         seed: of the initial noise, 0 to 2**53 - 1.
         compare: a Trace to show beside the run, as ``compare()`` does.
         meter: the ConceptMeter that scores; by default the scenes CLIP for the scenes model and none for others.

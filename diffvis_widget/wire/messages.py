@@ -7,7 +7,6 @@ data into messages: it starts nothing, holds nothing and imports neither torch n
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diffvis_widget.traces.prompt_words import occurs
 from diffvis_widget.traces.types import Size
 
 from .packed_run import Json, Message, json_number, json_numbers, quantise
@@ -54,11 +54,7 @@ class RunRequest:
     @property
     def present_weights(self) -> dict[str, float | None]:
         """The weights of words that occur in the prompt; the others wait for a prompt that has them."""
-
-        def occurs(word: str) -> bool:
-            return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self.prompt, re.IGNORECASE) is not None
-
-        return {word: factor for word, factor in self.weights.items() if occurs(word)}
+        return {word: factor for word, factor in self.weights.items() if occurs(word, self.prompt)}
 
 
 @dataclass(frozen=True, slots=True)

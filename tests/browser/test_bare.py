@@ -333,3 +333,24 @@ def test_an_image_is_labelled_with_its_words_while_none_is_chosen_and_the_pointe
         labels.click()
         bare.frames()
         assert stage_pixels(bare) == plain
+
+
+def test_a_word_outside_the_prompt_is_added_and_looks_different(browser: Browser) -> None:
+    words = [*(Word(text, (index,), "word") for index, text in enumerate(["a", "red", "circle"]))]
+    with open_bare(browser, a_run(words=[*words, Word("sky", (3,), "concept")]), _takes_concepts=True) as bare:
+        chip = bare.widget.locator('[data-kind="concept"]')
+        expect(chip).to_have_text("sky")
+        expect(chip).to_have_attribute("title", re.compile("Not in the prompt"))
+        assert chip.evaluate("(el) => getComputedStyle(el).outlineStyle") == "dashed"
+        chip.get_by_role("button").click()
+        expect(bare.widget.locator(".dv-bar-name")).to_have_text("sky")
+        bare.widget.get_by_test_id("add-word").click()
+        field = bare.widget.get_by_test_id("add-concept")
+        expect(field).to_be_focused()
+        field.press_sequentially(" green  moon")
+        field.press("Enter")
+        assert bare.page.evaluate("() => window.traits.concepts") == ["green moon"]
+        assert bare.sent("run") == []
+        assert sticks_out(bare) == 0
+    with open_bare(browser, a_run()) as bare:  # a pipeline without such maps, or none
+        expect(bare.widget.get_by_test_id("add-word")).to_have_count(0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffvis_widget.shipped import scenes_fingerprint
 
+from .concept_map_tables import concept_maps
 from .json_lines import Line, read
 from .metrics import THRESHOLD
 from .step_map_table import step_maps
@@ -33,16 +34,14 @@ def write(folder: Path) -> None:
     Args:
         folder: Folder of the JSON lines.
     """
-    lines = [
-        line
-        for name in ("words", "steps", "sanity", "roles", "word_maps", "step_maps")
-        for line in read(folder / f"{name}.jsonl")
-    ]
+    names = ("words", "steps", "sanity", "roles", "word_maps", "concept_maps", "step_maps")
+    lines = [line for name in names for line in read(folder / f"{name}.jsonl")]
     models = ", ".join(sorted({line["model"] for line in lines})) or "unknown"
     parts = [_INTRO.format(model=models)]
     if lines and models != (shipped := scenes_fingerprint()):
         parts += [f"Newer weights ship by now (fingerprint {shipped}): this page does not cover them.\n"]
-    parts += [*evaluation(folder), *word_maps(folder), *step_maps(folder), *roles(folder), *speed(folder)]
+    parts += [*evaluation(folder), *word_maps(folder), *concept_maps(folder), *step_maps(folder), *roles(folder)]
+    parts += speed(folder)
     (folder / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
 
 

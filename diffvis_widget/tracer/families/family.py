@@ -16,6 +16,7 @@ from diffvis_widget.tracer.guidance import GuidanceCandidates, classifier_free
 from diffvis_widget.traces import Layer
 from diffvis_widget.traces.types import Size
 
+from .concept_streams import ConceptKeys, ConceptStream
 from .sequence_layouts import SequenceLayout
 from .token_streams import TokenStream
 
@@ -241,6 +242,10 @@ class Family:
         self_attention: Denoiser -> modules in which image tokens attend to image tokens alone, by dotted path, in order
             of execution. The last one on the finest grid up to 32 x 32 refines the maps. In joint attention it is the
             word-attention module at a third of the depth.
+        concept_keys: (cross-attention module, text embeddings) -> their keys in that layer; None: words outside the
+            prompt cannot be traced.
+        concept_stream: The same for joint attention: how concept tokens pass through the blocks.
+        concept_template: The prompt in which a word outside the prompt is encoded, with "{}" in its place.
         is_default_layer: (layer, all layers) -> whether `heat_map` includes the layer when none is named.
         cam_layers: Denoiser -> the modules that DF-CAM explains, by dotted path, in order of execution.
         text_encoders: Attributes of the pipeline that hold text encoders through which relevance propagates; empty:
@@ -282,6 +287,9 @@ class Family:
     )
     # explanations and interventions
     self_attention: Callable[[nn.Module], Modules] = no_modules
+    concept_keys: ConceptKeys | None = None
+    concept_stream: ConceptStream | None = None
+    concept_template: str = "{}"
     is_default_layer: Callable[[Layer, Sequence[Layer]], bool] = all_layers
     cam_layers: Callable[[nn.Module], Modules] = transformer_blocks
     text_encoders: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import sequence_layouts
+from .concept_streams import ConceptStream, embed_context, pass_context
 from .family import Family, modules_ending
 from .token_streams import TokenStream
 
@@ -13,4 +14,5 @@ FAMILY = Family(
     token_streams=(TokenStream(("tokenizer", "tokenizer_2"), "CLIP"), TokenStream(("tokenizer_3",), "T5")),
     sequence_layout=sequence_layouts.image_first,
     patch_size=2,
+    concept_stream=ConceptStream(embed_context, pass_context),
 )

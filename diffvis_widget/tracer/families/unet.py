@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from diffvis_widget.traces import Layer
 from diffvis_widget.traces.types import Size
@@ -73,6 +74,16 @@ def _is_fine(layer: Layer, layers: Sequence[Layer]) -> bool:
     return layer.grid[0] * layer.grid[1] >= min(64, finest)
 
 
+def _keys(module: nn.Module, embeddings: Tensor) -> Tensor:
+    """The keys of text embeddings (n, width) in a cross-attention layer, (heads, n, head width)."""
+    attention: Any = module
+    text = embeddings[None]
+    if attention.norm_cross is not None:
+        text = attention.norm_encoder_hidden_states(text)
+    keys = attention.to_k(text).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    return (keys if attention.norm_k is None else attention.norm_k(keys))[0]
+
+
 FAMILY = Family(
     name="cross-attention U-Net",
     denoisers=("UNet2DConditionModel",),
@@ -82,6 +93,8 @@ FAMILY = Family(
     token_streams=(TokenStream(("tokenizer", "tokenizer_2")),),
     grid_of=_halved_grid,
     self_attention=_self_attention,
+    concept_keys=_keys,
+    concept_template="a {}",
     is_default_layer=_is_fine,
     cam_layers=_stage_blocks,
     text_encoders=("text_encoder", "text_encoder_2"),

@@ -24,7 +24,7 @@ from .image_codec import EncodedImages
 
 FORMAT = 1
 KEEPS = ("words", "layers", "heads")
-WORD_KINDS = ("word", "special", "template", "padding", "truncated")
+WORD_KINDS = ("word", "special", "template", "padding", "truncated", "concept")
 
 
 class HeaderSource(Protocol):

@@ -103,6 +103,18 @@ class SessionPipeline:
 
         return scenes.vocabulary_groups() if self.is_scenes() else {}
 
+    def takes_concepts(self) -> bool:
+        """Whether runs can have heat maps of words outside the prompt.
+
+        Returns:
+            False where that is not known of the pipeline, or it is not loaded.
+        """
+        if self.pipe is None:
+            return False
+        from diffvis_widget.tracer.concept_encoding import traceable_concepts
+
+        return bool(traceable_concepts(self.pipe, ["sky"]))
+
     def unknown_words(self, prompt: str) -> set[str]:
         """The words that the model was never trained on, as far as that is known.
 

@@ -78,7 +78,7 @@ class Runner:
                         live.add(trace, step, run.elapsed)
                         run.check()
 
-                    sample(pipe, request, self._arguments, finished, keep)
+                    sample(pipe, request, self._arguments, finished, keep, self._publisher.scorer.concepts)
                 self._decoder.decode_quickly(run, pipe)
         except Cancelled:
             run.state = "stopped"

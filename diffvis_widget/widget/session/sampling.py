@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffvis_widget.call_defaults import call_defaults, call_parameters
+from diffvis_widget.traces.prompt_words import occurs
 from diffvis_widget.wire.messages import RunRequest
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def sample(
     arguments: Mapping[str, Any],
     on_step: Callable[[Trace, Step], None],
     keep: Literal["layers", "heads"] = "layers",
+    concepts: Sequence[str] = (),
 ) -> Trace:
     """Run a copy of a pipeline.
 
@@ -107,6 +109,7 @@ def sample(
         arguments: further arguments for the pipeline's call.
         on_step: called with the trace and every finished step, in the middle of the call.
         keep: how finely the trace keeps attention.
+        concepts: words whose maps are wanted; those that the prompt has, or whose maps cannot be traced, are left out.
 
     Returns:
         The trace.
@@ -119,6 +122,7 @@ def sample(
     from diffvis_widget import intervene
     from diffvis_widget.schedule import pipeline_arguments
     from diffvis_widget.tracer import OwnCallTracer, hide_progress_bars, private_copy, take_guidance
+    from diffvis_widget.tracer.concept_encoding import traceable_concepts
     from diffvis_widget.tracer.locks import locked_decodes
 
     check_settings(pipe, request)
@@ -145,7 +149,8 @@ def sample(
         for word, factor in request.present_weights.items()
     ]
     # Grad mode does not cross threads, so the worker sets its own.
-    tracer = OwnCallTracer(copy, keep=keep, on_step=finished, interventions=interventions)
+    outside = traceable_concepts(copy, [word for word in concepts if not occurs(word, request.prompt)])
+    tracer = OwnCallTracer(copy, keep=keep, on_step=finished, interventions=interventions, concepts=outside)
     with torch.no_grad(), locked_decodes(copy), tracer:
         copy(prompt=request.prompt, **call)
     return tracer.traces[0]

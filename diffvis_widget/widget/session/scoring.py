@@ -181,6 +181,12 @@ class Scorer:
             self._total = total
         self._schedule(resend=True)
 
+    @property
+    def concepts(self) -> list[str]:
+        """The concepts that are scored now."""
+        with self._lock:
+            return list(self._concepts)
+
     def set_concepts(self, concepts: Sequence[str]) -> None:
         """Score other concepts from now on, those of the current run's finished steps too.
 

@@ -382,7 +382,7 @@ class Session:
 
     def _use_scenes_model(self) -> None:
         """The words of the scenes model are known, and it has a concept meter, unless the user chose another one."""
-        self._state.set_traits(_vocabulary=self._pipeline.vocabulary())
+        self._state.set_traits(_vocabulary=self._pipeline.vocabulary(), _takes_concepts=self._pipeline.takes_concepts())
         if not self._custom_meter and self._pipeline.is_scenes():
             self.publisher.scorer.use_scenes_meter()
 

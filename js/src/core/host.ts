@@ -33,6 +33,8 @@ export interface Traits {
   _can_run: boolean;
   /** The words that the model was trained on, by group; empty where they are not known. */
   _vocabulary: Vocabulary;
+  /** Whether runs can have heat maps of words outside the prompt. */
+  _takes_concepts: boolean;
   /** The id of the run to compare with, chosen in Python. */
   _comparison_run: string;
   /** The ids of the runs with different seeds that were asked for together. */

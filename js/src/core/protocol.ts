@@ -21,7 +21,7 @@ import {
 } from "./readers";
 
 export type View = "prediction" | "latents" | "guidance";
-export type WordKind = "word" | "special" | "template" | "padding" | "truncated";
+export type WordKind = "word" | "special" | "template" | "padding" | "truncated" | "concept";
 export type Range = readonly [lo: number, hi: number];
 
 export interface Message {
@@ -270,7 +270,7 @@ const SHAPES = {
       object({
         text,
         token_texts: listOf(text),
-        kind: oneOf<WordKind>("word", "special", "template", "padding", "truncated"),
+        kind: oneOf<WordKind>("word", "special", "template", "padding", "truncated", "concept"),
         unknown: flag,
         encoder: or(text, ""),
       }),

@@ -29,6 +29,7 @@ const DEFAULTS: Traits = {
   _notice: "",
   _can_run: false,
   _vocabulary: {},
+  _takes_concepts: false,
   _comparison_run: "",
   _sheet: [],
   _tour: 0,

@@ -27,7 +27,7 @@ export function RegionWords({ context, run, region }: Props) {
   const series = useMemo(() => new Map<number, (number | null)[]>(), [run, region, revision]);
   const ranked = run.info.words
     .flatMap((word, index) => {
-      const now = step && word.kind === "word" ? meanIn(step.maps, index, region) : null;
+      const now = step && (word.kind === "word" || word.kind === "concept") ? meanIn(step.maps, index, region) : null;
       return now === null ? [] : [{ word, index, now }];
     })
     .sort((a, b) => b.now - a.now)

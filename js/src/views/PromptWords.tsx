@@ -54,7 +54,7 @@ export function Chips({ context, run, children }: ChipsProps) {
   // Of a new prompt nearly every word is another one: marks tell something only where most words stayed.
   const isEdit =
     previousWords !== undefined && 2 * typed.filter((index) => unchanged.has(index)).length >= typed.length;
-  const isExtra = (word: Word) => word.kind !== "word" && word.kind !== "truncated";
+  const isExtra = ({ kind }: Word) => kind !== "word" && kind !== "truncated" && kind !== "concept";
   const extra = run.info.words.filter(isExtra).length;
   const shown = groupByEncoder(run.info.words, (word) => viewState.showSpecial.value || !isExtra(word));
   // Without heat maps there is nothing to choose.
@@ -85,6 +85,11 @@ export function Chips({ context, run, children }: ChipsProps) {
         </Fragment>
       ))}
       {children}
+      {context.session.traits._takes_concepts.value ? (
+        <Button class="dv-quiet dv-special" data-testid="add-word" title="Show where another word is" onClick={addWord}>
+          + a word
+        </Button>
+      ) : null}
       {extra > 0 ? (
         <Button
           class="dv-quiet dv-special"
@@ -101,6 +106,11 @@ export function Chips({ context, run, children }: ChipsProps) {
       ) : null}
     </div>
   );
+}
+
+/** Goes to the field of the concepts: those that the prompt does not have get a map in the next run. */
+function addWord({ currentTarget }: Event) {
+  (currentTarget as Element).closest(".dv")?.querySelector<HTMLElement>("[data-testid=add-concept]")?.focus();
 }
 
 const WEIGH =
@@ -120,6 +130,7 @@ function explain(word: Word): string | undefined {
   if (word.kind === "truncated") return "No effect: the prompt is longer than the text encoder allows.";
   if (word.unknown) return "The model has never seen this word in training.";
   if (word.kind === "padding") return "The padding tokens after the prompt, taken together";
+  if (word.kind === "concept") return "Not in the prompt: only its map was read";
   if (word.kind === "template") return "Added to the prompt by the model's template";
   return undefined;
 }

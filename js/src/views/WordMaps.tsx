@@ -33,7 +33,7 @@ export function WordMaps({ context }: { readonly context: Context }) {
   const run = store.shown.value;
   const words = groupByEncoder(
     run?.info.words ?? [],
-    ({ kind }) => kind === "word" || (viewState.showSpecial.value && kind !== "truncated"),
+    ({ kind }) => kind === "word" || kind === "concept" || (viewState.showSpecial.value && kind !== "truncated"),
   );
   const region = viewState.region.value;
   const hasNoMaps = run !== null && !run.hasMaps;

@@ -1,0 +1,74 @@
+"""Builds the tables of `python -m diffvis_widget.explain.evaluation.concept_maps` from its JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .json_lines import Line, read
+from .summaries import Value, difference, median, shown, table
+
+_ROLES = {"object": "object", "colour": "colour", "size": "size", "texture": "texture", "setting": "setting"}
+_SOURCES = ("word of the prompt", "word outside the prompt")
+LIMIT = 0.15
+"""The share of a colour's map on the like thing of the other colour that counts as telling both apart."""
+
+
+def concept_maps(folder: Path) -> list[str]:
+    """Build the tables of `python -m diffvis_widget.explain.evaluation.concept_maps`.
+
+    Args:
+        folder: Folder of the JSON lines.
+
+    Returns:
+        Lines of Markdown; empty without measurements.
+    """
+    lines = read(folder / "concept_maps.jsonl")
+    scenes = [line for line in lines if "roles" in line]
+    pairs = [line for line in lines if line.get("leakage")]
+    if not scenes:
+        return []
+    rows: list[list[str]] = []
+    for role, title in _ROLES.items():
+        of_role = [line for line in scenes if role in line["roles"]]
+        for method in of_role[0]["roles"][role]["values"] if of_role else ():
+            reference = method.replace(_SOURCES[1], _SOURCES[0])
+            compared = "" if method == reference else difference(of_role, _of(role, method, 1), _of(role, reference, 1))
+            rows.append([title, method, *(shown(of_role, _of(role, method, index)) for index in range(3)), compared])
+    text = [
+        "## Words outside the prompt",
+        "",
+        "    python -m diffvis_widget.explain.evaluation.concept_maps",
+        "",
+        f"{len(scenes)} held-out renderings, noised to ten levels; the mean of the maps of all levels; guidance 7.5. "
+        "Every word of the caption that has a region is read twice in one run: as a word of the prompt, and as a "
+        "concept (`concepts=`) outside of it, in a prompt of its own. The last column is the paired difference, a "
+        "median over scenes.",
+        "",
+        *table(["role", "map", "pointing", "IoU", "AP", "IoU over the word of the prompt"], rows),
+    ]
+    if pairs:
+        methods = list(pairs[0]["leakage"])
+        leakage = [[method, median(pairs, _leak(method))[0], shown(pairs, _below(method, LIMIT))] for method in methods]
+        text += [
+            f"Two things of one shape in two colours, {len(pairs)} renderings: the mean of a colour's map on the thing "
+            "of the other colour, over that on its own thing. 0 tells them apart, 1 does not.",
+            "",
+            *table(["map of a colour", "leakage, median", f"share of colours up to {LIMIT:g}"], leakage),
+        ]
+    return text
+
+
+def _of(role: str, method: str, index: int) -> Value:
+    def value(line: Line) -> tuple[float, float] | None:
+        scores = line["roles"].get(role)
+        return None if scores is None else (scores["values"][method][index] * scores["words"], scores["words"])
+
+    return value
+
+
+def _leak(method: str) -> Value:
+    return lambda line: (sum(line["leakage"][method]), len(line["leakage"][method]))
+
+
+def _below(method: str, limit: float) -> Value:
+    return lambda line: (sum(value <= limit for value in line["leakage"][method]), len(line["leakage"][method]))

@@ -1,0 +1,169 @@
+"""Maps of words outside the prompt: `python -m diffvis_widget.explain.evaluation.concept_maps`.
+
+The first part asks whether they follow things as well as those of the prompt's words: held-out renderings with known
+masks, noised to ten levels; each word of the caption is read as a word of the prompt and, in the same run, as a concept
+outside of it. The second part asks whether they tell like things apart: renderings of two things of one shape in two
+colours, and the share of a colour's map that lies on the thing of the other colour.
+
+The measurements are appended to concept_maps.jsonl in a folder, and an interrupted evaluation resumes there; the tables
+are written to the folder's README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffvis_widget.scenes import Scene, load
+from diffvis_widget.scenes.evaluation.captions import held_out_scenes
+from diffvis_widget.scenes.render import paint, sketch_of
+from diffvis_widget.scenes.world import COLOURS, SHAPES, Spec, Thing
+from diffvis_widget.tracer import fingerprint
+from diffvis_widget.tracer import trace as run
+from diffvis_widget.traces import Trace
+from diffvis_widget.traces.resize import resize
+from diffvis_widget.traces.types import Floats
+
+from . import report
+from .ground_truth import Rendering
+from .json_lines import FOLDER, Line, append, resume
+from .measures import STEPS
+from .metrics import localization_scores
+
+SCENES, PAIRS = 200, 60
+PROMPT, CONCEPT = "word of the prompt", "word outside the prompt"
+KINDS = {"attention": "probability", "refined": "refined"}
+
+
+def like_things(number: int) -> Scene:
+    """Render two things of one shape in two colours.
+
+    Args:
+        number: The same number gives the same scene.
+
+    Returns:
+        The scene; its caption names both colours.
+    """
+    rng = np.random.default_rng([number, 26])
+    shape = str(rng.choice(SHAPES))
+    first, second = (str(colour) for colour in rng.choice(list(COLOURS), 2, replace=False))
+    relation = str(rng.choice(["above", "below", "left", "right"]))
+    return paint(sketch_of(Spec((Thing(shape, first), Thing(shape, second)), relation=relation), rng))
+
+
+def traced(pipe: Any, scene: Scene, number: int) -> tuple[Trace, Rendering, dict[str, int]]:
+    """Trace a rendering by its caption, with the words of the caption as concepts too.
+
+    Args:
+        pipe: The scenes pipeline.
+        scene: The scene.
+        number: Seed of the noise.
+
+    Returns:
+        The trace, the rendering, and the index of each concept in `trace.words`.
+    """
+    rendering = Rendering(pipe, scene, number)
+    regions = {scene.caption[mention.start : mention.end] for mention in scene.mentions}
+    trace = run(pipe, scene.caption, concepts=sorted(regions), **rendering.arguments(pipe, STEPS))
+    indices = {word.text: index for index, word in enumerate(trace.words) if word.kind == "concept"}
+    return trace, rendering, indices
+
+
+def measure(pipe: Any, scene: Scene, number: int) -> Line:
+    """Measure pointing, IoU and average precision of the mean of all levels' maps.
+
+    Args:
+        pipe: The scenes pipeline.
+        scene: The scene.
+        number: Seed of the noise.
+
+    Returns:
+        By role, the number of words and, by method, three means over them.
+    """
+    trace, rendering, concepts = traced(pipe, scene, number)
+    values: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
+    regions = rendering.regions(trace)
+    for name, kind in KINDS.items():
+        maps = trace.heat_maps(kind=cast(Any, kind))
+        for region in regions:
+            indices = {PROMPT: region.word, CONCEPT: concepts[trace.words[region.word].text]}
+            for source, index in indices.items():
+                scores = np.array(localization_scores(maps[index], region.mask))
+                values[region.role][f"{source}, {name}"].append(scores)
+    return {
+        "roles": {
+            role: {
+                "words": len(next(iter(methods.values()))),
+                "values": {method: np.round(np.mean(parts, axis=0), 4).tolist() for method, parts in methods.items()},
+            }
+            for role, methods in values.items()
+        }
+    }
+
+
+def measure_leakage(pipe: Any, number: int) -> Line:
+    """Measure how much of a colour's map lies on the like thing of the other colour.
+
+    Args:
+        pipe: The scenes pipeline.
+        number: See `like_things`.
+
+    Returns:
+        By method, the mean of a colour's map on the other thing over that on its own: one value for each colour.
+    """
+    trace, rendering, concepts = traced(pipe, like_things(number), number)
+    colours = [region for region in rendering.regions(trace) if region.role == "colour"]
+    if len(colours) < 2:
+        return {"leakage": {}}
+    leakage: dict[str, list[float]] = defaultdict(list)
+    sources = {
+        PROMPT: [region.word for region in colours],
+        CONCEPT: [concepts[trace.words[region.word].text] for region in colours],
+    }
+    for source, (first, second) in sources.items():
+        for name, kind in KINDS.items():
+            for named, other, index in ((colours[0], colours[1], first), (colours[1], colours[0], second)):
+                for competing in (False, True):
+                    among = [first, second] if competing else None
+                    heat = trace.heat_map(index, kind=cast(Any, kind), among=among)
+                    ratio = _mean_in(heat, other.mask) / max(_mean_in(heat, named.mask), 1e-12)
+                    leakage[f"{source}, {name}{', among both' if competing else ''}"].append(round(ratio, 4))
+    return {"leakage": dict(leakage)}
+
+
+def _mean_in(heat: Floats, mask: NDArray[np.bool_]) -> float:
+    return float(resize(heat, (int(mask.shape[0]), int(mask.shape[1])))[mask].mean())
+
+
+def main() -> None:
+    """Measure whatever is missing, print the tables and write README.md."""
+    parser = argparse.ArgumentParser(
+        prog="python -m diffvis_widget.explain.evaluation.concept_maps", description=__doc__
+    )
+    parser.add_argument("--scenes", type=int, default=SCENES, help=f"number of scenes ({SCENES})", metavar="N")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"scenes of two like things ({PAIRS})", metavar="N")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
+    args = parser.parse_args()
+    pipe = load()
+    path, model = args.folder / "concept_maps.jsonl", fingerprint(cast(Any, pipe).unet)
+    done = {line["scene"] for line in resume(path, model)}
+    for number in range(args.pairs):
+        if (name := f"pair {number}") not in done:
+            append(path, {"scene": name, "model": model, **measure_leakage(pipe, number)})
+            print(f"concept maps: {name} of {args.pairs}", flush=True)
+    for number, scene in enumerate(held_out_scenes(args.scenes)):
+        if number not in done:
+            began = time.monotonic()
+            append(path, {"scene": number, "model": model, **measure(pipe, scene, number)})
+            print(f"concept maps: scene {number + 1} of {args.scenes}, {time.monotonic() - began:.1f} s", flush=True)
+    report.write(args.folder)
+
+
+if __name__ == "__main__":
+    main()
