@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 import diffvis_widget as dv
 from diffvis_widget.export.notes_file import read_notes
-from tests.browser.test_page_that_paints import Opened, opened
+from tests.browser.painting import Opened, opened
 
 ROOT = Path(__file__).parents[2]
 TASKS = read_notes(ROOT / "docs" / "pages" / "lab" / "tasks.json")
