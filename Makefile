@@ -49,6 +49,7 @@ docs: setup .venv/documenting
 
 browser: .venv/developing
 	@$(BIN)/python -m tests.chromium
+	@$(BIN)/python -m tests.firefox
 	@$(BIN)/python -m tests.html_manager
 
 # What gets the machine for itself: real pages, what may depend on the number of processor threads, and Ray, last.
