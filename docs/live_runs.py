@@ -18,9 +18,12 @@ RUNS = {
     "tree": ("a large tree and a small house in the snow", ["tree", "house", "snow", "water"], 3),
 }
 
+LIVE = "circle"
+"""The run that the front page can show with the model, as `runs/live.html`."""
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add an offline page for each run, as `runs/NAME.html`.
+    """Add an offline page for each run, as `runs/NAME.html`, and one that paints.
 
     Args:
         files: The files of the documentation.
@@ -37,4 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             page = Path(folder, "run.html")
             dv.to_html(trace, page)
             files.append(File.generated(config, f"runs/{name}.html", content=page.read_bytes()))
+            if name == LIVE:
+                dv.to_html(trace, page, live=True)
+                files.append(File.generated(config, "runs/live.html", content=page.read_bytes()))
     return files
