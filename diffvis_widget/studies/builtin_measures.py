@@ -117,7 +117,7 @@ def made_meter(meter: Any) -> Any:
     Returns:
         The meter, or None.
     """
-    if meter is None or hasattr(meter, "scores"):
+    if meter is None or (hasattr(meter, "scores") and not isinstance(meter, type)):
         return meter
     if meter not in _meters:
         _meters[meter] = meter()

@@ -212,7 +212,7 @@ def _code_digest(function: Any) -> str:
 
 
 def _describe_option(name: str, value: Any) -> Any:
-    if hasattr(value, "scores") and hasattr(value, "label"):  # a meter
+    if hasattr(value, "scores") and hasattr(value, "label") and not isinstance(value, type):  # a meter
         return {"meter": value.label}
     if callable(value):
         return {"function": _import_path(value) or getattr(value, "__name__", "function"), "code": _code_digest(value)}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import diffvis_widget as dv
+from diffvis_widget.studies.builtin_measures import made_meter
 from diffvis_widget.studies.measures import check_measures
 
 PROMPT = {
@@ -182,3 +183,16 @@ def test_a_measure_that_fails_is_refused_and_nothing_is_written(tmp_path: Path, 
 def test_the_import_path_of_a_function_is_a_measure() -> None:
     (measure,) = check_measures([f"{brightness.__module__}:brightness"])
     assert (measure.name, measure.function) == ("brightness", brightness)
+
+
+def test_a_class_of_meters_is_made_once() -> None:
+    class Meter:
+        label = "a class has this too"
+
+        def scores(self, frames: Any, concepts: Any) -> Any:
+            raise NotImplementedError
+
+    meter = made_meter(Meter)
+    assert isinstance(meter, Meter)
+    assert made_meter(Meter) is meter
+    assert made_meter(meter) is meter
