@@ -110,7 +110,7 @@ export function lineAt(lines: readonly Line[], y: number): number {
 /** The entry of `order` that a key leads to from another one. */
 export function moved(layout: Layout, from: number, key: string, pageHeight: number): number {
   const last = layout.order.length - 1;
-  if (from < 0) return Math.min(0, last);
+  if (from < 0) return key === "End" ? last : Math.min(0, last);
   const within = (entry: number) => Math.max(0, Math.min(last, entry));
   switch (key) {
     case "ArrowLeft":
