@@ -35,6 +35,15 @@ def clip_folder() -> Path:
     return WEIGHTS / "clip"
 
 
+def calibration_file() -> Path:
+    """Locate the calibration of the scenes CLIP: `python -m diffvis_widget.scenes.evaluation.calibration` writes it.
+
+    Returns:
+        Its JSON file.
+    """
+    return WEIGHTS / "clip" / "calibration.json"
+
+
 def scenes_fingerprint() -> str | None:
     """Return the fingerprint of the packaged U-Net, as `Trace.meta["fingerprint"]` holds it.
 

@@ -255,6 +255,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "DiffVis.follow": lambda m: (m.live.follow, {"pipe": m.pipe}),
     "Note.outcome": lambda m: (dv.Note("Look", expects="steps > 1").outcome, {"trace": m.trace, "others": []}),
     "DiffVis.note": lambda m: (m.widget.note, {"text": "Look", "expects": "steps > 1"}),
+    "ConceptScores.verdict": lambda m: (m.trace.scores.verdict, {"concept": "circle"}),
     "DiffVis.observe_scores": lambda m: (m.widget.observe_scores, {"callback": print}),
     "DiffVis.open": lambda m: (_open_widget, {"path": m.file}),
     "DiffVis.seeds": lambda m: (m.live.seeds, {"n": 1}),

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .meter import ConceptMeter, default_meter
-from .scores import ConceptScores, concept_scores, emergence, meter_for
+from .scores import ConceptScores, calibrated, concept_scores, emergence, meter_for
 
-__all__ = ["ConceptMeter", "ConceptScores", "concept_scores", "default_meter", "emergence", "meter_for"]
+__all__ = ["ConceptMeter", "ConceptScores", "calibrated", "concept_scores", "default_meter", "emergence", "meter_for"]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from diffvis_widget._compat.torch_defaults import build_with_weights, thread_local_defaults
 from diffvis_widget.arguments import instance, items, shorten, text
-from diffvis_widget.shipped import clip_folder
+from diffvis_widget.shipped import calibration_file, clip_folder
 
+from .calibration import Calibration
 from .image_encoder import ImagePreparation, folded
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class ConceptMeter:
         device: where it runs, as torch names it: "cpu", "cuda:0".
         template: how a concept is put to the text encoder; must contain "{}".
 
+    Attributes:
+        label: its name for readers.
+        calibration: from which score on a word is present at each noise level; None for a meter that is not calibrated.
+
     Raises:
         TypeError: an argument is no text.
         ValueError: an unknown model name, a missing or unknown pretrained tag, a template without exactly one "{}", an
@@ -58,6 +63,9 @@ class ConceptMeter:
         >>> cosine.shape, null_band.shape
         ((2, 2), (2, 2))
     """
+
+    label: str
+    calibration: Calibration | None
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class ConceptMeter:
         else:
             _check_name(name, pretrained)
             source, self.label = name, name if pretrained is None else f"{name} ({pretrained})"
+        self.calibration = Calibration.read(path) if name is None and (path := calibration_file()).exists() else None
         try:
             model, preprocess = _load_scenes_clip() if name is None else _load_open_clip(source, pretrained, device)
         except (OSError, RuntimeError) as error:

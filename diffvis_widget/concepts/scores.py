@@ -13,6 +13,7 @@ from diffvis_widget.traces import ConceptScores, Trace
 from diffvis_widget.traces.noise import lacks_noise_levels
 from diffvis_widget.wire.recorded_run import recorded_images
 
+from .calibration import Calibration
 from .meter import ConceptMeter, check_concepts, check_meter, default_meter
 
 
@@ -74,8 +75,36 @@ def measured_scores(trace: Trace, concepts: Sequence[str], meter: ConceptMeter |
         by_frame = np.stack([cosines for cosines, _ in parts])
         cosine = by_frame.mean(axis=1)
         null_band = np.stack([bands.mean(axis=0) for _, bands in parts])
-    emerging = emergence(cosine, null_band)
-    return ConceptScores(words, cosine, meter.share(cosine), null_band, emerging, meter.label, by_frame)
+    present = calibrated(meter, trace, words, cosine, null_band)
+    emerging = emergence(cosine, null_band, present)
+    return ConceptScores(words, cosine, meter.share(cosine), null_band, emerging, meter.label, by_frame, present)
+
+
+def calibrated(
+    meter: ConceptMeter,
+    trace: Trace | None,
+    concepts: Sequence[str],
+    cosine: NDArray[np.float32],
+    null_band: NDArray[np.float32],
+) -> NDArray[np.float32] | None:
+    """Say which concepts are present, by the calibration of the meter.
+
+    Args:
+        meter: The meter.
+        trace: The run, whose first T steps were scored.
+        concepts: K concepts.
+        cosine: float32 (T, K).
+        null_band: float32 (T, 2).
+
+    Returns:
+        float32 (T, K): 1 present, 0 absent, NaN not sure. None where the meter is not calibrated, or the run is of
+        another model than the calibration.
+    """
+    calibration: Calibration | None = getattr(meter, "calibration", None)
+    if calibration is None or trace is None or not is_scenes_model(trace.meta.get("fingerprint")):
+        return None
+    sigmas = np.array([step.sigma for step in trace.steps[: len(cosine)]])
+    return calibration.present(concepts, cosine, null_band, sigmas) if len(sigmas) == len(cosine) else None
 
 
 def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
@@ -103,15 +132,19 @@ def meter_for(trace: Trace, meter: ConceptMeter | None) -> ConceptMeter:
     return default_meter()
 
 
-def emergence(cosine: NDArray[np.float32], null_band: NDArray[np.float32]) -> NDArray[np.float32]:
+def emergence(
+    cosine: NDArray[np.float32], null_band: NDArray[np.float32], present: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Find the first step from which each concept stays above the midpoint of its first and last cosine.
 
-    Only a concept that is clearly present at the end emerges: its last cosine is above the null band, and above the
-    middle between the top of the band and the highest last cosine of these concepts.
+    Only a concept that is clearly present at the end emerges: the calibrated meter says so at the last step, or, where
+    it says nothing of the concept at any step, the last cosine is above the null band and above the middle between the
+    top of the band and the highest last cosine of these concepts.
 
     Args:
         cosine: float32 (T, K).
         null_band: float32 (T, 2), lower and upper edge of the null band.
+        present: float32 (T, K): 1 present, 0 absent, NaN not sure; None without a calibration.
 
     Returns:
         float32 (K,), indices of steps; NaN where the concept is not clearly present at the end, or ends no higher than
@@ -122,14 +155,17 @@ def emergence(cosine: NDArray[np.float32], null_band: NDArray[np.float32]) -> ND
     if steps == 0:
         return result
     top = null_band[-1, 1]
-    present = (top + cosine[-1].max(initial=top)) / 2
+    middle = (top + cosine[-1].max(initial=top)) / 2
     for k in range(count):
         curve = cosine[:, k]
-        if not curve[-1] > max(top, present) or curve[-1] <= curve[0]:
+        is_present = curve[-1] > max(top, middle)
+        if present is not None and not np.isnan(present[:, k]).all():
+            is_present = present[-1, k] == 1
+        if not is_present or curve[-1] <= curve[0]:
             continue
         below = np.flatnonzero(curve <= (curve[0] + curve[-1]) / 2)
         result[k] = below[-1] + 1 if len(below) else 0
     return result
 
 
-__all__ = ["ConceptScores", "concept_scores", "emergence", "meter_for"]
+__all__ = ["ConceptScores", "calibrated", "concept_scores", "emergence", "meter_for"]

@@ -124,6 +124,7 @@ class ScoresPayload:
         share: float32 (T, K), 0..1; None for a single concept.
         emergence: float32 (K,), step from which the concept is there; NaN where it is not.
         meter: name of the meter, None where it is not known.
+        present: float32 (T, K), 1 present, 0 absent, NaN not sure; None for a meter that is not calibrated.
     """
 
     concepts: list[str]
@@ -132,6 +133,7 @@ class ScoresPayload:
     share: NDArray[np.float32] | None
     emergence: NDArray[np.float32]
     meter: str | None
+    present: NDArray[np.float32] | None = None
 
     def message(self, run: str, start: int) -> Message:
         """Builds the message with the rows from a step on.
@@ -152,6 +154,7 @@ class ScoresPayload:
             None if self.share is None else self.share[start:],
             self.emergence,
             self.meter,
+            None if self.present is None else self.present[start:],
         )
 
 
@@ -323,6 +326,7 @@ def scores_message(
     share: NDArray[np.floating[Any]] | None,
     emergence: NDArray[np.floating[Any]],
     meter: str | None,
+    present: NDArray[np.floating[Any]] | None = None,
 ) -> Message:
     """Builds the message with concept scores of the steps from ``start`` on.
 
@@ -335,6 +339,7 @@ def scores_message(
         share: (rows, K), or None for a single concept.
         emergence: (K,), NaN where a concept does not emerge.
         meter: name of the meter.
+        present: (rows, K), 1 present, 0 absent, NaN not sure; None for a meter that is not calibrated.
 
     Returns:
         The scores message. Five digits are far below a cosine's own noise, and a third of the bytes.
@@ -354,6 +359,7 @@ def scores_message(
             "share": None if share is None else rows(share),
             "emergence": [None if math.isnan(step) else int(step) for step in emergence.tolist()],
             "meter": meter,
+            **({} if present is None else {"present": rows(present)}),
         }
     )
 

@@ -72,4 +72,5 @@ def _scores_of(content: Json, concepts: Sequence[str]) -> Json:
         "cosine": [chosen(row) for row in content["cosine"]],
         "share": [[value / sum(row) for value in row] for row in shares] if len(columns) > 1 else None,
         "emergence": chosen(content["emergence"]),
+        **({"present": [chosen(row) for row in content["present"]]} if "present" in content else {}),
     }

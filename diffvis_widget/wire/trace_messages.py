@@ -128,7 +128,7 @@ def scores_payload(scores: ConceptScores | None) -> ScoresPayload | None:
         return None
     share = scores.share if len(scores.concepts) > 1 else None
     return ScoresPayload(
-        scores.concepts, scores.cosine, scores.null_band, share, scores.emergence, scores.meter or None
+        scores.concepts, scores.cosine, scores.null_band, share, scores.emergence, scores.meter or None, scores.present
     )
 
 

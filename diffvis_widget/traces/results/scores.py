@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
+from diffvis_widget.arguments import choice, step_index
 from diffvis_widget.traces.html_summary import CurveRow, card, curve_table, last
 from diffvis_widget.traces.json_fields import read_text, read_texts
 from diffvis_widget.traces.types import Floats
@@ -34,6 +36,9 @@ class ConceptScores(ResultValue, StoredResult):
         meter: name of the meter.
         by_frame: float32 (T, F, K), of a video the raw cosine of each latent frame's image, whose mean `cosine` is;
             None for an image.
+        present: float32 (T, K): 1 where the calibrated meter says that the concept is there, 0 where it says that it
+            is not, NaN where it is not sure; None for a meter that is not calibrated. Where it was measured, "present"
+            is right in nine of ten cases or more.
 
     Example:
         >>> import numpy as np
@@ -53,6 +58,7 @@ class ConceptScores(ResultValue, StoredResult):
     emergence: Floats
     meter: str
     by_frame: Floats | None = None
+    present: Floats | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return as_array(self.cosine, dtype, copy)
@@ -73,6 +79,27 @@ class ConceptScores(ResultValue, StoredResult):
         """
         return data_frame(dict(zip(self.concepts, self.cosine.T, strict=True)), index_name="index")
 
+    def verdict(self, concept: str, step: int = -1) -> str:
+        """Says in words whether a concept is there.
+
+        Args:
+            concept: one of ``concepts``.
+            step: index of the step; -1 is the last.
+
+        Returns:
+            "present", "absent", "not sure yet", or "not calibrated" for a meter without a calibration.
+
+        Raises:
+            ValueError: the concept was not measured.
+            IndexError: the step is out of range.
+        """
+        column = self.concepts.index(choice("concept", concept, self.concepts))
+        row = step_index(step, len(self.cosine))
+        if self.present is None:
+            return "not calibrated"
+        value = float(self.present[row, column])
+        return "not sure yet" if math.isnan(value) else "present" if value else "absent"
+
     def check(self, run: DescribedRun) -> None:
         """Checks the shapes; see `StoredResult.check`.
 
@@ -84,6 +111,8 @@ class ConceptScores(ResultValue, StoredResult):
         """
         steps, count = len(run.steps), len(self.concepts)
         shapes = {"cosine": (steps, count), "share": (steps, count), "null_band": (steps, 2), "emergence": (count,)}
+        if self.present is not None:
+            shapes["present"] = (steps, count)
         for name, shape in shapes.items():
             if (actual := getattr(self, name).shape) != shape or not count:
                 raise ValueError(f"scores: {name} is {actual}, and this trace of {steps} steps needs {shape}")
@@ -110,6 +139,7 @@ class ConceptScores(ResultValue, StoredResult):
             "null_band": self.null_band,
             "emergence": self.emergence,
             **({} if self.by_frame is None else {"by_frame": self.by_frame}),
+            **({} if self.present is None else {"present": self.present}),
         }
 
     @classmethod
@@ -132,4 +162,5 @@ class ConceptScores(ResultValue, StoredResult):
             tensors.floats("emergence", 1),
             read_text("meter", header.get("meter")),
             tensors.floats("by_frame", 3) if "by_frame" in tensors else None,
+            tensors.floats("present", 2) if "present" in tensors else None,
         )

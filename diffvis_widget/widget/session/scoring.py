@@ -274,11 +274,11 @@ class Scorer:
             table.cosine.extend(cosine)
             table.null_band.extend(null_band)
         complete = len(table.cosine) == total
-        scores = _payload(meter, table, complete)
+        scores = _payload(meter, table, trace, complete)
         if complete and trace is not None and concepts:
             share = meter.share(scores.cosine)
             trace.scores = ConceptScores(
-                concepts, scores.cosine, share, scores.null_band, scores.emergence, meter.label
+                concepts, scores.cosine, share, scores.null_band, scores.emergence, meter.label, present=scores.present
             )
         self._send(run, scores)
 
@@ -293,17 +293,19 @@ class Scorer:
                     log.exception("a function that observes the scores failed")
 
 
-def _payload(meter: ConceptMeter, table: _Table, complete: bool) -> ScoresPayload:
-    from diffvis_widget.concepts import emergence
+def _payload(meter: ConceptMeter, table: _Table, trace: Trace | None, complete: bool) -> ScoresPayload:
+    from diffvis_widget.concepts import calibrated, emergence
 
     cosine, null_band = np.stack(table.cosine), np.stack(table.null_band)
     count = len(table.concepts)
+    present = calibrated(meter, trace, table.concepts, cosine, null_band)
     return ScoresPayload(
         concepts=table.concepts,
         cosine=cosine,
         null_band=null_band,
         share=meter.share(cosine) if count > 1 else None,
         # Where a concept emerges depends on its last value: it is not known before the end.
-        emergence=emergence(cosine, null_band) if complete else np.full(count, np.nan, dtype=np.float32),
+        emergence=emergence(cosine, null_band, present) if complete else np.full(count, np.nan, dtype=np.float32),
         meter=meter.label,
+        present=present,
     )

@@ -148,6 +148,8 @@ export interface ScoresMessage {
   readonly share: readonly Row[] | null;
   readonly emergence: Row;
   readonly meter: string | null;
+  /** 1 present, 0 absent, null not sure; null in all for a meter that is not calibrated. */
+  readonly present: readonly Row[] | null;
 }
 
 export interface EndMessage {
@@ -309,6 +311,7 @@ const SHAPES = {
     share: maybe(listOf(row)),
     emergence: row,
     meter: maybe(text),
+    present: or(maybe(listOf(row)), null),
   }),
   end: object({
     ...HEAD,

@@ -12,6 +12,8 @@ export interface Scores {
   readonly null_band: readonly (Range | null | undefined)[];
   readonly emergence: readonly (number | null)[];
   readonly meter: string | null;
+  /** [step][concept]: 1 present, 0 absent, null not sure; null for a meter that is not calibrated. */
+  readonly present: readonly (readonly (number | null)[] | undefined)[] | null;
 }
 
 /** The step with exact images of a view: one, or of a video one for each latent frame. */
@@ -120,9 +122,11 @@ export class Run {
     const cosine = isSame ? [...old.cosine] : [];
     const share = message.share === null ? null : isSame && old.share ? [...old.share] : [];
     const band = isSame ? [...old.null_band] : [];
+    const present = message.present === null ? null : isSame && old.present ? [...old.present] : [];
     message.cosine.forEach((row, i) => {
       cosine[message.start + i] = row;
       band[message.start + i] = message.null_band[i] ?? null;
+      if (present) present[message.start + i] = message.present?.[i] ?? row.map(() => null);
       if (share) share[message.start + i] = message.share?.[i] ?? row.map(() => null);
     });
     this.scores.value = {
@@ -132,6 +136,7 @@ export class Run {
       null_band: band,
       emergence: message.emergence,
       meter: message.meter,
+      present,
     };
   }
 }

@@ -80,6 +80,7 @@ export function Meters({ context }: { readonly context: Context }) {
           />
         ))}
       </ul>
+      <Verdicts context={context} scores={scores} />
       <AddConcept context={context} />
       {undone ? (
         <p class="dv-foot" role="status">
@@ -106,6 +107,35 @@ export function Meters({ context }: { readonly context: Context }) {
         </p>
       )}
     </section>
+  );
+}
+
+const VERDICTS = { 1: "present", 0: "absent" } as const;
+
+/** What the calibrated meter says of a concept at a step; empty where it is not calibrated. */
+function verdict(scores: Scores | null, step: number, position: number): string {
+  const row = scores?.present?.[step];
+  if (!row || position < 0) return "";
+  return VERDICTS[row[position] as 0 | 1] ?? "not sure yet";
+}
+
+/** The verdicts on all concepts at the shown step, as a sentence; nothing where the meter is not calibrated. */
+function Verdicts({ context, scores }: { readonly context: Context; readonly scores: Scores | null }) {
+  const step = context.session.viewState.step.value;
+  const named = (scores?.concepts ?? []).map((concept, i) => [concept, verdict(scores, step, i)] as const);
+  const parts = ["present", "not sure yet", "absent"].flatMap((word) => {
+    const concepts = named.flatMap(([concept, said]) => (said === word ? [concept] : []));
+    return concepts.length > 0 ? [`${word}: ${concepts.join(", ")}`] : [];
+  });
+  if (parts.length === 0) return null;
+  return (
+    <p
+      class="dv-foot"
+      data-testid="verdicts"
+      title="Where the meter says “present”, nine in ten times or more the finished image shows it."
+    >
+      {`At step ${stepNumber(step)}: ${parts.join("; ")}`}
+    </p>
   );
 }
 
@@ -164,7 +194,8 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
 
   const readout = usePointerReadout(context, (step) => {
     const share = scale === "share" && scores?.share;
-    return `${concept} at step ${stepNumber(step)}: ${score(series[step])}${share ? " of all" : ""}`;
+    const said = verdict(scores, step, position);
+    return `${concept} at step ${stepNumber(step)}: ${score(series[step])}${share ? " of all" : ""}${said && `, ${said}`}`;
   });
   const emergenceText = emergence === null ? "does not emerge" : `emerges at step ${stepNumber(emergence)}`;
   return (

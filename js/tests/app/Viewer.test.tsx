@@ -58,6 +58,38 @@ describe("meters", () => {
     expect(byId("meter-red").querySelector(".dv-score")?.textContent?.trim()).toBe("0.70");
   });
 
+  it("say in words what the calibrated meter makes of the shown step, and nothing without a calibration", async () => {
+    await open();
+    host.deliver(scoresContent(0, [[0.1, 0.2]]));
+    await settled();
+    expect(cell.querySelector('[data-testid="verdicts"]')).toBeNull();
+    const rows = {
+      present: [
+        [null, 0],
+        [null, 0],
+        [1, null],
+        [1, 0],
+      ],
+    };
+    host.deliver(
+      scoresContent(
+        0,
+        [
+          [0.1, 0.2],
+          [0.2, 0.2],
+          [0.3, 0.2],
+          [0.4, 0.1],
+        ],
+        rows,
+      ),
+    );
+    await settled();
+    expect(byId("verdicts").textContent).toBe("At step 4: present: red; absent: boat");
+    query(".dv-marks button").click();
+    await settled();
+    expect(byId("verdicts").textContent).toBe("At step 2: not sure yet: red; absent: boat");
+  });
+
   it("that emerge at one step share a mark that names both", async () => {
     await open();
     host.deliver(scoresContent(0, [[0.3, 0.4]], { emergence: [1, 1] }));
