@@ -46,15 +46,28 @@ def stop_earlier_runs_of_this_cell(owner: object, stop: Callable[[], None]) -> N
     _by_cell[cell] = [*same_execution, (execution, weakref.ref(owner), stop)]
 
 
+def has_page() -> bool:
+    """Whether the running cell's output is likely to be shown on a page.
+
+    Returns:
+        True in a kernel, unless a program executes the cell.
+    """
+    kernel = _kernel()
+    return kernel is not None and not is_unattended()
+
+
 def is_unattended() -> bool:
     """Whether a program executes the running cell (nbconvert, papermill), so that nobody watches.
 
     Returns:
         True where it does.
     """
+    return getattr(_kernel(), "_allow_stdin", True) is False
+
+
+def _kernel() -> Any:
     ipython = sys.modules.get("IPython")
-    kernel = None if ipython is None else getattr(ipython.get_ipython(), "kernel", None)
-    return getattr(kernel, "_allow_stdin", True) is False
+    return None if ipython is None else getattr(ipython.get_ipython(), "kernel", None)
 
 
 def let_go(widget: Any) -> None:

@@ -37,12 +37,18 @@ class Outbox:
     Args:
         send: ``send(content, buffers)`` puts one message on the wire; it must not block and must not call back.
         cap: how many bytes may be on their way without an acknowledgement.
+
+    Attributes:
+        page_is_there: set when a page said hello, or when nobody should wait for it any longer.
     """
+
+    page_is_there: threading.Event
 
     def __init__(self, send: Callable[[Json, Sequence[bytes]], None], cap: int = CAP) -> None:
         self._send = send
         self._cap = cap
         self._lock = threading.RLock()
+        self.page_is_there = threading.Event()
         self._seq = 0
         self._run: Message | None = None
         self._steps: dict[int, Message] = {}
@@ -196,6 +202,7 @@ class Outbox:
             run: the id of the run that it shows.
             have: the indices of the steps that it has.
         """
+        self.page_is_there.set()
         with self._lock:
             self._in_flight.clear()
             self._bytes_in_flight = 0

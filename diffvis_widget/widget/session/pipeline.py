@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diffvis_widget.call_defaults import CallDefaults, call_defaults
 from diffvis_widget.loading import load_in_stages
 from diffvis_widget.shipped import is_scenes_model
+from diffvis_widget.widget import jupyter
 from diffvis_widget.wire.messages import RunRequest
 
 from .sampling import check_settings
+
+PATIENCE = 1.0  # seconds
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -21,6 +25,7 @@ class SessionPipeline:
 
     Args:
         source: a pipeline, the name of one, None for the scenes model, or a Trace.
+        page_is_there: set when the page is drawn, or when nobody should wait for it.
 
     Attributes:
         recorded: the Trace, where the source is one.
@@ -32,9 +37,10 @@ class SessionPipeline:
     name: str | None
     pipe: Any
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, page_is_there: threading.Event) -> None:
         from diffvis_widget.traces import Trace
 
+        self._page_is_there = page_is_there
         self.recorded = source if isinstance(source, Trace) else None
         self.name = source if isinstance(source, str) else None
         self.pipe = None if source is None or self.name or self.recorded else source
@@ -55,7 +61,10 @@ class SessionPipeline:
         return call_defaults(self.pipe)
 
     def load(self, set_traits: Callable[..., None]) -> Any:
-        """Load the pipeline. Raises what loading it raises.
+        """Load the pipeline, once the page is drawn or `PATIENCE` has passed. Raises what loading it raises.
+
+        The imports hold the interpreter for up to half a second at a time: the kernel's main thread could not send the
+        widget, with its recorded run, in between.
 
         Args:
             set_traits: sets traits of the widget by name: the page shows what is being loaded, and how far it is.
@@ -67,6 +76,8 @@ class SessionPipeline:
         def report(stage: str, share: float) -> None:
             set_traits(_notice=f"{self.notice}: {stage}", progress=share)
 
+        if jupyter.has_page():
+            self._page_is_there.wait(PATIENCE)
         return load_in_stages(self.name, report)
 
     def check(self, request: RunRequest) -> None:

@@ -71,8 +71,8 @@ class Session:
         pipe_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self._arguments = dict(pipe_kwargs or {})
-        self._pipeline = pipeline = SessionPipeline(source)
-        self._state = state = SessionState(set_trait, pipeline.needs_loading, pipeline.recorded)
+        self._pipeline = pipeline = SessionPipeline(source, outbox.page_is_there)
+        self._state = state = SessionState(set_trait, pipeline.needs_loading, pipeline.recorded, outbox.page_is_there)
         self.history = History()
         self.jobs = JobQueue(state.wake)
         self.publisher = Publisher(outbox, lambda notice: state.set_traits(_notice=notice))

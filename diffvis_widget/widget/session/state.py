@@ -100,6 +100,7 @@ class SessionState:
         set_trait: sets one trait of the widget, by name and value.
         loading: whether there is a pipeline to load.
         recorded: the recorded run that a widget without a pipeline shows.
+        page_is_there: set as soon as somebody waits, because a page may not come while a cell does.
 
     Attributes:
         changed: the lock of all the others, notified after every change.
@@ -132,9 +133,14 @@ class SessionState:
     closed: bool
 
     def __init__(
-        self, set_trait: Callable[[str, Any], None], loading: bool = False, recorded: Trace | None = None
+        self,
+        set_trait: Callable[[str, Any], None],
+        loading: bool = False,
+        recorded: Trace | None = None,
+        page_is_there: threading.Event | None = None,
     ) -> None:
         self.changed = threading.Condition()
+        self._page_is_there = page_is_there or threading.Event()
         self._traits = TraitQueue(set_trait)
         self.loading = loading
         self.recorded = recorded
@@ -239,6 +245,7 @@ class SessionState:
         """
         if timeout is not None:
             timeout = real("timeout", timeout, 0, threading.TIMEOUT_MAX)
+        self._page_is_there.set()
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.changed:
             if not self.changed.wait_for(lambda: not self.busy, timeout):
