@@ -13,11 +13,11 @@ import { Meter } from "./meter";
 import { prepareEstimates, prepareSaliency } from "./methods";
 import type { Networks } from "./networks";
 import { Preview } from "./preview";
-import { type Defaults, presentWeights, readConcepts, readRequest } from "./request";
+import { type Defaults, presentWeights, readConcepts, readRequest, reason } from "./request";
 import { Sampler } from "./sampler";
 import { noiseLevels } from "./scheduler";
 import type { EngineSettings } from "./settings";
-import { runSource } from "./sourceCode";
+import { fileStem, runSource } from "./sourceCode";
 import { Tokenizer } from "./tokenizer";
 import { planRuns, type Waiting } from "./waitingRuns";
 
@@ -172,7 +172,7 @@ export class EngineKernel {
         };
       case "exports":
         return {
-          content: { ...request, id, kinds: [], name: stem(this.#get(request.run).request.prompt) },
+          content: { ...request, id, kinds: [], name: fileStem(this.#get(request.run).request.prompt) },
           buffers: [],
         };
       case "saliency":
@@ -396,18 +396,4 @@ export class EngineKernel {
 /** Lets messages in. */
 function breathe(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** The beginning of a file name. */
-function stem(prompt: string): string {
-  const words =
-    prompt
-      .normalize("NFKC")
-      .toLowerCase()
-      .match(/[\p{L}\p{N}]+/gu) ?? [];
-  return words.join("-").slice(0, 48).replace(/-$/, "") || "run";
 }

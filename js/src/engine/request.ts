@@ -85,3 +85,8 @@ export function presentWeights({ prompt, weights }: RunRequest): Weights {
     );
   return Object.fromEntries(Object.entries(weights).filter(([word]) => occurs(word)));
 }
+
+/** What an error says. */
+export function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -22,3 +22,13 @@ export function runSource(request: RunRequest): string {
   const start = ["import diffvis_widget as dv", "", "pipe = dv.load()", "trace = dv.trace("];
   return `${[...start, "    pipe,", `    ${literal(prompt)},`, ...lines, ")"].join("\n")}\n`;
 }
+
+/** How the names of a run's files begin. */
+export function fileStem(prompt: string): string {
+  const words =
+    prompt
+      .normalize("NFKC")
+      .toLowerCase()
+      .match(/[\p{L}\p{N}]+/gu) ?? [];
+  return words.join("-").slice(0, 48).replace(/-$/, "") || "run";
+}
