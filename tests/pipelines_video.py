@@ -9,17 +9,24 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
     AutoencoderKLMochi,
     AutoencoderKLWan,
+    CogVideoXDDIMScheduler,
+    CogVideoXImageToVideoPipeline,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
     MochiPipeline,
     MochiTransformer3DModel,
     UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
 )
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
@@ -72,6 +79,65 @@ def wan(seed: int = 0) -> Any:
 def wan_two(seed: int = 0) -> Any:
     """Wan 2.2 A14B in small: a second transformer takes over where the noise is low."""
     return quiet(WanPipeline(**wan_parts(seed), transformer_2=wan_transformer(seed + 1), boundary_ratio=0.9))
+
+
+def wan_from_image(seed: int = 0) -> Any:
+    """Wan 2.1 from an image: the image joins the latents, and its CLIP tokens have keys of their own."""
+    vision: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "patch_size": 14}
+    encoder = CLIPVisionModel(CLIPVisionConfig(**vision, num_attention_heads=4, image_size=28))
+    # added_kv_proj_dim is what gives the image its own keys and values
+    config: dict[str, Any] = {"in_channels": 36, "image_dim": 16, "added_kv_proj_dim": 24}
+    return quiet(
+        WanImageToVideoPipeline(
+            **wan_parts(seed) | {"transformer": wan_transformer(seed, **config)},
+            image_encoder=stirred(encoder, seed),
+            image_processor=CLIPImageProcessor(size=28, crop_size=28),
+        )
+    )
+
+
+def cogvideox_parts(seed: int, channels: int) -> dict[str, Any]:
+    tokenizer = tokenizers.t5(64)
+    torch.manual_seed(seed)
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=channels,
+        out_channels=4,
+        time_embed_dim=8,
+        text_embed_dim=T5_WIDTH,
+        num_layers=2,
+        sample_width=6,
+        sample_height=4,
+        sample_frames=9,
+        max_text_seq_length=24,
+        use_rotary_positional_embeddings=True,
+    )
+    vae: dict[str, Any] = {
+        "down_block_types": ("CogVideoXDownBlock3D",) * 4,
+        "up_block_types": ("CogVideoXUpBlock3D",) * 4,
+        "block_out_channels": (8,) * 4,
+        "latent_channels": 4,
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+    }
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": parts.t5(tokenizer, seed=seed),
+        "vae": AutoencoderKLCogVideoX(**vae).eval(),
+        "transformer": stirred(transformer, seed, {"attn1.to_q": 2.5}),
+        "scheduler": CogVideoXDDIMScheduler(prediction_type="v_prediction"),
+    }
+
+
+def cogvideox(seed: int = 0) -> Any:
+    """CogVideoX in small: text and image in one sequence, frames before channels."""
+    return quiet(CogVideoXPipeline(**cogvideox_parts(seed, 4)))
+
+
+def cogvideox_from_image(seed: int = 0) -> Any:
+    """CogVideoX from an image, which joins the latents."""
+    return quiet(CogVideoXImageToVideoPipeline(**cogvideox_parts(seed, 8)))
 
 
 def ltx(seed: int = 0, **vae: Any) -> Any:
@@ -141,5 +207,14 @@ def mochi(seed: int = 0) -> Any:
 VIDEOS = {
     "wan": Case(wan, {**SIZE, "num_frames": 9}, "two calls"),
     "wan-two": Case(wan_two, {**SIZE, "num_frames": 9, "num_inference_steps": 3}, "two calls"),
+    "wan-image": Case(
+        wan_from_image,
+        {**SIZE, "max_sequence_length": 512, "num_frames": 9, "image": parts.random_image(32, 48)},
+        "two calls",
+    ),
+    "cogvideox": Case(cogvideox, {**SIZE, "num_frames": 9}, "batch"),
+    "cogvideox-image": Case(
+        cogvideox_from_image, {**SIZE, "num_frames": 9, "image": parts.random_image(32, 48)}, "batch"
+    ),
     "ltx": Case(ltx, {**SIZE, "width": 64, "num_frames": 17}, "batch"),
 }

@@ -118,6 +118,51 @@ def modular_table() -> str:
     return MODULAR + "\n".join(rows) + "\n"
 
 
+VIDEO = """
+## Video pipelines
+
+Every pipeline of diffusers that takes a number of frames. Traced ones are proven: `tests/tracer/families/
+test_video_families.py` runs each small, with the video bit for bit unchanged, and compares the maps of every frame with
+a naive float64 softmax. All others raise an error before they run, unless they make a single frame. "Not built": nobody
+has shown where text and frames lie in their attention.
+
+| pipeline | denoiser | | family |
+|---|---|---|---|
+"""
+
+VIDEO_REASONS = {
+    "MochiPipeline": "it computes attention row by row, each with the text tokens of that row alone",
+    "LTXImageToVideoPipeline": "its steps leave out the first frame, so that none has the latents of the whole video",
+}
+
+
+def video_row(name: str, pipeline: type, families: dict[str, str]) -> str:
+    """A line of the table of video pipelines. families: by class name, of the pipelines that the tests run."""
+    denoiser = denoiser_of(pipeline)
+    classes = "–" if denoiser is None else ", ".join(denoiser[1])
+    reason = f"refused: {VIDEO_REASONS.get(name, 'not built')}"
+    return f"| {name} | {classes} | {'traced' if name in families else reason} | {families.get(name, '')} |"
+
+
+def video_table() -> str:
+    """The table of video pipelines."""
+    import diffusers
+
+    from diffvis_widget.tracer.video_calls import FRAME_ARGUMENTS
+    from tests.pipelines_video import VIDEOS
+
+    built = [case.build() for case in VIDEOS.values()]
+    families = {type(pipe).__name__: find_family(pipe)[0].name for pipe in built}
+    rows: list[str] = []
+    for name in sorted(dir(diffusers)):
+        pipeline: Any = getattr(diffusers, name, None)
+        if not (isinstance(pipeline, type) and issubclass(pipeline, diffusers.DiffusionPipeline)):
+            continue
+        if set(FRAME_ARGUMENTS) & set(inspect.signature(pipeline.__call__).parameters):
+            rows.append(video_row(name, pipeline, families))
+    return VIDEO + "\n".join(rows) + "\n"
+
+
 def run_by_the_tests() -> set[str]:
     """Class names of the pipelines that the tests build and compare; each must be what its row says."""
     from tests import pipelines
@@ -130,4 +175,4 @@ def run_by_the_tests() -> set[str]:
 
 
 if __name__ == "__main__":
-    (HERE / "pipelines.md").write_text(table(run_by_the_tests()) + modular_table(), encoding="utf-8")
+    (HERE / "pipelines.md").write_text(table(run_by_the_tests()) + modular_table() + video_table(), encoding="utf-8")

@@ -61,6 +61,7 @@ class LatentLayout:
         """
         if not self._family.traces_videos or is_modular(pipe):
             check_latent_frames(latents)
+        latents = self._channels_first(latents)
         self.images = len(latents)
         self.frames = latents.shape[2] if latents.ndim == 5 else 1
         side = self._family.packing
@@ -122,6 +123,7 @@ class LatentLayout:
             (n, C, h, w); of a video of several frames, (n, C, frames, h, w).
         """
         if latents.ndim == 5:
+            latents = self._channels_first(latents)
             return latents[:, :, 0] if latents.shape[2] == 1 else latents
         if self._unpacking is not None and latents.ndim == 3:
             return self._unpacking(latents)
@@ -131,3 +133,7 @@ class LatentLayout:
             latents = latents[:, : self._positions]
             return unpack(latents, self.size, side) if self.frames == 1 else unpack_video(latents, self.size, side)
         return latents
+
+    def _channels_first(self, latents: Tensor) -> Tensor:
+        """(n, C, F, h, w), as traces keep the latents of videos."""
+        return latents.transpose(1, 2) if latents.ndim == 5 and self._family.frames_first else latents

@@ -234,6 +234,7 @@ class Family:
         packed_size: (pipeline, arguments of `prepare_latents`, packing) -> (h, w) of packed latents.
         traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
             in the same order. Otherwise a call that makes one is refused.
+        frames_first: Whether the pipeline's loop keeps latents of videos as (n, F, C, h, w).
         second_denoiser: Attribute of the pipeline that may hold a second denoiser of the same class, which takes over
             within a run; its attention counts to the layers of the same names.
         vae_of: Pipeline -> its autoencoder, or None for a model that denoises pixels.
@@ -278,6 +279,7 @@ class Family:
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
     # videos
     traces_videos: bool = False
+    frames_first: bool = False
     second_denoiser: str | None = None
     # images
     vae_of: Callable[[Any], Any] = pipeline_vae

@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2: cross-attention to UMT5; Wan 2.2 (A14B) denoises with one transformer, then with another."""
+"""Wan 2.1 and 2.2, from text or an image: cross-attention to UMT5; Wan 2.2 (A14B) has two transformers in turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .token_streams import TokenStream
 FAMILY = Family(
     name="Wan",
     denoisers=("WanTransformer3DModel",),
-    accepts=pipelines_named("WanPipeline"),
+    accepts=pipelines_named("WanPipeline", "WanImageToVideoPipeline"),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
     token_streams=(TokenStream(("tokenizer",)),),

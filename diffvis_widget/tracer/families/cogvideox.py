@@ -1,0 +1,37 @@
+"""CogVideoX, from text and from an image: joint attention to T5, text first; the loop keeps frames before channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from . import sequence_layouts
+from .family import Family, modules_ending, pipelines_named
+from .token_streams import TokenStream
+
+_is_known = pipelines_named("CogVideoXPipeline", "CogVideoXImageToVideoPipeline")
+
+
+def _accepts(pipe: Any) -> bool:
+    """CogVideoX 1.5 has tokens of two latent frames each, whose maps belong to no single frame."""
+    return _is_known(pipe) and pipe.transformer.config.get("patch_size_t") is None
+
+
+def _scale(vae: Any, latents: Tensor) -> Tensor:
+    latents = latents[:, :, None] if latents.ndim == 4 else latents
+    return 1 / vae.config.scaling_factor * latents
+
+
+FAMILY = Family(
+    name="CogVideoX",
+    denoisers=("CogVideoXTransformer3DModel",),
+    accepts=_accepts,
+    attention_modules=modules_ending(".attn1"),
+    token_streams=(TokenStream(("tokenizer",)),),
+    sequence_layout=sequence_layouts.text_first,
+    patch_size=2,
+    traces_videos=True,
+    frames_first=True,
+    scale_for_vae=_scale,
+)
