@@ -57,6 +57,9 @@ def smooth_rise(
     is what this word changes: the prediction for the prompt minus the prediction for the prompt without the word.
     `trace.saliency` stores the map, in place of an earlier one of this method and step.
 
+    With 100 masks at timestep 399 the maximum of the map lies on an object in 80 % of 100 known scenes, that of an edge
+    filter on the predicted image in 73 %: the difference, 0.07, is not distinguishable from none (-0.06 to 0.20).
+
     Args:
         trace: A run made in this process.
         step: Index into `trace.steps`.

@@ -91,7 +91,7 @@ def register_method(method: Method) -> None:
         >>> row = dv.explain.Method("strength", "Strength", "Mean absolute latent value.", "", 1, strength)
         >>> dv.explain.register_method(row)
         >>> [method.label for method in dv.explain.registered_methods()]
-        ['DF-RISE', 'DF-CAM', 'DF-LIME', 'Strength']
+        ['DF-RISE', 'RISE, smooth masks', 'DF-CAM', 'DF-LIME', 'Strength']
         >>> dv.explain.unregister_method("strength")
     """
     instance("method", method, Method, "a dv.explain.Method")
@@ -120,7 +120,7 @@ def unregister_method(name: str) -> None:
         >>> import diffvis_widget as dv
         >>> dv.explain.unregister_method("lrp")
         Traceback (most recent call last):
-        ValueError: name must be one of 'df_rise', 'df_cam', 'df_lime', not 'lrp'
+        ValueError: name must be one of 'df_rise', 'smooth_rise', 'df_cam', 'df_lime', not 'lrp'
     """
     del _METHODS[find_method(name, "name").name]
 
@@ -134,7 +134,7 @@ def registered_methods() -> list[Method]:
     Example:
         >>> import diffvis_widget as dv
         >>> [method.name for method in dv.explain.registered_methods()]
-        ['df_rise', 'df_cam', 'df_lime']
+        ['df_rise', 'smooth_rise', 'df_cam', 'df_lime']
     """
     return list(_METHODS.values())
 
@@ -196,6 +196,12 @@ def _df_rise(trace: Trace, step: int, *, batch: int | None, progress: Progress) 
     return df_rise(trace, step, 500, coverage="actual", batch=batch, progress=progress)
 
 
+def _smooth_rise(trace: Trace, step: int, *, batch: int | None, progress: Progress) -> Saliency:
+    from .masked_regions import smooth_rise
+
+    return smooth_rise(trace, step, masks=100, batch=batch, progress=progress)
+
+
 def _df_cam(trace: Trace, step: int, *, batch: int | None, progress: Progress) -> Saliency:
     from .cam import df_cam
 
@@ -222,6 +228,16 @@ for _row in (
         evaluations=500,
         function=_df_rise,
         usual_evaluations=110,  # of the scenes model: 100 to 108 at the first and a middle step
+    ),
+    Method(
+        name="smooth_rise",
+        label="RISE, smooth masks",
+        caption="Shows which regions of the latents preserve the output of this step while others are replaced by "
+        "noise, from 100 coarse masks. It shows nothing finer than a region; dv.explain.smooth_rise maps words too.",
+        finding="The maximum of its map lies on an object in 80% of known scenes at low noise. An edge filter on the "
+        "predicted image reaches 73%, which is not clearly less.",
+        evaluations=100,
+        function=_smooth_rise,
     ),
     Method(
         name="df_cam",

@@ -125,7 +125,7 @@ def estimates(trace: Trace, step: int) -> dict[str, float]:
         >>> import diffvis_widget as dv
         >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=1)
         >>> list(dv.explain.estimates(trace, 0))
-        ['df_rise', 'df_cam', 'df_lime']
+        ['df_rise', 'smooth_rise', 'df_cam', 'df_lime']
     """
     seconds = _seconds(trace, step)
     return {method.name: _cost(method, *seconds) for method in registered_methods()}

@@ -72,7 +72,7 @@ def open_page(browser: Browser) -> Open:
 def open_methods(bare: Shown) -> None:
     bare.widget.get_by_test_id("status").hover()
     bare.widget.get_by_test_id("methods").click()
-    expect(bare.widget.locator(".dv-method")).to_have_count(3)
+    expect(bare.widget.locator(".dv-method")).to_have_count(4)
 
 
 def stage(bare: Shown) -> str:

@@ -110,7 +110,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_bad_input(toy: tuple[Trace, Toy], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="method must be one of 'df_rise', 'df_cam', 'df_lime', not 'lrp'"):
+    with pytest.raises(ValueError, match="one of 'df_rise', 'smooth_rise', 'df_cam', 'df_lime', not 'lrp'"):
         explain.overlay(toy[0], 0, "lrp")
     with pytest.raises(ValueError, match="method must be one of"):
         explain.estimate(toy[0], 0, "lrp")

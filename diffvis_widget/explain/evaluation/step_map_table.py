@@ -9,7 +9,7 @@ import numpy as np
 from diffvis_widget.intervals import mean_interval
 
 from .json_lines import Line, read
-from .summaries import Value, difference, median, minus, shown, table
+from .summaries import Value, difference, mean, median, minus, shown, table
 
 EDGE, RANDOM = "edge", "random"
 
@@ -27,29 +27,30 @@ def step_maps(folder: Path) -> list[str]:
     if not lines:
         return []
     rows: list[list[str]] = []
-    for name in dict.fromkeys(name for line in lines for name in line["maps"]):
-        part = [line for line in lines if name in line["maps"]]
-        played = [line for line in part if len(line["maps"][name]) > 3]
+    names = list(dict.fromkeys(name for line in lines for name in line["maps"]))
+    for name in sorted(names, key=lambda name: -mean(_having(lines, name), _of_map(name, 0))):
+        part = _having(lines, name)
+        with_games = [line for line in part if len(line["maps"][name]) > 3]
         row = [name, str(len(part)), *(shown(part, _of_map(name, measure)) for measure in range(3))]
         row.append("" if name == EDGE else mean_difference(part, minus(_of_map(name, 0), _of_map(EDGE, 0))))
         for measure, higher in ((3, True), (4, False)):
-            if not played:
+            if not with_games:
                 row.append("")
             elif name == RANDOM:
-                row.append(median(played, _of_map(name, measure))[0])
+                row.append(median(with_games, _of_map(name, measure))[0])
             else:
-                row.append(difference(played, _of_map(name, measure), _of_map(RANDOM, measure), higher))
+                row.append(difference(with_games, _of_map(name, measure), _of_map(RANDOM, measure), higher))
         rows.append(row)
     games = sum(len(line["maps"][RANDOM]) > 3 for line in lines)
+    played = f"; {games} of them have the slower maps and play the games" if games else ""
     text = [
         "## Maps of a step, and their repairs",
         "",
-        "    python -m diffvis_widget.explain.evaluation.step_maps",
+        f"    python -m diffvis_widget.explain.evaluation.step_maps --scenes {len(lines)} --games {games}",
         "",
         f"{len(lines)} held-out renderings with known masks, noised to timestep 399, against the union of the objects' "
-        f"masks; the first {games} have all maps and play the games. Pointing over edge: mean of the paired "
-        "differences. Deletion and insertion: medians of the paired differences to random; higher deletion and lower "
-        "insertion are better.",
+        f"masks{played}. Pointing over edge: mean of the paired differences. Deletion and insertion: medians of the "
+        "paired differences to random; higher deletion and lower insertion are better.",
         "",
         "- RISE, smooth masks: `smooth_rise(trace, step)`; of the objects' words: `smooth_rise(trace, step, word)`, "
         "the sum of the scaled maps. 100 masks each.",
@@ -75,6 +76,10 @@ def mean_difference(lines: list[Line], value: Value) -> str:
     low, high = mean_interval(values, -1, 1)
     verdict = "better" if low > 0 else "worse" if high < 0 else "no better"
     return f"{np.mean(values):+.2f} ({low:+.2f} to {high:+.2f}): {verdict}"
+
+
+def _having(lines: list[Line], name: str) -> list[Line]:
+    return [line for line in lines if name in line["maps"]]
 
 
 def _of_map(name: str, measure: int) -> Value:

@@ -35,3 +35,10 @@ def test_a_finding_quotes_the_measurements(name: str) -> None:
     steps = (2, 6)  # of high noise and of low
     expected = [*(pointing(method.label, step) for step in steps), max(pointing("centre", step) for step in steps)]
     assert [int(percent) for percent in re.findall(r"(\d+)%", method.finding)] == expected
+
+
+def test_the_finding_of_smooth_masks_quotes_its_measurements() -> None:
+    lines = [json.loads(line) for line in (RESULTS / "step_maps.jsonl").read_text(encoding="utf-8").splitlines()]
+    names = ("RISE, smooth masks", "edge")
+    expected = [round(100 * float(np.mean([line["maps"][name][0] for line in lines]))) for name in names]
+    assert [int(percent) for percent in re.findall(r"(\d+)%", find_method("smooth_rise").finding)] == expected

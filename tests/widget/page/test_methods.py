@@ -143,7 +143,10 @@ def test_seconds_are_estimated_for_every_method(widget: Any) -> None:
         ),
         ({"kind": "saliency", "step": -1, "method": "df_cam"}, "out of range"),
         ({"kind": "saliency", "step": "1", "method": "df_cam"}, "out of range"),
-        ({"kind": "saliency", "step": 0, "method": "shap"}, "method must be one of 'df_rise', 'df_cam', 'df_lime'"),
+        (
+            {"kind": "saliency", "step": 0, "method": "shap"},
+            "method must be one of 'df_rise', 'smooth_rise'",
+        ),
         ({"kind": "saliency", "step": 0, "method": "df_cam", "run": "gone"}, "not in the kernel any more"),
         ({"kind": "estimates", "run": "gone"}, "not in the kernel any more"),
         ({"kind": "relevance", "schedule": "often"}, "schedule must be one of uniform, early, late, not 'often'"),
