@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from diffvis_widget.schedule import timesteps
     from diffvis_widget.step_numbers import step_number
     from diffvis_widget.studies import PairedComparison, Study, study
-    from diffvis_widget.tracer import Estimate, Tracer, denoiser, estimate, trace
+    from diffvis_widget.tracer import Estimate, Tracer, denoiser, estimate, trace, trace_image
     from diffvis_widget.traces import (
         Comparison,
         ConceptScores,
@@ -85,6 +85,7 @@ _HOMES = {
     "playground": "export.live_page",
     "to_html": "export.html",
     "trace": "tracer",
+    "trace_image": "tracer",
 }
 _ROOMS = ("concepts", "explain", "export", "intervene", "scenes", "schedule", "studies", "tracer", "traces", "widget")
 
@@ -132,6 +133,7 @@ __all__ = [
     "timesteps",
     "to_html",
     "trace",
+    "trace_image",
     "tracer",
     "traces",
     "widget",

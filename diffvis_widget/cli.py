@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         default="layers",
         help="detail of the stored maps (default: layers)",
     )
+    trace.add_argument("--concepts", type=_names, default=[], metavar="A,B", help="words outside the prompt to map")
+    trace.add_argument("--image", type=Path, metavar="FILE", help="trace this image, noised, in place of a new one")
+    trace.add_argument("--timesteps", type=_levels, metavar="T,T", help="with --image: noise levels (default: 500)")
     trace.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
     _add_study(commands)
@@ -135,6 +138,13 @@ def _add_study(commands: Any) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _levels(text: str) -> list[float]:
+    try:
+        return [float(part) for part in _names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers, such as 700,500, got {text!r}") from None
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -199,6 +209,10 @@ def _integer_from(least: int) -> Any:
 def _trace(options: argparse.Namespace) -> int:
     out: Path = options.out
     _check_target(out, options.overwrite)
+    if options.timesteps and options.image is None:
+        raise ValueError("--timesteps are the noise levels of --image: name the image, or use --steps")
+    if options.image is not None and (options.steps or options.schedule != "uniform"):
+        raise ValueError("--image is noised to --timesteps: leave out --steps and --schedule")
     import diffvis_widget as dv
     from diffvis_widget.call_defaults import call_defaults
 
@@ -215,18 +229,29 @@ def _trace(options: argparse.Namespace) -> int:
         bar.show(done, max(done, planned))
 
     started = time.perf_counter()
-    trace = dv.trace(
-        pipe,
-        options.prompt,
-        seed=options.seed,
-        num_inference_steps=options.steps,
+    common: dict[str, Any] = {
+        "seed": options.seed,
+        "negative_prompt": options.negative_prompt,
+        "keep": options.keep,
+        "concepts": options.concepts,
         **({} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}),
-        negative_prompt=options.negative_prompt,
-        schedule=options.schedule,
-        schedule_strength=options.schedule_strength,
-        keep=options.keep,
-        on_step=on_step,
-    )
+    }
+    if options.image is not None:
+        from PIL import Image
+
+        with Image.open(options.image) as image:
+            levels = options.timesteps or [500]
+            trace = dv.trace_image(pipe, image.convert("RGB"), options.prompt, timesteps=levels, **common)
+    else:
+        trace = dv.trace(
+            pipe,
+            options.prompt,
+            num_inference_steps=options.steps,
+            schedule=options.schedule,
+            schedule_strength=options.schedule_strength,
+            on_step=on_step,
+            **common,
+        )
     seconds = time.perf_counter() - started
     bar.say("writing the file")
     trace.save(out)

@@ -186,6 +186,10 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "dv.playground": lambda m: (dv.playground, {"path": m.path("lab.html"), "prompt": "a circle", "notes": []}),
     "dv.to_html": lambda m: (dv.to_html, {"source": m.trace, "path": m.path("run.html")}),
     "dv.trace": lambda m: (dv.trace, {"pipe": m.pipe, "prompt": "a red circle", "num_inference_steps": 1}),
+    "dv.trace_image": lambda m: (
+        dv.trace_image,
+        {"pipe": m.pipe, "image": m.image, "prompt": "a circle", "timesteps": [500], "concepts": ["star"]},
+    ),
     "dv.ConceptMeter": lambda m: (dv.ConceptMeter, {}),
     "dv.DiffVis": lambda m: (_like(_widget, dv.DiffVis), {"pipe": m.pipe}),
     "dv.Note": lambda m: (dv.Note, {"text": "Look", "expects": "steps > 1"}),

@@ -9,6 +9,7 @@ from .call_arguments import check_call_arguments
 from .denoiser_inputs import find_live_call
 from .families import Family, find_family
 from .guided_denoiser import Denoiser, denoiser
+from .image_call import trace_image
 from .locks import denoiser_lock, own_work
 from .modular_calls import hide_progress_bars, take_guidance
 from .preview import Preview, decode, to_pixels
@@ -44,4 +45,5 @@ __all__ = [
     "take_guidance",
     "to_pixels",
     "trace",
+    "trace_image",
 ]
