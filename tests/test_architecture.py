@@ -138,7 +138,7 @@ def test_the_widget_package_is_small() -> None:
 def test_interventions_use_the_calls_and_the_public_names_of_the_tracer() -> None:
     from diffvis_widget import tracer
 
-    allowed = {"pipeline_calls", "attention_calls", *tracer.__all__}
+    allowed = {"pipeline_calls", "attention_calls", "attention_support", *tracer.__all__}
     for path in FILES:
         if top_level(path) == "intervene":
             for line, name in imports(path):
