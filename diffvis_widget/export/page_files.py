@@ -54,8 +54,12 @@ def _filmstrip(trace: Trace, view: RequestedView, progress: Progress) -> bytes:
 def _animation(kind: figures.Animation) -> Maker:
     def make(trace: Trace, view: RequestedView, progress: Progress) -> bytes:
         _decode(trace, view, range(len(trace.steps)), progress)
-        size = {} if kind == "gif" else {"size": figure_size(trace)}
-        return figures.animate(trace, kind, lambda share: progress(DECODING_SHARE + share / 2), **view.options, **size)
+        size = None if kind == "gif" else figure_size(trace)
+
+        def report(share: float) -> None:
+            progress(DECODING_SHARE + share / 2)
+
+        return figures.animate(trace, kind, report, size=size, **view.options)
 
     return make
 

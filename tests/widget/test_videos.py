@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import diffvis_widget as dv
 from diffvis_widget.wire.packed_run import unpack
 from tests.pipelines_video import wan
 
 
 def test_a_widget_shows_a_video() -> None:
-    arguments = {"height": 32, "width": 48, "max_sequence_length": 24, "num_frames": 9}
+    arguments: dict[str, Any] = {"height": 32, "width": 48, "max_sequence_length": 24, "num_frames": 9}
     widget = dv.DiffVis(wan(), prompt="a tiny red circle", seed=3, steps=3, **arguments)
     trace = widget.trace
     assert widget.wait()
