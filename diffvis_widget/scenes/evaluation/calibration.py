@@ -154,11 +154,11 @@ def table(calibration: Calibration, lines: Sequence[Line]) -> str:
     for step, level in enumerate(calibration.levels):
         band = np.zeros((len(lines), 2))
         sigmas = np.full(len(lines), level.sigma)
-        said = calibration.present(WORDS, height[:, step], band, sigmas)
-        present, absent = said == 1, said == 0
+        verdicts = calibration.present(WORDS, height[:, step], band, sigmas)
+        present, absent = verdicts == 1, verdicts == 0
         rows.append(
             f"| {level.sigma:.2g} | {_cell(is_shown[present])} | {present[is_shown].mean():.0%} | "
-            f"{_cell(~is_shown[absent])} | {np.isnan(said).mean():.0%} |"
+            f"{_cell(~is_shown[absent])} | {np.isnan(verdicts).mean():.0%} |"
         )
     return "\n".join(rows)
 
