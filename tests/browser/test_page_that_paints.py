@@ -138,7 +138,7 @@ def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
             expect(shown.widget.get_by_test_id(method).get_by_role("button")).to_have_count(0)
         card = shown.widget.get_by_test_id("df_rise")
         card.get_by_role("button", name="Compute").click()
-        expect(card.get_by_role("button", name="DF-RISE on the stage")).to_be_visible(timeout=WAIT)
+        expect(card.get_by_role("button", name="DF-RISE on the stage")).to_be_visible(timeout=4 * WAIT)
         content, (data,) = next(message for message in shown.received() if message[0].get("masks_used"))
     (entry,) = content["maps"]
     saliency = dv.explain.df_rise(

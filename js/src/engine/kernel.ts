@@ -25,7 +25,7 @@ import { planRuns, type Waiting } from "./waitingRuns";
 const RUNS = 12;
 /** Exact decodes may take this share of the time while a run samples; the other steps show a preview. */
 const DECODE_SHARE = 0.15;
-const NEEDS_NOTEBOOK = "This needs gradients of the model: it works in the notebook, not in this page.";
+const NEEDS_NOTEBOOK = "This works in the notebook, not in this page.";
 
 export interface Output {
   send(message: Message): void;
