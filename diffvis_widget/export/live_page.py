@@ -17,7 +17,7 @@ from diffvis_widget import front_end
 from diffvis_widget.arguments import file_path, instance, items, shorten, text
 from diffvis_widget.explain.methods import method_rows
 from diffvis_widget.scenes.page.weights import SOURCES, graph_index, page_graph, page_weights, read_tensors
-from diffvis_widget.shipped import WEIGHTS, is_scenes_model
+from diffvis_widget.shipped import WEIGHTS, calibration_file, is_scenes_model
 from diffvis_widget.traces import Note, Trace
 from diffvis_widget.traces.file.whole_file import check_destination, write_bytes_whole
 from diffvis_widget.wire.packed_run import Message, pack
@@ -158,6 +158,7 @@ def _settings() -> dict[str, Any]:
         "unrelated": list(UNRELATED),
         "logit_scale": float(np.exp(read_tensors("image_meter")["logit_scale"].astype(np.float32))),
         "meter": SCENES_LABEL,
+        "calibration": json.loads(calibration_file().read_text(encoding="utf-8")),
         "scheduler": "DPMSolverMultistepScheduler",
         "pipeline": "StableDiffusionPipeline",
         "default_steps": DEFAULT_STEPS,

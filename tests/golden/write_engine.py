@@ -258,6 +258,35 @@ def replacement_rows() -> list[dict[str, Any]]:
     ]
 
 
+def presence_rows() -> list[dict[str, Any]]:
+    """Presence of concepts, and their steps of emergence, by the calibration of the scenes CLIP."""
+    import numpy as np
+
+    from diffvis_widget.concepts import emergence
+    from diffvis_widget.concepts.calibration import Calibration
+    from diffvis_widget.shipped import calibration_file
+
+    concepts = ["circle", "Red", "square", "economy"]
+    sigmas = np.array([200.0, 8.0, 2.0, 0.8, 0.2])
+    generator = np.random.default_rng(3)
+    rows: list[dict[str, Any]] = []
+    for _ in range(12):
+        cosine = (np.linspace(0.1, generator.uniform(0.1, 0.9, 4), 5) + generator.uniform(0, 0.1, (5, 4))).astype("f4")
+        null_band = np.tile(np.array([[0.0, 0.25]], np.float32), (5, 1))
+        present = Calibration.read(calibration_file()).present(concepts, cosine, null_band, sigmas)
+        rows.append(
+            {
+                "concepts": concepts,
+                "sigmas": sigmas.tolist(),
+                "cosine": cosine.tolist(),
+                "null_band": null_band.tolist(),
+                "present": [[None if np.isnan(value) else int(value) for value in row] for row in present],
+                "emergence": [None if np.isnan(step) else int(step) for step in emergence(cosine, null_band, present)],
+            }
+        )
+    return rows
+
+
 PARTS: dict[str, Callable[[], Any]] = {
     "tokens": token_rows,
     "noise": noise_rows,
@@ -265,6 +294,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "solver": solver_row,
     "refinement": refinement_row,
     "emergence": emergence_rows,
+    "presence": presence_rows,
     "decisions": decision_rows,
     "replacements": replacement_rows,
 }

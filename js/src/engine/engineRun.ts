@@ -1,6 +1,7 @@
 // One run of the engine: its records, and its messages as diffvis_widget/wire/messages.py builds them.
 
 import type { Message, Note, Range } from "../core/protocol";
+import { presence } from "./calibration";
 import { focus, headMaps, type Layer, meanMaps, quantise, round } from "./heatMaps";
 import type { JobResult } from "./jobs";
 import { emergence, type ScoreRow } from "./meter";
@@ -148,6 +149,10 @@ export class EngineRun {
   /** The scores of the steps from `start` to `stop`. */
   scoresMessage(start: number, stop: number): Message {
     const rows = this.scores.slice(start, stop);
+    const present = (row: ScoreRow, index: number) => {
+      const { sigma } = (this.steps[index] as ShownStep).record;
+      return presence(this.settings.calibration, this.scoredConcepts, row.cosine, row.nullBand[1], sigma);
+    };
     const isComplete = this.scores.length === this.planned && !this.scores.includes(undefined);
     const all = this.scores as ScoreRow[];
     const digits = (values: readonly number[] | null | undefined) => values?.map((value) => round(value, DIGITS)) ?? [];
@@ -164,8 +169,10 @@ export class EngineRun {
           ? emergence(
               all.map((row) => row.cosine),
               all.map((row) => row.nullBand),
+              all.map(present),
             )
           : this.scoredConcepts.map(() => null),
+        present: rows.map((row, i) => (row ? present(row, start + i) : this.scoredConcepts.map(() => null))),
         meter: this.settings.meter,
       },
       buffers: [],

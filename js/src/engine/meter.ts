@@ -1,6 +1,7 @@
 // The concept meter: cosines of images and words by the scenes CLIP, as diffvis_widget/concepts computes them.
 
 import type { Range } from "../core/protocol";
+import type { Presence } from "./calibration";
 import { quantile } from "./intervals";
 import type { Array32, Networks } from "./networks";
 import type { EngineSettings } from "./settings";
@@ -54,15 +55,22 @@ function dot(a: Array32, b: Array32): number {
 }
 
 /** Of each concept, the first step from which it stays above the midpoint of its first and last cosine. Null for one that
- *  is not clearly present at the end: above the null band, and above the middle between its top and the highest concept. */
-export function emergence(cosine: readonly (readonly number[])[], nullBands: readonly Range[]): (number | null)[] {
+ *  is not clearly present at the end: by `present`, of each step, or where it says nothing of the concept, above the null
+ *  band and above the middle between its top and the highest concept. */
+export function emergence(
+  cosine: readonly (readonly number[])[],
+  nullBands: readonly Range[],
+  present: readonly (readonly Presence[])[] = [],
+): (number | null)[] {
   const last = cosine.at(-1) ?? [];
   const top = nullBands.at(-1)?.[1] ?? Number.POSITIVE_INFINITY;
-  const present = (top + Math.max(top, ...last)) / 2;
+  const middle = (top + Math.max(top, ...last)) / 2;
   return last.map((end, k) => {
     const curve = cosine.map((row) => row[k] as number);
     const start = curve[0] as number;
-    if (!(end > Math.max(top, present)) || end <= start) return null;
+    const isCalibrated = present.some((row) => row[k] !== null);
+    const isPresent = isCalibrated ? present.at(-1)?.[k] === 1 : end > Math.max(top, middle);
+    if (!isPresent || end <= start) return null;
     return curve.findLastIndex((value) => value <= (start + end) / 2) + 1;
   });
 }

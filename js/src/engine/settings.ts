@@ -1,7 +1,7 @@
 // What the page's engine is given beside the networks, as diffvis_widget/export/live_page.py writes it.
 
 import { noteWith } from "../core/protocol";
-import { flag, listOf, number, object, pair, text, whole } from "../core/readers";
+import { flag, listOf, maybe, number, object, pair, text, whole } from "../core/readers";
 
 export const readSettings = object({
   /** The merges of the tokenizer, in the order of their frequency. */
@@ -15,6 +15,13 @@ export const readSettings = object({
   unrelated: listOf(text),
   logit_scale: number,
   meter: text,
+  /** What the meter's scores mean at each noise level, for the words that were measured. */
+  calibration: object({
+    words: listOf(text),
+    levels: listOf(
+      object({ sigma: number, slope: number, offset: number, present: maybe(number), absent: maybe(number) }),
+    ),
+  }),
   scheduler: text,
   pipeline: text,
   default_steps: whole,

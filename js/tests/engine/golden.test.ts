@@ -5,6 +5,7 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Schedule } from "../../src/core/host";
 import { splitPrompt } from "../../src/core/splitWords";
+import { presence } from "../../src/engine/calibration";
 import { pointsOf, replaceWord } from "../../src/engine/decision";
 import { decisionOf } from "../../src/engine/decisionCurve";
 import { emergence } from "../../src/engine/meter";
@@ -44,6 +45,14 @@ interface Golden {
   readonly emergence: readonly {
     readonly cosine: readonly number[][];
     readonly null_band: readonly (readonly [number, number])[];
+    readonly emergence: readonly (number | null)[];
+  }[];
+  readonly presence: readonly {
+    readonly concepts: readonly string[];
+    readonly sigmas: readonly number[];
+    readonly cosine: readonly number[][];
+    readonly null_band: readonly (readonly [number, number])[];
+    readonly present: readonly (readonly (number | null)[])[];
     readonly emergence: readonly (number | null)[];
   }[];
   readonly decisions: readonly {
@@ -162,6 +171,18 @@ describe("refined maps", () => {
 describe("emergence", () => {
   it.each(golden.emergence)("is that of the notebook: $emergence", ({ cosine, null_band, emergence: wanted }) => {
     expect(emergence(cosine, null_band)).toEqual(wanted);
+  });
+});
+
+describe("presence", () => {
+  const calibration = JSON.parse(readFileSync(new URL("weights/clip/calibration.json", scenes), "utf8"));
+
+  it.each(golden.presence)("is that of the calibrated meter: $present", (row) => {
+    const present = row.cosine.map((cosine, step) =>
+      presence(calibration, row.concepts, cosine, row.null_band[step]?.[1] as number, row.sigmas[step] as number),
+    );
+    expect(present).toEqual(row.present);
+    expect(emergence(row.cosine, row.null_band, present)).toEqual(row.emergence);
   });
 });
 
