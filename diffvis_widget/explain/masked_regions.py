@@ -185,8 +185,8 @@ def _sums(masks: NDArray[np.float32], similarity: Array) -> Array:
 
 
 def _masked(latents: Tensor, masks: NDArray[np.float32], content: Tensor) -> Tensor:
-    kept = torch.from_numpy(masks[:, None]).to(latents)
-    return latents * kept + content * (1 - kept)
+    visible = torch.from_numpy(masks[:, None]).to(latents)
+    return latents * visible + content * (1 - visible)
 
 
 def _cosines(whole: Tensor, others: Tensor) -> Array:
