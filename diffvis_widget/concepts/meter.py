@@ -197,12 +197,13 @@ class ConceptMeter:
     def _text_features(self, words: Sequence[str]) -> NDArray[np.float32]:
         import torch
 
-        new = [word for word in dict.fromkeys(words) if word not in self._texts]
-        if new:
-            tokens = self._tokenizer([self._template.format(word) for word in new])
-            with self._lock, torch.no_grad():
-                features = _unit(self._model.encode_text(tokens.to(self._device)))
-            self._texts.update(zip(new, features, strict=True))
+        # Each word by itself: the last bits of a word's features depend on the size of its batch, and a score must not
+        # depend on which words were scored before.
+        for word in dict.fromkeys(words):
+            if word not in self._texts:
+                tokens = self._tokenizer([self._template.format(word)])
+                with self._lock, torch.no_grad():
+                    self._texts[word] = _unit(self._model.encode_text(tokens.to(self._device)))[0]
         return np.stack([self._texts[word] for word in words])
 
 

@@ -177,3 +177,13 @@ def test_the_default_meter_has_the_weights_in_use(monkeypatch: pytest.MonkeyPatc
         patch.setattr(meter_module, "clip_folder", lambda: other)
         assert default_meter() is not before
     assert np.array_equal(default_meter().image_features(frames), before.image_features(frames))
+
+
+def test_scores_do_not_depend_on_the_words_that_were_scored_before() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    fresh, used = ConceptMeter(), ConceptMeter()
+    for earlier in (["red"], ["green", "circle", "blue"]):
+        used.scores(frames, earlier)
+    words = ["red", "circle", "square", "purple"]
+    for expected, scores in zip(fresh.scores(frames, words), used.scores(frames, words), strict=True):
+        assert np.array_equal(expected, scores)
