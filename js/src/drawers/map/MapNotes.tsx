@@ -39,7 +39,9 @@ function sentences(context: Context, described: NonNullable<ReturnType<typeof de
   const shown = session.step;
   const refined = shown?.refined != null && shown.maps === shown.refined;
   const grid = shown ? `${shown.maps.height} x ${shown.maps.width}` : "";
-  const over = averaged === 1 ? "one layer" : `${averaged} of ${layers.length} layers`;
+  // Pages without a kernel do not list the layers.
+  const some = averaged === 1 ? "one layer" : `${averaged} of ${layers.length} layers`;
+  const over = layers.length > 0 ? some : "the default layers";
   const { entropy, contrast, wordShare, specialShare, others } = described;
   const [nearest] = others;
   const same = others.filter(({ correlation }) => correlation >= SAME).map((other) => `“${other.name}”`);
