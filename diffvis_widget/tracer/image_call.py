@@ -19,7 +19,7 @@ from .call_output import unscale_from_vae
 from .fixed_levels import check_timesteps, levels_of
 from .locks import decoder_lock, own_work
 from .packing import pack
-from .trace_call import private_copy, trace
+from .trace_call import check_seed, private_copy, trace
 
 NOTE = "the image that was given; the decoded image is what the autoencoder makes of it"
 
@@ -31,9 +31,9 @@ def trace_image(
     *,
     timesteps: Sequence[float],
     concepts: Sequence[str] = (),
-    seed: int = 0,
+    seed: int | None = None,
     negative_prompt: str | None = None,
-    keep: Keep = "layers",
+    keep: Keep | None = None,
     output: bool = False,
     **pipe_kwargs: Any,
 ) -> Trace:
@@ -51,7 +51,8 @@ def trace_image(
         timesteps: The levels, whole numbers from 0 (hardly any noise) to 999; with flow matching, numbers from 1 to
             1000.
         concepts: Words outside the prompt whose maps are wanted, see `Tracer`.
-        seed: Of the noise.
+        seed: Of the noise of the first level, 0 to 2**64 - 1; each further one has the next number. None draws one,
+            which `trace.meta["seed"]` holds.
         negative_prompt: The negative prompt, or None.
         keep: Which attention maps to store, see `Tracer`.
         output: Whether to record output-space scores, see `Tracer`.
@@ -72,6 +73,7 @@ def trace_image(
         >>> trace.heat_map("circle").shape
         (12, 12)
     """
+    number = check_seed(seed) or 0
     pixels = _pixels(image)
     family, _ = find_family(pipe)
     vae = _encoder(pipe, family)
@@ -86,7 +88,8 @@ def trace_image(
         )
     clean = _encode(pipe, family, vae, pixels)
     noise = [
-        torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed + index)) for index in range(len(levels))
+        torch.randn(clean.shape, generator=torch.Generator().manual_seed((number + index) % 2**64))
+        for index in range(len(levels))
     ]
 
     def packed(latents: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ def trace_image(
     result = trace(
         clone,
         prompt,
-        seed=seed,
+        seed=number,
         num_inference_steps=len(levels),
         negative_prompt=negative_prompt,
         keep=keep,

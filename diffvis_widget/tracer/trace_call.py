@@ -112,7 +112,7 @@ def trace(
         raise TypeError(f"negative_prompt must be one text or None, not {type(negative_prompt).__name__}")
     if pipe_kwargs.get("num_images_per_prompt", 1) != 1:
         raise ValueError("num_images_per_prompt: trace makes one image; for several use Tracer around the call")
-    seed = _check_seed(seed, "generator" in pipe_kwargs)
+    seed = check_seed(seed, "generator" in pipe_kwargs)
     generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
     options: dict[str, Any] = {"keep": keep, "on_step": on_step, "compiled": compiled, "output": output}
     options |= {"interventions": interventions, "concepts": concepts}
@@ -208,7 +208,20 @@ def _described(result: Trace, prompt: str | None, schedule: str, schedule_streng
     return result
 
 
-def _check_seed(seed: Any, has_generator: bool) -> int | None:
+def check_seed(seed: Any, has_generator: bool = False) -> int | None:
+    """Check the seed of a run.
+
+    Args:
+        seed: The argument; None draws one.
+        has_generator: Whether the call has a generator of its own.
+
+    Returns:
+        The seed; None where the call has a generator.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is out of range, or there is a generator too.
+    """
     if seed is None:
         return None if has_generator else secrets.randbelow(2**31)
     if has_generator:
