@@ -123,8 +123,8 @@ def df_rise(
     with tracking(progress, total, "DF-RISE") as tell:
         while used < total:
             masks_of_batch = rng.random((min(size, total - used), height, width)) < probability
-            kept = torch.from_numpy(masks_of_batch[:, None]).to(probe.device)
-            masked = torch.where(kept, probe.latents, content(noise, len(masks_of_batch)))
+            visible = torch.from_numpy(masks_of_batch[:, None]).to(probe.device)
+            masked = torch.where(visible, probe.latents, content(noise, len(masks_of_batch)))
             alike = masks_of_batch * compare(masked)
             sums += masks_of_batch.sum(axis=0), alike.sum(axis=0), np.square(alike).sum(axis=0)
             used += len(masks_of_batch)

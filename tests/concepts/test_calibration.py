@@ -74,10 +74,10 @@ def test_present_is_right_in_nine_of_ten_on_captions_that_it_was_not_fitted_on()
     said_at = 0
     for step, level in enumerate(calibration.levels):
         flat = np.zeros((len(height), 2))
-        said = calibration.present(WORDS, height[:, step], flat, np.full(len(height), level.sigma))
-        if (said == 1).any():
+        verdicts = calibration.present(WORDS, height[:, step], flat, np.full(len(height), level.sigma))
+        if (verdicts == 1).any():
             said_at += 1
-            assert is_shown[said == 1].mean() >= 0.9
+            assert is_shown[verdicts == 1].mean() >= 0.9
     assert said_at >= 6
 
 

@@ -172,8 +172,8 @@ def test_the_cursor_of_the_grid_draws_the_curve_of_its_row(view: Any) -> None:
 
 def test_a_run_opens_from_its_trace_file_or_is_made_again(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"measures": ["scores"], "progress": False, "num_inference_steps": 2}
-    kept = dv.study(None, ["a red circle"], seeds=2, out=tmp_path / "kept", keep_traces="full", **arguments)
-    with_trace = kept.show()
+    with_files = dv.study(None, ["a red circle"], seeds=2, out=tmp_path / "kept", keep_traces="full", **arguments)
+    with_trace = with_files.show()
     with_trace.open_run(1)
     assert "From its trace file" in with_trace.panel._note.value
     conditions = {"late": {"schedule": "late"}, "doubled": {"interventions": [dv.intervene.weight("red", 2.0)]}}
@@ -186,7 +186,7 @@ def test_a_run_opens_from_its_trace_file_or_is_made_again(tmp_path: Path) -> Non
         trace = view.panel.widget.trace
         assert trace.meta[key]
         assert len(trace.steps) == 2
-    assert (with_trace.panel.widget.trace.image == kept.trace(1).image).all()
+    assert (with_trace.panel.widget.trace.image == with_files.trace(1).image).all()
     for each in (with_trace, view):
         each.panel.widget.close()
         each.close()

@@ -95,8 +95,8 @@ class FilterColumn:
         if self.kind == "choice":
             return np.isin(self.values, [self.choices.index(choice) for choice in value])
         if self.kind == "text":
-            found = np.array([value.casefold() in text for text in self.choices], dtype=bool)
-            return found[self.values]
+            contains = np.array([value.casefold() in text for text in self.choices], dtype=bool)
+            return contains[self.values]
         low, high = (-np.inf if value[0] is None else value[0]), (np.inf if value[1] is None else value[1])
         return (self.values >= low) & (self.values <= high)
 

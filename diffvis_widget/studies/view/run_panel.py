@@ -34,13 +34,18 @@ class RunPanel(VBox):
         threads: Number of torch's threads.
         model: A pipeline, a name or a function that makes one; None for the built-in model.
         is_known: Whether that is the model of the study.
-        kept: Reads the trace of a row from its file; None where there is none.
+        read_trace: Reads the trace of a row from its file; None where there is none.
     """
 
     def __init__(
-        self, plan: Callable[[], Plan], threads: int, model: Any, is_known: bool, kept: Callable[[int], Trace | None]
+        self,
+        plan: Callable[[], Plan],
+        threads: int,
+        model: Any,
+        is_known: bool,
+        read_trace: Callable[[int], Trace | None],
     ) -> None:
-        self._plan, self._threads, self._kept = plan, threads, kept
+        self._plan, self._threads, self._read_trace = plan, threads, read_trace
         self._model, self._is_known = model, is_known
         self._pipe: Any = None
         self._running = threading.Lock()
@@ -63,7 +68,7 @@ class RunPanel(VBox):
         self._latest += 1
         turn = self._latest
         self.layout.display = ""
-        if (trace := self._kept(row)) is not None:
+        if (trace := self._read_trace(row)) is not None:
             self._show(turn, trace, title, "From its trace file.", concepts)
             return
         if not self._is_known:

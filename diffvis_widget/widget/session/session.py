@@ -177,8 +177,8 @@ class Session:
         Raises:
             ValueError: no such run is kept.
         """
-        current = {kept.id: kept for kept in (self._state.active, self._state.shown) if kept is not None}
-        return current.get(run) or self.history.find(run)
+        live = {each.id: each for each in (self._state.active, self._state.shown) if each is not None}
+        return live.get(run) or self.history.find(run)
 
     def trace_of(self, run: str) -> Trace:
         """The trace of a run by the run's id, as far as it has come.
