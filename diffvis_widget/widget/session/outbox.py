@@ -117,7 +117,7 @@ class Outbox:
                 self._steps[index] = message
                 self._enqueue(("step", index))
 
-    def frame(self, run: str, index: int, image: tuple[bytes, ...], view: View = "prediction") -> None:
+    def frame(self, run: str, index: int, image: bytes | tuple[bytes, ...], view: View = "prediction") -> None:
         """Replace the preview of a step by its exact image; nothing happens for another run.
 
         Args:
@@ -129,7 +129,8 @@ class Outbox:
         with self._lock:
             if self.run != run or index not in self._steps:
                 return
-            self._steps[index] = _with_exact(self._steps[index], view, image)
+            images = (image,) if isinstance(image, bytes) else image
+            self._steps[index] = _with_exact(self._steps[index], view, images)
             if ("step", index) not in self._pending:  # a step still to be sent carries the new image itself
                 self._enqueue((view, index))
 
