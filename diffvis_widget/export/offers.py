@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from diffvis_widget.shipped import is_scenes_model
 from diffvis_widget.wire.packed_run import Message, RequestId
 
 from .source_code import code, trace_source
@@ -41,6 +42,7 @@ FILE_KINDS: dict[str, FileKind] = {
     "gif": FileKind("-steps.gif", "image/gif"),
     "mp4": FileKind("-steps.mp4", "video/mp4"),
     "html": FileKind("-run.html", "text/html"),
+    "live": FileKind("-page-that-paints.html", "text/html"),
     "trace": FileKind("-run.safetensors", "application/octet-stream"),
     "compact": FileKind("-compact.dvr", "application/octet-stream"),
 }
@@ -123,6 +125,8 @@ def exports_message(request: RequestId, run: str, trace: Trace) -> Message:
     kinds = [kind for kind in FILE_KINDS if kind != "mp4" or find_ffmpeg()]
     if trace.is_compact:
         kinds.remove("trace")
+    if not is_scenes_model(trace.meta.get("fingerprint")):
+        kinds.remove("live")
     return Message({"type": "exports", "id": request, "run": run, "kinds": kinds, "name": file_stem(trace.prompt)})
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from . import figures, html
+from .live_page import check_live
 from .offers import RequestedView, figure_size
 from .view_options import VIEWS
 
@@ -64,9 +65,14 @@ def _animation(kind: figures.Animation) -> Maker:
     return make
 
 
-def _html(trace: Trace, view: RequestedView, progress: Progress) -> bytes:
-    _decode_all(trace, progress)
-    return html.page([trace]).encode()
+def _html(live: bool) -> Maker:
+    def make(trace: Trace, view: RequestedView, progress: Progress) -> bytes:
+        if live:
+            check_live([trace])
+        _decode_all(trace, progress)
+        return html.page([trace], live=live).encode()
+
+    return make
 
 
 def _trace_file(compact: bool) -> Maker:
@@ -108,7 +114,8 @@ MAKERS: dict[str, Maker] = {
     "webp": _animation("webp"),
     "gif": _animation("gif"),
     "mp4": _animation("mp4"),
-    "html": _html,
+    "html": _html(live=False),
+    "live": _html(live=True),
     "trace": _trace_file(compact=False),
     "compact": _trace_file(compact=True),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,17 @@ from diffvis_widget import front_end
 from diffvis_widget.widget.widget import DiffVis
 from tests.browser.bare import PAGE
 
+PART = 1_000_000  # bytes
 HERE = "http://localhost/dv"  # nobody serves it; only such an address has a clipboard
 
 HOST = """async ([source, id, given]) => {
     const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+    const load = async (buffer) => {
+        if (typeof buffer === 'string') return bytes(buffer);
+        const parts = [];
+        for (let part = 0; part < buffer.parts; part++) parts.push(bytes(await window.dvPart(buffer.file, part)));
+        return new DataView(await new Blob(parts).arrayBuffer());
+    };
     const read = (value) => (value?.base64 === undefined ? value : bytes(value.base64));
     const traits = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, read(value)]));
     let listeners = [], changed = {}, open = true;
@@ -47,7 +55,7 @@ HOST = """async ([source, id, given]) => {
     const fetch = async () => {
         if (!open) return;
         for (const [kind, content, buffers] of await window.dvFetch(id)) {
-            if (kind === 'message') emit('msg:custom', content, buffers.map(bytes));
+            if (kind === 'message') emit('msg:custom', content, await Promise.all(buffers.map(load)));
             else for (const [name, value] of Object.entries(content)) {
                 traits[name] = read(value);
                 emit(`change:${name}`);
@@ -67,6 +75,7 @@ class LivePage:
     page: Page
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    files: list[bytes] = field(default_factory=list)
     _widgets: dict[str, DiffVis] = field(default_factory=dict)
     _received: dict[str, collections.deque[Any]] = field(default_factory=dict)
     _unwatch: dict[str, Callable[[], None]] = field(default_factory=dict)
@@ -78,7 +87,7 @@ class LivePage:
         self._widgets[name] = widget
 
         def send(content: dict[str, Any], buffers: list[bytes]) -> None:
-            queue.append(("message", content, [base64.b64encode(buffer).decode() for buffer in buffers]))
+            queue.append(("message", content, [self._sent(buffer) for buffer in buffers]))
 
         widget.send = send  # pyright: ignore[reportAttributeAccessIssue]
         synced = [trait for trait in dict.fromkeys(widget.keys) if trait not in ("_esm", "_css", "layout")]
@@ -91,6 +100,16 @@ class LivePage:
         values = {trait: _plain(getattr(widget, trait)) for trait in synced if not trait.startswith("_view")}
         self.page.evaluate(HOST, [front_end.script(), name, values])
         return self.page.locator(f"#dv-{name} .dv")
+
+    def _sent(self, buffer: bytes) -> Any:
+        """A buffer as the page takes it: a large one in parts, which Playwright's functions return sooner."""
+        if len(buffer) <= PART:
+            return base64.b64encode(buffer).decode()
+        self.files.append(bytes(buffer))
+        return {"file": len(self.files) - 1, "parts": math.ceil(len(buffer) / PART)}
+
+    def part(self, file: int, part: int) -> str:
+        return base64.b64encode(self.files[file][part * PART : (part + 1) * PART]).decode()
 
     def leave(self, widget: DiffVis) -> None:
         """Take it off the page, as a closed output does; it can be shown again."""
@@ -143,7 +162,12 @@ def open_live(
     )
     document = PAGE % {"style": front_end.style(), "theme": theme, "width": width}
     page.route(HERE, lambda route: route.fulfill(body=document, content_type="text/html"))
-    for name, function in (("dvTell", live.tell), ("dvSave", live.save), ("dvFetch", live.fetch)):
+    for name, function in (
+        ("dvTell", live.tell),
+        ("dvSave", live.save),
+        ("dvFetch", live.fetch),
+        ("dvPart", live.part),
+    ):
         page.expose_function(name, function)
     try:
         page.goto(HERE)

@@ -19,6 +19,7 @@ from diffvis_widget.export.offers import FILE_KINDS
 from diffvis_widget.widget.widget import DiffVis
 from tests.browser.bare import Bare, a_run, open_bare
 from tests.browser.live_page import LivePage, open_live
+from tests.browser.painting import opened as opened_live
 from tests.browser.test_bare import AXE
 from tests.browser.test_offline import opened
 
@@ -54,7 +55,7 @@ def words() -> list[str]:
 
 
 def saved(page: Page, view: Locator, kind: str, folder: Path) -> Path:
-    with page.expect_download() as waiting:
+    with page.expect_download(timeout=90_000) as waiting:
         view.get_by_test_id(f"export-{kind}").click()
     path = folder / waiting.value.suggested_filename
     waiting.value.save_as(path)
@@ -268,6 +269,23 @@ def test_the_run_is_saved_whole_compact_and_as_a_page(
         assert saved(offline.page, drawer, "stage", tmp_path).name.startswith(STEM)
         assert saved(offline.page, drawer, "csv", tmp_path).read_bytes().startswith(b"step,timestep")
         assert "dv.intervene.weight('red', 1.5)" in python(drawer)
+
+
+def test_a_page_that_paints_is_saved_and_paints(
+    browser: Browser, shown: tuple[LivePage, Locator], widget: DiffVis, tmp_path: Path
+) -> None:
+    live, view = shown
+    path = saved(live.page, view, "live", tmp_path)
+    assert path.name == f"{STEM}-page-that-paints.html"
+    assert path.stat().st_size < 28e6
+    with opened_live(browser, path) as page:
+        page.expect_status("done")
+        expect(page.widget.get_by_test_id("slider")).to_have_attribute("aria-valuemax", str(STEPS))
+        expect(page.widget.get_by_test_id("run")).to_be_enabled(timeout=60_000)
+        page.paint("a green star")
+        page.page.wait_for_function("() => window.received.some(({ content }) => content.type === 'end')")
+        page.expect_status("done")
+        expect(page.widget.get_by_test_id("chip-2")).to_contain_text("green")
 
 
 def test_a_refused_clipboard_leaves_the_text_selected(shown: tuple[LivePage, Locator]) -> None:

@@ -13,6 +13,7 @@ import diffvis_widget as dv
 from diffvis_widget.cancellation import Cancelled
 from diffvis_widget.export import offers, page_files
 from diffvis_widget.export.video import find_ffmpeg
+from diffvis_widget.shipped import scenes_fingerprint
 from diffvis_widget.traces import Saliency, Trace
 from diffvis_widget.widget.page import exports as exporting
 from diffvis_widget.widget.widget import DiffVis
@@ -103,6 +104,7 @@ def test_a_figure_is_that_of_python() -> None:
 @pytest.mark.parametrize(
     ("over", "words"),
     [
+        ({"what": "live"}, "only the built-in scenes model is small enough"),
         ({"what": "exe"}, "what must be one of 'png'"),
         ({"words": "circle"}, "an export needs a step, words, a view and an opacity"),
         ({"view": "<b>"}, "view must be one of"),
@@ -128,7 +130,9 @@ def test_the_page_is_told_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> No
     trace = make_trace()
     content = offers.exports_message(3, "r1", trace).content
     assert (content["id"], content["run"]) == (3, "r1")
-    assert set(content["kinds"]) == set(offers.FILE_KINDS)
+    assert set(content["kinds"]) == set(offers.FILE_KINDS) - {"live"}, "only the built-in model fits into a page"
+    trace.meta["fingerprint"] = scenes_fingerprint()
+    assert set(offers.exports_message(3, "r1", trace).content["kinds"]) == set(offers.FILE_KINDS)
     monkeypatch.setattr(offers, "find_ffmpeg", lambda: None)
     assert "mp4" not in offers.exports_message(3, "r1", trace).content["kinds"]
     assert find_ffmpeg() is not None, "the tests bring one"

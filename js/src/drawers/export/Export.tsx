@@ -40,6 +40,11 @@ const GROUPS: readonly (readonly [name: string, ...entries: Entry[]])[] = [
   [
     "Run",
     ["html", "Offline page", "One HTML file that shows this run without a kernel and without a network"],
+    [
+      "live",
+      "Page that paints",
+      "One HTML file, 27 MB, with this run and the model: it paints new prompts without a kernel and without a network",
+    ],
     ["trace", "Trace", "Everything that was recorded, as safetensors: dv.open_trace opens it"],
     ["compact", "Compact trace", "What this view shows, in under 3 MB: dv.open_trace opens it"],
     ["csv", "Scores", "The concept scores of every step, CSV"],
