@@ -140,6 +140,12 @@ def _widget(**arguments: Any) -> None:
     dv.DiffVis(**arguments).close()
 
 
+def _scores(made: Any) -> dv.ConceptScores:
+    scores = made.trace.scores
+    assert scores is not None
+    return scores
+
+
 def _open_widget(path: str | Path, **arguments: Any) -> None:
     dv.DiffVis.open(path, **arguments).close()
 
@@ -259,7 +265,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "DiffVis.follow": lambda m: (m.live.follow, {"pipe": m.pipe}),
     "Note.outcome": lambda m: (dv.Note("Look", expects="steps > 1").outcome, {"trace": m.trace, "others": []}),
     "DiffVis.note": lambda m: (m.widget.note, {"text": "Look", "expects": "steps > 1"}),
-    "ConceptScores.verdict": lambda m: (m.trace.scores.verdict, {"concept": "circle"}),
+    "ConceptScores.verdict": lambda m: (_scores(m).verdict, {"concept": "circle"}),
     "DiffVis.observe_scores": lambda m: (m.widget.observe_scores, {"callback": print}),
     "DiffVis.open": lambda m: (_open_widget, {"path": m.file}),
     "DiffVis.seeds": lambda m: (m.live.seeds, {"n": 1}),

@@ -115,7 +115,7 @@ def df_rise(
         compare = _local(probe, similarity, target)
     height, width = probe.latents.shape[2:]
     content = hidden_latents(probe, hidden)
-    noise = np.random.default_rng(rng.bit_generator.seed_seq.spawn(1)[0])  # the masks are those of zeros
+    noise = rng.spawn(1)[0]  # the masks are those of zeros
     size = batch_size(size, probe.latents.shape)
     sums: Sums = np.zeros((3, height, width))
     divisor = probability if coverage == "expected" else None

@@ -128,7 +128,7 @@ def test_the_weight_slider_answers_with_a_draft_first(shown: tuple[LivePage, Loc
     steps = view.get_by_role("textbox", name="steps")
     steps.fill("12")
     steps.press("Tab")
-    seen = list[str]()
+    seen: list[object] = []
     widget.observe(lambda _: seen.append(widget._outbox.payload().run.content.get("draft")), "progress")  # pyright: ignore[reportOptionalMemberAccess]
     view.locator(".dv-chip", has_text="circle").click(button="right")
     view.get_by_test_id("word-popover").get_by_role("slider").fill("2")

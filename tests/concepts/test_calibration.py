@@ -48,7 +48,7 @@ def test_thresholds_keep_their_precision_and_are_missing_where_nothing_does() ->
 
 def test_it_says_present_absent_or_nothing_by_the_nearest_level() -> None:
     cosine = np.array([[0.5, 0.5, 0.5], [0.35, 0.21, 0.35], [0.1, 0.3, 0.3]], np.float32)
-    band = np.tile(np.float32([0.1, 0.2]), (3, 1))
+    band = np.tile(np.array([0.1, 0.2], np.float32), (3, 1))
     present = TWO.present(["Circle", "red", "elephant"], cosine, band, np.array([9.0, 0.6, 0.4]))
     # heights 0.3 at the strong noise; 0.15, 0.01; -0.1, 0.1 at the weak: 0.95, 0.55, 0.12, 0.88
     expected = np.array([[np.nan, np.nan, np.nan], [1, np.nan, np.nan], [0, np.nan, np.nan]], np.float32)
@@ -83,10 +83,10 @@ def test_present_is_right_in_nine_of_ten_on_captions_that_it_was_not_fitted_on()
 
 def test_only_what_is_said_to_be_present_at_the_end_emerges() -> None:
     cosine = np.array([[0.1, 0.1, 0.1], [0.4, 0.4, 0.4], [0.5, 0.5, 0.5]], np.float32)
-    band = np.tile(np.float32([0.1, 0.2]), (3, 1))
+    band = np.tile(np.array([0.1, 0.2], np.float32), (3, 1))
     present = np.array([[np.nan, np.nan, np.nan], [1, np.nan, np.nan], [1, 0, np.nan]], np.float32)
-    np.testing.assert_array_equal(emergence(cosine, band, present), np.float32([1, np.nan, 1]))
-    np.testing.assert_array_equal(emergence(cosine, band), np.float32([1, 1, 1]))
+    np.testing.assert_array_equal(emergence(cosine, band, present), np.array([1, np.nan, 1], np.float32))
+    np.testing.assert_array_equal(emergence(cosine, band), np.array([1, 1, 1], np.float32))
 
 
 def test_scores_say_it_in_words() -> None:

@@ -173,12 +173,12 @@ def test_the_cursor_of_the_grid_draws_the_curve_of_its_row(view: Any) -> None:
 def test_a_run_opens_from_its_trace_file_or_is_made_again(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"measures": ["scores"], "progress": False, "num_inference_steps": 2}
     with_files = dv.study(None, ["a red circle"], seeds=2, out=tmp_path / "kept", keep_traces="full", **arguments)
-    with_trace = with_files.show()
+    with_trace: Any = with_files.show()
     with_trace.open_run(1)
     assert "From its trace file" in with_trace.panel._note.value
     conditions = {"late": {"schedule": "late"}, "doubled": {"interventions": [dv.intervene.weight("red", 2.0)]}}
     study = dv.study(None, ["a red circle"], conditions=conditions, out=tmp_path / "plain", **arguments)
-    view = study.show()
+    view: Any = study.show()
     for row, key in ((0, "schedule"), (1, "interventions")):
         view.open_run(row)
         view.panel.thread.join()
@@ -193,7 +193,7 @@ def test_a_run_opens_from_its_trace_file_or_is_made_again(tmp_path: Path) -> Non
 
 
 def test_another_model_is_not_taken_for_that_of_the_study(folder: Path) -> None:
-    view = dv.Study.open(folder).show(dv.load())
+    view: Any = dv.Study.open(folder).show(dv.load())
     view.open_run(0)
     view.panel.thread.join()
     assert "This is not the model of the study" in view.panel._note.value

@@ -64,7 +64,7 @@ def measure(pipe: Any, rendering: Rendering, *, played: bool) -> Line:
     }
     if played:
         of_words = [scale(smooth_rise(trace, 0, word, **settings).map) for word in words]
-        maps[WORDS] = np.sum(of_words, axis=0, dtype=np.float32)
+        maps[WORDS] = np.stack(of_words).sum(axis=0, dtype=np.float32)
         maps[PAPER] = df_rise(trace, 0, coverage="actual", **settings).map
         maps[NOISE] = df_rise(trace, 0, coverage="actual", hidden="noise", **settings).map
         result = games(trace, 0, maps, progress=False)
