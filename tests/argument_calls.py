@@ -276,6 +276,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "Trace.encoded_frames": lambda m: (m.trace.encoded_frames, {"kind": "prediction"}),
     "Trace.finish": lambda m: (dv.open_trace(m.file).finish, {"image": m.image}),
     "Trace.frame": lambda m: (m.trace.frame, {"kind": "prediction", "index": 0}),
+    "Trace.output_frames": lambda m: (m.trace.output_frames, {"frame": 0}),
     "Trace.frames": lambda m: (m.trace.frames, {"kind": "prediction"}),
     "Trace.has_frames": lambda m: (m.trace.has_frames, {"kind": "prediction"}),
     "Trace.heat_map": lambda m: (m.trace.heat_map, {"word": "circle"}),

@@ -87,14 +87,10 @@ class Calibration:
                     result[row, column] = 0
         return result
 
-    def write(self, path: Path) -> None:
-        """Write the calibration as JSON.
-
-        Args:
-            path: The file.
-        """
+    def to_json(self) -> str:
+        """The text of the file that `read` reads."""
         content = {"words": sorted(self.words), "levels": [asdict(level) for level in self.levels]}
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return json.dumps(content, indent=1) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Calibration:

@@ -333,7 +333,8 @@ def animate(
         ValueError: An option is out of range.
         RuntimeError: There is no ffmpeg for MP4, or it failed.
     """
-    is_film = choice("over", over or ("steps" if trace.frame_count == 1 else "frames"), ("steps", "frames")) == "frames"
+    over = ("steps" if trace.frame_count == 1 else "frames") if over is None else over
+    is_film = choice("over", over, ("steps", "frames")) == "frames"
     if step is not None and not is_film:
         raise ValueError('step chooses the step of an animation over="frames"; over the steps there is none to choose')
     fps = real("fps", (16 if is_film else 8) if fps is None else fps, 0.1, 60)

@@ -10,7 +10,6 @@ from typing import Any
 
 from diffvis_widget.arguments import count, did_you_mean, shorten
 from diffvis_widget.call_defaults import call_parameters
-from diffvis_widget.tracer.families import find_family
 
 from .video_calls import check_frames
 
@@ -47,7 +46,7 @@ def check_call_arguments(pipe: Any, arguments: Mapping[str, Any], modifies: bool
                 raise TypeError(f"{name_of_pipe} takes no {name}={hint or names}")
         _check_number(name, value, parameters[name].default if name in parameters else None)
     defaults = {name: parameter.default for name, parameter in parameters.items()}
-    check_frames(pipe, find_family(pipe)[0], {**defaults, **arguments}, modifies)
+    check_frames(pipe, None, {**defaults, **arguments}, modifies)
 
 
 def _check_number(name: str, value: Any, default: Any) -> None:

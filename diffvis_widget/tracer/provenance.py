@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diffvis_widget._compat.torch_compile import uncompiled
 from diffvis_widget.call_defaults import is_modular
-from diffvis_widget.tracer.families import find_family
+from diffvis_widget.tracer.families import Family, find_family
 
 from .modular_calls import stated_guidance
 from .video_calls import frames_per_latent
@@ -29,18 +29,18 @@ _PACKAGES = {
 }
 
 
-def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
+def describe(pipe: Any, denoiser: nn.Module, family: Family, caller: Any) -> dict[str, Any]:
     """Collect what is known about a run before its first step.
 
     Args:
         pipe: The pipeline.
         denoiser: Its denoiser.
+        family: The family of the denoiser.
         caller: The pipeline if its `__call__` runs, or None: its settings are then those of an earlier call.
 
     Returns:
         Entries of `Trace.meta`; with ``own_loop`` where no `__call__` of a pipeline makes the run.
     """
-    is_video_model = find_family(pipe)[0].traces_videos
     scheduler, guider = pipe.scheduler, getattr(pipe, "guider", None) if is_modular(pipe) else None
     return {
         "pipeline": type(pipe).__name__,
@@ -56,7 +56,7 @@ def describe(pipe: Any, denoiser: nn.Module, caller: Any) -> dict[str, Any]:
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **({"own_loop": True} if caller is None else {}),
-        **({"frames_per_latent": frames_per_latent(pipe)} if is_video_model else {}),
+        **({"frames_per_latent": frames_per_latent(pipe)} if family.traces_videos else {}),
     }
 
 

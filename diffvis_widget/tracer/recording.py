@@ -350,7 +350,7 @@ class Recording(CallListener):
             keep=self._keep,
             output=self._reader.output,
             meta={
-                **describe(self._pipe, self._denoiser, self._calls.caller),
+                **describe(self._pipe, self._denoiser, self._family, self._calls.caller),
                 **call_settings(self._pipe, self._calls.arguments),
                 "planned_steps": self._calls.planned_steps,
                 **({"interventions": described} if described else {}),

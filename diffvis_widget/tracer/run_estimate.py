@@ -74,7 +74,13 @@ def estimate(pipe: Any, prompt: str, steps: int, *, keep: Keep | None = None, **
 
     start = time.perf_counter()
     probe = trace(
-        pipe, prompt, seed=0, num_inference_steps=_PROBE_STEPS, keep=keep or "layers", on_step=note_time, **pipe_kwargs
+        pipe,
+        prompt,
+        seed=0,
+        num_inference_steps=_PROBE_STEPS,
+        keep="layers" if keep is None else keep,
+        on_step=note_time,
+        **pipe_kwargs,
     )
     total = time.perf_counter() - start
     # the first evaluation includes the warm-up; the fastest of the others was disturbed least

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffvis_widget.arguments import whole_number
 from diffvis_widget.call_defaults import is_modular
-from diffvis_widget.tracer.families import Family, registered_families
+from diffvis_widget.tracer.families import Family, find_family, registered_families
 
 from .fault_guard import CannotRecordError, FaultGuard
 
@@ -21,12 +21,12 @@ class VideoError(CannotRecordError, ValueError):
     """A call would make a video that cannot be traced, or be intervened on."""
 
 
-def check_frames(pipe: Any, family: Family, arguments: Mapping[str, Any], modifies: bool = False) -> None:
+def check_frames(pipe: Any, family: Family | None, arguments: Mapping[str, Any], modifies: bool = False) -> None:
     """Refuse the arguments of a call that makes several frames, unless videos of the family are traced.
 
     Args:
         pipe: The pipeline.
-        family: The family of its denoiser.
+        family: The family of its denoiser; None: it is found where it matters.
         arguments: All arguments of its `__call__` or of its `prepare_latents` by name, with defaults.
         modifies: Whether the call is to be changed; that is not possible for any video.
 
@@ -41,6 +41,7 @@ def check_frames(pipe: Any, family: Family, arguments: Mapping[str, Any], modifi
         image = f"pass {name}=1 for an image, where the model makes any"
         if modifies:
             raise VideoError(f"{makes}, and interventions and explanations work for images: {image}")
+        family = family or find_family(pipe)[0]
         if not family.traces_videos or is_modular(pipe):
             traced = " and ".join(other.name for other in registered_families() if other.traces_videos)
             raise VideoError(f"{makes}, and videos are traced for {traced}, not for this model: {image}")

@@ -57,7 +57,7 @@ def test_it_says_present_absent_or_nothing_by_the_nearest_level() -> None:
 
 
 def test_it_is_stored_and_read(tmp_path: Path) -> None:
-    TWO.write(tmp_path / "calibration.json")
+    (tmp_path / "calibration.json").write_text(TWO.to_json(), encoding="utf-8")
     assert Calibration.read(tmp_path / "calibration.json") == TWO
 
 

@@ -38,6 +38,7 @@ def record(name: str, keep: Any = "layers") -> tuple[np.ndarray, Trace]:
 
 def test_every_family_with_joint_attention_is_tried() -> None:
     joint = {family.name for family in registered_families() if family.sequence_layout is not None}
+    joint.remove("CogVideoX")  # videos: families/test_video_families.py
     assert {find_family(build(name))[0].name for name in JOINT} == joint
 
 

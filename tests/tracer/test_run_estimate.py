@@ -31,7 +31,8 @@ def test_memory_and_evaluations(keep: Any, scheduler: Any) -> None:
     assert estimated.evaluations == len(real.steps)
     assert estimated.trace_bytes == size(real)
     assert estimated.seconds > 0
-    assert str(estimated).endswith(f"for {len(real.steps)} evaluations")
+    suffix = "" if keep == "layers" else f', keep="{keep}"'
+    assert str(estimated).endswith(f"for {len(real.steps)} evaluations{suffix}")
 
 
 def test_with_flow_matching_and_other_arguments() -> None:

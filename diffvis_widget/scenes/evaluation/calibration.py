@@ -192,7 +192,7 @@ def main() -> None:
             print(f"{len(lines)} of {args.count} captions", flush=True)
     fitted, tested = (usable(line for line in lines if line["caption"] % 2 == part) for part in (0, 1))
     calibration = fit(fitted)
-    calibration.write(calibration_file())
+    calibration_file().write_text(calibration.to_json(), encoding="utf-8")
     for title, part in (
         ("all", tested),
         *((f"guidance {scale:g}", [line for line in tested if line["guidance"] == scale]) for scale in (7.5, 1.0)),

@@ -29,6 +29,12 @@ class Outcome:
     Attributes:
         met: whether all conditions hold.
         reason: what was found, or what is missing; one sentence without a full stop.
+
+    Example:
+        >>> import diffvis_widget as dv
+        >>> trace = dv.trace(dv.load(), "a red circle", num_inference_steps=2)
+        >>> dv.Note("Paint more steps.", expects="steps > 10").outcome(trace).met
+        False
     """
 
     met: bool

@@ -48,7 +48,7 @@ class ResultStore:
             >>> store = ResultStore(None)
             >>> store.results(Note).append(Note("Look at the circle"))
             >>> store.notes
-            [Note(text='Look at the circle', step=None, words=(), region=None)]
+            [Note(text='Look at the circle', step=None, words=(), region=None, expects=None)]
         """
         name = getattr(kind, "kind", None)
         if not isinstance(name, str) or result_kinds().get(name) is not kind:

@@ -103,6 +103,26 @@ def test_the_video_is_the_same_and_the_maps_of_each_frame_are_exact(name: str) -
                 assert_stored(stored[:, place], columns.reshape(-1, frames, *layer.grid), 1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in VIDEOS if name.startswith("cogvideox")])
+def test_scores_in_output_space_are_exact(name: str) -> None:
+    seen, plain = seen_calls(name), call(name)
+    with dv.Tracer(build(name), keep="heads", output=True) as tracer:
+        assert np.array_equal(plain, call(name))
+    trace = tracer.trace
+    for index, layer in enumerate(trace.layers):
+        for step, (attention, row) in enumerate(conditional(name, seen, layer.name)):
+            outputs, (text, image) = trace.records[step].outputs, split(name, attention)
+            assert outputs is not None
+            expected = attention.outputs(row)
+            for place, word in enumerate(trace.words):
+                if word.kind == "padding":
+                    assert np.isnan(outputs[index][:, place]).all()
+                    continue
+                vector = expected[:, [text.start + token for token in word.tokens]].mean(axis=1)
+                scores = np.einsum("hpc,hc->hp", expected[:, image], vector) / vector.shape[-1]
+                assert_stored(outputs[index][:, place], scores.reshape(-1, trace.frame_count, *layer.grid), 1e-5)
+
+
 @pytest.mark.parametrize("name", VIDEOS)
 def test_arrays_words_and_frames(name: str) -> None:
     video, trace = trace_of(name)
