@@ -58,7 +58,18 @@ it.each(["before", "after"])("are offered in their place when they are added %s 
   open();
   if (when === "after") add(COUNT);
   await settled();
-  expect(labels()).toEqual(["Count", "Methods", "Compare", "Decision", "Runs", "Tables", "Notes", "Export", "?"]);
+  expect(labels()).toEqual([
+    "Map",
+    "Count",
+    "Methods",
+    "Compare",
+    "Decision",
+    "Runs",
+    "Tables",
+    "Notes",
+    "Export",
+    "?",
+  ]);
   button("count")?.click();
   await settled();
   expect(cell.querySelector(".count")?.textContent).toBe("1 steps");
@@ -102,7 +113,7 @@ it("cannot replace a drawer of the package, and are left out where they are brok
     },
   });
   await settled();
-  expect(labels()).toEqual(["Methods", "Compare", "Decision", "Runs", "Tables", "Notes", "Export", "?"]);
+  expect(labels()).toEqual(["Map", "Methods", "Compare", "Decision", "Runs", "Tables", "Notes", "Export", "?"]);
   expect(warn).toHaveBeenCalled();
   warn.mockRestore();
 });

@@ -17,8 +17,8 @@ interface Golden {
 
 const folder = new URL("../../../tests/golden/", import.meta.url);
 const names = readdirSync(folder)
-  .filter((name) => name.endsWith(".json"))
-  .map((name) => name.slice(0, -5));
+  .filter((name) => name.endsWith(".bin"))
+  .map((name) => name.slice(0, -4));
 const golden = (name: string): [Uint8Array, Golden] => [
   new Uint8Array(readFileSync(new URL(`${name}.bin`, folder))),
   JSON.parse(readFileSync(new URL(`${name}.json`, folder), "utf8")),
