@@ -264,7 +264,7 @@ def test_the_run_is_saved_whole_compact_and_as_a_page(
         )
         drawer.get_by_test_id("export").click()
         expect(drawer.locator(".dv-export .dv-quiet")).to_have_text(
-            ["Stage", "Scores", "Copy the Python code for this run"]
+            ["Stage", "Stage without words", "Scores", "Copy the Python code for this run"]
         )
         assert saved(offline.page, drawer, "stage", tmp_path).name.startswith(STEM)
         assert saved(offline.page, drawer, "csv", tmp_path).read_bytes().startswith(b"step,timestep")
