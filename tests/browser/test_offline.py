@@ -292,7 +292,7 @@ def test_drawers_without_content_are_not_offered(browser: Browser, tmp_path: Pat
     trace.notes.clear()
     with opened(browser, dv.to_html(trace, tmp_path / "run.html")) as shown:
         buttons = shown.page.locator(".dv-drawer-bar .dv-choice > button")
-        expect(buttons).to_have_text(["Tables", "Export", "?"])
+        expect(buttons).to_have_text(["Map", "Tables", "Export", "?"])
 
 
 def test_the_notes_of_the_other_run_can_be_reached(browser: Browser, tmp_path: Path) -> None:
