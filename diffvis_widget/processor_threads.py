@@ -23,6 +23,10 @@ def single_threaded() -> Iterator[None]:
     Yields:
         Nothing.
     """
+    import torch
+
+    # a thread's first operation sets the number that the process chose by torch.set_num_threads: let it do so before
+    torch.get_num_threads()
     with _controller().limit(limits=1, user_api="openmp"):
         yield
 

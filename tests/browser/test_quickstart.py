@@ -164,7 +164,6 @@ def test_an_edited_prompt_runs_on_enter(quickstart: Notebook) -> None:
 def test_typing_in_the_widget_is_no_shortcut_of_the_notebook(quickstart: Notebook) -> None:
     cells = quickstart.page.locator(".jp-Notebook .jp-Cell").count()
     field = quickstart.widget.get_by_test_id("prompt-input")
-    field.click()
     field.press("End")
     field.press_sequentially(" dd a b x")
     field.press("Escape")

@@ -11,6 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 import diffvis_widget as dv
+from diffvis_widget.processor_threads import single_threaded
 from diffvis_widget.widget.session.threads import single_threaded_denoiser
 
 USUAL = torch.get_num_threads()
@@ -80,6 +81,19 @@ def test_a_denoiser_that_fails_leaves_nothing_behind() -> None:
     assert torch.get_num_threads() == USUAL
     assert not pipe.unet._forward_hooks
     assert not pipe.unet._forward_pre_hooks
+
+
+def test_a_number_that_the_process_has_chosen_does_not_come_back_in_a_new_thread() -> None:
+    torch.set_num_threads(USUAL)
+    thread_counts: list[int] = []
+
+    def compute() -> None:
+        with single_threaded():
+            thread_counts.append(torch.get_num_threads())
+        thread_counts.append(torch.get_num_threads())
+
+    in_a_thread(compute)
+    assert thread_counts == [1, USUAL]
 
 
 def test_other_models_are_left_alone(shared_pipe: StableDiffusionPipeline) -> None:
