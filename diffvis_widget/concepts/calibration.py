@@ -88,7 +88,11 @@ class Calibration:
         return result
 
     def to_json(self) -> str:
-        """The text of the file that `read` reads."""
+        """Give the text of the file that `read` reads.
+
+        Returns:
+            JSON with the words and the levels.
+        """
         content = {"words": sorted(self.words), "levels": [asdict(level) for level in self.levels]}
         return json.dumps(content, indent=1) + "\n"
 
