@@ -341,7 +341,7 @@ def test_a_word_outside_the_prompt_is_added_and_looks_different(browser: Browser
         chip = bare.widget.locator('[data-kind="concept"]')
         expect(chip).to_have_text("sky")
         expect(chip).to_have_attribute("title", re.compile("Not in the prompt"))
-        assert chip.evaluate("(el) => getComputedStyle(el).outlineStyle") == "dashed"
+        assert chip.evaluate("(el) => getComputedStyle(el).borderTopStyle") == "dashed"
         chip.get_by_role("button").click()
         expect(bare.widget.locator(".dv-bar-name")).to_have_text("sky")
         bare.widget.get_by_test_id("add-word").click()
