@@ -52,7 +52,7 @@ class Rendering:
 
     def __init__(self, pipe: Any, scene: Scene, seed: int) -> None:
         self.scene = scene
-        self._seed = seed
+        self.seed = seed
         pixels = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad():
             self._clean: Tensor = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config["scaling_factor"]
@@ -90,11 +90,11 @@ class Rendering:
             "latents": first,
             "guidance_scale": GUIDANCE,
             "callback_on_step_end": replace_latents,
-            "seed": self._seed,
+            "seed": self.seed,
         }
 
     def _noised(self, scheduler: Any, timestep: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(1000 * self._seed + int(timestep))
+        generator = torch.Generator().manual_seed(1000 * self.seed + int(timestep))
         noise = torch.randn(self._clean.shape, generator=generator, dtype=torch.float32)
         return scheduler.add_noise(self._clean, noise, timestep[None])
 

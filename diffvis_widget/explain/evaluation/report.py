@@ -34,7 +34,7 @@ def write(folder: Path) -> None:
     Args:
         folder: Folder of the JSON lines.
     """
-    names = ("words", "steps", "sanity", "roles", "word_maps", "concept_maps", "step_maps")
+    names = ("words", "steps", "sanity", "roles", "word_maps", "image_maps", "concept_maps", "step_maps")
     lines = [line for name in names for line in read(folder / f"{name}.jsonl")]
     models = ", ".join(sorted({line["model"] for line in lines})) or "unknown"
     parts = [_INTRO.format(model=models)]

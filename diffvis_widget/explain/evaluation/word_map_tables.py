@@ -11,10 +11,11 @@ from .summaries import Value, difference, mean, shown, table
 
 _ROLES = {"object": "Object", "colour": "Colour", "size": "Size", "texture": "Texture", "setting": "Setting"}
 _COMPARED = ("attention, default layers", "attention, DAAM")
+RUNS, EXISTING = "word_maps.jsonl", "image_maps.jsonl"
 
 
 def word_maps(folder: Path) -> list[str]:
-    """Build the tables of `python -m diffvis_widget.explain.evaluation.word_maps`.
+    """Build the tables of `python -m diffvis_widget.explain.evaluation.word_maps`, of runs and of images that exist.
 
     Args:
         folder: Folder of the JSON lines.
@@ -22,7 +23,40 @@ def word_maps(folder: Path) -> list[str]:
     Returns:
         Lines of Markdown; empty without measurements.
     """
-    lines = read(folder / "word_maps.jsonl")
+    return [*_of_runs(read(folder / RUNS)), *_of_images(read(folder / EXISTING), read(folder / RUNS))]
+
+
+def _of_images(lines: list[Line], runs: list[Line]) -> list[str]:
+    """The table of the mean of all levels, beside the IoU of the same scenes' runs."""
+    if not lines:
+        return []
+    text = [
+        "## Ways to make a word's map, on images that exist",
+        "",
+        "    python -m diffvis_widget.explain.evaluation.word_maps --existing",
+        "",
+        f"The {len(lines)} renderings as images that exist: `dv.trace_image(pipe, image, caption, timesteps=...)`, at the "
+        "levels of the table above, with other noise. The mean of the maps of all levels. The last column is the paired "
+        "difference of the IoU to that of the table above, a median over scenes.",
+        "",
+    ]
+    of_scene = {line["scene"]: line for line in runs}
+    rows: list[list[str]] = []
+    for role, title in _ROLES.items():
+        with_role = [line for line in lines if role in line["roles"]]
+        paired = [
+            {"roles": {role: line["roles"][role], "runs": of_scene[line["scene"]]["roles"][role]}}
+            for line in with_role
+            if line["scene"] in of_scene
+        ]
+        for method in with_role[0]["roles"][role]["values"] if with_role else ():
+            values = [shown(with_role, _of_map(role, method, measure, -1)) for measure in range(3)]
+            over = difference(paired, _of_map(role, method, 1, -1), _of_map("runs", method, 1, -1)) if paired else ""
+            rows.append([title.lower(), method, *values, over])
+    return [*text, *table(["role", "map", "pointing", "IoU", "AP", "IoU over that of a run"], rows)]
+
+
+def _of_runs(lines: list[Line]) -> list[str]:
     if not lines:
         return []
     timesteps = lines[0]["timesteps"]

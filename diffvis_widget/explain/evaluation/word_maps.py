@@ -1,8 +1,9 @@
 """Compares ways to make a word's map: `python -m diffvis_widget.explain.evaluation.word_maps`.
 
 Held-out renderings with known masks, noised to ten levels and evaluated once at each: the map of each word is compared
-with the word's mask, step by step, and as the mean over the steps. The measurements are appended to word_maps.jsonl in
-a folder, and an interrupted evaluation resumes there; the tables are written to the folder's README.md.
+with the word's mask, step by step, and as the mean over the steps. With `--existing`, each rendering is given to
+`dv.trace_image` as an image that exists. The measurements are appended to word_maps.jsonl (image_maps.jsonl) in a
+folder, and an interrupted evaluation resumes there; the tables are written to the folder's README.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 from diffvis_widget.explain.baseline_maps import averaged, baselines
 from diffvis_widget.scenes import load
 from diffvis_widget.scenes.evaluation.captions import held_out_scenes
-from diffvis_widget.tracer import fingerprint
+from diffvis_widget.tracer import fingerprint, trace_image
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.tracer.hooks import watch
 from diffvis_widget.traces import Trace
@@ -31,11 +32,11 @@ from diffvis_widget.traces.guided_resize import guided_resize
 from diffvis_widget.traces.types import Floats
 
 from . import report
-from .ground_truth import Region, Rendering
+from .ground_truth import GUIDANCE, Region, Rendering
 from .json_lines import FOLDER, Line, append, resume
 from .measures import STEPS, daam
 from .metrics import localization_scores
-from .word_map_tables import word_maps
+from .word_map_tables import EXISTING, RUNS, word_maps
 
 SCENES = 200
 GUIDED, REFINED, AMONG = "refined, at the image's size", "refined", "refined, among things and setting"
@@ -75,12 +76,13 @@ def record_output_scores(cells: int) -> Iterator[list[Floats]]:
         end()
 
 
-def measure(pipe: Any, rendering: Rendering) -> Line:
+def measure(pipe: Any, rendering: Rendering, *, existing: bool = False) -> Line:
     """Measure pointing, IoU and average precision of the words' maps, for each role and method.
 
     Args:
         pipe: The scenes pipeline.
         rendering: The scene.
+        existing: Whether to trace the rendering by `trace_image`, at the same levels.
 
     Returns:
         Timesteps and, per role, the number of words, their mean share of the image and, per method, values
@@ -88,7 +90,7 @@ def measure(pipe: Any, rendering: Rendering) -> Line:
     """
     size = rendering.latent_size
     with record_output_scores(size[0] * size[1]) as scores:
-        trace = run(pipe, rendering.scene.caption, **rendering.arguments(pipe, STEPS))
+        trace = _of_image(pipe, rendering) if existing else _of_run(pipe, rendering)
     outputs = _output_shares(trace, np.stack(scores).reshape(STEPS, -1, *scores[0].shape).mean(axis=1))
     regions = rendering.regions(trace)
     values: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
@@ -108,6 +110,20 @@ def measure(pipe: Any, rendering: Rendering) -> Line:
             "values": {name: np.round(table, 3).tolist() for name, table in tables.items()},
         }
     return result
+
+
+def _of_run(pipe: Any, rendering: Rendering) -> Trace:
+    return run(pipe, rendering.scene.caption, **rendering.arguments(pipe, STEPS))
+
+
+def _of_image(pipe: Any, rendering: Rendering) -> Trace:
+    """The trace of the rendering as an image that exists, at the levels of a run."""
+    scene = rendering.scene
+    pipe.scheduler.set_timesteps(STEPS)
+    levels = [int(level) for level in pipe.scheduler.timesteps]
+    return trace_image(
+        pipe, scene.image, scene.caption, timesteps=levels, seed=rendering.seed, guidance_scale=GUIDANCE
+    )
 
 
 def _maps(trace: Trace, regions: list[Region], outputs: Floats) -> Iterator[dict[str, Sequence[Floats]]]:
@@ -154,15 +170,17 @@ def main() -> None:
     """Measure whatever is missing, print the tables and write README.md."""
     parser = argparse.ArgumentParser(prog="python -m diffvis_widget.explain.evaluation.word_maps", description=__doc__)
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"number of scenes ({SCENES})", metavar="N")
+    parser.add_argument("--existing", action="store_true", help="trace the renderings as images that exist")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
     args = parser.parse_args()
     pipe = load()
-    path, model = args.folder / "word_maps.jsonl", fingerprint(cast(Any, pipe).unet)
+    path, model = args.folder / (EXISTING if args.existing else RUNS), fingerprint(cast(Any, pipe).unet)
     done = {line["scene"] for line in resume(path, model)}
     for number, scene in enumerate(held_out_scenes(args.scenes)):
         if number not in done:
             began = time.monotonic()
-            append(path, {"scene": number, "model": model, **measure(pipe, Rendering(pipe, scene, number))})
+            line = measure(pipe, Rendering(pipe, scene, number), existing=args.existing)
+            append(path, {"scene": number, "model": model, **line})
             print(f"word maps: scene {number + 1} of {args.scenes}, {time.monotonic() - began:.1f} s", flush=True)
     print("\n".join(word_maps(args.folder)))
     report.write(args.folder)
