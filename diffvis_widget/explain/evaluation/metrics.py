@@ -1,4 +1,4 @@
-"""Metrics of localization (pointing, overlap, ranking), and rank correlation."""
+"""Metrics of localization (pointing, overlap, ranking), of segmentation, and rank correlation."""
 
 from __future__ import annotations
 
@@ -85,6 +85,48 @@ def average_precision(heat: Values, mask: Mask) -> float:
     chosen = np.bincount(ranks, minlength=len(values))[::-1]
     precision = inside.cumsum() / chosen.cumsum()
     return float((precision * inside).sum() / mask.sum())
+
+
+def pixel_counts(
+    chosen: NDArray[np.integer], truth: NDArray[np.integer], void: int | None = None
+) -> dict[int, tuple[int, int]]:
+    """Count the pixels that a segmentation shares with the truth, class by class.
+
+    Sums of these counts over images give accuracy and mean IoU of a data set.
+
+    Args:
+        chosen: Class of each pixel, integers (H, W).
+        truth: Class of each pixel, integers (H, W).
+        void: Value of `truth` whose pixels do not count; None for none.
+
+    Returns:
+        For each class of either, the numbers of pixels in both (intersection) and in at least one (union).
+    """
+    valid = np.ones(truth.shape, dtype=bool) if void is None else truth != void
+    counts: dict[int, tuple[int, int]] = {}
+    for value in np.union1d(chosen[valid], truth[valid]):
+        here, there = (chosen == value) & valid, (truth == value) & valid
+        counts[int(value)] = int((here & there).sum()), int((here | there).sum())
+    return counts
+
+
+def two_class_precision(heat: Values, mask: Mask) -> float:
+    """Compute the average precision of a map and its complement, as scores of a mask and its complement.
+
+    This is the AP of ImageNet-Segmentation (H. Chefer, S. Gur, L. Wolf, "Transformer interpretability beyond attention
+    visualization", CVPR 2021, arXiv 2012.09838) and of those who follow its protocol. A perfect map has 1, an
+    uninformative one about 0.5, whatever the size of the mask.
+
+    Args:
+        heat: Map, float; min-max scaled here.
+        mask: bool of the same shape.
+
+    Returns:
+        Average precision, 0..1.
+    """
+    low, high = float(heat.min()), float(heat.max())
+    scaled = (np.asarray(heat, np.float64) - low) / (high - low) if high > low else np.full(heat.shape, 0.5)
+    return average_precision(np.stack([1 - scaled, scaled]), np.stack([~mask, mask]))
 
 
 def rank_correlation(first: Values, second: Values) -> float:

@@ -35,9 +35,9 @@ def _of_images(lines: list[Line], runs: list[Line]) -> list[str]:
         "",
         "    python -m diffvis_widget.explain.evaluation.word_maps --existing",
         "",
-        f"The {len(lines)} renderings as images that exist: `dv.trace_image(pipe, image, caption, timesteps=...)`, at the "
-        "levels of the table above, with other noise. The mean of the maps of all levels. The last column is the paired "
-        "difference of the IoU to that of the table above, a median over scenes.",
+        f"The {len(lines)} renderings as images that exist: `dv.trace_image(pipe, image, caption, timesteps=...)`, at "
+        "the levels of the tables above, with other noise. The mean of the maps of all levels. The last column is the "
+        "paired difference of the IoU to that of a run, a median over scenes.",
         "",
     ]
     of_scene = {line["scene"]: line for line in runs}

@@ -121,9 +121,7 @@ def _of_image(pipe: Any, rendering: Rendering) -> Trace:
     scene = rendering.scene
     pipe.scheduler.set_timesteps(STEPS)
     levels = [int(level) for level in pipe.scheduler.timesteps]
-    return trace_image(
-        pipe, scene.image, scene.caption, timesteps=levels, seed=rendering.seed, guidance_scale=GUIDANCE
-    )
+    return trace_image(pipe, scene.image, scene.caption, timesteps=levels, seed=rendering.seed, guidance_scale=GUIDANCE)
 
 
 def _maps(trace: Trace, regions: list[Region], outputs: Floats) -> Iterator[dict[str, Sequence[Floats]]]:
