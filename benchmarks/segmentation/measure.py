@@ -68,8 +68,8 @@ def maps_of(pipe: Any, sample: Sample, settings: Settings) -> dict[str, Floats]:
     )
     indices = [index for index, word in enumerate(trace.words) if word.kind == "concept"]
     if len(indices) != len(concepts):
-        told = ", ".join(concepts)
-        raise ValueError(f"{sample.name}: the model has maps of {len(indices)} of the {len(concepts)} concepts {told}")
+        listed = ", ".join(concepts)
+        raise ValueError(f"{sample.name}: the model has maps of {len(indices)} of the {len(concepts)} concepts {listed}")
     maps = {REFINED: trace.heat_maps(kind="refined")[indices], ATTENTION: trace.heat_maps()[indices]}
     for name, kind in ((REFINED, "refined"), (ATTENTION, "probability")):
         shares = [trace.heat_map(index, kind=cast(Any, kind), among=indices) for index in indices]

@@ -112,10 +112,10 @@ class VocFolder:
 
     def _image_path(self, name: str) -> Path:
         paths = [self._folder / IMAGES / f"{name}{ending}" for ending in (".jpg", ".jpeg", ".JPEG", ".png")]
-        found = [path for path in paths if path.is_file()]
-        if not found:
+        present = [path for path in paths if path.is_file()]
+        if not present:
             raise DataError(f"{self._folder / IMAGES}: there is no {name}.jpg and no {name}.png, which the split lists")
-        return found[0]
+        return present[0]
 
     def _class(self, name: str, value: int, path: Path) -> str:
         if name in self._of_image:
