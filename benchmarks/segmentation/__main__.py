@@ -146,8 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.data is None and options.model != "scenes":
         parser.error("--data FOLDER is needed: images with masks in the layout of Pascal VOC")
     try:
-        with tempfile.TemporaryDirectory() as own:
-            data = options.data or write_renderings(Path(own), options.images or 200)
+        with tempfile.TemporaryDirectory() as scratch:
+            data = options.data or write_renderings(Path(scratch), options.images or 200)
             folder = VocFolder(data, options.split)
             path = options.out / f"{options.model}.jsonl"
             lines = evaluate(load(options.model, options.weights), folder, settings, path, options.images)

@@ -69,7 +69,7 @@ def maps_of(pipe: Any, sample: Sample, settings: Settings) -> dict[str, Floats]:
     indices = [index for index, word in enumerate(trace.words) if word.kind == "concept"]
     if len(indices) != len(concepts):
         listed = ", ".join(concepts)
-        raise ValueError(f"{sample.name}: the model has maps of {len(indices)} of the {len(concepts)} concepts {listed}")
+        raise ValueError(f"{sample.name}: the model has {len(indices)} maps of the concepts {listed}")
     maps = {REFINED: trace.heat_maps(kind="refined")[indices], ATTENTION: trace.heat_maps()[indices]}
     for name, kind in ((REFINED, "refined"), (ATTENTION, "probability")):
         shares = [trace.heat_map(index, kind=cast(Any, kind), among=indices) for index in indices]
