@@ -24,6 +24,7 @@ from diffvis_widget.traces.types import Decoder, Keep, Size
 from .active_interventions import PromptSchedule
 from .attention import MapKind
 from .attention_probabilities import FlatMaps
+from .attention_rows import read_attention_rows
 from .call_output import CallEnd
 from .concept_encoding import Concepts
 from .default_keep import default_keep
@@ -307,6 +308,7 @@ class CallRecorder:
                 )
             )
             set_live_call(self.traces[-1], self.live, image)
+            self.traces[-1].set_attention_source(read_attention_rows)
 
     def final_latents(self) -> Tensor | None:
         """Wait for all steps, and take the latents after the latest one.

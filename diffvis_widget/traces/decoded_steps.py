@@ -13,12 +13,12 @@ from diffvis_widget.traces.file.image_codec import EncodedImages
 from diffvis_widget.traces.file.validation import FRAME_KINDS
 
 from .array_checks import check_image, check_latents
+from .attended_positions import AttendedPositions
 from .frames import StepFrames, guidance_frames
 from .types import Decoder, FrameKind, Images, Keep, Layer, Record, Word
-from .worded_steps import WordedSteps
 
 
-class DecodedSteps(WordedSteps):
+class DecodedSteps(AttendedPositions):
     """The part of a trace that has the images of its steps.
 
     Args:

@@ -39,6 +39,31 @@ def resize(maps: Floats, size: Size) -> Floats:
     return np.matmul(np.matmul(_weights(height, size[0]), maps), _weights(width, size[1]).T)
 
 
+@lru_cache(maxsize=64)
+def _shares(source: int, target: int) -> Floats:
+    """Matrix (target, source): the share of each source cell that lies in each target cell. Columns sum to 1."""
+    edges, cells = np.arange(target + 1) / target, np.arange(source + 1) / source
+    upper = np.minimum(edges[1:, None], cells[None, 1:])
+    lower = np.maximum(edges[:-1, None], cells[None, :-1])
+    return (np.maximum(upper - lower, 0) * source).astype(np.float32)
+
+
+def spread(values: Floats, size: Size) -> Floats:
+    """Spreads each value evenly over the area of its cell, so that sums stay the same.
+
+    Args:
+        values: float32 (h, w).
+        size: the new (h, w).
+
+    Returns:
+        float32 size; the same array where the size is the same.
+    """
+    height, width = int(values.shape[0]), int(values.shape[1])
+    if (height, width) == size:
+        return values
+    return np.matmul(np.matmul(_shares(height, size[0]), values), _shares(width, size[1]).T)
+
+
 def finest(grids: Sequence[Size]) -> Size:
     """Finds the grid with the most cells.
 

@@ -120,7 +120,7 @@ class Trace(Comparable, DecodedSteps, ResultStore):
 
     def __getstate__(self) -> dict[str, Any]:
         # for worker processes: the function that decodes latents holds the pipeline and stays behind
-        return {**vars(self), "_decoder": None}
+        return {**vars(self), "_decoder": None, "_attention_source": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Trace:
         clone = type(self).__new__(type(self))

@@ -87,6 +87,7 @@ class Layer:
         heads: number of attention heads.
         grid: (h, w) of its attention maps.
         default: whether `Trace.heat_map` averages over it when no layer is named.
+        reference_grids: (h, w) of the tokens of each reference image, in an editing model with joint attention.
 
     Example:
         >>> Layer("mid_block.attentions.0", "cross", 8, (8, 8), True).grid
@@ -98,6 +99,24 @@ class Layer:
     heads: int
     grid: Size
     default: bool
+    reference_grids: tuple[Size, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PositionAttention:
+    """What one position of the image attends to in one layer: attention probabilities, mean over heads.
+
+    Attributes:
+        layer: index of the layer in `Trace.layers`.
+        words: float32 (words,); NaN for words that are not read there.
+        image: float32 (h, w), of the positions of the image; None where the layer's self-attention cannot be read.
+        references: float32 (h, w) of the tokens of each reference image.
+    """
+
+    layer: int
+    words: Floats
+    image: Floats | None
+    references: tuple[Floats, ...] = ()
 
 
 class HasBytes(Protocol):

@@ -1,0 +1,255 @@
+"""What one position of the image attends to: one row of the attention, from one more evaluation of the denoiser.
+
+The denoiser is evaluated for the prompt alone, with the latents of a traced step. Queries and keys are read where
+attention is computed, and the row of the position is computed in float32 among all keys. Queries and keys of the step
+evaluated last are kept where they are small, so that another position of it costs no evaluation.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffvis_widget._compat.float32_matmul import matmul_float32
+from diffvis_widget.tracer.families import Family
+from diffvis_widget.traces import Layer, Trace
+from diffvis_widget.traces.attended_positions import token_at
+from diffvis_widget.traces.types import Floats, PositionAttention, Size
+
+from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, ScoresCall, ScoresCollector, apply_mask
+from .guided_denoiser import Denoiser
+from .log_sum_exp import without_autocast
+
+_KEPT_BYTES = 2**26  # queries and keys of a step that are kept for its next position
+# Largest accepted difference between the probabilities of words that are computed now, and those of the trace.
+_TOLERANCE = {torch.float32: 5e-3, torch.float64: 5e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
+
+
+def read_attention_rows(trace: Trace, step: int, position: tuple[float, float]) -> Sequence[PositionAttention]:
+    """Compute what a position of the image attends to in each layer.
+
+    Args:
+        trace: Made in this process, by a pipeline that still exists.
+        step: Index of a step, from 0.
+        position: (y, x) as shares of the image, 0..1.
+
+    Returns:
+        One entry for each of `trace.layers`.
+
+    Raises:
+        ValueError: The denoiser cannot be evaluated again as it was.
+    """
+    kept = _kept.get(trace)
+    if kept is None or kept.step != step:
+        kept = _evaluate(trace, step)
+        if kept.nbytes <= _KEPT_BYTES:
+            _kept[trace] = kept
+        else:
+            _kept.pop(trace, None)
+    with torch.inference_mode(False), torch.no_grad():
+        rows = [_row(trace, index, kept, position) for index in range(len(trace.layers))]
+    if trace.keep != "words":
+        _check(trace, step, position, rows, kept.dtype)
+    return rows
+
+
+@dataclass(frozen=True)
+class _ReadCall:
+    """Queries and keys of one attention call for the prompt.
+
+    Attributes:
+        query: (heads, queries, width).
+        key: (key heads, keys, width).
+        mask: (1 or heads, 1 or queries, keys), boolean or added to the scores; None: no mask.
+        factor: Factor of the scores.
+    """
+
+    query: Tensor
+    key: Tensor
+    mask: Tensor | None
+    factor: float
+
+    @property
+    def nbytes(self) -> int:
+        return self.query.nbytes + self.key.nbytes + (0 if self.mask is None else self.mask.nbytes)
+
+    def probabilities(self, query: int) -> Tensor:
+        """float32 (keys,): the attention of one query, mean over heads."""
+        row = self.query[:, query : query + 1].float()
+        key = self.key.float()
+        if len(key) < len(row):
+            key = key.repeat_interleave(len(row) // len(key), dim=0)
+        with without_autocast(row.device):
+            scores = matmul_float32(row, key.transpose(1, 2), self.factor)
+            if self.mask is not None:
+                part = self.mask if self.mask.shape[1] == 1 else self.mask[:, query : query + 1]
+                scores = apply_mask(scores, part)
+            # fully masked rows: softmax gives NaN, define as 0
+            return scores.softmax(dim=-1).nan_to_num(0.0).mean(dim=(0, 1))
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """The attention of one step.
+
+    Attributes:
+        step: Index of the step.
+        family: The denoiser's family.
+        calls: By dotted path of the attention module, its calls in order.
+        beside: Self-attention module of the block of each word-attention module, by dotted path.
+        dtype: Of the latents.
+    """
+
+    step: int
+    family: Family
+    calls: dict[str, list[_ReadCall]]
+    beside: dict[str, str]
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return sum(call.nbytes for calls in self.calls.values() for call in calls)
+
+
+_kept: weakref.WeakKeyDictionary[Trace, _Evaluated] = weakref.WeakKeyDictionary()
+
+
+class _Reader:
+    """Reads the calls of an evaluation of one row; see `AttentionListener`."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[_ReadCall]] = {}
+        self._slices = ScoresCollector()
+
+    def on_attention(self, layer: str, call: AttentionCall, result: AttentionResult) -> Tensor | None:
+        self._add(layer, call.query, call.key, call.attn_mask, call.factor)
+        return None
+
+    def on_scores(
+        self, layer: str, call: ScoresCall, original: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    ) -> Tensor | None:
+        if (whole := self._slices.add(call, 1)) is not None:
+            self._add(layer, *whole, call.scale)
+        return None
+
+    def _add(self, layer: str, query: Tensor, key: Tensor, mask: Tensor | None, factor: float) -> None:
+        if mask is not None:
+            mask = mask.expand(1, mask.shape[-3] if mask.ndim > 2 else 1, *mask.shape[-2:])[0]
+        call = _ReadCall(query[0].detach(), key[0].detach(), mask, factor)
+        self.calls.setdefault(layer, []).append(call)
+
+
+def _evaluate(trace: Trace, step: int) -> _Evaluated:
+    denoiser = Denoiser(trace, step)
+    family, module = denoiser.family, denoiser.module
+    modules = family.attention_modules(module)
+    beside = {} if family.attention_kind == "joint" else _beside(modules, family.self_attention(module))
+    reader = _Reader()
+    watcher = AttentionWatcher({**modules, **{name: module.get_submodule(name) for name in beside.values()}}, reader)
+    evaluation, rows = denoiser.branch("prompt")
+    with torch.inference_mode(False), torch.no_grad(), denoiser.held():
+        watcher.attach()
+        watcher.begin()
+        try:
+            denoiser.run(evaluation, denoiser.latents, rows, denoiser.arguments(evaluation, rows))
+        finally:
+            watcher.detach()
+    return _Evaluated(step, family, reader.calls, beside, denoiser.dtype)
+
+
+def _beside(words: dict[str, nn.Module], images: dict[str, nn.Module]) -> dict[str, str]:
+    """By word-attention module, the self-attention module of the same block."""
+    of_block = {name.rpartition(".")[0]: name for name in images}
+    return {name: of_block[block] for name in words if (block := name.rpartition(".")[0]) in of_block}
+
+
+def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, float]) -> PositionAttention:
+    layer = trace.layers[index]
+    y, x = token_at(position, layer.grid)
+    query = y * layer.grid[1] + x
+    text = 1 + max((token for word in trace.words if word.kind != "concept" for token in word.tokens), default=-1)
+    calls = read.calls.get(layer.name, [])
+    if read.family.attention_kind == "joint":
+        return _joint_row(trace, index, read.family, calls, query, text)
+    # an IP-Adapter calls attention again, with as many keys as its reference image has tokens
+    call = next((call for call in calls if call.key.shape[1] == text), None)
+    if call is None:
+        raise ValueError(f"attention_from: {layer.name} did not attend to the words when the model was evaluated again")
+    words = _words(trace, call.probabilities(query), joint=False)
+    positions = layer.grid[0] * layer.grid[1]
+    images = read.calls.get(read.beside.get(layer.name, ""), [])
+    own = next((call for call in images if call.query.shape[1] == call.key.shape[1] == positions), None)
+    return PositionAttention(index, words, None if own is None else _on_grid(own.probabilities(query), layer.grid))
+
+
+def _joint_row(
+    trace: Trace, index: int, family: Family, calls: Sequence[_ReadCall], query: int, text: int
+) -> PositionAttention:
+    layer = trace.layers[index]
+    positions = layer.grid[0] * layer.grid[1]
+    for call in calls:
+        keys = call.key.shape[1]
+        spans = None if family.sequence_layout is None else family.sequence_layout(keys, text, positions)
+        if spans is None or call.query.shape[1] != keys:
+            continue
+        shares = call.probabilities(spans[1].start + query)
+        return PositionAttention(
+            index,
+            _words(trace, shares[spans[0]], joint=True),
+            _on_grid(shares[spans[1]], layer.grid),
+            _references(layer, shares[spans[1].stop :]),
+        )
+    raise ValueError(f"attention_from: {layer.name} did not attend to the words when the model was evaluated again")
+
+
+def _references(layer: Layer, shares: Tensor) -> tuple[Floats, ...]:
+    """The tokens of reference images follow those of the image."""
+    maps: list[Floats] = []
+    start = 0
+    for height, width in layer.reference_grids:
+        maps.append(_on_grid(shares[start : start + height * width], (height, width)))
+        start += height * width
+    return tuple(maps)
+
+
+def _on_grid(shares: Tensor, grid: Size) -> Floats:
+    return shares.reshape(grid).cpu().numpy()
+
+
+def _words(trace: Trace, shares: Tensor, joint: bool) -> Floats:
+    """Subword tokens summed; NaN for words that heat maps do not have either."""
+    values = shares.cpu().numpy()
+    return np.array(
+        [
+            np.nan
+            if not word.tokens or word.kind == "concept" or (joint and word.kind == "padding")
+            else values[list(word.tokens)].sum()
+            for word in trace.words
+        ],
+        dtype=np.float32,
+    )
+
+
+def _check(
+    trace: Trace, step: int, position: tuple[float, float], rows: Sequence[PositionAttention], dtype: torch.dtype
+) -> None:
+    """Raise ValueError where the words' probabilities are not those of the trace."""
+    record = trace.records[step]
+    for row in rows:
+        if row.layer in record.reused:
+            continue
+        recorded = record.maps[row.layer].mean(axis=0, dtype=np.float32)[
+            :, *token_at(position, trace.layers[row.layer].grid)
+        ]
+        difference = np.abs(recorded - row.words)
+        if np.nanmax(difference, initial=0.0) > _TOLERANCE.get(dtype, 5e-3):
+            raise ValueError(
+                "attention_from: the denoiser no longer attends as it did when this trace was made "
+                f"({trace.layers[row.layer].name}, off by {np.nanmax(difference):.2f}): its weights, adapters or "
+                "attention processors were changed since; run the trace again"
+            )

@@ -1,0 +1,196 @@
+"""What one position of the image attends to: words, other positions of the image, and reference images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from diffvis_widget.arguments import did_you_mean, real, shorten, step_index
+
+from .resize import finest, spread
+from .selectors import pick_layers
+from .types import Floats, Images, PositionAttention
+from .worded_steps import WordedSteps
+
+AttentionSource = Callable[[Any, int, tuple[float, float]], Sequence[PositionAttention]]
+"""(trace, step, (y, x) as shares of the image) -> what the position attends to in each layer, in order."""
+
+
+class AttendedPositions(WordedSteps):
+    """The part of a trace that answers what a position of the image attends to."""
+
+    _references: Sequence[Images] = ()
+    _attention_source: AttentionSource | None = None
+
+    @property
+    def references(self) -> list[Images]:
+        """The reference images of an editing model as its autoencoder saw them, uint8 (H, W, 3) each, in order.
+
+        Empty for a model without. The tokens of reference k lie on the grid `layers[0].reference_grids[k]`.
+        """
+        return list(self._references)
+
+    def set_references(self, images: Sequence[Images]) -> None:
+        """Sets the reference images. The tracer calls it.
+
+        Args:
+            images: uint8 (H, W, 3) each.
+        """
+        self._references = tuple(images)
+
+    def set_attention_source(self, source: AttentionSource | None) -> None:
+        """Sets what evaluates the denoiser again. The tracer calls it.
+
+        Args:
+            source: None for a trace without a pipeline.
+        """
+        self._attention_source = source
+
+    def attention_from(
+        self,
+        position: tuple[float, float],
+        step: int,
+        layer: str | int | Sequence[str | int] | None = None,
+        to: str = "image",
+    ) -> Floats:
+        """Computes what one position of the image attends to: exact attention probabilities, mean over heads.
+
+        The denoiser is evaluated once more for the prompt, with the latents of the step, and the row of this position
+        is computed among all keys; the matrix of all positions with all positions never is. What is needed for the next
+        position of the step is kept where it is small. The words are those of the trace, and need no evaluation.
+
+        Args:
+            position: (y, x) as shares of the image, 0..1; (0, 0) is the upper left corner. Each layer takes the image
+                token that covers it.
+            step: index of a step; negative ones count from the end.
+            layer: a name, an index, a list of these, "all", or None for the mean over the default layers. In a model
+                with cross-attention, positions of the image attend to one another in the self-attention of the same
+                block.
+            to: "image", "text", or a reference image of an editing model: "reference 0" for the first one.
+
+        Returns:
+            For "text", float32 (len(words),), subword tokens summed: in joint attention, with the image and references
+            the row sums to 1 at most, and NaN for padding; in cross-attention it sums to 1 alone. NaN for truncated
+            words. For "image" and "reference k", float32 (h, w) on the grid of the layer; of layers on several grids,
+            on the finest, where a coarser layer spreads each probability evenly over the area of its token.
+
+        Raises:
+            TypeError: an argument has a wrong type.
+            ValueError: the position is outside the image, there is no such reference, or the model cannot be evaluated
+                again: the trace is from a file, of a video, or its pipeline is gone or has changed.
+            IndexError: there is no such step or layer.
+            KeyError: there is no such layer.
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> trace.attention_from((0.5, 0.5), step=1).shape
+            (12, 12)
+            >>> words = trace.attention_from((0.5, 0.5), step=1, to="text")
+            >>> trace.words[int(words.argmax())].kind
+            'special'
+        """
+        place = check_position(position)
+        index = step_index(step, len(self.records))
+        reference = self._check_target(to)
+        if not self.layers:
+            raise ValueError("attention_from: this pipeline has no attention that can be read; `layers` is empty")
+        if self.frame_count > 1:
+            raise ValueError("attention_from: this trace is of a video, and positions are read in images")
+        if to == "text" and (words := self._recorded_words(place, index, layer)) is not None:
+            return words
+        layers = pick_layers(self.layers, layer)
+        rows = self.attention_rows(place, index)
+        if to == "text":
+            return np.mean([rows[layer].words for layer in layers], axis=0, dtype=np.float32)
+        maps = [self._map(rows[layer], reference) for layer in layers]
+        grid = finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
+        return np.mean([spread(part, grid) for part in maps], axis=0, dtype=np.float32)
+
+    def attention_rows(self, position: tuple[float, float], step: int) -> Sequence[PositionAttention]:
+        """Computes what one position attends to in every layer.
+
+        Args:
+            position: (y, x) as shares of the image, 0..1.
+            step: index of a step.
+
+        Returns:
+            One entry for each of `layers`.
+
+        Raises:
+            ValueError: the model cannot be evaluated again.
+        """
+        if self._attention_source is None:
+            raise ValueError(
+                "attention_from: this trace has no live pipeline: it was opened from a file, copied or pickled. Only "
+                'to="text" works without; run it again with dv.trace(pipe, prompt, seed=...), the seed is in trace.meta'
+            )
+        return self._attention_source(self, step, position)
+
+    def _recorded_words(self, position: tuple[float, float], step: int, layer: Any) -> Floats | None:
+        """The words that a position attends to, from the maps of the trace; None where these have no layers."""
+        if self.keep == "words":
+            if layer is not None and self._attention_source is not None:
+                return None
+            maps = [self.heat_maps(step=step, layer=layer)]
+        else:
+            maps = [self.heat_maps(step=step, layer=index) for index in pick_layers(self.layers, layer)]
+        rows = [part[:, *token_at(position, (part.shape[1], part.shape[2]))] for part in maps]
+        return np.mean(rows, axis=0, dtype=np.float32)
+
+    def _check_target(self, to: Any) -> int | None:
+        """The index of a reference image; None for the others."""
+        count = len(self.layers[0].reference_grids) if self.layers else 0
+        targets = ["image", "text", *(f"reference {index}" for index in range(count))]
+        if not isinstance(to, str):
+            raise TypeError(f"to must be a text, such as 'image', not {shorten(to)}")
+        if to not in targets:
+            known = ", ".join(map(repr, targets))
+            none = "" if count else "; this run had no reference image whose tokens are known"
+            raise ValueError(f"to must be one of {known}, not {shorten(to)}{none}{did_you_mean(to, targets)}")
+        return int(to.split()[1]) if to.startswith("reference") else None
+
+    def _map(self, row: PositionAttention, reference: int | None) -> Floats:
+        if reference is not None:
+            return row.references[reference]
+        if row.image is None:
+            raise ValueError(
+                f"attention_from: the self-attention beside {self.layers[row.layer].name} cannot be read in this "
+                'model; to="text" works'
+            )
+        return row.image
+
+
+def check_position(position: Any) -> tuple[float, float]:
+    """Checks a position in the image.
+
+    Args:
+        position: (y, x), each 0..1.
+
+    Returns:
+        The position.
+
+    Raises:
+        TypeError: it is no pair of numbers.
+        ValueError: it is outside the image.
+    """
+    try:
+        y, x = position
+    except (TypeError, ValueError):
+        raise TypeError(f"position must be (y, x), such as (0.5, 0.5), not {shorten(position)}") from None
+    return real("position", y, 0, 1), real("position", x, 0, 1)
+
+
+def token_at(position: tuple[float, float], grid: tuple[int, int]) -> tuple[int, int]:
+    """Finds the image token that covers a position.
+
+    Args:
+        position: (y, x) as shares of the image, 0..1.
+        grid: (h, w) of the image tokens.
+
+    Returns:
+        Its row and column.
+    """
+    (y, x), (height, width) = position, grid
+    return min(int(y * height), height - 1), min(int(x * width), width - 1)
