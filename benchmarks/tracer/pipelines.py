@@ -175,4 +175,7 @@ def run_by_the_tests() -> set[str]:
 
 
 if __name__ == "__main__":
-    (HERE / "pipelines.md").write_text(table(run_by_the_tests()) + modular_table() + video_table(), encoding="utf-8")
+    from benchmarks.tracer.editing_pipelines import editing_table
+
+    tables = table(run_by_the_tests()), modular_table(), video_table(), editing_table()
+    (HERE / "pipelines.md").write_text("".join(tables), encoding="utf-8")

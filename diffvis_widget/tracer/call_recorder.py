@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Layer, Record, Step, Trace
+from diffvis_widget.traces.results import ReferenceImages
 from diffvis_widget.traces.types import Decoder, Keep, Size
 
 from .active_interventions import PromptSchedule
@@ -34,6 +35,7 @@ from .noise_levels import NoiseLevels
 from .noise_sources import NoiseSource, noise_entries
 from .prompt_encoding import CallPrompts
 from .recorded_maps import RecordedMaps, by_layer
+from .reference_images import match_references, reference_grids
 from .scheduler_step import read_timestep
 
 
@@ -121,6 +123,7 @@ class CallRecorder:
         noise: The generators, one for each image or one for all.
         decoder: Decodes latents.
         concepts: Words outside the prompt; None without.
+        encoded: What the autoencoder encoded in the call.
 
     Attributes:
         traces: One per image, from the first finished step on.
@@ -145,6 +148,7 @@ class CallRecorder:
         noise: list[NoiseSource | None],
         decoder: Decoder,
         concepts: Concepts | None = None,
+        encoded: Sequence[Tensor] = (),
     ) -> None:
         self.family = family
         self.prompts = prompts
@@ -160,6 +164,7 @@ class CallRecorder:
         self.traces = []
         self.steps = 0
         self.live = LiveCall(family)
+        self._encoded = list(encoded)
         self._maps = RecordedMaps(family, self.keep, schedule, prompts.prompt.lengths, concepts)
         self._result: tuple[Tensor, int, Tensor] | None = None
         self._waiting: deque[CapturedStep] = deque()
@@ -289,14 +294,16 @@ class CallRecorder:
             self.keep = default_keep(layers, frames, max(map(len, self._maps.words)), self.meta["planned_steps"])
             self._maps.keep = self.keep
         negative = self.prompts.negative
+        positions = layers[0].grid[0] * layers[0].grid[1] if layers else 0
         for image in range(self.prompts.images):
+            grids = tuple(reference_grids(self.family, self.live, positions, image))
             self.traces.append(
                 Trace(
                     prompt=self.prompts.prompt.typed[image] or "",
                     negative_prompt=None if negative is None else negative.typed[image],
                     words=self._maps.words[image],
                     negative_words=negative.words[image] if negative is not None and negative.typed[image] else None,
-                    layers=layers,
+                    layers=[replace(layer, reference_grids=grids) for layer in layers],
                     keep=self.keep,
                     meta={
                         **self.meta,
@@ -309,6 +316,9 @@ class CallRecorder:
             )
             set_live_call(self.traces[-1], self.live, image)
             self.traces[-1].set_attention_source(read_attention_rows)
+            if references := match_references(grids, self._encoded, image):
+                self.traces[-1].results(ReferenceImages).append(ReferenceImages(tuple(references)))
+        self._encoded = []
 
     def final_latents(self) -> Tensor | None:
         """Wait for all steps, and take the latents after the latest one.

@@ -28,15 +28,18 @@ class LatentLayout:
         images: Number of images of the call; None for a pipeline that does not call `prepare_latents`.
         size: (h, w) of the latents; None before `read`.
         frames: Number of latent frames of a video; 1 for an image.
+        encoded: What the autoencoder encoded in the call, such as reference images.
     """
 
     images: int | None
     size: Size | None
     frames: int
+    encoded: list[Tensor]
 
     def __init__(self, family: Family) -> None:
         self.images = None
         self.frames = 1
+        self.encoded = []
         self._family = family
         self._positions: int | None = None
         self._unpacking: Callable[[Tensor], Tensor] | None = None
@@ -46,6 +49,7 @@ class LatentLayout:
         """Another call begins."""
         self.images = self.size = self._positions = self._unpacking = None
         self.frames = 1
+        self.encoded = []
 
     def read(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
         """Read the layout from the initial latents.

@@ -34,6 +34,7 @@ from .modular_calls import ModularCall
 from .module_hooks import hook_forward
 from .noise_sources import NoiseSource, noise_sources
 from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
+from .reference_images import noting_encodes
 from .scheduler_step import read_step
 from .video_calls import check_frames, refusing_videos
 
@@ -109,6 +110,7 @@ class PipelineCalls:
         self._texts: collections.deque[EncodeCall] = collections.deque(maxlen=8)
         self._prompt_evaluated = False  # in the current step
         self._followed: list[tuple[Any, list[Remove]]] = []
+        self._encodes = noting_encodes(lambda: self.latent_layout.encoded, lambda: not self.is_inside or self._passes())
         self._scheduler_hooks: list[Remove] = []
         self._denoiser_hooks: list[Remove] = []
 
@@ -158,7 +160,8 @@ class PipelineCalls:
         if is_modular(pipe):
             hooks.append(self._watch(type(pipe.blocks), "__call__", functools.partial(self._blocks, pipe)))
         if (vae := self._family.vae_of(pipe)) is not None:
-            hooks.append(self._watch(vae, "decode", self._decode))
+            watchers = {"decode": self._decode, "encode": self._encodes}
+            hooks += [self._watch(vae, name, watcher) for name, watcher in watchers.items() if hasattr(vae, name)]
         self._select(pipe)
 
     def unfollow(self, pipe: Any) -> None:
@@ -267,8 +270,6 @@ class PipelineCalls:
             The layout; None for cross-attention.
         """
         return self.latent_layout.call_layout()
-
-    # -- the hooks -------------------------------------------------------------------------------------------------
 
     def _passes(self) -> bool:
         """Whether a call is none of a followed pipeline's."""

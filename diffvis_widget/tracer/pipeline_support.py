@@ -10,7 +10,10 @@ from torch import nn
 from diffvis_widget.tracer.families import Family
 
 _REASONS = {
-    "StableDiffusionPanoramaPipeline": "it denoises overlapping crops, so that no step has latents of the whole image"
+    "StableDiffusionPanoramaPipeline": "it denoises overlapping crops, so that no step has latents of the whole image",
+    "QwenImageLayeredPipeline": "it denoises several layers of an image at once, and a trace has one image",
+    "Flux2KleinKVPipeline": "it keeps the keys of reference images from its first step, so that later steps have no "
+    "sequence of text, image and references",
 }
 
 

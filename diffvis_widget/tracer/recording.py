@@ -238,7 +238,6 @@ class Recording(CallListener):
         if recorder is None:
             return make_step()
         unpacked, scheduler = self._calls.latent_layout.unpacked, self._calls.scheduler
-        device = arguments.sample.device
         second_order = is_second_order(scheduler)
         sample = recorder.copied(arguments.sample)
         if sample is None:
@@ -272,7 +271,7 @@ class Recording(CallListener):
                 prompt_matches=self._matches,
                 grid_of=self._grids.grid,
             ),
-            device,
+            arguments.sample.device,
         )
         self._forget_step()
         self._announce(recorder.settle(wait=self._on_step is not None))
@@ -358,6 +357,7 @@ class Recording(CallListener):
             noise=self._noise,
             decoder=make_decoder(self._pipe),
             concepts=self._reader.concepts and self._reader.concepts.concepts,
+            encoded=self._calls.latent_layout.encoded,
         )
         return self._recorder
 

@@ -40,6 +40,7 @@ class Token:
 
 _ZONES: tuple[WordKind, ...] = ("template", "word", "template")
 """Kinds of the text before, inside and behind the prompt."""
+_IMAGE_TOKEN = "<|image_pad|>"  # of the text encoders of Qwen, one for each patch of an image
 
 
 @dataclass
@@ -128,10 +129,21 @@ def find_words(tokens: Sequence[Token], encoded: str, typed: str, encoder: str =
             token_texts = tuple(encoded[max(start, 0) : end] for start, end in spans)
             word = Word(text, tuple(group.tokens), kind if group.tokens else "truncated", token_texts, encoder)
             words.append((latest, word))
-    ordered = [word for _, word in sorted([*words, *others], key=lambda item: item[0])]
+    ordered = _join_image_tokens([word for _, word in sorted([*words, *others], key=lambda item: item[0])])
     if padding:
         ordered.append(Word("padding", tuple(padding), "padding", encoder=encoder))
     return ordered
+
+
+def _join_image_tokens(words: Sequence[Word]) -> list[Word]:
+    """One word for all tokens of a reference image, which an editing model has among those of its text."""
+    joined: list[Word] = []
+    for word in words:
+        if word.text == _IMAGE_TOKEN and joined and joined[-1].text == _IMAGE_TOKEN:
+            joined[-1] = replace(joined[-1], tokens=(*joined[-1].tokens, *word.tokens))
+        else:
+            joined.append(word)
+    return joined
 
 
 def _groups(text: str, offset: int) -> list[_Group]:

@@ -11,7 +11,7 @@ from diffvis_widget.arguments import did_you_mean, real, shorten, step_index
 
 from .resize import finest, spread
 from .selectors import pick_layers
-from .types import Floats, Images, PositionAttention
+from .types import Floats, PositionAttention
 from .worded_steps import WordedSteps
 
 AttentionSource = Callable[[Any, int, tuple[float, float]], Sequence[PositionAttention]]
@@ -21,24 +21,7 @@ AttentionSource = Callable[[Any, int, tuple[float, float]], Sequence[PositionAtt
 class AttendedPositions(WordedSteps):
     """The part of a trace that answers what a position of the image attends to."""
 
-    _references: Sequence[Images] = ()
     _attention_source: AttentionSource | None = None
-
-    @property
-    def references(self) -> list[Images]:
-        """The reference images of an editing model as its autoencoder saw them, uint8 (H, W, 3) each, in order.
-
-        Empty for a model without. The tokens of reference k lie on the grid `layers[0].reference_grids[k]`.
-        """
-        return list(self._references)
-
-    def set_references(self, images: Sequence[Images]) -> None:
-        """Sets the reference images. The tracer calls it.
-
-        Args:
-            images: uint8 (H, W, 3) each.
-        """
-        self._references = tuple(images)
 
     def set_attention_source(self, source: AttentionSource | None) -> None:
         """Sets what evaluates the denoiser again. The tracer calls it.
@@ -103,10 +86,10 @@ class AttendedPositions(WordedSteps):
         layers = pick_layers(self.layers, layer)
         rows = self.attention_rows(place, index)
         if to == "text":
-            return np.mean([rows[layer].words for layer in layers], axis=0, dtype=np.float32)
+            return _mean([rows[layer].words for layer in layers])
         maps = [self._map(rows[layer], reference) for layer in layers]
         grid = finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
-        return np.mean([spread(part, grid) for part in maps], axis=0, dtype=np.float32)
+        return _mean([spread(part, grid) for part in maps])
 
     def attention_rows(self, position: tuple[float, float], step: int) -> Sequence[PositionAttention]:
         """Computes what one position attends to in every layer.
@@ -137,7 +120,7 @@ class AttendedPositions(WordedSteps):
         else:
             maps = [self.heat_maps(step=step, layer=index) for index in pick_layers(self.layers, layer)]
         rows = [part[:, *token_at(position, (part.shape[1], part.shape[2]))] for part in maps]
-        return np.mean(rows, axis=0, dtype=np.float32)
+        return _mean(rows)
 
     def _check_target(self, to: Any) -> int | None:
         """The index of a reference image; None for the others."""
@@ -160,6 +143,10 @@ class AttendedPositions(WordedSteps):
                 'model; to="text" works'
             )
         return row.image
+
+
+def _mean(parts: Sequence[Floats]) -> Floats:
+    return np.asarray(np.mean(parts, axis=0, dtype=np.float32), dtype=np.float32)
 
 
 def check_position(position: Any) -> tuple[float, float]:

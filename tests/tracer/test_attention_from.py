@@ -22,7 +22,17 @@ from tests.tracer.recorder import Attention, recording
 
 PROMPT = "A tiny red circle, above a blue square"
 POSITIONS = [(0.0, 0.0), (0.3, 0.72), (1.0, 1.0)]
-JOINT = ["sd3", "sd3-img2img", "sd3-inpaint", "flux", "flux-two-calls", "flux-img2img", "flux-inpaint", "chroma", "qwen"]
+JOINT = [
+    "sd3",
+    "sd3-img2img",
+    "sd3-inpaint",
+    "flux",
+    "flux-two-calls",
+    "flux-img2img",
+    "flux-inpaint",
+    "chroma",
+    "qwen",
+]
 JOINT += ["qwen-img2img", "aura-flow", "lumina2", "z-image", "z-image-img2img", "hidream", "flux2", "flux2-klein"]
 JOINT += ["cogview3", "cogview4", "ovis"]
 CROSS = ["sd", "refiner", "lora", "lcm", "ip-adapter", "pixart-alpha", "pixart-sigma", "hunyuan-dit"]
@@ -202,7 +212,7 @@ def test_a_trace_without_its_pipeline_still_tells_the_words(tmp_path: Path) -> N
 
 
 def test_a_trace_kept_as_words_reads_layers_again() -> None:
-    pipe = dv.load()
+    pipe: Any = dv.load()
     with Tracer(pipe, keep="words") as tracer:
         pipe("a red circle", num_inference_steps=2, generator=torch.Generator().manual_seed(1))
     trace = tracer.trace

@@ -17,6 +17,7 @@ from diffvis_widget.traces import Layer
 from diffvis_widget.traces.types import Size
 
 from .concept_streams import ConceptKeys, ConceptStream
+from .reference_grids import ReferenceGrids, no_references
 from .sequence_layouts import SequenceLayout
 from .token_streams import TokenStream
 
@@ -232,6 +233,8 @@ class Family:
         packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
             along one side; None: (n, C, h, w).
         packed_size: (pipeline, arguments of `prepare_latents`, packing) -> (h, w) of packed latents.
+        reference_grids: (arguments of the denoiser, row of its batch, image tokens) -> (h, w) of the tokens of each
+            reference image, which follow those of the image in joint attention.
         traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
             in the same order. Otherwise a call that makes one is refused.
         frames_first: Whether the pipeline's loop keeps latents of videos as (n, F, C, h, w).
@@ -277,6 +280,7 @@ class Family:
     grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
+    reference_grids: ReferenceGrids = no_references
     # videos
     traces_videos: bool = False
     frames_first: bool = False

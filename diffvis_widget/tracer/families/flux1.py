@@ -19,6 +19,7 @@ from .concept_streams import (
     split_heads,
 )
 from .family import Family, modules_ending
+from .reference_grids import from_position_ids
 from .token_streams import TokenStream
 
 
@@ -62,5 +63,6 @@ FAMILY = Family(
     sequence_layout=sequence_layouts.text_first,
     patch_size=2,
     packing=2,
+    reference_grids=from_position_ids,
     concept_stream=ConceptStream(embed_context, _pass_block),
 )

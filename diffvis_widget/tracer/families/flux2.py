@@ -11,6 +11,7 @@ from diffvis_widget.tracer.packing import unpack
 
 from . import sequence_layouts
 from .family import Family, modules_ending, scale_by_config
+from .reference_grids import from_position_ids
 from .token_streams import TokenStream
 
 
@@ -34,5 +35,6 @@ FAMILY = Family(
     embedding_indices=(0, None),
     sequence_layout=sequence_layouts.text_first,
     packing=1,
+    reference_grids=from_position_ids,
     scale_for_vae=_scale_by_batch_norm,
 )

@@ -10,6 +10,7 @@ from diffvis_widget.tracer.words import Token
 
 from . import sequence_layouts
 from .family import Family, modules_ending
+from .reference_grids import from_image_shapes
 from .token_streams import TokenStream, attended_tokens
 
 
@@ -41,4 +42,5 @@ FAMILY = Family(
     sequence_layout=sequence_layouts.text_first,
     patch_size=2,
     packing=2,
+    reference_grids=from_image_shapes,
 )

@@ -167,7 +167,7 @@ def _words_of_stream(
     size = 0
     processed: set[str] = set()
     for attribute, prompt in prompts.items():
-        call = _first_call(calls, _tokenizer(getattr(pipe, attribute, None)), prompt, *row)
+        call = _first_call(calls, _tokenizers(pipe, attribute), prompt, *row)
         if call is None or prompt in processed:
             continue
         encoded, tokens = call
@@ -188,11 +188,17 @@ def _tokenizer(component: Any) -> Any:
     return getattr(component, "tokenizer", component)
 
 
+def _tokenizers(pipe: Any, attribute: str) -> list[Any]:
+    """The tokenizer of an attribute; an editing model tokenizes by the one inside its processor."""
+    attributes = (attribute, "processor") if attribute == "tokenizer" else (attribute,)
+    return [_tokenizer(part) for name in attributes if (part := getattr(pipe, name, None)) is not None]
+
+
 def _first_call(
-    calls: Sequence[TokenizerCall], tokenizer: Any, prompt: str, row: int, rows: int
+    calls: Sequence[TokenizerCall], tokenizers: Sequence[Any], prompt: str, row: int, rows: int
 ) -> tuple[str, list[Token]] | None:
     """The first call is the one that is encoded: pipelines tokenize again, without limit, to warn of truncation."""
-    calls = [call for call in calls if call.tokenizer is tokenizer]
+    calls = [call for call in calls if any(call.tokenizer is tokenizer for tokenizer in tokenizers)]
     texts = [call.texts[row] for call in calls if row < len(call.texts) >= rows]
     tokens = [call.tokens[row] for call in calls if row < len(call.texts) >= rows]
     for text, text_tokens in zip(texts, tokens, strict=True):

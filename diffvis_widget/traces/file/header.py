@@ -138,6 +138,7 @@ def write_header(trace: HeaderSource, images: Mapping[str, EncodedImages]) -> st
                 "heads": layer.heads,
                 "grid": layer.grid,
                 "default": layer.default,
+                **({"reference_grids": layer.reference_grids} if layer.reference_grids else {}),
             }
             for layer in trace.layers
         ],
@@ -271,7 +272,9 @@ def _layer(item: Any) -> Layer:
     if kind not in ("cross", "joint") or not isinstance(default, bool):
         raise TraceFileError(f"a layer is of kind {kind!r} with default {default!r}")
     heads = read_integer("heads", fields.get("heads"), 1, 65536)
-    return Layer(read_text("name", fields.get("name")), kind, heads, _size("grid", fields.get("grid")), default)
+    grids = read_items("reference_grids", fields.get("reference_grids", []), lambda grid: _size("grid", grid), 0)
+    name, grid = read_text("name", fields.get("name")), _size("grid", fields.get("grid"))
+    return Layer(name, kind, heads, grid, default, tuple(grids))
 
 
 def _size(name: str, value: Any) -> Size:

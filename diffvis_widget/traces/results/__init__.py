@@ -1,6 +1,7 @@
 """The kinds of results that a trace stores: notes, concept scores, saliency maps, word relevance; more can be added."""
 
 from .notes import Note, Region
+from .references import ReferenceImages
 from .relevance import WordRelevance
 from .result_store import ResultStore
 from .saliency import Saliency
@@ -18,6 +19,7 @@ __all__ = [
     "ConceptScores",
     "DescribedRun",
     "Note",
+    "ReferenceImages",
     "Region",
     "ResultStore",
     "Saliency",

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from diffvis_widget.arguments import instance, items, shorten
+from diffvis_widget.traces.types import Images
 
 from .notes import Note
+from .references import ReferenceImages
 from .relevance import WordRelevance
 from .saliency import Saliency
 from .scores import ConceptScores
@@ -87,6 +89,14 @@ class ResultStore:
     @relevance.setter
     def relevance(self, relevance: Sequence[WordRelevance]) -> None:
         self._results[WordRelevance.kind] = _checked("relevance", relevance, WordRelevance)
+
+    @property
+    def references(self) -> list[Images]:
+        """The reference images of an editing model as its autoencoder saw them, uint8 (H, W, 3) each, in order.
+
+        Empty for a model without. The tokens of reference k lie on the grid `layers[0].reference_grids[k]`.
+        """
+        return [image for stored in self.results(ReferenceImages) for image in stored.images]
 
     @property
     def scores(self) -> ConceptScores | None:

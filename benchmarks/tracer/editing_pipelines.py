@@ -1,0 +1,96 @@
+"""The table of pipelines that edit an image, or begin from one: a part of what benchmarks.tracer.pipelines writes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from diffvis_widget.tracer.families import find_family, registered_families
+
+HEAD = """
+## Editing, image-to-image and inpainting pipelines
+
+Every pipeline of diffusers that takes an image and a prompt and makes an image. Editing models see reference images as
+tokens beside those of the image; the others begin from an image, or paint inside a mask. Proven: `test_editing.py` in
+`tests/tracer/families` runs it small, with the image bit for bit unchanged, and compares every map with a naive float64
+softmax over the queries and keys of the run; of references also what a place attends to (`Trace.attention_from`). "Not
+tested" has the denoiser of a traced family, and no test runs it.
+
+| pipeline | denoiser | | references | family |
+|---|---|---|---|---|
+"""
+
+NAMES = (
+    "Img2Img",
+    "Inpaint",
+    "Fill",
+    "Edit",
+    "Kontext",
+    "Redux",
+    "Omni",
+    "Layered",
+    "Upscale",
+    "KV",
+    "Flux2",
+    "UnCLIP",
+)
+"""Parts of the names of such pipelines."""
+
+REASONS = {
+    "QwenImageLayeredPipeline": "refused: it denoises several layers at once, and a trace has one image",
+    "Flux2KleinKVPipeline": "refused: later steps have no sequence of text, image and references, only its cached keys",
+    "FluxPriorReduxPipeline": "refused: it has no denoiser, and only makes embeddings",
+    "ZImageOmniPipeline": "without word maps: another layout of text, image and references",
+}
+
+OTHER_TASKS = ("Modular", "ControlNetXS", "Cosmos3", "Lucy", "EasyAnimate", "Chrono", "ShapE", "Audio", "Wan", "Onnx")
+"""Parts of the names of pipelines in other tables, or that make no images."""
+
+
+def state_of(name: str, denoiser: tuple[str, list[str]] | None, proven: Mapping[str, Any]) -> tuple[str, str]:
+    """What the tracer does with a pipeline, and the family of its denoiser."""
+    if name in proven:
+        return "traced, proven", find_family(proven[name])[0].name
+    if reason := REASONS.get(name):
+        return reason, ""
+    if denoiser is None:
+        return "refused: it has no denoiser of its own", ""
+    held, classes = denoiser
+    families = [
+        family
+        for family in registered_families()
+        if family.token_streams and family.denoiser_attribute == held and set(family.denoisers) & set(classes)
+    ]
+    if name.startswith("KandinskyV22"):
+        return "without word maps: its denoiser sees image embeddings, and no words", ""
+    if not families:
+        return "without word maps: the denoiser is not known", ""
+    return "not tested", families[0].name
+
+
+def editing_table() -> str:
+    """The table."""
+    import diffusers
+
+    from benchmarks.tracer.pipelines import denoiser_of
+    from tests.pipelines_edit import EDITING, FROM_IMAGE
+
+    built = {name: case.build() for name, case in (EDITING | FROM_IMAGE).items()}
+    proven = {type(pipe).__name__: pipe for pipe in built.values()}
+    editing = {type(built[name]).__name__ for name in EDITING}
+    rows: list[str] = []
+    for name in sorted(dir(diffusers)):
+        if not name.endswith("Pipeline") or not any(part in name for part in NAMES):
+            continue
+        pipeline: Any = getattr(diffusers, name, None)
+        if any(part in name for part in OTHER_TASKS) or not inspect.isclass(pipeline):
+            continue
+        try:
+            denoiser = denoiser_of(pipeline)
+        except (TypeError, ValueError):  # a placeholder for an optional package that is not there
+            denoiser = None
+        state, family = state_of(name, denoiser, proven)
+        classes = "–" if denoiser is None else ", ".join(denoiser[1])
+        rows.append(f"| {name} | {classes} | {state} | {'yes' if name in editing else ''} | {family} |")
+    return HEAD + "\n".join(rows) + "\n"

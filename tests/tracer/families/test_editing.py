@@ -1,0 +1,221 @@
+"""Editing models: the image unchanged, words and references where they are found again by perturbing them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+import diffvis_widget as dv
+from diffvis_widget.tracer import Tracer
+from diffvis_widget.tracer.families import find_family
+from diffvis_widget.traces import Trace
+from tests.pipelines_edit import EDITING, FROM_IMAGE
+from tests.tiny_parts import random_image
+from tests.tracer.recorder import Attention, recording
+from tests.tracer.reference import assert_stored
+
+PROMPT = "A tiny red circle, above a blue square"
+POSITIONS = [(0.0, 0.0), (0.3, 0.72), (1.0, 1.0)]
+CASES = EDITING | FROM_IMAGE
+
+
+def call(name: str, pipe: Any, **more: Any) -> Any:
+    arguments = {"prompt": PROMPT, "output_type": "np"} | CASES[name].arguments | more
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # diffusers and transformers on their own deprecations
+        return np.asarray(pipe(**arguments, generator=torch.Generator().manual_seed(1)).images)
+
+
+@functools.cache
+def traced(name: str) -> tuple[Any, dict[str, list[Attention]], Trace]:
+    """The pipeline, the attention of a run without the tracer, and the trace of the same run."""
+    pipe = CASES[name].build()
+    _, denoiser = find_family(pipe)
+    with recording(denoiser) as calls:
+        plain = call(name, pipe)
+    before = [len(module._forward_hooks) for module in denoiser.modules()]
+    with Tracer(pipe, keep="heads") as tracer:
+        images = call(name, pipe)
+    assert np.array_equal(plain, images)
+    assert [len(module._forward_hooks) for module in denoiser.modules()] == before
+    return pipe, calls, tracer.trace
+
+
+def of_prompt(name: str, calls: list[Attention], trace: Trace) -> list[Attention]:
+    """The prompt's own evaluation of each step; guided by two calls, pipelines make it first."""
+    each = len(calls) // len(trace.steps)
+    assert each == (2 if CASES[name].guided == "two calls" else 1)
+    return calls[::each]
+
+
+def spans(pipe: Any, trace: Trace, attention: Attention) -> tuple[slice, slice]:
+    family, _ = find_family(pipe)
+    text = 1 + max(position for word in trace.words for position in word.tokens)
+    if family.sequence_layout is None:
+        return slice(0, text), slice(0, attention.query.shape[2])
+    height, width = trace.layers[0].grid
+    places = family.sequence_layout(attention.key.shape[2], text, height * width)
+    assert places is not None
+    return places
+
+
+def row_of(name: str, attention: Attention) -> int:
+    """The last row carries the prompt, but Z-Image's first does, and perturbed-attention guidance repeats it."""
+    return 0 if name.startswith("z-image") else len(attention.query) - (2 if "pag" in name else 1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_image_is_the_same_and_the_maps_are_exact(name: str) -> None:
+    pipe, calls, trace = traced(name)
+    typed = "".join(word.text for word in trace.words if word.kind == "word" and word.encoder in ("", "T5"))
+    assert typed == "".join(PROMPT.split())
+    for index, layer in enumerate(trace.layers):
+        for step, attention in enumerate(of_prompt(name, calls[layer.name], trace)):
+            shares = attention.probabilities(row_of(name, attention))
+            text, image = spans(pipe, trace, attention)
+            stored = trace.records[step].maps[index]
+            for place, word in enumerate(trace.words):
+                if word.kind == "padding" and layer.kind == "joint":
+                    continue
+                columns = shares[:, image, text][:, :, list(word.tokens)]
+                positions = layer.grid[0] * layer.grid[1]
+                assert columns.shape[1] == positions
+                assert_stored(stored[:, place], columns.sum(axis=-1).reshape(-1, *layer.grid), 1e-5)
+
+
+@pytest.mark.parametrize("name", EDITING)
+def test_attention_to_references(name: str) -> None:
+    pipe, calls, trace = traced(name)
+    assert len(trace.references) == len(trace.layers[0].reference_grids) > 0
+    for step in (0, len(trace.steps) - 1):
+        for index, layer in enumerate(trace.layers):
+            attention = of_prompt(name, calls[layer.name], trace)[step]
+            shares = attention.probabilities(len(attention.query) - 1).mean(axis=0)
+            text, image = spans(pipe, trace, attention)
+            for position in POSITIONS:
+                y, x = (min(int(part * side), side - 1) for part, side in zip(position, layer.grid, strict=True))
+                expected = shares[image.start + y * layer.grid[1] + x]
+                own = trace.attention_from(position, step, index)
+                np.testing.assert_allclose(own, expected[image].reshape(layer.grid), atol=1e-5)
+                start, total = image.stop, own.sum() + expected[text].sum()
+                for number, grid in enumerate(layer.reference_grids):
+                    stop = start + grid[0] * grid[1]
+                    part = trace.attention_from(position, step, index, f"reference {number}")
+                    np.testing.assert_allclose(part, expected[start:stop].reshape(grid), atol=1e-5)
+                    start, total = stop, total + part.sum()
+                assert start == len(expected)
+                np.testing.assert_allclose(total, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["kontext", "flux2-two", "klein-two", "qwen-edit", "qwen-edit-plus"])
+def test_a_changed_token_is_found_where_it_should_be(name: str) -> None:
+    """Perturb one text token, then one token of the last reference: exactly its key changes in the first layer."""
+    pipe, _, trace = traced(name)
+    family, denoiser = find_family(pipe)
+    first = trace.layers[0].name
+    before = _first_keys(name, pipe, denoiser, first, None)
+    text, image = spans(pipe, trace, before)
+    word = next(word for word in trace.words if word.text == "circle")
+    after = _first_keys(name, pipe, denoiser, first, (family.text_argument, word.tokens[0]))
+    changed = (after.key[-1] != before.key[-1]).any(dim=2).any(dim=0).nonzero()[:, 0].tolist()
+    assert changed == [text.start + word.tokens[0]]
+    height, width = trace.layers[0].reference_grids[-1]
+    positions = image.stop - image.start
+    others = sum(h * w for h, w in trace.layers[0].reference_grids[:-1])
+    after = _first_keys(name, pipe, denoiser, first, ("hidden_states", positions + others + 2 * width + 3))
+    changed = (after.key[-1] != before.key[-1]).any(dim=2).any(dim=0).nonzero()[:, 0].tolist()
+    assert changed == [image.stop + others + 2 * width + 3]
+    assert height > 2
+    assert width > 3
+
+
+def _first_keys(name: str, pipe: Any, denoiser: Any, layer: str, change: tuple[str, int] | None) -> Attention:
+    def disturb(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        if change is not None:
+            values = bound.arguments[change[0]].clone()
+            values[:, change[1]] += 1.0
+            bound.arguments[change[0]] = values
+        return bound.args, bound.kwargs
+
+    handle = denoiser.register_forward_pre_hook(disturb, with_kwargs=True)
+    try:
+        with recording(denoiser) as calls:
+            call(name, pipe)
+    finally:
+        handle.remove()
+    return calls[layer][0]
+
+
+@pytest.mark.parametrize("name", ["kontext", "kontext-inpaint", "klein-two", "klein-inpaint", "qwen-edit-plus"])
+def test_references_are_what_the_autoencoder_saw(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, _, trace = traced(name)
+    seen: list[Any] = []
+    encode = pipe.vae.encode
+
+    def note(image: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(image.detach().clone())
+        return encode(image, *args, **kwargs)
+
+    monkeypatch.setattr(pipe.vae, "encode", note)
+    call(name, pipe)
+    images = [
+        np.asarray(((part.reshape(*part.shape[:2], *part.shape[-2:])[0] / 2 + 0.5) * 255).round()) for part in seen
+    ]
+    expected = {"kontext-inpaint": [1], "klein-inpaint": [1, 2]}.get(name, list(range(len(images))))
+    assert len(trace.references) == len(expected)
+    for index, reference in zip(expected, trace.references, strict=True):
+        assert np.abs(images[index].transpose(1, 2, 0) - reference).max() <= 1
+
+
+def test_each_image_of_a_call_has_its_own_reference() -> None:
+    """Kontext takes one reference for each prompt."""
+    pipe = CASES["kontext"].build()
+    references = [random_image(48, 32, seed=7), random_image(48, 32, seed=8)]
+    with Tracer(pipe) as tracer:
+        call("kontext", pipe, prompt=[PROMPT, PROMPT], image=references)
+    first, second = tracer.traces
+    for trace, image in ((first, references[0]), (second, references[1])):
+        assert np.abs(np.asarray(image).astype(int) - trace.references[0]).max() <= 1
+    rows = [trace.attention_from((0.5, 0.5), 1, to="reference 0") for trace in (first, second)]
+    assert np.abs(rows[0] - rows[1]).max() > 1e-5
+
+
+def test_a_file_keeps_references(tmp_path: Path) -> None:
+    *_, trace = traced("klein-two")
+    opened = dv.open_trace(trace.save(tmp_path / "run.safetensors"))
+    assert opened.layers == trace.layers
+    for saved, reference in zip(opened.references, trace.references, strict=True):
+        np.testing.assert_array_equal(saved, reference)
+    compact = dv.open_trace(trace.save(tmp_path / "run.diffvis", compact=True))
+    assert len(compact.references) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in FROM_IMAGE if "pag" not in name])
+def test_a_run_from_an_image_has_no_references(name: str) -> None:
+    *_, trace = traced(name)
+    assert trace.references == []
+    assert trace.layers[0].reference_grids == ()
+    image = trace.attention_from((0.5, 0.5), 0)
+    assert 0 < image.sum() <= 1 + 1e-4
+
+
+@pytest.mark.parametrize("name", ["QwenImageLayeredPipeline", "Flux2KleinKVPipeline"])
+def test_what_cannot_be_traced_is_refused_before_it_runs(name: str) -> None:
+    parts = dict(CASES["qwen-edit" if name.startswith("Qwen") else "klein-two"].build().components)
+    kind: Any = getattr(diffusers, name)
+    accepted = inspect.signature(kind).parameters
+    pipe = kind(**{part: value for part, value in parts.items() if part in accepted})
+    evaluated: list[int] = []
+    pipe.transformer.register_forward_pre_hook(lambda *_: evaluated.append(1))
+    with pytest.raises(ValueError, match=f"{name} cannot be traced: it"):
+        dv.trace(pipe, PROMPT)
+    assert not evaluated
