@@ -79,7 +79,14 @@ class _ReadCall:
         return self.query.nbytes + self.key.nbytes + (0 if self.mask is None else self.mask.nbytes)
 
     def probabilities(self, query: int) -> Tensor:
-        """float32 (keys,): the attention of one query, mean over heads."""
+        """Compute the attention of one query.
+
+        Args:
+            query: Its index.
+
+        Returns:
+            float32 (keys,), mean over heads.
+        """
         row = self.query[:, query : query + 1].float()
         key = self.key.float()
         if len(key) < len(row):
