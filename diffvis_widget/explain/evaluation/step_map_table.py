@@ -23,7 +23,8 @@ def step_maps(folder: Path) -> list[str]:
     Returns:
         Lines of Markdown; empty without measurements.
     """
-    lines = read(folder / "step_maps.jsonl")
+    measured = read(folder / "step_maps.jsonl")
+    lines = [line for line in measured if "maps" in line]
     if not lines:
         return []
     rows: list[list[str]] = []
@@ -59,7 +60,37 @@ def step_maps(folder: Path) -> list[str]:
         "",
     ]
     head = ["map", "scenes", "pointing", "IoU", "AP", "pointing over edge", "deletion over random"]
-    return [*text, *table([*head, "insertion over random"], rows)]
+    return [
+        *text,
+        *table([*head, "insertion over random"], rows),
+        *_games([line for line in measured if "games" in line]),
+    ]
+
+
+def _games(lines: list[Line]) -> list[str]:
+    """The table of the games that smooth RISE and the baselines have played alone."""
+    if not lines:
+        return []
+    rows: list[list[str]] = []
+    for name in lines[0]["games"]:
+        areas = [median(lines, _of_game(name, game))[0] for game in range(2)]
+        over = [
+            "" if name == RANDOM else difference(lines, _of_game(name, game), _of_game(RANDOM, game), higher)
+            for game, higher in ((0, True), (1, False))
+        ]
+        rows.append([name, areas[0], over[0], areas[1], over[1]])
+    text = [
+        f"    python -m diffvis_widget.explain.evaluation.step_maps --deletion {len(lines)}",
+        "",
+        f"The games in {len(lines)} of the scenes: medians of the areas, and of the paired differences to random. "
+        "Higher deletion and lower insertion are better.",
+        "",
+    ]
+    return [*text, *table(["map", "deletion", "deletion over random", "insertion", "insertion over random"], rows)]
+
+
+def _of_game(name: str, game: int) -> Value:
+    return lambda line: (line["games"][name][game], 1)
 
 
 def mean_difference(lines: list[Line], value: Value) -> str:

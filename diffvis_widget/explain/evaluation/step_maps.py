@@ -1,8 +1,9 @@
 """Compares maps of a step with what the image shows: `python -m diffvis_widget.explain.evaluation.step_maps`.
 
 Held-out renderings with known masks, noised to timestep 399. The paper's DF-RISE and DF-CAM, their repairs, and
-baselines are compared with the union of the objects' masks. The first scenes also play the insertion and deletion
-games, and have the slower maps. The measurements are appended to step_maps.jsonl in a folder, and an interrupted
+baselines are compared with the union of the objects' masks; the first scenes have the slower maps too, and play the
+insertion and deletion games with all of them. `--deletion` plays the games with smooth RISE and the baselines alone, in
+lines of their own ("games 0"). The measurements are appended to step_maps.jsonl in a folder, and an interrupted
 evaluation resumes there; the tables are written to the folder's README.md. 200 scenes take 25 minutes on a free core.
 """
 
@@ -60,7 +61,7 @@ def measure(pipe: Any, rendering: Rendering, *, played: bool) -> Line:
         SMOOTH: smooth_rise(trace, 0, **settings).map,
         CAM: cam.map,
         ATTENTION: trace.heat_maps(step=0)[words].sum(axis=0),
-        **baselines(trace.frame("prediction", 0), rendering.latent_size, _generator(trace)),
+        **baselines_of(trace, rendering),
     }
     if played:
         of_words = [scale(smooth_rise(trace, 0, word, **settings).map) for word in words]
@@ -78,6 +79,40 @@ def measure(pipe: Any, rendering: Rendering, *, played: bool) -> Line:
     return {"maps": {name: [round(float(value), 3) for value in values] for name, values in scores.items()}}
 
 
+def play(pipe: Any, rendering: Rendering) -> Line:
+    """Play the insertion and deletion games with smooth RISE and the baselines.
+
+    Args:
+        pipe: The scenes pipeline.
+        rendering: The scene.
+
+    Returns:
+        By map: the AUC of deletion and of insertion.
+    """
+    trace = run(pipe, rendering.scene.caption, **rendering.arguments(pipe, timesteps=list(TIMESTEPS)))
+    heat = smooth_rise(trace, 0, masks=MASKS, progress=False)
+    result = games(trace, 0, {SMOOTH: heat, **baselines_of(trace, rendering)}, progress=False)
+    return {
+        "games": {
+            name: [round(result.deletion_auc[name], 3), round(result.insertion_auc[name], 3)]
+            for name in result.deletion
+        }
+    }
+
+
+def baselines_of(trace: Trace, rendering: Rendering) -> dict[str, Floats]:
+    """The maps that know nothing of the model, of the first step.
+
+    Args:
+        trace: The run.
+        rendering: Its scene.
+
+    Returns:
+        Maps by name.
+    """
+    return baselines(trace.frame("prediction", 0), rendering.latent_size, _generator(trace))
+
+
 def _generator(trace: Trace) -> np.random.Generator:
     return np.random.default_rng([len(trace.prompt), 0])
 
@@ -87,19 +122,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m diffvis_widget.explain.evaluation.step_maps", description=__doc__)
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"number of scenes ({SCENES})", metavar="N")
     parser.add_argument("--games", type=int, default=GAMES, help=f"scenes that play the games ({GAMES})", metavar="N")
+    parser.add_argument("--deletion", type=int, default=0, help="scenes that play with smooth RISE (0)", metavar="N")
     parser.add_argument("--first", type=int, default=0, help="first scene to measure (0)", metavar="N")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
     args = parser.parse_args()
     pipe = load()
     path, model = args.folder / "step_maps.jsonl", fingerprint(cast(Any, pipe).unet)
     done = {line["scene"] for line in resume(path, model)}
-    scenes = held_out_scenes(args.scenes)
-    for number in range(args.first, len(scenes)):
+    scenes = held_out_scenes(max(args.scenes, args.deletion))
+    for number in range(args.first, args.scenes):
         if number not in done:
             began = time.monotonic()
             line = measure(pipe, Rendering(pipe, scenes[number], number), played=number < args.games)
             append(path, {"scene": number, "model": model, **line})
             print(f"step maps: scene {number + 1} of {args.scenes}, {time.monotonic() - began:.1f} s", flush=True)
+    for number in range(args.deletion):
+        if (name := f"games {number}") not in done:
+            append(path, {"scene": name, "model": model, **play(pipe, Rendering(pipe, scenes[number], number))})
+            print(f"step maps: {name} of {args.deletion}", flush=True)
     print("\n".join(step_maps(args.folder)))
     report.write(args.folder)
 
