@@ -229,7 +229,14 @@ class AttentionReader:
             self._joint.setdefault(reading.branch, {}).update(maps)
 
     def _keep_self_attention(
-        self, layer: str, query: Tensor, key: Tensor, mask: Tensor | None, factor: float, spans: Sequence[slice] = ()
+        self,
+        layer: str,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None,
+        factor: float,
+        spans: Sequence[slice] = (),
+        query_spans: Sequence[slice] = (),
     ) -> None:
         """Keep the attention among image tokens in the conditional branch, where it refines better than earlier layers.
 
@@ -239,23 +246,25 @@ class AttentionReader:
             key: (batch, key heads, keys, width).
             mask: As that of scaled_dot_product_attention.
             factor: Factor of the scores.
-            spans: Where the image tokens of each image lie; empty: everywhere.
+            spans: Where the image tokens of each image lie in the keys; empty: everywhere.
+            query_spans: The same for the queries; empty: as in the keys.
         """
         reading = next((reading for reading in self._readings if reading.branch == "prompt"), None)
-        if reading is None or query.shape[2] != key.shape[2]:
+        if reading is None or (query.shape[2] != key.shape[2] and not query_spans):
             return
         rows = range(reading.rows.start, reading.rows.stop)
-        places = list(zip(rows, spans or [slice(None)] * len(rows), strict=True))
+        whole = [slice(None)] * len(rows)
+        places = list(zip(rows, query_spans or spans or whole, spans or whole, strict=True))
         if not refines_better(len(range(query.shape[2])[places[0][1]]), self.self_attention):
             return
         masks = None
         if mask is not None:
-            whole = mask.expand(len(query), mask.shape[-3] if mask.ndim > 2 else 1, *mask.shape[-2:])
-            masks = [whole[row, :, span if whole.shape[2] > 1 else slice(None), span] for row, span in places]
+            full = mask.expand(len(query), mask.shape[-3] if mask.ndim > 2 else 1, *mask.shape[-2:])
+            masks = [full[row, :, asked if full.shape[2] > 1 else slice(None), span] for row, asked, span in places]
         self.self_attention = SelfAttention(
             layer,
-            [query[row, :, span].detach() for row, span in places],
-            [key[row, :, span].detach() for row, span in places],
+            [query[row, :, asked].detach() for row, asked, _ in places],
+            [key[row, :, span].detach() for row, _, span in places],
             masks,
             factor,
         )
@@ -264,24 +273,27 @@ class AttentionReader:
         assert self._layout is not None
         keys = call.key.shape[2]
         spans = [[self._layout(keys, length) for length in reading.targets.lengths] for reading in self._readings]
-        if call.query.shape[2] != keys or any(span is None for row in spans for span in row):
+        if not _fit(call, [span for row in spans for span in row]):
             self.unread[layer] = keys
             return None
+        # where only image tokens are queries, they are all of them
+        queries = None if call.query.shape[2] == keys else slice(0, call.query.shape[2])
         self._finish(layer)
         if layer in self.refining:
             of_prompt = [row for reading, row in zip(self._readings, spans, strict=True) if reading.branch == "prompt"]
             images = [span[1] for row in of_prompt for span in row if span is not None]
-            self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor, images)
+            asked = [] if queries is None else [queries] * len(images)
+            self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor, images, asked)
         # another watcher, or a user's replacement, must receive the call too
         output, log_sum_exp = attend(call, result) if result.is_torch else (result(), None)
         for reading, row_spans in zip(self._readings, spans, strict=True):
             rows = range(reading.rows.start, reading.rows.stop)
             images = [
-                (row, span, columns)
+                (row, (span[0], queries or span[1]), columns)
                 for row, span, columns in zip(rows, row_spans, reading.targets.columns, strict=True)
                 if span is not None
             ]
-            wants_output = self.output and reading.branch == "prompt"
+            wants_output = self.output and reading.branch == "prompt" and queries is None
             with torch.no_grad(), without_autocast(call.query.device):
                 normalizers = [image_normalizers(call, log_sum_exp, row, span[1]) for row, span, _ in images]
                 maps = [
@@ -297,3 +309,11 @@ class AttentionReader:
                 image, outputs = images[0][1][1], output if wants_output else None
                 self.concepts.read_joint(layer, call, outputs, reading.rows, image, torch.cat(normalizers))
         return output
+
+
+def _fit(call: AttentionCall, spans: Sequence[tuple[slice, slice] | None]) -> bool:
+    """Whether text and image tokens of every image were found, and the queries are all tokens or those of the image."""
+    asked = call.query.shape[2]
+    return all(
+        span is not None and asked in (call.key.shape[2], len(range(call.key.shape[2])[span[1]])) for span in spans
+    )

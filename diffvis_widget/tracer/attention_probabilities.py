@@ -185,7 +185,7 @@ def image_normalizers(call: AttentionCall, log_sum_exp: Tensor | None, row: int,
         call: The call of scaled_dot_product_attention.
         log_sum_exp: float32 (batch, heads, queries), where a kernel returned it; None: it is computed.
         row: Row of the batch.
-        image: Where the image tokens lie in the sequence.
+        image: Where the image tokens lie in the queries.
 
     Returns:
         float32 (1, heads, image tokens).
@@ -226,7 +226,7 @@ def joint_probabilities(
         normalizers: float32 (1, heads, image tokens), see `image_normalizers`.
         row: Row of the batch.
         text: Where the text tokens lie in the sequence.
-        image: Where the image tokens lie in the sequence.
+        image: Where the image tokens lie in the queries.
         words: The words of that row.
         heads: Whether heads are kept apart.
 

@@ -52,6 +52,8 @@ __all__ = [
 
 Remove = Callable[[], None]
 
+_PREPARING = ("prepare_latents", "prepare_intermediate_images")  # a pipeline without latents has another name for it
+
 
 class PipelineCalls:
     """Follows the calls that pipelines with one denoiser make in the thread that made this object.
@@ -154,7 +156,8 @@ class PipelineCalls:
         self._followed.append((pipe, hooks))
         # Python looks `__call__` up in the class
         hooks.append(self._watch(type(pipe), "__call__", functools.partial(self._call, pipe)))
-        for name, watcher in (("encode_prompt", self._encode_prompt), ("prepare_latents", self._prepare_latents)):
+        watchers = {"encode_prompt": self._encode_prompt, **dict.fromkeys(_PREPARING, self._prepare_latents)}
+        for name, watcher in watchers.items():
             if hasattr(pipe, name):
                 hooks.append(self._watch(pipe, name, functools.partial(watcher, pipe)))
         if is_modular(pipe):

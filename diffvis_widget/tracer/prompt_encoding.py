@@ -188,9 +188,15 @@ def _batch(
     typed = _texts(arguments.get(name), rows)
     words: list[list[Word]] | None = None
     if all(text is not None for text in typed):
-        tokenized = [item for call in calls for item in call.tokenizer_calls if item.texts not in exclude]
+        count = _count(arguments.get(name), rows)
+        tokenized = [
+            item
+            for call in calls
+            for item in call.tokenizer_calls
+            if item.texts not in exclude or len(item.texts) > count  # prompts and negative prompts in one call
+        ]
         # several images of one prompt stand next to one another: tokenizers see each prompt once
-        repeats = max(1, rows // max(1, _count(arguments.get(name), rows)))
+        repeats = max(1, rows // max(1, count))
         prompts = _typed(family.token_streams, arguments, name, rows)
         once = {attribute: texts[::repeats] for attribute, texts in prompts.items()}
         rows_of_words = words_of_streams(pipe, family.token_streams, tokenized, once, lengths[::repeats])

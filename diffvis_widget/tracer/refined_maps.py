@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ class MapRefiner:
 
     def __init__(self, family: Family, modules: Mapping[str, nn.Module], grids: SpatialInputs) -> None:
         self._family = family
-        self.heads = {name: int(getattr(module, "heads")) for name, module in modules.items()}  # noqa: B009
+        self.heads = {name: _head_count(module) for name, module in modules.items()}
         self._grids = grids
 
     def add(self, reader: AttentionReader, latents: LatentLayout) -> None:
@@ -87,3 +88,9 @@ class MapRefiner:
             total = part if total is None else total + part
         assert total is not None
         return total / len(chosen)
+
+
+def _head_count(module: nn.Module) -> int:
+    """Number of heads of an attention module; diffusers has two names for it."""
+    attention: Any = module
+    return int(attention.heads if hasattr(attention, "heads") else attention.num_heads)

@@ -102,7 +102,7 @@ class Tracer:
         self._compiled = compiled
         self._interventions = tuple(interventions)
         family, _ = find_family(pipe)
-        if output and family.sequence_layout is None:
+        if output and (family.sequence_layout is None or not family.text_queries):
             raise ValueError(
                 f"output=True: in the {family.name} of {type(pipe).__name__} words have no attention output to "
                 "compare with the image's; it works where text and image attend together (SD3, FLUX and their like). "

@@ -14,7 +14,7 @@ from diffvis_widget.tracer import trace as make_trace
 from diffvis_widget.tracer.preview import decode
 from tests.pipelines_dit import FAMILIES
 
-REDUCED = ["kandinsky22", "if"]
+REDUCED = ["kandinsky22"]
 
 
 def unconditional() -> Any:

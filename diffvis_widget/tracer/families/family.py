@@ -25,11 +25,12 @@ Modules = dict[str, nn.Module]
 """Modules by dotted path, in order of execution."""
 
 
-def modules_ending(*suffixes: str) -> Callable[[nn.Module], Modules]:
+def modules_ending(*suffixes: str, inside: str = "") -> Callable[[nn.Module], Modules]:
     """Select attention modules by how their dotted path ends, without refiners, which process the text alone.
 
     Args:
         *suffixes: Ends of the paths, such as ".attn2".
+        inside: What the paths begin with, such as "transformer_blocks".
 
     Returns:
         A function for `Family.attention_modules`.
@@ -39,7 +40,10 @@ def modules_ending(*suffixes: str) -> Callable[[nn.Module], Modules]:
         return {
             name: module
             for name, module in denoiser.named_modules()
-            if hasattr(module, "processor") and name.endswith(suffixes) and "refiner" not in name
+            if hasattr(module, "processor")
+            and name.endswith(suffixes)
+            and name.startswith(inside)
+            and "refiner" not in name
         }
 
     return select
@@ -228,6 +232,7 @@ class Family:
         negative_first: Whether a batch that holds both branches begins with the negative prompt's.
         guidance_candidates: Ways in which the pipelines combine both branches.
         sequence_layout: Where text and image tokens lie in the keys; required for joint attention.
+        text_queries: Whether the text tokens of joint attention are queries too; False where only image tokens are.
         patch_size: Latent pixels along one side of an image token.
         grid_of: (image tokens, latent size, patch size) -> (h, w) of the token grid, or None.
         packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
@@ -276,6 +281,7 @@ class Family:
     guidance_candidates: GuidanceCandidates = classifier_free
     # positions
     sequence_layout: SequenceLayout | None = None
+    text_queries: bool = True
     patch_size: int = 1
     grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None

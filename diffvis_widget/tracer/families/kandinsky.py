@@ -1,6 +1,7 @@
-"""Kandinsky 2 and 3, whose autoencoder is a MoVQ. Traced without word maps.
+"""Kandinsky 2, whose autoencoder is a MoVQ. Traced without word maps.
 
-The decoder of Kandinsky 2.2 receives image embeddings only.
+A prior makes an image embedding of the prompt, which a decoder paints. The decoder of Kandinsky 2.2 receives nothing
+else.
 """
 
 from __future__ import annotations
@@ -12,25 +13,41 @@ from torch import Tensor
 from .family import Family
 
 
-def _movq(pipe: Any) -> Any:
+def movq(pipe: Any) -> Any:
+    """The autoencoder of a Kandinsky pipeline.
+
+    Args:
+        pipe: The pipeline.
+
+    Returns:
+        The MoVQ, or None.
+    """
     return getattr(pipe, "movq", None)
 
 
 def _has_movq(pipe: Any) -> bool:
-    return getattr(pipe, "vae", None) is None and _movq(pipe) is not None
+    return getattr(pipe, "vae", None) is None and movq(pipe) is not None
 
 
-def _unscaled(vae: Any, latents: Tensor) -> Tensor:
-    """The pipelines decode the latents of their loop as they are, whatever scaling the config of the MoVQ states."""
+def unscaled(vae: Any, latents: Tensor) -> Tensor:
+    """The pipelines decode the latents of their loop as they are, whatever scaling the config of the MoVQ states.
+
+    Args:
+        vae: The MoVQ.
+        latents: (n, C, h, w), as the loop keeps them.
+
+    Returns:
+        The same latents.
+    """
     return latents
 
 
 FAMILY = Family(
     name="Kandinsky",
-    denoisers=("UNet2DConditionModel", "Kandinsky3UNet"),
+    denoisers=("UNet2DConditionModel",),
     denoiser_attribute="unet",
     accepts=_has_movq,
-    vae_of=_movq,
-    scale_for_vae=_unscaled,
+    vae_of=movq,
+    scale_for_vae=unscaled,
     decode_arguments={"force_not_quantize": True},
 )

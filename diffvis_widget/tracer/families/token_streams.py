@@ -50,6 +50,18 @@ def attended_tokens(pipe: Any, tokens: Sequence[Token], length: int) -> list[Tok
     return [token for token in tokens if token.attended]
 
 
+def special_tokens(count: int) -> list[Token]:
+    """Make tokens of a template that the pipeline tokenizes apart from the prompt.
+
+    Args:
+        count: How many.
+
+    Returns:
+        Special tokens, which the denoiser receives and which cover no text of the prompt.
+    """
+    return [Token("", 0, 0, special=True, attended=True)] * count
+
+
 @dataclass(frozen=True)
 class TokenStream:
     """Text that the denoiser receives through one text encoder, or through several on the same positions.
@@ -199,8 +211,10 @@ def _first_call(
 ) -> tuple[str, list[Token]] | None:
     """The first call is the one that is encoded: pipelines tokenize again, without limit, to warn of truncation."""
     calls = [call for call in calls if any(call.tokenizer is tokenizer for tokenizer in tokenizers)]
-    texts = [call.texts[row] for call in calls if row < len(call.texts) >= rows]
-    tokens = [call.tokens[row] for call in calls if row < len(call.texts) >= rows]
+    # in a call of prompts and negative prompts, rows belong to either
+    of_rows = [call for call in calls if row < len(call.texts) >= rows and len(call.texts) != 2 * rows]
+    texts = [call.texts[row] for call in of_rows]
+    tokens = [call.tokens[row] for call in of_rows]
     for text, text_tokens in zip(texts, tokens, strict=True):
         if prompt_occurs(text, prompt):
             return text, text_tokens

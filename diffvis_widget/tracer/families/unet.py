@@ -17,6 +17,18 @@ _STAGES = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
 _BLOCK_LISTS = ("attentions", "resnets", "downsamplers", "upsamplers")
 
 
+def in_order_of_stages(modules: Modules) -> Modules:
+    """Sort the modules of a U-Net in order of execution.
+
+    Args:
+        modules: By dotted path.
+
+    Returns:
+        Those of the down blocks, of the middle block and of the up blocks.
+    """
+    return dict(sorted(modules.items(), key=lambda item: _STAGES.get(item[0].split(".")[0], 1)))
+
+
 def _cross_attention(denoiser: nn.Module) -> Modules:
     """Cross-attention modules; self-attention of the same class has no width of its own for the text."""
     modules = {
@@ -26,7 +38,7 @@ def _cross_attention(denoiser: nn.Module) -> Modules:
         and hasattr(module, "processor")
         and getattr(module, "added_kv_proj_dim", None) is None
     }
-    return dict(sorted(modules.items(), key=lambda item: _STAGES.get(item[0].split(".")[0], 1)))
+    return in_order_of_stages(modules)
 
 
 def _self_attention(denoiser: nn.Module) -> Modules:
@@ -36,7 +48,7 @@ def _self_attention(denoiser: nn.Module) -> Modules:
         for name, module in denoiser.named_modules()
         if name.endswith(".attn1") and hasattr(module, "processor") and not getattr(module, "is_cross_attention", True)
     }
-    return dict(sorted(modules.items(), key=lambda item: _STAGES.get(item[0].split(".")[0], 1)))
+    return in_order_of_stages(modules)
 
 
 def _stage_blocks(denoiser: nn.Module) -> Modules:
@@ -50,8 +62,17 @@ def _stage_blocks(denoiser: nn.Module) -> Modules:
     return dict(sorted(blocks.items(), key=lambda item: _STAGES.get(item[0].split(".")[0], 3)))
 
 
-def _halved_grid(positions: int, latent_size: Size, patch_size: int) -> Size | None:
-    """The latent grid, halved until it has that many positions; diffusers rounds odd sides up or down by config."""
+def halved_grid(positions: int, latent_size: Size, patch_size: int) -> Size | None:
+    """The latent grid, halved until it has that many positions; diffusers rounds odd sides up or down by config.
+
+    Args:
+        positions: Number of image tokens.
+        latent_size: (h, w) of the latents.
+        patch_size: Not used.
+
+    Returns:
+        (h, w) of the grid, or None where none has that many positions.
+    """
     for up in (1, 0):
         height, width = latent_size
         while height * width > positions:
@@ -91,7 +112,7 @@ FAMILY = Family(
     attention_kind="cross",
     attention_modules=_cross_attention,
     token_streams=(TokenStream(("tokenizer", "tokenizer_2")),),
-    grid_of=_halved_grid,
+    grid_of=halved_grid,
     self_attention=_self_attention,
     concept_keys=_keys,
     concept_template="a {}",

@@ -1,0 +1,53 @@
+"""Kandinsky 3: cross-attention of a U-Net to T5, cut behind the longest prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from diffvis_widget.tracer.words import Token
+
+from .family import Family, Modules
+from .kandinsky import movq, unscaled
+from .token_streams import TokenStream
+from .unet import halved_grid, in_order_of_stages
+
+
+def _attention_to_text(denoiser: nn.Module) -> Modules:
+    """The first attention of a block is the image's with itself; each of the others is one with the text."""
+    blocks = {
+        name: block for name, block in denoiser.named_modules() if getattr(block, "context_dim", None) is not None
+    }
+    modules = {
+        f"{name}.attentions.{index}.attention": attention.attention
+        for name, block in blocks.items()
+        for index, attention in list(enumerate(getattr(block, "attentions", ())))[1:]
+    }
+    return in_order_of_stages(modules)
+
+
+def _self_attention(denoiser: nn.Module) -> Modules:
+    modules = {name: module for name, module in denoiser.named_modules() if name.endswith(".attentions.0.attention")}
+    return in_order_of_stages(modules)
+
+
+def _cut(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """The pipeline cuts the padding, but for one token."""
+    return list(tokens[:length])
+
+
+FAMILY = Family(
+    name="Kandinsky 3",
+    denoisers=("Kandinsky3UNet",),
+    denoiser_attribute="unet",
+    attention_kind="cross",
+    attention_modules=_attention_to_text,
+    self_attention=_self_attention,
+    token_streams=(TokenStream(("tokenizer",), select=_cut),),
+    grid_of=halved_grid,
+    vae_of=movq,
+    scale_for_vae=unscaled,
+    decode_arguments={"force_not_quantize": True},
+)
