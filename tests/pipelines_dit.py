@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests import pipelines_chat, pipelines_cross, pipelines_joint, pipelines_more, pipelines_unet
+from tests import pipelines_chat, pipelines_cross, pipelines_joint, pipelines_more, pipelines_recent, pipelines_unet
 from tests.tiny_parts import Case
 
 FAMILIES: dict[str, Case] = {
@@ -11,4 +11,5 @@ FAMILIES: dict[str, Case] = {
     **pipelines_cross.CASES,
     **pipelines_unet.CASES,
     **pipelines_more.CASES,
+    **pipelines_recent.CASES,
 }

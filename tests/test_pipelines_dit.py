@@ -27,7 +27,8 @@ TOKENIZERS = {
 def image(pipe: Any, name: str, prompt: str = PROMPT, seed: int = 7) -> np.ndarray:
     arguments = FAMILIES[name].arguments
     generator = torch.Generator().manual_seed(seed)
-    return pipe(prompt=prompt, generator=generator, output_type="np", **arguments).images[0]
+    output = pipe(prompt=prompt, generator=generator, output_type="np", **arguments)
+    return (output.image if name == "kandinsky5" else output.images)[0][..., :3]  # some have a transparency
 
 
 def denoiser(pipe: Any) -> Any:

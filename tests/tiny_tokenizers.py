@@ -41,6 +41,12 @@ _QWEN_CHAT = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
+QWEN_PARTS_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{{ '<|image_pad|>' if part.type == 'image' else part.text }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 _MISTRAL_CHAT = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message.role == 'system' %}{% set ends = ['[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]'] %}"

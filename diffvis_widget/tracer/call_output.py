@@ -87,7 +87,7 @@ class Decodes:
         if not fits or not all(len(latents) == len(decoded) for latents, decoded in parts):
             return None
         pixels = torch.cat([decoded for _, decoded in parts])
-        if pixels.ndim not in (4, 5) or pixels.shape[1] != 3:
+        if pixels.ndim not in (4, 5) or pixels.shape[1] not in (3, 4):
             return None
         return torch.cat([latents for latents, _ in parts]), to_pixels(pixels)
 
@@ -185,7 +185,7 @@ def read_failed_call_end(
 
 def _first(output: Any) -> Any:
     """The images in the output of a pipeline: a dataclass of diffusers, a tuple, or the images alone."""
-    for name in ("images", "frames"):
+    for name in ("images", "frames", "image"):
         if (images := getattr(output, name, None)) is not None:
             return images
     if isinstance(output, Mapping):

@@ -63,9 +63,9 @@ class LatentLayout:
             CannotRecordError: The number of packed rows does not fit the size of the image.
             VideoError: The latents have several frames, and videos of this family are not traced.
         """
+        latents = self._channels_first(latents)
         if not self._family.traces_videos or is_modular(pipe):
             check_latent_frames(latents)
-        latents = self._channels_first(latents)
         self.images = len(latents)
         self.frames = latents.shape[2] if latents.ndim == 5 else 1
         side = self._family.packing
@@ -87,6 +87,16 @@ class LatentLayout:
             self.size = (latents.shape[-2], latents.shape[-1])
             patch_size = self._family.patch_size
             self._positions = self.frames * (self.size[0] // patch_size) * (self.size[1] // patch_size)
+
+    def read_input(self, latents: Any) -> None:
+        """Read the layout from what the denoiser is given by a pipeline that does not call `prepare_latents`.
+
+        Args:
+            latents: The first argument of the denoiser. Only (rows of the batch, C, h, w) tells the layout.
+        """
+        if isinstance(latents, Tensor) and latents.ndim == 4:
+            self.size = (latents.shape[-2], latents.shape[-1])
+            self._positions = (self.size[0] // self._family.patch_size) * (self.size[1] // self._family.patch_size)
 
     def read_step(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
         """Read the layout from the first step of a pipeline that does not call `prepare_latents`.
@@ -140,4 +150,6 @@ class LatentLayout:
 
     def _channels_first(self, latents: Tensor) -> Tensor:
         """(n, C, F, h, w), as traces keep the latents of videos."""
+        if latents.ndim == 5 and self._family.channels_last:
+            return latents.permute(0, 4, 1, 2, 3)
         return latents.transpose(1, 2) if latents.ndim == 5 and self._family.frames_first else latents

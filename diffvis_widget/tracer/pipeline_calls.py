@@ -346,11 +346,12 @@ class PipelineCalls:
             self.latent_layout.forget()
         self._select(pipe)
         call = encode(original, args, kwargs, self._guard)
+        returned, call.result = call.result, self._family.encoded(call.result)
         self._listener.prompt_encoded(call, original, args, kwargs)
         self._encoded.append(call)
         if call.has_text:
             self._texts.append(call)
-        return call.result
+        return returned
 
     def _prepare_latents(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._passes():
@@ -364,7 +365,8 @@ class PipelineCalls:
             self.end()
         self._listener.latents_prepared(self._noise if self.is_inside and self._noise != [None] else noise)
         with refusing_videos(self._guard):
-            self.latent_layout.read(first_entry(result), arguments, pipe)
+            # some pipelines prepare a number of tokens, whose grid only the call tells
+            self.latent_layout.read(first_entry(result), {**self.arguments, **arguments}, pipe)
         return result
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -382,6 +384,9 @@ class PipelineCalls:
             self._read_modular(self._modular)
         if not (self._encoded or self.is_under_way):
             return None
+        if self.latent_layout.size is None and self.is_inside:
+            self._listener.latents_prepared(self._noise)
+            self.latent_layout.read_input(next(iter(arguments_by_name(module.forward, args, kwargs).values())))
         text = kwargs.get(self._family.text_argument)
         if text is None:
             text = arguments_by_name(module.forward, args, kwargs)[self._family.text_argument]

@@ -96,13 +96,13 @@ def to_pixels(decoded: Tensor) -> Images:
     """Convert the output of a VAE to images, in the order of operations of diffusers' VaeImageProcessor.
 
     Args:
-        decoded: (n, 3, H, W), or (n, 3, frames, H, W) of videos, in -1..1.
+        decoded: (n, 3, H, W), or (n, 3, frames, H, W) of videos, in -1..1; a fourth channel, the opacity, is left out.
 
     Returns:
         uint8 (n, H, W, 3); for more than one frame (n, frames, H, W, 3).
     """
     decoded = decoded[:, :, 0] if decoded.ndim == 5 and decoded.shape[2] == 1 else decoded
-    images = (decoded * 0.5 + 0.5).clamp(0, 1).cpu().movedim(1, -1).float().numpy()
+    images = (decoded[:, :3] * 0.5 + 0.5).clamp(0, 1).cpu().movedim(1, -1).float().numpy()
     return np.round(images * 255).astype(np.uint8)
 
 

@@ -124,11 +124,13 @@ class PromptBatch:
         Returns:
             bool (), True where all rows are equal.
         """
+        is_padded = not isinstance(self.embeddings, Tensor) and isinstance(text, Tensor)
+        rows = [row[: len(own)] if is_padded else row for own, row in zip(self.embeddings, text, strict=True)]
         same = [
             torch.all(embedding.to(row.device, row.dtype) == row)
             if embedding.shape == row.shape
             else torch.tensor(False)
-            for embedding, row in zip(self.embeddings, text, strict=True)
+            for embedding, row in zip(self.embeddings, rows, strict=True)
         ]
         return torch.stack(same).all()
 

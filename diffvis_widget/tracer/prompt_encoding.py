@@ -85,7 +85,9 @@ def encode_calls_of(family: Family, calls: Sequence[EncodeCall], text: Any) -> S
     if second is not None:
         return calls[-family.encode_calls :]
     for index in range(len(calls) - 1, -1, -1):
-        embeddings: Tensor = calls[index].result[first]
+        embeddings: Any = calls[index].result[first]
+        if isinstance(embeddings, list):  # rows of different lengths, padded in the batch of both branches
+            return calls[-2:] if len(text) == 2 * len(embeddings) else calls[index : index + 2]
         same_memory = embeddings.data_ptr() == text.data_ptr()
         if same_memory or (embeddings.shape == text.shape and torch.equal(embeddings, text)):
             return calls[index : index + 2]

@@ -9,12 +9,12 @@ from diffvis_widget.tracer.words import Token
 
 from . import sequence_layouts
 from .family import Family, modules_ending
-from .token_streams import TokenStream
+from .token_streams import TokenStream, padding_tokens
 
 
 def _padded_on_the_left(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
     """The pipeline adds padding in front, up to a multiple of 16."""
-    return [Token("", 0, 0, True, False)] * (length - len(tokens)) + list(tokens)
+    return [*padding_tokens(length - len(tokens)), *tokens]
 
 
 FAMILY = Family(

@@ -25,12 +25,12 @@ Modules = dict[str, nn.Module]
 """Modules by dotted path, in order of execution."""
 
 
-def modules_ending(*suffixes: str, inside: str = "") -> Callable[[nn.Module], Modules]:
+def modules_ending(*suffixes: str, inside: str | tuple[str, ...] = "") -> Callable[[nn.Module], Modules]:
     """Select attention modules by how their dotted path ends, without refiners, which process the text alone.
 
     Args:
         *suffixes: Ends of the paths, such as ".attn2".
-        inside: What the paths begin with, such as "transformer_blocks".
+        inside: What the paths begin with, such as "transformer_blocks"; a tuple for several.
 
     Returns:
         A function for `Family.attention_modules`.
@@ -123,6 +123,18 @@ def embedding_lengths(results: Sequence[Any]) -> list[int]:
         Number of text tokens of each row.
     """
     return [len(row) for row in results[0][0]]
+
+
+def as_returned(result: Any) -> Any:
+    """Take what `encode_prompt` returned as it is.
+
+    Args:
+        result: A sequence, with the embeddings at `Family.embedding_indices`.
+
+    Returns:
+        The same.
+    """
+    return result
 
 
 def all_layers(layer: Layer, layers: Sequence[Layer]) -> bool:
@@ -225,6 +237,7 @@ class Family:
         text_argument: Argument of the denoiser's `forward` that carries the text embeddings, one row per batch row.
         batch_axes: For arguments of `forward` whose rows are not along the first axis: the axis, or None for arguments
             that all rows share.
+        encoded: What `encode_prompt` returned -> the sequence that `embedding_indices` and `text_lengths` are about.
         embedding_indices: Where `encode_prompt` returns the embeddings of the prompt and of the negative prompt; None:
             the negative prompt is encoded by a call of its own.
         encode_calls: How many calls of `encode_prompt` encode one prompt.
@@ -242,6 +255,7 @@ class Family:
             reference image, which follow those of the image in joint attention.
         traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
             in the same order. Otherwise a call that makes one is refused.
+        channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
         frames_first: Whether the pipeline's loop keeps latents of videos as (n, F, C, h, w).
         second_denoiser: Attribute of the pipeline that may hold a second denoiser of the same class, which takes over
             within a run; its attention counts to the layers of the same names.
@@ -273,6 +287,7 @@ class Family:
     # text
     text_argument: str = "encoder_hidden_states"
     batch_axes: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    encoded: Callable[[Any], Any] = as_returned
     embedding_indices: tuple[int, int | None] = (0, 1)
     encode_calls: int = 1
     text_lengths: Callable[[Sequence[Any]], list[int]] = embedding_lengths
@@ -287,6 +302,7 @@ class Family:
     packing: int | None = None
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
     reference_grids: ReferenceGrids = no_references
+    channels_last: bool = False
     # videos
     traces_videos: bool = False
     frames_first: bool = False

@@ -28,6 +28,20 @@ def text_first(keys: int, text: int, image: int) -> Spans | None:
     return (slice(0, text), slice(text, text + image)) if text + image <= keys else None
 
 
+def image_then_text(keys: int, text: int, image: int) -> Spans | None:
+    """Image, the text right behind it, and padding at the end.
+
+    Args:
+        keys: Length of the sequence.
+        text: Number of text tokens.
+        image: Number of image tokens.
+
+    Returns:
+        The spans, or None where the sequence is too short.
+    """
+    return (slice(image, image + text), slice(0, image)) if text + image <= keys else None
+
+
 def image_first(keys: int, text: int, image: int) -> Spans | None:
     """Image, padding where the model needs a fixed length, and the text at the end.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffvis_widget.tracer.fault_guard import FaultGuard
@@ -62,6 +62,18 @@ def special_tokens(count: int) -> list[Token]:
     return [Token("", 0, 0, special=True, attended=True)] * count
 
 
+def padding_tokens(count: int) -> list[Token]:
+    """Make padding tokens that the pipeline adds after the tokenizer.
+
+    Args:
+        count: How many.
+
+    Returns:
+        Tokens of no text, which the attention mask of the text encoder leaves out.
+    """
+    return [Token("", 0, 0, special=True, attended=False)] * count
+
+
 @dataclass(frozen=True)
 class TokenStream:
     """Text that the denoiser receives through one text encoder, or through several on the same positions.
@@ -71,12 +83,14 @@ class TokenStream:
         label: Name of the encoder in `Word.encoder`; empty where there is only one.
         select: Which of the tokens the denoiser receives.
         repeats: How often the stream occurs in the text tokens.
+        in_pieces: Whether the pipeline may tokenize a prompt piece by piece, each in a call of its own.
     """
 
     tokenizers: tuple[str, ...]
     label: str = ""
     select: TokenSelection = all_tokens
     repeats: int = 1
+    in_pieces: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +193,8 @@ def _words_of_stream(
     size = 0
     processed: set[str] = set()
     for attribute, prompt in prompts.items():
-        call = _first_call(calls, _tokenizers(pipe, attribute), prompt, *row)
+        tokenizers = _tokenizers(pipe, attribute)
+        call = _joined(calls, tokenizers, prompt) if stream.in_pieces else _first_call(calls, tokenizers, prompt, *row)
         if call is None or prompt in processed:
             continue
         encoded, tokens = call
@@ -228,6 +243,26 @@ def _first_call(
     if texts:  # cleaning took words out
         return texts[0], tokens[0]
     return all_texts[row] if len(all_texts) == rows else None
+
+
+def _joined(calls: Sequence[TokenizerCall], tokenizers: Sequence[Any], prompt: str) -> tuple[str, list[Token]] | None:
+    """The tokens of successive pieces that make up the prompt; None where none do."""
+    pieces = [
+        (text, tokens)
+        for call in calls
+        if any(call.tokenizer is tokenizer for tokenizer in tokenizers)
+        for text, tokens in zip(call.texts, call.tokens, strict=True)
+    ]
+    for first in range(len(pieces)):
+        whole, joined = "", list[Token]()
+        for text, tokens in pieces[first:]:
+            joined += [replace(token, start=token.start + len(whole), end=token.end + len(whole)) for token in tokens]
+            whole += text
+            if whole == prompt:
+                return whole, joined
+            if not prompt.startswith(whole):
+                break
+    return None
 
 
 def _padded(words: list[Word], rest: range) -> list[Word]:
