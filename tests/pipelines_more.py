@@ -165,7 +165,7 @@ def ovis(seed: int = 0) -> Any:
     return quiet(pipe)
 
 
-def krea2(seed: int = 0) -> Any:
+def krea2(seed: int = 0, layers: int = 3) -> Any:
     """Krea 2 in small: several layers of the language model are mixed; guidance counts from zero, in two calls."""
     torch.manual_seed(seed)
     tokenizer = tokenizers.qwen()
@@ -178,7 +178,7 @@ def krea2(seed: int = 0) -> Any:
         intermediate_size=64,
         timestep_embed_dim=32,
         text_hidden_dim=32,
-        num_text_layers=3,
+        num_text_layers=min(layers, 12),
         text_num_attention_heads=4,
         text_num_key_value_heads=4,
         text_intermediate_size=64,
@@ -190,7 +190,7 @@ def krea2(seed: int = 0) -> Any:
         transformer=stirred(transformer, seed),
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=parts.qwen_vae(seed),
-        text_encoder=parts.qwen3_vision(tokenizer, seed=seed),
+        text_encoder=parts.qwen3_vision(tokenizer, layers=layers, seed=seed),
         tokenizer=tokenizer,
         text_encoder_select_layers=(1, 2, 3),
     )

@@ -64,7 +64,8 @@ def _image_processor() -> Any:
     return Qwen2VLImageProcessor(**config)
 
 
-def _qwen3_vision(tokenizer: Any, layers: int, seed: int) -> Any:
+def qwen3_vision_with_head(tokenizer: Any, layers: int, seed: int) -> Any:
+    """Qwen 3 VL; its eyes are not used to encode a prompt."""
     rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": _WIDTH}
     config = Qwen3VLConfig(
@@ -74,7 +75,8 @@ def _qwen3_vision(tokenizer: Any, layers: int, seed: int) -> Any:
     return stirred(Qwen3VLForConditionalGeneration(config), seed)
 
 
-def _qwen3_processor(tokenizer: Any) -> Any:
+def qwen3_processor(tokenizer: Any) -> Any:
+    """What Qwen 3 VL calls its tokenizer, with a chat template for messages in parts."""
     return Qwen3VLProcessor(
         _image_processor(), tokenizer, Qwen3VLVideoProcessor(), chat_template=tokenizers.QWEN_PARTS_CHAT
     )
@@ -108,8 +110,8 @@ def qwen_image_21(seed: int = 0) -> Any:
     pipe = QwenImage21Pipeline(
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=stirred(AutoencoderKLQwenImage21(**autoencoder), seed),
-        text_encoder=_qwen3_vision(tokenizer, 2, seed),
-        processor=_qwen3_processor(tokenizer),
+        text_encoder=qwen3_vision_with_head(tokenizer, 2, seed),
+        processor=qwen3_processor(tokenizer),
         transformer=stirred(transformer, seed, {"norm_q": 2}),
     )
     return quiet(pipe)
@@ -326,8 +328,8 @@ def nucleus_moe(seed: int = 0) -> Any:
         transformer=stirred(transformer, seed),
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=parts.qwen_vae(seed),
-        text_encoder=_qwen3_vision(tokenizer, 9, seed),
-        processor=_qwen3_processor(tokenizer),
+        text_encoder=qwen3_vision_with_head(tokenizer, 9, seed),
+        processor=qwen3_processor(tokenizer),
     )
     return quiet(pipe)
 

@@ -310,6 +310,7 @@ class CallRecorder:
                         **noise_entries(self.noise, image, self.prompts.images),
                         "image_index": image,
                         "prompt_2": self.prompts.second[image],
+                        **self._rewritten(image),
                     },
                     decoder=self.decoder,
                 )
@@ -319,6 +320,11 @@ class CallRecorder:
             if references := match_references(grids, self._encoded, image):
                 self.traces[-1].results(ReferenceImages).append(ReferenceImages(tuple(references)))
         self._encoded = []
+
+    def _rewritten(self, image: int) -> dict[str, str]:
+        """What was typed, as an entry of `Trace.meta`, where a model rewrote it."""
+        typed = self.prompts.typed[image] if self.prompts.typed else None
+        return {} if typed is None else {"typed_prompt": typed}
 
     def final_latents(self) -> Tensor | None:
         """Wait for all steps, and take the latents after the latest one.

@@ -79,7 +79,8 @@ class ModularCall:
         embeddings, negative = self._state.get("prompt_embeds"), self._state.get("negative_prompt_embeds")
         if embeddings is None:
             return []
-        arguments = {"prompt": None, **self.inputs}
+        # a block may have rewritten the prompt before it was encoded
+        arguments = {**self.inputs, "prompt": self._state.get("prompt")}
         _, second = self._family.embedding_indices
         result = self._result(self._state, embeddings, negative)
         calls = [EncodeCall(arguments, result, self.tokenizer_calls)]

@@ -38,17 +38,9 @@ from .reference_images import noting_encodes
 from .scheduler_step import read_step
 from .video_calls import check_frames, refusing_videos
 
-__all__ = [
-    "CallLayout",
-    "CallListener",
-    "CallPrompts",
-    "DenoiserArguments",
-    "EncodeCall",
-    "PipelineCalls",
-    "PromptBatch",
-    "encode",
-    "read_prompts",
-]
+# what interventions take from here, too
+__all__ = ["CallLayout", "CallListener", "CallPrompts", "DenoiserArguments", "EncodeCall", "PromptBatch"]
+__all__ += ["PipelineCalls", "encode", "read_prompts"]
 
 Remove = Callable[[], None]
 
@@ -250,7 +242,8 @@ class PipelineCalls:
         encoded = self._encoded
         self.begin()
         calls = encode_calls_of(self._family, encoded, text)
-        return calls, read_prompts(self.pipe, self._family, calls, self.latent_layout.images, list(self._texts))
+        typed, images = self.arguments.get("prompt"), self.latent_layout.images
+        return calls, read_prompts(self.pipe, self._family, calls, images, list(self._texts), typed)
 
     def rows(self, prompts: CallPrompts, text: Any) -> dict[Branch, slice]:
         """Find which rows of the evaluation that begins carry the prompt and the negative prompt.
@@ -384,13 +377,11 @@ class PipelineCalls:
             self._read_modular(self._modular)
         if not (self._encoded or self.is_under_way):
             return None
+        arguments = arguments_by_name(module.forward, args, kwargs)
         if self.latent_layout.size is None and self.is_inside:
             self._listener.latents_prepared(self._noise)
-            self.latent_layout.read_input(next(iter(arguments_by_name(module.forward, args, kwargs).values())))
-        text = kwargs.get(self._family.text_argument)
-        if text is None:
-            text = arguments_by_name(module.forward, args, kwargs)[self._family.text_argument]
-        return self._listener.evaluation_begins(text, args, kwargs)
+            self.latent_layout.read_input(next(iter(arguments.values())))
+        return self._listener.evaluation_begins(arguments[self._family.text_argument], args, kwargs)
 
     def _evaluation_ends(self, module: nn.Module, args: Any, output: Any) -> Any:
         return None if self._passes() else self._listener.evaluation_ends(output)

@@ -148,11 +148,13 @@ class CallPrompts:
         prompt: The prompts.
         negative: The negative prompts; None without guidance.
         second: `prompt_2` of each image.
+        typed: What was typed for each image, where a model of the pipeline rewrote it; else None.
     """
 
     prompt: PromptBatch
     negative: PromptBatch | None
     second: list[str | None]
+    typed: list[str | None] = field(default_factory=list["str | None"])
 
     @property
     def images(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -86,12 +86,24 @@ def encode_calls_of(family: Family, calls: Sequence[EncodeCall], text: Any) -> S
         return calls[-family.encode_calls :]
     for index in range(len(calls) - 1, -1, -1):
         embeddings: Any = calls[index].result[first]
-        if isinstance(embeddings, list):  # rows of different lengths, padded in the batch of both branches
-            return calls[-2:] if len(text) == 2 * len(embeddings) else calls[index : index + 2]
+        if isinstance(embeddings, list):  # rows of different lengths, padded in the batch
+            if len(text) == 2 * len(embeddings):
+                return calls[-2:]
+            if _pads(cast("list[Tensor]", embeddings), text):
+                return calls[index : index + 2]
+            continue
         same_memory = embeddings.data_ptr() == text.data_ptr()
         if same_memory or (embeddings.shape == text.shape and torch.equal(embeddings, text)):
             return calls[index : index + 2]
     return calls[-1:]
+
+
+def _pads(rows: Sequence[Tensor], text: Any) -> bool:
+    """Whether the rows of a batch begin with these embeddings."""
+    return len(rows) == len(text) and all(
+        len(row) <= len(batch) and torch.equal(row.to(batch), batch[: len(row)])
+        for row, batch in zip(rows, text, strict=True)
+    )
 
 
 def prompts_without_words(calls: Sequence[EncodeCall], call_arguments: Mapping[str, Any], images: int) -> CallPrompts:
@@ -115,7 +127,12 @@ def prompts_without_words(calls: Sequence[EncodeCall], call_arguments: Mapping[s
 
 
 def read_prompts(
-    pipe: Any, family: Family, calls: Sequence[EncodeCall], images: int | None, earlier: Sequence[EncodeCall] = ()
+    pipe: Any,
+    family: Family,
+    calls: Sequence[EncodeCall],
+    images: int | None,
+    earlier: Sequence[EncodeCall] = (),
+    typed: Any = None,
 ) -> CallPrompts:
     """Read prompts and negative prompts from the `encode_prompt` calls of one pipeline call.
 
@@ -125,11 +142,17 @@ def read_prompts(
         calls: The `encode_prompt` calls, that of the negative prompt included.
         images: Number of images that the call generates; None where it is not known, then one per row of embeddings.
         earlier: Calls of `encode_prompt` with a text: embeddings that came without one may be theirs.
+        typed: The prompts that the pipeline call was given; None where it was given none.
 
     Returns:
         One entry per image.
     """
     prompts = _read_prompts(pipe, family, calls, images)
+    encoded = prompts.prompt.typed
+    prompts.typed = [
+        text if text is not None and other is not None and text != other else None
+        for text, other in zip(_texts(typed, len(encoded)), encoded, strict=True)
+    ]
     if any(text is None for text in prompts.prompt.typed):
         batches = _earlier_batches(pipe, family, earlier)
         prompts.prompt.take_words(batches)

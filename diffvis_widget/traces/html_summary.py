@@ -142,18 +142,22 @@ def thumbnail(image: Images, label: str, max_bytes: int = MAX_PNG) -> str:
     )
 
 
-def prompt_lines(prompt: str, negative_prompt: str | None, words: Sequence[Word]) -> str:
+def prompt_lines(
+    prompt: str, negative_prompt: str | None, words: Sequence[Word], typed_prompt: str | None = None
+) -> str:
     """Shows the prompts and the words of a run.
 
     Args:
         prompt: the prompt.
         negative_prompt: the negative prompt, None without.
         words: the words of the prompt.
+        typed_prompt: what was typed, where a model rewrote it; else None.
 
     Returns:
         HTML.
     """
-    parts = [text(prompt, 300), word_list(words)]
+    parts = [text(f"typed: {typed_prompt}", 300)] if typed_prompt else []
+    parts += [text(prompt, 300), word_list(words)]
     parts += [text(f"negative: {negative_prompt}", 300)] if negative_prompt else []
     return "".join(f"<div>{part}</div>" for part in parts)
 

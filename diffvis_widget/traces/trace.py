@@ -43,7 +43,8 @@ class Trace(Comparable, DecodedSteps, ResultStore):
         layers: the traced layers; empty where the pipeline's attention to words cannot be traced.
         keep: what of the attention maps was kept: "words" (mean over layers and heads), "layers" or "heads".
         meta: seed, guidance_scale, scheduler, pipeline, fingerprint, versions, date; plain JSON values. image_note
-            says why `image` is not `decoded_image`, and crop, where that was pasted.
+            says why `image` is not `decoded_image`, and crop, where that was pasted; typed_prompt is there where a
+            model rewrote what was typed.
         negative_words: the words of the negative prompt, None without.
         records: finished steps to begin with.
         image: the final image, uint8 (H, W, 3); of a video, all its frames (frames, H, W, 3).
@@ -118,6 +119,11 @@ class Trace(Comparable, DecodedSteps, ResultStore):
         texts = (self.prompt, self.negative_prompt, self.words, self.negative_words, self.keep, self.meta)
         return *texts, self.layers, self.records, self.stored_results
 
+    @property
+    def typed_prompt(self) -> str:
+        """What was typed: the prompt, unless a model of the pipeline rewrote it before it was encoded."""
+        return str(self.meta.get("typed_prompt", self.prompt))
+
     def __getstate__(self) -> dict[str, Any]:
         # for worker processes: the function that decodes latents holds the pipeline and stays behind
         return {**vars(self), "_decoder": None, "_attention_source": None}
@@ -143,7 +149,8 @@ class Trace(Comparable, DecodedSteps, ResultStore):
         frames = f"{self.frame_count} latent frames" if self.frame_count > 1 else ""
         steps = f"{len(self._records)}{planned} steps"
         facts = (steps, frames, "" if seed is None else f"seed {seed}", str(scheduler or ""))
-        described = prompt_lines(self.prompt, self.negative_prompt, self.words)
+        typed = None if self.typed_prompt == self.prompt else self.typed_prompt
+        described = prompt_lines(self.prompt, self.negative_prompt, self.words, typed)
         return card("Trace", facts, side_by_side(final_thumbnail(self, "final image"), described))
 
     # -- growing -----------------------------------------------------------------------------------------------------

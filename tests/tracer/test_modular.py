@@ -14,8 +14,9 @@ from diffusers.hooks.smoothed_energy_guidance_utils import SmoothedEnergyGuidanc
 
 import diffvis_widget as dv
 from diffvis_widget.tracer import Tracer, denoiser
+from diffvis_widget.tracer.families import find_family
 from tests import pipelines
-from tests.pipelines_modular import STANDARD, modular, with_parts
+from tests.pipelines_modular import NAIVE, STANDARD, modular, with_parts
 from tests.tracer.recorder import recording
 from tests.tracer.reference import assert_stored
 from tests.tracer.test_transparency import snapshot
@@ -88,6 +89,41 @@ def test_maps_of_modular_flux2_equal_a_naive_softmax() -> None:
     for index, layer in enumerate(trace.layers):
         for step, attention in enumerate(calls[layer.name]):
             probabilities = attention.probabilities(0)[:, text:]
+            for place, word in enumerate(trace.words):
+                if word.kind != "padding":
+                    expected = probabilities[:, :, list(word.tokens)].sum(axis=-1).reshape(-1, *layer.grid)
+                    assert_stored(trace.records[step].maps[index][:, place], expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", NAIVE)
+def test_maps_of_modular_pipelines_equal_a_naive_softmax(name: str) -> None:
+    build, arguments = NAIVE[name]
+    pipe = build()
+    family, denoiser_module = find_family(pipe)
+    with recording(denoiser_module) as calls:
+        plain = generate(pipe, arguments)
+    before = snapshot(pipe)
+    with Tracer(pipe, keep="heads") as tracer:
+        assert np.array_equal(generate(pipe, arguments), plain)
+    assert {**snapshot(pipe), "pipe": None} == {**before, "pipe": None}
+    trace = tracer.trace
+    assert trace.prompt == trace.typed_prompt == PROMPT
+    assert [word.text for word in trace.words if word.kind == "word"] == PROMPT.split()
+    assert len(trace.steps) == 3
+    assert trace.layers
+    text = 1 + max(position for word in trace.words for position in word.tokens)
+    is_guided = "negative_prompt" in arguments
+    assert (trace.guidance is not None) == is_guided
+    for index, layer in enumerate(trace.layers):
+        positions = layer.grid[0] * layer.grid[1]
+        seen = [attention for attention in calls[layer.name] if attention.query.shape[2] >= positions]
+        assert len(seen) == (6 if is_guided else 3)
+        for step, attention in enumerate(seen[::2] if is_guided else seen):
+            keys = attention.key.shape[2]
+            spans = family.sequence_layout(keys, text, positions) if family.sequence_layout else None
+            columns, queries = spans or (slice(None), slice(None))
+            queries = queries if attention.query.shape[2] == keys else slice(None)
+            probabilities = attention.probabilities(0)[:, queries, columns]
             for place, word in enumerate(trace.words):
                 if word.kind != "padding":
                     expected = probabilities[:, :, list(word.tokens)].sum(axis=-1).reshape(-1, *layer.grid)

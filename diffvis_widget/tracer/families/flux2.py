@@ -15,8 +15,16 @@ from .reference_grids import from_position_ids
 from .token_streams import TokenStream
 
 
-def _scale_by_batch_norm(vae: Any, latents: Tensor) -> Tensor:
-    """Latents are normalised in squares of two by two, by statistics in the autoencoder."""
+def scale_by_batch_norm(vae: Any, latents: Tensor) -> Tensor:
+    """Undo a normalisation of squares of two by two latent pixels, by statistics in the autoencoder.
+
+    Args:
+        vae: The autoencoder.
+        latents: (n, 4 C, h, w), squares as pixels.
+
+    Returns:
+        (n, C, 2 h, 2 w).
+    """
     if getattr(vae, "bn", None) is None:
         return scale_by_config(vae, latents)
     size = (2 * latents.shape[2], 2 * latents.shape[3])
@@ -36,5 +44,5 @@ FAMILY = Family(
     sequence_layout=sequence_layouts.text_first,
     packing=1,
     reference_grids=from_position_ids,
-    scale_for_vae=_scale_by_batch_norm,
+    scale_for_vae=scale_by_batch_norm,
 )

@@ -9,14 +9,14 @@ from diffvis_widget.tracer.words import Token
 
 from . import sequence_layouts
 from .family import Family, modules_ending
-from .token_streams import TokenStream
-from .token_streams import special_tokens as specials
+from .token_streams import TokenStream, special_tokens
+
+_ENDING = 5  # tokens of the template behind the prompt and its padding
 
 
 def _prompt_and_ending(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
     """The prompt and its padding without the template's beginning; the template's ending is tokenized apart."""
-    chosen = tokens[int(pipe.prompt_template_encode_start_idx) :]
-    return [*chosen, *specials(length - len(chosen))]
+    return [*tokens[len(tokens) + _ENDING - length :], *special_tokens(_ENDING)]
 
 
 FAMILY = Family(

@@ -1,4 +1,4 @@
-"""LongCat-Image: joint attention to a prompt whose quoted parts are tokenized character by character; padding counts."""
+"""LongCat-Image: joint attention to a prompt whose quoted parts are tokenized by characters; padding counts."""
 
 from __future__ import annotations
 

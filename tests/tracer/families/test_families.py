@@ -28,6 +28,7 @@ JOINT = [
     *("sd3", "flux", "flux-two-calls", "chroma", "qwen", "aura-flow", "lumina2", "z-image", "hidream"),
     *("flux2", "flux2-klein", "krea2", "prx", "if"),
     *("qwen-2.1", "qwen-2.1-uncached", "ernie-image", "hunyuan-image", "longcat-image", "bria", "fibo"),
+    *("nucleus-moe", "ideogram4"),
 ]
 REFINED = (
     "lumina2",

@@ -1,0 +1,29 @@
+"""Anima: cross-attention of Cosmos to the tokens of T5, which a text conditioner fills from Qwen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from diffvis_widget.tracer.words import Token
+
+from .family import Family, modules_ending, pipelines_named
+from .token_streams import TokenStream, padding_tokens
+
+
+def _padded(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """The conditioner pads to a fixed length."""
+    return [*tokens[:length], *padding_tokens(length - len(tokens))]
+
+
+FAMILY = Family(
+    name="Anima",
+    denoisers=("CosmosTransformer3DModel",),
+    accepts=pipelines_named("AnimaModularPipeline"),
+    attention_kind="cross",
+    attention_modules=modules_ending(".attn2"),
+    self_attention=modules_ending(".attn1"),
+    token_streams=(TokenStream(("t5_tokenizer",), select=_padded),),
+    embedding_indices=(0, None),
+    patch_size=2,
+)
