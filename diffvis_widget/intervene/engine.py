@@ -220,7 +220,8 @@ class Engine(CallListener):
         others: dict[Switch, EncodeCall] = {}
         for switch in self._interventions:
             if isinstance(switch, Switch) and switch not in others and not is_same_prompt(call, switch.prompt):
-                others[switch] = encode_again(encode_prompt, call, args, kwargs, switch.prompt)
+                others[switch] = again = encode_again(encode_prompt, call, args, kwargs, switch.prompt)
+                again.result = self._family.encoded(again.result)
         self._encoded_again.append((call, others))
 
     def step(self, make_step: Callable[[], Any], arguments: Any) -> Any:

@@ -131,6 +131,7 @@ def test_maps_of_modular_pipelines_equal_a_naive_softmax(name: str) -> None:
 
 
 BLOCK = {"indices": [0], "fqn": "mid_block.attentions.0.transformer_blocks"}
+JOINT_BLOCK = {"indices": [0], "fqn": "transformer_blocks"}
 GUIDERS: dict[str, Any] = {
     "original formulation": lambda: guiders.ClassifierFreeGuidance(guidance_scale=5.0, use_original_formulation=True),
     "rescaled": lambda: guiders.ClassifierFreeGuidance(guidance_scale=5.0, guidance_rescale=0.5),
@@ -156,6 +157,14 @@ GUIDERS: dict[str, Any] = {
 }
 # of joint models, whose packed latents have three axes: this guider fails on four
 JOINT_GUIDERS = ["adaptive projected", "zero star", "tangential", "magnitude aware", "original formulation"]
+JOINT_GUIDERS += ["rescaled", "adaptive projected mix"]
+# of joint models, by a block of theirs
+BLOCK_GUIDERS: dict[str, Any] = {
+    "auto": lambda: guiders.AutoGuidance(dropout=0.5, auto_guidance_config=LayerSkipConfig(**JOINT_BLOCK)),
+    "skip layer": lambda: guiders.SkipLayerGuidance(
+        skip_layer_config=LayerSkipConfig(**JOINT_BLOCK), skip_layer_guidance_start=0.0, skip_layer_guidance_stop=1.0
+    ),
+}
 
 
 def check_guider(pipe: Any, module: Any, arguments: dict[str, Any], axis: int) -> None:
@@ -192,6 +201,14 @@ def test_guiders_of_a_joint_model(name: str) -> None:
     kind, build, arguments, _ = STANDARD["modular-klein"]
     pipe = modular(kind, build(), guider=GUIDERS[name]())
     check_guider(pipe, pipe.transformer, accepted(pipe.default_call_parameters, arguments), axis=2)
+
+
+@pytest.mark.parametrize("name", BLOCK_GUIDERS)
+def test_guiders_that_change_a_block_of_a_joint_model(name: str) -> None:
+    kind, build, arguments, _ = STANDARD["modular-sd3"]
+    pipe = modular(kind, build(), guider=BLOCK_GUIDERS[name]())
+    arguments = accepted(pipe.default_call_parameters, {**arguments, "negative_prompt": "blue"})
+    check_guider(pipe, pipe.transformer, arguments, axis=1)
 
 
 def test_guidance_that_starts_later_has_none_before(sdxl: Any) -> None:

@@ -16,8 +16,8 @@ from .token_streams import TokenStream
 
 
 def _encoded(result: Any) -> Sequence[Any]:
-    """`encode_prompt` returns the rows themselves."""
-    return (result,)
+    """`encode_prompt` returns the rows themselves; a modular pipeline has them among others."""
+    return result if isinstance(result[0], list) else (result,)
 
 
 def _scale_by_batch_norm(vae: Any, latents: Tensor) -> Tensor:
