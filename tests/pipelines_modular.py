@@ -148,7 +148,11 @@ NAIVE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {**_SIZE, "max_sequence_length": 40, "guidance_schedule": [4.0] * 3},
     ),
     "modular-qwen-2.1": (
-        lambda: modular("QwenImage21ModularPipeline", pipelines_recent.qwen_image_21()),
+        lambda: modular(
+            "QwenImage21ModularPipeline",
+            pipelines_recent.qwen_image_21(),
+            guider=diffusers.ClassifierFreeGuidance(guidance_scale=4.0),
+        ),
         {**_WIDE, "negative_prompt": "blue fog"},
     ),
     "modular-qwen-2.1-turbo": (

@@ -82,7 +82,7 @@ class ModularCall:
         # a block may have rewritten the prompt before it was encoded
         arguments = {**self.inputs, "prompt": self._state.get("prompt")}
         _, second = self._family.embedding_indices
-        result = self._result(self._state, embeddings, negative)
+        result = self._family.encoded(self._result(self._state, embeddings, negative))
         calls = [EncodeCall(arguments, result, self.tokenizer_calls)]
         if second is None and negative is not None:
             texts = {name: arguments.get(f"negative_{name}") for name in ("prompt", "prompt_2")}

@@ -158,7 +158,7 @@ GUIDERS: dict[str, Any] = {
 # of joint models, whose packed latents have three axes: this guider fails on four
 JOINT_GUIDERS = ["adaptive projected", "zero star", "tangential", "magnitude aware", "original formulation"]
 JOINT_GUIDERS += ["rescaled", "adaptive projected mix"]
-# of joint models, by a block of theirs
+# of joint models, by a block of theirs; in SD 3 diffusers 0.42 cannot skip one
 BLOCK_GUIDERS: dict[str, Any] = {
     "auto": lambda: guiders.AutoGuidance(dropout=0.5, auto_guidance_config=LayerSkipConfig(**JOINT_BLOCK)),
     "skip layer": lambda: guiders.SkipLayerGuidance(
@@ -205,10 +205,10 @@ def test_guiders_of_a_joint_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", BLOCK_GUIDERS)
 def test_guiders_that_change_a_block_of_a_joint_model(name: str) -> None:
-    kind, build, arguments, _ = STANDARD["modular-sd3"]
+    kind, build, arguments, _ = STANDARD["modular-klein"]
     pipe = modular(kind, build(), guider=BLOCK_GUIDERS[name]())
     arguments = accepted(pipe.default_call_parameters, {**arguments, "negative_prompt": "blue"})
-    check_guider(pipe, pipe.transformer, arguments, axis=1)
+    check_guider(pipe, pipe.transformer, arguments, axis=2)
 
 
 def test_guidance_that_starts_later_has_none_before(sdxl: Any) -> None:

@@ -16,13 +16,12 @@ from . import sequence_layouts
 from .family import Family, modules_ending
 from .token_streams import TokenStream, padding_tokens
 
-_IMAGE = 2  # how the model marks image tokens
-
 
 def _lengths(results: Sequence[Any]) -> list[int]:
-    """Every row has places for the image behind the text and its padding."""
-    indicator: Tensor = results[0][3]
-    return [len(row) - int((row == _IMAGE).sum()) for row in indicator]
+    """The text ends at the last row that is not zero, before the places of the image; without a text all are zero."""
+    rows: Tensor = results[0][0]
+    filled = [row.any(dim=1).nonzero() for row in rows]
+    return [1 + int(places[-1]) if len(places) else len(row) for places, row in zip(filled, rows, strict=True)]
 
 
 def _padded_on_the_left(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
