@@ -253,9 +253,9 @@ class Family:
         packed_size: (pipeline, arguments of `prepare_latents`, packing) -> (h, w) of packed latents.
         reference_grids: (arguments of the denoiser, row of its batch, image tokens) -> (h, w) of the tokens of each
             reference image, which follow those of the image in joint attention.
+        channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
         traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
             in the same order. Otherwise a call that makes one is refused.
-        channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
         frames_first: Whether the pipeline's loop keeps latents of videos as (n, F, C, h, w).
         second_denoiser: Attribute of the pipeline that may hold a second denoiser of the same class, which takes over
             within a run; its attention counts to the layers of the same names.
