@@ -40,5 +40,6 @@ for (const { concepts, scored, ...values } of JSON.parse(await readFile(requests
   }
   const image = [...(await networks.decode(sampler.latents))];
   const result = { words: sampler.words, latents: [...sampler.latents], image, maps, refined, cosines };
-  process.stdout.write(`${JSON.stringify(result)}\n`);
+  // Waits for the reader: the networks let no event in, so that everything would be kept until the last run.
+  await new Promise((resolve) => process.stdout.write(`${JSON.stringify(result)}\n`, resolve));
 }
