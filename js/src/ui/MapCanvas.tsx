@@ -4,6 +4,7 @@ import { useRef } from "preact/hooks";
 import { colourAt, lookup } from "../core/colormap";
 import { Resampler, rescale } from "../core/mapSampling";
 import type { Maps, Range } from "../core/protocol";
+import { paintSoon } from "./paintQueue";
 import { useReaction } from "./useCanvas";
 
 /** Coarser maps are resampled to at least this many pixels; finer ones are drawn cell by cell. */
@@ -28,10 +29,7 @@ export function MapCanvas({ grid: [h, w], draw, inputs }: Props) {
   const times = Math.max(1, Math.ceil(RASTER / Math.max(1, h, w)));
   const [height, width] = [Math.max(1, h * times), Math.max(1, w * times)];
   const tools = useRef<{ raster: Resampler; image: ImageData } | null>(null);
-  useReaction(() => {
-    const c = canvas.current?.getContext("2d");
-    if (!c) return;
-    const drawn = draw();
+  const paint = (c: CanvasRenderingContext2D, drawn: Drawn | null) => {
     const scale = drawn?.maps.scales[drawn.index];
     if (!drawn || !scale) {
       c.clearRect(0, 0, width, height);
@@ -46,6 +44,12 @@ export function MapCanvas({ grid: [h, w], draw, inputs }: Props) {
     const field = raster.resample(drawn.maps, drawn.index);
     for (let i = 0; i < pixels.length; i++) pixels[i] = colourAt(colours, (field[i] as number) * factor + offset);
     c.putImageData(image, 0, 0);
+  };
+  useReaction(() => {
+    const element = canvas.current;
+    const c = element?.getContext("2d");
+    const drawn = draw();
+    if (element && c) paintSoon(element, () => paint(c, drawn));
   }, [...inputs, width, height]);
   return <canvas ref={canvas} width={width} height={height} />;
 }
