@@ -67,7 +67,7 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
     } else {
       isReady = true;
       post({ type: "set", values: traits });
-      update({ _can_run: true, status: restingStatus, _notice: "", progress: 0 });
+      update({ _can_run: true, _takes_concepts: true, status: restingStatus, _notice: "", progress: 0 });
       if (files.runsAtOnce && traits.prompt) post({ type: "message", message: { type: "run", prompt: traits.prompt } });
     }
   };

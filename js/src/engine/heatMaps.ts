@@ -33,6 +33,22 @@ export function wordMapsOf(probabilities: Array32, row: number, layer: Layer, wo
   return maps;
 }
 
+/** A layer's maps with those of further words (words, heads, positions) behind them. */
+export function appendWords(maps: LayerMaps, others: Array32, layer: Layer): LayerMaps {
+  const positions = layer.grid[0] * layer.grid[1];
+  const [before, further] = [maps.length / layer.heads, others.length / layer.heads];
+  const all = new Float32Array(maps.length + others.length);
+  for (let head = 0; head < layer.heads; head++) {
+    const start = head * (before + further);
+    all.set(maps.subarray(head * before, (head + 1) * before), start);
+    for (let word = 0; word < further / positions; word++) {
+      const source = (word * layer.heads + head) * positions;
+      all.set(others.subarray(source, source + positions), start + before + word * positions);
+    }
+  }
+  return all;
+}
+
 /** One head, or the mean over the heads: (words, positions). */
 export function headMaps(maps: LayerMaps, layer: Layer, head: number | null): Float32Array {
   const size = maps.length / layer.heads;

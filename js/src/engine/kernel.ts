@@ -277,8 +277,9 @@ export class EngineKernel {
     const elapsed = () => (performance.now() - started) / 1000;
     let run: EngineRun | null = null;
     try {
-      const sampler = new Sampler(this.networks, this.settings, this.#tokenizer, request);
-      run = new EngineRun(id, request, sampler.words, sampler.planned, this.settings, part === "draft");
+      const { networks, settings } = this;
+      const sampler = new Sampler(networks, settings, this.#tokenizer, request, undefined, this.#concepts);
+      run = new EngineRun(id, request, sampler.words, sampler.planned, settings, part === "draft");
       this.#active = run;
       if (part === "seeds") {
         // Each of several seeds is shown as it is painted.

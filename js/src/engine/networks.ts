@@ -20,11 +20,24 @@ export interface Evaluation {
   readonly selfAttention: Array32;
   /** Attention probabilities (rows, heads, positions, tokens) of each layer. */
   readonly maps: readonly Array32[];
+  /** Those of the words outside the prompt (words, heads, positions) in the last row, of each layer. */
+  readonly outside: readonly Array32[];
+}
+
+/** Words outside the prompt, each in a prompt of its own. */
+export interface OutsideInput {
+  /** Embeddings (words, tokens, width) of these prompts. */
+  readonly text: Array32;
+  /** Which tokens (words, tokens) are those of the word: 1, else 0. */
+  readonly members: Array32;
+  readonly words: number;
 }
 
 /** Text tokens of a prompt. */
 export const TOKENS = 32;
 const TEXT_WIDTH = 128;
+/** The graph needs one word outside the prompt at least: this one, of two tokens, stands for none and costs little. */
+const NO_WORD: OutsideInput = { text: new Float32Array(2 * TEXT_WIDTH), members: Float32Array.of(0, 1), words: 1 };
 const LATENT_SHAPE = [4, 12, 12] as const;
 export const LATENT_SIZE = 4 * 12 * 12;
 export const IMAGE_SIDE = 96;
@@ -103,19 +116,27 @@ export class Networks {
     text: Array32,
     mask: Array32,
     factors: Array32,
+    outside: OutsideInput | null,
   ): Promise<Evaluation> {
     const rows = latents.length / LATENT_SIZE;
-    const [prediction, selfAttention, ...maps] = await this.#run("unet", {
+    const concepts = outside ?? NO_WORD;
+    const shape = [concepts.words, concepts.members.length / concepts.words];
+    const [prediction, selfAttention, ...attention] = await this.#run("unet", {
       latents: new ort.Tensor("float32", latents, [rows, ...LATENT_SHAPE]),
       timestep: new ort.Tensor("float32", Float32Array.of(timestep), [1]),
       text: new ort.Tensor("float32", text, [rows, TOKENS, TEXT_WIDTH]),
       mask: new ort.Tensor("float32", mask, [rows, TOKENS]),
       factors: new ort.Tensor("float32", factors, [rows, TOKENS]),
+      concepts: new ort.Tensor("float32", concepts.text, [...shape, TEXT_WIDTH]),
+      members: new ort.Tensor("float32", concepts.members, shape),
     });
+    const maps = attention.map((map) => map.data as Array32);
+    const layers = maps.length / 2;
     return {
       prediction: prediction?.data as Array32,
       selfAttention: selfAttention?.data as Array32,
-      maps: maps.map((map) => map.data as Array32),
+      maps: maps.slice(0, layers),
+      outside: outside ? maps.slice(layers) : [],
     };
   }
 

@@ -79,11 +79,13 @@ function weightsOf(value: unknown): Weights {
 
 /** The weights of words that occur in the prompt; the others wait for a prompt that has them. */
 export function presentWeights({ prompt, weights }: RunRequest): Weights {
-  const occurs = (word: string) =>
-    new RegExp(`(?<![\\p{L}\\p{N}_])${word.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")}(?![\\p{L}\\p{N}_])`, "iu").test(
-      prompt,
-    );
-  return Object.fromEntries(Object.entries(weights).filter(([word]) => occurs(word)));
+  return Object.fromEntries(Object.entries(weights).filter(([word]) => occurs(word, prompt)));
+}
+
+/** Whether a prompt has a word, or several that follow one another, in any case. */
+export function occurs(text: string, prompt: string): boolean {
+  const escaped = text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+  return new RegExp(`(?<![\\p{L}\\p{N}_])${escaped}(?![\\p{L}\\p{N}_])`, "iu").test(prompt);
 }
 
 /** What an error says. */

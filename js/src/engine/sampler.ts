@@ -1,7 +1,8 @@
 // Denoises from the noise of a seed, one step at a time, as the pipeline in Python does.
 
-import { type Layer, type LayerMaps, meanMaps, wordMapsOf } from "./heatMaps";
+import { appendWords, type Layer, type LayerMaps, meanMaps, wordMapsOf } from "./heatMaps";
 import { type Array32, type Evaluation, LATENT_SIZE, type Networks, TOKENS } from "./networks";
+import { OutsideWords } from "./outsideWords";
 import { findWords, foldWord, type PromptWord } from "./promptWords";
 import { randomNormal } from "./random";
 import { refine } from "./refinement";
@@ -35,7 +36,10 @@ export interface Start {
 }
 
 export class Sampler {
+  /** Those of the prompt, then those outside it. */
   readonly words: readonly PromptWord[];
+  readonly #promptWords: readonly PromptWord[];
+  readonly #outside: OutsideWords;
   readonly planned: number;
   #latents: Array32;
   #text: Array32 | null = null;
@@ -46,17 +50,21 @@ export class Sampler {
   readonly #mask: Float32Array;
   readonly #factors: Float32Array;
 
-  /** Throws for a schedule or weights that are impossible. `start`: by default the noise of the seed. */
+  /** Throws for a schedule or weights that are impossible. `start`: by default the noise of the seed. `concepts`: words
+   *  whose maps are wanted; those that the prompt has are left out. */
   constructor(
     private readonly networks: Networks,
     private readonly settings: EngineSettings,
     tokenizer: Tokenizer,
     private readonly request: RunRequest,
     start?: Start,
+    concepts: readonly string[] = [],
   ) {
     const { prompt, negative_prompt, seed, steps, guidance_scale, schedule, schedule_strength } = request;
     const tokens = tokenizer.encode(prompt);
-    this.words = findWords(prompt, tokens);
+    this.#promptWords = findWords(prompt, tokens);
+    this.#outside = new OutsideWords(prompt, concepts, tokenizer);
+    this.words = [...this.#promptWords, ...this.#outside.words];
     this.#levels = noiseLevels(schedule, steps, schedule_strength, settings.sigmas);
     this.planned = this.#levels.length;
     this.#index = start?.index ?? 0;
@@ -81,11 +89,13 @@ export class Sampler {
 
   /** Performs the next step, and records it. */
   async step(): Promise<StepRecord> {
-    const { maps: probabilities, selfAttention, ...record } = await this.advance();
+    const { maps: probabilities, outside, selfAttention, ...record } = await this.advance();
     const rows = this.#ids.length;
-    const maps = this.settings.layers.map((layer: Layer, i) =>
-      wordMapsOf(probabilities[i] as Array32, rows - 1, layer, this.words),
-    );
+    const maps = this.settings.layers.map((layer: Layer, i) => {
+      const words = wordMapsOf(probabilities[i] as Array32, rows - 1, layer, this.#promptWords);
+      const others = outside[i];
+      return others ? appendWords(words, others, layer) : words;
+    });
     const refined = refine(meanMaps(maps, this.settings.layers), selfAttention, rows - 1, CELLS);
     return { ...record, maps, refined };
   }
@@ -118,6 +128,7 @@ export class Sampler {
       this.#text,
       this.#mask,
       this.#factors,
+      await this.#outside.input(networks),
     );
     let output = prediction;
     let guidance: Array32 | null = null;
@@ -134,7 +145,7 @@ export class Sampler {
     const dropped = new Set<number>();
     const offset = (this.#ids.length - 1) * TOKENS;
     for (const [text, factor] of Object.entries(presentWeights(this.request))) {
-      const positions = this.words
+      const positions = this.#promptWords
         .filter((word) => word.kind === "word" && foldWord(word.text) === foldWord(text))
         .flatMap((word) => word.tokens);
       for (const position of positions) {
@@ -146,7 +157,7 @@ export class Sampler {
         }
       }
     }
-    const isEmpty = this.words.every(
+    const isEmpty = this.#promptWords.every(
       ({ kind, tokens }) => kind === "padding" || tokens.every((position) => dropped.has(position)),
     );
     if (dropped.size > 0 && isEmpty)

@@ -9,6 +9,8 @@ import { presence } from "../../src/engine/calibration";
 import { pointsOf, replaceWord } from "../../src/engine/decision";
 import { decisionOf } from "../../src/engine/decisionCurve";
 import { emergence } from "../../src/engine/meter";
+import type { Networks } from "../../src/engine/networks";
+import { OutsideWords } from "../../src/engine/outsideWords";
 import { findWords } from "../../src/engine/promptWords";
 import { MersenneTwister, randomNormal } from "../../src/engine/random";
 import { refine } from "../../src/engine/refinement";
@@ -70,6 +72,13 @@ interface Golden {
     readonly to: string;
     readonly replaced: string;
   }[];
+  readonly outside: readonly {
+    readonly prompt: string;
+    readonly concepts: readonly string[];
+    readonly words: readonly (readonly [text: string, tokens: number[], tokenTexts: string[]])[];
+    readonly positions: readonly (readonly number[])[];
+    readonly ids: readonly (readonly number[])[];
+  }[];
 }
 
 const root = new URL("../../../", import.meta.url);
@@ -113,6 +122,32 @@ describe("tokenizer", () => {
         words,
       ]);
     }
+  });
+});
+
+describe("words outside the prompt", () => {
+  it.each(golden.outside)("are encoded as by the tracer for “$prompt”", async ({ prompt, concepts, ...row }) => {
+    const outside = new OutsideWords(prompt, concepts, tokenizer);
+    expect(outside.words.map(({ text, tokens, token_texts }) => [text, tokens, token_texts])).toEqual(row.words);
+    const encoded: (readonly number[])[] = [];
+    const networks = {
+      encodeText: async (rows: readonly (readonly number[])[]) => {
+        encoded.push(...rows);
+        return new Float32Array(0);
+      },
+    } as unknown as Networks;
+    const input = await outside.input(networks);
+    expect(encoded).toEqual(row.ids);
+    const positions = row.ids.map((_, word) => {
+      const members = input?.members.subarray(32 * word, 32 * (word + 1)) ?? [];
+      return [...members].flatMap((member, position) => (member === 1 ? [position] : []));
+    });
+    expect(positions).toEqual(row.positions);
+  });
+
+  it("are none where the prompt has them all", async () => {
+    const outside = new OutsideWords("a red circle", ["Circle", "red circle"], tokenizer);
+    expect([outside.words, await outside.input({} as Networks)]).toEqual([[], null]);
   });
 });
 
