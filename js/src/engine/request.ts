@@ -84,7 +84,7 @@ export function presentWeights({ prompt, weights }: RunRequest): Weights {
 
 /** Whether a prompt has a word, or several that follow one another, in any case. */
 export function occurs(text: string, prompt: string): boolean {
-  const escaped = text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+  const escaped = text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
   return new RegExp(`(?<![\\p{L}\\p{N}_])${escaped}(?![\\p{L}\\p{N}_])`, "iu").test(prompt);
 }
 
