@@ -46,7 +46,8 @@ def _has_compiled_call(module: nn.Module) -> bool:
         return True
     processor = getattr(module, "processor", None)
     # the attributes of an object are its own, or replace methods; hooks of accelerate keep the forward they replace
-    functions = [value for owner in (module, processor) for value in getattr(owner, "__dict__", {}).values()]
+    values = [value for owner in (module, processor) for value in getattr(owner, "__dict__", {}).values()]
+    functions: list[Any] = [value for value in values if callable(value)]
     functions += [type(module).forward, processor, type(processor).__call__ if callable(processor) else None]
     return any(_is_compiled_function(layer) for function in functions for layer in _unwrapped(function))
 
