@@ -26,6 +26,7 @@ from diffvis_widget.wire.replies import (
     saliency_message,
 )
 
+from .attention import prepare_attention
 from .decision import prepare_decision
 from .exports import prepare_export
 from .limits import check_message
@@ -40,6 +41,7 @@ MAX_NUMBER = 2**53 - 1  # the largest whole number that a page keeps exactly
 MAX_TEXT = 128  # characters of an id that is a text
 
 JOBS: dict[str, Callable[[Session, Task], JobFunction]] = {
+    "attention": prepare_attention,
     "saliency": prepare_saliency,
     "estimates": prepare_estimates,
     "relevance": prepare_relevance,
