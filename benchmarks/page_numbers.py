@@ -51,6 +51,8 @@ PROMPTS = [
     "it's the artist's grey square",
     "a red circle, a red circle, a red circle",
 ]
+SCALES = (1.0, 7.5)
+SCHEDULES = ("uniform", "early", "late")
 BARS = {
     "final latents, largest of all values": 1e-2,
     "final image, mean, of 255": 2.0,
@@ -63,7 +65,7 @@ SCORED = 7  # steps whose images are decoded and scored
 
 def requests(prompts: int, steps: int) -> list[dict[str, Any]]:
     """The settings of all runs."""
-    combinations = itertools.product(enumerate(PROMPTS[:prompts]), (1.0, 7.5), ("uniform", "early", "late"))
+    combinations = itertools.product(enumerate(PROMPTS[:prompts]), SCALES, SCHEDULES)
     scored = sorted({round(float(step)) for step in np.linspace(0, steps - 1, SCORED)})
     return [
         {
@@ -149,6 +151,10 @@ def main() -> None:
     print(f"{len(runs)} runs of {options.steps} steps\n\n| | largest difference | median | bar |\n|---|---|---|---|")
     for (name, bar), column in zip(BARS.items(), rows.T, strict=True):
         print(f"| {name} | {column.max():.1e} | {np.median(column):.1e} | {bar:g} |")
+    print(f"\n| guidance | schedule | {' | '.join(BARS)} |\n|---|---|{'---|' * len(BARS)}")
+    for scale, schedule in itertools.product(SCALES, SCHEDULES):
+        chosen = [(run["guidance_scale"], run["schedule"]) == (scale, schedule) for run in runs]
+        print(f"| {scale:g} | {schedule} | {' | '.join(f'{value:.1e}' for value in rows[chosen].max(axis=0))} |")
     assert (rows <= list(BARS.values())).all()
 
 

@@ -258,6 +258,31 @@ def replacement_rows() -> list[dict[str, Any]]:
     ]
 
 
+def outside_rows() -> list[dict[str, Any]]:
+    """Words outside the prompt: their tokens, as the tracer encodes them."""
+    from diffvis_widget import scenes
+    from diffvis_widget.tracer.concept_encoding import encode_concepts, traceable_concepts
+    from diffvis_widget.tracer.families import find_family
+    from diffvis_widget.traces.prompt_words import occurs
+
+    pipe: Any = scenes.load()
+    concepts = ["sky", "green star", "Circle", "tyrannosaurus", "left-of-centre", "👍🏽", "赤い丸", "it's", "x" * 81]
+    rows: list[dict[str, Any]] = []
+    for prompt in ("a red circle", "sky, a GREEN star"):
+        texts = traceable_concepts(pipe, [text for text in concepts if not occurs(text, prompt)])
+        encoded = encode_concepts(pipe, find_family(pipe)[0], texts)
+        rows.append(
+            {
+                "prompt": prompt,
+                "concepts": concepts,
+                "words": [[word.text, list(word.tokens), list(word.token_texts)] for word in encoded.words(32)],
+                "positions": [list(positions) for positions in encoded.positions],
+                "ids": pipe.tokenizer([f"a {text}" for text in texts], padding="max_length").input_ids,
+            }
+        )
+    return rows
+
+
 def presence_rows() -> list[dict[str, Any]]:
     """Presence of concepts, and their steps of emergence, by the calibration of the scenes CLIP."""
     import numpy as np
@@ -297,6 +322,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "presence": presence_rows,
     "decisions": decision_rows,
     "replacements": replacement_rows,
+    "outside": outside_rows,
 }
 
 

@@ -67,8 +67,9 @@ def test_the_denoiser_of_the_page_is_the_unet_with_its_interventions(modules: di
         prediction, self_attention, *maps = modules["unet"](*plain.values())
         _, _, *changed = modules["unet"](*inputs.values())
     assert torch.allclose(prediction, expected, atol=1e-4)
-    assert all(torch.allclose(layer.sum(-1), torch.ones(1), atol=1e-5) for layer in [self_attention, *maps])
-    assert all(bool((layer[0, :, :, 3] == 0).all()) for layer in changed)  # the token that is left out
+    layers = len(maps) // 2  # the words outside the prompt follow
+    assert all(torch.allclose(layer.sum(-1), torch.ones(1), atol=1e-5) for layer in [self_attention, *maps[:layers]])
+    assert all(bool((layer[0, :, :, 3] == 0).all()) for layer in changed[:layers])  # the token that is left out
 
 
 def test_the_layer_that_refines_maps_is_that_of_the_tracer(modules: dict[str, torch.nn.Module]) -> None:
@@ -81,11 +82,8 @@ def test_the_layer_that_refines_maps_is_that_of_the_tracer(modules: dict[str, to
         pipe("a red circle above a blue square", num_inference_steps=1, guidance_scale=1.0)
     trace = tracer.trace
     assert trace is not None
-    ids = pipe.tokenizer(trace.prompt, padding="max_length", return_tensors="pt").input_ids
-    with torch.no_grad():
-        text = pipe.text_encoder(ids)[0]
-        latents, time = torch.from_numpy(trace.latents[:1]), torch.tensor([float(trace.timesteps[0])])
-        _, attention, *layers = denoiser(latents, time, text, torch.zeros(1, 32), torch.ones(1, 32))
+    _, attention, *layers = first_step(denoiser, pipe, trace, ["sky"], {0: [2]})
+    layers = layers[: len(trace.layers)]
     default = [layer[0].mean(0) for layer, row in zip(layers, trace.layers, strict=True) if row.default]
     maps = torch.stack(default).mean(0)  # (positions, tokens)
     for index, word in enumerate(trace.words):
@@ -94,6 +92,48 @@ def test_the_layer_that_refines_maps_is_that_of_the_tracer(modules: dict[str, to
         expected = trace.heat_maps(step=0, kind="refined")[index].ravel()
         refined = (squares / squares.mean()).numpy()
         assert np.abs(refined - expected).max() <= 1e-3 * max(1, refined.max())
+
+
+def test_words_outside_the_prompt_have_the_shares_of_the_tracer(modules: dict[str, torch.nn.Module]) -> None:
+    pipe: Any = dv.load()
+    words = ["sky", "green star"]
+    with dv.Tracer(pipe, keep="heads", concepts=words) as tracer:
+        pipe("a red circle above a blue square", num_inference_steps=1, guidance_scale=1.0)
+    trace = tracer.trace
+    assert trace is not None
+    places = [index for index, word in enumerate(trace.words) if word.kind == "concept"]
+    # the start of the text, "a", then the tokens of the word
+    tokens = {row: list(range(2, 2 + len(trace.words[place].tokens))) for row, place in enumerate(places)}
+    outputs = first_step(modules["unet"], pipe, trace, words, tokens)
+    shares = outputs[2 + len(trace.layers) :]
+    assert len(shares) == len(trace.layers)
+    for number, share in enumerate(shares):
+        expected = trace.records[0].maps[number][:, places].astype(np.float32)  # (heads, words, h, w)
+        heads, count, height, width = expected.shape
+        values = share.reshape(count, heads, height, width).numpy().swapaxes(0, 1)
+        assert np.abs(values - expected).max() <= 1e-3
+        assert values.max() > 0.01
+    alone = first_step(modules["unet"], pipe, trace, ["moon"], {0: [2]})
+    assert all(torch.equal(a, b) for a, b in zip(outputs[: -len(shares)], alone[: -len(shares)], strict=True))
+
+
+def first_step(
+    denoiser: torch.nn.Module, pipe: Any, trace: dv.Trace, words: list[str], tokens: dict[int, list[int]]
+) -> list[torch.Tensor]:
+    """The outputs of the page's denoiser at the first step of a trace without guidance."""
+
+    def encode(prompts: list[str]) -> torch.Tensor:
+        ids = pipe.tokenizer(prompts, padding="max_length", return_tensors="pt").input_ids
+        return pipe.text_encoder(ids)[0]
+
+    members = torch.zeros(len(words), 32)
+    for row, positions in tokens.items():
+        members[row, positions] = 1
+    with torch.no_grad():
+        latents, time = torch.from_numpy(trace.latents[:1]), torch.tensor([float(trace.timesteps[0])])
+        concepts = encode([f"a {word}" for word in words])
+        text = encode([trace.prompt])
+        return list(denoiser(latents, time, text, torch.zeros(1, 32), torch.ones(1, 32), concepts, members))
 
 
 def test_graphs_are_small_and_hold_no_weights_and_no_paths() -> None:

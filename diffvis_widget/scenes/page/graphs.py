@@ -78,7 +78,9 @@ def _exported(module: Any, inputs: Mapping[str, Any]) -> Any:
     import torch
 
     batch = torch.export.Dim("batch", min=1, max=512)
-    shapes = tuple(None if name == "timestep" else {0: batch} for name in inputs)
+    further = {0: torch.export.Dim("words", min=1, max=64), 1: torch.export.Dim("tokens", min=2, max=32)}
+    free = {name: {0: batch} for name in inputs} | {"timestep": None, "concepts": further, "members": further}
+    shapes = tuple(free[name] for name in inputs)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         module(*inputs.values())

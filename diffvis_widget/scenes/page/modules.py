@@ -56,12 +56,20 @@ class Denoiser(nn.Module):
         self.refining = ""
         self._collected: list[tuple[str, Tensor]] = []
         self._refining: Tensor | None = None
-        self._text: tuple[Tensor, Tensor] | None = None
+        self._text: tuple[Tensor, ...] = ()
+        self._shares: list[Tensor] = []
         names = [name.removesuffix(".processor") for name in self.network.attn_processors]
         self.network.set_attn_processor({f"{name}.processor": _Processor(self, name) for name in names})
 
     def forward(
-        self, latents: Tensor, timestep: Tensor, text: Tensor, mask: Tensor, factors: Tensor
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        factors: Tensor,
+        concepts: Tensor,
+        members: Tensor,
     ) -> tuple[Tensor, ...]:
         """Evaluate the U-Net.
 
@@ -71,16 +79,21 @@ class Denoiser(nn.Module):
             text: float32 (n, 32, 128).
             mask: float32 (n, 32), added to the attention scores of each text token: 0, or -inf for one left out.
             factors: float32 (n, 32), multiplies the values of each text token.
+            concepts: float32 (k, m, 128), text embeddings of a prompt for each word outside the prompt; m is 32, or 2
+                for a word that stands for none. They change no other output.
+            members: float32 (k, m), 1 for the tokens of that word in its prompt, else 0.
 
         Returns:
             The v-prediction (n, 4, 12, 12), the mean over heads of the self-attention (n, positions, positions) that
-            refines the maps, and the probabilities (n, heads, positions, 32) of each layer.
+            refines the maps, the probabilities (n, heads, positions, 32) of each layer, and then of each layer those
+            (k, heads, positions) of the words outside the prompt in the last row.
         """
-        self._collected, self._text, self._refining = [], (mask, factors), None
+        self._collected, self._shares, self._refining = [], [], None
+        self._text = (mask, factors, concepts, members.log(), (1 - members).log())
         prediction = self.network(latents, timestep, text, return_dict=False)[0]
         self.layers = [name for name, _ in self._collected]
         assert self._refining is not None
-        return (prediction, self._refining, *(maps for _, maps in self._collected))
+        return (prediction, self._refining, *(maps for _, maps in self._collected), *self._shares)
 
     def attend(self, name: str, attention: Any, image: Tensor, text: Tensor | None) -> Tensor:
         """Compute one attention layer without a fused kernel.
@@ -102,8 +115,10 @@ class Denoiser(nn.Module):
         query, key = heads(attention.to_q(image)), heads(attention.to_k(source))
         value = heads(attention.to_v(source))
         scores = torch.matmul(query, key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-        if text is not None and self._text is not None:
-            mask, factors = self._text
+        if text is not None:
+            mask, factors, concepts, *masks = self._text
+            keys = heads(attention.to_k(concepts))
+            self._shares.append(_concept_shares(query[-1:], keys, masks[0], masks[1]))
             scores = scores + mask[:, None, None, :]
             value = value * factors[:, None, :, None]
         probabilities = scores.softmax(dim=-1)
@@ -113,6 +128,26 @@ class Denoiser(nn.Module):
             self.refining, self._refining = name, probabilities.mean(dim=1)  # as tracer/refinement.py chooses it
         output = torch.matmul(probabilities, value).transpose(1, 2)
         return attention.to_out[0](output.reshape(image.shape[0], image.shape[1], -1))
+
+
+def _concept_shares(query: Tensor, keys: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """The probability of each word outside the prompt, as tracer/concept_reader.py defines it.
+
+    Args:
+        query: (1, heads, positions, width).
+        keys: (k, heads, m, width), of a prompt for each word.
+        inside: (k, m), 0 for the tokens of the word, -inf for the others.
+        outside: (k, m), the other way round.
+
+    Returns:
+        (k, heads, positions): of a softmax over the word's own prompt and the tokens of the other words.
+    """
+    scores = torch.matmul(query, keys.transpose(-1, -2)) * query.shape[-1] ** -0.5
+    words = torch.logsumexp(scores + inside[:, None, None, :], dim=-1)
+    rest = torch.logsumexp(scores + outside[:, None, None, :], dim=-1)
+    # One sum over all words, this one among them, serves each word.
+    everyone = torch.logsumexp(words, dim=0, keepdim=True).expand_as(rest)
+    return (words - torch.logsumexp(torch.stack([rest, everyone]), dim=0)).exp()
 
 
 class _Processor:
@@ -242,6 +277,8 @@ def example_inputs() -> Mapping[str, dict[str, Tensor]]:
     mask[0, 3] = -torch.inf
     factors = torch.ones(BATCH, 32)
     factors[0, 2] = 1.5
+    members = torch.zeros(BATCH, 32)
+    members[:, 2] = members[1, 3] = 1
     return {
         "text_encoder": {"ids": ids},
         "unet": {
@@ -250,6 +287,8 @@ def example_inputs() -> Mapping[str, dict[str, Tensor]]:
             "text": torch.randn(BATCH, 32, 128, generator=generator),
             "mask": mask,
             "factors": factors,
+            "concepts": torch.randn(BATCH, 32, 128, generator=generator),
+            "members": members,
         },
         "decoder": {"latents": torch.randn(BATCH, 4, 12, 12, generator=generator)},
         "image_meter": {"images": torch.randint(0, 256, (BATCH, 96, 96, 3), generator=generator, dtype=torch.uint8)},
