@@ -51,23 +51,23 @@ def main() -> None:
         began = time.perf_counter()
         match stage:
             case "kill":
-                told = f"{kill_after(chosen.rows // 3, killed, start)} of {chosen.rows} rows are stored"
+                outcome = f"{kill_after(chosen.rows // 3, killed, start)} of {chosen.rows} rows are stored"
             case "kill again":
-                told = f"{kill_after(2 * chosen.rows // 3, killed, resume)} of {chosen.rows} rows are stored"
+                outcome = f"{kill_after(2 * chosen.rows // 3, killed, resume)} of {chosen.rows} rows are stored"
             case "resume":
                 subprocess.run(resume, check=True)
-                told = repr(dv.Study.open(killed))
+                outcome = repr(dv.Study.open(killed))
             case "undisturbed":
                 subprocess.run([*COMMAND, str(prompts), *options, "--out", str(undisturbed)], check=True)
-                told = repr(dv.Study.open(undisturbed))
+                outcome = repr(dv.Study.open(undisturbed))
             case "compare":
                 tables = [dv.Study.open(path).table().drop(["seconds"]) for path in (killed, undisturbed)]
                 assert tables[0].num_rows == chosen.rows
-                told = f"{tables[0].num_rows} rows, {tables[0].num_columns} columns: equal {same(*tables)}"
+                outcome = f"{tables[0].num_rows} rows, {tables[0].num_columns} columns: equal {same(*tables)}"
             case _:
                 subprocess.run([*COMMAND, "report", str(killed), "--html", str(report)], check=True)
-                told = opened(report, chosen.steps)
-        print(f"{stage}: {time.perf_counter() - began:.0f} s; {told}", flush=True)
+                outcome = opened(report, chosen.steps)
+        print(f"{stage}: {time.perf_counter() - began:.0f} s; {outcome}", flush=True)
 
 
 def opened(report: Path, steps: int) -> str:

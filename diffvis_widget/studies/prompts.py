@@ -93,8 +93,8 @@ def read_prompts(source: Any) -> list[PromptRow]:
         entries = items("prompts", source, _EXPECTED)
     rows = [_row(number, entry) for number, entry in enumerate(entries, start=1)]
     if not rows:
-        given = f"{source} holds none" if isinstance(source, str | os.PathLike) else f"not {shorten(source)}"
-        raise ValueError(f"prompts must hold one prompt or more; {given}")
+        content = f"{source} holds none" if isinstance(source, str | os.PathLike) else f"not {shorten(source)}"
+        raise ValueError(f"prompts must hold one prompt or more; {content}")
     if len({row.seed is None for row in rows}) > 1:
         raise ValueError("prompts: a column seed must hold the seed of every prompt, or of none")
     return list({json.dumps(row.as_json()): row for row in _same_types(rows)}.values())

@@ -229,8 +229,8 @@ def _comparisons(table: Any, quantities: Sequence[Quantity], conditions: Sequenc
 
 def _comparison(result: PairedComparison) -> str:
     heads = ("measure", "mean difference", "95 % interval", "p, corrected", "prompts")
-    found = [bool(p < 0.05) for p in result.p_adjusted]
-    return f"<h3>{_text(result.b)} minus {_text(result.a)}</h3>{_table(heads, result.rows(), found)}"
+    below = [bool(p < 0.05) for p in result.p_adjusted]
+    return f"<h3>{_text(result.b)} minus {_text(result.a)}</h3>{_table(heads, result.rows(), below)}"
 
 
 def _images(table: Any, conditions: Sequence[str]) -> str:

@@ -50,20 +50,20 @@ def call_text(about: Mapping[str, Any], settings: Mapping[str, Any], prompts: Se
     """
     conditions: Mapping[str, Any] = settings["conditions"]
     seeds: list[int] = settings["seeds"]
-    given: dict[str, str] = {}
+    arguments: dict[str, str] = {}
     if prompts[0].seed is None:
-        given["seeds"] = repr(len(seeds) if seeds == list(range(len(seeds))) else seeds)
-    given["measures"] = _measures(settings["measures"])
+        arguments["seeds"] = repr(len(seeds) if seeds == list(range(len(seeds))) else seeds)
+    arguments["measures"] = _measures(settings["measures"])
     if conditions != {"default": {}}:
         is_schedules = all(condition == {"schedule": name} for name, condition in conditions.items())
-        given["conditions"] = _source(list(conditions)) if is_schedules else _lines(conditions)
-    given["out"] = _source(folder)
-    given |= {name: _source(settings[name]) for name in ("keep_traces", "threads", "batch") if name in settings}
+        arguments["conditions"] = _source(list(conditions)) if is_schedules else _lines(conditions)
+    arguments["out"] = _source(folder)
+    arguments |= {name: _source(settings[name]) for name in ("keep_traces", "threads", "batch") if name in settings}
     if settings["keep_traces"] == "none":
-        del given["keep_traces"]
-    given |= {name: _source(value) for name, value in settings["arguments"].items()}
+        del arguments["keep_traces"]
+    arguments |= {name: _source(value) for name, value in settings["arguments"].items()}
     lines = [_model(about, settings), _prompts(prompts, folder)]
-    lines += [f"{name}={value}," for name, value in given.items()]
+    lines += [f"{name}={value}," for name, value in arguments.items()]
     return "\n".join(["dv.study(", *(f"    {line}" for line in lines), ")"])
 
 

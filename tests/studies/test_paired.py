@@ -75,11 +75,11 @@ def test_rounding_is_no_difference_and_few_prompts_are_not_tested(rows: list[dic
 
 
 def test_tests_of_several_comparisons_are_corrected_together(rows: list[dict[str, Any]]) -> None:
-    one = compare_conditions(pa.Table.from_pylist(rows), "a", "b", ["level"], None, "mean")
-    two = compare_conditions(pa.Table.from_pylist(rows), "b", "a", ["level", "mass"], None, "mean")
-    corrected = correct_together([one, two])
-    assert np.array_equal(np.concatenate([each.p_adjusted for each in corrected]), holm([*one.p, *two.p]))
-    assert corrected[1].names == two.names
+    single = compare_conditions(pa.Table.from_pylist(rows), "a", "b", ["level"], None, "mean")
+    several = compare_conditions(pa.Table.from_pylist(rows), "b", "a", ["level", "mass"], None, "mean")
+    corrected = correct_together([single, several])
+    assert np.array_equal(np.concatenate([each.p_adjusted for each in corrected]), holm([*single.p, *several.p]))
+    assert corrected[1].names == several.names
 
 
 def test_a_study_compares_its_conditions(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_study_whose_first_rows_fail_stops(pipe: Any, tmp_path: Path) -> None:
         ({"seeds": 5}, r"other seeds \(0, 1 there, 5 from 0 to 4 now\)"),
         (
             {"conditions": ["uniform"]},
-            "other conditions .*; early: schedule early there, uniform: schedule uniform now",
+            r"other conditions \(plain: no settings; strong: guidance_scale 9 there, uniform: schedule",
         ),
         ({"measures": ["attention", "overlap"]}, "other measures"),
         (
