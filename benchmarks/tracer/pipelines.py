@@ -78,11 +78,21 @@ def table(proven: set[str]) -> str:
     return HEAD.format(version=diffusers.__version__) + "\n".join(rows) + "\n"
 
 
+FEW_USERS = "few use it, and where text and frames lie in its attention was not examined"
+_IN_SECTIONS = "it makes a video in sections, each with latents of its own"
+MODULAR_REASONS = {
+    "HeliosModularPipeline": _IN_SECTIONS,
+    "HeliosPyramidModularPipeline": _IN_SECTIONS,
+    "WanAnimate2ModularPipeline": "it makes a video in sections that follow another video",
+    "WanAnimate2DistilledModularPipeline": "it makes a video in sections that follow another video",
+}
+
 MODULAR = """
 ## Modular pipelines
 
-Every type that `ModularPipeline` knows. Proven: `tests/tracer/test_modular.py` compares its maps with those of the
-standard pipeline of the same parts, or with a naive softmax. "Not tested" has a known denoiser, and no test runs it.
+Every type that `ModularPipeline` knows. Proven: `tests/tracer/test_modular.py` and `test_modular_videos.py` compare its
+maps with those of the standard pipeline of the same parts, or with a naive softmax. "Not tested" has a known denoiser,
+and no test runs it.
 
 | type | pipeline | denoiser | | family | proven |
 |---|---|---|---|---|---|
@@ -97,10 +107,16 @@ def modular_row(name: str, pipeline: type, proven: set[str]) -> str:
     outputs = {output.name for output in pipe.blocks.outputs}
     family = next((item for item in registered_families() if item.token_streams and denoiser in item.denoisers), None)
     mark = "yes" if pipeline.__name__ in proven else ""
-    if "images" not in outputs:
-        state = f"refused: it makes {min(outputs & {'videos', 'audios'})}"
+    if mark:
+        state = "traced"
+    elif "images" not in outputs:
+        kind = min(outputs & {"videos", "audios"})
+        state = (
+            f"refused: {MODULAR_REASONS.get(pipeline.__name__, FEW_USERS) if kind == 'videos' else 'it makes a sound'}"
+        )
+        family = None
     else:
-        state = "reduced: the denoiser is not known" if family is None else "traced" if mark else "not tested"
+        state = "reduced: the denoiser is not known" if family is None else "not tested"
     return f"| {name} | {pipeline.__name__} | {denoiser} | {state} | {family.name if family else ''} | {mark} |"
 
 
@@ -110,8 +126,9 @@ def modular_table() -> str:
     from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPING as TYPES
 
     from tests.pipelines_modular import STANDARD
+    from tests.pipelines_modular_video import HUNYUAN, MODULAR_VIDEOS
 
-    proven = {kind for kind, *_ in STANDARD.values()}
+    proven = {kind for kind, *_ in (*STANDARD.values(), *MODULAR_VIDEOS.values(), HUNYUAN)}
     rows: list[str] = []
     for name, class_of in TYPES.items():
         rows.append(modular_row(name, getattr(diffusers, class_of()), proven))
@@ -123,25 +140,40 @@ VIDEO = """
 
 Every pipeline of diffusers that takes a number of frames. Traced ones are proven: `tests/tracer/families/
 test_video_families.py` runs each small, with the video bit for bit unchanged, and compares the maps of every frame with
-a naive float64 softmax. All others raise an error before they run, unless they make a single frame. "Not built": nobody
-has shown where text and frames lie in their attention.
+a naive float64 softmax. All others raise an error before they run, unless they make a single frame.
 
 | pipeline | denoiser | | family |
 |---|---|---|---|
 """
 
+_IN_THE_BATCH = "its frames are rows of the batch, which are images to the tracer"
+_IMAGE_IN_THE_TEXT = "its text encoder reads an image between the words, whose places are not known"
 VIDEO_REASONS = {
-    "MochiPipeline": "it computes attention row by row, each with the text tokens of that row alone",
-    "LTXImageToVideoPipeline": "its steps leave out the first frame, so that none has the latents of the whole video",
+    "AnimateDiff": _IN_THE_BATCH,
+    "PIA": _IN_THE_BATCH,
+    "TextToVideo": _IN_THE_BATCH,
+    "I2VGenXL": _IN_THE_BATCH,
+    "StableVideoDiffusion": "it reads no text",
+    "HunyuanVideoImageToVideo": _IMAGE_IN_THE_TEXT,
+    "HunyuanVideoFramepack": _IN_SECTIONS,
+    "LTX2LatentUpsample": "it has no denoiser",
+    "LTX2DFR": "it is one of several pipelines that refine a video in turn, by slots of keyframes and by tiles",
+    "LTXI2VLongMultiPrompt": "it makes a video in sections, each with a prompt of its own",
+    "Helios": _IN_SECTIONS,
+    "DiffusionForcing": "its steps are of some frames each, none of the whole video",
+    "AnyFlowFAR": _IN_SECTIONS,
 }
+"""By a part of the name of a pipeline."""
 
 
 def video_row(name: str, pipeline: type, families: dict[str, str]) -> str:
     """A line of the table of video pipelines. families: by class name, of the pipelines that the tests run."""
     denoiser = denoiser_of(pipeline)
     classes = "–" if denoiser is None else ", ".join(denoiser[1])
-    reason = f"refused: {VIDEO_REASONS.get(name, 'not built')}"
-    return f"| {name} | {classes} | {'traced' if name in families else reason} | {families.get(name, '')} |"
+    reason = next((reason for part, reason in VIDEO_REASONS.items() if part in name), FEW_USERS)
+    return (
+        f"| {name} | {classes} | {'traced' if name in families else f'refused: {reason}'} | {families.get(name, '')} |"
+    )
 
 
 def video_table() -> str:
@@ -150,8 +182,9 @@ def video_table() -> str:
 
     from diffvis_widget.tracer.video_calls import FRAME_ARGUMENTS
     from tests.pipelines_video import VIDEOS
+    from tests.pipelines_video_joint import JOINT_VIDEOS
 
-    built = [case.build() for case in VIDEOS.values()]
+    built = [case.build() for case in (VIDEOS | JOINT_VIDEOS).values()]
     families = {type(pipe).__name__: find_family(pipe)[0].name for pipe in built}
     rows: list[str] = []
     for name in sorted(dir(diffusers)):
