@@ -185,7 +185,10 @@ def video_table() -> str:
     from tests.pipelines_video_joint import JOINT_VIDEOS
 
     built = [case.build() for case in (VIDEOS | JOINT_VIDEOS).values()]
-    families = {type(pipe).__name__: find_family(pipe)[0].name for pipe in built}
+    names: dict[str, set[str]] = {}
+    for pipe in built:
+        names.setdefault(type(pipe).__name__, set()).add(find_family(pipe)[0].name)
+    families = {pipeline: ", ".join(sorted(those)) for pipeline, those in names.items()}
     rows: list[str] = []
     for name in sorted(dir(diffusers)):
         pipeline: Any = getattr(diffusers, name, None)
