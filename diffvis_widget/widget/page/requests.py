@@ -28,6 +28,7 @@ from diffvis_widget.wire.replies import (
 
 from .attention import prepare_attention
 from .decision import prepare_decision
+from .existing_image import prepare_image, take_image
 from .exports import prepare_export
 from .limits import check_message
 from .notes import replace_notes
@@ -47,6 +48,7 @@ JOBS: dict[str, Callable[[Session, Task], JobFunction]] = {
     "relevance": prepare_relevance,
     "export": prepare_export,
     "decision": prepare_decision,
+    "image": prepare_image,
 }
 
 
@@ -219,6 +221,7 @@ REQUESTS: dict[str, RequestType] = {
     "compare": RequestType(_compare, {"a": str, "b": str}),
     "exports": RequestType(_exports, {"run": str}),
     "source_code": RequestType(_source_code, {"run": str, "view": dict}),
+    "image": RequestType(take_image, {"data": str}),
     "job": RequestType(_job, {"task": dict}),
     "cancel": RequestType(_cancel, {"task": dict}),
 }
