@@ -65,7 +65,11 @@ def test_the_run_holds_the_maps_of_words_and_concepts_on_the_image(widget: Any, 
     task = {"kind": "image", "image": key, "prompt": "a red star", "levels": [200, 600]}
     shares: list[float] = []
     widget.concepts = ["sky", "star"]
-    run = prepare(widget._session, task)(shares.append).content["run"]
+
+    def note(progress: float) -> None:
+        shares.append(progress)
+
+    run = prepare(widget._session, task)(note).content["run"]
     assert widget.wait(60)
     assert shares == sorted(shares)
     assert len(shares) == 2
@@ -89,7 +93,7 @@ def test_a_job_can_be_cancelled_between_two_levels(widget: Any) -> None:
     key = give(widget, file_of(Image.fromarray(PIXELS)))["image"]
     before = widget._outbox.run
 
-    def stop(share: float) -> None:
+    def stop(progress: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -137,7 +141,9 @@ def test_a_task_that_is_not_as_it_must_be_is_refused(widget: Any, change: dict[s
 def test_a_level_out_of_range_is_the_error_of_the_job(widget: Any) -> None:
     key = give(widget, file_of(Image.fromarray(PIXELS)))["image"]
     with pytest.raises(ValueError, match="timesteps must be a list of whole numbers from 0 to 999"):
-        prepare(widget._session, {"kind": "image", "image": key, "prompt": "a", "levels": [1000]})(lambda _: None)
+        prepare(widget._session, {"kind": "image", "image": key, "prompt": "a", "levels": [1000]})(
+            lambda progress: None
+        )
 
 
 def test_only_the_last_image_is_kept(widget: Any) -> None:
