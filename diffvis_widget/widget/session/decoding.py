@@ -58,16 +58,20 @@ class IdleDecoder:
             self._decode_latents(run, pipe)
 
     def decode_next(self, run: Run, pipe: Any) -> None:
-        """Decode one image if the model is free; after the last one, score the run and save it in the notebook.
+        """Decode one image if no run uses the model; after the last one, score the run and save it in the notebook.
 
         Args:
             run: a finished run with images that are missing.
             pipe: its pipeline.
         """
-        from diffvis_widget.tracer.locks import decoder_lock
+        from diffvis_widget.tracer.locks import decoder_lock, denoiser_lock
 
         try:
-            lock = decoder_lock(pipe)
+            # A run of another widget comes first, also where this model decodes beside its denoiser.
+            denoiser, lock = denoiser_lock(pipe), decoder_lock(pipe)
+            if not denoiser.acquire(timeout=LOCK_POLL):
+                return
+            denoiser.release()
             if not lock.acquire(timeout=LOCK_POLL):
                 return
             predictions = bool(run.inexact)

@@ -108,6 +108,25 @@ def test_the_noisy_images_are_decoded_in_idle_time(make: Make, scenes: Any) -> N
     assert {message.content["index"] for message in frames} == set(range(4))
 
 
+def test_noisy_images_wait_while_another_run_uses_the_model(make: Make, scenes: Any) -> None:
+    threads: list[str] = []
+    handle = scenes.vae.decoder.register_forward_pre_hook(lambda *_: threads.append(threading.current_thread().name))
+    widget = make(scenes, prompt=PROMPT, steps=4)
+    try:
+        assert widget.wait(SECONDS)
+        run = widget._session.history.runs[-1]
+        with denoiser_lock(scenes):  # as a run of another widget has it
+            ask = threading.Thread(target=widget._session.decoder.decode_next, args=(run, scenes), name="asks")
+            ask.start()
+            ask.join(SECONDS)
+            assert not ask.is_alive()
+    finally:
+        handle.remove()
+    assert threads
+    assert "asks" not in threads
+    assert seen(widget, "_snapshot", lambda _: not run.inexact_latents).wait(SECONDS)
+
+
 def test_previews_of_other_models_are_smooth_and_say_what_they_are(
     make: Make, shared_pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
