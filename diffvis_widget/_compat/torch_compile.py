@@ -14,6 +14,9 @@ from typing import Any
 
 from torch import nn
 
+# Nearly all attributes of a module are of these types, and modules inside it are looked at themselves.
+_NO_FUNCTION = (bool, int, float, str, tuple, list, dict, set, type(None), nn.Module)
+
 
 def uncompiled(module: Any) -> Any:
     """Unwrap a module.
@@ -38,17 +41,25 @@ def is_compiled(module: nn.Module) -> bool:
     """
     if uncompiled(module) is not module:
         return True
-    return any(_has_compiled_call(part) for part in module.modules())
+    seen: set[int] = set()  # most modules share the methods of a few classes
+    return any(_has_compiled_call(part, seen) for part in module.modules())
 
 
-def _has_compiled_call(module: nn.Module) -> bool:
+def _has_compiled_call(module: nn.Module, seen: set[int]) -> bool:
     if getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule":
         return True
     processor = getattr(module, "processor", None)
     # the attributes of an object are its own, or replace methods; hooks of accelerate keep the forward they replace
-    values = [value for owner in (module, processor) for value in getattr(owner, "__dict__", {}).values()]
-    functions: list[Any] = [value for value in values if callable(value)]
-    functions += [type(module).forward, processor, type(processor).__call__ if callable(processor) else None]
+    functions = [
+        value
+        for owner in (module, processor)
+        for value in getattr(owner, "__dict__", {}).values()
+        if not isinstance(value, _NO_FUNCTION)
+    ]
+    for function in (type(module).forward, processor, type(processor).__call__ if callable(processor) else None):
+        if function is not None and id(function) not in seen:
+            seen.add(id(function))
+            functions.append(function)
     return any(_is_compiled_function(layer) for function in functions for layer in _unwrapped(function))
 
 
