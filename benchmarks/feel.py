@@ -7,16 +7,20 @@ scenes model are measured in this process, without a notebook: the time from a r
 and the duration of a run beside that of the same call of the bare pipeline, in turns. On a busy machine, these ratios
 say more than the times.
 
-    python -m benchmarks.feel costs    # only what a run in the widget costs
+    python -m benchmarks.feel costs      # only what a run in the widget costs
+    python -m benchmarks.feel threads    # the processor time of such a run by thread, also on a busy machine
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,8 +149,9 @@ def runs() -> list[Figure]:
     ]
 
 
-def costs(pairs: int = 10) -> list[Figure]:
-    """Durations of a run in the widget, over those of the bare pipeline in the same turn."""
+@contextmanager
+def silent_runs() -> Iterator[dict[str, Callable[[], Any]]]:
+    """The same call of the built-in model: bare, and in two widgets whose pages receive nothing. All are warm."""
     import numpy as np
     import torch
 
@@ -161,37 +166,88 @@ def costs(pairs: int = 10) -> list[Figure]:
     widgets = {name: Silent(pipe, seed=7, steps=STEPS, concepts=words) for name, words in concepts.items()}
 
     def bare() -> Any:
+        rest()
         return pipe(PROMPT, num_inference_steps=STEPS, generator=torch.Generator().manual_seed(7)).images[0]
-
-    def seconds(action: Any) -> float:
-        began = time.perf_counter()
-        action()
-        return time.perf_counter() - began
 
     def run(widget: Silent) -> None:
         widget.run()
         widget.wait(300)
 
-    for widget in widgets.values():  # the first runs warm everything up
-        widget.prompt = PROMPT
-        run(widget)
-        assert np.array_equal(widget.trace.image, np.asarray(bare()))
-    ratios: dict[str, list[float]] = {name: [] for name in widgets}
-    for _ in range(pairs):
-        plain = seconds(bare)
-        for name, widget in widgets.items():
-            ratios[name].append(seconds(lambda widget=widget: run(widget)) / plain)
-    for widget in widgets.values():
-        widget.close()
+    def rest() -> None:
+        """Waits for the noisy images, which are decoded after a run: they would slow down the one that comes next."""
+        for widget in widgets.values():
+            while any(run.inexact_latents for run in widget._session.history.runs[-1:]):
+                time.sleep(0.05)
+
+    try:
+        for widget in widgets.values():
+            widget.prompt = PROMPT
+            run(widget)
+            assert np.array_equal(widget.trace.image, np.asarray(bare()))
+        runs = {name: functools.partial(run, widget) for name, widget in widgets.items()}
+        yield {"rest": rest, "bare": bare, **runs}
+    finally:
+        for widget in widgets.values():
+            widget.close()
+
+
+def costs(pairs: int = 10) -> list[Figure]:
+    """Durations of a run in the widget, over those of the bare pipeline in the same turn."""
+    with silent_runs() as runs:
+        rest, bare = runs.pop("rest"), runs.pop("bare")
+
+        def seconds(action: Callable[[], Any]) -> float:
+            rest()
+            began = time.perf_counter()
+            action()
+            return time.perf_counter() - began
+
+        ratios: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(pairs):
+            plain = seconds(bare)
+            for name, run in runs.items():
+                ratios[name].append(seconds(run) / plain)
     return [
         Figure(f"run {name} over the bare pipeline, median of {pairs}", statistics.median(ratios[name]), bar, "x", 2)
         for name, bar in zip(ratios, (1.25, 1.5), strict=True)
     ]
 
 
+def threads(turns: int = 3) -> None:
+    """Prints the processor time of a run by thread, in milliseconds. That of decodes is in a thread of each run."""
+    import psutil
+
+    process = psutil.Process()
+
+    def by_thread() -> dict[str, float]:
+        names = {thread.native_id: thread.name for thread in threading.enumerate()}
+        spent = {"all": time.process_time()}
+        for thread in process.threads():
+            name = names.get(thread.id, "others")
+            spent[name] = spent.get(name, 0) + thread.user_time + thread.system_time
+        return spent
+
+    with silent_runs() as runs:
+        rest = runs.pop("rest")
+        for name, run in runs.items():
+            turn: list[dict[str, float]] = []
+            for _ in range(turns):
+                rest()
+                before = by_thread()
+                run()
+                after = by_thread()
+                turn.append({key: after[key] - before.get(key, 0) for key in after})
+            medians = {key: statistics.median(spent.get(key, 0) for spent in turn) * 1000 for key in turn[0]}
+            shown = ", ".join(f"{key} {value:.0f}" for key, value in medians.items() if value > 5)
+            print(f"{name}: {shown}")
+
+
 def main() -> int:
     if sys.argv[1:] == ["costs"]:
         return report(costs())
+    if sys.argv[1:] == ["threads"]:
+        threads()
+        return 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=chromium.FLAGS)
         figures = scrub(browser)
