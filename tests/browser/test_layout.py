@@ -139,6 +139,7 @@ def test_prompt_stage_and_film_are_seen_at_once_beside_the_side_bar(
         panel = box(notebook.page.locator(PANEL).first)["height"]
         assert film["y"] + film["height"] - top <= min(700, panel - code)
         assert box(widget.locator(".dv-frame"))["height"] <= min(440, 0.52 * height) + 1
+        assert box(widget.locator(".dv-opacity input"))["width"] >= 40
     finally:
         notebook.command("application:toggle-left-area")
 

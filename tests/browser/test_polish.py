@@ -127,8 +127,8 @@ def test_end_follows_a_run_that_goes_on(browser: Browser) -> None:
         expect(bare.slider).to_have_attribute("aria-valuenow", "5")
 
 
-@pytest.mark.parametrize("width", [1000, 1400])
-def test_wide_widgets_have_no_text_below_12_px(browser: Browser, width: int) -> None:
+@pytest.mark.parametrize("width", [420, 720, 1000, 1400])
+def test_no_text_is_below_12_px(browser: Browser, width: int) -> None:
     with open_bare(browser, a_run(PROMPT), width=width, concepts=CONCEPTS, weights={"circle": 1.8}) as bare:
         bare.widget.get_by_test_id("chip-1").click()
         expect(bare.widget.locator(".dv-bar-name")).to_have_text("red")

@@ -64,7 +64,7 @@ export function Legend({ context, image }: Props) {
         ? ""
         : "Point at a word to see its heat map";
   return (
-    <div class="dv-bars" data-many={entries.length > 2 || undefined}>
+    <div class="dv-bars" data-many={entries.length > 1 || undefined}>
       {entries.length === 0 ? <span class="dv-soft">{hint}</span> : null}
       {entries.map(({ name, range, paint }, i) => {
         const [lo, hi] = range ? ends(range) : [];

@@ -1,7 +1,8 @@
 // Marks under the filmstrip: where concepts emerge. A label that would overlap another is left out, its tick is not.
 
-import { useComputed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { Fragment } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Context } from "../core/context";
 import { stepNumber } from "../core/stepNumbers";
 import type { Mark } from "../core/viewState";
@@ -15,10 +16,10 @@ interface PlacedMark extends Mark {
 }
 
 const LANES = 2;
-/** The width of a letter as a fraction of a strip of usual width. */
-const LETTER = 0.0105;
+/** The width of a letter in pixels. */
+const LETTER = 7.2;
 
-function layOut(marks: readonly Mark[], length: number): PlacedMark[] {
+function layOut(marks: readonly Mark[], length: number, width: number): PlacedMark[] {
   const ends = new Array<number>(LANES).fill(-1);
   const steps = [...new Set(marks.map(({ step }) => step))].sort((a, b) => a - b);
   return steps
@@ -29,7 +30,7 @@ function layOut(marks: readonly Mark[], length: number): PlacedMark[] {
     .map((mark) => {
       const { name, step } = mark;
       const at = (step + 0.5) / length;
-      const half = ((name.length + 2) * LETTER) / 2;
+      const half = Math.min(0.5, ((name.length + 2) * LETTER) / 2 / width);
       const from = Math.min(1 - 2 * half, Math.max(0, at - half));
       const lane = ends.findIndex((end) => end <= from);
       if (lane >= 0) ends[lane] = from + 2 * half;
@@ -39,6 +40,17 @@ function layOut(marks: readonly Mark[], length: number): PlacedMark[] {
 
 export function Marks({ context }: { readonly context: Context }) {
   const { session, player } = context;
+  const strip = useRef<HTMLDivElement>(null);
+  const width = useSignal(720);
+  useLayoutEffect(() => {
+    const element = strip.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => {
+      if (element.clientWidth > 0) width.value = element.clientWidth;
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
   const marks = useComputed(() => {
     const run = session.store.shown.value;
     const scores = run?.scores.value;
@@ -47,10 +59,10 @@ export function Marks({ context }: { readonly context: Context }) {
       const step = scores?.emergence[i];
       return typeof step === "number" ? [{ name, step, what: `${name} emerges` }] : [];
     });
-    return layOut([...session.viewState.marks.value, ...emerging], run.length);
+    return layOut([...session.viewState.marks.value, ...emerging], run.length, width.value);
   });
   return (
-    <div class="dv-marks">
+    <div class="dv-marks" ref={strip}>
       {marks.value.map(({ name, what, step, at, lane }) => (
         <Fragment key={step}>
           <i style={{ left: `${at * 100}%` }} title={`${what} at step ${stepNumber(step)}`} />

@@ -43,7 +43,8 @@ export function WordMaps({ context }: { readonly context: Context }) {
   const starts = headings.length > 0 ? headings : [0];
   const count = run ? words.length : splitPrompt(traits.prompt.value).length;
   const groups = starts.map((start, i) => (starts[i + 1] ?? count) - start);
-  useTileColumns(section, groups, headings.length);
+  const [h, w] = run?.info.image ?? [1, 1];
+  useTileColumns(section, groups, headings.length, w / Math.max(1, h));
   return (
     <section class="dv-maps" aria-label="Heat map of each word" ref={section}>
       <div class="dv-title">

@@ -7,17 +7,26 @@ const GAP = { column: 8, row: 6 };
 /** The two lines under a map, and a heading, with their margins. */
 const LINES = 34;
 const HEADING = 26;
-const EDGE = { smallest: 52, largest: 120 };
+const EDGE = { smallest: 60, largest: 120 };
 /** The height that is aimed at where nothing limits it. */
 const FREE_HEIGHT = 230;
 
-/** The number of columns in a box for groups of so many tiles; if even small tiles do not fit, the box scrolls. */
-export function tileColumns(groups: readonly number[], headings: number, width: number, height: number): number {
+/**
+ * The number of columns in a box for groups of so many tiles, whose maps have this ratio of width to height; if even small
+ * tiles do not fit, the box scrolls.
+ */
+export function tileColumns(
+  groups: readonly number[],
+  headings: number,
+  ratio: number,
+  width: number,
+  height: number,
+): number {
   const most = Math.max(1, Math.floor((width + GAP.column) / (EDGE.smallest + GAP.column)));
   for (let columns = 1; columns < most; columns++) {
     const edge = Math.min(EDGE.largest, (width - (columns - 1) * GAP.column) / columns);
     const rows = groups.reduce((sum, tiles) => sum + Math.ceil(tiles / columns), 0);
-    if (rows * (edge + LINES + GAP.row) - GAP.row + headings * HEADING <= height) return columns;
+    if (rows * (edge / ratio + LINES + GAP.row) - GAP.row + headings * HEADING <= height) return columns;
   }
   return most;
 }
@@ -27,8 +36,9 @@ export function useTileColumns(
   section: RefObject<HTMLElement | null>,
   groups: readonly number[],
   headings: number,
+  ratio: number,
 ): void {
-  const shape = `${groups} ${headings}`;
+  const shape = `${groups} ${headings} ${ratio}`;
   useLayoutEffect(() => {
     const element = section.current;
     if (!element) return;
@@ -39,7 +49,7 @@ export function useTileColumns(
       const title = element.firstElementChild?.clientHeight ?? 0;
       const height = isLimited ? clientHeight - title - GAP.row : FREE_HEIGHT;
       if (width <= 0) return;
-      const columns = tileColumns(groups, headings, width, height);
+      const columns = tileColumns(groups, headings, ratio, width, height);
       element.style.setProperty("--columns", `repeat(${columns},minmax(0,${EDGE.largest}px))`);
     };
     measure();

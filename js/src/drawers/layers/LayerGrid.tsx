@@ -97,7 +97,7 @@ export function LayerGrid({ context }: { readonly context: Context }) {
         aria-label="Heat maps of the layers"
         data-arrows
         data-heads={inRows || undefined}
-        style={inRows ? { gridTemplateColumns: `fit-content(40%) repeat(${heads},minmax(0,64px))` } : undefined}
+        style={inRows ? { gridTemplateColumns: `fit-content(22%) repeat(${heads},minmax(0,72px))` } : undefined}
         onFocusIn={focus.onFocusIn}
         onKeyDown={focus.onKeyDown}
       >

@@ -1,2 +1,0 @@
-export { attachDrop as attach } from "./drop";
-export { ExistingImage as View } from "./ExistingImage";
