@@ -7,7 +7,6 @@ from .map_description import MapDescription
 from .results import (
     ConceptScores,
     DescribedRun,
-    ImageAttention,
     Note,
     ReferenceImages,
     Saliency,
@@ -23,7 +22,6 @@ __all__ = [
     "Comparison",
     "ConceptScores",
     "DescribedRun",
-    "ImageAttention",
     "Layer",
     "MapDescription",
     "Note",
