@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
@@ -75,6 +80,50 @@ def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Bro
     assert np.abs(np.array(scores["cosine"]) - trace.scores.cosine).max() <= 5e-3
     assert np.abs(np.array(scores["null_band"]) - trace.scores.null_band).max() <= 5e-3
     assert [step is None for step in scores["emergence"]] == np.isnan(trace.scores.emergence).tolist()
+
+
+def test_words_outside_the_prompt_have_the_maps_of_the_notebook(browser: Browser, lab: Path) -> None:
+    concepts = ["sky", "circle", "green star"]
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        steps = shown.widget.get_by_role("textbox", name="steps")
+        steps.fill("4")
+        steps.press("Tab")
+        shown.paint(PROMPT)
+        shown.expect_status("done")
+        shown.widget.get_by_test_id("add-word").click()
+        expect(shown.widget.get_by_test_id("add-concept")).to_be_focused()
+        for concept in concepts:
+            shown.page.keyboard.type(concept)
+            shown.page.keyboard.press("Enter")
+        shown.paint(PROMPT)
+        shown.wait_for("end", "content.run === 'page-2'")
+        chips = shown.widget.locator('.dv-chip[data-kind="concept"]')
+        expect(chips).to_have_text(["sky", "green star"])
+        chips.first.get_by_role("button").click()
+        expect(shown.widget.get_by_test_id("stage")).to_contain_text("sky")
+        shown.widget.get_by_test_id("layers").click()
+        expect(shown.widget.locator(".dv-layers .dv-tile").first).to_be_visible()
+        messages = [message for message in shown.received() if message[0].get("run") == "page-2"]
+    trace = dv.trace(
+        dv.load(), PROMPT, seed=0, num_inference_steps=4, guidance_scale=7.5, concepts=["sky", "green star"]
+    )
+    begin = next(content for content, _ in messages if content["type"] == "run")
+    assert [(word["text"], word["tokens"], word["token_texts"], word["kind"]) for word in begin["words"]] == [
+        (word.text, list(word.tokens), list(word.token_texts), word.kind) for word in trace.words
+    ]
+    for content, buffers in messages:
+        if content["type"] != "step":
+            continue
+        kinds: list[tuple[int, MapKind, str]] = [(-2, "probability", "maps"), (-1, "refined", "refined")]
+        for place, kind, name in kinds:
+            maps = dequantise(buffers[place], content[name]["shape"], content[name]["scales"])
+            rounding = np.array([hi - lo for lo, hi in content[name]["scales"]])[:, None, None] / 510  # to bytes
+            expected = trace.heat_maps(step=content["index"], kind=kind)
+            assert (np.abs(maps - expected) <= 1e-3 * np.maximum(1, expected) + rounding).all()
+    image = next(buffers[0] for content, buffers in messages if content["type"] == "end")
+    pixels = np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(float)
+    assert np.abs(pixels - trace.image).mean() <= 2
 
 
 def test_a_decision_curve_by_keyboard_only_is_that_of_the_notebook(browser: Browser, lab: Path) -> None:
@@ -148,6 +197,65 @@ def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
     rounding = (entry["scale"][1] - entry["scale"][0]) / 510
     assert np.abs(values - saliency.map).max() <= 1e-3 + rounding
     assert 100 <= content["masks_used"] <= 500
+
+
+def test_df_rise_of_a_weighted_run_evaluates_the_weighted_network(browser: Browser, lab: Path) -> None:
+    weights = {"circle": 3.0, "blue": -1.0}
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        field = shown.widget.get_by_role("textbox", name="steps")
+        field.fill("4")
+        field.press("Tab")
+        values = json.dumps({"weights": weights})
+        shown.page.evaluate(f"() => window.engine.postMessage({{ type: 'set', values: {values} }})")
+        shown.paint(PROMPT)
+        shown.expect_status("done")
+        shown.widget.get_by_test_id("methods").click()
+        card = shown.widget.get_by_test_id("df_rise")
+        card.get_by_role("button", name="Compute").click()
+        expect(card.get_by_role("button", name="DF-RISE on the stage")).to_be_visible(timeout=4 * WAIT)
+        content, (data,) = next(message for message in shown.received() if message[0].get("masks_used"))
+        assert shown.replies("run")[-1]["weights"] == weights
+    (entry,) = content["maps"]
+    values = dequantise(data, [1, 12, 12], [entry["scale"]])[0]
+    rounding = (entry["scale"][1] - entry["scale"][0]) / 510
+    pipe = dv.load()
+    interventions = [dv.intervene.weight(word, factor) for word, factor in weights.items()]
+    trace = dv.trace(pipe, PROMPT, seed=0, num_inference_steps=4, interventions=interventions)
+    settings = {"coverage": "actual", "tolerance": 0, "progress": False}
+    with pytest.raises(ValueError, match="intervention"):
+        dv.explain.df_rise(trace, entry["step"], content["masks_used"], **settings)
+    # The notebook has no weights where it evaluates a step again: here the values of these tokens are multiplied, and
+    # the check that the network answers as it did while sampling says whether rightly.
+    trace.meta = {name: value for name, value in trace.meta.items() if name != "interventions"}
+    with pytest.raises(ValueError, match="no longer answers"):
+        dv.explain.df_rise(trace, entry["step"], content["masks_used"], **settings)
+    with weighted_values(pipe, trace, weights):
+        saliency = dv.explain.df_rise(trace, entry["step"], content["masks_used"], **settings)
+    assert np.abs(values - saliency.map).max() <= 1e-3 + rounding
+
+
+@contextlib.contextmanager
+def weighted_values(pipe: Any, trace: Trace, weights: dict[str, float]) -> Iterator[None]:
+    """Multiplies the values of words in all cross-attention layers, in the rows of the batch that are the prompt's."""
+    ids = pipe.tokenizer(trace.prompt, padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        text = pipe.text_encoder(ids)[0]
+    factors = torch.ones(32, 1)
+    for word in trace.words:
+        factors[list(word.tokens)] *= weights.get(word.text, 1.0)
+
+    def multiply(_: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        is_prompt = (inputs[0] - text).abs().amax(dim=(1, 2)) < 1e-3
+        return torch.where(is_prompt[:, None, None], output * factors, output)
+
+    layers = [pipe.unet.get_submodule(layer.name).to_v for layer in trace.layers]
+    hooks = [layer.register_forward_hook(multiply) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def test_a_decision_curve_shows_progress_stops_and_gives_way_to_a_run(browser: Browser, lab: Path) -> None:
