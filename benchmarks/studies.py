@@ -1,9 +1,9 @@
 """What studies cost: `python -m benchmarks.studies`; some minutes on one thread.
 
-Bookkeeping without a model: rows appended in parts of 20, joined, and read to find what is missing. Resuming a study of
-10,000 rows of which one is missing, that row included. The wall time of a study with scores and attention, everything
-included, over that of the bare pipeline for the same images plus the meter's, interleaved in blocks of 20 rows (the
-meter is measured on one row of each). The memory of the process after each block.
+Bookkeeping without a model: rows appended in parts of 20, joined as these become many, and read to find what is
+missing. How long it takes until a study of 10,000 rows goes on with the one that is missing. The wall time of a study
+with scores and attention, everything included, over that of the bare pipeline for the same images plus the meter's,
+interleaved in blocks of 20 rows (the meter is measured on one row of each). The memory of the process after each block.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from diffvis_widget.studies import parts
 from diffvis_widget.studies.columns import BASE, Kind
 from diffvis_widget.studies.manifest import read
 from diffvis_widget.studies.parts import PartWriter
+from diffvis_widget.studies.row_maker import RowMaker
 
 PROMPT = "a red circle above a blue square"
 STEPS, BLOCK = 10, 20
@@ -31,16 +32,19 @@ STEPS, BLOCK = 10, 20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--bookkeeping", type=int, default=1_000_000, metavar="ROWS")
+    parser.add_argument("--stored", type=int, default=10_000, metavar="ROWS", help="rows of the study that is resumed")
     parser.add_argument("--rows", type=int, default=200, help="rows that are run; 0 for none")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of these rows")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
         if chosen.bookkeeping:
             bookkeeping(chosen.bookkeeping, Path(folder))
-            resuming(10_000, Path(folder, "resumed"))
+        if chosen.stored:
+            resuming(chosen.stored, Path(folder, "resumed"))
         if chosen.rows:
-            wall_time(chosen.rows, Path(folder, "run"))
+            wall_time(chosen.rows, chosen.steps, Path(folder, "run"))
 
 
 def values(row: int, thumbnail: bytes) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def values(row: int, thumbnail: bytes) -> dict[str, Any]:
 def bookkeeping(rows: int, folder: Path) -> None:
     (folder / parts.FOLDER).mkdir()
     columns: dict[str, Kind] = dict(BASE)
-    writer = PartWriter(folder, columns, "benchmark")
+    writer = PartWriter(folder, columns, "benchmark", joins=True)
     thumbnail = np.random.default_rng(0).bytes(3_000)
     began = time.perf_counter()
     for row in range(rows):
@@ -77,23 +81,41 @@ def resuming(rows: int, folder: Path) -> None:
     pipe = dv.load()
     dv.study(pipe, [PROMPT], shard=(0, rows), progress=False, **arguments)
     manifest, _ = read(folder)
-    writer = PartWriter(folder, manifest.columns, manifest.study)
+    writer = PartWriter(
+        folder, manifest.columns, manifest.study
+    )  # which does not join: 500 parts, as a kill leaves them
     for row in range(1, rows - 1):
         writer.add(values(row, b""))
     writer.flush()
+    seconds: dict[str, float] = {}
+    make = RowMaker.make
+
+    def timed(self: RowMaker, *wanted: Any) -> dict[str, Any]:
+        seconds["start"] = time.perf_counter() - began
+        result = make(self, *wanted)
+        seconds["row"] = time.perf_counter() - began - seconds["start"]
+        return result
+
+    RowMaker.make = timed  # pyright: ignore[reportAttributeAccessIssue]
     began = time.perf_counter()
     study = dv.study(pipe, [PROMPT], progress=False, **arguments)
+    total = time.perf_counter() - began
+    RowMaker.make = make
     assert study.is_complete
-    print(f"{rows:,} rows: resumed, and the missing row made, in {time.perf_counter() - began:.1f} s", flush=True)
+    print(
+        f"{rows:,} rows in {rows // parts.PART_ROWS} parts, one missing: its run starts {seconds['start']:.1f} s after "
+        f"the call (bar 5), takes {seconds['row']:.1f} s, and the parts are joined {total:.1f} s after the call",
+        flush=True,
+    )
 
 
-def wall_time(rows: int, folder: Path) -> None:
+def wall_time(rows: int, steps: int, folder: Path) -> None:
     """A study in blocks, each between the bare pipeline's images of the same rows and the meter's time for them."""
     pipe: Any = dv.load()
     pipe.set_progress_bar_config(disable=True)
     meter_time = bare_time = study_time = 0.0
     memory: dict[int, float] = {}
-    arguments: dict[str, Any] = {"measures": ["scores", "attention"], "progress": False, "num_inference_steps": STEPS}
+    arguments: dict[str, Any] = {"measures": ["scores", "attention"], "progress": False, "num_inference_steps": steps}
     blocks = rows // BLOCK
     # The first block of a study also checks its measures, so a study of one block warms everything up.
     dv.study(pipe, [PROMPT], seeds=BLOCK, out=folder / "warm", **arguments)
@@ -102,9 +124,9 @@ def wall_time(rows: int, folder: Path) -> None:
         began = time.perf_counter()
         for seed in seeds:
             with torch.no_grad():
-                pipe(PROMPT, num_inference_steps=STEPS, generator=torch.Generator().manual_seed(seed))
+                pipe(PROMPT, num_inference_steps=steps, generator=torch.Generator().manual_seed(seed))
         bare_time += time.perf_counter() - began
-        trace = dv.trace(pipe, PROMPT, seed=seeds[0], num_inference_steps=STEPS, keep="words")
+        trace = dv.trace(pipe, PROMPT, seed=seeds[0], num_inference_steps=steps, keep="words")
         began = time.perf_counter()
         dv.concept_scores(trace, ["red", "circle", "blue", "square"])
         meter_time += len(seeds) * (time.perf_counter() - began)
@@ -113,15 +135,14 @@ def wall_time(rows: int, folder: Path) -> None:
         study_time += time.perf_counter() - began
         done = (block + 1) * BLOCK
         memory[done] = resident()
-        if done % 100 == 0:
-            ratio = study_time / (bare_time + meter_time)
-            grown = memory[done] / memory[100]
-            print(
-                f"{done} rows of {STEPS} steps with scores and attention: {study_time:.0f} s, {ratio:.3f} x the bare "
-                f"pipeline's {bare_time:.0f} s plus the meter's {meter_time:.0f} s (bar 1.15); memory {grown:.3f} x "
-                f"that after 100 rows (bar 1.1)",
-                flush=True,
-            )
+        first = 100 if done >= 100 else BLOCK
+        print(
+            f"{done} rows of {steps} steps with scores and attention: {study_time:.0f} s, "
+            f"{study_time / (bare_time + meter_time):.3f} x the bare pipeline's {bare_time:.0f} s plus the meter's "
+            f"{meter_time:.0f} s (bar 1.15); memory {memory[done] / memory[first]:.3f} x that after {first} rows "
+            f"(bar 1.1)",
+            flush=True,
+        )
     assert dv.Study.open(folder / "run").is_complete
 
 

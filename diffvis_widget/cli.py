@@ -157,6 +157,8 @@ def _shard(text: str) -> tuple[int, int]:
 def _executor(options: argparse.Namespace) -> dict[str, Any]:
     values = {"address": options.address, "actors": options.actors, "num_gpus": options.gpus}
     chosen = {name: value for name, value in values.items() if value is not None}
+    if chosen and options.executor != "ray":
+        raise ValueError("--address, --actors and --gpus say where Ray runs: add --executor ray, or leave them out")
     return {"executor": options.executor, "executor_options": chosen or None}
 
 
@@ -335,6 +337,8 @@ def _has_browser() -> bool:
 def _reason(error: Exception) -> str:
     """The error message in one line."""
     text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename is None:  # whose str() begins with a number
+        text = error.strerror
     return " ".join(text.split())
 
 

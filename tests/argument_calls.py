@@ -285,6 +285,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "Trace.heat_map": lambda m: (m.trace.heat_map, {"word": "circle"}),
     "Trace.describe_map": lambda m: (m.trace.describe_map, {"word": "circle"}),
     "Trace.heat_maps": lambda m: (m.trace.heat_maps, {}),
+    "Trace.keep_attention": lambda m: (m.trace.keep_attention, {"steps": [1]}),
     "Trace.keep_frame": lambda m: (
         m.trace.keep_frame,
         {"kind": "prediction", "index": 0, "image": m.trace.frames("prediction")[0]},

@@ -1,4 +1,4 @@
-"""Tiny pipelines that make videos: Wan 2.1, Wan 2.2 with its two transformers, LTX Video; and Mochi, which is refused.
+"""Tiny pipelines that make videos: Wan 2.1 and 2.2, CogVideoX 1.0 and 1.5, LTX Video.
 
 Not a test: a workshop, as tests.pipelines.
 """
@@ -11,21 +11,21 @@ import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
-    AutoencoderKLMochi,
     AutoencoderKLWan,
     CogVideoXDDIMScheduler,
     CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
+    LTXConditionPipeline,
+    LTXImageToVideoPipeline,
     LTXPipeline,
     LTXVideoTransformer3DModel,
-    MochiPipeline,
-    MochiTransformer3DModel,
     UniPCMultistepScheduler,
     WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
 )
+from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from tests import tiny_parts as parts
@@ -96,23 +96,45 @@ def wan_from_image(seed: int = 0) -> Any:
     )
 
 
-def cogvideox_parts(seed: int, channels: int) -> dict[str, Any]:
+def wan_two_from_image(seed: int = 0) -> Any:
+    """Wan 2.2 A14B from an image: two transformers, which see the image in further channels alone."""
+    return quiet(
+        WanImageToVideoPipeline(
+            **wan_parts(seed) | {"transformer": wan_transformer(seed, in_channels=36)},
+            transformer_2=wan_transformer(seed + 1, in_channels=36),
+            boundary_ratio=0.9,
+        )
+    )
+
+
+def wan_given_frame(seed: int = 0) -> Any:
+    """Wan 2.2 TI2V from an image: each token has a timestep, and the image takes the place of the first frame."""
+    return quiet(WanImageToVideoPipeline(**wan_parts(seed), expand_timesteps=True))
+
+
+def wan_expanded(seed: int = 0) -> Any:
+    """Wan 2.2 TI2V from text: each token has a timestep, the same for all."""
+    return quiet(WanPipeline(**wan_parts(seed), expand_timesteps=True))
+
+
+def cogvideox_parts(seed: int, channels: int, **config: Any) -> dict[str, Any]:
     tokenizer = tokenizers.t5(64)
     torch.manual_seed(seed)
-    transformer = CogVideoXTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=16,
-        in_channels=channels,
-        out_channels=4,
-        time_embed_dim=8,
-        text_embed_dim=T5_WIDTH,
-        num_layers=2,
-        sample_width=6,
-        sample_height=4,
-        sample_frames=9,
-        max_text_seq_length=24,
-        use_rotary_positional_embeddings=True,
-    )
+    base: dict[str, Any] = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 16,
+        "in_channels": channels,
+        "out_channels": 4,
+        "time_embed_dim": 8,
+        "text_embed_dim": T5_WIDTH,
+        "num_layers": 2,
+        "sample_width": 6,
+        "sample_height": 4,
+        "sample_frames": 9,
+        "max_text_seq_length": 24,
+        "use_rotary_positional_embeddings": True,
+    }
+    transformer = CogVideoXTransformer3DModel(**(base | config))
     vae: dict[str, Any] = {
         "down_block_types": ("CogVideoXDownBlock3D",) * 4,
         "up_block_types": ("CogVideoXUpBlock3D",) * 4,
@@ -140,8 +162,18 @@ def cogvideox_from_image(seed: int = 0) -> Any:
     return quiet(CogVideoXImageToVideoPipeline(**cogvideox_parts(seed, 8)))
 
 
-def ltx(seed: int = 0, **vae: Any) -> Any:
-    """LTX Video in small: latents packed as one sequence, text masked."""
+def cogvideox15(seed: int = 0) -> Any:
+    """CogVideoX 1.5 in small: an image token covers two latent frames."""
+    return quiet(CogVideoXPipeline(**cogvideox_parts(seed, 4, patch_size_t=2, patch_bias=False)))
+
+
+def cogvideox15_from_image(seed: int = 0) -> Any:
+    """CogVideoX 1.5 from an image, with the offset embedding that its checkpoint has."""
+    config: dict[str, Any] = {"patch_size_t": 2, "patch_bias": False, "ofs_embed_dim": 8}
+    return quiet(CogVideoXImageToVideoPipeline(**cogvideox_parts(seed, 8, **config)))
+
+
+def ltx_parts(seed: int = 0, **vae: Any) -> dict[str, Any]:
     tokenizer = tokenizers.t5(64)
     torch.manual_seed(seed)
     transformer = LTXVideoTransformer3DModel(
@@ -163,58 +195,54 @@ def ltx(seed: int = 0, **vae: Any) -> Any:
         "patch_size": 1,
     }
     torch.manual_seed(seed)
-    return quiet(
-        LTXPipeline(
-            tokenizer=tokenizer,
-            text_encoder=parts.t5(tokenizer, seed=seed),
-            vae=AutoencoderKLLTXVideo(**(base | vae)).eval(),
-            transformer=stirred(transformer, seed, LOUD),
-            scheduler=parts.flow(),
-        )
-    )
-
-
-def mochi(seed: int = 0) -> Any:
-    """Mochi in small."""
-    tokenizer = tokenizers.t5(64)
-    torch.manual_seed(seed)
-    transformer: Any = MochiTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        num_layers=2,
-        pooled_projection_dim=16,
-        in_channels=12,
-        text_embed_dim=T5_WIDTH,
-        time_embed_dim=16,
-    )
-    vae: dict[str, Any] = {
-        "latent_channels": 12,
-        "encoder_block_out_channels": (32,) * 4,
-        "decoder_block_out_channels": (32,) * 4,
-        "layers_per_block": (1,) * 5,
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": parts.t5(tokenizer, seed=seed),
+        "vae": AutoencoderKLLTXVideo(**(base | vae)).eval(),
+        "transformer": stirred(transformer, seed, LOUD),
+        "scheduler": parts.flow(),
     }
-    return quiet(
-        MochiPipeline(
-            tokenizer=tokenizer,
-            text_encoder=parts.t5(tokenizer, seed=seed),
-            vae=AutoencoderKLMochi(**vae).eval(),
-            transformer=stirred(transformer, seed),
-            scheduler=parts.flow(),
-        )
-    )
 
+
+def ltx(seed: int = 0, **vae: Any) -> Any:
+    """LTX Video in small: latents packed as one sequence, text masked."""
+    return quiet(LTXPipeline(**ltx_parts(seed, **vae)))
+
+
+def ltx_from_image(seed: int = 0) -> Any:
+    """LTX Video from an image: steps of the scheduler leave out the first frame, which is clean."""
+    return quiet(LTXImageToVideoPipeline(**ltx_parts(seed)))
+
+
+def ltx_conditions(seed: int = 0) -> Any:
+    """LTX Video with images at any frame: tokens before those of the video, and a timestep for each token."""
+    return quiet(LTXConditionPipeline(**ltx_parts(seed)))
+
+
+WAN: dict[str, Any] = {**SIZE, "num_frames": 9}
+IMAGE: dict[str, Any] = {"image": parts.random_image(32, 48)}
+LTX: dict[str, Any] = {**SIZE, "width": 64, "num_frames": 17}
+WIDE = parts.random_image(32, 64)
 
 VIDEOS = {
-    "wan": Case(wan, {**SIZE, "num_frames": 9}, "two calls"),
-    "wan-two": Case(wan_two, {**SIZE, "num_frames": 9, "num_inference_steps": 3}, "two calls"),
-    "wan-image": Case(
-        wan_from_image,
-        {**SIZE, "max_sequence_length": 512, "num_frames": 9, "image": parts.random_image(32, 48)},
-        "two calls",
+    "wan": Case(wan, WAN, "two calls"),
+    "wan-two": Case(wan_two, {**WAN, "num_inference_steps": 3}, "two calls"),
+    "wan-image": Case(wan_from_image, {**WAN, **IMAGE, "max_sequence_length": 512}, "two calls"),
+    "wan-two-image": Case(wan_two_from_image, {**WAN, **IMAGE, "num_inference_steps": 3}, "two calls"),
+    "wan-expanded": Case(wan_expanded, WAN, "two calls"),
+    "wan-given-frame": Case(wan_given_frame, {**WAN, **IMAGE}, "two calls"),
+    "cogvideox": Case(cogvideox, WAN, "batch"),
+    "cogvideox-image": Case(cogvideox_from_image, {**WAN, **IMAGE}, "batch"),
+    "cogvideox15": Case(cogvideox15, WAN, "batch"),
+    "cogvideox15-image": Case(cogvideox15_from_image, {**WAN, **IMAGE}, "batch"),
+    "ltx": Case(ltx, LTX, "batch"),
+    "ltx-image": Case(ltx_from_image, {**LTX, "image": WIDE}, "batch"),
+    "ltx-conditions": Case(
+        ltx_conditions,
+        {
+            **LTX,
+            "conditions": [LTXVideoCondition(image=WIDE), LTXVideoCondition(image=WIDE, frame_index=8, strength=0.7)],
+        },
+        "batch",
     ),
-    "cogvideox": Case(cogvideox, {**SIZE, "num_frames": 9}, "batch"),
-    "cogvideox-image": Case(
-        cogvideox_from_image, {**SIZE, "num_frames": 9, "image": parts.random_image(32, 48)}, "batch"
-    ),
-    "ltx": Case(ltx, {**SIZE, "width": 64, "num_frames": 17}, "batch"),
 }

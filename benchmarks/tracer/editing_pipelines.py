@@ -64,9 +64,16 @@ def state_of(name: str, denoiser: tuple[str, list[str]] | None, proven: Mapping[
     ]
     if name.startswith("KandinskyV22"):
         return "without word maps: its denoiser sees image embeddings, and no words", ""
+    if name.startswith("Kandinsky") and not name.startswith("Kandinsky3"):
+        return (
+            "without word maps: its denoiser attends to the embedding of an image that a prior made of the prompt",
+            "",
+        )
     if not families:
         return "without word maps: the denoiser is not known", ""
-    return "not tested", families[0].name
+    # of the families with U-Nets, that of DeepFloyd IF is for its own pipelines
+    fitting = sorted(families, key=lambda family: name.startswith("IF") != (family.name == "DeepFloyd IF"))
+    return "not tested", fitting[0].name
 
 
 def editing_table() -> str:

@@ -65,17 +65,18 @@ class Job:
         """
         return RowMaker(self.plan, self.pipe, self.fingerprint, self.measures, self.folder / TRACES, self.keep_traces)
 
-    def writer(self, shard: str) -> PartWriter:
+    def writer(self, shard: str, joins: bool = False) -> PartWriter:
         """Make what writes the rows.
 
         Args:
             shard: Begins the names of the files.
+            joins: Whether it joins parts as they become many.
 
         Returns:
             The writer.
         """
         assert self.columns is not None
-        return PartWriter(self.folder, self.columns, self.study, shard)
+        return PartWriter(self.folder, self.columns, self.study, shard, joins)
 
 
 def first_rows(job: Job, rows: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, Mapping[str, Any]]]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffvis_widget.arguments import shorten
 from diffvis_widget.traces.file.whole_file import write_bytes_whole
 
 from .columns import BASE, Kind
@@ -19,6 +18,7 @@ from .measures import Measure, check_measures
 from .parts import FOLDER as PARTS
 from .plan import Plan, digest
 from .prompts import PromptRow
+from .settings_text import settings_text
 
 NAME, PROMPTS, TRACES = "study.json", "prompts.jsonl", "traces"
 _FORMAT, _VERSION = "diffvis-study", 1
@@ -81,11 +81,26 @@ class Manifest:
         for name, label in _NAMES.items():
             stored, new = (settings.get(name, _LATER.get(name)) for settings in (self.settings, other.settings))
             if stored != new:
-                change = "" if name == "prompts" else f" ({shorten(stored)} there, {shorten(new)} now)"
+                there, now = (_change_text(name, value) for value in (stored, new))
+                change = "" if name == "prompts" or there == now else f" ({there} there, {now} now)"
                 raise ValueError(
                     f"out: {folder} holds a study with other {label}{change}. Nothing was changed; name another folder "
                     "for this study, or call it as before to resume that one"
                 )
+
+
+def _change_text(name: str, value: Any) -> str:
+    """A setting as the errors name it."""
+    if name == "conditions":
+        return "; ".join(
+            f"{condition}: {settings_text(settings) or 'no settings'}" for condition, settings in value.items()
+        )
+    if name == "measures":
+        options = [(measure["name"], settings_text(measure["options"])) for measure in value]
+        return ", ".join(f"{measure} ({text})" if text else measure for measure, text in options) or "none"
+    if name == "seeds":
+        return f"{len(value)} from {value[0]} to {value[-1]}" if len(value) > 3 else ", ".join(map(str, value))
+    return (settings_text(value) or "none") if name == "arguments" else str(value)
 
 
 def settings_of(

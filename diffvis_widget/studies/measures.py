@@ -159,8 +159,8 @@ def _measure(name: Any, measure: Any) -> Measure:
     options = {} if isinstance(measure, str) else measure
     if name not in BUILTIN:
         raise ValueError(
-            f"measures: there is no measure {name!r}; built in are {', '.join(BUILTIN)}{did_you_mean(name, BUILTIN)}. "
-            'Any other is a function of a Trace, or its import path, such as "package.module:function"'
+            f"measures: there is no measure {name!r}; built in are {', '.join(BUILTIN)}. Any other is a "
+            f'function of a Trace, or its import path, such as "package.module:function"{did_you_mean(name, BUILTIN)}'
         )
     if not isinstance(options, Mapping):
         raise TypeError(f"measures: the options of {name} must be a dictionary, not {shorten(options)}")

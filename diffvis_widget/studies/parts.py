@@ -18,7 +18,7 @@ PART_ROWS, PART_SECONDS = 20, 60.0
 """A part is written after so many rows, or so many seconds after the last one, whichever comes first."""
 FOLDER = "parts"
 _MERGE_FROM = 200  # so many parts become one
-_MERGED_ROWS = 50_000  # and a part of so many rows stays as it is
+_MERGED_ROWS = 20_000  # at most about so many rows; one with half of that stays as it is
 _GROUP_ROWS = 1_000  # that can be read by themselves: what a view of the thumbnails reads at once
 _ABANDONED_SECONDS = 600.0
 _STUDY = b"diffvis_study"
@@ -32,9 +32,15 @@ class PartWriter:
         columns: Kinds by column.
         study: Digest of the study, stored in each file.
         shard: Begins the names of the files.
+        joins: Whether to join parts as they become many. Only one writer of a shard may.
     """
 
-    def __init__(self, folder: Path, columns: Mapping[str, Kind], study: str, shard: str = "all") -> None:
+    def __init__(
+        self, folder: Path, columns: Mapping[str, Kind], study: str, shard: str = "all", joins: bool = False
+    ) -> None:
+        self._study = folder
+        self._digest = study
+        self._until_join = _MERGE_FROM if joins else -1
         self._folder = folder / FOLDER
         self._columns = dict(columns)
         self._schema = arrow_schema(columns, {_STUDY.decode(): study})
@@ -73,6 +79,10 @@ class PartWriter:
             table = pa.Table.from_pylist(rows, schema=self._schema)
             write_part(self._folder, table, f"{self._shard}-{int(self._rows[0]['row']):09d}")
             self._rows = []
+            self._until_join -= 1
+            if self._until_join == 0:
+                join_parts(self._study, self._shard, self._digest)
+                self._until_join = _MERGE_FROM
         self._written = time.monotonic()
 
 
@@ -142,7 +152,9 @@ def read_parts(folder: Path, columns: Mapping[str, Kind], study: str, names: Seq
     import pyarrow as pa
 
     table, _ = _all_versions(folder, columns, study, names)
-    return table.take(pa.array(_chosen(table))).select(list(names))
+    chosen = _chosen(table)
+    places = pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])  # pa.array imports pandas
+    return table.take(places).select(list(names))
 
 
 def locate(
@@ -166,7 +178,7 @@ def locate(
     files = np.repeat(np.arange(len(parts)), sizes)
     positions = np.arange(len(files)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     chosen = _chosen(table)
-    return [path for path, _ in parts], table.column("row").to_numpy()[chosen], files[chosen], positions[chosen]
+    return [path for path, _ in parts], row_numbers(table)[chosen], files[chosen], positions[chosen]
 
 
 def _all_versions(folder: Path, columns: Mapping[str, Kind], study: str, names: Sequence[str]) -> Any:
@@ -176,14 +188,41 @@ def _all_versions(folder: Path, columns: Mapping[str, Kind], study: str, names: 
     schema = arrow_schema(columns, {})
     needed = list(dict.fromkeys([*names, "row", "error"]))
     tables = list(_tables(folder, study, needed))
-    empty = pa.schema([schema.field(name) for name in needed]).empty_table()
-    table = pa.concat_tables([empty, *(part.replace_schema_metadata(None) for _, part in tables)])
+    if tables:
+        table = pa.concat_tables([part.replace_schema_metadata(None) for _, part in tables])
+    else:  # making an empty table imports pandas, which takes longer than reading hundreds of parts
+        table = pa.schema([schema.field(name) for name in needed]).empty_table()
     return table, [(path, part.num_rows) for path, part in tables]
 
 
+def row_numbers(table: Any) -> NDArray[np.int64]:
+    """Read the numbers of the rows. Unlike pyarrow's own conversion it does not import pandas, which takes a second.
+
+    Args:
+        table: A pyarrow Table with the column "row".
+
+    Returns:
+        int64 (n,).
+    """
+    return np.asarray(np.from_dlpack(table.column("row").combine_chunks()), dtype=np.int64)
+
+
+def has_error(table: Any) -> NDArray[np.bool_]:
+    """Tell which rows failed, likewise without pandas.
+
+    Args:
+        table: A pyarrow Table with the column "error".
+
+    Returns:
+        bool (n,).
+    """
+    import pyarrow as pa
+
+    return np.from_dlpack(table.column("error").combine_chunks().is_valid().cast(pa.int8())) == 1
+
+
 def _chosen(table: Any) -> NDArray[np.int64]:
-    failed = ~table.column("error").combine_chunks().is_null().to_numpy(zero_copy_only=False)
-    return latest(table.column("row").to_numpy(), failed)
+    return latest(row_numbers(table), has_error(table))
 
 
 def latest(rows: NDArray[np.int64], failed: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -224,7 +263,7 @@ def _table(path: Path, study: str, names: list[str]) -> Any:
             metadata = file.schema_arrow.metadata or {}
             if metadata.get(_STUDY, b"").decode() != study:
                 raise ValueError(f"{path} belongs to another study: move it out of this folder")
-            return file.read(columns=names)
+            return file.read(columns=names, use_threads=False)  # for a few rows, threads cost more than they save
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path} is damaged ({error}): delete it and resume the study, which makes its rows again"
@@ -256,10 +295,13 @@ def join_parts(folder: Path, shard: str, study: str) -> None:
             small.append(path)
             waiting += rows
         if waiting >= _MERGED_ROWS or (path == paths[-1] and len(small) >= _MERGE_FROM):
-            tables = [parquet.read_table(part) for part in small]
+            tables: list[Any] = []
+            for part in small:
+                with parquet.ParquetFile(part) as file:
+                    tables.append(file.read(use_threads=False))
             if any((table.schema.metadata or {}).get(_STUDY, b"").decode() != study for table in tables):
                 return
-            write_part(folder / FOLDER, pa.concat_tables(tables).combine_chunks(), f"{shard}-joined")
+            write_part(folder / FOLDER, pa.concat_tables(tables), f"{shard}-joined")
             for part in small:
                 part.unlink(missing_ok=True)
             small, waiting = [], 0

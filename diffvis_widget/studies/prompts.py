@@ -17,6 +17,7 @@ from .columns import RESERVED, plain_value
 Roles = tuple[tuple[str | int, str], ...]
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".txt")
 _EXPECTED = "a list of texts or dictionaries, a DataFrame, or the path of a file (" + ", ".join(SUFFIXES) + ")"
+_OWN_KEYS = {"prompt", "seed", "roles", "columns"}  # of `PromptRow.as_json`
 MAX_SEED = 2**63 - 1
 
 
@@ -69,7 +70,8 @@ def read_prompts(source: Any) -> list[PromptRow]:
     Args:
         source: Texts; dictionaries with a "prompt"; a pandas DataFrame; or the path of a file. A file of text has one
             prompt a line. The other formats have a column "prompt" (in any case). A column "seed" replaces the seeds of
-            the study, "roles" holds a dictionary of roles by word, and all other columns are kept.
+            the study, "roles" holds a dictionary of roles by word, and all other columns are kept. The prompts.jsonl in
+            the folder of a study is such a file too.
 
     Returns:
         The prompts, at least one, without repetitions.
@@ -91,7 +93,8 @@ def read_prompts(source: Any) -> list[PromptRow]:
         entries = items("prompts", source, _EXPECTED)
     rows = [_row(number, entry) for number, entry in enumerate(entries, start=1)]
     if not rows:
-        raise ValueError(f"prompts must hold one prompt or more, not {shorten(source)}")
+        content = f"{source} holds none" if isinstance(source, str | os.PathLike) else f"not {shorten(source)}"
+        raise ValueError(f"prompts must hold one prompt or more; {content}")
     if len({row.seed is None for row in rows}) > 1:
         raise ValueError("prompts: a column seed must hold the seed of every prompt, or of none")
     return list({json.dumps(row.as_json()): row for row in _same_types(rows)}.values())
@@ -171,11 +174,18 @@ def _from_file(path: Path) -> list[Any]:
         if suffix == ".txt":
             return [line.strip() for line in text.splitlines() if line.strip()]
         if suffix in (".jsonl", ".ndjson"):
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [_flat(json.loads(line)) for line in text.splitlines() if line.strip()]
     except ValueError as error:
         raise ValueError(f"prompts: {path} cannot be read as {suffix}: {error}") from error
     reader = csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if suffix == ".tsv" else ",")
     return _numbers([{name: value for name, value in entry.items() if name is not None} for entry in reader])
+
+
+def _flat(entry: Any) -> Any:
+    """An entry of a study's own file of prompts, as a user writes it."""
+    if isinstance(entry, dict) and entry.keys() == _OWN_KEYS and isinstance(entry["columns"], dict):
+        return {**entry["columns"], **{name: entry[name] for name in ("prompt", "seed", "roles")}}
+    return entry
 
 
 def _numbers(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -140,7 +140,8 @@ class RowMaker:
             if isinstance(error, OSError) and error.errno in _FULL_DISK:
                 raise
             trace = None
-            values["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
+            text = error.args[0] if isinstance(error, KeyError) and error.args else error  # whose str() adds quotes
+            values["error"] = f"{type(error).__name__}: {' '.join(str(text).split())}"[:1000]
             values.setdefault("id", row_id(task, entry.prompt, {}, self._fingerprint))
         if trace is not None and self._keep_traces != "none":
             name = f"{values['id'][:32]}.safetensors"

@@ -64,7 +64,7 @@ def items_of(table: Any, by: By | None) -> list[str | None]:
 
 
 def curves_of(table: Any, measure: str, by: By | None = None, item: str | None = None) -> list[Doubles | None]:
-    """Read one curve of each row: the mean over the words, of an item or of all.
+    """Read one curve of each row: the mean over the words, of an item or of all; of overlaps those with other words.
 
     Args:
         table: A pyarrow Table with the columns.
@@ -76,8 +76,18 @@ def curves_of(table: Any, measure: str, by: By | None = None, item: str | None =
         For each row float64 (T,), or (1,) of a number; None where the row has none.
     """
     labels = table.column(LABELS[by]).to_pylist() if by else [None] * table.num_rows
-    rows = zip(table.column(measure).to_pylist(), labels, strict=True)
-    return [_curve(value, names, item) for value, names in rows]
+    values = table.column(measure).to_pylist()
+    if measure == "overlap":
+        values = [_with_others(value) for value in values]
+    return [_curve(value, names, item) for value, names in zip(values, labels, strict=True)]
+
+
+def _with_others(overlap: Any) -> list[list[float]] | None:
+    """The mean overlap of each word with the others; that with itself is 1, and says nothing."""
+    if overlap is None or len(overlap) < 2:
+        return None
+    others = (np.sum(overlap, axis=1) - np.diag(overlap)) / (len(overlap) - 1)
+    return others[:, None].tolist()
 
 
 def _curve(value: Any, names: Sequence[str | None] | None, item: str | None) -> Doubles | None:
@@ -139,7 +149,7 @@ def curve_array(table: Any, measure: str, by: By | None = None, item: str | None
     Returns:
         float64 (n, T), NaN where a row has no curve of the usual length; None where no row has one.
     """
-    curves = _even_curves(table, measure, by, item) if table.num_rows else None
+    curves = _even_curves(table, measure, by, item) if table.num_rows and measure != "overlap" else None
     if curves is None:
         ragged = curves_of(table, measure, by, item)
         lengths = [len(curve) for curve in ragged if curve is not None]

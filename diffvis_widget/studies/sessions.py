@@ -21,7 +21,7 @@ from .jobs import TRIALS, Job, first_rows
 from .local_executor import Progress, run_rows
 from .manifest import Manifest
 from .measures import Measure, with_columns
-from .parts import join_parts, part_files, read_parts, remove_abandoned
+from .parts import has_error, join_parts, part_files, read_parts, remove_abandoned, row_numbers
 from .ray_executor import RayOptions, check_options, connected, prepared
 from .ray_executor import run_rows as run_on_ray
 from .row_maker import is_pipeline, torch_threads
@@ -124,14 +124,14 @@ def run_study(job: Job, options: RunOptions) -> None:
         job, manifest = (_checked(job, existing), existing) if existing else _created(job, measured)
         remove_abandoned(job.folder)
         missing = _missing(job, manifest, shard, options.retry)
-        writer = job.writer(name)
+        writer = job.writer(name, joins=not options.ray)
         for row in made:
             writer.add(row)
         writer.flush()
         rows = missing[~np.isin(missing, [row["row"] for row in made])].tolist()
         batches = job.plan.batches(rows, job.batch, shard)
         total = len(missing) if shard else job.plan.total
-        bar = Progress(total, total - len(missing), options.progress)
+        bar = Progress(total, total - len(missing), options.progress and len(missing) > 0)
         bar.add(len(made), sum("error" in row for row in made))
         if options.ray:
             finished = run_on_ray(ray, job, batches, name, bar, options.ray)
@@ -189,9 +189,9 @@ def _missing(job: Job, manifest: Manifest, shard: tuple[int, int] | None, retry:
     is_stored = np.zeros(job.plan.total, dtype=bool)
     if part_files(job.folder):
         table = read_parts(job.folder, manifest.columns, manifest.study, ["row", "error"])
-        stored = table.column("row").to_numpy()
+        stored = row_numbers(table)
         if retry:
-            stored = stored[table.column("error").combine_chunks().is_null().to_numpy(zero_copy_only=False)]
+            stored = stored[~has_error(table)]
         is_stored[stored] = True
     rows = np.arange(job.plan.total) if shard is None else np.fromiter(job.plan.rows(shard), np.int64)
     return rows[~is_stored[rows]]

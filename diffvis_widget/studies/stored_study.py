@@ -175,9 +175,11 @@ class Study:
 
         Raises:
             TypeError: The measures are no names.
-            ValueError: There is no such condition, column or reduction, or a column cannot be divided so.
+            ValueError: There is no such condition, column or reduction, a column cannot be divided so, or the result is
+                known before: of the mean share of all concepts, and of a divergence from one of the two conditions.
         """
         from .paired import compare_conditions
+        from .quantities import check_comparable
         from .series import LABELS, check_measure, check_reduce
 
         names = [measure] if isinstance(measure, str) else items("measure", measure, "a name of a column, or several")
@@ -185,6 +187,7 @@ class Study:
             choice(side, name, self.conditions)
         for name in names:
             check_measure(self._manifest.columns, name, by)
+            check_comparable(self._manifest.settings, name, by, a, b)
         labels = [LABELS[by]] if by else []
         table = self.table(list(dict.fromkeys(["prompt", "seed", "condition", *names, *labels])))
         return compare_conditions(table, a, b, names, by, check_reduce(reduce))
@@ -192,9 +195,9 @@ class Study:
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write one HTML page about the study that works without a network.
 
-        It holds what was run and by which command, curves over the steps with their intervals, paired comparisons of
-        the first condition with each other, up to 400 final images, failed rows with their errors, and the first eight
-        runs whose traces are stored.
+        It holds what was run and by which command or call, curves over the steps and means with their intervals, paired
+        comparisons of the first condition with each other, up to 400 final images, failed rows with their errors, and
+        the first eight runs whose traces are stored.
 
         Args:
             path: The file to write.
@@ -220,7 +223,7 @@ class Study:
         runs = [row for row in stored if row["trace_file"]][:MAX_RUNS]
         titled = ((f"{row['prompt']}, seed {row['seed']}, {row['condition']}", self.trace(row["row"])) for row in runs)
         manifest = self._manifest
-        page = report_page(table, manifest.columns, manifest.about, manifest.settings, self.total, titled)
+        page = report_page(self._folder.resolve().name, table, manifest, self._prompts, self.total, titled)
         return write_bytes_whole(target, page.encode("utf-8", "replace"))
 
     def show(self, model: Any = None) -> StudyView:

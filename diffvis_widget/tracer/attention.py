@@ -63,6 +63,7 @@ class AttentionReader:
         second: The word-attention modules of a second denoiser, under the paths of the first one's.
         guard: Takes the errors of the hooks; None: they end the call.
         concepts: Reads words outside the prompt; None: there are none.
+        by_row: Whether the modules attend one row of the batch at a time, in joint attention.
 
     Attributes:
         concepts: Reads words outside the prompt; None: there are none.
@@ -91,6 +92,7 @@ class AttentionReader:
         second: dict[str, nn.Module] | None = None,
         guard: FaultGuard | None = None,
         concepts: ConceptReader | None = None,
+        by_row: bool = False,
     ) -> None:
         self.concepts = concepts
         self.modules = modules
@@ -104,6 +106,9 @@ class AttentionReader:
         self._slices = ScoresCollector()
         self._readings: Sequence[Reading] = ()
         self._layout: CallLayout | None = None
+        self._image_queries = slice(None)
+        self._text_starts: Sequence[int] = ()
+        self._by_row = by_row
         self._batch = 0
         self._cross: dict[Branch, list[CrossCall]] = {}
         self._joint: dict[MapKind, dict[str, Tensor]] = {}
@@ -120,15 +125,26 @@ class AttentionReader:
         if self.concepts is not None:
             self.concepts.detach()
 
-    def begin(self, batch: int, readings: Sequence[Reading], layout: CallLayout | None) -> None:
+    def begin(
+        self,
+        batch: int,
+        readings: Sequence[Reading],
+        layout: CallLayout | None,
+        image_queries: slice = slice(None),
+        text_starts: Sequence[int] = (),
+    ) -> None:
         """Begin to read an evaluation of the denoiser.
 
         Args:
             batch: Its rows.
             readings: What to read; empty: nothing.
             layout: The sequence of joint attention; None where the keys are the text alone.
+            image_queries: Where the image tokens lie among the queries, where the keys are the text alone.
+            text_starts: In joint attention, for each row how many other tokens stand before the text in its place in
+                the sequence; empty: none do.
         """
         self._watcher.end()
+        self._image_queries, self._text_starts = image_queries, text_starts
         self._batch, self._readings, self._layout = batch, readings, layout
         self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
         self.self_attention = None
@@ -166,6 +182,8 @@ class AttentionReader:
         Returns:
             The original result, or None.
         """
+        if self._by_row and len(call.query) == 1 and self._layout is not None:
+            return self._read_joint(layer, call, result, self._watcher.calls - 1)
         if len(call.query) != self._batch:
             return None
         if layer not in self.modules:
@@ -218,7 +236,7 @@ class AttentionReader:
         for reading in self._readings:
             rows = reading.rows
             part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
-            call = CrossCall(layer, query[rows].detach(), key[rows].detach(), part, factor)
+            call = CrossCall(layer, query[rows, :, self._image_queries].detach(), key[rows].detach(), part, factor)
             if self.concepts is not None and reading.branch == "prompt":
                 self.concepts.read_cross(call)
             if not call.is_large:
@@ -269,17 +287,32 @@ class AttentionReader:
             factor,
         )
 
-    def _read_joint(self, layer: str, call: AttentionCall, result: AttentionResult) -> Tensor | None:
+    def _spans(self, keys: int, reading: Reading) -> list[tuple[slice, slice] | None]:
+        """Where text and image of each row of a branch lie in the sequence."""
         assert self._layout is not None
+        spans = [self._layout(keys, length) for length in reading.targets.lengths]
+        if not self._text_starts:
+            return spans
+        starts = self._text_starts[reading.rows]
+        return [
+            None if span is None else (slice(span[0].start + start, span[0].stop), span[1])
+            for span, start in zip(spans, starts, strict=True)
+        ]
+
+    def _read_joint(
+        self, layer: str, call: AttentionCall, result: AttentionResult, only_row: int | None = None
+    ) -> Tensor | None:
+        """only_row: The row of the batch that the call holds; None: it holds all."""
         keys = call.key.shape[2]
-        spans = [[self._layout(keys, length) for length in reading.targets.lengths] for reading in self._readings]
+        spans = [self._spans(keys, reading) for reading in self._readings]
         if not _fit(call, [span for row in spans for span in row]):
             self.unread[layer] = keys
             return None
         # where only image tokens are queries, they are all of them
         queries = None if call.query.shape[2] == keys else slice(0, call.query.shape[2])
-        self._finish(layer)
-        if layer in self.refining:
+        if only_row is None or only_row == self._batch - 1:
+            self._finish(layer)
+        if layer in self.refining and only_row is None:
             of_prompt = [row for reading, row in zip(self._readings, spans, strict=True) if reading.branch == "prompt"]
             images = [span[1] for row in of_prompt for span in row if span is not None]
             asked = [] if queries is None else [queries] * len(images)
@@ -291,8 +324,12 @@ class AttentionReader:
             images = [
                 (row, (span[0], queries or span[1]), columns)
                 for row, span, columns in zip(rows, row_spans, reading.targets.columns, strict=True)
-                if span is not None
+                if span is not None and only_row in (None, row)
             ]
+            if not images:
+                continue
+            if only_row is not None:
+                images = [(0, span, columns) for _, span, columns in images]
             wants_output = self.output and reading.branch == "prompt" and queries is None
             with torch.no_grad(), without_autocast(call.query.device):
                 normalizers = [image_normalizers(call, log_sum_exp, row, span[1]) for row, span, _ in images]
@@ -300,15 +337,20 @@ class AttentionReader:
                     joint_probabilities(call, part, row, *span, columns, self._heads)
                     for (row, span, columns), part in zip(images, normalizers, strict=True)
                 ]
-                self._joint.setdefault(reading.branch, {})[layer] = torch.stack(maps)
+                self._add(reading.branch, layer, torch.stack(maps))
                 if wants_output:
                     scores = [output_scores(output[row], *span, columns, self._heads) for row, span, columns in images]
-                    self._joint.setdefault("output", {})[layer] = torch.stack(scores)
+                    self._add("output", layer, torch.stack(scores))
             if self.concepts is not None and reading.branch == "prompt":
                 # the text of every image has the same length where concepts are known, so that images lie alike
                 image, outputs = images[0][1][1], output if wants_output else None
                 self.concepts.read_joint(layer, call, outputs, reading.rows, image, torch.cat(normalizers))
         return output
+
+    def _add(self, kind: MapKind, layer: str, maps: Tensor) -> None:
+        """Add maps (images, heads or 1, image tokens, words): of all images, or of the next one."""
+        layers = self._joint.setdefault(kind, {})
+        layers[layer] = maps if layer not in layers else torch.cat([layers[layer], maps])
 
 
 def _fit(call: AttentionCall, spans: Sequence[tuple[slice, slice] | None]) -> bool:

@@ -223,9 +223,11 @@ class AttentionWatcher:
 
     Attributes:
         finished: Layers whose further calls are not shown until the next `begin`; the listener adds to it.
+        calls: Number of calls of torch's attention that the innermost module has made in its forward pass.
     """
 
     finished: set[str]
+    calls: int
 
     def __init__(
         self,
@@ -247,6 +249,7 @@ class AttentionWatcher:
         self._entered: list[str] = []
         self._rows: dict[int, int] = {}  # of this forward pass, by number of keys
         self.finished = set()
+        self.calls = 0
 
     def attach(self) -> None:
         """Register the hooks. `detach` removes all of them, whatever happened in between."""
@@ -292,7 +295,7 @@ class AttentionWatcher:
         def hook(module: nn.Module, args: Any) -> None:
             if self._is_here():
                 self._entered.append(name)
-                self._rows = {}
+                self._rows, self.calls = {}, 0
 
         return hook
 
@@ -314,6 +317,7 @@ class AttentionWatcher:
         layer = self._layer()
         if layer is None or self._is_dispatching:
             return original(*args, **kwargs)
+        self.calls += 1
         result = AttentionResult(original, args, kwargs)
         replaced = self._listener.on_attention(layer, AttentionCall(*args, **kwargs), result)
         return result() if replaced is None else replaced

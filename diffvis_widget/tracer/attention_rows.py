@@ -19,6 +19,8 @@ from diffvis_widget._compat.float32_matmul import matmul_float32
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Layer, Trace
 from diffvis_widget.traces.attended_positions import token_at
+from diffvis_widget.traces.resize import spread
+from diffvis_widget.traces.selectors import pick_layers
 from diffvis_widget.traces.types import Floats, PositionAttention, Size
 
 from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, ScoresCall, ScoresCollector, apply_mask
@@ -27,35 +29,51 @@ from .log_sum_exp import without_autocast
 
 _KEPT_BYTES = 2**26  # queries and keys of a step that are kept for its next position
 # Largest accepted difference between the probabilities of words that are computed now, and those of the trace.
-_TOLERANCE = {torch.float32: 5e-3, torch.float64: 5e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 
 
-def read_attention_rows(trace: Trace, step: int, position: tuple[float, float]) -> Sequence[PositionAttention]:
-    """Compute what a position of the image attends to in each layer.
+class LiveAttention:
+    """Reads the attention of traces made in this process, by pipelines that still exist; see `AttentionSource`."""
 
-    Args:
-        trace: Made in this process, by a pipeline that still exists.
-        step: Index of a step, from 0.
-        position: (y, x) as shares of the image, 0..1.
+    def rows(self, trace: Trace, step: int, position: tuple[float, float]) -> Sequence[PositionAttention]:
+        """Compute what a position of the image attends to in each layer.
 
-    Returns:
-        One entry for each of `trace.layers`.
+        Args:
+            trace: The trace.
+            step: Index of a step, from 0.
+            position: (y, x) as shares of the image, 0..1.
 
-    Raises:
-        ValueError: The denoiser cannot be evaluated again as it was.
-    """
-    kept = _kept.get(trace)
-    if kept is None or kept.step != step:
-        kept = _evaluate(trace, step)
-        if kept.nbytes <= _KEPT_BYTES:
-            _kept[trace] = kept
-        else:
-            _kept.pop(trace, None)
-    with torch.inference_mode(False), torch.no_grad():
-        rows = [_row(trace, index, kept, position) for index in range(len(trace.layers))]
-    if trace.keep != "words":
-        _check(trace, step, position, rows, kept.dtype)
-    return rows
+        Returns:
+            One entry for each of `trace.layers`.
+
+        Raises:
+            ValueError: The denoiser cannot be evaluated again as it was.
+        """
+        evaluated = _of_step(trace, step)
+        with torch.inference_mode(False), torch.no_grad():
+            rows = [_row(trace, index, evaluated, position) for index in range(len(trace.layers))]
+        if trace.keep != "words":
+            _check(trace, step, position, rows, evaluated.dtype)
+        return rows
+
+    def matrix(self, trace: Trace, step: int, grid: Size) -> Floats:
+        """Compute what every position attends to, mean over the default layers.
+
+        Args:
+            trace: The trace.
+            step: Index of a step, from 0.
+            grid: (h, w) of the positions.
+
+        Returns:
+            float32 (positions, keys): positions of the image, then the tokens of each reference image.
+
+        Raises:
+            ValueError: The denoiser cannot be evaluated again as it was, or its self-attention cannot be read.
+        """
+        self.rows(trace, step, (0.0, 0.0))  # raises where the denoiser has changed
+        evaluated = _of_step(trace, step)
+        parts = [_matrix(trace, index, evaluated, grid) for index in pick_layers(trace.layers, None)]
+        return np.asarray(np.mean(parts, axis=0, dtype=np.float32), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -87,17 +105,28 @@ class _ReadCall:
         Returns:
             float32 (keys,), mean over heads.
         """
-        row = self.query[:, query : query + 1].float()
+        return self.rows(slice(query, query + 1))[0]
+
+    def rows(self, queries: slice) -> Tensor:
+        """Compute the attention of some queries.
+
+        Args:
+            queries: Which.
+
+        Returns:
+            float32 (queries, keys), mean over heads.
+        """
+        row = self.query[:, queries].float()
         key = self.key.float()
         if len(key) < len(row):
             key = key.repeat_interleave(len(row) // len(key), dim=0)
         with without_autocast(row.device):
             scores = matmul_float32(row, key.transpose(1, 2), self.factor)
             if self.mask is not None:
-                part = self.mask if self.mask.shape[1] == 1 else self.mask[:, query : query + 1]
+                part = self.mask if self.mask.shape[1] == 1 else self.mask[:, queries]
                 scores = apply_mask(scores, part)
             # fully masked rows: softmax gives NaN, define as 0
-            return scores.softmax(dim=-1).nan_to_num(0.0).mean(dim=(0, 1))
+            return scores.softmax(dim=-1).nan_to_num(0.0).mean(dim=0)
 
 
 @dataclass(frozen=True)
@@ -124,6 +153,7 @@ class _Evaluated:
 
 
 _kept: weakref.WeakKeyDictionary[Trace, _Evaluated] = weakref.WeakKeyDictionary()
+_compared: weakref.WeakSet[Trace] = weakref.WeakSet()
 
 
 class _Reader:
@@ -151,8 +181,22 @@ class _Reader:
         self.calls.setdefault(layer, []).append(call)
 
 
+def _of_step(trace: Trace, step: int) -> _Evaluated:
+    """The attention of a step: that of the latest evaluation, or of a new one."""
+    kept = _kept.get(trace)
+    if kept is None or kept.step != step:
+        kept = _evaluate(trace, step)
+        if kept.nbytes <= _KEPT_BYTES:
+            _kept[trace] = kept
+        else:
+            _kept.pop(trace, None)
+    return kept
+
+
 def _evaluate(trace: Trace, step: int) -> _Evaluated:
-    denoiser = Denoiser(trace, step)
+    # once the weights were compared, the words' probabilities of each step are
+    denoiser = Denoiser(trace, step, checked=trace in _compared and trace.keep != "words")
+    _compared.add(trace)
     family, module = denoiser.family, denoiser.module
     modules = family.attention_modules(module)
     beside = {} if family.attention_kind == "joint" else _beside(modules, family.self_attention(module))
@@ -175,11 +219,40 @@ def _beside(words: dict[str, nn.Module], images: dict[str, nn.Module]) -> dict[s
     return {name: of_block[block] for name in words if (block := name.rpartition(".")[0]) in of_block}
 
 
+def _matrix(trace: Trace, index: int, read: _Evaluated, grid: Size) -> Floats:
+    """A layer's attention among all positions of a finer grid, and to reference images."""
+    layer = trace.layers[index]
+    height, width = layer.grid
+    positions, references = height * width, sum(h * w for h, w in layer.reference_grids)
+    if read.family.attention_kind == "joint":
+        text = _text_length(trace)
+        calls = read.calls.get(layer.name, [])
+        layout = read.family.sequence_layout
+        spans = [(call, layout(call.key.shape[1], text, positions)) for call in calls if layout is not None]
+        call, image = next((call, span[1]) for call, span in spans if span and call.query.shape[1] == call.key.shape[1])
+    else:
+        images = read.calls.get(read.beside.get(layer.name, ""), [])
+        found = next((call for call in images if call.query.shape[1] == call.key.shape[1] == positions), None)
+        if found is None:
+            raise ValueError(f"keep_attention: the self-attention beside {layer.name} cannot be read in this model")
+        call, image = found, slice(0, positions)
+    with torch.inference_mode(False), torch.no_grad():
+        shares = call.rows(image)[:, image.start : image.stop + references].cpu().numpy()
+    own = spread(shares[:, :positions].reshape(-1, height, width), grid).reshape(len(shares), -1)
+    rows, columns = np.arange(grid[0]) * height // grid[0], np.arange(grid[1]) * width // grid[1]
+    tokens = (rows[:, None] * width + columns).ravel()
+    return np.concatenate([own, shares[:, positions:]], axis=1)[tokens]
+
+
+def _text_length(trace: Trace) -> int:
+    return 1 + max((token for word in trace.words if word.kind != "concept" for token in word.tokens), default=-1)
+
+
 def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, float]) -> PositionAttention:
     layer = trace.layers[index]
     y, x = token_at(position, layer.grid)
     query = y * layer.grid[1] + x
-    text = 1 + max((token for word in trace.words if word.kind != "concept" for token in word.tokens), default=-1)
+    text = _text_length(trace)
     calls = read.calls.get(layer.name, [])
     if read.family.attention_kind == "joint":
         return _joint_row(trace, index, read.family, calls, query, text)
@@ -254,7 +327,7 @@ def _check(
             :, *token_at(position, trace.layers[row.layer].grid)
         ]
         difference = np.abs(recorded - row.words)
-        if np.nanmax(difference, initial=0.0) > _TOLERANCE.get(dtype, 5e-3):
+        if np.nanmax(difference, initial=0.0) > _TOLERANCE.get(dtype, 1e-3):
             raise ValueError(
                 "attention_from: the denoiser no longer attends as it did when this trace was made "
                 f"({trace.layers[row.layer].name}, off by {np.nanmax(difference):.2f}): its weights, adapters or "

@@ -205,7 +205,11 @@ def _returned_latents(family: Family, vae: Any, layout: LatentLayout, latents: T
     except RuntimeError:  # packed in a way of its own
         return None
     if returned.shape == last.shape:
-        return None if torch.equal(returned, last.float()) else returned
+        # LTX-2 returns them as its autoencoder takes them
+        is_last = torch.equal(returned, last.float()) or (
+            last.ndim == 5 and vae is not None and _decoded_latents(family, vae, latents, last) is None
+        )
+        return None if is_last else returned
     return None if vae is None else _decoded_latents(family, vae, latents, last)
 
 

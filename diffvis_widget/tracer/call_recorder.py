@@ -25,7 +25,7 @@ from diffvis_widget.traces.types import Decoder, Keep, Size
 from .active_interventions import PromptSchedule
 from .attention import MapKind
 from .attention_probabilities import FlatMaps
-from .attention_rows import read_attention_rows
+from .attention_rows import LiveAttention
 from .call_output import CallEnd
 from .concept_encoding import Concepts
 from .default_keep import default_keep
@@ -316,7 +316,7 @@ class CallRecorder:
                 )
             )
             set_live_call(self.traces[-1], self.live, image)
-            self.traces[-1].set_attention_source(read_attention_rows)
+            self.traces[-1].set_attention_source(LiveAttention())
             if references := match_references(grids, self._encoded, image):
                 self.traces[-1].results(ReferenceImages).append(ReferenceImages(tuple(references)))
         self._encoded = []

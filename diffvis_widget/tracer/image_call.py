@@ -21,7 +21,7 @@ from .locks import decoder_lock, own_work
 from .packing import pack
 from .trace_call import check_seed, private_copy, trace
 
-NOTE = "the image that was given; the decoded image is what the autoencoder makes of it"
+NOTE = "an image that was given, noised to each level; the model made no image"
 
 
 def trace_image(

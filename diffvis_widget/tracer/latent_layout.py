@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer.families.video_frames import VideoFrames
 from diffvis_widget.traces.types import Size
 
 from .attention_calls import CallLayout
 from .fault_guard import CannotRecordError
+from .model_outputs import first_entry
 from .own_unpacking import find_unpacking
 from .packing import unpack, unpack_video
 from .video_calls import check_latent_frames
@@ -41,6 +43,7 @@ class LatentLayout:
         self.frames = 1
         self.encoded = []
         self._family = family
+        self._extra = VideoFrames()
         self._positions: int | None = None
         self._unpacking: Callable[[Tensor], Tensor] | None = None
         self.size = None
@@ -50,28 +53,33 @@ class LatentLayout:
         self.images = self.size = self._positions = self._unpacking = None
         self.frames = 1
         self.encoded = []
+        self._extra = VideoFrames()
 
-    def read(self, latents: Tensor, arguments: Mapping[str, Any], pipe: Any) -> None:
+    def read(self, prepared: Any, arguments: Mapping[str, Any], pipe: Any, call: Mapping[str, Any]) -> None:
         """Read the layout from the initial latents.
 
         Args:
-            latents: (n, C, h, w), (n, C, frames, h, w) or packed (n, positions, channels), from `prepare_latents`.
+            prepared: From `prepare_latents`; the latents are its first entry: (n, C, h, w), (n, C, frames, h, w) or
+                packed (n, positions, channels).
             arguments: Arguments of that call.
             pipe: The pipeline.
+            call: Arguments of the pipeline's `__call__`; empty outside of it.
 
         Raises:
             CannotRecordError: The number of packed rows does not fit the size of the image.
             VideoError: The latents have several frames, and videos of this family are not traced.
         """
+        latents = first_entry(prepared)
+        self._extra = self._family.video_frames(pipe, prepared, arguments, call)
         latents = self._channels_first(latents)
-        if not self._family.traces_videos or is_modular(pipe):
+        if not self._family.traces_videos:
             check_latent_frames(latents)
         self.images = len(latents)
-        self.frames = latents.shape[2] if latents.ndim == 5 else 1
+        self.frames = latents.shape[2] - self._extra.padding if latents.ndim == 5 else 1
         side = self._family.packing
         if latents.ndim == 3 and side is not None:
             self.size = height, width = self._family.packed_size(pipe, arguments, side)
-            self._positions = latents.shape[1]
+            self._positions = latents[:, self._extra.tokens].shape[1]
             if self._family.traces_videos:
                 self.frames = max(1, self._positions * side**2 // (height * width))
             if height * width * self.frames != self._positions * side**2:
@@ -86,7 +94,8 @@ class LatentLayout:
         else:
             self.size = (latents.shape[-2], latents.shape[-1])
             patch_size = self._family.patch_size
-            self._positions = self.frames * (self.size[0] // patch_size) * (self.size[1] // patch_size)
+            layers = -(-self.frames // self._family.frames_per_token)
+            self._positions = layers * (self.size[0] // patch_size) * (self.size[1] // patch_size)
 
     def read_input(self, latents: Any) -> None:
         """Read the layout from what the denoiser is given by a pipeline that does not call `prepare_latents`.
@@ -114,7 +123,7 @@ class LatentLayout:
         sizes = {name: arguments.get(name) or getattr(pipe, f"default_{name}", None) for name in ("height", "width")}
         if latents.ndim == 3 and None in sizes.values():
             raise CannotRecordError("its latents are packed, and no height and width say how; pass both to the call")
-        self.read(latents, {**arguments, **sizes}, pipe)
+        self.read(latents, {**arguments, **sizes}, pipe, arguments)
 
     def call_layout(self) -> CallLayout | None:
         """Locate text and image tokens in the sequence of joint attention.
@@ -127,6 +136,42 @@ class LatentLayout:
             return None
         return lambda keys, text: layout(keys, text, positions)
 
+    @property
+    def image_queries(self) -> slice:
+        """Where the image tokens lie among the queries of cross-attention."""
+        return self._extra.tokens
+
+    def text_starts(self, arguments: Mapping[str, Any]) -> Sequence[int]:
+        """How many other tokens stand before the text in its place in the sequence of joint attention.
+
+        Args:
+            arguments: Arguments of the denoiser by name.
+
+        Returns:
+            A number for each row of the batch; empty where none do in any model of the family.
+        """
+        starts = self._family.text_starts
+        return () if starts is None else starts(arguments)
+
+    def completed(self, latents: Tensor, of_flow: bool = False) -> Tensor:
+        """Bring latents of a step into image shape, with the frames that are given in their places.
+
+        Args:
+            latents: As for `unpacked`, with or without the given frames.
+            of_flow: Whether these are predicted flow, which is zero in clean frames.
+
+        Returns:
+            As `unpacked`.
+        """
+        latents, clean = self.unpacked(latents), self._extra.given
+        if clean is None or latents.ndim != 5:
+            return latents
+        clean = clean.detach().to(latents)
+        if len(clean) != len(latents):
+            clean = clean.expand(len(latents), *clean.shape[1:])
+        denoised = latents[:, :, latents.shape[2] - (self.frames - clean.shape[2]) :]
+        return torch.cat([torch.zeros_like(clean) if of_flow else clean, denoised], dim=2)
+
     def unpacked(self, latents: Tensor) -> Tensor:
         """Bring latents of the pipeline's loop into image shape.
 
@@ -137,14 +182,14 @@ class LatentLayout:
             (n, C, h, w); of a video of several frames, (n, C, frames, h, w).
         """
         if latents.ndim == 5:
-            latents = self._channels_first(latents)
+            latents = self._channels_first(latents)[:, :, self._extra.padding :]
             return latents[:, :, 0] if latents.shape[2] == 1 else latents
         if self._unpacking is not None and latents.ndim == 3:
             return self._unpacking(latents)
         side = self._family.packing
         if latents.ndim == 3 and side is not None and self.size is not None:
             # an editing model's sequence continues with its reference image
-            latents = latents[:, : self._positions]
+            latents = latents[:, self._extra.tokens][:, : self._positions]
             return unpack(latents, self.size, side) if self.frames == 1 else unpack_video(latents, self.size, side)
         return latents
 

@@ -60,10 +60,16 @@ class ModularCall:
         return self._state.get("latents")
 
     @property
+    def prepared(self) -> Any:
+        """What the standard pipeline's `prepare_latents` would return: latents, and a mask where frames are given."""
+        mask = self._state.get("conditioning_mask")
+        return self.latents if mask is None else (self.latents, mask)
+
+    @property
     def returned(self) -> Any:
-        """What the standard pipeline would return: the images, or the latents where none are decoded."""
-        images = self._state.get("images")
-        return self.latents if images is None else images
+        """What the standard pipeline would return: images or videos, or the latents where none are decoded."""
+        shown = (self._state.get(name) for name in ("images", "videos"))
+        return next((value for value in shown if value is not None), self.latents)
 
     @property
     def size(self) -> dict[str, int | None]:
@@ -76,7 +82,8 @@ class ModularCall:
         Returns:
             As the family's standard pipeline would make them; none where the state holds no embeddings.
         """
-        embeddings, negative = self._state.get("prompt_embeds"), self._state.get("negative_prompt_embeds")
+        name = "prompt_embeds" if self._family.connector is None else "connector_prompt_embeds"
+        embeddings, negative = self._state.get(name), self._state.get(f"negative_{name}")
         if embeddings is None:
             return []
         # a block may have rewritten the prompt before it was encoded
@@ -210,7 +217,7 @@ def stated_guidance(pipe: Any) -> tuple[float | None, float]:
     Returns:
         The guidance scale, None where there is none, and the guidance rescale.
     """
-    stating = getattr(pipe, "guider", pipe) if is_modular(pipe) else pipe
+    stating = getattr(pipe, "guider", None) or pipe
     if stating is not pipe and not stating.config.get("enabled", True):
         return None, 0.0
     scale, rescale = (getattr(stating, name, None) for name in ("guidance_scale", "guidance_rescale"))

@@ -29,18 +29,14 @@ from .guidance_batch import find_branch_rows
 from .hooks import watch
 from .latent_layout import LatentLayout
 from .locks import is_own_work
-from .model_outputs import first_entry
 from .modular_calls import ModularCall
 from .module_hooks import hook_forward
 from .noise_sources import NoiseSource, noise_sources
-from .prompt_encoding import CallPrompts, EncodeCall, PromptBatch, encode, encode_calls_of, read_prompts
+from .prompt_encoding import CallPrompts, EncodeCall, connect, encode, encode_calls_of, read_prompts
+from .prompt_encoding import PromptBatch as PromptBatch
 from .reference_images import noting_encodes
 from .scheduler_step import read_step
 from .video_calls import check_frames, refusing_videos
-
-# what interventions take from here, too
-__all__ = ["CallLayout", "CallListener", "CallPrompts", "DenoiserArguments", "EncodeCall", "PromptBatch"]
-__all__ += ["PipelineCalls", "encode", "read_prompts"]
 
 Remove = Callable[[], None]
 
@@ -154,9 +150,9 @@ class PipelineCalls:
                 hooks.append(self._watch(pipe, name, functools.partial(watcher, pipe)))
         if is_modular(pipe):
             hooks.append(self._watch(type(pipe.blocks), "__call__", functools.partial(self._blocks, pipe)))
-        if (vae := self._family.vae_of(pipe)) is not None:
-            watchers = {"decode": self._decode, "encode": self._encodes}
-            hooks += [self._watch(vae, name, watcher) for name, watcher in watchers.items() if hasattr(vae, name)]
+        vae, connector = self._family.vae_of(pipe), getattr(pipe, self._family.connector or "", None)
+        watched = ((vae, "decode", self._decode), (vae, "encode", self._encodes), (connector, "forward", self._connect))
+        hooks += [self._watch(part, name, watcher) for part, name, watcher in watched if hasattr(part, name)]
         self._select(pipe)
 
     def unfollow(self, pipe: Any) -> None:
@@ -327,7 +323,7 @@ class PipelineCalls:
         for encoded in self._encoded[:1]:
             self._listener.prompt_encoded(encoded, call.encode_prompt, (), texts)
         if call.latents is not None:
-            self.latent_layout.read(call.latents, {**call.inputs, **call.size}, self.pipe)
+            self.latent_layout.read(call.prepared, {**call.inputs, **call.size}, self.pipe, call.inputs)
 
     def _encode_prompt(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not self.is_inside and not self._is_foreign():
@@ -346,6 +342,11 @@ class PipelineCalls:
             self._texts.append(call)
         return returned
 
+    def _connect(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        output = original(*args, **kwargs)
+        connect(self._family, [] if self._passes() else self._encoded, output)
+        return output
+
     def _prepare_latents(self, pipe: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._passes():
             return original(*args, **kwargs)
@@ -359,7 +360,7 @@ class PipelineCalls:
         self._listener.latents_prepared(self._noise if self.is_inside and self._noise != [None] else noise)
         with refusing_videos(self._guard):
             # some pipelines prepare a number of tokens, whose grid only the call tells
-            self.latent_layout.read(first_entry(result), {**self.arguments, **arguments}, pipe)
+            self.latent_layout.read(result, {**self.arguments, **arguments}, pipe, self.arguments)
         return result
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -68,6 +68,25 @@ def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any, guard: Fau
     return EncodeCall(arguments, result, tokenizer_calls)
 
 
+def connect(family: Family, calls: Sequence[EncodeCall], output: Any) -> None:
+    """Put what a connector returned in the place of the embeddings that it was given.
+
+    Args:
+        family: The denoiser's family.
+        calls: The calls of `encode_prompt` so far; the result of the latest one is changed.
+        output: Of the connector, beginning with embeddings: of the prompts, or of the negative prompts and the prompts.
+    """
+    first, second = family.embedding_indices
+    if not calls:
+        return
+    result, embeddings = list(calls[-1].result), output[0]
+    rows = len(result[first])
+    result[first] = embeddings[-rows:]
+    if second is not None and result[second] is not None and len(embeddings) > rows:
+        result[second] = embeddings[:-rows]
+    calls[-1].result = result
+
+
 def encode_calls_of(family: Family, calls: Sequence[EncodeCall], text: Any) -> Sequence[EncodeCall]:
     """Select the `encode_prompt` calls that belong to a pipeline call.
 

@@ -161,7 +161,7 @@ class RecordedMaps:
                 heads = layer.heads if self.keep == "heads" else 1
                 maps.append(np.full((heads, len(words), *axes), np.nan, dtype=np.float16))
                 continue
-            laid = np.array(taken.reshape(taken.shape[0], len(words), *axes), dtype=np.float16, order="C")
+            laid = np.array(self._by_frame(taken, axes), dtype=np.float16, order="C")
             if layer.kind == "joint":
                 laid[:, padding] = np.nan
             maps.append(laid)
@@ -169,6 +169,14 @@ class RecordedMaps:
             return tuple(maps)
         chosen = [maps[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
         return (mean_maps(chosen)[None].astype(np.float16),)
+
+    def _by_frame(self, taken: NDArray[np.float16], axes: Sequence[int]) -> NDArray[np.float16]:
+        """Maps (heads or 1, words, image tokens) on axes (h, w) or (F, h, w)."""
+        tokens = taken.reshape(*taken.shape[:2], -1, *axes[-2:])
+        if (count := self._family.frames_per_token) > 1 and len(axes) == 3:
+            # a token of several frames counts in each of them; frames of padding come first, and belong to no video
+            tokens = tokens.repeat(count, axis=2)[:, :, -axes[0] :]
+        return tokens.reshape(*taken.shape[:2], *axes)
 
     def refined(self, captured: CapturedMaps, trace: Trace, image: int) -> NDArray[np.float16] | None:
         """The refined maps of an image.

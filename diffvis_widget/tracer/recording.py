@@ -163,7 +163,8 @@ class Recording(CallListener):
             None: the arguments stay.
         """
         checks.check_processors(self._reader.modules)
-        checks.check_input(args, kwargs, self._calls.latent_layout.size)
+        layout = self._calls.latent_layout
+        checks.check_input(args, kwargs, layout.size)
         recorder = self._recorder
         if self._hidden_words or (recorder is not None and not recorder.has_words):
             return None
@@ -192,7 +193,7 @@ class Recording(CallListener):
             for texts in [prompt if branch == "prompt" else prompts.negative]
             if texts is not None and (branch == "prompt" or texts.has_text) and texts.fits(text)
         ]
-        self._reader.begin(len(text), readings, self._calls.sequence_layout())
+        self._reader.begin(len(text), readings, layout.call_layout(), layout.image_queries, layout.text_starts(kwargs))
         return None
 
     def evaluation_ends(self, output: Any) -> Any:
@@ -237,14 +238,13 @@ class Recording(CallListener):
         recorder = self._recorder
         if recorder is None:
             return make_step()
-        unpacked, scheduler = self._calls.latent_layout.unpacked, self._calls.scheduler
+        completed, scheduler = self._calls.latent_layout.completed, self._calls.scheduler
         second_order = is_second_order(scheduler)
         sample = recorder.copied(arguments.sample)
         if sample is None:
-            sample = fetch(unpacked(arguments.sample))
+            sample = fetch(completed(arguments.sample))
         checks.check_step(sample, self._calls.latent_layout.size, recorder.prompts.images)
-        output = fetch(unpacked(arguments.output))
-        timestep = arguments.timestep
+        output, timestep = fetch(completed(arguments.output, of_flow=True)), arguments.timestep
         result = make_step()
         index = getattr(scheduler, "step_index", None)
         if not recorder.queued and self._reader.modules and recorder.has_words:
@@ -253,7 +253,7 @@ class Recording(CallListener):
             recorder.meta["planned_steps"] -= skipped_steps(scheduler, timestep)
         self._decodes.clear()
         latents = first_entry(result)
-        fetched = fetch(unpacked(latents.detach()))
+        fetched = fetch(completed(latents.detach()))
         recorder.remember(latents, fetched)
         recorder.live.stepped(self._calls.caller, sample, output)
         recorder.add(

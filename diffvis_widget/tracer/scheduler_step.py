@@ -19,7 +19,7 @@ class StepArguments:
     """What a scheduler is given for a step.
 
     Attributes:
-        output: The denoiser's guided output.
+        output: The denoiser's guided output; where each token has a timestep of its own, scaled to the step's.
         timestep: The timestep; NaN where there is none.
         sample: The latents before the step.
     """
@@ -87,6 +87,9 @@ def read_step(step: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
         output = arguments[next(name for name in tensors if name != latents)]
     if not _is_time(timestep):
         timestep = next((value for value in arguments.values() if _is_time(value)), math.nan)
+    per_token = arguments.get("per_token_timesteps")
+    if isinstance(per_token, Tensor):
+        output = _of_step(inspect.unwrap(step).__self__, output, timestep, per_token)
     return StepArguments(output, timestep if isinstance(timestep, Tensor) else float(timestep), sample)
 
 
@@ -109,3 +112,18 @@ def _is_time(value: Any) -> TypeGuard[Tensor | float]:
     if isinstance(value, Tensor):
         return value.numel() > 0 and value.ndim < 2
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _of_step(scheduler: Any, output: Tensor, timestep: Any, per_token: Tensor) -> Tensor:
+    """A flow as of a step whose tokens all have the same noise level, from one where each has its own.
+
+    Args:
+        scheduler: Flow matching of diffusers; it adds such an output, times each token's noise level.
+        output: (n, tokens, channels).
+        timestep: The timestep of the step.
+        per_token: (n, tokens or 1), the timestep of each token.
+    """
+    index = scheduler.step_index
+    level = scheduler.sigmas[scheduler.index_for_timestep(timestep) if index is None else index]
+    levels = per_token[..., None] / scheduler.config.num_train_timesteps
+    return -output * (levels / level).to(output)

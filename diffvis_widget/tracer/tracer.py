@@ -166,6 +166,7 @@ class Tracer:
                 second=second_modules,
                 guard=self._guard,
                 concepts=concepts,
+                by_row=family.attends_by_row,
             )
             self._recording = Recording(
                 self.pipe,

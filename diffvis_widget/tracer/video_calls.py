@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from diffvis_widget.arguments import whole_number
-from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import Family, find_family, registered_families
 
 from .fault_guard import CannotRecordError, FaultGuard
@@ -42,7 +41,7 @@ def check_frames(pipe: Any, family: Family | None, arguments: Mapping[str, Any],
         if modifies:
             raise VideoError(f"{makes}, and interventions and explanations work for images: {image}")
         family = family or find_family(pipe)[0]
-        if not family.traces_videos or is_modular(pipe):
+        if not family.traces_videos:
             traced = " and ".join(other.name for other in registered_families() if other.traces_videos)
             raise VideoError(f"{makes}, and videos are traced for {traced}, not for this model: {image}")
 

@@ -7,6 +7,7 @@ from .map_description import MapDescription
 from .results import (
     ConceptScores,
     DescribedRun,
+    ImageAttention,
     Note,
     ReferenceImages,
     Saliency,
@@ -22,6 +23,7 @@ __all__ = [
     "Comparison",
     "ConceptScores",
     "DescribedRun",
+    "ImageAttention",
     "Layer",
     "MapDescription",
     "Note",

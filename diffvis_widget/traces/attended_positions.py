@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from diffvis_widget.arguments import did_you_mean, real, shorten, step_index
+from diffvis_widget.arguments import did_you_mean, items, real, shorten, step_index
 
 from .resize import finest, spread
-from .selectors import pick_layers
-from .types import Floats, PositionAttention
+from .results import ImageAttention, ResultStore
+from .selectors import pick_layers, pick_steps
+from .types import Floats, PositionAttention, Size
 from .worded_steps import WordedSteps
 
-AttentionSource = Callable[[Any, int, tuple[float, float]], Sequence[PositionAttention]]
-"""(trace, step, (y, x) as shares of the image) -> what the position attends to in each layer, in order."""
+MOST_BYTES = 2**26  # of stored rows: 64 MB
 
 
-class AttendedPositions(WordedSteps):
+class AttentionSource(Protocol):
+    """Evaluates the denoiser of a trace again."""
+
+    def rows(self, trace: Any, step: int, position: tuple[float, float]) -> Sequence[PositionAttention]:
+        """Compute what one position attends to in each layer.
+
+        Args:
+            trace: the trace.
+            step: index of a step.
+            position: (y, x) as shares of the image, 0..1.
+
+        Returns:
+            One entry for each of `Trace.layers`.
+        """
+        ...
+
+    def matrix(self, trace: Any, step: int, grid: Size) -> Floats:
+        """Compute what every position attends to, mean over the default layers.
+
+        Args:
+            trace: the trace.
+            step: index of a step.
+            grid: (h, w) of the positions.
+
+        Returns:
+            float32 (positions, keys): positions of the image, then the tokens of each reference image.
+        """
+        ...
+
+
+class AttendedPositions(WordedSteps, ResultStore):
     """The part of a trace that answers what a position of the image attends to."""
 
     _attention_source: AttentionSource | None = None
@@ -71,12 +101,14 @@ class AttendedPositions(WordedSteps):
             >>> trace.attention_from((0.5, 0.5), step=1).shape
             (12, 12)
             >>> words = trace.attention_from((0.5, 0.5), step=1, to="text")
-            >>> trace.words[int(words.argmax())].kind
-            'special'
+            >>> words.shape == (len(trace.words),)
+            True
         """
         place = check_position(position)
         index = step_index(step, len(self.records))
         reference = self._check_target(to)
+        if to != "text" and layer is None and (row := self._stored_row(place, index, reference)) is not None:
+            return row
         if not self.layers:
             raise ValueError("attention_from: this pipeline has no attention that can be read; `layers` is empty")
         if self.frame_count > 1:
@@ -107,9 +139,63 @@ class AttendedPositions(WordedSteps):
         if self._attention_source is None:
             raise ValueError(
                 "attention_from: this trace has no live pipeline: it was opened from a file, copied or pickled. Only "
-                'to="text" works without; run it again with dv.trace(pipe, prompt, seed=...), the seed is in trace.meta'
+                'to="text" works without; run it again with dv.trace(pipe, prompt, seed=...), the seed is in '
+                "trace.meta, and call its keep_attention() before it is saved"
             )
-        return self._attention_source(self, step, position)
+        return self._attention_source.rows(self, step, position)
+
+    def keep_attention(self, steps: Sequence[int] | None = None) -> ImageAttention:
+        """Stores what every position attends to, so that files and pages know it without the model.
+
+        It evaluates the denoiser once for each step. Stored are probabilities in float16, mean over the default layers
+        and their heads. `attention_from` then reads them where the trace has no pipeline and no layer is named.
+
+        Args:
+            steps: indices of the steps; None for all.
+
+        Returns:
+            The stored result; an earlier one is replaced.
+
+        Raises:
+            IndexError: there is no such step.
+            TypeError: `steps` is no list of integers.
+            ValueError: the rows would take more than 64 MB, or the model cannot be evaluated again.
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> trace.keep_attention().rows.shape
+            (2, 144, 144)
+        """
+        indices = pick_steps(len(self.records), None if steps is None else items("steps", steps, "a list of steps"))
+        if self._attention_source is None or not self.layers or self.frame_count > 1:
+            self.attention_rows((0, 0), indices[0])
+            raise ValueError("keep_attention: this pipeline has no attention among image positions that can be read")
+        grid = finest([self.layers[layer].grid for layer in pick_layers(self.layers, None)])
+        references = self.layers[0].reference_grids
+        positions = grid[0] * grid[1]
+        keys = positions + sum(height * width for height, width in references)
+        size = 2 * len(indices) * positions * keys
+        if size > MOST_BYTES:
+            raise ValueError(
+                f"keep_attention: {len(indices)} steps of {positions} positions and {keys} keys take "
+                f"{size / 2**20:.0f} MB, and at most {MOST_BYTES // 2**20} are stored: name fewer steps, or ask for "
+                "single positions with attention_from"
+            )
+        rows = [self._attention_source.matrix(self, index, grid).astype(np.float16) for index in indices]
+        stored = ImageAttention(tuple(indices), grid, references, np.stack(rows))
+        self.results(ImageAttention)[:] = [stored]
+        return stored
+
+    def _stored_row(self, position: tuple[float, float], step: int, reference: int | None) -> Floats | None:
+        """What a position attends to, where that was stored and the model is not there."""
+        if self._attention_source is not None:
+            return None
+        for stored in self.results(ImageAttention):
+            row = stored.row(step, token_at(position, stored.grid))
+            if row is not None:
+                index = 0 if reference is None else reference + 1
+                return row[stored.spans[index]].reshape((stored.grid, *stored.reference_grids)[index])
+        return None
 
     def _recorded_words(self, position: tuple[float, float], step: int, layer: Any) -> Floats | None:
         """The words that a position attends to, from the maps of the trace; None where these have no layers."""
@@ -124,7 +210,8 @@ class AttendedPositions(WordedSteps):
 
     def _check_target(self, to: Any) -> int | None:
         """The index of a reference image; None for the others."""
-        count = len(self.layers[0].reference_grids) if self.layers else 0
+        stored = self.results(ImageAttention)
+        count = len(self.layers[0].reference_grids if self.layers else stored[0].reference_grids if stored else ())
         targets = ["image", "text", *(f"reference {index}" for index in range(count))]
         if not isinstance(to, str):
             raise TypeError(f"to must be a text, such as 'image', not {shorten(to)}")

@@ -52,13 +52,13 @@ def spread(values: Floats, size: Size) -> Floats:
     """Spreads each value evenly over the area of its cell, so that sums stay the same.
 
     Args:
-        values: float32 (h, w).
+        values: float32 (..., h, w).
         size: the new (h, w).
 
     Returns:
-        float32 size; the same array where the size is the same.
+        float32 (..., *size); the same array where the size is the same.
     """
-    height, width = int(values.shape[0]), int(values.shape[1])
+    height, width = int(values.shape[-2]), int(values.shape[-1])
     if (height, width) == size:
         return values
     return np.matmul(np.matmul(_shares(height, size[0]), values), _shares(width, size[1]).T)

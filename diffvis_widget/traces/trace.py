@@ -31,7 +31,7 @@ from .types import Decoder, HasBytes, Images, Keep, Layer, Record, Word
 from .values import Comparable
 
 
-class Trace(Comparable, DecodedSteps, ResultStore):
+class Trace(Comparable, DecodedSteps):
     """One generation. T is the number of finished steps; the trace of a run under way only grows.
 
     What was passed for ``prompt`` to ``negative_words`` is in attributes of the same names.

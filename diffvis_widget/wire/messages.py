@@ -62,7 +62,7 @@ class RunSettings:
     """The settings of a run as the page shows them; None where they are not known.
 
     Attributes:
-        prompt: the text that was painted.
+        prompt: the text that was typed.
         negative_prompt: None for none.
         seed: of the random generator.
         steps: planned number of denoising steps.
@@ -75,6 +75,7 @@ class RunSettings:
         has_noise_levels: whether the noise levels of the scheduler are known, and with them the predicted images.
         is_external: whether the notebook's own code made the run, not the widget.
         is_draft: whether it has few steps, and the run with all of them follows.
+        rewritten_prompt: the text that was painted, where a model of the pipeline rewrote what was typed; else None.
     """
 
     prompt: str
@@ -90,6 +91,7 @@ class RunSettings:
     has_noise_levels: bool = True
     is_external: bool = False
     is_draft: bool = False
+    rewritten_prompt: str | None = None
 
 
 @dataclass
@@ -254,6 +256,7 @@ def run_message(
     }
     content |= {"external": True} if settings.is_external else {}
     content |= {"draft": True} if settings.is_draft else {}
+    content |= {} if settings.rewritten_prompt is None else {"rewritten": settings.rewritten_prompt}
     return Message(content if notes is None else {**content, "notes": list(notes)})
 
 

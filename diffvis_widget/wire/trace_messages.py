@@ -55,6 +55,7 @@ def requested_settings(request: RunRequest, planned: int, trace: Trace) -> RunSe
         pipeline=_class_name(trace.meta, "pipeline"),
         weights=request.present_weights,
         has_noise_levels=not lacks_noise_levels(trace.meta),
+        rewritten_prompt=_rewritten_prompt(trace),
     )
 
 
@@ -71,7 +72,7 @@ def recorded_settings(trace: Trace) -> RunSettings:
     strength = meta.get("schedule_strength")
     seed, guidance, planned = meta.get("seed"), meta.get("guidance_scale"), meta.get("planned_steps")
     return RunSettings(
-        prompt=trace.prompt,
+        prompt=trace.typed_prompt,
         negative_prompt=trace.negative_prompt,
         seed=seed if isinstance(seed, int) else None,
         steps=max(planned, len(trace.steps)) if isinstance(planned, int) else len(trace.steps),
@@ -82,7 +83,12 @@ def recorded_settings(trace: Trace) -> RunSettings:
         pipeline=_class_name(meta, "pipeline"),
         weights=word_weights(meta),
         has_noise_levels=not lacks_noise_levels(meta),
+        rewritten_prompt=_rewritten_prompt(trace),
     )
+
+
+def _rewritten_prompt(trace: Trace) -> str | None:
+    return None if trace.typed_prompt == trace.prompt else trace.prompt
 
 
 def _class_name(meta: dict[str, Any], key: str) -> str:

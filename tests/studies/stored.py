@@ -31,7 +31,14 @@ def store(
     plan = Plan(rows, range(seeds), {name: {"schedule": name} for name in conditions}, {})
     settings = manifests.settings_of(plan, "0" * 16, [], "none", 1)
     columns: dict[str, Kind] = {**BASE, "category": "text", **COLUMNS}
-    about = {"model": None, "model_is_named": True, "measure_columns": {}, "versions": {}, "command": "", "date": ""}
+    about = {
+        "model": None,
+        "model_is_named": True,
+        "measure_columns": {"made up": COLUMNS},
+        "versions": {},
+        "command": "",
+        "date": "",
+    }
     manifest = Manifest(settings, columns, about)
     folder.mkdir(parents=True)
     manifests.create(folder, manifest, plan)

@@ -11,7 +11,7 @@ import pytest
 
 import diffvis_widget as dv
 from diffvis_widget.intervals import bootstrap_mean, holm
-from diffvis_widget.studies.paired import compare_conditions
+from diffvis_widget.studies.paired import compare_conditions, correct_together
 
 PROMPTS, SEEDS = 12, 3
 
@@ -54,14 +54,38 @@ def test_words_are_averaged_by_role_and_curves_reduced(rows: list[dict[str, Any]
     assert result.names == ["mass: colour", "mass: object"]
     assert np.allclose(result.differences[0][1:], colour * level.differences[0][1:])
     assert np.allclose(result.differences[1], 0)
-    assert np.array_equal(result.p_adjusted, holm(result.p))
+    assert np.isnan(result.p[1]), "equal differences are not tested"
+    assert result.p_adjusted[0] == result.p[0], "and do not count among the tests"
     assert result.to_pandas().loc["mass: object", "mean"] == 0
+
+
+def test_rounding_is_no_difference_and_few_prompts_are_not_tested(rows: list[dict[str, Any]]) -> None:
+    third = np.float32(1 / 3)
+    for number, row in enumerate(rows):
+        row["share"] = float(np.nextafter(third, np.float32(number % 3)))
+    result = compare_conditions(pa.Table.from_pylist(rows), "a", "b", ["share", "level"], None, "mean")
+    assert result.mean[0] == 0
+    assert np.isnan(result.p[0])
+    assert result.p_adjusted[1] == result.p[1]
+    few = [row for row in rows if int(row["prompt"]) < 7]
+    result = compare_conditions(pa.Table.from_pylist(few), "a", "b", ["level"], None, "mean")
+    assert np.isfinite(result.mean[0])
+    assert np.isnan(result.p_adjusted[0])
+    assert result.rows()[0][2:4] == ("–", "–")
+
+
+def test_tests_of_several_comparisons_are_corrected_together(rows: list[dict[str, Any]]) -> None:
+    single = compare_conditions(pa.Table.from_pylist(rows), "a", "b", ["level"], None, "mean")
+    several = compare_conditions(pa.Table.from_pylist(rows), "b", "a", ["level", "mass"], None, "mean")
+    corrected = correct_together([single, several])
+    assert np.array_equal(np.concatenate([each.p_adjusted for each in corrected]), holm([*single.p, *several.p]))
+    assert corrected[1].names == several.names
 
 
 def test_a_study_compares_its_conditions(tmp_path: Path) -> None:
     study = dv.study(
         *(None, [{"prompt": "a red circle", "roles": {"red": "colour"}}]),
-        measures=["attention"],
+        measures=["attention", "scores", "divergence"],
         conditions=["uniform", "early"],
         out=tmp_path / "study",
         progress=False,
@@ -74,6 +98,8 @@ def test_a_study_compares_its_conditions(tmp_path: Path) -> None:
     for arguments, message in (
         (("uniform", "late", "attention_mass"), "b must be one of"),
         (("uniform", "early", "words"), "measure must be one of"),
+        (("uniform", "early", "scores_share"), "sum to 1 at each step"),
+        (("uniform", "early", "divergence_image"), "0 by construction"),
     ):
         with pytest.raises(ValueError, match=message):
             study.compare(*arguments)

@@ -73,6 +73,21 @@ def test_many_small_parts_become_one_with_the_same_rows(folder: Path, monkeypatc
     assert read_parts(folder, BASE, "study", list(BASE)).to_pylist() == before
 
 
+def test_a_writer_joins_its_parts_as_they_become_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_MERGE_FROM", 5)
+    monkeypatch.setattr(parts, "_MERGED_ROWS", 300)
+    monkeypatch.setattr(parts, "_GROUP_ROWS", 7)
+    writer = PartWriter(folder, BASE, "study", joins=True)
+    most = 0
+    for number in range(1003):
+        writer.add(row(number))
+        most = max(most, len(part_files(folder)))
+    writer.flush()
+    assert most < 1003 / parts.PART_ROWS / 3
+    table = read_parts(folder, BASE, "study", ["row", "id"])
+    assert table.to_pylist() == [{"row": number, "id": str(number)} for number in range(1003)]
+
+
 def test_parts_of_another_study_are_refused(folder: Path) -> None:
     write(folder, [row(0)])
     with pytest.raises(ValueError, match="belongs to another study"):

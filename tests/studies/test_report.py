@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ import pytest
 import diffvis_widget as dv
 from diffvis_widget import cli
 from diffvis_widget.intervals import bootstrap_mean
-from diffvis_widget.studies.charts import group_curves
+from diffvis_widget.studies.charts import group_curves, round_ticks
+from tests.studies.stored import store
 
 HOSTILE = 'a <img src=x onerror="alert(1)"> star'
 
@@ -34,6 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(folder: Path) -> str:
     assert cli.main(["study", "report", str(folder)]) == 0
     return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def brightness(trace: dv.Trace) -> dict[str, Any]:
+    return {"brightness": float(trace.image.mean())}
 
 
 class Elements(HTMLParser):
@@ -72,8 +79,54 @@ def test_the_page_shows_what_the_table_holds(folder: Path, page: str) -> None:
     assert len(elements.attributes("iframe", "srcdoc")) == 8
     labels = elements.attributes("svg", "aria-label")
     assert {"attention_mass over the steps", "divergence_distance over the steps"} <= set(labels)
-    for text in ("8 of 8 rows, 0 failed, 2 prompts", "early minus uniform", "Holm", "condition early", "Command"):
+    for text in ("8 of 8 rows, 0 failed, 2 prompts, 2 seeds", "early minus uniform", "schedule early", "Command"):
         assert text in page
+    assert "that takes 8 prompts or more" in page
+    compared = page[page.index("<h2>Comparisons") : page.index("<h2>Final images")]
+    assert "attention_mass" in compared
+    assert "divergence" not in compared, "a divergence is a comparison already"
+    assert "{&#x27;" not in page, "settings are words, not dictionaries"
+
+
+def test_the_call_in_the_report_makes_the_same_study(tmp_path: Path) -> None:
+    prompts = [{"prompt": "a red circle", "kind": "round", "roles": {"red": "colour"}}, {"prompt": "a green star"}]
+    weighted = [dv.intervene.weight(0, 2.0, (0, 1))]
+    conditions = {"plain": {}, "doubled": {"guidance_scale": 9.0, "interventions": weighted}}
+    measures: dict[str, Any] = {"attention": {}, "scores": {"concepts": ["circle", "star"]}, "light": brightness}
+    arguments: dict[str, Any] = {"measures": measures, "progress": False, "num_inference_steps": 1, "threads": 1}
+    study = dv.study(None, prompts, conditions=conditions, out=tmp_path / "first", **arguments)
+    page = html.unescape(study.report(tmp_path / "report.html").read_text())
+    (call,) = re.findall(r"<code>(dv\.study\(.*?\n\))</code>", page, re.DOTALL)
+    call = call.replace('out="first"', f"out={str(tmp_path / 'second')!r}, progress=False")
+    call = call.replace('"first/prompts.jsonl"', repr(str(tmp_path / "first" / "prompts.jsonl")))
+    again = eval(call, {"dv": dv, "brightness": brightness})
+    assert again._manifest.settings == study._manifest.settings
+    assert again.table(["id"]) == study.table(["id"])
+    assert "scores_share: circle" in page
+
+
+def test_a_report_tests_what_a_study_could_find_and_corrects_for_that(tmp_path: Path) -> None:
+    store(tmp_path / "study", 12, 2, failed=[3, 5])
+    study = dv.Study.open(tmp_path / "study")
+    page = study.report(tmp_path / "report.html").read_text()
+    assert "No difference is tested" in page, "all differences are equal here"
+    compared = page[page.index("<h2>Comparisons") : page.index("<h2>Final images")]
+    names = re.findall(r"<tr[^>]*><td>([^<]+)</td>", compared)
+    assert names == ["attention_mass", "brightness", "sharpness"]
+    assert ">2</td><td>ValueError: no memory</td>" in page, "equal errors stand together"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.13, 0.48, [0.2, 0.3, 0.4]),
+        (-3, 11, [0, 5, 10]),
+        (2, 2, [2]),
+        (0.1, 0.3, [0.1, 0.15, 0.2, 0.25, 0.3]),
+    ],
+)
+def test_the_ticks_of_an_axis_are_round_and_among_its_values(low: float, high: float, ticks: list[float]) -> None:
+    assert round_ticks(low, high) == ticks
 
 
 def test_the_page_requests_nothing_and_shows_prompts_as_text(page: str) -> None:
@@ -123,8 +176,11 @@ def test_a_study_is_resumed_by_the_command(folder: Path, capsys: pytest.CaptureF
         (["report", "missing"], "missing holds no study"),
         (["prompts.csv"], "needs --out"),
         (["missing.csv", "--out", "s"], "there is no file missing.csv"),
+        (["empty.csv", "--out", "s"], "one prompt or more; empty.csv holds none"),
+        (["empty.csv", "--out", "s", "--actors", "2"], "add --executor ray"),
+        (["resume", "empty.csv", "--address", "auto"], "holds no study"),
     ],
-    ids=["no folder", "no study", "no out", "no prompts"],
+    ids=["no folder", "no study", "no out", "no prompts", "no row", "no ray", "no folder of a study"],
 )
 def test_wrong_commands_are_refused(
     arguments: list[str],
@@ -134,6 +190,7 @@ def test_wrong_commands_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("empty.csv").write_text("prompt\n")
     assert cli.main(["study", *arguments]) == 1
     assert message in capsys.readouterr().err
 

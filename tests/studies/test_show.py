@@ -192,6 +192,23 @@ def test_a_run_opens_from_its_trace_file_or_is_made_again(tmp_path: Path) -> Non
         each.close()
 
 
+def test_a_study_with_every_kind_of_column_is_shown(tmp_path: Path) -> None:
+    measures: dict[str, Any] = {
+        "scores": {}, "overlap": {}, "divergence": {}, "decision": {"word": "red", "to": "blue", "switch": [1]},
+    }  # fmt: skip
+    arguments: dict[str, Any] = {"conditions": ["uniform", "early"], "progress": False, "num_inference_steps": 2}
+    study = dv.study(None, ["a red circle"], measures=measures, out=tmp_path / "study", **arguments)
+    view: Any = study.show()
+    overlap = study.table(["overlap"]).column("overlap").to_pylist()
+    between_words = [np.mean(np.array(values)[~np.eye(len(values), dtype=bool)]) for values in overlap]
+    np.testing.assert_allclose(view._columns["overlap"].values, between_words, rtol=1e-6)
+    assert "decision_share" not in view.chart.measures
+    view.chart.measure.value = "scores_share"
+    assert view.chart.group.options == ("concept",)
+    assert [key.description for key in view.chart._keys.children] == ["circle", "red"]
+    view.close()
+
+
 def test_another_model_is_not_taken_for_that_of_the_study(folder: Path) -> None:
     view: Any = dv.Study.open(folder).show(dv.load())
     view.open_run(0)

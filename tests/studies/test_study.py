@@ -189,10 +189,16 @@ def test_a_study_whose_first_rows_fail_stops(pipe: Any, tmp_path: Path) -> None:
     ("change", "label"),
     [
         ({"prompts": PROMPTS[:1]}, "other prompts"),
-        ({"seeds": 3}, "other seeds"),
-        ({"conditions": ["uniform"]}, "other conditions"),
+        ({"seeds": 5}, r"other seeds \(0, 1 there, 5 from 0 to 4 now\)"),
+        (
+            {"conditions": ["uniform"]},
+            r"other conditions \(plain: no settings; strong: guidance_scale 9 there, uniform: schedule",
+        ),
         ({"measures": ["attention", "overlap"]}, "other measures"),
-        ({"num_inference_steps": 3}, "other pipeline arguments"),
+        (
+            {"num_inference_steps": 3},
+            r"other pipeline arguments \(num_inference_steps 2 there, num_inference_steps 3 now",
+        ),
         ({"keep_traces": "compact"}, "other keep_traces"),
         ({"threads": 7}, "other threads"),
         ({"model": pipelines.stable_diffusion}, "other model"),

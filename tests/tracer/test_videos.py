@@ -15,7 +15,8 @@ import diffvis_widget as dv
 from diffvis_widget.tracer import attention_probabilities, default_keep
 from diffvis_widget.traces import Layer
 from tests import pipelines, tiny_parts
-from tests.pipelines_video import SIZE, ltx, mochi, wan
+from tests.pipelines_video import SIZE, ltx, wan
+from tests.pipelines_video_joint import latte
 from tests.tracer.test_transparency import snapshot
 
 PROMPT = "a red circle"
@@ -34,8 +35,8 @@ def frames() -> Any:
 
 
 VIDEOS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
-    "Mochi": (mochi, {"num_frames": 7}, "MochiPipeline makes a video of 7 frames.*LTX Video and Wan.*num_frames=1"),
-    "Mochi by default": (mochi, {}, "MochiPipeline makes a video of 19 frames.*num_frames=1"),
+    "Latte": (latte, {"video_length": 7}, "LattePipeline makes a video of 7 frames.*Mochi and Wan.*video_length=1"),
+    "Latte by default": (latte, {}, "LattePipeline makes a video of 16 frames.*video_length=1"),
     "latents of several frames": (frames, {}, r"latents of shape \(1, 4, 3, \d+, \d+\) are those of a video"),
 }
 
@@ -90,9 +91,9 @@ def test_explanations_refuse_a_video() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is traced without word maps")
 def test_a_loop_of_ones_own_is_refused_where_it_draws_the_noise() -> None:
-    pipe = mochi()
+    pipe = latte()
     with pytest.raises(ValueError, match="makes a video of 7 frames"), dv.Tracer(pipe):
-        pipe.prepare_latents(1, 12, 32, 32, 7, torch.float32, torch.device("cpu"), None)
+        pipe.prepare_latents(1, 4, 7, 32, 32, torch.float32, torch.device("cpu"), None)
 
 
 def test_a_single_frame_of_a_video_model_is_an_image() -> None:

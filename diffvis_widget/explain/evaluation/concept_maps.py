@@ -3,7 +3,9 @@
 The first part asks whether they follow things as well as those of the prompt's words: held-out renderings with known
 masks, noised to ten levels; each word of the caption is read as a word of the prompt and, in the same run, as a concept
 outside of it. The second part asks whether they tell like things apart: renderings of two things of one shape in two
-colours, and the share of a colour's map that lies on the thing of the other colour.
+colours, and the share of a colour's map that lies on the thing of the other colour. The third part (`--heads`) asks the
+same of the one attention head that tells colours apart best; it was chosen on other such renderings, those of the
+numbers 100 to 121, and is measured on those of the first two parts.
 
 The measurements are appended to concept_maps.jsonl in a folder, and an interrupted evaluation resumes there; the tables
 are written to the folder's README.md.
@@ -28,7 +30,7 @@ from diffvis_widget.tracer import fingerprint
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import resize
-from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.types import Floats, Keep
 
 from . import report
 from .ground_truth import Rendering
@@ -39,6 +41,8 @@ from .metrics import localization_scores
 SCENES, PAIRS = 200, 60
 PROMPT, CONCEPT = "word of the prompt", "word outside the prompt"
 KINDS = {"attention": "probability", "refined": "refined"}
+LAYER, HEAD = "up_blocks.2.attentions.1.transformer_blocks.0.attn2", 3  # chosen on the pairs 100 to 121
+LATE = slice(STEPS // 2, None)  # the levels from timestep 499 on
 
 
 def like_things(number: int) -> Scene:
@@ -57,20 +61,21 @@ def like_things(number: int) -> Scene:
     return paint(sketch_of(Spec((Thing(shape, first), Thing(shape, second)), relation=relation), rng))
 
 
-def traced(pipe: Any, scene: Scene, number: int) -> tuple[Trace, Rendering, dict[str, int]]:
+def traced(pipe: Any, scene: Scene, number: int, keep: Keep | None = None) -> tuple[Trace, Rendering, dict[str, int]]:
     """Trace a rendering by its caption, with the words of the caption as concepts too.
 
     Args:
         pipe: The scenes pipeline.
         scene: The scene.
         number: Seed of the noise.
+        keep: Which attention maps the trace stores.
 
     Returns:
         The trace, the rendering, and the index of each concept in `trace.words`.
     """
     rendering = Rendering(pipe, scene, number)
     regions = {scene.caption[mention.start : mention.end] for mention in scene.mentions}
-    trace = run(pipe, scene.caption, concepts=sorted(regions), **rendering.arguments(pipe, STEPS))
+    trace = run(pipe, scene.caption, concepts=sorted(regions), keep=keep, **rendering.arguments(pipe, STEPS))
     indices = {word.text: index for index, word in enumerate(trace.words) if word.kind == "concept"}
     return trace, rendering, indices
 
@@ -137,6 +142,36 @@ def measure_leakage(pipe: Any, number: int) -> Line:
     return {"leakage": dict(leakage)}
 
 
+def measure_head(pipe: Any, number: int) -> Line:
+    """Measure how much of a colour's map lies on the like thing of the other colour, for one head and the lower levels.
+
+    Args:
+        pipe: The scenes pipeline.
+        number: See `like_things`.
+
+    Returns:
+        By method and colour: the leakage as `measure_leakage` has it, pointing, IoU and average precision on its own
+        thing.
+    """
+    trace, rendering, concepts = traced(pipe, like_things(number), number, keep="heads")
+    colours = [region for region in rendering.regions(trace) if region.role == "colour"]
+    values: dict[str, list[list[float]]] = defaultdict(list)
+    for named, other in (colours, colours[::-1]) if len(colours) == 2 else ():
+        indices = {PROMPT: named.word, CONCEPT: concepts[trace.words[named.word].text]}
+        for source, index in indices.items():
+            maps = {
+                "attention": trace.heat_map(index, step=LATE),
+                "refined": trace.heat_map(index, step=LATE, kind="refined"),
+                "one head": trace.heat_map(index, step=LATE, layer=LAYER, head=HEAD),
+                "one head, all levels": trace.heat_map(index, layer=LAYER, head=HEAD),
+            }
+            for name, heat in maps.items():
+                ratio = _mean_in(heat, other.mask) / max(_mean_in(heat, named.mask), 1e-12)
+                scores = [ratio, *localization_scores(heat, named.mask)]
+                values[f"{source}, {name}"].append([round(float(score), 4) for score in scores])
+    return {"heads": dict(values)}
+
+
 def _mean_in(heat: Floats, mask: NDArray[np.bool_]) -> float:
     return float(resize(heat, (int(mask.shape[0]), int(mask.shape[1])))[mask].mean())
 
@@ -148,6 +183,7 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"number of scenes ({SCENES})", metavar="N")
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"scenes of two like things ({PAIRS})", metavar="N")
+    parser.add_argument("--heads", type=int, default=PAIRS, help=f"of them, for one head ({PAIRS})", metavar="N")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
     args = parser.parse_args()
     pipe = load()
@@ -157,6 +193,10 @@ def main() -> None:
         if (name := f"pair {number}") not in done:
             append(path, {"scene": name, "model": model, **measure_leakage(pipe, number)})
             print(f"concept maps: {name} of {args.pairs}", flush=True)
+    for number in range(args.heads):
+        if (name := f"head {number}") not in done:
+            append(path, {"scene": name, "model": model, **measure_head(pipe, number)})
+            print(f"concept maps: {name} of {args.heads}", flush=True)
     for number, scene in enumerate(held_out_scenes(args.scenes)):
         if number not in done:
             began = time.monotonic()

@@ -33,7 +33,7 @@ def _of_images(lines: list[Line], runs: list[Line]) -> list[str]:
     text = [
         "## Ways to make a word's map, on images that exist",
         "",
-        "    python -m diffvis_widget.explain.evaluation.word_maps --existing",
+        f"    python -m diffvis_widget.explain.evaluation.word_maps --existing --scenes {len(lines)}",
         "",
         f"The {len(lines)} renderings as images that exist: `dv.trace_image(pipe, image, caption, timesteps=...)`, at "
         "the levels of the tables above, with other noise. The mean of the maps of all levels. The last column is the "

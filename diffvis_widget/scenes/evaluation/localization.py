@@ -14,8 +14,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +26,6 @@ from torch import Tensor
 from diffvis_widget.scenes import load
 from diffvis_widget.scenes.render import SIZE, Scene
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.hooks import watch
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import finest, resize
 from diffvis_widget.traces.types import Floats
@@ -37,37 +34,11 @@ from .captions import held_out_scenes
 
 STEPS, STRENGTH, GUIDANCE = 20, 0.5, 7.5
 ROLES = ("object", "colour")
-# a trace, and the self-attention of its run -> maps of all words, (words, SIZE, SIZE)
-Aggregation = Callable[[Trace, Floats], Floats]
+# a trace -> maps of all words, (words, SIZE, SIZE)
+Aggregation = Callable[[Trace], Floats]
 
 
-@contextmanager
-def record_self_attention(cells: int, images: int) -> Iterator[list[Tensor]]:
-    """Record the self-attention of layers with a given number of positions.
-
-    Args:
-        cells: Number of positions.
-        images: Number of images; they are the conditional branch, the last ones of the batch.
-
-    Yields:
-        The list to which each call appends the mean over heads, float32 (images, cells, cells).
-    """
-    recorded: list[Tensor] = []
-
-    def watcher(original: Callable[..., Tensor], query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if query.shape[2] == key.shape[2] == cells:
-            q, k = query[-images:].float(), key[-images:].float()
-            recorded.append((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=1))
-        return original(query, key, *args, **kwargs)
-
-    end = watch(F, "scaled_dot_product_attention", watcher)
-    try:
-        yield recorded
-    finally:
-        end()
-
-
-def image_to_image_runs(scenes: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, Trace, Floats]]:
+def image_to_image_runs(scenes: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, Trace]]:
     """Run image-to-image from the noised renderings.
 
     Args:
@@ -75,15 +46,13 @@ def image_to_image_runs(scenes: list[Scene], batch: int = 20) -> Iterator[tuple[
         batch: Images per call.
 
     Yields:
-        Each scene, the trace of its run, and its self-attention on the finest grid that attends to words: the mean over
-        its layers, heads and steps, (cells, cells).
+        Each scene and the trace of its run.
     """
     pipe = StableDiffusionImg2ImgPipeline(**load().components, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
-    cells = (SIZE // pipe.vae_scale_factor) ** 2
     for start in range(0, len(scenes), batch):
         part = scenes[start : start + batch]
-        with record_self_attention(cells, len(part)) as self_attention, Tracer(pipe, keep="heads") as tracer:
+        with Tracer(pipe, keep="heads") as tracer:
             pipe(
                 [scene.caption for scene in part],
                 image=[Image.fromarray(scene.image) for scene in part],
@@ -93,7 +62,7 @@ def image_to_image_runs(scenes: list[Scene], batch: int = 20) -> Iterator[tuple[
                 generator=[torch.Generator().manual_seed(start + i) for i in range(len(part))],
                 output_type="np",
             )
-        yield from zip(part, tracer.traces, torch.stack(self_attention).mean(dim=0).numpy(), strict=True)
+        yield from zip(part, tracer.traces, strict=True)
 
 
 def layers(which: str | int | None) -> Aggregation:
@@ -105,25 +74,22 @@ def layers(which: str | int | None) -> Aggregation:
     Returns:
         The aggregation.
     """
-    return lambda trace, attention: resize(trace.heat_maps(layer=which), (SIZE, SIZE))
+    return lambda trace: resize(trace.heat_maps(layer=which), (SIZE, SIZE))
 
 
-def refined_by_self_attention(trace: Trace, attention: Floats) -> Floats:
-    """The default layers, where each position gets the mean of the positions that it attends to.
+def refined_maps(trace: Trace) -> Floats:
+    """The refined maps, resized bilinearly to the size of the image.
 
     Args:
         trace: The trace.
-        attention: Self-attention (cells, cells).
 
     Returns:
         Maps of all words, (words, SIZE, SIZE).
     """
-    maps = trace.heat_maps()
-    flat = maps.reshape(len(maps), -1) @ attention.T
-    return resize(flat.reshape(maps.shape), (SIZE, SIZE))
+    return trace.heat_maps(kind="refined", size=(SIZE, SIZE))
 
 
-def daam_aggregation(trace: Trace, attention: Floats) -> Floats:
+def daam_aggregation(trace: Trace) -> Floats:
     """The aggregation of DAAM 0.2.0 (arXiv 2210.04885; `DiffusionHeatMapHooker.compute_global_heat_map`).
 
     The maps of every head of every layer outside the middle block, except those on an eighth of the latents' side, are
@@ -132,7 +98,6 @@ def daam_aggregation(trace: Trace, attention: Floats) -> Floats:
 
     Args:
         trace: The trace.
-        attention: Not used.
 
     Returns:
         Maps of all words, (words, SIZE, SIZE).
@@ -164,7 +129,7 @@ def aggregations(trace: Trace) -> dict[str, tuple[str, Aggregation]]:
         "default layers": (best, layers(None)),
         "mean of all layers": (best, layers("all")),
         "DAAM's aggregation": (" x ".join(map(str, trace.latents.shape[-2:])), daam_aggregation),
-        "default layers, refined by self-attention": (best, refined_by_self_attention),
+        "refined": (best, refined_maps),
     }
     return rows | {layer.name: (" x ".join(map(str, layer.grid)), layers(layer.name)) for layer in trace.layers}
 
@@ -251,10 +216,10 @@ def measure(scenes: list[Scene]) -> tuple[dict[str, str], Mapping[str, Mapping[s
     """
     grids: dict[str, str] = {}
     results: dict[str, dict[str, list[tuple[float, bool, float]]]] = defaultdict(lambda: defaultdict(list))
-    for scene, trace, attention in image_to_image_runs(scenes):
+    for scene, trace in image_to_image_runs(scenes):
         for title, (grid, aggregation) in aggregations(trace).items():
             grids[title] = grid
-            maps = aggregation(trace, attention)
+            maps = aggregation(trace)
             for role, word, mask in mentioned_words(scene, trace):
                 heat = maps[word]
                 results[title][role].append(

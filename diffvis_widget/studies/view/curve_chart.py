@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from diffvis_widget.step_numbers import step_number
 from diffvis_widget.studies.charts import COLOURS, GroupCurve, group_curves
 from diffvis_widget.studies.columns import BASE, Kind
+from diffvis_widget.studies.quantities import NO_CURVES
 from diffvis_widget.studies.series import LABELS, By, Doubles, curve_array
 
 from .filters import FilterColumn
@@ -26,7 +27,6 @@ _FIRST = step_number(0)
 _MOST_GROUPS, _TICKS = 10, 11
 _OWN = "#8a8f98"
 _DIVISIONS: tuple[By, ...] = ("word", "role", "concept")
-_NO_CURVES = frozenset({"overlap", "scores_emergence"})
 _NOTE = "Means over prompts; bands: 95 % intervals over prompts, from eight on. Drag over curves to keep their rows."
 
 
@@ -222,6 +222,8 @@ class CurveChart(VBox):
         if self._kinds[name] == "curves":
             divided = ["concept"] if name.startswith("scores_") else ["word", "role"]
         options = [*(key for key in few if key != "seed"), "all rows", *divided, *(key for key in few if key == "seed")]
+        if name == "scores_share":  # whose mean over the concepts of a run is always the same
+            options = divided
         before = self.group.value
         self.group.options = options
         self.group.value = before if before in options else options[0]
@@ -243,7 +245,7 @@ class CurveChart(VBox):
 
 
 def _has_steps(name: str, kind: Kind) -> bool:
-    return kind in ("curve", "curves", "numbers", "table") and name not in _NO_CURVES and name not in BASE
+    return kind in ("curve", "curves", "numbers", "table") and name not in NO_CURVES and name not in BASE
 
 
 def _colours(groups: Sequence[GroupCurve]) -> list[str]:

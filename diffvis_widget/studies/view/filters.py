@@ -19,7 +19,7 @@ _MOST_NUMBERS = 12  # integers that are chosen one by one
 OUTCOME, NO_VALUE = ("finished", "failed"), "–"
 _HIDDEN = frozenset(
     {"row", "id", "settings", "fingerprint", "run_prompt", "words", "roles", "timesteps", "sigmas", "trace_file"}
-    | {"thumbnail", "scores_concepts", "decision_concepts"}
+    | {"thumbnail", "scores_concepts", "scores_share", "decision_concepts", "decision_switch", "decision_cosine"}
 )
 Filters = dict[str, Any]
 

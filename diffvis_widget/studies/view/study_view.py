@@ -25,7 +25,7 @@ from .run_panel import RunPanel
 from .thumbnails import Thumbnails
 
 _SHEET = 24
-_UNREAD = frozenset({"thumbnail", "settings", "timesteps", "sigmas", "overlap", "decision_cosine"})
+_UNREAD = frozenset({"thumbnail", "settings", "timesteps", "sigmas", "decision_cosine"})
 
 
 class StudyView(HBox):

@@ -10,12 +10,12 @@ from . import sequence_layouts
 from .family import Family, modules_ending, pipelines_named
 from .token_streams import TokenStream
 
-_is_known = pipelines_named("CogVideoXPipeline", "CogVideoXImageToVideoPipeline")
+is_known = pipelines_named("CogVideoXPipeline", "CogVideoXImageToVideoPipeline")
 
 
 def _accepts(pipe: Any) -> bool:
-    """CogVideoX 1.5 has tokens of two latent frames each, whose maps belong to no single frame."""
-    return _is_known(pipe) and pipe.transformer.config.get("patch_size_t") is None
+    """CogVideoX 1.5 has tokens of two latent frames each, and a family of its own."""
+    return is_known(pipe) and pipe.transformer.config.get("patch_size_t") is None
 
 
 def _scale(vae: Any, latents: Tensor) -> Tensor:

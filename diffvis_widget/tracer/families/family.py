@@ -20,6 +20,7 @@ from .concept_streams import ConceptKeys, ConceptStream
 from .reference_grids import ReferenceGrids, no_references
 from .sequence_layouts import SequenceLayout
 from .token_streams import TokenStream
+from .video_frames import FindFrames, only_frames
 
 Modules = dict[str, nn.Module]
 """Modules by dotted path, in order of execution."""
@@ -242,10 +243,16 @@ class Family:
             the negative prompt is encoded by a call of its own.
         encode_calls: How many calls of `encode_prompt` encode one prompt.
         text_lengths: Results of those calls -> number of text tokens of each row.
+        connector: Attribute of the pipeline that holds a model between the text encoder and the denoiser: it takes the
+            embeddings of all rows, and returns those that the denoiser receives; None: the denoiser receives what
+            `encode_prompt` returns.
         negative_first: Whether a batch that holds both branches begins with the negative prompt's.
         guidance_candidates: Ways in which the pipelines combine both branches.
         sequence_layout: Where text and image tokens lie in the keys; required for joint attention.
         text_queries: Whether the text tokens of joint attention are queries too; False where only image tokens are.
+        text_starts: Arguments of the denoiser by name -> for each row of the batch, how many other tokens stand between
+            the start of the text, as `sequence_layout` says it, and the first text token; None: none do.
+        attends_by_row: Whether the attention modules attend one row of the batch at a time.
         patch_size: Latent pixels along one side of an image token.
         grid_of: (image tokens, latent size, patch size) -> (h, w) of the token grid, or None.
         packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
@@ -257,6 +264,9 @@ class Family:
         traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
             in the same order. Otherwise a call that makes one is refused.
         frames_first: Whether the pipeline's loop keeps latents of videos as (n, F, C, h, w).
+        frames_per_token: Latent frames of a video that one image token covers.
+        video_frames: (pipeline, what its `prepare_latents` returned, arguments of that, arguments of its `__call__`) ->
+            what the latents of a video hold besides the frames that are denoised.
         second_denoiser: Attribute of the pipeline that may hold a second denoiser of the same class, which takes over
             within a run; its attention counts to the layers of the same names.
         vae_of: Pipeline -> its autoencoder, or None for a model that denoises pixels.
@@ -291,12 +301,15 @@ class Family:
     embedding_indices: tuple[int, int | None] = (0, 1)
     encode_calls: int = 1
     text_lengths: Callable[[Sequence[Any]], list[int]] = embedding_lengths
+    connector: str | None = None
     # guidance
     negative_first: bool = True
     guidance_candidates: GuidanceCandidates = classifier_free
     # positions
     sequence_layout: SequenceLayout | None = None
     text_queries: bool = True
+    text_starts: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    attends_by_row: bool = False
     patch_size: int = 1
     grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None
@@ -306,6 +319,8 @@ class Family:
     # videos
     traces_videos: bool = False
     frames_first: bool = False
+    frames_per_token: int = 1
+    video_frames: FindFrames = only_frames
     second_denoiser: str | None = None
     # images
     vae_of: Callable[[Any], Any] = pipeline_vae
@@ -335,7 +350,8 @@ class Family:
         Returns:
             (h, w), or None where no grid of the latents has that many positions.
         """
-        return None if positions % frames else self.grid_of(positions // frames, latent_size, self.patch_size)
+        layers = -(-frames // self.frames_per_token)
+        return None if positions % layers else self.grid_of(positions // layers, latent_size, self.patch_size)
 
     def refining_modules(self, denoiser: nn.Module) -> Modules:
         """The modules whose attention among image tokens may refine the words' maps.

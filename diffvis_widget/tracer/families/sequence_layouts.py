@@ -54,3 +54,17 @@ def image_first(keys: int, text: int, image: int) -> Spans | None:
         The spans, or None where the sequence is too short.
     """
     return (slice(keys - text, keys), slice(0, image)) if text + image <= keys else None
+
+
+def image_then_rest(keys: int, text: int, image: int) -> Spans | None:
+    """Image, then the text, which may be shorter in the sequence than in the arguments of the denoiser.
+
+    Args:
+        keys: Length of the sequence.
+        text: Number of text tokens.
+        image: Number of image tokens.
+
+    Returns:
+        The spans, or None where the sequence is too short.
+    """
+    return (slice(image, keys), slice(0, image)) if image <= keys else None

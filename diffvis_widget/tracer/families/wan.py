@@ -1,18 +1,40 @@
-"""Wan 2.1 and 2.2, from text or an image: cross-attention to UMT5; Wan 2.2 (A14B) has two transformers in turn."""
+"""Wan 2.1 and 2.2, from text or an image: cross-attention to UMT5; Wan 2.2 (A14B) has two transformers in turn.
+
+Wan 2.2 TI2V (5B) is given the first frame of a video from an image in the place of noise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .family import Family, modules_ending, pipelines_named
 from .token_streams import TokenStream
+from .video_frames import VideoFrames
+
+_MODULAR = (
+    "WanModularPipeline",
+    "WanImage2VideoModularPipeline",
+    "Wan22ModularPipeline",
+    "Wan22Image2VideoModularPipeline",
+)
+
+
+def _frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Mapping[str, Any]) -> VideoFrames:
+    """With expanded timesteps, `prepare_latents` returns the latents, those of the image, and a mask."""
+    is_given = isinstance(prepared, tuple) and pipe.config.get("expand_timesteps")
+    return VideoFrames(given=prepared[1]) if is_given else VideoFrames()
+
 
 FAMILY = Family(
     name="Wan",
     denoisers=("WanTransformer3DModel",),
-    accepts=pipelines_named("WanPipeline", "WanImageToVideoPipeline"),
+    accepts=pipelines_named("WanPipeline", "WanImageToVideoPipeline", *_MODULAR),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
     token_streams=(TokenStream(("tokenizer",)),),
     patch_size=2,
     traces_videos=True,
+    video_frames=_frames,
     second_denoiser="transformer_2",
 )

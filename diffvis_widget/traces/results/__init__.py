@@ -1,5 +1,6 @@
 """The kinds of results that a trace stores: notes, concept scores, saliency maps, word relevance; more can be added."""
 
+from .image_attention import ImageAttention
 from .notes import Note, Region
 from .references import ReferenceImages
 from .relevance import WordRelevance
@@ -18,6 +19,7 @@ from .stored_result import (
 __all__ = [
     "ConceptScores",
     "DescribedRun",
+    "ImageAttention",
     "Note",
     "ReferenceImages",
     "Region",

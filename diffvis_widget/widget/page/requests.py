@@ -26,7 +26,9 @@ from diffvis_widget.wire.replies import (
     saliency_message,
 )
 
+from .attention import prepare_attention
 from .decision import prepare_decision
+from .existing_image import prepare_image, take_image
 from .exports import prepare_export
 from .limits import check_message
 from .notes import replace_notes
@@ -40,11 +42,13 @@ MAX_NUMBER = 2**53 - 1  # the largest whole number that a page keeps exactly
 MAX_TEXT = 128  # characters of an id that is a text
 
 JOBS: dict[str, Callable[[Session, Task], JobFunction]] = {
+    "attention": prepare_attention,
     "saliency": prepare_saliency,
     "estimates": prepare_estimates,
     "relevance": prepare_relevance,
     "export": prepare_export,
     "decision": prepare_decision,
+    "image": prepare_image,
 }
 
 
@@ -217,6 +221,7 @@ REQUESTS: dict[str, RequestType] = {
     "compare": RequestType(_compare, {"a": str, "b": str}),
     "exports": RequestType(_exports, {"run": str}),
     "source_code": RequestType(_source_code, {"run": str, "view": dict}),
+    "image": RequestType(take_image, {"data": str}),
     "job": RequestType(_job, {"task": dict}),
     "cancel": RequestType(_cancel, {"task": dict}),
 }

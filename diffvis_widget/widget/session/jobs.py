@@ -150,6 +150,29 @@ class JobQueue:
         self._wake = wake
         self._lock = threading.RLock()  # re-entrant: the garbage collector may close a widget in any thread
         self._jobs: dict[str, Job] = {}
+        self._inputs: dict[str, Any] = {}
+
+    def put_input(self, key: str, value: Any) -> None:
+        """Keep what a job will need and what is too large for its task, in place of what was kept before.
+
+        Args:
+            key: the name of it in the task.
+            value: the input.
+        """
+        with self._lock:
+            self._inputs = {key: value}
+
+    def input_of(self, key: object) -> Any:
+        """What was kept for a job.
+
+        Args:
+            key: the name of it.
+
+        Returns:
+            The input; None where it is not kept.
+        """
+        with self._lock:
+            return self._inputs.get(key) if isinstance(key, str) else None
 
     def ask(self, task: Task, prepare: Callable[[Task], JobFunction]) -> Job:
         """The job for a task: the one that exists, else a new one, which waits for the worker.

@@ -29,7 +29,7 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
     // Other hosts listen on outer elements: a key typed here is never one of their shortcuts.
     event.stopPropagation();
   });
-  for (const name of ["pointerover", "focusin"])
+  for (const name of ["pointerover", "focusin", "dragenter"])
     root.addEventListener(name, () => void context.drawers.load(context.session), { passive: true });
   const { traits, viewState } = context.session;
   const stopLoading = effect(() => {
@@ -41,7 +41,7 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
     for (const drawer of context.drawers.drawers) {
       if (attached.has(drawer)) continue;
       attached.add(drawer);
-      untracked(() => drawer.attach?.(context, host.signal));
+      untracked(() => drawer.attach?.(context, host.signal, root));
     }
   });
   // What a finger has read stays until the next tap, wherever that is.

@@ -26,8 +26,8 @@ export interface DrawerManifest {
 /** `C` is the context that every view takes, which itself holds the drawers. */
 export interface Drawer<C> {
   readonly View: ComponentType<{ readonly context: C }>;
-  /** Called once, before the drawer opens for the first time; cleans up when `signal` aborts. */
-  readonly attach?: (context: C, signal: AbortSignal) => void;
+  /** Called once, before the drawer opens for the first time; cleans up when `signal` aborts. `root` is the widget. */
+  readonly attach?: (context: C, signal: AbortSignal, root: HTMLElement) => void;
 }
 
 /** The drawers' views by name: what is in the script that the kernel sends. */

@@ -143,7 +143,8 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
       } else if (message.type === "run" || message.type === "stop") post({ type: "message", message });
       else if ("id" in message) ask(message);
     },
-    canAnswer: (type) => isReady || (recorded.canAnswer?.(type) ?? false),
+    // The model of a page sees no images that exist: its networks have no encoder.
+    canAnswer: (type) => type !== "image" && (isReady || (recorded.canAnswer?.(type) ?? false)),
     onChange(name, callback) {
       traitListeners.push([name, callback]);
     },

@@ -214,6 +214,8 @@ interface RequestFields {
   readonly layers: OfRun & { readonly step: number; readonly word: number };
   readonly notes: OfRun & { readonly notes: readonly Note[] };
   readonly compare: { readonly a: string; readonly b: string };
+  /** An image as base64, for the job "image". */
+  readonly image: { readonly data: string };
   readonly job: OfJob;
   readonly cancel: OfJob;
 }

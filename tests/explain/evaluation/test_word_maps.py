@@ -45,3 +45,20 @@ def test_the_page_has_their_tables(measurements: dict[str, Any], tmp_path: Path)
     shown = [float(cell.split()[0]) for cell in rows[0][1:4]]
     assert shown == pytest.approx([measure[-1] for measure in expected], abs=0.006)
     assert [float(cell.rstrip(" |")) for cell in rows[1][1:]] == pytest.approx(expected[1][:-1], abs=0.006)
+
+
+def test_an_image_that_exists_has_a_table_beside_that_of_runs(measurements: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_maps, "STEPS", 3)
+        existing = word_maps.measure(dv.load(), Rendering(dv.load(), held_out_scenes(2)[1], 1), existing=True)
+    assert existing["timesteps"] == measurements["timesteps"]
+    assert existing["roles"]["object"]["words"] == measurements["roles"]["object"]["words"]
+    for scene in range(6):
+        lines.append(tmp_path / "word_maps.jsonl", {"scene": scene, "model": "m", **measurements})
+        lines.append(tmp_path / "image_maps.jsonl", {"scene": scene, "model": "m", **existing})
+    report.write(tmp_path)
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    (row,) = [line.split(" | ") for line in page.splitlines() if line.startswith("| object | refined |")]
+    there, here = (part["roles"]["object"]["values"]["refined"][1][-1] for part in (existing, measurements))
+    assert float(row[3].split()[0]) == pytest.approx(there, abs=0.006)
+    assert float(row[5].split()[0]) == pytest.approx(there - here, abs=0.006)

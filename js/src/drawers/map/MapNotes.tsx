@@ -14,6 +14,7 @@ export function MapNotes({ context }: { readonly context: Context }) {
   const shown = session.step;
   if (!run || !recorded || !shown) return null;
   const name = word === undefined ? "" : distinctName(run.info.words, word);
+  const isConcept = word !== undefined && run.info.words[word]?.kind === "concept";
   const described = word === undefined ? null : describeMap(run, shown, recorded, word);
   return (
     <section class="dv-about-map" aria-label="About the map" data-testid="about-map">
@@ -27,6 +28,12 @@ export function MapNotes({ context }: { readonly context: Context }) {
           {name === "" ? "Choose a word to see what its map averages and what it resembles." : "It has no map here."}
         </p>
       )}
+      {isConcept ? (
+        <p>
+          The word is not in the prompt. Such maps find things, but hardly tell like things apart, as a red star from a
+          blue one; the map of a single head may: see Layers.
+        </p>
+      ) : null}
       <p class="dv-foot">What maps can and cannot show: “Heat maps” in docs/pages/trust.md.</p>
     </section>
   );

@@ -1,0 +1,58 @@
+"""What pipelines add to the latents of a video besides its own frames: given frames, padding, condition tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """What the latents of a call hold besides the frames that are denoised.
+
+    Attributes:
+        given: (n, C, k, h, w), clean latents of the first k frames, which the denoiser receives and no step changes;
+            None: every frame is denoised.
+        padding: Number of frames before the first one, which the pipeline leaves out when it decodes.
+        tokens: Where the tokens of the video lie in packed latents; the others show images to the denoiser.
+    """
+
+    given: Tensor | None = None
+    padding: int = 0
+    tokens: slice = field(default_factory=lambda: slice(None))
+
+
+FindFrames = Callable[[Any, Any, Mapping[str, Any], Mapping[str, Any]], VideoFrames]
+"""(pipeline, what its `prepare_latents` returned, arguments of that, arguments of its `__call__`) -> what the latents
+hold."""
+
+
+def only_frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Mapping[str, Any]) -> VideoFrames:
+    """Latents that hold the frames of the video alone, and all of them are denoised.
+
+    Args:
+        pipe: The pipeline.
+        prepared: What its `prepare_latents` returned.
+        arguments: Arguments of that.
+        call: Arguments of the pipeline's `__call__`; empty outside of it.
+
+    Returns:
+        Nothing besides the frames.
+    """
+    return VideoFrames()
+
+
+def scale_video(vae: Any, latents: Tensor) -> Tensor:
+    """Undo the scaling of latents by one factor for all channels.
+
+    Args:
+        vae: The autoencoder; its config has `scaling_factor`.
+        latents: (n, C, h, w) or (n, C, F, h, w), as the loop keeps them.
+
+    Returns:
+        (n, C, F, h, w), what `vae.decode` takes.
+    """
+    return (latents[:, :, None] if latents.ndim == 4 else latents) / vae.config.scaling_factor

@@ -1,0 +1,2 @@
+export { attachDrop as attach } from "./drop";
+export { ExistingImage as View } from "./ExistingImage";
