@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
+from diffusers import FasterCacheConfig, FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
 
 from diffvis_widget.tracer import Tracer
 from tests.pipelines_dit import FAMILIES
+from tests.pipelines_video import WAN, cogvideox
 
 PROMPT = "a red circle above a blue square"
 
@@ -54,6 +55,40 @@ def test_broadcast_attention() -> None:
         traced = call(pipe, "flux")
     assert np.array_equal(plain, traced)
     assert np.isfinite(tracer.trace.heat_map("circle")).all()
+
+
+def faster(pipe: Any) -> Any:
+    """FasterCache at work: every second step skips attention, and the unconditional branch."""
+    config = FasterCacheConfig(
+        spatial_attention_block_skip_range=2,
+        spatial_attention_timestep_skip_range=(-1, 900),
+        unconditional_batch_skip_range=2,
+        unconditional_batch_timestep_skip_range=(-1, 800),
+        attention_weight_callback=lambda module: 0.3,
+        tensor_format="BFCHW",
+        current_timestep_callback=lambda: 999 if pipe._current_timestep is None else pipe._current_timestep,
+    )
+    pipe.transformer.enable_cache(config)
+    return pipe
+
+
+def make_video(pipe: Any) -> Any:
+    arguments = {**WAN, "num_inference_steps": 6, "prompt": PROMPT, "output_type": "np"}
+    return np.asarray(pipe(**arguments, generator=torch.Generator().manual_seed(0)).frames)
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_faster_cache_skips_attention_and_the_unconditional_branch() -> None:
+    plain = make_video(faster(cogvideox()))  # the cache keeps a state: each run has a pipeline of its own
+    pipe = faster(cogvideox())
+    with Tracer(pipe, keep="heads") as tracer:
+        assert np.array_equal(make_video(pipe), plain)
+    trace = tracer.trace
+    assert trace.reused.all(axis=1).tolist() == [False, True, False, True, False, True]
+    assert trace.reused.any(axis=1).tolist() == [False, True, False, True, False, True]
+    for step in (1, 3, 5):
+        before = trace.heat_map("circle", step=step - 1, frame="all")
+        np.testing.assert_array_equal(trace.heat_map("circle", step=step, frame="all"), before)
 
 
 def test_without_a_cache_nothing_is_reused() -> None:

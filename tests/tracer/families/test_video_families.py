@@ -20,7 +20,9 @@ from tests.tracer.reference import assert_stored
 from tests.tracer.test_transparency import snapshot
 
 # Mochi asks for an autocast that a CPU does not have
-pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast", "ignore:User provided device_type")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:In CPU autocast", "ignore:User provided device_type", "ignore:torch.meshgrid"
+)
 VIDEOS = pipelines_video.VIDEOS | JOINT_VIDEOS
 # the text goes through blocks of its own before it meets the image
 REFINED = [name for name in VIDEOS if name.startswith(("hunyuan", "skyreels"))]
