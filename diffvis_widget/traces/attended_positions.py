@@ -216,9 +216,9 @@ class AttendedPositions(WordedSteps, ResultStore):
         if not isinstance(to, str):
             raise TypeError(f"to must be a text, such as 'image', not {shorten(to)}")
         if to not in targets:
-            known = ", ".join(map(repr, targets))
+            names = ", ".join(map(repr, targets))
             none = "" if count else "; this run had no reference image whose tokens are known"
-            raise ValueError(f"to must be one of {known}, not {shorten(to)}{none}{did_you_mean(to, targets)}")
+            raise ValueError(f"to must be one of {names}, not {shorten(to)}{none}{did_you_mean(to, targets)}")
         return int(to.split()[1]) if to.startswith("reference") else None
 
     def _map(self, row: PositionAttention, reference: int | None) -> Floats:
