@@ -278,10 +278,10 @@ class AttentionReader:
         masks = None
         if mask is not None:
             full = mask.expand(len(query), mask.shape[-3] if mask.ndim > 2 else 1, *mask.shape[-2:])
-            masks = [full[row, :, asked if full.shape[2] > 1 else slice(None), span] for row, asked, span in places]
+            masks = [full[row, :, queried if full.shape[2] > 1 else slice(None), span] for row, queried, span in places]
         self.self_attention = SelfAttention(
             layer,
-            [query[row, :, asked].detach() for row, asked, _ in places],
+            [query[row, :, queried].detach() for row, queried, _ in places],
             [key[row, :, span].detach() for row, _, span in places],
             masks,
             factor,
@@ -315,8 +315,8 @@ class AttentionReader:
         if layer in self.refining and only_row is None:
             of_prompt = [row for reading, row in zip(self._readings, spans, strict=True) if reading.branch == "prompt"]
             images = [span[1] for row in of_prompt for span in row if span is not None]
-            asked = [] if queries is None else [queries] * len(images)
-            self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor, images, asked)
+            queried = [] if queries is None else [queries] * len(images)
+            self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor, images, queried)
         # another watcher, or a user's replacement, must receive the call too
         output, log_sum_exp = attend(call, result) if result.is_torch else (result(), None)
         for reading, row_spans in zip(self._readings, spans, strict=True):
@@ -355,7 +355,7 @@ class AttentionReader:
 
 def _fit(call: AttentionCall, spans: Sequence[tuple[slice, slice] | None]) -> bool:
     """Whether text and image tokens of every image were found, and the queries are all tokens or those of the image."""
-    asked = call.query.shape[2]
+    queried = call.query.shape[2]
     return all(
-        span is not None and asked in (call.key.shape[2], len(range(call.key.shape[2])[span[1]])) for span in spans
+        span is not None and queried in (call.key.shape[2], len(range(call.key.shape[2])[span[1]])) for span in spans
     )

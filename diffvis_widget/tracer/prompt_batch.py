@@ -125,7 +125,7 @@ class PromptBatch:
             bool (), True where all rows are equal.
         """
         is_padded = not isinstance(self.embeddings, Tensor) and isinstance(text, Tensor)
-        rows = [row[: len(own)] if is_padded else row for own, row in zip(self.embeddings, text, strict=True)]
+        rows = [row[: len(part)] if is_padded else row for part, row in zip(self.embeddings, text, strict=True)]
         same = [
             torch.all(embedding.to(row.device, row.dtype) == row)
             if embedding.shape == row.shape
