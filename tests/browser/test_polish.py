@@ -178,6 +178,41 @@ def test_the_stage_has_the_ratio_of_its_image(browser: Browser, width: int, rati
         assert stage["y"] + stage["height"] <= film["y"] + 1
 
 
+@pytest.mark.parametrize("ratio", [2, 0.5])
+@pytest.mark.parametrize("width", [420, 720, 1400])
+def test_the_maps_of_words_have_the_ratio_of_the_image(browser: Browser, width: int, ratio: float) -> None:
+    with open_bare(browser, a_run(PROMPT, ratio=ratio), width=width) as bare:
+        tiles = bare.widget.locator(".dv-tiles .dv-map")
+        expect(tiles).to_have_count(6)
+        for tile in map(box, tiles.all()):
+            assert tile["width"] / tile["height"] == pytest.approx(ratio, rel=0.02)
+
+
+@pytest.mark.parametrize("width", [420, 620, 720, 1040, 1060, 1400])
+@pytest.mark.parametrize("height", [600, 768, 900])
+def test_the_slider_of_the_opacity_can_be_moved(browser: Browser, width: int, height: int) -> None:
+    with open_bare(browser, a_run(PROMPT), width=width) as bare:
+        bare.page.set_viewport_size({"width": width + 48, "height": height})
+        bare.frames()
+        slider, stage = box(bare.widget.locator(".dv-opacity input")), box(bare.widget.get_by_test_id("stage"))
+        assert slider["width"] >= 40
+        assert slider["x"] + slider["width"] <= stage["x"] + stage["width"] + 1
+        bare.widget.locator(".dv-opacity input").click(position={"x": 0, "y": 8})
+        expect(bare.widget.locator(".dv-opacity input")).to_have_attribute("aria-valuetext", "0 %")
+
+
+@pytest.mark.parametrize("width", [420, 1400])
+def test_the_buttons_of_a_words_popover_are_one_line_each(browser: Browser, width: int) -> None:
+    with open_bare(browser, a_run(PROMPT), width=width) as bare:
+        bare.widget.get_by_test_id("chip-2").click()
+        bare.widget.get_by_test_id("adjust-word").click()
+        buttons = bare.widget.get_by_test_id("word-popover").locator(".dv-popover-do button")
+        expect(buttons).to_have_count(5)
+        for button in buttons.all():
+            expect(button).to_have_css("height", "26px")
+            assert button.evaluate("(button) => button.scrollHeight <= button.clientHeight")
+
+
 def test_escape_leaves_the_full_screen_and_keeps_the_selection(browser: Browser) -> None:
     with open_bare(browser, a_run(PROMPT)) as bare:
         bare.widget.get_by_test_id("chip-1").click()
