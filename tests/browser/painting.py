@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 WAIT = 120_000  # ms; machines may be busy
@@ -50,11 +53,41 @@ class Opened:
     def press_until(self, target: str) -> None:
         """Press Tab until an element has the focus: a selector, or a test id."""
         selector = target if target.startswith("[") else f'[data-testid="{target}"]'
-        for _ in range(150):
+        stops: list[str] = []
+        for _ in range(400):
             self.page.keyboard.press("Tab")
             if self.page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
                 return
-        raise AssertionError(f"{target} cannot be reached by Tab")
+            stops.append(self.page.evaluate("document.activeElement.outerHTML.slice(0, 60)"))
+        raise AssertionError(f"{target} cannot be reached by Tab; the last stops: {stops[-9:]}")
+
+    def expect_visible_focus(self) -> None:
+        """The element with the focus must look otherwise than without it, by more than a few faint pixels."""
+        box = self.page.evaluate(
+            """() => {
+                const element = document.activeElement;
+                element.scrollIntoView({ block: 'nearest' });
+                const { left, top, right, bottom } = element.getBoundingClientRect();
+                const [x, y] = [Math.max(0, left - 6), Math.max(0, top - 6)];
+                return {
+                    x, y, width: Math.min(innerWidth, right + 6) - x, height: Math.min(innerHeight, bottom + 6) - y,
+                };
+            }"""
+        )
+        focused = self.screenshot(box)
+        element = self.page.evaluate_handle(
+            "() => { const element = document.activeElement; element.blur(); return element; }"
+        )
+        plain = self.screenshot(box)
+        element.evaluate("(element) => element.focus({ focusVisible: true, preventScroll: true })")
+        changed = (np.abs(focused - plain).max(axis=2) > 40).sum()
+        name = element.evaluate("(element) => element.outerHTML.slice(0, 200)")
+        assert changed >= 20, f"the focus shows in {changed} pixels only: {name}"
+
+    def screenshot(self, clip: Any) -> np.ndarray:
+        """A part of the page, float (h, w, 3)."""
+        data = self.page.screenshot(clip=clip)
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(float)
 
     def paint(self, prompt: str) -> None:
         field = self.widget.get_by_test_id("prompt-input")
