@@ -207,6 +207,7 @@ interface RequestFields {
   readonly packed: OfRun;
   readonly saliency: OfRun;
   readonly relevance: OfRun;
+  readonly results: OfRun & { readonly kind: string };
   readonly exports: OfRun;
   readonly decisions: OfRun;
   /** The Python for a view, or with null for the run. */

@@ -33,6 +33,8 @@ export class Job {
   constructor(
     private readonly session: Session,
     private readonly onDone: (reply: Message, task: Task) => void,
+    /** How long to wait before the page asks again. */
+    private readonly pollMs = POLL_MS,
   ) {}
 
   get isRunning(): boolean {
@@ -88,7 +90,7 @@ export class Job {
     if (status.state === "waiting" || status.state === "running") {
       this.status.value = status;
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#ask(task), POLL_MS);
+      this.#timer = setTimeout(() => this.#ask(task), this.pollMs);
       return;
     }
     this.#end(task, status);

@@ -1,0 +1,63 @@
+// What a place attends to, as the kernel's reply says it.
+
+import {
+  bytes,
+  listOf,
+  type Maps,
+  type Message,
+  maybe,
+  number,
+  object,
+  pair,
+  type Region,
+  whole,
+} from "../../app/coreExports";
+
+/** The place, as shares of the image. */
+export type Place = readonly [top: number, left: number, bottom: number, right: number];
+
+export interface AttendedImage {
+  readonly maps: Maps;
+  /** Its part of the attention, where words, image and references share it; else null. */
+  readonly share: number | null;
+  /** The encoded reference image; null for the image itself, and where the run did not keep it. */
+  readonly image: Uint8Array | null;
+}
+
+export interface Attention {
+  readonly run: string;
+  readonly step: number;
+  readonly place: Place;
+  /** The words' part of the attention; null where they do not share it with the image. */
+  readonly words: number | null;
+  /** The image, then its references. */
+  readonly images: readonly AttendedImage[];
+}
+
+const REPLY = object({
+  maps: listOf(object({ grid: pair(whole), scale: maybe(pair(number)), share: maybe(number) })),
+  place: listOf(number),
+  words: maybe(number),
+  references: whole,
+});
+
+/** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
+export function readAttention({ content, buffers }: Message, run: string, step: number): Attention {
+  const { maps, place, words, references } = REPLY(content, "attention");
+  const values = bytes(buffers[0], "maps");
+  let end = 0;
+  const images = maps.map(({ grid: [height, width], scale, share }, index) => {
+    const start = end;
+    end += height * width;
+    const image = index > 0 && index <= references ? bytes(buffers[index], "reference") : null;
+    return { maps: { height, width, scales: [scale], data: values.subarray(start, end) }, share, image };
+  });
+  if (end !== values.length) throw new Error(`maps: ${values.length} bytes for ${end} cells`);
+  if (place.length !== 4) throw new Error(`place: ${place.length} numbers`);
+  return { run, step, place: place as unknown as Place, words, images };
+}
+
+/** The middle of a region, (y, x) as the kernel takes it. */
+export function middleOf({ u0, v0, u1, v1 }: Region): readonly [y: number, x: number] {
+  return [(v0 + v1) / 2, (u0 + u1) / 2];
+}

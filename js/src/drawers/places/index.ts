@@ -1,0 +1,1 @@
+export { Places as View } from "./Places";
