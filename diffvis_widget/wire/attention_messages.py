@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.attended_positions import token_at
 from diffvis_widget.traces.resize import finest
@@ -40,11 +38,12 @@ def attention_content(trace: Trace, step: int, position: tuple[float, float]) ->
     grid = finest([trace.layers[layer].grid for layer in pick_layers(trace.layers, None)])
     row, column = token_at(position, grid)
     place = [row / grid[0], column / grid[1], (row + 1) / grid[0], (column + 1) / grid[1]]
-    words = trace.attention_from(position, step, to="text")
+    # the rest of the row is the text's: its words, and padding, which has no value of its own
+    text = 1 - sum(float(part.sum()) for part in maps)
     fields: Json = {
         "maps": _entries(maps, joint),
         "place": place,
-        "words": json_number(float(np.nansum(words))) if joint else None,
+        "words": json_number(max(text, 0.0)) if joint else None,
         "references": len(trace.references),
     }
     data = b"".join(quantise(part[None])[0].tobytes() for part in maps)

@@ -81,7 +81,7 @@ def test_references_are_shown_with_their_shares(browser: Browser, edited: tuple[
         names = ("The image", "Reference 1", "Reference 2")
         for figure, name, share in zip(figures(view).all(), names, shares, strict=True):
             expect(figure).to_contain_text(f"{name} {share * 100:.0f} %")
-        expect(view.get_by_test_id("places-view")).to_contain_text("Of the attention of this place: the words")
+        expect(view.get_by_test_id("places-view")).to_contain_text("Of the attention of this place: the text")
         live.close(widget)
 
 

@@ -62,7 +62,7 @@ function nameOf(index: number, count: number): string {
 
 function summary({ words, images }: Attention): string {
   if (words === null) return "Self-attention of the image, mean over the default layers and their heads; it sums to 1.";
-  const parts = [`the words ${percent(words)}`];
+  const parts = [`the text ${percent(words)}`];
   images.forEach(({ share }, index) => {
     if (share !== null) parts.push(`${nameOf(index, images.length)} ${percent(share)}`);
   });

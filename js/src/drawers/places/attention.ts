@@ -28,7 +28,7 @@ export interface Attention {
   readonly run: string;
   readonly step: number;
   readonly place: Place;
-  /** The words' part of the attention; null where they do not share it with the image. */
+  /** The text's part of the attention, padding included; null where they do not share it with the image. */
   readonly words: number | null;
   /** The image, then its references. */
   readonly images: readonly AttendedImage[];
