@@ -144,8 +144,7 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
       else if ("id" in message) ask(message);
     },
     // The model of a page sees no images that exist: its networks have no encoder. Results are stored by Python.
-    canAnswer: (type) =>
-      type !== "image" && type !== "results" && (isReady || (recorded.canAnswer?.(type) ?? false)),
+    canAnswer: (type) => type !== "image" && type !== "results" && (isReady || (recorded.canAnswer?.(type) ?? false)),
     onChange(name, callback) {
       traitListeners.push([name, callback]);
     },
