@@ -18,7 +18,8 @@ ARGUMENTS: dict[str, Any] = {
     "threads": 1,
     "num_inference_steps": 2,
 }
-# Loads the libraries once, and runs the study in a process of its own each time, which it kills after a part.
+# Loads the libraries once, and runs the study in a process of its own each time, which it kills after a part. Both are
+# forked at once: a process in which pyarrow has read a file has threads, which a fork does not take along.
 PROGRAM = f"""
 import os, pathlib, signal, sys
 import diffvis_widget as dv
@@ -27,17 +28,23 @@ from diffvis_widget.studies import parts
 parts.PART_ROWS = 3
 pipe = dv.load()
 out = pathlib.Path(sys.argv[1])
+children = []
 for _ in range(2):
-    before = len(list(out.glob("parts/*.parquet")))
+    wait_for, start = os.pipe()
     child = os.fork()
     if child == 0:
+        os.read(wait_for, 1)
         dv.study(pipe, out=out, **{ARGUMENTS!r})
         os._exit(0)
+    children.append((child, start))
+for child, start in children:
+    before = len(list(out.glob("parts/*.parquet")))
+    os.write(start, b"1")
     ended = 0
     while not ended and len(list(out.glob("parts/*.parquet"))) == before:
         ended, _ = os.waitpid(child, os.WNOHANG)
     os.kill(child, signal.SIGKILL)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), dv.Study.open(out).finished)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), dv.Study.open(out).finished, flush=True)
 """
 
 
