@@ -179,7 +179,8 @@ def recorded(browser: Browser) -> Iterator[Bare]:
 def test_a_recorded_run_says_what_is_missing(recorded: Bare, picture: Path) -> None:
     stage = recorded.widget.get_by_test_id("stage").locator(".dv-frame")
     stage.hover()
-    expect(recorded.widget.get_by_test_id("notes")).to_be_visible()
+    recorded.widget.get_by_test_id("notes").click()
+    expect(recorded.widget.locator(".dv-notes")).to_be_visible()  # the views are there
     expect(recorded.widget.get_by_test_id("image")).to_have_count(0)
     drop(LivePage(recorded.page), stage, picture)
     expect(recorded.widget.get_by_role("alert")).to_have_text(

@@ -21,6 +21,8 @@ export function attachDrop(context: Context, signal: AbortSignal, root: HTMLElem
     // Elsewhere in the widget a file is not taken, and does not replace the page either.
     event.preventDefault();
     if (event.dataTransfer) event.dataTransfer.dropEffect = frame && !existing.obstacle ? "copy" : "none";
+    // Where nothing can be dropped the browser sends no drop: the reason has to be there before.
+    if (frame && existing.obstacle) context.problem.value = existing.obstacle;
     mark(existing.obstacle ? null : frame);
   });
   listen("dragleave", (event) => {
