@@ -4,6 +4,7 @@ import {
   type Context,
   fitImage,
   Overlay,
+  type ReadonlySignal,
   type Run,
   StageImage,
   type StepMessage,
@@ -41,6 +42,7 @@ export function Places({ context }: { readonly context: Context }) {
               context={context}
               run={run}
               attention={shown}
+              received={attention.received}
               index={index}
             />
           ))}
@@ -73,10 +75,12 @@ interface Props {
   readonly context: Context;
   readonly run: Run;
   readonly attention: Attention;
+  /** Where the next one arrives: the canvas is drawn again when it does. */
+  readonly received: ReadonlySignal<Attention | null>;
   readonly index: number;
 }
 
-function AttendedImage({ context, run, attention, index }: Props) {
+function AttendedImage({ context, run, attention, received, index }: Props) {
   const { viewState } = context.session;
   const overlay = useMemo(() => new Overlay(), []);
   const image = useMemo(() => new StageImage(context.images), [context]);
@@ -85,15 +89,16 @@ function AttendedImage({ context, run, attention, index }: Props) {
   const { height, width } = attended?.maps ?? { height: 1, width: 1 };
   const size: readonly [number, number] = index === 0 ? run.info.image : [height, width];
   const canvas = useCanvas((_, c, frame) => {
-    const step = run.nearest(attention.step);
+    const now = received.value;
+    const step = now?.run === run.info.run ? run.nearest(now.step) : undefined;
     c.clearRect(0, 0, frame.width * frame.ratio, frame.height * frame.ratio);
-    if (!step || !attended) return;
+    if (!now || !step || !now.images[index]) return;
     const box = fitImage(size, frame);
     if (index === 0) image.draw(c, step, "prediction", box, true);
     else if (bytes) image.draw(c, { ...step, images: { prediction: bytes } }, "prediction", box, true);
-    overlay.draw(c, run, withMap(step, run, attention, index), [run.info.words.length], viewState, box);
+    overlay.draw(c, run, withMap(step, run, now, index), [run.info.words.length], viewState, box);
     if (index > 0) return;
-    const [top, left, bottom, right] = attention.place;
+    const [top, left, bottom, right] = now.place;
     for (const [line, colour] of [
       [4, "#000a"],
       [2, "#fff"],
