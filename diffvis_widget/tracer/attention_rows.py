@@ -183,14 +183,14 @@ class _Reader:
 
 def _of_step(trace: Trace, step: int) -> _Evaluated:
     """The attention of a step: that of the latest evaluation, or of a new one."""
-    kept = _kept.get(trace)
-    if kept is None or kept.step != step:
-        kept = _evaluate(trace, step)
-        if kept.nbytes <= _KEPT_BYTES:
-            _kept[trace] = kept
+    evaluated = _kept.get(trace)
+    if evaluated is None or evaluated.step != step:
+        evaluated = _evaluate(trace, step)
+        if evaluated.nbytes <= _KEPT_BYTES:
+            _kept[trace] = evaluated
         else:
             _kept.pop(trace, None)
-    return kept
+    return evaluated
 
 
 def _evaluate(trace: Trace, step: int) -> _Evaluated:
@@ -232,16 +232,16 @@ def _matrix(trace: Trace, index: int, read: _Evaluated, grid: Size) -> Floats:
         call, image = next((call, span[1]) for call, span in spans if span and call.query.shape[1] == call.key.shape[1])
     else:
         images = read.calls.get(read.beside.get(layer.name, ""), [])
-        found = next((call for call in images if call.query.shape[1] == call.key.shape[1] == positions), None)
-        if found is None:
+        self_attention = next((c for c in images if c.query.shape[1] == c.key.shape[1] == positions), None)
+        if self_attention is None:
             raise ValueError(f"keep_attention: the self-attention beside {layer.name} cannot be read in this model")
-        call, image = found, slice(0, positions)
+        call, image = self_attention, slice(0, positions)
     with torch.inference_mode(False), torch.no_grad():
         shares = call.rows(image)[:, image.start : image.stop + references].cpu().numpy()
-    own = spread(shares[:, :positions].reshape(-1, height, width), grid).reshape(len(shares), -1)
+    among_positions = spread(shares[:, :positions].reshape(-1, height, width), grid).reshape(len(shares), -1)
     rows, columns = np.arange(grid[0]) * height // grid[0], np.arange(grid[1]) * width // grid[1]
     tokens = (rows[:, None] * width + columns).ravel()
-    return np.concatenate([own, shares[:, positions:]], axis=1)[tokens]
+    return np.concatenate([among_positions, shares[:, positions:]], axis=1)[tokens]
 
 
 def _text_length(trace: Trace) -> int:
@@ -263,8 +263,10 @@ def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, floa
     words = _words(trace, call.probabilities(query), joint=False)
     positions = layer.grid[0] * layer.grid[1]
     images = read.calls.get(read.beside.get(layer.name, ""), [])
-    own = next((call for call in images if call.query.shape[1] == call.key.shape[1] == positions), None)
-    return PositionAttention(index, words, None if own is None else _on_grid(own.probabilities(query), layer.grid))
+    self_attention = next((call for call in images if call.query.shape[1] == call.key.shape[1] == positions), None)
+    return PositionAttention(
+        index, words, None if self_attention is None else _on_grid(self_attention.probabilities(query), layer.grid)
+    )
 
 
 def _joint_row(
