@@ -86,7 +86,7 @@ def anima(seed: int = 0) -> Any:
         max_size=(4, 32, 32),
         extra_pos_embed_type=None,
     )
-    pipe = diffusers.AnimaModularPipeline()
+    pipe: Any = diffusers.AnimaModularPipeline()
     pipe.update_components(
         text_encoder=parts.qwen3(qwen, seed=seed).model,
         tokenizer=qwen,

@@ -151,7 +151,14 @@ def hunyuan_image(seed: int = 0, guided: bool = True) -> Any:
     """HunyuanImage 2.1 in small: bytes of quoted text before the prompt, behind the image; a guider of its own."""
     torch.manual_seed(seed)
     tokenizer = tokenizers.qwen()
-    byte_config = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4, "vocab_size": 384}
+    byte_config: dict[str, Any] = {
+        "d_model": 16,
+        "d_kv": 4,
+        "d_ff": 32,
+        "num_layers": 1,
+        "num_heads": 4,
+        "vocab_size": 384,
+    }
     transformer = HunyuanImageTransformer2DModel(
         in_channels=16,
         out_channels=16,

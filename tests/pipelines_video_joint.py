@@ -270,13 +270,14 @@ def latte(seed: int = 0) -> Any:
     tokenizer = tokenizers.t5(64)
     size: dict[str, Any] = {"sample_size": 4, "patch_size": 2, "num_layers": 1, "caption_channels": T5_WIDTH}
     transformer = LatteTransformer3DModel(num_attention_heads=2, attention_head_dim=8, in_channels=4, **size)
+    scheduler: Any = DDIMScheduler()
     return quiet(
         LattePipeline(
             tokenizer=tokenizer,
             text_encoder=parts.t5(tokenizer, seed=seed),
             vae=parts.vae(4, seed),
             transformer=transformer,
-            scheduler=DDIMScheduler(),
+            scheduler=scheduler,
         )
     )
 

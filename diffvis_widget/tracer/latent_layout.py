@@ -163,7 +163,7 @@ class LatentLayout:
         Returns:
             As `unpacked`.
         """
-        latents, clean = self.unpacked(latents), self._extra.given
+        latents, clean = self.unpacked(latents), self._extra.clean_frames
         if clean is None or latents.ndim != 5:
             return latents
         clean = clean.detach().to(latents)

@@ -185,8 +185,7 @@ class RunPayload:
         ordered = [self.run, *(self.steps[index] for index in sorted(self.steps))]
         if self.scores is not None:
             ordered.append(self.scores.message(self.run.content["run"], 0))
-        if self.end is not None:
-            ordered.append(self.end)
+        ordered += [] if self.end is None else [self.end]
         return [message.stamped(seq) for seq, message in enumerate(ordered)]
 
 
@@ -254,9 +253,8 @@ def run_message(
         "views": list(views),
         "meter": meter,
     }
-    content |= {"external": True} if settings.is_external else {}
-    content |= {"draft": True} if settings.is_draft else {}
-    content |= {} if settings.rewritten_prompt is None else {"rewritten": settings.rewritten_prompt}
+    flags = {"external": settings.is_external, "draft": settings.is_draft, "rewritten": settings.rewritten_prompt}
+    content |= {name: value for name, value in flags.items() if value}
     return Message(content if notes is None else {**content, "notes": list(notes)})
 
 
@@ -316,8 +314,8 @@ def frame_message(run: str, index: int, image: bytes, view: View = "prediction")
     Returns:
         The frame message.
     """
-    of = {} if view == "prediction" else {"view": view}
-    return Message({"type": "frame", "run": run, "index": index, "exact": True, **of}, (image,))
+    content: Json = {"type": "frame", "run": run, "index": index, "exact": True}
+    return Message(content if view == "prediction" else {**content, "view": view}, (image,))
 
 
 def scores_message(

@@ -187,7 +187,7 @@ def test_packed_latents_of_unknown_order_are_not_recorded() -> None:
 def test_latents_of_several_frames_are_refused(shape: tuple[int, ...]) -> None:
     family, _ = find_family(pipelines.stable_diffusion())
     with pytest.raises(CannotRecordError, match="of a video"):
-        LatentLayout(family).read(torch.zeros(shape), {}, None)
+        LatentLayout(family).read(torch.zeros(shape), {}, None, {})
 
 
 def test_a_denoiser_that_returns_a_plain_tensor_is_read_right() -> None:

@@ -20,7 +20,7 @@ def _attention_to_text(denoiser: nn.Module) -> Modules:
     blocks = {
         name: block for name, block in denoiser.named_modules() if getattr(block, "context_dim", None) is not None
     }
-    modules = {
+    modules: Modules = {
         f"{name}.attentions.{index}.attention": attention.attention
         for name, block in blocks.items()
         for index, attention in list(enumerate(getattr(block, "attentions", ())))[1:]

@@ -73,7 +73,7 @@ def first_frame(pipe: Any, prepared: Any, arguments: Mapping[str, Any]) -> Video
         The first frame, given.
     """
     latents, mask = prepared
-    return VideoFrames(given=unpack_video(latents[:, : int(mask[0].sum())], latent_size(pipe, arguments, 1), 1))
+    return VideoFrames(clean_frames=unpack_video(latents[:, : int(mask[0].sum())], latent_size(pipe, arguments, 1), 1))
 
 
 def _frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Mapping[str, Any]) -> VideoFrames:

@@ -1,4 +1,4 @@
-"""What pipelines add to the latents of a video besides its own frames: given frames, padding, condition tokens."""
+"""What pipelines add to the latents of a video besides its own frames: clean frames, padding, condition tokens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class VideoFrames:
     """What the latents of a call hold besides the frames that are denoised.
 
     Attributes:
-        given: (n, C, k, h, w), clean latents of the first k frames, which the denoiser receives and no step changes;
-            None: every frame is denoised.
+        clean_frames: (n, C, k, h, w), clean latents of the first k frames, which the denoiser receives and no step
+            changes; None: every frame is denoised.
         padding: Number of frames before the first one, which the pipeline leaves out when it decodes.
         tokens: Where the tokens of the video lie in packed latents; the others show images to the denoiser.
     """
 
-    given: Tensor | None = None
+    clean_frames: Tensor | None = None
     padding: int = 0
     tokens: slice = field(default_factory=lambda: slice(None))
 

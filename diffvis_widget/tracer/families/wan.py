@@ -23,7 +23,7 @@ _MODULAR = (
 def _frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Mapping[str, Any]) -> VideoFrames:
     """With expanded timesteps, `prepare_latents` returns the latents, those of the image, and a mask."""
     is_given = isinstance(prepared, tuple) and pipe.config.get("expand_timesteps")
-    return VideoFrames(given=prepared[1]) if is_given else VideoFrames()
+    return VideoFrames(clean_frames=prepared[1]) if is_given else VideoFrames()
 
 
 FAMILY = Family(
