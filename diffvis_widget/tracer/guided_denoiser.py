@@ -185,11 +185,24 @@ class Denoiser:
 
         Returns:
             By branch, the raw output (n, C, h, w).
+
+        Raises:
+            ValueError: The denoiser cannot be evaluated with these arguments: it keeps the batch in a form of its own.
         """
         answers: dict[Branch, Tensor] = {}
         for evaluation, branches in self._parts:
             rows = [row for branch in branches for row in self._rows(evaluation, branch) * len(latents)]
-            raw = self.run(evaluation, torch.cat([latents] * len(branches)), rows, self.arguments(evaluation, rows))
+            arguments = self.arguments(evaluation, rows)
+            try:
+                raw = self.run(evaluation, torch.cat([latents] * len(branches)), rows, arguments)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise ValueError(
+                    f"denoiser: {self.family.name} cannot be evaluated again with {len(latents)} latents at step "
+                    f"{self.index}: its pipeline passes arguments that are not split by image ({error}); what the "
+                    "trace holds is not concerned"
+                ) from error
             answers.update(zip(branches, raw.chunk(len(branches)), strict=True))
         return answers
 

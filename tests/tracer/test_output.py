@@ -25,8 +25,13 @@ from tests.traces.build import make_trace as by_hand
 # one of every family with joint attention
 JOINT = [
     *("sd3", "flux", "flux2-klein", "chroma", "qwen", "aura-flow", "lumina2", "z-image", "hidream"),
-    *("cogview3", "cogview4", "ovis"),
+    *("cogview3", "cogview4", "ovis", "krea2", "ernie-image", "hunyuan-image", "longcat-image", "bria", "fibo"),
+    "ideogram4",
 ]
+# the image attends to the keys of words, which ask nothing themselves: they have no output
+KEYS_ONLY = ["prx", "if", "qwen-2.1", "nucleus-moe"]
+# videos, in families/test_video_families.py, and FLUX.3, which is modular only: test_modular.py
+ELSEWHERE = {"CogVideoX", "CogVideoX 1.5", "HunyuanVideo", "HunyuanVideo 1.5", "Mochi", "FLUX.3"}
 
 
 @functools.cache
@@ -38,8 +43,13 @@ def record(name: str, keep: Any = "layers") -> tuple[np.ndarray, Trace]:
 
 def test_every_family_with_joint_attention_is_tried() -> None:
     joint = {family.name for family in registered_families() if family.sequence_layout is not None}
-    joint.remove("CogVideoX")  # videos: families/test_video_families.py
-    assert {find_family(build(name))[0].name for name in JOINT} == joint
+    assert {find_family(build(name))[0].name for name in JOINT + KEYS_ONLY} == joint - ELSEWHERE
+
+
+@pytest.mark.parametrize("name", KEYS_ONLY)
+def test_words_without_an_output_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="words have no attention output to compare with the image's"):
+        Tracer(build(name), output=True)
 
 
 @pytest.mark.parametrize("name", JOINT)
