@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +163,9 @@ def test_layers_and_noise_levels_are_those_of_the_pipeline() -> None:
     scheduler: Any = pipe.scheduler
     layers = dv.trace(pipe, "a circle", num_inference_steps=1).layers
     index = graph_index()["unet"]
-    assert index["layers"] == [asdict(layer) | {"grid": list(layer.grid)} for layer in layers]
+    listed = [{name: getattr(layer, name) for name in ("name", "kind", "heads", "default")} for layer in layers]
+    grids = [{"grid": list(layer.grid)} for layer in layers]
+    assert index["layers"] == [line | grid for line, grid in zip(listed, grids, strict=True)]
     scheduler.set_timesteps(timesteps=list(range(999, -1, -1)))
     assert np.array_equal(np.array(index["sigmas"][::-1], np.float32), scheduler.sigmas[:-1].numpy())
 

@@ -55,14 +55,12 @@ def write_graphs(folder: Path = PAGE_GRAPHS, names: tuple[str, ...] = tuple(SOUR
 
 def _layers(denoiser: Any) -> list[dict[str, Any]]:
     """The traced layers, as a run message lists them."""
-    from dataclasses import asdict
-
     from diffvis_widget.scenes import load
     from diffvis_widget.tracer import trace
 
     layers = trace(load(), "a circle", num_inference_steps=1).layers
     assert [layer.name for layer in layers] == denoiser.layers
-    return [asdict(layer) for layer in layers]
+    return [{name: getattr(layer, name) for name in ("name", "kind", "heads", "grid", "default")} for layer in layers]
 
 
 def _sigmas() -> list[float]:
