@@ -130,4 +130,4 @@ def test_other_families_have_relevance_on_their_own_grid(name: str) -> None:
 
 def test_a_denoiser_without_words_is_refused() -> None:
     with pytest.raises(ValueError, match="relevance needs attention to words, and none is known in the"):
-        find("kandinsky3")
+        find("kandinsky22")
