@@ -25,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 VIDEOS = pipelines_video.VIDEOS | JOINT_VIDEOS
 # the text goes through blocks of its own before it meets the image
+POOLED = ("mochi",)  # the mean of the text modulates every key a little
 REFINED = [name for name in VIDEOS if name.startswith(("hunyuan", "skyreels"))]
 JOINT = [name for name in VIDEOS if name.startswith(("cogvideox", "mochi", *REFINED))]
 PROMPT = "A tiny red circle, above a blue square"
@@ -206,9 +207,12 @@ def test_a_change_of_the_text_changes_the_keys_of_its_word(name: str) -> None:
             after, _ = conditional(name, seen_calls(name), layer)[0]
         finally:
             handle.remove()
-        changed = (after.key[row] != before.key[row]).any(dim=2).any(dim=0).nonzero()[:, 0].tolist()
+        difference = (after.key[row] - before.key[row]).abs().amax(dim=(0, 2))
+        changed = difference.nonzero()[:, 0].tolist()
         text, image = split(name, before)
-        if name in REFINED:
+        if name in POOLED:
+            assert int(difference.argmax()) == text.start + position
+        elif name in REFINED:
             assert text.start + position in changed
             assert not set(changed) & set(range(image.start, image.stop))
         else:
