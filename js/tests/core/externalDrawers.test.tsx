@@ -59,6 +59,7 @@ it.each(["before", "after"])("are offered in their place when they are added %s 
   if (when === "after") add(COUNT);
   await settled();
   expect(labels()).toEqual([
+    "Places",
     "Map",
     "Count",
     "Methods",
@@ -113,7 +114,18 @@ it("cannot replace a drawer of the package, and are left out where they are brok
     },
   });
   await settled();
-  expect(labels()).toEqual(["Map", "Methods", "Compare", "Decision", "Runs", "Tables", "Notes", "Export", "?"]);
+  expect(labels()).toEqual([
+    "Places",
+    "Map",
+    "Methods",
+    "Compare",
+    "Decision",
+    "Runs",
+    "Tables",
+    "Notes",
+    "Export",
+    "?",
+  ]);
   expect(warn).toHaveBeenCalled();
   warn.mockRestore();
 });
