@@ -31,7 +31,8 @@ test: setup browser js/node_modules/.package-lock.json
 	$(NPM) run lint
 	$(NPM) run check
 	$(NPM) run test
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(UNSHARED))
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(addprefix --ignore=,tests/browser $(UNSHARED))
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/browser
 	$(BIN)/pytest $(UNSHARED)
 
 bench: setup browser
@@ -52,8 +53,9 @@ browser: .venv/developing
 	@$(BIN)/python -m tests.firefox
 	@$(BIN)/python -m tests.html_manager
 
-# What gets the machine for itself: real pages, what may depend on the number of processor threads, and Ray, last.
-UNSHARED := tests/browser tests/widget/session/test_threads.py tests/tracer/test_transparency.py \
+# What gets the machine for itself: what may depend on the number of processor threads, and Ray, last. Real pages come
+# before, two at a time: each has a browser, and many a JupyterLab with a kernel.
+UNSHARED := tests/widget/session/test_threads.py tests/tracer/test_transparency.py \
 	tests/studies/test_ray.py
 
 # The environment is made anew only when it is gone, and completed when what it is made from has changed. uv installs in a
