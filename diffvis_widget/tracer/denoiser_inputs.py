@@ -222,3 +222,37 @@ def find_live_call(trace: Trace) -> tuple[LiveCall, int]:
             "needs a trace of this process: run it with dv.trace(pipe, prompt, seed=...), the seed is in trace.meta"
         )
     return call
+
+
+def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
+    """List the evaluations of a step and, of each, the branches in the order of their rows.
+
+    Args:
+        step: The step.
+
+    Returns:
+        By evaluation, its branches.
+
+    Raises:
+        ValueError: The step cannot be evaluated again.
+    """
+    others = [name for evaluation in step.evaluations for name in from_other_networks(evaluation)]
+    if others:
+        raise ValueError(
+            f"the denoiser of this run was given {others[0]}, which another network (ControlNet, adapter) computed "
+            "from the latents: it is no function of the latents alone and cannot be evaluated again"
+        )
+    images = len(step.output)
+    parts = [
+        (evaluation, sorted(evaluation.branches, key=lambda branch: evaluation.branches[branch].start))
+        for evaluation in step.evaluations
+    ]
+    evaluated = [branch for _, branches in parts for branch in branches]
+    rows = sum(evaluation.batch for evaluation in step.evaluations)
+    if "prompt" not in evaluated or rows != images * len(evaluated):
+        raise ValueError(
+            f"this run evaluated its denoiser on {rows // images} parts per step, {len(evaluated)} of them for its "
+            "prompts (perturbed-attention guidance, say): only runs without guidance or with classifier-free guidance "
+            "can be evaluated again"
+        )
+    return parts

@@ -20,7 +20,7 @@ from diffvis_widget.traces import Trace
 from . import guidance
 from .attention import Branch
 from .batch_rows import pick_argument_rows
-from .denoiser_inputs import Evaluation, LiveStep, find_live_call, from_other_networks
+from .denoiser_inputs import Evaluation, branches_of, find_live_call
 from .locks import lock_of, own_work
 from .model_outputs import prediction
 from .noise_levels import NoiseLevel
@@ -106,7 +106,7 @@ class Denoiser:
         if module is None:
             raise ValueError("the pipeline of this trace is gone: keep it in a variable, and run the trace again")
         self.module = module
-        self._parts = _parts(self._step)
+        self._parts = branches_of(self._step)
         first = self._step.evaluations[0]
         self.device, self.dtype = first.device, first.dtype
         self._shape = records[self.index].latents.shape
@@ -376,30 +376,6 @@ def _check_plain(trace: Trace, step: int) -> None:
                 f"step {step} of this trace was made with an intervention ({intervention['kind']}), so its denoiser "
                 "cannot be evaluated again as it was; take a step without, or a trace without interventions"
             )
-
-
-def _parts(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
-    """The evaluations of a step and, of each, the branches in the order of their rows."""
-    others = [name for evaluation in step.evaluations for name in from_other_networks(evaluation)]
-    if others:
-        raise ValueError(
-            f"the denoiser of this run was given {others[0]}, which another network (ControlNet, adapter) computed "
-            "from the latents: it is no function of the latents alone and cannot be evaluated again"
-        )
-    images = len(step.output)
-    parts = [
-        (evaluation, sorted(evaluation.branches, key=lambda branch: evaluation.branches[branch].start))
-        for evaluation in step.evaluations
-    ]
-    evaluated = [branch for _, branches in parts for branch in branches]
-    rows = sum(evaluation.batch for evaluation in step.evaluations)
-    if "prompt" not in evaluated or rows != images * len(evaluated):
-        raise ValueError(
-            f"this run evaluated its denoiser on {rows // images} parts per step, {len(evaluated)} of them for its "
-            "prompts (perturbed-attention guidance, say): only runs without guidance or with classifier-free guidance "
-            "can be evaluated again"
-        )
-    return parts
 
 
 def _following(levels: Sequence[NoiseLevel], index: int) -> NoiseLevel | None:

@@ -103,9 +103,9 @@ def test_attention_to_references(name: str) -> None:
             for position in POSITIONS:
                 y, x = (min(int(part * side), side - 1) for part, side in zip(position, layer.grid, strict=True))
                 expected = shares[image.start + y * layer.grid[1] + x]
-                own = trace.attention_from(position, step, index)
-                np.testing.assert_allclose(own, expected[image].reshape(layer.grid), atol=1e-5)
-                start, total = image.stop, own.sum() + expected[text].sum()
+                row = trace.attention_from(position, step, index)
+                np.testing.assert_allclose(row, expected[image].reshape(layer.grid), atol=1e-5)
+                start, total = image.stop, row.sum() + expected[text].sum()
                 for number, grid in enumerate(layer.reference_grids):
                     stop = start + grid[0] * grid[1]
                     part = trace.attention_from(position, step, index, f"reference {number}")

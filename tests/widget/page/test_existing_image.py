@@ -52,10 +52,10 @@ def test_an_image_is_cropped_to_the_size_of_the_model_and_shown_as_it_sees_it(wi
     assert (reply["height"], reply["width"]) == (height, width)
     shown = Image.open(io.BytesIO(replies(widget)[0].buffers[0]))
     assert shown.size == (width, height)
-    kept = widget._session.jobs.input_of(reply["image"])
+    cropped = widget._session.jobs.input_of(reply["image"])
     left = (64 - 40) // 2
     expected = Image.fromarray(PIXELS[:, left : left + 40]).resize((width, height), Image.Resampling.BICUBIC)
-    assert np.abs(np.asarray(kept, int) - np.asarray(expected, int)).mean() < 2
+    assert np.abs(np.asarray(cropped, int) - np.asarray(expected, int)).mean() < 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
