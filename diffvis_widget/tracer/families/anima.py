@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from diffvis_widget.tracer.words import Token
-
 from .family import Family, modules_ending, pipelines_named
-from .token_streams import TokenStream, padding_tokens
-
-
-def _padded(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """The conditioner pads to a fixed length."""
-    return [*tokens[:length], *padding_tokens(length - len(tokens))]
-
+from .token_streams import TokenStream, padded_behind
 
 FAMILY = Family(
     name="Anima",
@@ -23,7 +12,7 @@ FAMILY = Family(
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
     self_attention=modules_ending(".attn1"),
-    token_streams=(TokenStream(("t5_tokenizer",), select=_padded),),
+    token_streams=(TokenStream(("t5_tokenizer",), select=padded_behind),),
     embedding_indices=(0, None),
     patch_size=2,
 )

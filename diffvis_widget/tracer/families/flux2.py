@@ -27,11 +27,36 @@ def scale_by_batch_norm(vae: Any, latents: Tensor) -> Tensor:
     """
     if getattr(vae, "bn", None) is None:
         return scale_by_config(vae, latents)
-    size = (2 * latents.shape[2], 2 * latents.shape[3])
+    return unpack_squares(without_batch_norm(vae, latents, vae.config.batch_norm_eps).flatten(2).mT, latents)
+
+
+def without_batch_norm(vae: Any, latents: Tensor, epsilon: float) -> Tensor:
+    """Undo the normalisation of each channel by the statistics in an autoencoder.
+
+    Args:
+        vae: The autoencoder.
+        latents: (n, C, h, w).
+        epsilon: What is added to the variance.
+
+    Returns:
+        (n, C, h, w).
+    """
     mean = vae.bn.running_mean.view(1, -1, 1, 1).to(latents.device, latents.dtype)
-    variance = vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps
-    scaled = latents * torch.sqrt(variance).to(latents.device, latents.dtype) + mean
-    return unpack(scaled.flatten(2).mT, size, 2)
+    deviation = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + epsilon).to(latents.device, latents.dtype)
+    return latents * deviation + mean
+
+
+def unpack_squares(rows: Tensor, latents: Tensor) -> Tensor:
+    """Lay out squares of two by two latent pixels.
+
+    Args:
+        rows: (n, h w, 4 C), the squares.
+        latents: (n, 4 C, h, w), whose height and width are those of the grid of squares.
+
+    Returns:
+        (n, C, 2 h, 2 w).
+    """
+    return unpack(rows, (2 * latents.shape[2], 2 * latents.shape[3]), 2)
 
 
 FAMILY = Family(

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.packing import unpack
-from diffvis_widget.tracer.words import Token
 from diffvis_widget.traces.types import Size
 
 from . import sequence_layouts
 from .family import Family, modules_ending
-from .token_streams import TokenStream, padding_tokens
+from .flux2 import unpack_squares, without_batch_norm
+from .token_streams import TokenStream, padded_in_front
 
 
 def _lengths(results: Sequence[Any]) -> list[int]:
@@ -24,34 +22,27 @@ def _lengths(results: Sequence[Any]) -> list[int]:
     return [1 + int(places[-1]) if len(places) else len(row) for places, row in zip(filled, rows, strict=True)]
 
 
-def _padded_on_the_left(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    return [*padding_tokens(length - len(tokens)), *tokens]
-
-
 def _token_grid(pipe: Any, arguments: Mapping[str, Any], side: int) -> Size:
     """The size of the call: `prepare_latents` is given the number of tokens alone."""
     height, width = (int(arguments[name]) // (pipe.vae_scale_factor * pipe.patch_size) for name in ("height", "width"))
     return height, width
 
 
-def _scale_by_batch_norm(vae: Any, latents: Tensor) -> Tensor:
-    """Latents are normalised in squares of two by two, with the channels of a square's pixel next to one another."""
-    mean = vae.bn.running_mean.view(1, -1, 1, 1).to(latents.device, latents.dtype)
-    deviation = torch.sqrt(vae.bn.running_var + vae.config.batch_norm_eps).view(1, -1, 1, 1)
-    scaled = (latents * deviation.to(latents.device, latents.dtype) + mean).flatten(2).mT
-    squares = scaled.unflatten(2, (4, -1)).transpose(2, 3).flatten(2)  # channel by channel, as FLUX packs
-    return unpack(squares, (2 * latents.shape[2], 2 * latents.shape[3]), 2)
+def _scale(vae: Any, latents: Tensor) -> Tensor:
+    """As FLUX.2, but with the channels of a square's pixel next to one another."""
+    squares = without_batch_norm(vae, latents, vae.config.batch_norm_eps).flatten(2).mT
+    return unpack_squares(squares.unflatten(2, (4, -1)).transpose(2, 3).flatten(2), latents)
 
 
 FAMILY = Family(
     name="Ideogram 4",
     denoisers=("Ideogram4Transformer2DModel",),
     attention_modules=modules_ending(".attention"),
-    token_streams=(TokenStream(("tokenizer",), select=_padded_on_the_left),),
+    token_streams=(TokenStream(("tokenizer",), select=padded_in_front),),
     embedding_indices=(0, None),
     text_lengths=_lengths,
     sequence_layout=sequence_layouts.text_first,
     packing=1,
     packed_size=_token_grid,
-    scale_for_vae=_scale_by_batch_norm,
+    scale_for_vae=_scale,
 )

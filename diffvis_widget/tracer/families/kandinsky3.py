@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from torch import nn
-
-from diffvis_widget.tracer.words import Token
 
 from .family import Family, Modules
 from .kandinsky import movq, unscaled
-from .token_streams import TokenStream
+from .token_streams import TokenStream, padded_behind
 from .unet import halved_grid, in_order_of_stages
 
 
@@ -33,11 +28,6 @@ def _self_attention(denoiser: nn.Module) -> Modules:
     return in_order_of_stages(modules)
 
 
-def _cut(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """The pipeline cuts the padding, but for one token."""
-    return list(tokens[:length])
-
-
 FAMILY = Family(
     name="Kandinsky 3",
     denoisers=("Kandinsky3UNet",),
@@ -45,7 +35,7 @@ FAMILY = Family(
     attention_kind="cross",
     attention_modules=_attention_to_text,
     self_attention=_self_attention,
-    token_streams=(TokenStream(("tokenizer",), select=_cut),),
+    token_streams=(TokenStream(("tokenizer",), select=padded_behind),),
     grid_of=halved_grid,
     vae_of=movq,
     scale_for_vae=unscaled,

@@ -74,6 +74,34 @@ def padding_tokens(count: int) -> list[Token]:
     return [Token("", 0, 0, special=True, attended=False)] * count
 
 
+def padded_in_front(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """The pipeline adds padding of its own in front of the tokens.
+
+    Args:
+        pipe: The pipeline.
+        tokens: Tokens of the prompt.
+        length: Number of text tokens that the denoiser receives.
+
+    Returns:
+        That many tokens, or all where there are more.
+    """
+    return [*padding_tokens(length - len(tokens)), *tokens]
+
+
+def padded_behind(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """The pipeline cuts the tokens, or adds padding of its own behind them.
+
+    Args:
+        pipe: The pipeline.
+        tokens: Tokens of the prompt.
+        length: Number of text tokens that the denoiser receives.
+
+    Returns:
+        That many tokens.
+    """
+    return [*tokens[:length], *padding_tokens(length - len(tokens))]
+
+
 @dataclass(frozen=True)
 class TokenStream:
     """Text that the denoiser receives through one text encoder, or through several on the same positions.
