@@ -378,11 +378,15 @@ class PipelineCalls:
             self._read_modular(self._modular)
         if not (self._encoded or self.is_under_way):
             return None
-        arguments = arguments_by_name(module.forward, args, kwargs)
-        if self.latent_layout.size is None and self.is_inside:
-            self._listener.latents_prepared(self._noise)
-            self.latent_layout.read_input(next(iter(arguments.values())))
-        return self._listener.evaluation_begins(arguments[self._family.text_argument], args, kwargs)
+        text = kwargs.get(self._family.text_argument)
+        is_unprepared = self.latent_layout.size is None and self.is_inside
+        if text is None or is_unprepared:
+            arguments = arguments_by_name(module.forward, args, kwargs)
+            text = arguments[self._family.text_argument]
+            if is_unprepared:
+                self._listener.latents_prepared(self._noise)
+                self.latent_layout.read_input(next(iter(arguments.values())))
+        return self._listener.evaluation_begins(text, args, kwargs)
 
     def _evaluation_ends(self, module: nn.Module, args: Any, output: Any) -> Any:
         return None if self._passes() else self._listener.evaluation_ends(output)
