@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -33,10 +33,15 @@ def resize(maps: Floats, size: Size) -> Floats:
     Returns:
         float32 (..., *size); the same array where the size is the same.
     """
+    return _along_both(_weights, maps, size)
+
+
+def _along_both(matrix: Callable[[int, int], Floats], maps: Floats, size: Size) -> Floats:
+    """Multiplies rows and columns by matrix(source, target)."""
     height, width = int(maps.shape[-2]), int(maps.shape[-1])
     if (height, width) == size:
         return maps
-    return np.matmul(np.matmul(_weights(height, size[0]), maps), _weights(width, size[1]).T)
+    return np.matmul(np.matmul(matrix(height, size[0]), maps), matrix(width, size[1]).T)
 
 
 @lru_cache(maxsize=64)
@@ -58,10 +63,7 @@ def spread(values: Floats, size: Size) -> Floats:
     Returns:
         float32 (..., *size); the same array where the size is the same.
     """
-    height, width = int(values.shape[-2]), int(values.shape[-1])
-    if (height, width) == size:
-        return values
-    return np.matmul(np.matmul(_shares(height, size[0]), values), _shares(width, size[1]).T)
+    return _along_both(_shares, values, size)
 
 
 def finest(grids: Sequence[Size]) -> Size:
