@@ -275,6 +275,7 @@ CALLS: dict[str, Callable[[Material], Call]] = {
     "DiffVis.static": lambda m: (m.widget.static, {}),
     "DiffVis.wait": lambda m: (m.widget.wait, {}),
     "Trace.attention_from": lambda m: (m.trace.attention_from, {"position": (0.5, 0.5), "step": 1}),
+    "Trace.attention_maps": lambda m: (m.trace.attention_maps, {"position": (0.5, 0.5), "step": 1}),
     "Trace.decode": lambda m: (m.trace.decode, {"latents": m.trace.latents[:1]}),
     "Trace.encoded_frames": lambda m: (m.trace.encoded_frames, {"kind": "prediction"}),
     "Trace.finish": lambda m: (dv.open_trace(m.file).finish, {"image": m.image}),

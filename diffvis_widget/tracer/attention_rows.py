@@ -7,6 +7,7 @@ evaluated last are kept where they are small, so that another position of it cos
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from diffvis_widget._compat.float32_matmul import matmul_float32
 from diffvis_widget.tracer.families import Family
+from diffvis_widget.tracer.families.sequence_layouts import Spans
 from diffvis_widget.traces import Layer, Trace
 from diffvis_widget.traces.attended_positions import token_at
 from diffvis_widget.traces.resize import spread
@@ -35,23 +37,26 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 5e-2, tor
 class LiveAttention:
     """Reads the attention of traces made in this process, by pipelines that still exist; see `AttentionSource`."""
 
-    def rows(self, trace: Trace, step: int, position: tuple[float, float]) -> Sequence[PositionAttention]:
-        """Compute what a position of the image attends to in each layer.
+    def rows(
+        self, trace: Trace, step: int, position: tuple[float, float], layers: Sequence[int]
+    ) -> Sequence[PositionAttention]:
+        """Compute what a position of the image attends to in some layers.
 
         Args:
             trace: The trace.
             step: Index of a step, from 0.
             position: (y, x) as shares of the image, 0..1.
+            layers: Indices of the layers.
 
         Returns:
-            One entry for each of `trace.layers`.
+            One entry for each of these.
 
         Raises:
             ValueError: The denoiser cannot be evaluated again as it was.
         """
         evaluated = _of_step(trace, step)
         with torch.inference_mode(False), torch.no_grad():
-            rows = [_row(trace, index, evaluated, position) for index in range(len(trace.layers))]
+            rows = [_row(trace, index, evaluated, position) for index in layers]
         if trace.keep != "words":
             _check(trace, step, position, rows, evaluated.dtype)
         return rows
@@ -70,9 +75,10 @@ class LiveAttention:
         Raises:
             ValueError: The denoiser cannot be evaluated again as it was, or its self-attention cannot be read.
         """
-        self.rows(trace, step, (0.0, 0.0))  # raises where the denoiser has changed
+        layers = pick_layers(trace.layers, None)
+        self.rows(trace, step, (0.0, 0.0), layers)  # raises where the denoiser has changed
         evaluated = _of_step(trace, step)
-        parts = [_matrix(trace, index, evaluated, grid) for index in pick_layers(trace.layers, None)]
+        parts = [_matrix(trace, index, evaluated, grid) for index in layers]
         return np.asarray(np.mean(parts, axis=0, dtype=np.float32), dtype=np.float32)
 
 
@@ -224,18 +230,10 @@ def _matrix(trace: Trace, index: int, read: _Evaluated, grid: Size) -> Floats:
     layer = trace.layers[index]
     height, width = layer.grid
     positions, references = height * width, sum(h * w for h, w in layer.reference_grids)
-    if read.family.attention_kind == "joint":
-        text = _text_length(trace)
-        calls = read.calls.get(layer.name, [])
-        layout = read.family.sequence_layout
-        spans = [(call, layout(call.key.shape[1], text, positions)) for call in calls if layout is not None]
-        call, image = next((call, span[1]) for call, span in spans if span and call.query.shape[1] == call.key.shape[1])
-    else:
-        images = read.calls.get(read.beside.get(layer.name, ""), [])
-        self_attention = next((c for c in images if c.query.shape[1] == c.key.shape[1] == positions), None)
-        if self_attention is None:
-            raise ValueError(f"keep_attention: the self-attention beside {layer.name} cannot be read in this model")
-        call, image = self_attention, slice(0, positions)
+    among = _among_positions(trace, index, read)
+    if among is None:
+        raise ValueError(f"keep_attention: the self-attention beside {layer.name} cannot be read in this model")
+    call, (_, image) = among
     with torch.inference_mode(False), torch.no_grad():
         shares = call.rows(image)[:, image.start : image.stop + references].cpu().numpy()
     among_positions = spread(shares[:, :positions].reshape(-1, height, width), grid).reshape(len(shares), -1)
@@ -248,45 +246,50 @@ def _text_length(trace: Trace) -> int:
     return 1 + max((token for word in trace.words if word.kind != "concept" for token in word.tokens), default=-1)
 
 
+def _among_positions(trace: Trace, index: int, read: _Evaluated) -> tuple[_ReadCall, Spans] | None:
+    """The call in which a layer's image tokens attend to one another, and where text and image lie in its keys."""
+    layer, positions = trace.layers[index], math.prod(trace.layers[index].grid)
+    if read.family.attention_kind == "joint":
+        text, calls, layout = _text_length(trace), read.calls.get(layer.name, ()), read.family.sequence_layout
+    else:
+        text, calls, layout = 0, read.calls.get(read.beside.get(layer.name, ""), ()), _image_alone
+    for call in calls:
+        keys = call.key.shape[1]
+        spans = None if layout is None else layout(keys, text, positions)
+        if spans is not None and call.query.shape[1] == keys:
+            return call, spans
+    return None
+
+
+def _image_alone(keys: int, text: int, image: int) -> Spans | None:
+    return (slice(0, 0), slice(0, image)) if keys == image else None
+
+
 def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, float]) -> PositionAttention:
     layer = trace.layers[index]
     y, x = token_at(position, layer.grid)
     query = y * layer.grid[1] + x
-    text = _text_length(trace)
-    calls = read.calls.get(layer.name, [])
+    among = _among_positions(trace, index, read)
     if read.family.attention_kind == "joint":
-        return _joint_row(trace, index, read.family, calls, query, text)
+        if among is None:
+            raise _unread(layer)
+        call, (text, image) = among
+        shares = call.probabilities(image.start + query)
+        words, references = _words(trace, shares[text], joint=True), _references(layer, shares[image.stop :])
+        return PositionAttention(index, words, _on_grid(shares[image], layer.grid), references)
     # an IP-Adapter calls attention again, with as many keys as its reference image has tokens
-    call = next((call for call in calls if call.key.shape[1] == text), None)
-    if call is None:
-        raise ValueError(f"attention_from: {layer.name} did not attend to the words when the model was evaluated again")
-    words = _words(trace, call.probabilities(query), joint=False)
-    positions = layer.grid[0] * layer.grid[1]
-    images = read.calls.get(read.beside.get(layer.name, ""), [])
-    self_attention = next((call for call in images if call.query.shape[1] == call.key.shape[1] == positions), None)
+    length = _text_length(trace)
+    to_words = next((call for call in read.calls.get(layer.name, ()) if call.key.shape[1] == length), None)
+    if to_words is None:
+        raise _unread(layer)
+    words = _words(trace, to_words.probabilities(query), joint=False)
     return PositionAttention(
-        index, words, None if self_attention is None else _on_grid(self_attention.probabilities(query), layer.grid)
+        index, words, None if among is None else _on_grid(among[0].probabilities(query), layer.grid)
     )
 
 
-def _joint_row(
-    trace: Trace, index: int, family: Family, calls: Sequence[_ReadCall], query: int, text: int
-) -> PositionAttention:
-    layer = trace.layers[index]
-    positions = layer.grid[0] * layer.grid[1]
-    for call in calls:
-        keys = call.key.shape[1]
-        spans = None if family.sequence_layout is None else family.sequence_layout(keys, text, positions)
-        if spans is None or call.query.shape[1] != keys:
-            continue
-        shares = call.probabilities(spans[1].start + query)
-        return PositionAttention(
-            index,
-            _words(trace, shares[spans[0]], joint=True),
-            _on_grid(shares[spans[1]], layer.grid),
-            _references(layer, shares[spans[1].stop :]),
-        )
-    raise ValueError(f"attention_from: {layer.name} did not attend to the words when the model was evaluated again")
+def _unread(layer: Layer) -> ValueError:
+    return ValueError(f"attention_from: {layer.name} did not attend to the words when the model was evaluated again")
 
 
 def _references(layer: Layer, shares: Tensor) -> tuple[Floats, ...]:

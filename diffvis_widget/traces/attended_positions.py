@@ -21,16 +21,19 @@ MOST_BYTES = 2**26  # of stored rows: 64 MB
 class AttentionSource(Protocol):
     """Evaluates the denoiser of a trace again."""
 
-    def rows(self, trace: Any, step: int, position: tuple[float, float]) -> Sequence[PositionAttention]:
-        """Compute what one position attends to in each layer.
+    def rows(
+        self, trace: Any, step: int, position: tuple[float, float], layers: Sequence[int]
+    ) -> Sequence[PositionAttention]:
+        """Compute what one position attends to in some layers.
 
         Args:
             trace: the trace.
             step: index of a step.
             position: (y, x) as shares of the image, 0..1.
+            layers: indices of the layers.
 
         Returns:
-            One entry for each of `Trace.layers`.
+            One entry for each of these.
         """
         ...
 
@@ -107,31 +110,61 @@ class AttendedPositions(WordedSteps, ResultStore):
         place = check_position(position)
         index = step_index(step, len(self.records))
         reference = self._check_target(to)
-        if to != "text" and layer is None and (row := self._stored_row(place, index, reference)) is not None:
-            return row
+        if to != "text":
+            return self._maps_from(place, index, layer)[0 if reference is None else reference + 1]
+        self._check_attention()
+        if (words := self._recorded_words(place, index, layer)) is not None:
+            return words
+        return _mean([row.words for row in self.attention_rows(place, index, pick_layers(self.layers, layer))])
+
+    def attention_maps(self, position: tuple[float, float], step: int) -> list[Floats]:
+        """Computes what one position attends to in the image and in each reference image, in one evaluation.
+
+        Args:
+            position: (y, x) as shares of the image, 0..1.
+            step: index of a step; negative ones count from the end.
+
+        Returns:
+            `attention_from` of the image, then of each reference image.
+
+        Raises:
+            TypeError: an argument has a wrong type.
+            ValueError: as for `attention_from`.
+            IndexError: there is no such step.
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> [part.shape for part in trace.attention_maps((0.5, 0.5), step=1)]
+            [(12, 12)]
+        """
+        return self._maps_from(check_position(position), step_index(step, len(self.records)), None)
+
+    def _maps_from(self, position: tuple[float, float], step: int, layer: Any) -> list[Floats]:
+        if layer is None and (stored := self._stored_maps(position, step)) is not None:
+            return stored
+        self._check_attention()
+        rows = self.attention_rows(position, step, pick_layers(self.layers, layer))
+        maps = [[self._image_map(row), *row.references] for row in rows]
+        return [_mean(_on_one_grid(parts)) for parts in zip(*maps, strict=True)]
+
+    def _check_attention(self) -> None:
         if not self.layers:
             raise ValueError("attention_from: this pipeline has no attention that can be read; `layers` is empty")
         if self.frame_count > 1:
             raise ValueError("attention_from: this trace is of a video, and positions are read in images")
-        if to == "text" and (words := self._recorded_words(place, index, layer)) is not None:
-            return words
-        layers = pick_layers(self.layers, layer)
-        rows = self.attention_rows(place, index)
-        if to == "text":
-            return _mean([rows[layer].words for layer in layers])
-        maps = [self._map(rows[layer], reference) for layer in layers]
-        grid = finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
-        return _mean([spread(part, grid) for part in maps])
 
-    def attention_rows(self, position: tuple[float, float], step: int) -> Sequence[PositionAttention]:
-        """Computes what one position attends to in every layer.
+    def attention_rows(
+        self, position: tuple[float, float], step: int, layers: Sequence[int] | None = None
+    ) -> Sequence[PositionAttention]:
+        """Computes what one position attends to, layer by layer.
 
         Args:
             position: (y, x) as shares of the image, 0..1.
             step: index of a step.
+            layers: indices of the layers; None for all.
 
         Returns:
-            One entry for each of `layers`.
+            One entry for each of these.
 
         Raises:
             ValueError: the model cannot be evaluated again.
@@ -142,7 +175,7 @@ class AttendedPositions(WordedSteps, ResultStore):
                 'to="text" works without; run it again with dv.trace(pipe, prompt, seed=...), the seed is in '
                 "trace.meta, and call its keep_attention() before it is saved"
             )
-        return self._attention_source.rows(self, step, position)
+        return self._attention_source.rows(self, step, position, range(len(self.layers)) if layers is None else layers)
 
     def keep_attention(self, steps: Sequence[int] | None = None) -> ImageAttention:
         """Stores what every position attends to, so that files and pages know it without the model.
@@ -186,15 +219,15 @@ class AttendedPositions(WordedSteps, ResultStore):
         self.results(ImageAttention)[:] = [stored]
         return stored
 
-    def _stored_row(self, position: tuple[float, float], step: int, reference: int | None) -> Floats | None:
+    def _stored_maps(self, position: tuple[float, float], step: int) -> list[Floats] | None:
         """What a position attends to, where that was stored and the model is not there."""
         if self._attention_source is not None:
             return None
         for stored in self.results(ImageAttention):
             row = stored.row(step, token_at(position, stored.grid))
             if row is not None:
-                index = 0 if reference is None else reference + 1
-                return row[stored.spans[index]].reshape((stored.grid, *stored.reference_grids)[index])
+                grids = (stored.grid, *stored.reference_grids)
+                return [row[span].reshape(grid) for span, grid in zip(stored.spans, grids, strict=True)]
         return None
 
     def _recorded_words(self, position: tuple[float, float], step: int, layer: Any) -> Floats | None:
@@ -221,15 +254,19 @@ class AttendedPositions(WordedSteps, ResultStore):
             raise ValueError(f"to must be one of {names}, not {shorten(to)}{none}{did_you_mean(to, targets)}")
         return int(to.split()[1]) if to.startswith("reference") else None
 
-    def _map(self, row: PositionAttention, reference: int | None) -> Floats:
-        if reference is not None:
-            return row.references[reference]
+    def _image_map(self, row: PositionAttention) -> Floats:
         if row.image is None:
             raise ValueError(
                 f"attention_from: the self-attention beside {self.layers[row.layer].name} cannot be read in this "
                 'model; to="text" works'
             )
         return row.image
+
+
+def _on_one_grid(maps: Sequence[Floats]) -> list[Floats]:
+    """Maps of several layers on the finest of their grids."""
+    grid = finest([(int(part.shape[0]), int(part.shape[1])) for part in maps])
+    return [spread(part, grid) for part in maps]
 
 
 def _mean(parts: Sequence[Floats]) -> Floats:

@@ -32,9 +32,7 @@ def attention_content(trace: Trace, step: int, position: tuple[float, float]) ->
         ValueError: the model cannot be evaluated again.
     """
     joint = bool(trace.layers) and trace.layers[0].kind == "joint"
-    references = trace.layers[0].reference_grids if trace.layers else ()
-    targets = ["image", *(f"reference {index}" for index in range(len(references)))]
-    maps = [trace.attention_from(position, step, to=target) for target in targets]
+    maps = trace.attention_maps(position, step)
     grid = finest([trace.layers[layer].grid for layer in pick_layers(trace.layers, None)])
     row, column = token_at(position, grid)
     place = [row / grid[0], column / grid[1], (row + 1) / grid[0], (column + 1) / grid[1]]
