@@ -3,7 +3,6 @@
 
 import {
   ATTENTION,
-  bytes,
   computed,
   type Lens,
   type LensExport,
@@ -21,6 +20,7 @@ import {
   text,
   whole,
 } from "../../app/coreExports";
+import { replyMaps } from "../replyMaps";
 import { layerNames } from "./layerNames";
 
 /** A word's map in one layer: of one head, or the mean over its heads. `maps` holds this map alone. */
@@ -51,15 +51,11 @@ const REPLY = object({
 /** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
 export function readLayers({ content, buffers }: Message): LayerMaps {
   const { maps, ...rest } = REPLY(content, "layers");
-  const values = bytes(buffers[0], "maps");
-  let end = 0;
-  const layerMaps = maps.map(({ grid: [height, width], scale, ...layer }) => {
-    const start = end;
-    end += height * width;
-    return { ...layer, maps: { height, width, scales: [scale], data: values.subarray(start, end) } };
-  });
-  if (end !== values.length) throw new Error(`maps: ${values.length} bytes for ${end} cells`);
-  return { ...rest, maps: layerMaps };
+  const planes = replyMaps(buffers[0], maps);
+  return {
+    ...rest,
+    maps: maps.map(({ layer, head, focus }, index) => ({ layer, head, focus, maps: planes[index] as Maps })),
+  };
 }
 
 /** A request without a reply for this long counts as lost. */

@@ -3,7 +3,6 @@
 
 import {
   ATTENTION,
-  bytes,
   type Context,
   effect,
   type Lens,
@@ -24,6 +23,7 @@ import {
   whole,
 } from "../../app/coreExports";
 import { Job } from "../job";
+import { replyMaps } from "../replyMaps";
 
 const METHOD = object({ name: text, label: text, caption: text, finding: text });
 
@@ -52,15 +52,9 @@ const ESTIMATES = object({ seconds: recordOf(number) });
 
 /** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
 export function readMaps({ content, buffers }: Message): StepMap[] {
-  const values = bytes(buffers[0], "maps");
-  let end = 0;
-  const stepMaps = REPLY(content, "saliency").maps.map(({ grid: [height, width], scale, method, step }) => {
-    const start = end;
-    end += height * width;
-    return { method, step, maps: { height, width, scales: [scale], data: values.subarray(start, end) } };
-  });
-  if (end !== values.length) throw new Error(`maps: ${values.length} bytes for ${end} cells`);
-  return stepMaps;
+  const { maps } = REPLY(content, "saliency");
+  const planes = replyMaps(buffers[0], maps);
+  return maps.map(({ method, step }, index) => ({ method, step, maps: planes[index] as Maps }));
 }
 
 export class Saliency implements Lens {

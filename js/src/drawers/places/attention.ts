@@ -12,6 +12,7 @@ import {
   type Region,
   whole,
 } from "../../app/coreExports";
+import { replyMaps } from "../replyMaps";
 
 /** The place, as shares of the image. */
 export type Place = readonly [top: number, left: number, bottom: number, right: number];
@@ -44,15 +45,11 @@ const REPLY = object({
 /** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
 export function readAttention({ content, buffers }: Message, run: string, step: number): Attention {
   const { maps, place, words, references } = REPLY(content, "attention");
-  const values = bytes(buffers[0], "maps");
-  let end = 0;
-  const images = maps.map(({ grid: [height, width], scale, share }, index) => {
-    const start = end;
-    end += height * width;
+  const planes = replyMaps(buffers[0], maps);
+  const images = maps.map(({ share }, index) => {
     const image = index > 0 && index <= references ? bytes(buffers[index], "reference") : null;
-    return { maps: { height, width, scales: [scale], data: values.subarray(start, end) }, share, image };
+    return { maps: planes[index] as Maps, share, image };
   });
-  if (end !== values.length) throw new Error(`maps: ${values.length} bytes for ${end} cells`);
   if (place.length !== 4) throw new Error(`place: ${place.length} numbers`);
   return { run, step, place: place as unknown as Place, words, images };
 }
