@@ -335,6 +335,20 @@ def test_an_image_is_labelled_with_its_words_while_none_is_chosen_and_the_pointe
         assert stage_pixels(bare) == plain
 
 
+def test_what_was_typed_stands_before_the_words_of_a_rewritten_prompt(browser: Browser) -> None:
+    messages = a_run("a red circle above a house")
+    rewritten = messages[0].content["prompt"]
+    messages[0].content.update(prompt="circle, house", rewritten=rewritten)
+    with open_bare(browser, messages) as bare:
+        heading = bare.widget.get_by_test_id("rewritten")
+        expect(heading).to_have_text("“circle, house”, rewritten")
+        expect(heading).to_have_attribute("title", rewritten)
+        expect(bare.widget.locator("[data-kind=word]")).to_have_text(rewritten.split())
+    with open_bare(browser, a_run("a red circle")) as bare:
+        expect(bare.widget.locator("[data-kind=word]")).to_have_text(["a", "red", "circle"])
+        expect(bare.widget.get_by_test_id("rewritten")).to_have_count(0)
+
+
 def test_a_word_outside_the_prompt_is_added_and_looks_different(browser: Browser) -> None:
     words = [*(Word(text, (index,), "word") for index, text in enumerate(["a", "red", "circle"]))]
     with open_bare(browser, a_run(words=[*words, Word("sky", (3,), "concept")]), _takes_concepts=True) as bare:

@@ -77,6 +77,8 @@ export interface RunMessage {
   readonly shipped: boolean;
   /** With few steps; the run with all of them follows. */
   readonly draft: boolean;
+  /** What the model was given, where it rewrote the prompt; "" where it did not. */
+  readonly rewritten: string;
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
   /** The layers whose maps can be requested; the maps of the words are means over the default ones. */
@@ -271,6 +273,7 @@ const SHAPES = {
     external: or(flag, false),
     shipped: or(flag, false),
     draft: or(flag, false),
+    rewritten: or(text, ""),
     words: listOf(
       object({
         text,

@@ -71,6 +71,11 @@ export function Chips({ context, run, children }: ChipsProps) {
       onFocusIn={focus.onFocusIn}
       onKeyDown={focus.onKeyDown}
     >
+      {run.info.rewritten ? (
+        <span class="dv-encoder" data-testid="rewritten" title={run.info.rewritten}>
+          “<bdi>{run.info.prompt}</bdi>”, rewritten
+        </span>
+      ) : null}
       {shown.map(({ word, index, heading }) => (
         <Fragment key={index}>
           {heading ? <span class="dv-encoder">{heading}</span> : null}
