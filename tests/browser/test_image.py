@@ -91,6 +91,14 @@ def test_a_dropped_image_is_traced_and_shown_with_the_maps_of_its_words(
         expect(shown.locator(".dv-image")).to_contain_text("whole numbers from 0 to 999", timeout=WAIT)
 
 
+def test_a_file_dropped_before_anything_else_is_taken(browser: Browser, widget: dv.DiffVis, picture: Path) -> None:
+    with open_live(browser) as live:
+        shown = live.show(widget)
+        # The script of the drawers is asked for only now, as the file is dragged in.
+        drop(live, shown.get_by_test_id("stage").locator(".dv-frame"), picture)
+        traced(widget, shown)
+
+
 def test_what_is_no_image_says_so_and_the_page_stays(browser: Browser, widget: dv.DiffVis, tmp_path: Path) -> None:
     text, fake = tmp_path / "note.txt", tmp_path / "fake.png"
     text.write_text("no image")
@@ -141,8 +149,6 @@ def test_it_fits_at_every_width(browser: Browser, widget: dv.DiffVis, picture: P
     with open_live(browser, width=width - 48, theme=theme, height=1500) as live:
         shown = live.show(widget)
         stage = shown.get_by_test_id("stage").locator(".dv-frame")
-        stage.hover()
-        expect(shown.get_by_test_id("image")).to_be_visible(timeout=WAIT)
         drop(live, stage, picture)
         traced(widget, shown)
         part = shown.locator(".dv-image")

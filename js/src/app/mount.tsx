@@ -8,6 +8,7 @@ import type { Host } from "../core/host";
 import { followLinks } from "../core/links";
 import { watchTheme } from "../core/theme";
 import { isTouch } from "../gestures/touch";
+import { holdEarlyFiles } from "./earlyFiles";
 import { handleKey } from "./keys";
 import { Viewer } from "./Viewer";
 
@@ -31,6 +32,7 @@ export function mount(host: Host, el: HTMLElement, source?: DrawerSource<Context
   });
   for (const name of ["pointerover", "focusin", "dragenter"])
     root.addEventListener(name, () => void context.drawers.load(context.session), { passive: true });
+  holdEarlyFiles(context, root, host.signal);
   const { traits, viewState } = context.session;
   const stopLoading = effect(() => {
     // The cards come with the drawers.

@@ -12,7 +12,7 @@ export class DrawerBundle<C> {
   readonly #load: LoadViews<C> | null;
   readonly #core: object;
   readonly #created = new Map<ExternalDrawer<C>, Drawer<C> | undefined>();
-  #isLoading = false;
+  #loading: Promise<void> | null = null;
 
   /** The manifests of all drawers, in the order in which they are offered. */
   readonly manifests: ReadonlySignal<readonly DrawerManifest[]>;
@@ -70,14 +70,20 @@ export class DrawerBundle<C> {
     if (!this.open.peek().includes(name)) this.toggle(name, session);
   }
 
-  /** Asks the kernel for the views, unless they are here or on their way. */
-  async load(session: Session): Promise<void> {
-    if (this.#views.peek() || !this.#load || this.#isLoading || !session.connected.peek()) return;
-    this.#isLoading = true;
+  /** Asks the kernel for the views, unless they are here; resolves when they are, or when they cannot be had. */
+  load(session: Session): Promise<void> {
+    if (this.#views.peek() || !this.#load || !session.connected.peek()) return Promise.resolve();
+    this.#loading ??= this.#loadViews(session, this.#load).finally(() => {
+      this.#loading = null;
+    });
+    return this.#loading;
+  }
+
+  async #loadViews(session: Session, load: LoadViews<C>): Promise<void> {
     this.problem.value = "";
     try {
       const { content, buffers } = await session.ask({ type: "more" });
-      const views = await this.#load(bytes(buffers[0], "script"));
+      const views = await load(bytes(buffers[0], "script"));
       const style = text((content as { style: unknown }).style, "style");
       batch(() => {
         this.style.value = style;
@@ -86,7 +92,6 @@ export class DrawerBundle<C> {
     } catch (error) {
       this.problem.value = `The drawer could not be loaded. ${error instanceof Error ? error.message : error}`;
     }
-    this.#isLoading = false;
   }
 
   #externalDrawer(name: string): Drawer<C> | undefined {
