@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.pipelines_video import VIDEOS
 from tests.pipelines_video_joint import JOINT_VIDEOS
+from tests.pipelines_video_more import MORE_VIDEOS
 from tests.tiny_parts import Case
 
 _WAN_TWO = {"guidance_scale": 5.0, "guidance_scale_2": 3.0}  # as its two guiders
@@ -18,6 +19,7 @@ MODULAR_VIDEOS: dict[str, tuple[str, Case, dict[str, Any]]] = {
     "wan-image": ("WanImage2VideoModularPipeline", VIDEOS["wan-image"], {}),
     "wan-two": ("Wan22ModularPipeline", VIDEOS["wan-two"], _WAN_TWO),
     "wan-two-image": ("Wan22Image2VideoModularPipeline", VIDEOS["wan-two-image"], _WAN_TWO),
+    "wan-vace": ("Wan22VaceModularPipeline", MORE_VIDEOS["wan-vace-reference"], _WAN_TWO),
     "ltx": ("LTXModularPipeline", VIDEOS["ltx"], {}),
     "ltx-image": ("LTXModularPipeline", VIDEOS["ltx-image"], {}),
     "ltx2": ("LTX2ModularPipeline", JOINT_VIDEOS["ltx2"], {}),

@@ -299,7 +299,7 @@ JOINT_VIDEOS = {
     "hunyuan-guided": Case(
         hunyuan_video, {**HUNYUAN, "negative_prompt": "a green cross", "true_cfg_scale": 3.0}, "two calls"
     ),
-    "skyreels": Case(
+    "skyreels1": Case(
         skyreels, {**HUNYUAN, "image": parts.random_image(32, 48), "negative_prompt": "a green cross"}, "two calls"
     ),
     "hunyuan15": Case(hunyuan_video15, GLYPHS, "two calls"),

@@ -235,8 +235,9 @@ def video_table() -> str:
     from diffvis_widget.tracer.video_calls import FRAME_ARGUMENTS
     from tests.pipelines_video import VIDEOS
     from tests.pipelines_video_joint import JOINT_VIDEOS
+    from tests.pipelines_video_more import MORE_VIDEOS
 
-    built = [case.build() for case in (VIDEOS | JOINT_VIDEOS).values()]
+    built = [case.build() for case in (VIDEOS | JOINT_VIDEOS | MORE_VIDEOS).values()]
     names: dict[str, set[str]] = {}
     for pipe in built:
         names.setdefault(type(pipe).__name__, set()).add(find_family(pipe)[0].name)

@@ -1,12 +1,13 @@
-"""Wan 2.1 and 2.2, from text or an image: cross-attention to UMT5; Wan 2.2 (A14B) has two transformers in turn.
+"""Wan 2.1 and 2.2, from text, an image or a video: cross-attention to UMT5; Wan 2.2 (A14B) has two transformers.
 
-Wan 2.2 TI2V (5B) is given the first frame of a video from an image in the place of noise.
+Wan 2.2 TI2V (5B) is given the first frame of a video from an image in the place of noise. Lucy Edit sees the video that
+it edits in further channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from .family import Family, modules_ending, pipelines_named
 from .token_streams import TokenStream
@@ -21,15 +22,15 @@ _MODULAR = (
 
 
 def _frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Mapping[str, Any]) -> VideoFrames:
-    """With expanded timesteps, `prepare_latents` returns the latents, those of the image, and a mask."""
-    is_given = isinstance(prepared, tuple) and pipe.config.get("expand_timesteps")
+    """With expanded timesteps and an image, `prepare_latents` returns the latents, those of the image, and a mask."""
+    is_given = isinstance(prepared, tuple) and len(cast("tuple[Any, ...]", prepared)) == 3
     return VideoFrames(clean_frames=prepared[1]) if is_given else VideoFrames()
 
 
 FAMILY = Family(
     name="Wan",
     denoisers=("WanTransformer3DModel",),
-    accepts=pipelines_named("WanPipeline", "WanImageToVideoPipeline", *_MODULAR),
+    accepts=pipelines_named("WanPipeline", "WanImageToVideoPipeline", "LucyEditPipeline", *_MODULAR),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
     token_streams=(TokenStream(("tokenizer",)),),

@@ -15,6 +15,7 @@ from diffvis_widget.tracer.families import denoisers_of, find_family
 from diffvis_widget.traces import Trace
 from tests import pipelines_video
 from tests.pipelines_video_joint import JOINT_VIDEOS
+from tests.pipelines_video_more import MORE_VIDEOS
 from tests.tracer.recorder import Attention, recording
 from tests.tracer.reference import assert_stored
 from tests.tracer.test_transparency import snapshot
@@ -23,10 +24,10 @@ from tests.tracer.test_transparency import snapshot
 pytestmark = pytest.mark.filterwarnings(
     "ignore:In CPU autocast", "ignore:User provided device_type", "ignore:torch.meshgrid"
 )
-VIDEOS = pipelines_video.VIDEOS | JOINT_VIDEOS
+VIDEOS = pipelines_video.VIDEOS | JOINT_VIDEOS | MORE_VIDEOS
 # the text goes through blocks of its own before it meets the image
-POOLED = ("mochi",)  # the mean of the text modulates every key a little
-REFINED = [name for name in VIDEOS if name.startswith(("hunyuan", "skyreels"))]
+POOLED = ("mochi", "kandinsky5", "kandinsky5-image")  # the mean of the text, or blocks, change every key a little
+REFINED = [name for name in VIDEOS if name.startswith(("hunyuan", "skyreels1"))]
 JOINT = [name for name in VIDEOS if name.startswith(("cogvideox", "mochi", *REFINED))]
 PROMPT = "A tiny red circle, above a blue square"
 TYPED = ["A", "tiny", "red", "circle", ",", "above", "a", "blue", "square"]
@@ -87,6 +88,8 @@ def split(name: str, attention: Attention) -> tuple[slice, slice]:
     if name in JOINT:  # three frames of 2 x 3 tokens
         return slice(18, keys), slice(0, 18)
     if name == "ltx-conditions":  # four frames, of which the one that is given on frame 8 stands first
+        return slice(0, keys), slice(queries // 4, queries)
+    if name == "wan-vace-reference":  # four frames, of which the first is the reference image
         return slice(0, keys), slice(queries // 4, queries)
     # with conditions, LTX-2 has it last
     return slice(0, keys), slice(0, queries // 4 * 3 if name == "ltx2-conditions" else queries)
@@ -170,7 +173,9 @@ def test_arrays_words_and_frames(name: str) -> None:
     assert [frame for k in range(frames) for frame in trace.output_frames(k)] == list(range(len(trace.video)))
     images = trace.frames("prediction")
     assert images.shape == (steps, *trace.video.shape)
-    assert np.array_equal(trace.decode(trace.latents[-1:])[0], trace.video)
+    # Kandinsky changes the first frames after the last step: what was decoded is known up to rounding
+    rounding = 1 if name == "kandinsky5-image" else 0
+    assert np.abs(trace.decode(trace.latents[-1:])[0].astype(int) - trace.video).max() <= rounding
     every = trace.heat_map("circle", frame="all")
     assert every.shape == (frames, *trace.layers[0].grid)
     np.testing.assert_array_equal(every[-1], trace.heat_map("circle", frame=-1))
@@ -230,15 +235,18 @@ def test_maps_lie_on_the_right_frame(name: str) -> None:
     before, row = conditional(name, seen_calls(name), layer)[0]
 
     def bump(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        latents = kwargs["hidden_states"].clone()
+        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        bound.arguments["hidden_states"] = latents = bound.arguments["hidden_states"].clone()
         if family.packing:
             start = height * width if name == "ltx-conditions" else 0
             latents[:, start + (frame * height + y) * width + x] += 5
         elif family.frames_first:
             latents[:, frame + (name.startswith("cogvideox15")), :, y, x] += 5
+        elif name.startswith("kandinsky5"):
+            latents[:, frame, y, x] += 5
         else:
-            latents[:, :, frame, y, x] += 5
-        return args, kwargs | {"hidden_states": latents}
+            latents[:, :, frame + (name == "wan-vace-reference"), y, x] += 5
+        return bound.args, bound.kwargs
 
     handle = denoiser.register_forward_pre_hook(bump, with_kwargs=True)
     try:
