@@ -1,4 +1,4 @@
-"""The arguments of a method by name, also where an override hands them on as `*args` and `**kwargs`."""
+"""The arguments of a call by name, also where an override hands them on as `*args` and `**kwargs`."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def arguments_by_name(method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_by_name(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Name the arguments of a call, defaults included.
 
     Args:
-        method: A method of an object.
+        function: A function, or a method of an object.
         args: Positional arguments of the call.
         kwargs: Keyword arguments of the call.
 
     Returns:
-        The arguments by the names that the method gives them. Where it takes `*args` or `**kwargs`, the names are those
-        of the methods that it overrides.
+        The arguments by the names that the function gives them. Where a method takes `*args` or `**kwargs`, the names
+        are those of the methods that it overrides. Of a function without a signature, or that does not keep to it, the
+        keyword arguments.
     """
-    original = inspect.unwrap(method)
+    original = inspect.unwrap(function)
     while isinstance(original, functools.partial):
         original = original.func
     name = getattr(original, "__name__", "")
     owner = getattr(original, "__self__", None)
-    overridden = [vars(base)[name].__get__(owner) for base in type(owner).__mro__ if name in vars(base)]
+    classes = () if owner is None else type(owner).__mro__
+    overridden = [vars(base)[name].__get__(owner) for base in classes if name in vars(base)]
     arguments: dict[str, Any] = {}
-    for candidate in (method, *overridden):
+    for candidate in (function, *overridden):
         names, is_complete = _bound(candidate, args, kwargs)
         arguments = {**names, **arguments}
         if is_complete:
             break
-    return arguments
+    return {**arguments, **kwargs}
 
 
-def _bound(method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+def _bound(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The arguments that a signature names, and whether it names all."""
-    signature = inspect.signature(method)
     try:
+        signature = inspect.signature(function)
         bound = signature.bind(*args, **kwargs)
-    except TypeError:  # the override changes the arguments before it hands them on
+    except (TypeError, ValueError):  # no signature; or an override changes the arguments before it hands them on
         return {}, False
     bound.apply_defaults()
     arguments: dict[str, Any] = {}

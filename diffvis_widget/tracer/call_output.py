@@ -6,8 +6,7 @@ other decode is part of the call.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -90,25 +89,6 @@ class Decodes:
         if pixels.ndim not in (4, 5) or pixels.shape[1] not in (3, 4):
             return None
         return torch.cat([latents for latents, _ in parts]), to_pixels(pixels)
-
-
-def arguments_by_name(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the arguments of a call.
-
-    Args:
-        function: What was called.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
-
-    Returns:
-        All arguments by name, with defaults; what `**kwargs` took is among them.
-    """
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-    except (TypeError, ValueError):  # no signature, or one that the function does not keep to
-        return dict(kwargs)
-    bound.apply_defaults()
-    return {**bound.arguments, **kwargs}
 
 
 def read_call_end(

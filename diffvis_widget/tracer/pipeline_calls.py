@@ -20,10 +20,10 @@ from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.tracer.families.token_streams import recording_tokenizers
 
+from .argument_names import arguments_by_name
 from .attention import Branch
 from .attention_calls import CallLayout
 from .call_listener import CallListener, DenoiserArguments
-from .call_output import arguments_by_name
 from .fault_guard import FaultGuard
 from .guidance_batch import find_branch_rows
 from .hooks import watch
