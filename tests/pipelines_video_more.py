@@ -170,8 +170,8 @@ _VIDEO: dict[str, Any] = {"video": [parts.random_image(32, 48, seed) for seed in
 _REFERENCE: dict[str, Any] = {"reference_images": [parts.random_image(32, 48, 7)]}
 _SANA: dict[str, Any] = {**SIZE, "width": 64, "frames": 9, "use_resolution_binning": False}
 # as many tokens as the prompt of the tests has
-_OTHER = "A tiny blue square, above a red circle"
-_KANDINSKY: dict[str, Any] = {**SIZE, "num_frames": 9, "max_sequence_length": 64, "negative_prompt": _OTHER}
+OTHER = "A tiny blue square, above a red circle"
+_KANDINSKY: dict[str, Any] = {**SIZE, "num_frames": 9, "max_sequence_length": 64, "negative_prompt": OTHER}
 
 MORE_VIDEOS = {
     "wan-vace": Case(wan_vace, {**WAN, **_VIDEO}, "two calls"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diffvis_widget.tracer.families import find_family, registered_families
+from diffvis_widget.tracer.video_reasons import reason_for
 
 HERE = Path(__file__).parent
 HEAD = """# Text-to-image pipelines and the tracer
@@ -133,15 +134,6 @@ def table(proven: dict[str, str]) -> str:
     return head + "\n".join(rows) + "\n" + MORE + "\n".join(more) + "\n"
 
 
-FEW_USERS = "few use it, and where text and frames lie in its attention was not examined"
-_IN_SECTIONS = "it makes a video in sections, each with latents of its own"
-MODULAR_REASONS = {
-    "HeliosModularPipeline": _IN_SECTIONS,
-    "HeliosPyramidModularPipeline": _IN_SECTIONS,
-    "WanAnimate2ModularPipeline": "it makes a video in sections that follow another video",
-    "WanAnimate2DistilledModularPipeline": "it makes a video in sections that follow another video",
-}
-
 MODULAR = """
 ## Modular pipelines
 
@@ -164,9 +156,7 @@ def modular_row(name: str, pipeline: type, proven: set[str]) -> str:
     if pipeline.__name__ in proven:
         state = "traced, proven"
     elif "images" not in outputs:
-        is_video = "videos" in outputs
-        reason = MODULAR_REASONS.get(pipeline.__name__, FEW_USERS) if is_video else "it makes a sound"
-        state, family = f"refused: {reason}", None
+        state, family = f"refused: {reason_for(pipeline.__name__)}", None
     else:
         state = "no word maps: its denoiser is not known here" if family is None else "traced"
     return f"| {name} | {pipeline.__name__} | {denoiser} | {state} | {family.name if family else ''} |"
@@ -182,6 +172,7 @@ def modular_table() -> str:
 
     proven = {kind for kind, *_ in (*STANDARD.values(), *MODULAR_VIDEOS.values(), HUNYUAN)}
     proven |= {type(build()).__name__ for build, _ in NAIVE.values()}
+    proven.add("LTX25ModularPipeline")  # compared with LTX-2 by name
     rows: list[str] = []
     for name, class_of in TYPES.items():
         rows.append(modular_row(name, getattr(diffusers, class_of()), proven))
@@ -199,32 +190,12 @@ a naive float64 softmax. All others raise an error before they run, unless they 
 |---|---|---|---|
 """
 
-_IN_THE_BATCH = "its frames are rows of the batch, which are images to the tracer"
-_IMAGE_IN_THE_TEXT = "its text encoder reads an image between the words, whose places are not known"
-VIDEO_REASONS = {
-    "AnimateDiff": _IN_THE_BATCH,
-    "PIA": _IN_THE_BATCH,
-    "TextToVideo": _IN_THE_BATCH,
-    "I2VGenXL": _IN_THE_BATCH,
-    "StableVideoDiffusion": "it reads no text",
-    "HunyuanVideoImageToVideo": _IMAGE_IN_THE_TEXT,
-    "HunyuanVideoFramepack": _IN_SECTIONS,
-    "LTX2LatentUpsample": "it has no denoiser",
-    "LTX2DFR": "it is one of several pipelines that refine a video in turn, by slots of keyframes and by tiles",
-    "LTXI2VLongMultiPrompt": "it makes a video in sections, each with a prompt of its own",
-    "Helios": _IN_SECTIONS,
-    "DiffusionForcing": "its steps are of some frames each, none of the whole video",
-    "AnyFlowFAR": _IN_SECTIONS,
-}
-"""By a part of the name of a pipeline."""
-
 
 def video_row(name: str, pipeline: type, families: dict[str, str]) -> str:
     """A line of the table of video pipelines. families: by class name, of the pipelines that the tests run."""
     denoiser = denoiser_of(pipeline)
     classes = "–" if denoiser is None else ", ".join(denoiser[1])
-    reason = next((reason for part, reason in VIDEO_REASONS.items() if part in name), FEW_USERS)
-    state = "traced, proven" if name in families else f"refused: {reason}"
+    state = "traced, proven" if name in families else f"refused: {reason_for(name)}"
     return f"| {name} | {classes} | {state} | {families.get(name, '')} |"
 
 
@@ -236,8 +207,9 @@ def video_table() -> str:
     from tests.pipelines_video import VIDEOS
     from tests.pipelines_video_joint import JOINT_VIDEOS
     from tests.pipelines_video_more import MORE_VIDEOS
+    from tests.pipelines_video_rest import REST_VIDEOS
 
-    built = [case.build() for case in (VIDEOS | JOINT_VIDEOS | MORE_VIDEOS).values()]
+    built = [case.build() for case in (VIDEOS | JOINT_VIDEOS | MORE_VIDEOS | REST_VIDEOS).values()]
     names: dict[str, set[str]] = {}
     for pipe in built:
         names.setdefault(type(pipe).__name__, set()).add(find_family(pipe)[0].name)

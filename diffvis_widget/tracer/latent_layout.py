@@ -71,14 +71,15 @@ class LatentLayout:
         """
         latents = first_entry(prepared)
         self._extra = self._family.video_frames(pipe, prepared, arguments, call)
-        latents = self._channels_first(latents)
+        latents = latents if self._extra.prepared_channels_first else self._channels_first(latents)
         if not self._family.traces_videos:
             check_latent_frames(latents)
         self.images = len(latents)
         self.frames = latents.shape[2] - self._extra.padding if latents.ndim == 5 else 1
         side = self._family.packing
         if latents.ndim == 3 and side is not None:
-            self.size = height, width = self._family.packed_size(pipe, arguments, side)
+            height, width = self._family.packed_size(pipe, arguments, side)
+            self.size = height, width
             self._positions = latents[:, self._extra.tokens].shape[1]
             if self._family.traces_videos:
                 self.frames = max(1, self._positions * side**2 // (height * width))
@@ -182,7 +183,8 @@ class LatentLayout:
             (n, C, h, w); of a video of several frames, (n, C, frames, h, w).
         """
         if latents.ndim == 5:
-            latents = self._channels_first(latents)[:, :, self._extra.padding :]
+            # frames of conditions may stand before those of the video, or behind them
+            latents = self._channels_first(latents)[:, :, self._extra.padding :][:, :, : self.frames]
             return latents[:, :, 0] if latents.shape[2] == 1 else latents
         if self._unpacking is not None and latents.ndim == 3:
             return self._unpacking(latents)

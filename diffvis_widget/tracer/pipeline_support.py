@@ -9,6 +9,9 @@ from torch import nn
 
 from diffvis_widget.tracer.families import Family
 
+from .video_reasons import reason_for
+
+_VIDEOS_ALONE = ("EchoModularPipeline", "MiniMaxH3ModularPipeline", "Cosmos3OmniModularPipeline")
 _REASONS = {
     "StableDiffusionPanoramaPipeline": "it denoises overlapping crops, so that no step has latents of the whole image",
     "QwenImageLayeredPipeline": "it denoises several layers of an image at once, and a trace has one image",
@@ -31,6 +34,8 @@ def check_pipeline(pipe: Any, family: Family, denoiser: nn.Module) -> None:
     for kind in type(pipe).__mro__:
         if reason := _REASONS.get(kind.__name__):
             raise ValueError(f"{type(pipe).__name__} cannot be traced: {reason}")
+        if kind.__name__ in _VIDEOS_ALONE:
+            raise ValueError(f"{type(pipe).__name__} cannot be traced: {reason_for(kind.__name__)}")
     parameters = inspect.signature(denoiser.forward).parameters
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if family.attention_modules(denoiser) and family.text_argument not in parameters and not is_open:

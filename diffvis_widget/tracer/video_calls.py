@@ -12,6 +12,7 @@ from diffvis_widget.arguments import whole_number
 from diffvis_widget.tracer.families import Family, find_family, registered_families
 
 from .fault_guard import CannotRecordError, FaultGuard
+from .video_reasons import reason_for
 
 FRAME_ARGUMENTS = ("num_frames", "video_length", "frames")
 
@@ -42,6 +43,8 @@ def check_frames(pipe: Any, family: Family | None, arguments: Mapping[str, Any],
             raise VideoError(f"{makes}, and interventions and explanations work for images: {image}")
         family = family or find_family(pipe)[0]
         if not family.traces_videos:
+            if reason := reason_for(type(pipe).__name__):
+                raise VideoError(f"{makes}, which cannot be traced: {reason}; {image}")
             traced = " and ".join(other.name for other in registered_families() if other.traces_videos)
             raise VideoError(f"{makes}, and videos are traced for {traced}, not for this model: {image}")
 

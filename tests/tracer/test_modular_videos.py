@@ -61,6 +61,28 @@ def test_a_modular_video_is_traced_as_that_of_the_standard_pipeline(name: str) -
     np.testing.assert_allclose(trace.guidance, expected.guidance, rtol=1e-3, atol=1e-4)
 
 
+def test_ltx_25_is_traced_as_ltx_2() -> None:
+    """It differs by its decoder, which denoises pixels: the latents are compared."""
+    case = MODULAR_VIDEOS["ltx2"][1]
+    whole = case.build()
+    traces: list[Trace] = []
+    for kind in ("LTX2ModularPipeline", "LTX25ModularPipeline"):
+        pipe = modular(kind, whole)
+        with Tracer(pipe, keep="heads") as tracer:
+            pipe(
+                prompt=PROMPT,
+                output_type="latent",
+                generator=torch.Generator().manual_seed(1),
+                **of_call(pipe, case.arguments),
+            )
+        traces.append(tracer.trace)
+    first, second = traces
+    assert second.words == first.words
+    assert second.frame_count == first.frame_count > 1
+    assert np.array_equal(second.latents, first.latents)
+    assert np.array_equal(second.heat_maps(frame="all"), first.heat_maps(frame="all"))
+
+
 def test_maps_of_modular_hunyuan_video_15_equal_a_naive_softmax() -> None:
     kind, case = HUNYUAN
     pipe = modular(kind, case.build())

@@ -35,7 +35,7 @@ def frames() -> Any:
 
 
 VIDEOS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
-    "Latte": (latte, {"video_length": 7}, "LattePipeline makes a video of 7 frames.*Mochi and Wan.*video_length=1"),
+    "Latte": (latte, {"video_length": 7}, "LattePipeline makes a video of 7 frames.*row of the batch.*video_length=1"),
     "Latte by default": (latte, {}, "LattePipeline makes a video of 16 frames.*video_length=1"),
     "latents of several frames": (frames, {}, r"latents of shape \(1, 4, 3, \d+, \d+\) are those of a video"),
 }

@@ -18,7 +18,16 @@ def _accepts(pipe: Any) -> bool:
     return is_known(pipe) and pipe.transformer.config.get("patch_size_t") is None
 
 
-def _scale(vae: Any, latents: Tensor) -> Tensor:
+def scale(vae: Any, latents: Tensor) -> Tensor:
+    """Undo the scaling of latents by one factor, multiplied by its reciprocal as the pipelines do.
+
+    Args:
+        vae: The autoencoder; its config has `scaling_factor`.
+        latents: (n, C, h, w) or (n, C, F, h, w).
+
+    Returns:
+        (n, C, F, h, w), what `decode` of the autoencoder takes.
+    """
     latents = latents[:, :, None] if latents.ndim == 4 else latents
     return 1 / vae.config.scaling_factor * latents
 
@@ -33,5 +42,5 @@ FAMILY = Family(
     patch_size=2,
     traces_videos=True,
     frames_first=True,
-    scale_for_vae=_scale,
+    scale_for_vae=scale,
 )

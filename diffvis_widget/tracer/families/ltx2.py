@@ -26,13 +26,16 @@ def _connected(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
 
 
 def _frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Mapping[str, Any]) -> VideoFrames:
-    """With conditions, `prepare_latents` also returns clean latents, and positions of keyframes behind the video."""
+    """With conditions, `prepare_latents` also returns clean latents, and positions of tokens behind the video.
+
+    These are keyframes, and the frames of reference videos.
+    """
     if is_modular(pipe) and any(call.get(name) is not None for name in ("conditions", "reference_conditions")):
         raise CannotRecordError("conditions are traced in LTX2ConditionPipeline, not in LTX2ModularPipeline")
     if not isinstance(prepared, tuple):
         return VideoFrames()
-    if len(cast("tuple[Any, ...]", prepared)) == 4:
-        latents, *_, positions = prepared
+    if len(cast("tuple[Any, ...]", prepared)) >= 4:
+        latents, _, _, positions, *_ = cast("tuple[Any, ...]", prepared)
         return VideoFrames(tokens=slice(latents.shape[1] - (0 if positions is None else positions.shape[2])))
     return ltx.first_frame(pipe, prepared, arguments)
 
@@ -41,7 +44,14 @@ FAMILY = replace(
     ltx.FAMILY,
     name="LTX-2",
     denoisers=("LTX2VideoTransformer3DModel",),
-    accepts=pipelines_named("LTX2Pipeline", "LTX2ImageToVideoPipeline", "LTX2ConditionPipeline", "LTX2ModularPipeline"),
+    accepts=pipelines_named(
+        "LTX2Pipeline",
+        "LTX2ImageToVideoPipeline",
+        "LTX2ConditionPipeline",
+        "LTX2InContextPipeline",
+        "LTX2HDRPipeline",
+        "LTX2ModularPipeline",
+    ),
     token_streams=(TokenStream(("tokenizer",), select=_connected),),
     connector="connectors",
     video_frames=_frames,

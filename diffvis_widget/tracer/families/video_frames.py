@@ -17,12 +17,15 @@ class VideoFrames:
         clean_frames: (n, C, k, h, w), clean latents of the first k frames, which the denoiser receives and no step
             changes; None: every frame is denoised.
         padding: Number of frames before the first one, which the pipeline leaves out when it decodes.
-        tokens: Where the tokens of the video lie in packed latents; the others show images to the denoiser.
+        tokens: Where the tokens of the video lie in packed latents, or among the queries of cross-attention; the
+            others show images to the denoiser.
+        prepared_channels_first: Whether `prepare_latents` returns (n, C, F, h, w), whatever the loop keeps.
     """
 
     clean_frames: Tensor | None = None
     padding: int = 0
     tokens: slice = field(default_factory=lambda: slice(None))
+    prepared_channels_first: bool = False
 
 
 FindFrames = Callable[[Any, Any, Mapping[str, Any], Mapping[str, Any]], VideoFrames]
