@@ -22,8 +22,10 @@ export function tileColumns(
   width: number,
   height: number,
 ): number {
-  const most = Math.max(1, Math.floor((width + GAP.column) / (EDGE.smallest + GAP.column)));
-  for (let columns = 1; columns < most; columns++) {
+  const columnsOf = (edge: number) => Math.max(1, Math.floor((width + GAP.column) / (edge + GAP.column)));
+  const most = columnsOf(EDGE.smallest);
+  // Tiles that cannot grow any more leave no room at their side.
+  for (let columns = Math.min(columnsOf(EDGE.largest), Math.max(1, ...groups)); columns < most; columns++) {
     const edge = Math.min(EDGE.largest, (width - (columns - 1) * GAP.column) / columns);
     const rows = groups.reduce((sum, tiles) => sum + Math.ceil(tiles / columns), 0);
     if (rows * (edge / ratio + LINES + GAP.row) - GAP.row + headings * HEADING <= height) return columns;

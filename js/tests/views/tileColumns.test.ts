@@ -30,3 +30,9 @@ it("gives wide maps fewer columns than square ones, and high maps more", () => {
   expect(tileColumns([7], 0, 2, 272, 466)).toBe(2);
   expect(tileColumns([7], 0, 0.5, 272, 466)).toBe(4);
 });
+
+it("fills the width with tiles of the largest size", () => {
+  expect(tileColumns([6], 0, 1, 1340, 230)).toBe(6);
+  expect(tileColumns([20], 0, 1, 1340, 2000)).toBe(10);
+  expect(tileColumns([3, 2], 2, 1, 1340, 2000)).toBe(3);
+});
