@@ -69,7 +69,7 @@ class LatentLayout:
             CannotRecordError: The number of packed rows does not fit the size of the image.
             VideoError: The latents have several frames, and videos of this family are not traced.
         """
-        latents = first_entry(prepared)
+        latents: Tensor = first_entry(prepared)
         self._extra = self._family.video_frames(pipe, prepared, arguments, call)
         latents = latents if self._extra.prepared_channels_first else self._channels_first(latents)
         if not self._family.traces_videos:
@@ -78,8 +78,7 @@ class LatentLayout:
         self.frames = latents.shape[2] - self._extra.padding if latents.ndim == 5 else 1
         side = self._family.packing
         if latents.ndim == 3 and side is not None:
-            height, width = self._family.packed_size(pipe, arguments, side)
-            self.size = height, width
+            self.size = height, width = self._family.packed_size(pipe, arguments, side)
             self._positions = latents[:, self._extra.tokens].shape[1]
             if self._family.traces_videos:
                 self.frames = max(1, self._positions * side**2 // (height * width))

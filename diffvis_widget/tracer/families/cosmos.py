@@ -17,10 +17,10 @@ from .video_frames import VideoFrames
 
 def _frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Mapping[str, Any]) -> VideoFrames:
     """`prepare_latents` also returns the latents of the given frames, and where they are: 1 in these frames."""
-    _, given, third, fourth, *_ = cast("tuple[Tensor, ...]", prepared)
+    _, clean, third, fourth, *_ = cast("tuple[Tensor, ...]", prepared)
     indicator = next(part for part in (third, fourth) if part.shape[-2:] == (1, 1))
     count = int(indicator[0].sum())
-    return VideoFrames(clean_frames=given[:, :, :count]) if count else VideoFrames()
+    return VideoFrames(clean_frames=clean[:, :, :count]) if count else VideoFrames()
 
 
 FAMILY = Family(
