@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,12 +28,16 @@ class Guidance:
         sign: 1 or -1; some models predict the negative of what their scheduler takes.
         norm_side: If not None, vectors of the result take the norm of those of c. 0: the vectors are rows of pixels
             (Lumina 2); otherwise squares of that many latent pixels along one side, over all channels (Qwen-Image).
+        shrinks_only: Whether vectors keep their norm where that of c is larger (LongCat-Image).
+        channels: Number of channels that are guided; the others are those of c (Lumina-Next). None: all.
     """
 
     scale: float | None
     rescale: float = 0.0
     sign: float = 1.0
     norm_side: int | None = None
+    shrinks_only: bool = False
+    channels: int | None = None
 
     def __call__(self, conditional: Tensor, unconditional: Tensor | None) -> Tensor:
         """Combine both outputs.
@@ -54,8 +58,11 @@ class Guidance:
         if self.norm_side is not None:
             size = (guided.shape[2], guided.shape[3])
             vectors, targets = (_vectors(part, self.norm_side) for part in (guided, conditional))
-            vectors = vectors * (targets.norm(dim=-1, keepdim=True) / vectors.norm(dim=-1, keepdim=True))
+            ratio = targets.norm(dim=-1, keepdim=True) / vectors.norm(dim=-1, keepdim=True)
+            vectors = vectors * (ratio.clamp(max=1) if self.shrinks_only else ratio)
             guided = unpack(vectors, size, self.norm_side) if self.norm_side else vectors
+        if self.channels is not None:
+            guided = torch.cat([guided[:, : self.channels], conditional[:, self.channels :]], dim=1)
         return self.sign * guided
 
 
@@ -101,6 +108,46 @@ def norm_preserving(side: int) -> GuidanceCandidates:
         orthogonal = [part - (part * direction).sum(dim=-1, keepdim=True) * direction for part in (start, difference)]
         measured = _ratio(-orthogonal[0], orthogonal[1])
         yield from (Guidance(measured, sign=sign, norm_side=side) for sign in _SIGNS)
+
+    return propose
+
+
+def norm_limiting(side: int) -> GuidanceCandidates:
+    """Make a proposer of guidance whose vectors are no longer than those of the conditional output.
+
+    Args:
+        side: See `Guidance.norm_side`.
+
+    Returns:
+        A function like `classifier_free`; without a stated scale it proposes the plain form alone.
+    """
+
+    def propose(
+        conditional: Tensor, unconditional: Tensor, output: Tensor, scale: float | None, rescale: float
+    ) -> Iterator[Guidance]:
+        if scale is not None:
+            yield from (Guidance(scale, sign=sign, norm_side=side, shrinks_only=True) for sign in _SIGNS)
+        yield from classifier_free(conditional, unconditional, output, scale, rescale)
+
+    return propose
+
+
+def first_channels(channels: int) -> GuidanceCandidates:
+    """Make a proposer of guidance of some channels alone, besides the plain form.
+
+    Args:
+        channels: See `Guidance.channels`.
+
+    Returns:
+        A function like `classifier_free`.
+    """
+
+    def propose(
+        conditional: Tensor, unconditional: Tensor, output: Tensor, scale: float | None, rescale: float
+    ) -> Iterator[Guidance]:
+        guided = (part[:, :channels] for part in (conditional, unconditional, output))
+        yield from (replace(form, channels=channels) for form in classifier_free(*guided, scale, 0.0))
+        yield from classifier_free(conditional, unconditional, output, scale, rescale)
 
     return propose
 

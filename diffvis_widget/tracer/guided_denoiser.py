@@ -164,6 +164,8 @@ class Denoiser:
         )
         if error > _TOLERANCE.get(self.dtype, 1e-3):
             reason = "its weights, adapters or attention processors were changed since, or the pipeline guides in a way"
+            if self._answers[1] is None:  # as Ideogram 4
+                reason += ", perhaps by another model,"
             if not self._level.is_known:
                 reason = "its scheduler scales the denoiser's input in a way"
             raise ValueError(
@@ -198,10 +200,12 @@ class Denoiser:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
+                if len(latents) > 1:  # with arguments that are not split by image, such as stored keys
+                    each = [self.answers(part[None]) for part in latents]
+                    return {branch: torch.cat([answer[branch] for answer in each]) for branch in each[0]}
                 raise ValueError(
-                    f"denoiser: {self.family.name} cannot be evaluated again with {len(latents)} latents at step "
-                    f"{self.index}: its pipeline passes arguments that are not split by image ({error}); what the "
-                    "trace holds is not concerned"
+                    f"denoiser: {self.family.name} cannot be evaluated again at step {self.index}: its pipeline passes "
+                    f"arguments that are not split by image ({error}); what the trace holds is not concerned"
                 ) from error
             answers.update(zip(branches, raw.chunk(len(branches)), strict=True))
         return answers
@@ -276,6 +280,7 @@ class Denoiser:
             inputs = pack(inputs, side)
         elif evaluation.listed or len(evaluation.shape) == 5:
             inputs = inputs[:, :, None]  # a video of one frame
+            inputs = inputs.permute(0, 2, 3, 4, 1) if self.family.channels_last else inputs
         if evaluation.extra is not None:
             inputs = torch.cat([inputs, evaluation.extra[list(rows)]], dim=1)
         kind = evaluation.device.type
@@ -283,9 +288,9 @@ class Denoiser:
             named = {evaluation.latents: list(inputs) if evaluation.listed else inputs}
             output = prediction(self.module(**named, **arguments, return_dict=False))
         if side:
-            output = unpack(output[:, : size[0] * size[1] // side**2], size, side)
+            output = unpack(self.family.image_output(output, size[0] * size[1] // side**2), size, side)
         elif output.ndim == 5:
-            output = output[:, :, 0]
+            output = output[:, 0].permute(0, 3, 1, 2) if self.family.channels_last else output[:, :, 0]
         return output[:, : latents.shape[1]]  # a learned variance follows the prediction
 
     @contextlib.contextmanager

@@ -190,7 +190,7 @@ class LatentLayout:
         side = self._family.packing
         if latents.ndim == 3 and side is not None and self.size is not None:
             # an editing model's sequence continues with its reference image
-            latents = latents[:, self._extra.tokens][:, : self._positions]
+            latents = self._family.image_output(latents[:, self._extra.tokens], self._positions or 0)
             return unpack(latents, self.size, side) if self.frames == 1 else unpack_video(latents, self.size, side)
         return latents
 

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffvis_widget.tracer.guidance import Guidance, classifier_free, fit_guidance, norm_preserving
+from diffvis_widget.tracer.guidance import (
+    Guidance,
+    classifier_free,
+    first_channels,
+    fit_guidance,
+    norm_limiting,
+    norm_preserving,
+)
 
 
 def answers(closeness: float = 0.1) -> tuple[Tensor, Tensor]:
@@ -30,15 +37,28 @@ def by_hand(c: Tensor, u: Tensor, scale: float, way: str) -> Tensor:
             for x in range(0, 6, 2):
                 part = (0, slice(None), slice(y, y + 2), slice(x, x + 2))
                 guided[part] *= c[part].norm() / guided[part].norm()
+    elif way == "limited":  # as squares, but none becomes longer
+        for y in range(0, 8, 2):
+            for x in range(0, 6, 2):
+                part = (0, slice(None), slice(y, y + 2), slice(x, x + 2))
+                guided[part] *= min(1.0, float(c[part].norm() / guided[part].norm()))
+    elif way == "channels":  # only the first three
+        guided[:, 3:] = c[:, 3:]
     return guided
 
 
-WAYS = ["plain", "negative", "rows", "squares"]
-FORMS = {"rows": norm_preserving(0), "squares": norm_preserving(2)}
+WAYS = ["plain", "negative", "rows", "squares", "channels"]
+FORMS = {
+    "rows": norm_preserving(0),
+    "squares": norm_preserving(2),
+    "limited": norm_limiting(2),
+    "channels": first_channels(3),
+}
 
 
 @pytest.mark.parametrize(
-    ("way", "scale_is_passed"), [("rescaled", True), *((way, passed) for way in WAYS for passed in (True, False))]
+    ("way", "scale_is_passed"),
+    [("rescaled", True), ("limited", True), *((way, passed) for way in WAYS for passed in (True, False))],
 )
 def test_the_way_is_found(way: str, scale_is_passed: bool) -> None:
     c, u = answers()
@@ -54,7 +74,7 @@ def test_the_way_is_found(way: str, scale_is_passed: bool) -> None:
     assert off < 1e-5
     assert guidance.scale == pytest.approx(4.5, rel=1e-4)
     assert guidance.sign == (-1 if way == "negative" else 1)
-    assert guidance.norm_side == {"rows": 0, "squares": 2}.get(way)
+    assert guidance.norm_side == {"rows": 0, "squares": 2, "limited": 2}.get(way)
     # and it holds for other answers too
     other, against = answers(0.5)
     torch.testing.assert_close(guidance(other, against), by_hand(other, against, 4.5, way), atol=2e-4, rtol=2e-4)

@@ -198,14 +198,7 @@ def test_it_waits_for_the_denoisers_lock() -> None:
 
 
 # every family that the tracer reads, but for those whose way of running cannot be asked again
-REFUSED = {
-    "lumina-next": "guides in a way that is not known here",
-    "qwen-2.1": "Qwen-Image 2.1 cannot be evaluated again with 3 latents",
-    "qwen-2.1-uncached": "guides in a way that is not known here",
-    "longcat-image": "guides in a way that is not known here",
-    "kandinsky5": "Kandinsky 5 cannot be evaluated again with 1 latents",
-    "ideogram4": "guides in a way that is not known here",
-}
+REFUSED = {"ideogram4": "guides in a way, perhaps by another model, that is not known here"}
 EVALUATED = [name for name in TRACED if not name.endswith(("pag", "controlnet")) and name not in REFUSED]
 
 
@@ -216,6 +209,14 @@ def test_every_family(name: str) -> None:
     probe = denoiser(recorded, -1)
     clean = probe.clean(probe.latents, probe.output)[0].numpy()
     np.testing.assert_allclose(clean, recorded.predictions[-1], atol=1e-3 * np.abs(recorded.predictions[-1]).max())
+    first = denoiser(recorded, 0)
+    with first.held(), torch.no_grad():
+        answers = first.answers(first.latents)
+    if recorded.guidance is not None:
+        channels = recorded.latents.shape[1]
+        difference = (answers["prompt"] - answers["negative"])[0, :channels].float()
+        expected = difference.square().mean(dim=0).sqrt().numpy()
+        np.testing.assert_allclose(recorded.guidance[0], expected, atol=1e-3 * expected.max())
     others = torch.randn(3, *probe.latents.shape[1:], generator=torch.Generator().manual_seed(0))
     together = probe(others)
     for index in range(3):

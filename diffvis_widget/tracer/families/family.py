@@ -258,6 +258,8 @@ class Family:
         packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
             along one side; None: (n, C, h, w).
         packed_size: (pipeline, arguments of `prepare_latents`, packing) -> (h, w) of packed latents.
+        output_ends_with_image: Whether the denoiser's output of packed latents holds tokens of the image at its end,
+            behind those of the text, and not at its beginning.
         reference_grids: (arguments of the denoiser, row of its batch, image tokens) -> (h, w) of the tokens of each
             reference image, which follow those of the image in joint attention.
         channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
@@ -314,6 +316,7 @@ class Family:
     grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
+    output_ends_with_image: bool = False
     reference_grids: ReferenceGrids = no_references
     channels_last: bool = False
     # videos
@@ -352,6 +355,18 @@ class Family:
         """
         layers = -(-frames // self.frames_per_token)
         return None if positions % layers else self.grid_of(positions // layers, latent_size, self.patch_size)
+
+    def image_output(self, packed: Tensor, positions: int) -> Tensor:
+        """Select the image's tokens in packed latents, or in what the denoiser returned for them.
+
+        Args:
+            packed: (n, tokens, channels).
+            positions: Number of the image's tokens.
+
+        Returns:
+            (n, positions, channels).
+        """
+        return packed[:, -positions:] if self.output_ends_with_image else packed[:, :positions]
 
     def refining_modules(self, denoiser: nn.Module) -> Modules:
         """The modules whose attention among image tokens may refine the words' maps.

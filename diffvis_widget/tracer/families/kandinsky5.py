@@ -30,6 +30,7 @@ FAMILY = Family(
     attention_modules=modules_ending(".cross_attention"),
     self_attention=modules_ending(".self_attention", inside="visual_transformer_blocks"),
     token_streams=(TokenStream(("tokenizer",), select=_after_template),),
+    batch_axes={"visual_rope_pos": None, "text_rope_pos": None, "scale_factor": None},
     embedding_indices=(0, None),
     patch_size=2,
     channels_last=True,

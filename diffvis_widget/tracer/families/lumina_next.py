@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from diffvis_widget.tracer.guidance import first_channels
+
 from .family import Family, modules_ending
 from .token_streams import TokenStream
 
@@ -14,5 +16,6 @@ FAMILY = Family(
     token_streams=(TokenStream(("tokenizer",)),),
     embedding_indices=(0, 2),
     negative_first=False,
+    guidance_candidates=first_channels(3),
     patch_size=2,
 )

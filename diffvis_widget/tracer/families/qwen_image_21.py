@@ -34,4 +34,5 @@ FAMILY = Family(
     text_queries=False,
     packing=1,
     packed_size=_latent_size,
+    output_ends_with_image=True,
 )
