@@ -32,6 +32,13 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "photo.png"
+    Image.fromarray(scenes.draw(5).image).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
 def widget() -> Iterator[dv.DiffVis]:
     made = dv.DiffVis(dv.load(), prompt="a red circle", seed=7, steps=4, concepts=["star"])
     made.wait(300)
@@ -160,7 +167,7 @@ def test_it_fits_at_every_width(browser: Browser, widget: dv.DiffVis, picture: P
             live.page.screenshot(path=f"{SHOTS}/{theme}-{width}.png")
 
 
-def test_it_works_in_a_notebook(browser: Browser, lab: Lab, picture: Path) -> None:
+def test_it_works_in_a_notebook(browser: Browser, lab: Lab, picture: Path, photo: Path) -> None:
     lab.add("image.ipynb", "import diffvis_widget as dv\nwidget = dv.DiffVis(prompt='a red circle', steps=3)\nwidget")
     with open_notebook(browser, lab, "image.ipynb") as notebook:
         notebook.run_all()
@@ -174,6 +181,20 @@ def test_it_works_in_a_notebook(browser: Browser, lab: Lab, picture: Path) -> No
         expect(shown.locator(".dv-image").get_by_role("status")).to_contain_text("Nothing was generated", timeout=WAIT)
         levels = notebook.run_python("print([int(step.timestep) for step in widget.trace.steps])")
         assert levels == "[800, 600, 400, 200]"
+        # dropped by hand: JupyterLab neither opens the file nor puts it into a cell
+        cells = notebook.page.locator(".jp-Notebook .jp-Cell").count()
+        notebook.run_python("before = widget.trace; before.image[0, 0, 0]")
+        shown.get_by_test_id("stage").scroll_into_view_if_needed()
+        drop(LivePage(notebook.page), shown.get_by_test_id("stage").locator(".dv-frame"), photo)
+        expect(shown.locator(".dv-image").get_by_role("status")).to_have_count(0)
+        expect(shown.locator(".dv-image").get_by_role("status")).to_contain_text("Nothing was generated", timeout=WAIT)
+        pixels = notebook.run_python("print(widget.trace is not before, widget.trace.image.sum())")
+        with Image.open(photo) as file:
+            expected = np.asarray(ImageOps.fit(file.convert("RGB"), (96, 96), Image.Resampling.BICUBIC))
+        assert pixels == f"True {expected.sum()}"
+        assert notebook.page.locator(".jp-Notebook .jp-Cell").count() == cells
+        if SHOTS:
+            notebook.page.screenshot(path=f"{SHOTS}/dropped-in-lab.png")
 
 
 @pytest.fixture
