@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
+from diffusers.modular_pipelines.qwenimage import encoders
 from diffusers.pipelines.qwenimage import (
     pipeline_qwenimage_edit,
     pipeline_qwenimage_edit_inpaint,
@@ -29,7 +30,7 @@ def _small(calculate: Any) -> Any:
     return lambda area, ratio: calculate(min(area, _LARGEST), ratio)
 
 
-for _module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus, pipeline_qwenimage_edit_inpaint):
+for _module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus, pipeline_qwenimage_edit_inpaint, encoders):
     setattr(_module, "calculate_dimensions", _small(_module.calculate_dimensions))  # noqa: B010
 
 
@@ -134,6 +135,9 @@ EDITING: dict[str, Case] = {
     "qwen-edit-plus": Case(qwen_edit_plus, {**_QWEN, "image": [_TALL, _WIDE]}, "two calls"),
     "qwen-edit-inpaint": Case(qwen_edit_inpainting, {**_QWEN, "image": random_image(64, 64), **_MASK}, "two calls"),
 }
+
+# the modular pipelines of the same parts, by their guider guided as this scale
+MODULAR_EDITING = {"qwen-edit": "QwenImageEditModularPipeline", "qwen-edit-plus": "QwenImageEditPlusModularPipeline"}
 
 _FROM_IMAGE = {"image": random_image(**_SIZE), "strength": 0.7, "num_inference_steps": 3}
 _INPAINT = {**_FROM_IMAGE, "mask_image": left_half(**_SIZE)}

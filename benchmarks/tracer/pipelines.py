@@ -155,6 +155,8 @@ def modular_row(name: str, pipeline: type, proven: set[str]) -> str:
     family = next(iter(sorted(fitting, key=lambda item: not accepts_class(item, pipeline))), None)
     if pipeline.__name__ in proven:
         state = "traced, proven"
+    elif "Layered" in pipeline.__name__:
+        state, family = "refused: it denoises several layers at once, and a trace has one image", None
     elif "images" not in outputs:
         state, family = f"refused: {reason_for(pipeline.__name__)}", None
     else:
@@ -167,12 +169,13 @@ def modular_table() -> str:
     import diffusers
     from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPING as TYPES
 
+    from tests.pipelines_edit import MODULAR_EDITING
     from tests.pipelines_modular import NAIVE, STANDARD
     from tests.pipelines_modular_video import HUNYUAN, MODULAR_VIDEOS
 
     proven = {kind for kind, *_ in (*STANDARD.values(), *MODULAR_VIDEOS.values(), HUNYUAN)}
     proven |= {type(build()).__name__ for build, _ in NAIVE.values()}
-    proven.add("LTX25ModularPipeline")  # compared with LTX-2 by name
+    proven |= {"LTX25ModularPipeline", *MODULAR_EDITING.values()}  # compared with LTX-2, and with the standard ones
     rows: list[str] = []
     for name, class_of in TYPES.items():
         rows.append(modular_row(name, getattr(diffusers, class_of()), proven))

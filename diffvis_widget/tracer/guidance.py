@@ -145,8 +145,8 @@ def first_channels(channels: int) -> GuidanceCandidates:
     def propose(
         conditional: Tensor, unconditional: Tensor, output: Tensor, scale: float | None, rescale: float
     ) -> Iterator[Guidance]:
-        guided = (part[:, :channels] for part in (conditional, unconditional, output))
-        yield from (replace(form, channels=channels) for form in classifier_free(*guided, scale, 0.0))
+        first, second, target = (part[:, :channels] for part in (conditional, unconditional, output))
+        yield from (replace(form, channels=channels) for form in classifier_free(first, second, target, scale, 0.0))
         yield from classifier_free(conditional, unconditional, output, scale, rescale)
 
     return propose

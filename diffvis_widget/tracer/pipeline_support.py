@@ -12,9 +12,11 @@ from diffvis_widget.tracer.families import Family
 from .video_reasons import reason_for
 
 _VIDEOS_ALONE = ("EchoModularPipeline", "MiniMaxH3ModularPipeline", "Cosmos3OmniModularPipeline")
+_LAYERS = "it denoises several layers of an image at once, and a trace has one image"
 _REASONS = {
     "StableDiffusionPanoramaPipeline": "it denoises overlapping crops, so that no step has latents of the whole image",
-    "QwenImageLayeredPipeline": "it denoises several layers of an image at once, and a trace has one image",
+    "QwenImageLayeredPipeline": _LAYERS,
+    "QwenImageLayeredModularPipeline": _LAYERS,
     "Flux2KleinKVPipeline": "it keeps the keys of reference images from its first step, so that later steps have no "
     "sequence of text, image and references",
 }

@@ -17,7 +17,8 @@ import diffvis_widget as dv
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces import Trace
-from tests.pipelines_edit import EDITING, FROM_IMAGE
+from tests.pipelines_edit import EDITING, FROM_IMAGE, MODULAR_EDITING
+from tests.pipelines_modular import modular
 from tests.tiny_parts import random_image
 from tests.tracer.recorder import Attention, recording
 from tests.tracer.reference import assert_stored
@@ -174,6 +175,45 @@ def test_references_are_what_the_autoencoder_saw(name: str, monkeypatch: pytest.
     assert len(trace.references) == len(expected)
     for index, reference in zip(expected, trace.references, strict=True):
         assert np.abs(images[index].transpose(1, 2, 0) - reference).max() <= 1
+
+
+@pytest.mark.parametrize("name", MODULAR_EDITING)
+def test_a_modular_editing_pipeline_is_traced_as_the_standard_one(name: str) -> None:
+    whole = CASES[name].build()
+    pipe = modular(MODULAR_EDITING[name], whole)
+    arguments = {part: value for part, value in CASES[name].arguments.items() if part in pipe.default_call_parameters}
+
+    def generate() -> np.ndarray:
+        output = pipe(prompt=PROMPT, output_type="np", generator=torch.Generator().manual_seed(1), **arguments)
+        return np.asarray(output.images)
+
+    plain = generate()
+    with Tracer(pipe, keep="heads") as tracer:
+        assert np.array_equal(generate(), plain)
+    with Tracer(whole, keep="heads") as standard:
+        call(name, whole, true_cfg_scale=4.0)
+    trace, expected = tracer.trace, standard.trace
+    assert trace.words == expected.words
+    assert [layer.reference_grids for layer in trace.layers] == [layer.reference_grids for layer in expected.layers]
+    np.testing.assert_allclose(trace.latents, expected.latents, atol=1e-4)
+    np.testing.assert_allclose(trace.heat_maps(), expected.heat_maps(), atol=1e-4)
+    for saved, reference in zip(trace.references, expected.references, strict=True):
+        np.testing.assert_array_equal(saved, reference)
+    rows = [item.attention_from((0.5, 0.5), 0, to="reference 0") for item in (trace, expected)]
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-5)
+
+
+def test_modular_layers_are_refused_before_they_run() -> None:
+    pipe = modular("QwenImageLayeredModularPipeline", CASES["qwen-edit"].build())
+    with pytest.raises(ValueError, match="Modular.* cannot be traced: it denoises several layers"):
+        dv.trace(pipe, PROMPT)
+
+
+def test_kontext_itself_takes_one_reference_for_each_image() -> None:
+    """Diffusers cannot run it with two references for one image: there is nothing to trace."""
+    pipe = CASES["kontext"].build()
+    with pytest.raises(RuntimeError, match="is invalid for input of size"):
+        call("kontext", pipe, image=[random_image(48, 32, seed=7), random_image(48, 32, seed=8)])
 
 
 def test_each_image_of_a_call_has_its_own_reference() -> None:
