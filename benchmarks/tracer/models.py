@@ -16,6 +16,7 @@ from diffusers import (
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusionPipeline,
+    WanTransformer3DModel,
 )
 
 PROMPT = "a red circle above a small blue square in the snow"
@@ -110,6 +111,26 @@ def qwen_image(blocks: int = 60, latents: int = 128, where: Where = CPU) -> Mode
     config |= {"axes_dims_rope": (16, 56, 56)}
     arguments = {"negative_prompt": "fog", "true_cfg_scale": 4.0}
     return _transformer("qwen", QwenImageTransformer2DModel, config, arguments, latents, where)
+
+
+def wan(blocks: int = 30, frames: int = 17, height: int = 60, width: int = 104) -> Model:
+    """The transformer of Wan 2.1 1.3B with some of its 30 blocks, not guided, with 512 text tokens.
+
+    frames, height, width: of the latents; 17 x 60 x 104 are 65 frames of 480 x 832 pixels, and 17 x 30 x 52 tokens.
+    """
+    from tests.pipelines_video import VIDEOS
+
+    pipe = VIDEOS["wan"].build()
+    config: dict[str, Any] = {"num_layers": blocks, "attention_head_dim": 128, "num_attention_heads": 12}
+    config |= {"ffn_dim": 8960, "freq_dim": 256, "rope_max_seq_len": 1024}
+    pipe.transformer = WanTransformer3DModel(**_plain(dict(pipe.transformer.config) | config)).eval()
+    return pipe, {
+        "height": height * pipe.vae_scale_factor_spatial,
+        "width": width * pipe.vae_scale_factor_spatial,
+        "num_frames": (frames - 1) * pipe.vae_scale_factor_temporal + 1,
+        "max_sequence_length": 512,
+        "guidance_scale": 1.0,
+    }
 
 
 def _transformer(

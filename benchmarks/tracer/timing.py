@@ -44,7 +44,8 @@ def timed(pipe: Any, arguments: dict[str, Any], around: Around = nullcontext, st
     call = {"prompt": PROMPT, "num_inference_steps": steps, "output_type": "latent", **arguments}
     generator = torch.Generator().manual_seed(0)
     with around() as inside:
-        result = pipe(**call, generator=generator, callback_on_step_end=stamp).images
+        output = pipe(**call, generator=generator, callback_on_step_end=stamp)
+        result = output.images if hasattr(output, "images") else output.frames
     return Timed((stamps[-1] - stamps[0]) / (steps - 1), result, inside)
 
 
