@@ -34,6 +34,9 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
 def test_frames_are_scrubbed_by_pointer_and_keys(page: Page) -> None:
     slider, readout = page.get_by_test_id("frame-slider"), page.get_by_test_id("frame-readout")
     expect(readout).to_have_text("latent frame 1 / 7 · frame 1 of 25")
+    # nothing was measured, and this page holds nothing that could measure
+    concepts = page.get_by_role("region", name="Concepts")
+    expect(concepts).to_have_text("ConceptsThe concepts of this run were not measured.")
     before = page.evaluate(STAGE)
     slider.focus()
     page.keyboard.press("ArrowRight")

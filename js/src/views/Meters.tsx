@@ -43,23 +43,27 @@ export function Meters({ context }: { readonly context: Context }) {
   const unmeasured = run !== null && meter === null;
   const removed = useSignal<{ readonly concept: string; readonly at: number } | null>(null);
   const undone = removed.value && !concepts.includes(removed.value.concept) ? removed.value : null;
+  // A recorded page has no model that could measure anything.
+  const isClosed = session.isOffline && unmeasured;
 
   return (
     <section class="dv-meters" aria-label="Concepts">
       <div class="dv-title">
         <h3 title={meter ? `Measured by ${meter}` : undefined}>Concepts</h3>
-        <Choice
-          label="Scale of the meters"
-          options={SCALES.map((entry) => ({
-            ...entry,
-            disabled: entry.value === "share" && !shareable,
-            title: entry.value === "share" && !shareable ? "Share compares at least two concepts" : entry.title,
-          }))}
-          chosen={scale}
-          choose={(next) => {
-            viewState.meterScale.value = next;
-          }}
-        />
+        {isClosed ? null : (
+          <Choice
+            label="Scale of the meters"
+            options={SCALES.map((entry) => ({
+              ...entry,
+              disabled: entry.value === "share" && !shareable,
+              title: entry.value === "share" && !shareable ? "Share compares at least two concepts" : entry.title,
+            }))}
+            chosen={scale}
+            choose={(next) => {
+              viewState.meterScale.value = next;
+            }}
+          />
+        )}
       </div>
       <ul ref={order.listRef} {...order.listEvents}>
         {concepts.map((concept) => (
@@ -81,7 +85,7 @@ export function Meters({ context }: { readonly context: Context }) {
         ))}
       </ul>
       <Verdicts context={context} scores={scores} />
-      <AddConcept context={context} />
+      {isClosed ? null : <AddConcept context={context} />}
       {undone ? (
         <p class="dv-foot" role="status">
           {`“${undone.concept}” was removed. `}
