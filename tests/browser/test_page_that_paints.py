@@ -305,6 +305,10 @@ def test_stop_latest_wins_and_bad_input(browser: Browser, lab: Path) -> None:
         shown.expect_status("done")
         states = [content["state"] for content, _ in shown.received() if content["type"] == "end"]
         assert states == ["stopped", "stopped", "done"]
+        # From the second run on, the first step is shown at once: decoded exactly later.
+        steps = {(content["run"], content["index"]): content for content in shown.replies("step")}
+        assert [steps[f"page-{run}", 0]["exact"] for run in (1, 2, 3)] == [True, False, False]
+        shown.wait_for("frame", "content.run === 'page-3' && content.index === 0 && content.view === 'prediction'")
         shown.widget.get_by_test_id("runs").click()
         expect(shown.widget.locator(".dv-runs")).to_contain_text("a green ring")
         shown.widget.get_by_test_id("decision").click()

@@ -6,9 +6,9 @@ import type { Traits } from "../core/host";
 import { pack } from "../core/packedRun";
 import type { KernelRequest, Message, Note, PageMessage } from "../core/protocol";
 import { compareReply } from "./comparison";
-import { prepareDecision } from "./decision";
+import { type Model, prepareDecision } from "./decision";
 import { type DecodedView, EngineRun, type ShownStep } from "./engineRun";
-import { type JobFunction, JobQueue, type Task } from "./jobs";
+import { breathe, type JobFunction, JobQueue, type Task } from "./jobs";
 import { Meter } from "./meter";
 import { prepareEstimates, prepareSaliency } from "./methods";
 import type { Networks } from "./networks";
@@ -20,6 +20,7 @@ import type { EngineSettings } from "./settings";
 import { fileStem, runSource } from "./sourceCode";
 import { Tokenizer } from "./tokenizer";
 import { planRuns, type Waiting } from "./waitingRuns";
+import { warmUp } from "./warmUp";
 
 /** Runs that are kept: nine seeds, and some runs before and after them. */
 const RUNS = 12;
@@ -35,8 +36,8 @@ export interface Output {
 type Request = Extract<PageMessage, { readonly id: number }>;
 
 export class EngineKernel {
-  readonly #tokenizer: Tokenizer;
-  readonly #meter: Meter;
+  readonly #model: Model;
+  readonly #warmUp: AsyncGenerator<void>;
   readonly #preview = new Preview();
   readonly #traits: Record<string, unknown> = {};
   readonly #history: EngineRun[] = [];
@@ -59,9 +60,10 @@ export class EngineKernel {
     private readonly settings: EngineSettings,
     private readonly output: Output,
   ) {
-    this.#tokenizer = new Tokenizer(settings.merges);
-    this.#meter = new Meter(networks, settings, this.#tokenizer);
+    const tokenizer = new Tokenizer(settings.merges);
+    this.#model = { networks, settings, tokenizer, meter: new Meter(networks, settings, tokenizer) };
     this.#defaults = { steps: settings.default_steps, guidance_scale: settings.default_guidance_scale };
+    this.#warmUp = warmUp(this.#model, this.#defaults);
   }
 
   /** Takes traits that the page has set. */
@@ -77,6 +79,7 @@ export class EngineKernel {
       const names = Object.keys(values).filter((name) => name in this.#traits);
       this.output.setTraits(Object.fromEntries(names.map((name) => [name, this.#traits[name]])));
     }
+    void this.#work();
   }
 
   receive(message: PageMessage): void {
@@ -203,8 +206,7 @@ export class EngineKernel {
   }
 
   #prepare(task: Task): JobFunction {
-    const { networks, settings } = this;
-    const model = { networks, settings, tokenizer: this.#tokenizer, meter: this.#meter };
+    const model = this.#model;
     const run = () => this.#get(String(task.run));
     if (task.kind === "decision") return prepareDecision(model, run(), task);
     if (task.kind === "saliency") return prepareSaliency(model, run(), task);
@@ -263,7 +265,7 @@ export class EngineKernel {
         const job = this.#jobs.next;
         if (this.#requested) await this.#perform(this.#requested);
         else if (job) await job.run(breathe);
-        else if (!(await this.#catchUp())) return;
+        else if (!(await this.#catchUp()) && (await this.#warmUp.next()).done) return;
       }
     } finally {
       this.#isWorking = false;
@@ -278,7 +280,7 @@ export class EngineKernel {
     let run: EngineRun | null = null;
     try {
       const { networks, settings } = this;
-      const sampler = new Sampler(networks, settings, this.#tokenizer, request, undefined, this.#concepts);
+      const sampler = new Sampler(networks, settings, this.#model.tokenizer, request, undefined, this.#concepts);
       run = new EngineRun(id, request, sampler.words, sampler.planned, settings, part === "draft");
       this.#active = run;
       if (part === "seeds") {
@@ -292,7 +294,9 @@ export class EngineKernel {
       while (!sampler.isDone && !this.#isStopping) {
         const record = await sampler.step();
         const before = elapsed();
-        const isExact = !this.#preview.isFitted || sampler.isDone || decoding < DECODE_SHARE * before;
+        // The first step is shown as soon as it can be.
+        const isInTime = record.index > 0 && decoding < DECODE_SHARE * before;
+        const isExact = !this.#preview.isFitted || sampler.isDone || isInTime;
         const image = isExact ? await this.networks.decode(record.clean) : this.#preview.image(record.clean);
         if (isExact) this.#preview.fit(record.clean, image);
         this.#send(run.addStep(record, image, this.#preview.image(record.latents), isExact, elapsed()));
@@ -359,7 +363,9 @@ export class EngineKernel {
     const { record } = run.steps[index] as ShownStep;
     const image = await this.networks.decode(view === "latents" ? record.latents : record.clean);
     this.#send(run.addFrame(index, view, image));
-    if (view === "prediction") await this.#score(run, index, image);
+    if (view === "latents") return true;
+    this.#preview.fit(record.clean, image);
+    await this.#score(run, index, image);
     return true;
   }
 
@@ -374,7 +380,7 @@ export class EngineKernel {
   async #scoreStep(run: EngineRun, index: number): Promise<void> {
     const shown = run.steps[index] as ShownStep;
     shown.features ??= (await this.networks.imageFeatures(shown.image as Uint8Array)).slice();
-    run.scores[index] = await this.#meter.score(shown.features, run.scoredConcepts);
+    run.scores[index] = await this.#model.meter.score(shown.features, run.scoredConcepts);
   }
 
   /** Forgets the scores of other concepts. */
@@ -386,15 +392,9 @@ export class EngineKernel {
   #setConcepts(concepts: readonly string[]): void {
     this.#concepts = concepts;
     this.output.setTraits({ concepts });
-    void this.#work();
   }
 
   #send({ content, buffers }: Message): void {
     this.output.send({ content: { ...(content as object), seq: this.#seq++ }, buffers });
   }
-}
-
-/** Lets messages in. */
-function breathe(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
 }

@@ -87,18 +87,23 @@ function enlarge(small: Float64Array): Uint8Array {
   const places = Array.from({ length: IMAGE_SIDE }, (_, i) => {
     const centre = Math.min(Math.max((i + 0.5) / SCALE - 0.5, 0), SIDE - 1);
     const low = Math.floor(centre);
-    return { low, high: Math.min(low + 1, SIDE - 1), share: centre - low };
+    return { low: 3 * low, high: 3 * Math.min(low + 1, SIDE - 1), share: centre - low };
   });
-  places.forEach((row, y) => {
-    places.forEach((column, x) => {
+  let pixel = 0;
+  for (const row of places) {
+    const [low, high] = [small.subarray(SIDE * row.low), small.subarray(SIDE * row.high)];
+    for (const column of places) {
       for (let c = 0; c < 3; c++) {
-        const at = (i: number, j: number) => small[3 * (SIDE * i + j) + c] as number;
-        const upper = at(row.low, column.low) * (1 - column.share) + at(row.low, column.high) * column.share;
-        const lower = at(row.high, column.low) * (1 - column.share) + at(row.high, column.high) * column.share;
-        const value = upper * (1 - row.share) + lower * row.share;
-        pixels[3 * (IMAGE_SIDE * y + x) + c] = Math.round(255 * Math.min(1, Math.max(0, value)));
+        const [left, right] = [column.low + c, column.high + c];
+        const upper = mix(low[left] as number, low[right] as number, column.share);
+        const lower = mix(high[left] as number, high[right] as number, column.share);
+        pixels[pixel++] = Math.round(255 * Math.min(1, Math.max(0, mix(upper, lower, row.share))));
       }
-    });
-  });
+    }
+  }
   return pixels;
+}
+
+function mix(a: number, b: number, share: number): number {
+  return a * (1 - share) + b * share;
 }

@@ -21,12 +21,14 @@ export function refine(maps: Float32Array, attention: Array32, row: number, posi
 
 function attendedMeans(values: Float32Array, weights: Array32): Float32Array {
   const size = values.length;
-  return Float32Array.from({ length: size }, (_, position) => {
+  const means = new Float32Array(size);
+  for (let position = 0; position < size; position++) {
     let sum = 0;
     for (let other = 0; other < size; other++)
       sum += (weights[position * size + other] as number) * (values[other] as number);
-    return sum;
-  });
+    means[position] = sum;
+  }
+  return means;
 }
 
 function relativeToMean(values: Float32Array): Float32Array {
