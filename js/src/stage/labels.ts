@@ -35,18 +35,16 @@ export function contentWords(words: readonly Word[], scales: StepMessage["maps"]
   return named.filter((index) => words[index]?.encoder === encoder);
 }
 
-/** A colour for each word: its own for "red" or "snow", which leaves the image as it is; else one of those for words. */
-function coloursOf(texts: readonly string[]): Rgb[] {
+/** The colour that a word names, such as "red" or "snow"; null for other words. */
+function colourNamed(text: string): Rgb | null {
+  const name = text.toLowerCase();
+  if (!/^[a-z]+$/.test(name) || !CSS.supports("color", name)) return null;
   const c = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  let others = 0;
-  return texts.map((text) => {
-    const name = text.toLowerCase();
-    if (!c || !/^[a-z]+$/.test(name) || !CSS.supports("color", name)) return hue(others++);
-    c.fillStyle = name;
-    c.fillRect(0, 0, 1, 1);
-    const [r = 0, g = 0, b = 0] = c.getImageData(0, 0, 1, 1).data;
-    return [r, g, b];
-  });
+  if (!c) return null;
+  c.fillStyle = name;
+  c.fillRect(0, 0, 1, 1);
+  const [r = 0, g = 0, b = 0] = c.getImageData(0, 0, 1, 1).data;
+  return [r, g, b];
 }
 
 /** A word and the place of its peak, 0..1 from the left and the top of the image. */
@@ -97,6 +95,7 @@ export function placeLabels(wanted: readonly Box[], frame: Box): (Box | null)[] 
 export class LabelOverlay {
   readonly #raster = new Resampler(RASTER, RASTER);
   readonly #steps = new WeakMap<StepMessage["maps"], Labelled>();
+  readonly #named = new Map<string, Rgb | null>();
 
   /** Draws the colours and the words of a step; `opacity` is that of the largest value. */
   draw(c: CanvasRenderingContext2D, run: Run, step: StepMessage, opacity: number, box: ImageBox, ratio: number): void {
@@ -120,10 +119,19 @@ export class LabelOverlay {
     return labelled;
   }
 
+  /** A colour for each word: its own, which leaves the image as it is; else one of those for words. */
+  #coloursOf(texts: readonly string[]): Rgb[] {
+    let others = 0;
+    return texts.map((text) => {
+      if (!this.#named.has(text)) this.#named.set(text, colourNamed(text));
+      return this.#named.get(text) ?? hue(others++);
+    });
+  }
+
   #label(run: Run, step: StepMessage): Labelled {
     const words = contentWords(run.info.words, step.maps.scales);
     const texts = words.map((index) => run.info.words[index]?.text ?? "");
-    const colours = coloursOf(texts);
+    const colours = this.#coloursOf(texts);
     const size = RASTER * RASTER;
     const max = Math.max(1e-9, ...words.map((index) => step.maps.scales[index]?.[1] ?? 0));
     const largest = new Float32Array(size);
@@ -136,7 +144,10 @@ export class LabelOverlay {
       const peak = { at: 0, share: 0 };
       for (let i = 0, at = 0; i < size; i++, at += 4) {
         const share = Math.max(0, lo + ((field[i] as number) / 255) * (hi - lo)) / max;
-        if (share > peak.share) Object.assign(peak, { at: i, share });
+        if (share > peak.share) {
+          peak.at = i;
+          peak.share = share;
+        }
         if (share > (largest[i] as number)) largest[i] = share;
         const fourth = share * share * share * share;
         const weight = fourth * fourth;
@@ -148,12 +159,13 @@ export class LabelOverlay {
       return peak;
     });
     const image = new ImageData(RASTER, RASTER);
+    const { data } = image;
     for (let i = 0, at = 0; i < size; i++, at += 4) {
       const weight = sums[at + 3] as number;
       if (weight <= 0) continue;
-      for (let k = 0; k < 3; k++) image.data[at + k] = (sums[at + k] as number) / weight;
+      for (let k = 0; k < 3; k++) data[at + k] = (sums[at + k] as number) / weight;
       const share = Math.max(0, ((largest[i] as number) - CLEAR) / (1 - CLEAR));
-      image.data[at + 3] = 255 * STRENGTH * share ** EXPONENT;
+      data[at + 3] = 255 * STRENGTH * share ** EXPONENT;
     }
     const canvas = new OffscreenCanvas(RASTER, RASTER);
     canvas.getContext("2d")?.putImageData(image, 0, 0);
