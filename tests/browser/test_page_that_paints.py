@@ -185,6 +185,9 @@ def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
         for method in ("df_cam", "df_lime"):
             expect(shown.widget.get_by_test_id(method)).to_contain_text("works in the notebook", timeout=WAIT)
             expect(shown.widget.get_by_test_id(method).get_by_role("button")).to_have_count(0)
+        relevance = shown.widget.locator(".dv-relevance")
+        expect(relevance).to_contain_text("works in the notebook")
+        expect(relevance.get_by_role("button")).to_have_count(0)
         card = shown.widget.get_by_test_id("df_rise")
         card.get_by_role("button", name="Compute").click()
         expect(card.get_by_role("button", name="DF-RISE on the stage")).to_be_visible(timeout=4 * WAIT)

@@ -62,6 +62,8 @@ export interface Host {
   readonly isOffline: boolean;
   /** Whether requests of a type can be answered; without this method all can. */
   canAnswer?(type: KernelRequest["type"]): boolean;
+  /** The kinds of jobs that can be done; without this list all can. */
+  readonly jobs?: readonly unknown[];
   /** Aborts when the view is removed. */
   readonly signal: AbortSignal;
 }

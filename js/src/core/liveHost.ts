@@ -124,6 +124,7 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
   return {
     signal: recorded.signal,
     isOffline: false,
+    jobs: JOBS,
     get: <K extends TraitName>(name: K) => traits[name] as Traits[K] | undefined,
     set(values) {
       if (isReady) {

@@ -158,6 +158,11 @@ export class Session {
     return this.#host.canAnswer?.(type) ?? true;
   }
 
+  /** Whether jobs of a kind can be done where there is a kernel: a page that paints has no gradients. */
+  canCompute(kind: string): boolean {
+    return this.#host.jobs?.includes(kind) ?? true;
+  }
+
   /** Sets traits, here and in the kernel. */
   set(values: Partial<Traits>): void {
     this.#host.set(values);

@@ -12,7 +12,7 @@ import {
 } from "../../app/coreExports";
 import { formatSpan, Progress } from "../Progress";
 import { Relevance } from "./Relevance";
-import { labelOf, type Method, type Saliency, type StepMap, saliencyOf } from "./saliency";
+import { labelOf, type Method, NEEDS_NOTEBOOK, type Saliency, type StepMap, saliencyOf } from "./saliency";
 
 export function Methods({ context }: { readonly context: Context }) {
   const { session, player } = context;
@@ -90,8 +90,7 @@ function MethodCard({ saliency, method: { name, label, caption, finding }, step,
   const map = saliency.mapAt(name, step);
   const { job } = saliency;
   const seconds = saliency.seconds.value?.[name];
-  // A page that paints can compute some of the methods only.
-  const needsNotebook = canCompute && !map && saliency.computable.value?.includes(name) === false;
+  const isPossible = saliency.canCompute(name);
   const task = job.task.value;
   const isThisStep = task?.step === step;
   const isThisMethod = task?.method === name && (isThisStep || job.isRunning);
@@ -116,8 +115,8 @@ function MethodCard({ saliency, method: { name, label, caption, finding }, step,
       </div>
       <div>
         <h3>{label}</h3>
-        {needsNotebook ? <p class="dv-foot">This works in the notebook, not in this page.</p> : null}
-        {map || (isThisMethod && job.isRunning) || !canCompute || needsNotebook ? null : (
+        {canCompute && !map && isPossible === false ? <p class="dv-foot">{NEEDS_NOTEBOOK}</p> : null}
+        {map || (isThisMethod && job.isRunning) || !canCompute || !isPossible ? null : (
           <Button class="dv-do" disabled={job.isRunning} onClick={() => saliency.compute(name)}>
             Compute<span class="dv-sr"> {label}</span>
             {seconds === undefined ? "" : `, ${seconds < 1 ? "under 1 s" : `about ${formatSpan(seconds)}`}`}

@@ -18,6 +18,7 @@ import {
 } from "../../app/coreExports";
 import { Progress } from "../Progress";
 import { type Curves, greatest, SCHEDULES, scoreOf, stepAt, WordRelevance } from "./relevanceCurves";
+import { NEEDS_NOTEBOOK } from "./saliency";
 
 const SCALES = [
   { value: "scaled", label: "Scaled", title: "From 0, the least relevant word of the step, to 1, the most relevant" },
@@ -33,6 +34,7 @@ export function Relevance({ context, canCompute }: { readonly context: Context; 
   const run = session.store.shown.value;
   const curves = relevance.curves.value;
   const { own, job } = relevance;
+  const isPossible = session.canCompute("relevance");
   if (!run) return null;
   return (
     <div class="dv-relevance">
@@ -69,10 +71,10 @@ export function Relevance({ context, canCompute }: { readonly context: Context; 
           </div>
           <Words context={context} run={run} all={curves} />
         </>
-      ) : canCompute ? null : (
-        <p class="dv-foot">Relevance was not computed for this run.</p>
+      ) : canCompute && isPossible ? null : (
+        <p class="dv-foot">{canCompute ? NEEDS_NOTEBOOK : "Relevance was not computed for this run."}</p>
       )}
-      {!canCompute || job.isRunning || (own && curves.length >= SCHEDULES.length) ? null : (
+      {!canCompute || !isPossible || job.isRunning || (own && curves.length >= SCHEDULES.length) ? null : (
         <Button class="dv-do" onClick={() => relevance.compute()}>
           {own ? "Compare uniform, early and late" : "Compute relevance"}
         </Button>

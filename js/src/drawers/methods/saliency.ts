@@ -27,6 +27,8 @@ import { replyMaps } from "../replyMaps";
 
 const METHOD = object({ name: text, label: text, caption: text, finding: text });
 
+export const NEEDS_NOTEBOOK = "This works in the notebook, not in this page.";
+
 /** A row of the kernel's registry of explain methods. `caption`: what its map shows, and what it does not show.
  *  `finding`: how far the map can be trusted, as measured; empty where nothing was measured. */
 export type Method = ReturnType<typeof METHOD>;
@@ -63,7 +65,7 @@ export class Saliency implements Lens {
   /** How many seconds a map takes, by method: estimated, or as the last map of this run took. */
   readonly seconds = signal<Readonly<Record<string, number>> | null>(null);
   /** The methods for which there is an estimate: those that can be computed here. Null as long as there is none. */
-  readonly computable = signal<readonly string[] | null>(null);
+  readonly #computable = signal<readonly string[] | null>(null);
   readonly job: Job;
   readonly estimate: Job;
   /** The run that the maps are of. */
@@ -77,7 +79,7 @@ export class Saliency implements Lens {
     this.estimate = new Job(session, (reply) => {
       const { seconds } = ESTIMATES(reply.content, "seconds");
       this.seconds.value = seconds;
-      this.computable.value = Object.keys(seconds);
+      this.#computable.value = Object.keys(seconds);
     });
   }
 
@@ -120,6 +122,11 @@ export class Saliency implements Lens {
     if (overlay === this.#handledOverlay || current?.run.info.run !== this.#mapsRun.value) return;
     this.#handledOverlay = overlay;
     if (overlay !== ATTENTION && !this.session.isOffline && !this.mapAt(overlay, current.step)) this.compute(overlay);
+  }
+
+  /** Whether a method can be computed here; null while that is not known of a page that can compute some of them. */
+  canCompute(method: string): boolean | null {
+    return this.#computable.value?.includes(method) ?? (this.session.canCompute("relevance") || null);
   }
 
   compute(method: string): void {
