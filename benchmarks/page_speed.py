@@ -52,31 +52,48 @@ WATCH = """
             super(options?.type === 'text/javascript' ? [lines, ...parts] : parts, options);
         }
     };
-    const times = (window.times = { ready: 0, enter: 0, first: 0, end: 0, complete: 0 });
-    const drawn = (name) => requestAnimationFrame(() => setTimeout(() => (times[name] ||= performance.now())));
-    let steps = 0, exact = new Set(), scored = new Set();
-    const start = () => {
-        Object.assign(times, { enter: performance.now(), first: 0, end: 0, complete: 0 });
-        [steps, exact, scored] = [0, new Set(), new Set()];
+    // Each press of Enter has its own record: what an earlier run still sends or draws never counts for a later one.
+    window.ready = 0;
+    window.times = null;
+    const runs = new Map();
+    const start = (event) => {
+        if (event.key !== 'Enter' || !event.target.matches('[data-testid=prompt-input]')) return;
+        window.times = { enter: performance.now(), run: null, first: 0, end: 0, complete: 0, error: '' };
     };
-    addEventListener('keydown', ({ key }) => key === 'Enter' && start(), true);
+    addEventListener('keydown', start, true);
+    const drawn = (times, name) =>
+        requestAnimationFrame(() => setTimeout(() => (times[name] ||= performance.now())));
+    const note = (content) => {
+        if (content.type === 'run' && !runs.has(content.run)) {
+            runs.set(content.run, { times: window.times, planned: content.steps, exact: new Set(), scored: new Set() });
+            if (window.times) window.times.run ??= content.run;
+        }
+        const run = runs.get(content.run);
+        const times = run?.times;
+        if (times?.run !== content.run) return;
+        if (content.type === 'step') {
+            if (content.exact) run.exact.add(content.index);
+            drawn(times, 'first');
+        }
+        if (content.type === 'frame' && content.view === 'prediction') run.exact.add(content.index);
+        if (content.type === 'scores')
+            for (const i of content.cosine.keys())
+                if (content.cosine[i].length > 0) run.scored.add(content.start + i);
+        if (content.type === 'end') {
+            if (content.state !== 'done' || content.steps !== run.planned)
+                times.error = `the run ended as ${content.state} after ${content.steps} of ${run.planned} steps`;
+            run.isOver = true;
+            drawn(times, 'end');
+        }
+        if (run.isOver && run.scored.size === run.planned && run.exact.size === run.planned) drawn(times, 'complete');
+    };
     window.Worker = class extends OriginalWorker {
         constructor(url) {
             super(url);
             window.engine = this;
             this.addEventListener('message', ({ data: { type, content } }) => {
-                if (type === 'ready') times.ready = performance.now();
-                if (type !== 'message') return;
-                if (content.type === 'step') {
-                    steps = content.index + 1;
-                    if (content.exact) exact.add(content.index);
-                    drawn('first');
-                }
-                if (content.type === 'frame' && content.view === 'prediction') exact.add(content.index);
-                if (content.type === 'scores')
-                    for (const i of content.cosine.keys()) scored.add(content.start + i);
-                if (content.type === 'end') drawn('end');
-                if (times.end && scored.size === steps && exact.size === steps) drawn('complete');
+                if (type === 'ready') window.ready = performance.now();
+                if (type === 'message') note(content);
             });
         }
     };
@@ -121,24 +138,30 @@ def parts(path: Path) -> list[tuple[str, int]]:
     return [*sizes.items(), ("the rest of the page", path.stat().st_size - sum(sizes.values()))]
 
 
-def wait(page: Page, condition: str) -> dict[str, float]:
-    page.wait_for_function(f"() => {condition}", timeout=MOST)
-    return page.evaluate("() => window.times")
+def wait(page: Page, value: str) -> Any:
+    """The value of an expression, once it is one."""
+    return page.wait_for_function(f"() => {value}", timeout=MOST).json_value()
 
 
 def paint(page: Page, prompt: str, is_complete: bool) -> dict[str, float]:
-    """Times of a run, in ms."""
+    """Times of a run, in ms. RuntimeError if it did not come to its end, or if its times are out of order."""
     field = page.get_by_test_id("prompt-input")
     field.fill(prompt)
+    page.evaluate("() => { window.times = null; }")
     field.press("Enter")
-    return wait(page, f"window.times.enter && window.times.{'complete' if is_complete else 'end'}")
+    last = "complete" if is_complete else "end"
+    times = wait(page, f"window.times && (window.times.error || window.times.{last}) && window.times")
+    order = [times[name] for name in ("enter", "first", "end", last)]
+    if times["error"] or order != sorted(order):
+        raise RuntimeError(f"{prompt!r}: {times['error'] or f'the times are out of order: {times}'}")
+    return times
 
 
 def measure(page: Page, path: Path, runs: int) -> list[Figure]:
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto(path.as_uri())
-    ready = wait(page, "window.times.ready")["ready"]
+    ready = wait(page, "window.ready")
     for concept in CONCEPTS:
         page.get_by_test_id("add-concept").fill(concept)
         page.get_by_test_id("add-concept").press("Enter")
