@@ -137,9 +137,9 @@ def emergence(
 ) -> NDArray[np.float32]:
     """Find the first step from which each concept stays above the midpoint of its first and last cosine.
 
-    Only a concept that is clearly present at the end emerges: the calibrated meter says so at the last step, or, where
-    it says nothing of the concept at any step, the last cosine is above the null band and above the middle between the
-    top of the band and the highest last cosine of these concepts.
+    Only a concept that is clearly present at the end emerges: a calibrated meter says so at the last step. Without a
+    calibration, the last cosine is above the null band and above the middle between the top of the band and the highest
+    last cosine of these concepts.
 
     Args:
         cosine: float32 (T, K).
@@ -158,9 +158,7 @@ def emergence(
     middle = (top + cosine[-1].max(initial=top)) / 2
     for k in range(count):
         curve = cosine[:, k]
-        is_present = curve[-1] > max(top, middle)
-        if present is not None and not np.isnan(present[:, k]).all():
-            is_present = present[-1, k] == 1
+        is_present = curve[-1] > max(top, middle) if present is None else present[-1, k] == 1
         if not is_present or curve[-1] <= curve[0]:
             continue
         below = np.flatnonzero(curve <= (curve[0] + curve[-1]) / 2)

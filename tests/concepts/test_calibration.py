@@ -85,7 +85,7 @@ def test_only_what_is_said_to_be_present_at_the_end_emerges() -> None:
     cosine = np.array([[0.1, 0.1, 0.1], [0.4, 0.4, 0.4], [0.5, 0.5, 0.5]], np.float32)
     band = np.tile(np.array([0.1, 0.2], np.float32), (3, 1))
     present = np.array([[np.nan, np.nan, np.nan], [1, np.nan, np.nan], [1, 0, np.nan]], np.float32)
-    np.testing.assert_array_equal(emergence(cosine, band, present), np.array([1, np.nan, 1], np.float32))
+    np.testing.assert_array_equal(emergence(cosine, band, present), np.array([1, np.nan, np.nan], np.float32))
     np.testing.assert_array_equal(emergence(cosine, band), np.array([1, 1, 1], np.float32))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,28 @@ def test_without_a_pipeline_the_scenes_model_paints_and_is_measured(make: Make, 
     assert np.abs(np.array(again["cosine"]) - expected.cosine).max() < 1e-4
     words = recorded.wire.of("run")[0].content["words"]
     assert [word["text"] for word in words if word["unknown"]] == ["zyzzyva"]
+
+
+def test_no_concept_of_a_failed_run_emerges_of_which_the_meter_is_not_sure(make: Make) -> None:
+    pipe = dv.load()
+    concepts = ["circle", "square", "red", "blue", "economy"]
+    evaluations = itertools.count(1)
+
+    def fail(*_: Any) -> None:
+        if next(evaluations) > 10:
+            raise RuntimeError("out of luck")
+
+    hook = pipe.unet.register_forward_pre_hook(fail)
+    widget = make(pipe, prompt=REQUEST.prompt, concepts=concepts, seed=7, steps=30)
+    assert widget.wait(4 * SECONDS)
+    hook.remove()
+    assert widget.status == "failed"
+    saved = saved_scores(widget, 10)
+    cosine, (_, top) = np.array(saved["cosine"]), saved["null_band"][-1]
+    assert (cosine[-1] > np.maximum(cosine[0], (top + cosine[-1].max()) / 2)).any(), "high enough without calibration"
+    sure = np.array(saved["present"], float) == 1
+    assert not sure.any()
+    assert saved["emergence"] == [None] * 5
 
 
 def test_the_run_of_the_quickstart_is_there_before_the_model(make: Make) -> None:

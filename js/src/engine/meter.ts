@@ -55,12 +55,12 @@ function dot(a: Array32, b: Array32): number {
 }
 
 /** Of each concept, the first step from which it stays above the midpoint of its first and last cosine. Null for one that
- *  is not clearly present at the end: by `present`, of each step, or where it says nothing of the concept, above the null
- *  band and above the middle between its top and the highest concept. */
+ *  is not clearly present at the end: by `present`, of each step, or without it, above the null band and above the middle
+ *  between its top and the highest concept. */
 export function emergence(
   cosine: readonly (readonly number[])[],
   nullBands: readonly Range[],
-  present: readonly (readonly Presence[])[] = [],
+  present: readonly (readonly Presence[])[] | null = null,
 ): (number | null)[] {
   const last = cosine.at(-1) ?? [];
   const top = nullBands.at(-1)?.[1] ?? Number.POSITIVE_INFINITY;
@@ -68,8 +68,7 @@ export function emergence(
   return last.map((end, k) => {
     const curve = cosine.map((row) => row[k] as number);
     const start = curve[0] as number;
-    const isCalibrated = present.some((row) => row[k] !== null);
-    const isPresent = isCalibrated ? present.at(-1)?.[k] === 1 : end > Math.max(top, middle);
+    const isPresent = present ? present.at(-1)?.[k] === 1 : end > Math.max(top, middle);
     if (!isPresent || end <= start) return null;
     return curve.findLastIndex((value) => value <= (start + end) / 2) + 1;
   });
