@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests import pipelines_chat, pipelines_cross, pipelines_joint, pipelines_more, pipelines_recent, pipelines_unet
+from tests import (
+    pipelines_chat,
+    pipelines_control,
+    pipelines_cross,
+    pipelines_joint,
+    pipelines_more,
+    pipelines_recent,
+    pipelines_unet,
+)
 from tests.tiny_parts import Case
 
 FAMILIES: dict[str, Case] = {
@@ -12,4 +20,5 @@ FAMILIES: dict[str, Case] = {
     **pipelines_unet.CASES,
     **pipelines_more.CASES,
     **pipelines_recent.CASES,
+    **pipelines_control.CASES,
 }

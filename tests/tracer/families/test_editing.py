@@ -30,6 +30,7 @@ CASES = EDITING | FROM_IMAGE
 
 def call(name: str, pipe: Any, **more: Any) -> Any:
     arguments = {"prompt": PROMPT, "output_type": "np"} | CASES[name].arguments | more
+    torch.manual_seed(0)  # some encode a control image without the call's generator
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # diffusers and transformers on their own deprecations
         return np.asarray(pipe(**arguments, generator=torch.Generator().manual_seed(1)).images)
@@ -239,7 +240,7 @@ def test_a_file_keeps_references(tmp_path: Path) -> None:
     assert len(compact.references) == 2
 
 
-@pytest.mark.parametrize("name", [name for name in FROM_IMAGE if "pag" not in name])
+@pytest.mark.parametrize("name", [name for name in FROM_IMAGE if "pag" not in name and "controlnet" not in name])
 def test_a_run_from_an_image_has_no_references(name: str) -> None:
     *_, trace = traced(name)
     assert trace.references == []

@@ -1,0 +1,144 @@
+"""Tiny pipelines with a ControlNet, or with a control image in further channels: the denoisers of traced families.
+
+Not a test: a workshop, as tests.pipelines.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+
+from tests import pipelines, pipelines_joint
+from tests.tiny_parts import Case, left_half, overlooking, quiet, random_image, stirred
+
+SIZE: dict[str, Any] = {"height": 32, "width": 48, "num_inference_steps": 2}
+CONTROL = random_image(32, 48)
+
+
+def _with(pipeline: str, build: Callable[[], Any], control: Callable[[Any], Any], **more: Any) -> Callable[[], Any]:
+    """A builder of a pipeline of the same parts as another one, and a ControlNet made from its denoiser."""
+
+    def built() -> Any:
+        whole = build()
+        kind: Any = getattr(diffusers, pipeline)
+        taken = inspect.signature(kind.__init__).parameters
+        components = {name: part for name, part in whole.components.items() if name in taken}
+        denoiser = getattr(whole, "unet", None) or whole.transformer
+        return quiet(kind(**components, controlnet=control(denoiser), **more))
+
+    return built
+
+
+def _of_unet(unet: Any) -> Any:
+    # two stages: the condition is halved once, as the tiny autoencoder does
+    return stirred(diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32)))
+
+
+def _of_sd3(transformer: Any, extra: int = 0) -> Any:
+    made = diffusers.SD3ControlNetModel.from_transformer(
+        transformer, num_layers=1, num_extra_conditioning_channels=extra
+    )
+    return stirred(made)
+
+
+def _heads(transformer: Any) -> dict[str, int]:
+    return {name: transformer.config[name] for name in ("attention_head_dim", "num_attention_heads")}
+
+
+def _of_flux(transformer: Any) -> Any:
+    sizes = {**_heads(transformer), "num_layers": 1, "num_single_layers": 1}
+    with overlooking(".*FluxPosEmbed"):
+        return stirred(diffusers.FluxControlNetModel.from_transformer(transformer, **sizes))
+
+
+def _of_qwen(transformer: Any, extra: int = 0) -> Any:
+    sizes = {**_heads(transformer), "num_layers": 1, "extra_condition_channels": extra}
+    return stirred(diffusers.QwenImageControlNetModel.from_transformer(transformer, **sizes))
+
+
+_SHORT = {**SIZE, "max_sequence_length": 24}
+_PLAIN: dict[str, Any] = {"requires_safety_checker": False}
+_SD = pipelines.stable_diffusion
+_XL = pipelines.stable_diffusion_xl
+_IMAGE: dict[str, Any] = {"image": CONTROL, "control_image": CONTROL, "strength": 0.7}
+_PAINT: dict[str, Any] = {**_IMAGE, "mask_image": left_half(32, 48)}
+_GUIDED: dict[str, Any] = {**SIZE, "guidance_scale": 5.0, "negative_prompt": "fog", "num_inference_steps": 3}
+
+CASES: dict[str, Case] = {
+    "sd3-controlnet": Case(
+        _with("StableDiffusion3ControlNetPipeline", pipelines_joint.CASES["sd3"].build, _of_sd3),
+        {**_SHORT, "control_image": CONTROL, "guidance_scale": 5.0},
+        "batch",
+    ),
+    "flux-controlnet": Case(
+        _with("FluxControlNetPipeline", pipelines_joint.CASES["flux"].build, _of_flux),
+        {**_SHORT, "control_image": CONTROL},
+        "embedded",
+    ),
+    "qwen-controlnet": Case(
+        _with("QwenImageControlNetPipeline", pipelines_joint.CASES["qwen"].build, _of_qwen),
+        {**pipelines_joint.CASES["qwen"].arguments, "control_image": CONTROL},
+        pipelines_joint.CASES["qwen"].guided,
+    ),
+    "sd-controlnet-pag": Case(
+        _with("StableDiffusionControlNetPAGPipeline", _SD, _of_unet, **_PLAIN), {**_GUIDED, "image": CONTROL}, "batch"
+    ),
+    "sdxl-controlnet-pag": Case(
+        _with("StableDiffusionXLControlNetPAGPipeline", _XL, _of_unet), {**_GUIDED, "image": CONTROL}, "batch"
+    ),
+}
+FROM_IMAGE: dict[str, Case] = {
+    "sd-controlnet-img2img": Case(
+        _with("StableDiffusionControlNetImg2ImgPipeline", _SD, _of_unet, **_PLAIN), {**_GUIDED, **_IMAGE}, "batch"
+    ),
+    "sd-controlnet-inpaint": Case(
+        _with("StableDiffusionControlNetInpaintPipeline", _SD, _of_unet, **_PLAIN), {**_GUIDED, **_PAINT}, "batch"
+    ),
+    "sd-controlnet-pag-inpaint": Case(
+        _with("StableDiffusionControlNetPAGInpaintPipeline", _SD, _of_unet, **_PLAIN), {**_GUIDED, **_PAINT}, "batch"
+    ),
+    "sdxl-controlnet-img2img": Case(
+        _with("StableDiffusionXLControlNetImg2ImgPipeline", _XL, _of_unet), {**_GUIDED, **_IMAGE}, "batch"
+    ),
+    "sdxl-controlnet-inpaint": Case(
+        _with("StableDiffusionXLControlNetInpaintPipeline", _XL, _of_unet), {**_GUIDED, **_PAINT}, "batch"
+    ),
+    "sdxl-controlnet-pag-img2img": Case(
+        _with("StableDiffusionXLControlNetPAGImg2ImgPipeline", _XL, _of_unet), {**_GUIDED, **_IMAGE}, "batch"
+    ),
+    "sd3-controlnet-inpaint": Case(
+        _with(
+            "StableDiffusion3ControlNetInpaintingPipeline",
+            pipelines_joint.CASES["sd3"].build,
+            lambda transformer: _of_sd3(transformer, 1),
+        ),
+        {**_SHORT, "control_image": CONTROL, "control_mask": left_half(32, 48), "guidance_scale": 5.0},
+        "batch",
+    ),
+    "flux-controlnet-img2img": Case(
+        _with("FluxControlNetImg2ImgPipeline", pipelines_joint.CASES["flux"].build, _of_flux),
+        {**_SHORT, **_IMAGE, "num_inference_steps": 3},
+        "embedded",
+    ),
+    "flux-controlnet-inpaint": Case(
+        _with("FluxControlNetInpaintPipeline", pipelines_joint.CASES["flux"].build, _of_flux),
+        {**_SHORT, **_PAINT, "num_inference_steps": 3},
+        "embedded",
+    ),
+    "qwen-controlnet-inpaint": Case(
+        _with(
+            "QwenImageControlNetInpaintPipeline",
+            pipelines_joint.CASES["qwen"].build,
+            lambda transformer: _of_qwen(transformer, 4),
+        ),
+        {
+            **pipelines_joint.CASES["qwen"].arguments,
+            "control_image": CONTROL,
+            "control_mask": left_half(32, 48),
+        },
+        pipelines_joint.CASES["qwen"].guided,
+    ),
+}
