@@ -27,6 +27,7 @@ from diffvis_widget.traces.values import ResultValue, data_frame
 
 from .baseline_maps import baselines
 from .distances import DISTANCES, Distance, frechet, pairwise
+from .hidden_latents import HIDDEN, Hidden, hidden_latents
 from .image_decoding import decode_images
 from .map_similarity import blur
 from .progress import Progress, batch_size, check_progress, tracking
@@ -41,7 +42,7 @@ class GameResult(ResultValue):
     """Curves of each map by name, over the moves 0..h of a latent grid (h, w); a move replaces w pixels.
 
     Attributes:
-        deletion: float32 (h + 1,) by name, from 0 (nothing replaced) to 1 (all zeros); in between, higher is better.
+        deletion: float32 (h + 1,) by name, from 0 (nothing replaced) to 1 (all replaced); in between, higher is better.
         insertion: float32 (h + 1,) by name, from 1 (all blurred) to 0 (nothing replaced); in between, lower is better.
         normalizers: The distances scaled to 1, of deletion and of insertion; the same for all maps. The curves are NaN
             where such a distance is 0.
@@ -94,6 +95,7 @@ def games(
     distance: Distance = "ssim",
     *,
     target: Target = "previous_sample",
+    hidden: Hidden = "zeros",
     seed: int = 0,
     batch: int | None = None,
     meter: ConceptMeter | None = None,
@@ -102,9 +104,8 @@ def games(
     """Play both games with maps of one step and with "random", "centre" and "edge" baselines.
 
     Latent pixels are taken by falling saliency (ties at random), w per move. Deletion replaces them in the latents R of
-    the step by zeros. Insertion starts from a blurred R (Gaussian 11 x 11, sigma 5) and restores R's own values. After
-    each
-    move: one denoising step, decoding, and the distance to the image from the unmodified R.
+    the step by zeros or noise. Insertion starts from a blurred R (Gaussian 11 x 11, sigma 5) and restores R's own
+    values. After each move: one denoising step, decoding, and the distance to the image from the unmodified R.
 
     Args:
         trace: A run made in this process, or several of one size: the curves are then means, or distances of sets.
@@ -116,7 +117,10 @@ def games(
             "features": 1 - cosine of the meter's image features. "frechet": of the sets of features of all traces, as
             FID; needs two traces or more.
         target: "previous_sample", the latents one deterministic first-order step later, as in the paper; or
-            "prediction", the predicted clean latents.
+            "prediction", the predicted clean latents. At high noise the latents one step later are mostly noise, which
+            every deletion changes alike, so that maps hardly differ; their predictions do.
+        hidden: What deletion puts in: "zeros", as in the paper, which latents of no noise level look like; or "noise"
+            of the step's level around the mean of the predicted clean latents, drawn once.
         seed: Seed of the random map and of ties.
         batch: Latents to evaluate at once; None chooses.
         meter: For features; None is the scenes CLIP for runs of the scenes model.
@@ -127,7 +131,8 @@ def games(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, or a run has no live pipeline.
+        ValueError: If an argument is out of range, a run has no live pipeline, or, for noise, its noise levels are not
+            known.
         IndexError: If the step is out of range.
 
     Example:
@@ -143,6 +148,7 @@ def games(
     instance("maps", maps, Mapping, 'a dict of maps by name, such as {"df_rise": saliency}')
     choice("distance", distance, DISTANCES)
     choice("target", target, ("previous_sample", "prediction"))
+    choice("hidden", hidden, HIDDEN)
     if not traces or (distance == "frechet" and len(traces) < 2):
         raise ValueError(f'trace: {len(traces)} given; distance="frechet" compares sets of two or more, others one')
     size = optional_batch(batch)
@@ -152,7 +158,7 @@ def games(
     probes = [denoiser(run, step) for run in traces]
     concept_meter = meter_for(traces[0], meter) if distance in ("features", "frechet") else None
     boards = [
-        _GameInput(probe, run, _named(maps, run, probe, index, len(traces), rng), rng, target)
+        _GameInput(probe, run, _named(maps, run, probe, index, len(traces), rng), rng, target, hidden)
         for index, (probe, run) in enumerate(zip(probes, traces, strict=True))
     ]
     if len({(board.moves, tuple(board.orders)) for board in boards}) > 1:
@@ -189,16 +195,24 @@ class _GameInput:
         maps: float32 (h, w) by name.
         rng: Source of the order of ties.
         target: "previous_sample" or "prediction".
+        hidden: "zeros" or "noise".
     """
 
     def __init__(
-        self, probe: Denoiser, trace: Trace, maps: Mapping[str, Floats], rng: np.random.Generator, target: Target
+        self,
+        probe: Denoiser,
+        trace: Trace,
+        maps: Mapping[str, Floats],
+        rng: np.random.Generator,
+        target: Target,
+        hidden: Hidden,
     ) -> None:
         self._probe, self._trace, self._target = probe, trace, target
         self.shape = tuple(probe.latents.shape)
         self.moves, self._width = self.shape[2], self.shape[3]
         # by falling saliency; equal values in random order
         self.orders = {name: np.lexsort((rng.random(values.size), -values.ravel())) for name, values in maps.items()}
+        self._deleted = hidden_latents(probe, hidden)(rng, 1)
         self._blurred = blur(probe.latents.float(), 11, 5.0).to(probe.latents)
         self.unchanged = self._after(probe.latents)
 
@@ -227,11 +241,11 @@ class _GameInput:
 
     def _positions(self) -> Iterator[Tensor]:
         latents = self._probe.latents
-        yield torch.zeros_like(latents)
+        yield self._deleted
         yield self._blurred
         for order in self.orders.values():
             first = [self._first(order, move) for move in range(1, self.moves)]
-            yield from (torch.where(chosen, 0.0, latents).to(latents) for chosen in first)
+            yield from (torch.where(chosen, self._deleted, latents) for chosen in first)
             yield from (torch.where(chosen, latents, self._blurred) for chosen in first)
 
     def _first(self, order: NDArray[np.intp], move: int) -> Tensor:

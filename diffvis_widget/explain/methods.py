@@ -235,7 +235,8 @@ for _row in (
         caption="Shows which regions of the latents preserve the output of this step while others are replaced by "
         "noise, from 100 coarse masks. It shows nothing finer than a region; dv.explain.smooth_rise maps words too.",
         finding="The maximum of its map lies on an object in 80% of known scenes at low noise. An edge filter on the "
-        "predicted image reaches 66%.",
+        "predicted image reaches 66%. In the deletion game it is better than a random order, by 0.04 of the area with "
+        "the paper's rules, and by 0.16 where predicted images are compared; so is the edge filter.",
         evaluations=100,
         function=_smooth_rise,
     ),

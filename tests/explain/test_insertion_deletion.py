@@ -71,6 +71,29 @@ def test_curves_are_those_of_single_moves(target: Any) -> None:
         assert result.normalizers == pytest.approx((deletion[-1], insertion[0]), rel=1e-3)
 
 
+def test_deletion_puts_in_noise_of_the_step_where_that_is_chosen() -> None:
+    run, module = toy_trace(regional(REGION))
+    saliency = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    inputs: list[torch.Tensor] = []
+    function = module.function
+    module.function = lambda sample: inputs.append(sample[:1].clone()) or function(sample)
+    explain.games(run, 0, {"mine": saliency}, "pixels", hidden="noise", batch=1, progress=False)
+    module.function = function
+    probe = denoiser(run, 0)
+    latents, level = run.latents[0], probe.level
+    evaluated = [part[0].numpy() for part in inputs][-(2 + 2 * 7 * 4) :]  # before: the check and the whole
+    put_in = evaluated[0]
+    mean = level.alpha * probe.clean(probe.latents, probe.output).mean(dim=(2, 3))[0].numpy()
+    noise = put_in - mean[:, None, None]
+    assert abs(noise.mean()) < 4 * level.sigma / noise.size**0.5
+    assert noise.std() == pytest.approx(level.sigma, rel=0.15)
+    order = np.argsort(-saliency.ravel())
+    for move, x in enumerate(evaluated[2 + 2 * 7 * 3 :][:7], start=1):  # of the last map; the others are baselines
+        chosen = np.zeros(64, dtype=bool)
+        chosen[order[: 8 * move]] = True
+        np.testing.assert_array_equal(x, np.where(chosen.reshape(8, 8), put_in, latents))
+
+
 def test_all_maps_share_one_scale_and_both_ends() -> None:
     run, _module = toy_trace(regional(REGION))
     result = explain.games(run, 0, {"flat": np.zeros((8, 8))}, progress=False)
@@ -172,6 +195,7 @@ def test_frechet_distance() -> None:
     [
         ({"distance": "fid"}, "distance must be one of 'ssim', 'pixels', 'features', 'frechet', not 'fid'"),
         ({"distance": "frechet"}, '1 given; distance="frechet" compares sets of two or more'),
+        ({"hidden": "blur"}, "hidden must be one of 'zeros', 'noise', not 'blur'"),
         ({"target": "output"}, "target must be one of 'previous_sample', 'prediction'"),
         ({"maps": {"a": np.zeros((4, 4))}}, r"maps: 'a' must lie on the latent grid \(8, 8\), not \(4, 4\)"),
         ({"maps": {"a": np.full((8, 8), np.nan)}}, "maps: 'a' must be finite"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .json_lines import Line, read
-from .summaries import Value, difference, median, shown, table
+from .step_map_table import mean_difference
+from .summaries import Value, difference, median, minus, shown, table
 
 _ROLES = {"object": "object", "colour": "colour", "size": "size", "texture": "texture", "setting": "setting"}
 _SOURCES = ("word of the prompt", "word outside the prompt")
@@ -33,7 +34,10 @@ def concept_maps(folder: Path) -> list[str]:
         for method in of_role[0]["roles"][role]["values"] if of_role else ():
             reference = method.replace(_SOURCES[1], _SOURCES[0])
             compared = "" if method == reference else difference(of_role, _of(role, method, 1), _of(role, reference, 1))
-            rows.append([title, method, *(shown(of_role, _of(role, method, index)) for index in range(3)), compared])
+            over = "" if method == reference else _mean_difference(of_role, role, method, reference)
+            rows.append(
+                [title, method, *(shown(of_role, _of(role, method, index)) for index in range(3)), over, compared]
+            )
     text = [
         "## Words outside the prompt",
         "",
@@ -41,10 +45,10 @@ def concept_maps(folder: Path) -> list[str]:
         "",
         f"{len(scenes)} held-out renderings, noised to ten levels; the mean of the maps of all levels; guidance 7.5. "
         "Every word of the caption that has a region is read twice in one run: as a word of the prompt, and as a "
-        "concept (`concepts=`) outside of it, in a prompt of its own. The last column is the paired difference, a "
-        "median over scenes.",
+        "concept (`concepts=`) outside of it, in a prompt of its own. The last columns are the paired difference, as a "
+        "mean and as a median over scenes.",
         "",
-        *table(["role", "map", "pointing", "IoU", "AP", "IoU over the word of the prompt"], rows),
+        *table(["role", "map", "pointing", "IoU", "AP", "IoU over the word of the prompt, mean", "median"], rows),
     ]
     if pairs:
         methods = list(pairs[0]["leakage"])
@@ -98,6 +102,10 @@ def _of(role: str, method: str, index: int) -> Value:
         return None if scores is None else (scores["values"][method][index] * scores["words"], scores["words"])
 
     return value
+
+
+def _mean_difference(lines: list[Line], role: str, method: str, reference: str) -> str:
+    return mean_difference(lines, minus(_of(role, method, 1), _of(role, reference, 1)))
 
 
 def _leak(method: str) -> Value:

@@ -72,25 +72,31 @@ def _games(lines: list[Line]) -> list[str]:
     if not lines:
         return []
     rows: list[list[str]] = []
-    for name in lines[0]["games"]:
-        areas = [median(lines, _of_game(name, game))[0] for game in range(2)]
-        over = [
-            "" if name == RANDOM else difference(lines, _of_game(name, game), _of_game(RANDOM, game), higher)
-            for game, higher in ((0, True), (1, False))
-        ]
-        rows.append([name, areas[0], over[0], areas[1], over[1]])
+    for rules, maps in lines[0]["games"].items():
+        for name in maps:
+            areas = [median(lines, _of_game(rules, name, game))[0] for game in range(2)]
+            over = [
+                ""
+                if name == RANDOM
+                else difference(lines, _of_game(rules, name, game), _of_game(rules, RANDOM, game), higher)
+                for game, higher in ((0, True), (1, False))
+            ]
+            rows.append([rules, name, areas[0], over[0], areas[1], over[1]])
     text = [
         f"    python -m diffvis_widget.explain.evaluation.step_maps --deletion {len(lines)}",
         "",
         f"The games in {len(lines)} of the scenes: medians of the areas, and of the paired differences to random. "
-        "Higher deletion and lower insertion are better.",
+        "Higher deletion and lower insertion are better. The image that is compared is the decoded latents one step "
+        "later, as in the paper, or the decoded prediction; deletion puts in zeros, as in the paper, or noise of the "
+        "step's level.",
         "",
     ]
-    return [*text, *table(["map", "deletion", "deletion over random", "insertion", "insertion over random"], rows)]
+    head = ["image compared, put in", "map", "deletion", "deletion over random", "insertion", "insertion over random"]
+    return [*text, *table(head, rows)]
 
 
-def _of_game(name: str, game: int) -> Value:
-    return lambda line: (line["games"][name][game], 1)
+def _of_game(rules: str, name: str, game: int) -> Value:
+    return lambda line: (line["games"][rules][name][game], 1)
 
 
 def mean_difference(lines: list[Line], value: Value) -> str:

@@ -2,9 +2,10 @@
 
 Held-out renderings with known masks, noised to timestep 399. The paper's DF-RISE and DF-CAM, their repairs, and
 baselines are compared with the union of the objects' masks; the first scenes have the slower maps too, and play the
-insertion and deletion games with all of them. `--deletion` plays the games with smooth RISE and the baselines alone, in
-lines of their own ("games 0"). The measurements are appended to step_maps.jsonl in a folder, and an interrupted
-evaluation resumes there; the tables are written to the folder's README.md. 200 scenes take 25 minutes on a free core.
+insertion and deletion games with all of them. `--deletion` plays the games with smooth RISE, the objects' masks and the
+baselines alone, in three ways, in lines of their own ("games 0"). The measurements are appended to step_maps.jsonl in a
+folder, and an interrupted evaluation resumes there; the tables are written to the folder's README.md. 200 scenes take
+25 minutes on a free core, and their games 35.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffvis_widget.explain.baseline_maps import baselines
 from diffvis_widget.explain.cam import df_cam
@@ -27,7 +29,7 @@ from diffvis_widget.tracer import fingerprint
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.results.saliency import scale
-from diffvis_widget.traces.types import Floats
+from diffvis_widget.traces.types import Floats, Size
 
 from . import report
 from .ground_truth import Rendering
@@ -39,7 +41,13 @@ SCENES, GAMES = 200, 30
 TIMESTEPS = (399, 299)  # the maps are those of the first; the games step to the second
 MASKS = 100
 SMOOTH, WORDS, PAPER, NOISE = "RISE, smooth masks", "RISE of the objects' words", "DF-RISE", "DF-RISE, hidden as noise"
-CAM, ATTENTION = "DF-CAM", "attention to the objects' words"
+CAM, ATTENTION, TRUTH = "DF-CAM", "attention to the objects' words", "the objects' masks"
+RULES: dict[str, dict[str, Any]] = {
+    "the image one step later, zeros": {},
+    "the predicted image, zeros": {"target": "prediction"},
+    "the predicted image, noise": {"target": "prediction", "hidden": "noise"},
+}
+"""How the games are played: which image is compared, and what deletion puts in; the first is the paper's way."""
 
 
 def measure(pipe: Any, rendering: Rendering, *, played: bool) -> Line:
@@ -80,24 +88,42 @@ def measure(pipe: Any, rendering: Rendering, *, played: bool) -> Line:
 
 
 def play(pipe: Any, rendering: Rendering) -> Line:
-    """Play the insertion and deletion games with smooth RISE and the baselines.
+    """Play the insertion and deletion games with smooth RISE, the objects' masks and the baselines, in three ways.
 
     Args:
         pipe: The scenes pipeline.
         rendering: The scene.
 
     Returns:
-        By map: the AUC of deletion and of insertion.
+        By rules of the games and map: the AUC of deletion and of insertion.
     """
     trace = run(pipe, rendering.scene.caption, **rendering.arguments(pipe, timesteps=list(TIMESTEPS)))
-    heat = smooth_rise(trace, 0, masks=MASKS, progress=False)
-    result = games(trace, 0, {SMOOTH: heat, **baselines_of(trace, rendering)}, progress=False)
-    return {
-        "games": {
-            name: [round(result.deletion_auc[name], 3), round(result.insertion_auc[name], 3)]
-            for name in result.deletion
-        }
+    maps: dict[str, Any] = {
+        SMOOTH: smooth_rise(trace, 0, masks=MASKS, progress=False),
+        TRUTH: share_of_cells(rendering.objects, rendering.latent_size),
+        **baselines_of(trace, rendering),
     }
+    areas: dict[str, dict[str, list[float]]] = {}
+    for name, rules in RULES.items():
+        result = games(trace, 0, maps, progress=False, **rules)
+        deletion, insertion = result.deletion_auc, result.insertion_auc
+        areas[name] = {heat: [round(deletion[heat], 3), round(insertion[heat], 3)] for heat in deletion}
+    return {"games": areas}
+
+
+def share_of_cells(mask: NDArray[np.bool_], size: Size) -> Floats:
+    """Average a mask over the cells of a grid.
+
+    Args:
+        mask: bool (H, W), multiples of the sides of the grid.
+        size: (h, w) of the grid.
+
+    Returns:
+        float32 (h, w), 0..1.
+    """
+    height, width = size
+    cells = mask.reshape(height, mask.shape[0] // height, width, mask.shape[1] // width)
+    return cells.mean(axis=(1, 3), dtype=np.float32)
 
 
 def baselines_of(trace: Trace, rendering: Rendering) -> dict[str, Floats]:
@@ -123,7 +149,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"number of scenes ({SCENES})", metavar="N")
     parser.add_argument("--games", type=int, default=GAMES, help=f"scenes that play the games ({GAMES})", metavar="N")
     parser.add_argument("--deletion", type=int, default=0, help="scenes that play with smooth RISE (0)", metavar="N")
-    parser.add_argument("--first", type=int, default=0, help="first scene to measure (0)", metavar="N")
+    parser.add_argument("--first", type=int, default=0, help="first scene to measure or play (0)", metavar="N")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
     args = parser.parse_args()
     pipe = load()
@@ -136,7 +162,7 @@ def main() -> None:
             line = measure(pipe, Rendering(pipe, scenes[number], number), played=number < args.games)
             append(path, {"scene": number, "model": model, **line})
             print(f"step maps: scene {number + 1} of {args.scenes}, {time.monotonic() - began:.1f} s", flush=True)
-    for number in range(args.deletion):
+    for number in range(args.first, args.deletion):
         if (name := f"games {number}") not in done:
             append(path, {"scene": name, "model": model, **play(pipe, Rendering(pipe, scenes[number], number))})
             print(f"step maps: {name} of {args.deletion}", flush=True)

@@ -12,6 +12,7 @@ import pytest
 
 from diffvis_widget.explain.evaluation import report
 from diffvis_widget.explain.methods import find_method
+from diffvis_widget.intervals import median_interval
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "explain"
 
@@ -43,3 +44,20 @@ def test_the_finding_of_smooth_masks_quotes_its_measurements() -> None:
     of_maps = [line["maps"] for line in lines if "maps" in line]
     expected = [round(100 * float(np.mean([maps[name][0] for maps in of_maps]))) for name in names]
     assert [int(percent) for percent in re.findall(r"(\d+)%", find_method("smooth_rise").finding)] == expected
+
+
+def test_the_finding_of_smooth_masks_says_what_the_deletion_game_found() -> None:
+    lines = [json.loads(line) for line in (RESULTS / "step_maps.jsonl").read_text(encoding="utf-8").splitlines()]
+    games = [line["games"] for line in lines if "games" in line]
+    assert len(games) >= 40
+
+    def over_random(rules: str, name: str) -> list[float]:
+        return [areas[rules][name][0] - areas[rules]["random"][0] for areas in games]
+
+    quoted: list[float] = []
+    for rules in ("the image one step later, zeros", "the predicted image, noise"):
+        for name in ("RISE, smooth masks", "edge"):
+            assert median_interval(over_random(rules, name))[0] > 0
+        quoted.append(round(float(np.median(over_random(rules, "RISE, smooth masks"))), 2))
+    finding = find_method("smooth_rise").finding
+    assert [float(area) for area in re.findall(r"0\.\d+", finding)] == quoted
