@@ -112,10 +112,11 @@ class TextAttention:
 
     Args:
         modules: The word-attention modules by dotted path.
+        second: Those of a denoiser that takes over within a call, under the paths of the first one's.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._watcher = AttentionWatcher(modules, self, modifies=True)
+    def __init__(self, modules: Mapping[str, nn.Module], second: Mapping[str, nn.Module] | None = None) -> None:
+        self._watcher = AttentionWatcher(modules, self, modifies=True, second=second)
         self._change: AttentionChange | None = None
         self._acted = False
 

@@ -20,6 +20,7 @@ from torch import nn
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget.tracer import Family, Intervention, denoiser_lock, find_family, register_executor, set_active
 from diffvis_widget.tracer.attention_support import hidden_attention
+from diffvis_widget.tracer.families import second_denoiser
 from diffvis_widget.tracer.pipeline_calls import (
     CallListener,
     DenoiserArguments,
@@ -77,7 +78,7 @@ def on(pipe: Any, *interventions: Intervention) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         engine = _engines.get(denoiser)
         if engine is None:
-            engine = _engines[denoiser] = Engine(family, denoiser)
+            engine = _engines[denoiser] = Engine(family, denoiser, second_denoiser(pipe, family))
             stack.callback(engine.close)
         stack.enter_context(engine.following(pipe))
         stack.enter_context(engine.intervening(interventions))
@@ -113,9 +114,10 @@ class Engine(CallListener):
     Args:
         family: The denoiser's family.
         denoiser: The denoiser.
+        second: A denoiser that takes over within a call, or None.
     """
 
-    def __init__(self, family: Family, denoiser: nn.Module) -> None:
+    def __init__(self, family: Family, denoiser: nn.Module, second: nn.Module | None = None) -> None:
         self._family = family
         self._denoiser = denoiser
         self._interventions: list[Intervention] = []
@@ -123,8 +125,10 @@ class Engine(CallListener):
         self._call: CallPlan | None = None
         self._encoded_again: list[tuple[EncodeCall, dict[Switch, EncodeCall]]] = []
         self._narrowing: Narrowing | None = None
-        self._attention = TextAttention(family.attention_modules(denoiser))
-        self._calls = PipelineCalls(family, denoiser, self, modifies=True)
+        self._attention = TextAttention(
+            family.attention_modules(denoiser), {} if second is None else family.attention_modules(second)
+        )
+        self._calls = PipelineCalls(family, denoiser, self, modifies=True, second=second)
         self._calls.attach()
         set_active(denoiser, self)
         self._attention.attach()

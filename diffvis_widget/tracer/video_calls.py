@@ -21,6 +21,18 @@ class VideoError(CannotRecordError, ValueError):
     """A call would make a video that cannot be traced, or be intervened on."""
 
 
+def changes_videos(family: Family) -> bool:
+    """Whether interventions may change attention to the prompt in videos of a family.
+
+    Args:
+        family: The family.
+
+    Returns:
+        False where videos are not traced, or where rows of the batch do not attend to their text in one place.
+    """
+    return family.traces_videos and family.text_starts is None and not family.attends_by_row
+
+
 def check_frames(pipe: Any, family: Family | None, arguments: Mapping[str, Any], modifies: bool = False) -> None:
     """Refuse the arguments of a call that makes several frames, unless videos of the family are traced.
 
@@ -28,7 +40,7 @@ def check_frames(pipe: Any, family: Family | None, arguments: Mapping[str, Any],
         pipe: The pipeline.
         family: The family of its denoiser; None: it is found where it matters.
         arguments: All arguments of its `__call__` or of its `prepare_latents` by name, with defaults.
-        modifies: Whether the call is to be changed; that is not possible for any video.
+        modifies: Whether the call is to be changed, which is not possible for this family's videos.
 
     Raises:
         VideoError: An argument asks for more than one frame; the message says which value makes an image.

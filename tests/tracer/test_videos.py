@@ -73,11 +73,6 @@ def test_interventions_refuse_a_video() -> None:
         pipe(PROMPT, **SMALL)
 
 
-def test_interventions_refuse_a_video_of_a_model_whose_videos_are_traced() -> None:
-    with pytest.raises(ValueError, match="explanations work for images"):
-        dv.trace(wan(), PROMPT, interventions=[dv.intervene.drop("red")], **SIZE, num_frames=9)
-
-
 def test_explanations_refuse_a_video() -> None:
     pipe = wan()
     trace = dv.trace(pipe, PROMPT, seed=0, **SIZE, num_frames=5)

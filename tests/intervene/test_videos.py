@@ -1,0 +1,103 @@
+"""Words weighted, dropped and switched in videos: equal to a naive implementation in every frame."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import diffvis_widget as dv
+from diffvis_widget import intervene
+from diffvis_widget.traces import Trace
+from tests.intervene.naive import Naive, computed
+from tests.pipelines_video import VIDEOS
+from tests.pipelines_video_joint import JOINT_VIDEOS
+
+PROMPT = "a red circle above a blue square"
+CASES = VIDEOS | {name: JOINT_VIDEOS[name] for name in ("hunyuan", "mochi", "hunyuan15")}
+# where the text lies in the keys, and the video in the queries
+PLACES = {
+    "wan": (slice(0, 24), slice(None)),
+    "ltx": (slice(0, 24), slice(None)),
+    "cogvideox": (slice(0, 24), slice(24, None)),
+}
+
+
+@functools.cache
+def built(name: str) -> Any:
+    return CASES[name].build()
+
+
+def call(name: str, *interventions: intervene.Intervention, **more: Any) -> np.ndarray:
+    arguments = {"prompt": PROMPT, "output_type": "np", **CASES[name].arguments, **more}
+    with intervene.on(built(name), *interventions):
+        return np.asarray(built(name)(**arguments, generator=torch.Generator().manual_seed(3)).frames)
+
+
+def traced(name: str, *interventions: intervene.Intervention) -> Trace:
+    return dv.trace(built(name), PROMPT, seed=3, keep="layers", interventions=interventions, **CASES[name].arguments)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_weights_and_dropped_words_equal_a_naive_implementation(name: str) -> None:
+    pipe = built(name)
+    plain = call(name)
+    words = {word.text: word for word in traced(name).words}
+    two_calls = CASES[name].guided == "two calls"
+    text, image = PLACES[name]
+    reference = Naive(
+        row=0 if two_calls else 1,
+        text=text,
+        image=image,
+        factors=dict.fromkeys(words["red"].tokens, 3.0),
+        hidden=list(words["square"].tokens),
+        steps=range(0, 4, 2) if two_calls else range(2),
+    )
+    with computed(pipe, reference):
+        expected = np.asarray(
+            pipe(
+                **{"prompt": PROMPT, "output_type": "np", **CASES[name].arguments},
+                generator=torch.Generator().manual_seed(3),
+            ).frames
+        )
+    changed = call(name, intervene.weight("red", 3.0), intervene.drop("square"))
+    assert np.abs(expected - plain).max() > 1e-4
+    np.testing.assert_allclose(changed, expected, atol=2e-5)
+    assert np.array_equal(call(name, intervene.weight("red", 1.0)), plain)
+    assert np.array_equal(call(name), plain)
+
+
+@pytest.mark.parametrize("name", ["wan", "cogvideox", "hunyuan"])
+def test_a_trace_records_the_changed_run(name: str) -> None:
+    before, after = traced(name), traced(name, intervene.drop("red"))
+    assert [item["kind"] for item in after.meta["interventions"]] == ["drop"]
+    assert after.frame_count == before.frame_count > 1
+    assert np.abs(after.latents[-1] - before.latents[-1]).max() > 0
+    assert after.heat_map("red", frame="all").max() == 0
+    assert before.heat_map("red", frame="all").max() > 0
+
+
+def test_a_prompt_is_switched_within_a_video() -> None:
+    plain, other = call("wan"), call("wan", prompt="two green stars")
+    switched = call("wan", intervene.switch("two green stars", 0))
+    np.testing.assert_allclose(switched, other, atol=1e-6)
+    late = call("wan", intervene.switch("two green stars", 1))
+    assert np.abs(late - plain).max() > 0
+    assert np.abs(late - other).max() > 0
+
+
+def test_the_second_transformer_is_changed_too() -> None:
+    """The last of three steps is its own."""
+    plain = call("wan-two")
+    assert np.abs(call("wan-two", intervene.drop("red", (2, 3))) - plain).max() > 0
+    assert not any(module._forward_hooks for module in built("wan-two").transformer_2.modules())
+
+
+@pytest.mark.parametrize("name", ["mochi", "hunyuan15"])
+@pytest.mark.filterwarnings("ignore:In CPU autocast", "ignore:User provided device_type")
+def test_models_whose_rows_attend_apart_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="interventions and explanations work for images"):
+        call(name, intervene.drop("red"))
