@@ -182,9 +182,9 @@ class LatentLayout:
             (n, C, h, w); of a video of several frames, (n, C, frames, h, w).
         """
         if latents.ndim == 5:
-            # frames of conditions may stand before those of the video, or behind them
+            # frames of conditions may stand before those of the video, or behind them; a step may leave out all but one
             latents = self._channels_first(latents)[:, :, self._extra.padding :][:, :, : self.frames]
-            return latents[:, :, 0] if latents.shape[2] == 1 else latents
+            return latents[:, :, 0] if self.frames == latents.shape[2] == 1 else latents
         if self._unpacking is not None and latents.ndim == 3:
             return self._unpacking(latents)
         side = self._family.packing

@@ -287,6 +287,19 @@ def test_a_given_frame_is_clean_at_every_step(name: str) -> None:
     assert np.abs(trace.latents[0, :, 1:] - trace.latents[-1, :, 1:]).min() > 0
 
 
+def test_a_given_frame_and_a_single_other_one_are_a_video() -> None:
+    """Steps of LTX Video leave out the clean frame, and what is left of nine output frames is one latent frame."""
+    name, size = "ltx-image", {"num_frames": 9}
+    plain = call(name, **size)
+    with dv.Tracer(build(name)) as tracer:
+        assert np.array_equal(call(name, **size), plain)
+    trace = tracer.trace
+    assert trace.frame_count == 2
+    np.testing.assert_array_equal(trace.latents[0, :, 0], trace.latents[-1, :, 0])
+    assert np.abs(trace.latents[0, :, 1] - trace.latents[-1, :, 1]).min() > 0
+    assert trace.heat_map("circle", frame="all").shape == (2, *trace.layers[0].grid)
+
+
 def test_clean_latents_follow_from_the_noise_level_of_each_token() -> None:
     """The last step goes to the clean latents that its evaluation predicts, where no condition holds them."""
     _, trace = trace_of("ltx-conditions")
