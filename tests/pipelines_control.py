@@ -49,13 +49,13 @@ def _heads(transformer: Any) -> dict[str, int]:
 
 
 def _of_flux(transformer: Any) -> Any:
-    sizes = {**_heads(transformer), "num_layers": 1, "num_single_layers": 1}
+    sizes: dict[str, Any] = {**_heads(transformer), "num_layers": 1, "num_single_layers": 1}
     with overlooking(".*FluxPosEmbed"):
         return stirred(diffusers.FluxControlNetModel.from_transformer(transformer, **sizes))
 
 
 def _of_qwen(transformer: Any, extra: int = 0) -> Any:
-    sizes = {**_heads(transformer), "num_layers": 1, "extra_condition_channels": extra}
+    sizes: dict[str, Any] = {**_heads(transformer), "num_layers": 1, "extra_condition_channels": extra}
     return stirred(diffusers.QwenImageControlNetModel.from_transformer(transformer, **sizes))
 
 
