@@ -1,8 +1,9 @@
 // The images of a study: only those on the page are elements of it.
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { captionHeight, type Layout, type Line, layOut, lineAt, moved, shapeOf } from "./lines";
+import { type Layout, layOut, lineAt, moved, shapeOf } from "./lines";
 import type { Table } from "./protocol";
+import { Sheet } from "./sheet";
 import type { Thumbnails } from "./thumbnails";
 
 interface Props {
@@ -20,14 +21,17 @@ interface Props {
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"];
 /** Beside the images, for the outline of the focus. */
 const MARGIN = 6;
+/** Milliseconds after the last scroll. */
+const REST = 300;
 let views = 0;
 
 export function Grid({ table, shown, thumbnails, active, opened, activate, open }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(600);
   const [height, setHeight] = useState(420);
-  const [range, setRange] = useState<readonly [first: number, last: number]>([0, 0]);
   const [name] = useState(() => `dv-grid-${views++}`);
+  const rest = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const [sheet] = useState(() => new Sheet(name, (row) => thumbnails.image(row)));
   const shape = useMemo(() => shapeOf(table), [table]);
   const layout = useMemo(() => layOut(table, shown, width, shape), [table, shown, width, shape]);
 
@@ -35,9 +39,20 @@ export function Grid({ table, shown, thumbnails, active, opened, activate, open 
     const top = box.current?.scrollTop ?? 0;
     const first = Math.max(0, lineAt(layout.lines, top) - 1);
     const last = Math.min(layout.lines.length - 1, lineAt(layout.lines, top + height) + 1);
-    setRange((before) => (before[0] === first && before[1] === last ? before : [first, last]));
+    thumbnails.want(sheet.show(first, last));
+    clearTimeout(rest.current);
+    rest.current = setTimeout(() => sheet.sort(), REST);
   };
-  useLayoutEffect(look, [layout, height]);
+  useLayoutEffect(() => {
+    box.current?.append(sheet.element);
+    return thumbnails.watch((rows) => sheet.paint(rows));
+  }, []);
+  useLayoutEffect(() => {
+    sheet.lay(table, layout, shape);
+    look();
+  }, [layout]);
+  useLayoutEffect(look, [height]);
+  useLayoutEffect(() => sheet.mark(active, opened), [active, opened]);
   useEffect(() => {
     const element = box.current;
     if (!element) return;
@@ -56,10 +71,6 @@ export function Grid({ table, shown, thumbnails, active, opened, activate, open 
     const entry = opened < 0 ? -1 : layout.order.findIndex((place) => table.rows[place] === opened);
     if (entry >= 0) reveal(box.current, layout, entry);
   }, [opened]);
-
-  const lines = layout.lines.slice(range[0], range[1] + 1);
-  const wanted = lines.flatMap(({ cells }) => cells.map((place) => table.rows[place] as number));
-  useEffect(() => thumbnails.want(wanted), [layout, range]);
 
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === "Enter" || event.key === " ") {
@@ -96,91 +107,7 @@ export function Grid({ table, shown, thumbnails, active, opened, activate, open 
         activate(row);
         open(row);
       }}
-    >
-      <div class="dv-sheet" role="presentation" style={{ height: `${layout.height}px` }}>
-        {lines.map((line) => (
-          <LineOf
-            key={`${line.top} ${line.cells[0] ?? line.text}`}
-            line={line}
-            caption={(place) => captionOf(table, place, shape.caption)}
-            captionHeight={captionHeight(shape)}
-            labelled={shape.labelled}
-            cell={(place) => {
-              const row = table.rows[place] as number;
-              return {
-                id: `${name}-${row}`,
-                title: titleOf(table, place),
-                url: thumbnails.url(row),
-                error: table.errors[String(row)],
-                isActive: row === active,
-                isOpen: row === opened,
-                row,
-              };
-            }}
-          />
-        ))}
-      </div>
-    </div>
-  );
-}
-
-interface Cell {
-  readonly id: string;
-  readonly title: string;
-  readonly url: string | undefined;
-  readonly error: string | undefined;
-  readonly isActive: boolean;
-  readonly isOpen: boolean;
-  readonly row: number;
-}
-
-interface LineProps {
-  readonly line: Line;
-  readonly caption: (place: number) => string;
-  readonly captionHeight: number;
-  readonly labelled: boolean;
-  readonly cell: (place: number) => Cell;
-}
-
-function LineOf({ line, caption, captionHeight, labelled, cell }: LineProps) {
-  const style = { transform: `translateY(${line.top}px)`, height: `${line.height}px` };
-  if (line.isHeading)
-    return (
-      <p class="dv-heading" role="presentation" style={style} title={line.text}>
-        {line.text}
-      </p>
-    );
-  return (
-    <div class="dv-cells" role="presentation" style={style}>
-      {labelled ? (
-        <span class="dv-label dv-soft" title={line.text}>
-          {line.text}
-        </span>
-      ) : null}
-      {line.cells.map((place) => {
-        const { id, title, url, error, isActive, isOpen, row } = cell(place);
-        return (
-          <div
-            key={place}
-            id={id}
-            class="dv-cell"
-            role="option"
-            tabIndex={-1}
-            data-row={row}
-            aria-label={error ? `${title}: failed` : title}
-            aria-selected={isOpen}
-            title={error ? `${title}\n${error}` : title}
-            data-active={isActive || undefined}
-            data-failed={error ? true : undefined}
-          >
-            {url ? <img src={url} alt="" decoding="async" /> : <i>{error ? "failed" : url === "" ? "no image" : ""}</i>}
-            <span class="dv-soft" style={{ height: `${captionHeight - 2}px` }}>
-              {caption(place)}
-            </span>
-          </div>
-        );
-      })}
-    </div>
+    />
   );
 }
 
@@ -196,15 +123,4 @@ function reveal(box: HTMLElement | null, layout: Layout, entry: number): void {
   if (above < box.scrollTop) box.scrollTop = above;
   else if (line.top + line.height > box.scrollTop + box.clientHeight)
     box.scrollTop = line.top + line.height - box.clientHeight;
-}
-
-function captionOf(table: Table, place: number, caption: "prompt" | "seed" | "condition"): string {
-  if (caption === "prompt") return table.prompts[table.promptOf[place] as number] ?? "";
-  if (caption === "condition") return table.conditions[table.conditionOf[place] as number] ?? "";
-  return `seed ${table.seeds[place]}`;
-}
-
-function titleOf(table: Table, place: number): string {
-  const condition = table.conditions.length > 1 ? `, ${captionOf(table, place, "condition")}` : "";
-  return `${captionOf(table, place, "prompt")}, seed ${table.seeds[place]}${condition}`;
 }

@@ -48,18 +48,12 @@ export function show({ model, el, signal: stopped }: RenderProps): () => void {
   const table = signal<Table | null>(null);
   const shown = signal(new Int32Array());
   const problem = signal("");
-  const arrivals = signal(0);
   const set = (values: Partial<Traits>) => {
     for (const [name, value] of Object.entries(values)) model.set(name, value);
     traits.value = { ...traits.value, ...values };
     model.save_changes();
   };
-  const thumbnails = new Thumbnails(
-    (rows) => model.send({ type: "thumbnails", rows }),
-    () => {
-      arrivals.value++;
-    },
-  );
+  const thumbnails = new Thumbnails((rows) => model.send({ type: "thumbnails", rows }));
   const receive = (message: KernelMessage, buffers: readonly ArrayBufferView[]) =>
     batch(() => {
       if (message.type === "table") table.value = readTable(message, buffers);
@@ -91,7 +85,6 @@ export function show({ model, el, signal: stopped }: RenderProps): () => void {
     root.dataset.theme = theme;
   });
   const View = () => {
-    void arrivals.value;
     const { filters, region, active, opened } = traits.value;
     if (!table.value) return <p class="dv-soft">Loading the study …</p>;
     const [some, all] = [shown.value.length, table.value.rows.length];
@@ -139,7 +132,6 @@ export function show({ model, el, signal: stopped }: RenderProps): () => void {
   el.append(root);
   render(<View />, root);
   life.signal.addEventListener("abort", () => {
-    thumbnails.close();
     render(null, root);
     root.remove();
   });
