@@ -14,8 +14,10 @@ from traitlets import TraitError
 import diffvis_widget as dv
 from diffvis_widget.intervals import bootstrap_mean
 from diffvis_widget.studies import parts
+from diffvis_widget.studies.charts import round_ticks
 from diffvis_widget.studies.manifest import read
 from diffvis_widget.studies.parts import join_parts
+from diffvis_widget.studies.view.curve_chart import step_ticks
 from diffvis_widget.studies.view.thumbnails import Thumbnails
 from tests.studies.stored import colour, store
 
@@ -137,6 +139,24 @@ def test_the_chart_has_the_means_and_intervals_of_the_rows_that_are_shown(view: 
     np.testing.assert_allclose(mean.y, rows.mean() + np.arange(10) / 100)
     np.testing.assert_allclose(band.y[:, 0], bootstrap_mean(rows.astype(float))[:2], rtol=1e-9)
     assert [key.description for key in view.chart._keys.children] == ["uniform", "early"]
+
+
+@pytest.mark.parametrize(
+    ("last", "ticks"), [(2, [1, 2]), (11, list(range(1, 12))), (20, [1, 5, 10, 15, 20]), (30, [1, 10, 20, 30])]
+)
+def test_the_steps_of_the_chart_are_numbered_by_round_numbers(last: int, ticks: list[int]) -> None:
+    assert step_ticks(last).tolist() == ticks
+
+
+def test_the_values_of_the_chart_are_numbered_by_round_numbers_among_its_curves(view: Any) -> None:
+    view.chart.measure.value, view.chart.group.value = "sharpness", "condition"
+    view.filters = {"seed": ["0"]}
+    axis = view.chart._figure.axes[1]
+    values = np.concatenate([np.ravel(mark.y) for mark in view.chart._figure.marks])
+    assert axis.tick_values.tolist() == round_ticks(values.min(), values.max())
+    view.grid.active = int(view._rows[-1])  # whose curve lies above all others
+    values = np.concatenate([np.ravel(mark.y) for mark in view.chart._figure.marks])
+    assert axis.tick_values.tolist() == round_ticks(values.min(), values.max())
 
 
 def test_a_group_of_the_chart_filters_the_grid_and_a_second_click_shows_all(view: Any) -> None:

@@ -16,7 +16,7 @@ from ipywidgets import HTML, Dropdown, HBox, ToggleButton, VBox
 from numpy.typing import NDArray
 
 from diffvis_widget.step_numbers import step_number
-from diffvis_widget.studies.charts import COLOURS, GroupCurve, group_curves
+from diffvis_widget.studies.charts import COLOURS, GroupCurve, group_curves, round_ticks
 from diffvis_widget.studies.columns import BASE, Kind
 from diffvis_widget.studies.quantities import NO_CURVES
 from diffvis_widget.studies.series import LABELS, By, Doubles, curve_array
@@ -78,7 +78,7 @@ class CurveChart(VBox):
         self._figure = Figure(
             axes=[
                 Axis(scale=self._scales["x"], label="step", label_color=_OWN, tick_format="d", grid_lines="none"),
-                Axis(scale=self._scales["y"], side="left", tick_format=".3~g", num_ticks=6),
+                Axis(scale=self._scales["y"], side="left", tick_format=".6~g"),
             ],
             fig_margin={"top": 12, "bottom": 40, "left": 58, "right": 14},
             layout={"height": "250px", "min_width": "260px", "width": "100%"},
@@ -87,7 +87,7 @@ class CurveChart(VBox):
         self._own = Lines(x=[], y=[], scales=self._scales, colors=[_OWN], line_style="dashed", stroke_width=2)
         self._keys = HBox(layout={"flex_flow": "row wrap"})
         bar = HBox([self.measure, self.group], layout={"flex_flow": "row wrap"})
-        note = HTML(f'<span style="font-size:11px;opacity:.75">{_NOTE}</span>')
+        note = HTML(f'<div style="font-size:11px;line-height:1.4;opacity:.75">{_NOTE}</div>')
         super().__init__([bar, self._keys, self._figure, note] if self.measures else [], layout={"padding": "0 12px"})
         if self.measures:
             self._set_groups()
@@ -119,6 +119,10 @@ class CurveChart(VBox):
         else:
             with self._own.hold_sync():
                 self._own.x, self._own.y = np.arange(len(curve)) + _FIRST, curve
+        marks: list[Any] = self._figure.marks
+        values = np.concatenate([[], *(np.ravel(mark.y) for mark in marks)])
+        if len(values):
+            self._figure.axes[1].tick_values = np.array(round_ticks(float(values.min()), float(values.max())))
 
     def inside(self, region: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Tell which rows have a curve that passes through a region of the chart.
@@ -160,7 +164,7 @@ class CurveChart(VBox):
         across = self._scales["x"]
         last = _FIRST + steps - 1
         across.min, across.max = _FIRST, last
-        self._figure.axes[0].tick_values = np.unique(np.linspace(_FIRST, last, min(_TICKS, steps)).round())
+        self._figure.axes[0].tick_values = step_ticks(last)
         self._figure.marks = [*marks, self._own]
         self._draw_keys(groups)
         self.mark(self._active)
@@ -246,6 +250,24 @@ class CurveChart(VBox):
 
 def _has_steps(name: str, kind: Kind) -> bool:
     return kind in ("curve", "curves", "numbers", "table") and name not in NO_CURVES and name not in BASE
+
+
+def step_ticks(last: int) -> NDArray[np.int64]:
+    """Choose the numbers of an axis of steps.
+
+    Args:
+        last: Number of the last step.
+
+    Returns:
+        All steps where they are few; else the first one and round numbers.
+
+    Example:
+        >>> step_ticks(30).tolist()
+        [1, 10, 20, 30]
+    """
+    if last - _FIRST < _TICKS:
+        return np.arange(_FIRST, last + 1)
+    return np.array([_FIRST, *(int(tick) for tick in round_ticks(_FIRST, last) if tick > _FIRST)])
 
 
 def _colours(groups: Sequence[GroupCurve]) -> list[str]:

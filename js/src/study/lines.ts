@@ -6,7 +6,8 @@ import type { Table } from "./protocol";
 export const CELL = 84;
 export const GAP = 6;
 export const CAPTION = 18;
-export const PROMPT_CAPTION = 34;
+/** Of two lines. */
+export const LONG_CAPTION = 34;
 export const HEADING = 28;
 export const LABEL = 92;
 
@@ -53,7 +54,7 @@ export function cellsPerLine(width: number, shape: Shape): number {
 }
 
 export function captionHeight(shape: Shape): number {
-  return shape.caption === "prompt" ? PROMPT_CAPTION : CAPTION;
+  return shape.caption === "seed" ? CAPTION : LONG_CAPTION;
 }
 
 /** `shown`: places in the table, rising, so that rows of a prompt, and within it of a seed, follow each other. */
