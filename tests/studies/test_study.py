@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 import diffvis_widget as dv
 from diffvis_widget.studies import parts
+from diffvis_widget.studies.local_executor import Progress
 from diffvis_widget.studies.plan import canonical_json
 from tests import pipelines
 
@@ -131,6 +134,18 @@ def test_ctrl_c_stops_after_the_row_and_keeps_all(
     assert "the finished rows are stored" in capsys.readouterr().err
     assert dv.study(pipe, out=tmp_path, **arguments).is_complete
     assert calls == 8
+
+
+def test_the_bar_tells_rows_per_hour_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    bar = Progress(total=100, done=40, shown=True)
+    bar.add(20, 2)
+    seconds = time.monotonic() - began
+    bar.close()
+    line = capsys.readouterr().err.rpartition("\r")[2]
+    match = re.search(r" 60% .* 60 of 100 rows, \d\d:\d\d left, ([\d,]+) rows per hour, 2 failed", line)
+    assert match, line
+    assert int(match[1].replace(",", "")) >= int(3600 * 20 / seconds), "of the rows made since, not of those before"
 
 
 def test_a_second_ctrl_c_ends_at_once(pipe: Any, tmp_path: Path) -> None:
