@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--stored", type=int, default=10_000, metavar="ROWS", help="rows of the study that is resumed")
     parser.add_argument("--rows", type=int, default=200, help="rows that are run; 0 for none")
     parser.add_argument("--steps", type=int, default=STEPS, help="of these rows")
+    parser.add_argument("--batch", type=int, default=1, help="rows of the study that are run together")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -44,7 +45,7 @@ def main() -> None:
         if chosen.stored:
             resuming(chosen.stored, Path(folder, "resumed"))
         if chosen.rows:
-            wall_time(chosen.rows, chosen.steps, Path(folder, "run"))
+            wall_time(chosen.rows, chosen.steps, chosen.batch, Path(folder, "run"))
 
 
 def values(row: int, thumbnail: bytes) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def bookkeeping(rows: int, folder: Path) -> None:
     began = time.perf_counter()
     for row in range(rows):
         writer.add(values(row, thumbnail))
+        if (row + 1) % 100_000 == 0:
+            print(f"{row + 1:,} rows appended after {time.perf_counter() - began:.0f} s", flush=True)
     writer.flush()
     appended = time.perf_counter()
     parts.join_parts(folder, "all", "benchmark")
@@ -109,13 +112,14 @@ def resuming(rows: int, folder: Path) -> None:
     )
 
 
-def wall_time(rows: int, steps: int, folder: Path) -> None:
+def wall_time(rows: int, steps: int, batch: int, folder: Path) -> None:
     """A study in blocks, each between the bare pipeline's images of the same rows and the meter's time for them."""
     pipe: Any = dv.load()
     pipe.set_progress_bar_config(disable=True)
     meter_time = bare_time = study_time = 0.0
     memory: dict[int, float] = {}
     arguments: dict[str, Any] = {"measures": ["scores", "attention"], "progress": False, "num_inference_steps": steps}
+    arguments["batch"] = batch
     blocks = rows // BLOCK
     # The first block of a study also checks its measures, so a study of one block warms everything up.
     dv.study(pipe, [PROMPT], seeds=BLOCK, out=folder / "warm", **arguments)
@@ -137,7 +141,7 @@ def wall_time(rows: int, steps: int, folder: Path) -> None:
         memory[done] = resident()
         first = 100 if done >= 100 else BLOCK
         print(
-            f"{done} rows of {steps} steps with scores and attention: {study_time:.0f} s, "
+            f"{done} rows of {steps} steps with scores and attention, {batch} at once: {study_time:.0f} s, "
             f"{study_time / (bare_time + meter_time):.3f} x the bare pipeline's {bare_time:.0f} s plus the meter's "
             f"{meter_time:.0f} s (bar 1.15); memory {memory[done] / memory[first]:.3f} x that after {first} rows "
             f"(bar 1.1)",
