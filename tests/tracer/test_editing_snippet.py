@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import diffvis_widget as dv
 from tests.pipelines_edit import EDITING
+from tests.snippets import snippets
 
-PAGE = Path(__file__).parents[2] / "docs" / "pages" / "how-it-works.md"
-
-
-def code_of(section: str) -> list[str]:
-    text = PAGE.read_text(encoding="utf-8").split(f"### {section}\n")[1].split("\n### ")[0]
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+PAGE = "how-it-works.md"
 
 
 def test_the_snippet_about_places_runs() -> None:
     names: dict[str, Any] = {"dv": dv}
-    (code,) = code_of("What a place attends to")
+    (code,) = snippets(PAGE, "What a place attends to", level=3)
     exec(code, names)
     assert names["words"].shape == (10,)
     np.testing.assert_allclose(names["words"].sum(), 1, atol=2e-3)
 
 
 def test_the_snippet_about_editing_runs() -> None:
-    load, code = code_of("Editing")
+    load, code = snippets(PAGE, "Editing", level=3)
     assert "Flux2KleinPipeline.from_pretrained" in load
     case = EDITING["klein-two"]
     size = {"height": 32, "width": 48, "max_sequence_length": 64}

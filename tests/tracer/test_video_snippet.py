@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ import pytest
 
 import diffvis_widget as dv
 from tests.pipelines_video import wan
-
-PAGE = Path(__file__).parents[2] / "docs" / "pages" / "how-it-works.md"
+from tests.snippets import snippets
 
 
 def test_the_snippet_about_videos_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = PAGE.read_text(encoding="utf-8").split("### Videos\n")[1].split("\n### ")[0]
-    load, code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    load, code = snippets("how-it-works.md", "Videos", level=3)
     assert "WanPipeline.from_pretrained" in load
     monkeypatch.chdir(tmp_path)
     size: dict[str, Any] = {"num_frames": 9, "height": 32, "width": 48, "max_sequence_length": 24}
