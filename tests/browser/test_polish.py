@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -16,6 +17,29 @@ SMALL_TEXTS = """(root) => {
     const texts = [...root.querySelectorAll('*')].filter((element) => own(element) && element.checkVisibility());
     return texts.filter((element) => parseFloat(getComputedStyle(element).fontSize) < 12).map((e) => e.outerHTML);
 }"""
+
+TEXT_LINES = """(roots) => roots.flatMap((root) => {
+    const lines = [];
+    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const { parentElement, data } = walker.currentNode;
+        if (!data.trim() || !parentElement.checkVisibility({ opacityProperty: true })) continue;
+        const range = document.createRange();
+        range.selectNodeContents(walker.currentNode);
+        const list = parentElement.closest('ul')?.getBoundingClientRect();
+        for (const rect of range.getClientRects()) {
+            const isSeen = !list || (list.top <= rect.top && rect.bottom <= list.bottom);
+            if (rect.width > 1 && isSeen) lines.push([data, rect.toJSON()]);
+        }
+    }
+    for (const input of root.querySelectorAll('input[type=text]')) {
+        const { left, right, top, height } = input.getBoundingClientRect();
+        const high = parseFloat(getComputedStyle(input).fontSize) * 1.2;
+        const middle = top + height / 2;
+        lines.push([input.placeholder, { left, right, top: middle - high / 2, bottom: middle + high / 2 }]);
+    }
+    return lines;
+})"""
 
 
 def running(browser: Browser, theme: str = "light", **options: Any) -> Any:
@@ -237,3 +261,62 @@ def test_a_recorded_run_says_what_the_live_one_waits_for(browser: Browser) -> No
         expect(bare.widget.get_by_test_id("status")).to_have_text(
             f"Recorded run, shown until this one can start · {notice}"
         )
+
+
+@pytest.mark.parametrize("width", [420, 720, 1400])
+def test_labels_under_the_film_cover_no_other_label(browser: Browser, width: int) -> None:
+    concepts = ["circle", "square", "red", "night sky", "blue"]
+    messages = a_run(PROMPT, steps=30, concepts=concepts)
+    (scores,) = [message.content for message in messages if message.content["type"] == "scores"]
+    scores["emergence"] = [9, 11, 12, 14, 29]
+    with open_bare(browser, messages, width=width, concepts=concepts) as bare:
+        strip = box(bare.widget.locator(".dv-marks"))
+        expect(bare.widget.locator(".dv-marks i")).to_have_count(5)
+        labels = bare.widget.locator(".dv-marks button")
+        lanes: dict[str | None, list[Any]] = {}
+        for label in labels.all():
+            lanes.setdefault(label.get_attribute("data-lane"), []).append(box(label))
+        assert sum(map(len, lanes.values())) >= 3
+        for boxes in lanes.values():
+            for left, right in itertools.pairwise(sorted(boxes, key=lambda place: place["x"])):
+                assert left["x"] + left["width"] <= right["x"] + 1
+            assert all(strip["x"] - 8 <= place["x"] for place in boxes)
+            assert all(place["x"] + place["width"] <= strip["x"] + strip["width"] + 8 for place in boxes)
+
+
+@pytest.mark.parametrize("width", [420, 720, 1400])
+def test_the_sentence_of_the_verdicts_covers_no_other_text(browser: Browser, width: int) -> None:
+    concepts = ["circle", "square", "red", "blue", "night", "triangle"]
+    messages = a_run(PROMPT, concepts=concepts)
+    (scores,) = [message.content for message in messages if message.content["type"] == "scores"]
+    scores["present"] = [[1, 0, None, None, 0, 1]] * 6
+    with open_bare(browser, messages, width=width, concepts=concepts) as bare:
+        verdicts = bare.widget.get_by_test_id("verdicts")
+        expect(verdicts).to_have_text(
+            "At step 6: present: circle, triangle; not sure yet: red, blue; absent: square, night"
+        )
+        texts = bare.widget.locator(".dv-meters, .dv-maps .dv-title").evaluate_all(TEXT_LINES)
+        assert len(texts) > 6
+        for (name, upper), (other, lower) in itertools.combinations(texts, 2):
+            apart = upper["bottom"] + 1 <= lower["top"] or lower["bottom"] + 1 <= upper["top"]
+            beside = upper["right"] <= lower["left"] + 1 or lower["right"] <= upper["left"] + 1
+            assert apart or beside, (name, other)
+
+
+@pytest.mark.parametrize("width", [420, 620, 720, 1060])
+@pytest.mark.parametrize("count", [1, 2])
+def test_names_and_numbers_of_colour_bars_are_not_cut(browser: Browser, width: int, count: int) -> None:
+    messages = a_run("a triangle above a photograph")
+    for message in messages:
+        if message.content["type"] == "step":
+            message.content["maps"]["scales"] = [[0.012, 0.141]] * 5
+    with open_bare(browser, messages, width=width) as bare:
+        bare.page.set_viewport_size({"width": width + 48, "height": 600})
+        for index in (1, 4)[:count]:
+            bare.widget.get_by_test_id(f"chip-{index}").click(modifiers=["Shift"])
+        bars = bare.widget.locator(".dv-bar")
+        expect(bars).to_have_count(count)
+        for bar in bars.all():
+            for part in [bar, *bar.locator("span").all()]:
+                assert part.evaluate("(part) => part.scrollWidth - part.clientWidth") <= 1, part.inner_text()
+            assert box(bar.locator("i"))["width"] >= 24
