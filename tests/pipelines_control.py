@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
+import torch
 
-from tests import pipelines, pipelines_joint
+from tests import pipelines, pipelines_joint, pipelines_more, pipelines_unet
 from tests.tiny_parts import Case, left_half, overlooking, quiet, random_image, stirred
 
 SIZE: dict[str, Any] = {"height": 32, "width": 48, "num_inference_steps": 2}
@@ -59,6 +60,33 @@ def _of_qwen(transformer: Any, extra: int = 0) -> Any:
     return stirred(diffusers.QwenImageControlNetModel.from_transformer(transformer, **sizes))
 
 
+def _wider(pipeline: str, build: Callable[[], Any], **config: Any) -> Callable[[], Any]:
+    """A builder of a pipeline of the same parts as another one, whose transformer has another configuration."""
+
+    def built() -> Any:
+        whole = build()
+        kind: Any = getattr(diffusers, pipeline)
+        before = {name: value for name, value in whole.transformer.config.items() if not name.startswith("_")}
+        torch.manual_seed(0)
+        transformer = stirred(type(whole.transformer)(**before | config))
+        taken = inspect.signature(kind.__init__).parameters
+        components = {name: part for name, part in whole.components.items() if name in taken}
+        return quiet(kind(**components | {"transformer": transformer}))
+
+    return built
+
+
+def _same(pipeline: str, build: Callable[[], Any], **more: Any) -> Callable[[], Any]:
+    """A builder of a pipeline of the same parts as another one."""
+
+    def built() -> Any:
+        kind: Any = getattr(diffusers, pipeline)
+        taken = inspect.signature(kind.__init__).parameters
+        return quiet(kind(**{name: part for name, part in build().components.items() if name in taken}, **more))
+
+    return built
+
+
 _SHORT = {**SIZE, "max_sequence_length": 24}
 _PLAIN: dict[str, Any] = {"requires_safety_checker": False}
 _SD = pipelines.stable_diffusion
@@ -88,6 +116,16 @@ CASES: dict[str, Case] = {
     ),
     "sdxl-controlnet-pag": Case(
         _with("StableDiffusionXLControlNetPAGPipeline", _XL, _of_unet), {**_GUIDED, "image": CONTROL}, "batch"
+    ),
+    "flux-control": Case(
+        _wider("FluxControlPipeline", pipelines_joint.CASES["flux"].build, in_channels=128, out_channels=64),
+        {**_SHORT, "control_image": CONTROL},
+        "embedded",
+    ),
+    "cogview4-control": Case(
+        _wider("CogView4ControlPipeline", pipelines_more.CASES["cogview4"].build, in_channels=8, out_channels=4),
+        {**pipelines_more.CASES["cogview4"].arguments, "control_image": CONTROL},
+        pipelines_more.CASES["cogview4"].guided,
     ),
 }
 FROM_IMAGE: dict[str, Case] = {
@@ -140,5 +178,25 @@ FROM_IMAGE: dict[str, Case] = {
             "control_mask": left_half(32, 48),
         },
         pipelines_joint.CASES["qwen"].guided,
+    ),
+    "flux-control-img2img": Case(
+        _wider("FluxControlImg2ImgPipeline", pipelines_joint.CASES["flux"].build, in_channels=128, out_channels=64),
+        {**_SHORT, **_IMAGE, "num_inference_steps": 3},
+        "embedded",
+    ),
+    "flux-control-inpaint": Case(
+        _wider("FluxControlInpaintPipeline", pipelines_joint.CASES["flux"].build, in_channels=128, out_channels=64),
+        {**_SHORT, **_PAINT, "num_inference_steps": 3},
+        "embedded",
+    ),
+    "flux-fill": Case(
+        _wider("FluxFillPipeline", pipelines_joint.CASES["flux"].build, in_channels=64 + 64 + 16, out_channels=64),
+        {**_SHORT, "image": CONTROL, "mask_image": left_half(32, 48), "num_inference_steps": 2},
+        "embedded",
+    ),
+    "lcm-img2img": Case(
+        _same("LatentConsistencyModelImg2ImgPipeline", pipelines_unet.CASES["lcm"].build, **_PLAIN),
+        {"num_inference_steps": 4, "image": CONTROL, "strength": 0.7, "original_inference_steps": 20},
+        "embedded",
     ),
 }

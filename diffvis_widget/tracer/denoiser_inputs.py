@@ -47,8 +47,9 @@ class Evaluation:
         dtype: Of the latents.
         device: Of the latents.
         autocast: dtype of the autocast that was on, or None.
-        extra: What was joined to the latents along their second axis (an inpainting model's mask and image, the
-            reference image of an editing model), or None.
+        extra: What was joined to the latents (an inpainting model's mask and image, the reference image of an editing
+            model, a control image), or None.
+        extra_axis: Along which axis: 1 (channels, or tokens of packed latents) or 2 (channels of packed latents).
     """
 
     latents: str
@@ -61,6 +62,7 @@ class Evaluation:
     device: torch.device
     autocast: torch.dtype | None
     extra: Tensor | None = None
+    extra_axis: int = 1
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,9 @@ class LiveCall:
         latent_size = sample.shape[1]
         if len(evaluation.shape) == 3 and self.family.packing is not None:
             latent_size = sample.shape[2] * sample.shape[3] // self.family.packing**2
+            channels = sample.shape[1] * self.family.packing**2
+            if evaluation.shape[2] > channels and not evaluation.listed:
+                return replace(evaluation, extra=latents[:, :, channels:].detach().clone(), extra_axis=2)
         if evaluation.listed or evaluation.shape[1] <= latent_size:
             return evaluation
         return replace(evaluation, extra=latents[:, latent_size:].detach().clone())

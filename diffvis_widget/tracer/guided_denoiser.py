@@ -224,7 +224,8 @@ class Denoiser:
     def joined(self) -> int:
         """Number of reference image tokens that follow the image tokens in the denoiser's sequence (editing models)."""
         first = self._step.evaluations[0]
-        return first.extra.shape[1] if first.extra is not None and first.extra.ndim == 3 else 0
+        is_joined = first.extra is not None and first.extra.ndim == 3 and first.extra_axis == 1
+        return first.extra.shape[1] if is_joined and first.extra is not None else 0
 
     @property
     def level(self) -> NoiseLevel:
@@ -282,7 +283,7 @@ class Denoiser:
             inputs = inputs[:, :, None]  # a video of one frame
             inputs = inputs.permute(0, 2, 3, 4, 1) if self.family.channels_last else inputs
         if evaluation.extra is not None:
-            inputs = torch.cat([inputs, evaluation.extra[list(rows)]], dim=1)
+            inputs = torch.cat([inputs, evaluation.extra[list(rows)]], dim=evaluation.extra_axis)
         kind = evaluation.device.type
         with torch.autocast(kind, dtype=evaluation.autocast, enabled=evaluation.autocast is not None):
             named = {evaluation.latents: list(inputs) if evaluation.listed else inputs}
