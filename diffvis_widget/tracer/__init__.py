@@ -7,7 +7,7 @@ from .active_interventions import Intervention, StepRange, register_executor, se
 from .batch_rows import pick_argument_rows, pick_rows
 from .call_arguments import check_call_arguments
 from .denoiser_inputs import find_live_call
-from .families import Family, find_family
+from .families import Family, find_family, second_denoiser
 from .guided_denoiser import Denoiser, denoiser
 from .image_call import trace_image
 from .locks import denoiser_lock, own_work
@@ -41,6 +41,7 @@ __all__ = [
     "pick_rows",
     "private_copy",
     "register_executor",
+    "second_denoiser",
     "set_active",
     "take_guidance",
     "to_pixels",
