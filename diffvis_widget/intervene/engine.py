@@ -18,9 +18,16 @@ import torch
 from torch import nn
 
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
-from diffvis_widget.tracer import Family, Intervention, denoiser_lock, find_family, register_executor, set_active
+from diffvis_widget.tracer import (
+    Family,
+    Intervention,
+    denoiser_lock,
+    find_family,
+    register_executor,
+    second_denoiser,
+    set_active,
+)
 from diffvis_widget.tracer.attention_support import hidden_attention
-from diffvis_widget.tracer.families import second_denoiser
 from diffvis_widget.tracer.pipeline_calls import (
     CallListener,
     DenoiserArguments,
