@@ -65,8 +65,8 @@ def stable_diffusion(latents: int = 32, width: int = 320, levels: int = 3) -> Mo
     return pipe, {"height": side, "width": side, "guidance_scale": 7.5}
 
 
-def stable_diffusion_xl(latents: int = 128, where: Where = CPU) -> Model:
-    """The U-Net of SDXL, guided; 128 latents are 1024 px."""
+def stable_diffusion_xl(latents: int = 128, where: Where = CPU, layers: tuple[int, int, int] = (1, 2, 10)) -> Model:
+    """The U-Net of SDXL, guided; 128 latents are 1024 px. layers: transformer layers of a block at each level."""
     from tests import pipelines
 
     pipe = pipelines.stable_diffusion_xl()
@@ -79,7 +79,7 @@ def stable_diffusion_xl(latents: int = 128, where: Where = CPU) -> Model:
         "block_out_channels": (320, 640, 1280),
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "transformer_layers_per_block": (1, 2, 10),
+        "transformer_layers_per_block": layers,
     }
     with where.defaults():
         pipe.unet = type(pipe.unet)(**_plain(config)).eval()
