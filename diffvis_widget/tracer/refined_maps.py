@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,22 +59,38 @@ class MapRefiner:
         with torch.no_grad(), without_autocast(maps.flat.device):
             parts = [self._default_maps(part, size) for part in (maps, concepts) if part is not None]
             words = parts[0].shape[1]
-            refined = refine(torch.cat(parts, dim=1), attention, grid)
+            shares = self._colour_shares(reader, parts, size)
+            refined = refine(torch.cat(parts, dim=1), attention, grid, shares)
         reader.maps["refined"] = flatten_maps({attention.layer: refined[..., :words]})
         if concepts is not None:
             reader.maps["refined concepts"] = flatten_maps({attention.layer: refined[..., words:]})
 
+    def _colour_shares(self, reader: AttentionReader, parts: Sequence[Tensor], size: Size | None) -> Tensor | None:
+        """The shares of colours in the last default layer, (images, words, h, w), 1 for other words; None without."""
+        shares = {} if reader.concepts is None else reader.concepts.colour_shares
+        if not shares:
+            return None
+        layer = self._default_layers({name: int(share.shape[1]) for name, share in shares.items()}, size)[-1]
+        of_concepts = shares[layer.name].transpose(1, 2).unflatten(2, layer.grid)
+        if tuple(of_concepts.shape[2:]) != tuple(parts[0].shape[2:]):
+            of_concepts = F.interpolate(of_concepts, tuple(parts[0].shape[2:]), mode="bilinear", align_corners=False)
+        return torch.cat([torch.ones_like(parts[0]), of_concepts], dim=1)
+
     def _grid(self, layer: str, positions: int, size: Size | None) -> Size | None:
         return self._grids.grid(layer) or (None if size is None else self._family.grid(positions, size))
 
-    def _default_maps(self, maps: FlatMaps, size: Size | None) -> Tensor:
-        """The mean over heads and default layers, (images, words, h, w) on the finest grid of these."""
+    def _default_layers(self, positions: Mapping[str, int], size: Size | None) -> list[Layer]:
+        """The default ones of layers with that many image tokens, or all of them where none is."""
         layers: list[Layer] = []
-        for name, (_, shape) in maps.places.items():
-            if (grid := self._grid(name, int(shape[2]), size)) is not None:
+        for name, count in positions.items():
+            if (grid := self._grid(name, count, size)) is not None:
                 layers.append(Layer(name, self._family.attention_kind, self.heads[name], grid, False))
         layers = [replace(layer, default=self._family.is_default_layer(layer, layers)) for layer in layers]
-        chosen = [layer for layer in layers if layer.default] or layers
+        return [layer for layer in layers if layer.default] or layers
+
+    def _default_maps(self, maps: FlatMaps, size: Size | None) -> Tensor:
+        """The mean over heads and default layers, (images, words, h, w) on the finest grid of these."""
+        chosen = self._default_layers({name: int(shape[2]) for name, (_, shape) in maps.places.items()}, size)
         finest = max((layer.grid for layer in chosen), key=lambda grid: grid[0] * grid[1])
         groups: dict[Size, list[Tensor]] = {}
         for layer in chosen:

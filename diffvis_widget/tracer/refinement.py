@@ -25,6 +25,7 @@ from .attention_calls import apply_mask
 
 MOST_KEYS = 32 * 32
 PASSES = 2
+SHARE_POWER = 6
 _SCORES = 2**24  # float32 scores that are held at once: 64 MB
 
 
@@ -71,19 +72,26 @@ def refines_better(positions: int, best: SelfAttention | None) -> bool:
     return mine >= others
 
 
-def refine(maps: Tensor, attention: SelfAttention, grid: Size) -> Tensor:
+def refine(maps: Tensor, attention: SelfAttention, grid: Size, shares: Tensor | None = None) -> Tensor:
     """Refine maps: twice the mean over the tokens attended to, relative to its mean, squared, relative to its mean.
 
     Args:
         maps: float32 (images, words, h, w), attention probabilities on any grid.
         attention: Self-attention of the image tokens.
         grid: (h, w) of its image tokens.
+        shares: float32 (images, words, h, w), the share of each word among words that exclude each other, 0..1. Its
+            mean over the tokens attended to, weighted by the map, to the power of `SHARE_POWER` is a factor of the map.
 
     Returns:
         float32 (images, 1, image tokens, words), 0 or more, with a mean of 1 over the image tokens; 0 for words without
         any attention.
     """
-    return torch.stack([_refine_image(_on_grid(part, grid), attention, image, grid) for image, part in enumerate(maps)])
+    refined: list[Tensor] = []
+    for image, part in enumerate(maps):
+        values = _on_grid(part, grid)
+        of_shares = None if shares is None else _on_grid(shares[image], grid)
+        refined.append(_refine_image(values, of_shares, attention, image, grid))
+    return torch.stack(refined)
 
 
 def _on_grid(maps: Tensor, grid: Size) -> Tensor:
@@ -96,12 +104,19 @@ def _on_grid(maps: Tensor, grid: Size) -> Tensor:
     return maps.flatten(1).T
 
 
-def _refine_image(values: Tensor, attention: SelfAttention, image: int, grid: Size) -> Tensor:
+def _refine_image(values: Tensor, shares: Tensor | None, attention: SelfAttention, image: int, grid: Size) -> Tensor:
     side = _cell_side(grid)
     weights = _attention_to_cells(attention, image, grid, side)
-    for _ in range(PASSES):
-        values = matmul_float32(weights, _pool(values, grid, side))
-    squares = (values / values.mean(dim=0).clamp_min(1e-30)).square()
+
+    def smooth(values: Tensor) -> Tensor:
+        for _ in range(PASSES):
+            values = matmul_float32(weights, _pool(values, grid, side))
+        return values
+
+    smoothed = smooth(values)
+    squares = (smoothed / smoothed.mean(dim=0).clamp_min(1e-30)).square()
+    if shares is not None:
+        squares = squares * (smooth(values * shares) / smoothed.clamp_min(1e-30)).pow(SHARE_POWER)
     return (squares / squares.mean(dim=0).clamp_min(1e-30))[None]
 
 

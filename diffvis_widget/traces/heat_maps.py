@@ -86,8 +86,9 @@ class WordMaps:
                 of channels.
                 "refined" follows things best: the probabilities of the default layers,
                 averaged twice over the image tokens that each token attends to in self-attention, relative to their
-                mean, squared, and again relative to their mean, so that 1 is an average position. It needs layer=None
-                and head=None. In output space and in refined maps, several words or occurrences are averaged and not
+                mean, squared, and again relative to their mean, so that 1 is an average position. Two or more colours
+                outside the prompt of a U-Net compete: each map is weighted by its share. It needs layer=None and
+                head=None. In output space and in refined maps, several words or occurrences are averaged and not
                 summed.
             among: words that compete for each position, as for `word`: the result is the share of `word` among these
                 and the rest, 0..1. For probabilities, the rest are the other typed words of the prompt; for refined

@@ -163,21 +163,29 @@ def solver_row() -> dict[str, Any]:
 
 
 def refinement_row() -> dict[str, Any]:
-    """The refined maps of made-up maps on four positions, of which one is without attention."""
+    """The refined maps of made-up maps on four positions, of which one is without attention; and with colours."""
     import torch
 
+    from diffvis_widget.tracer.concept_reader import colour_shares
     from diffvis_widget.tracer.refinement import SelfAttention, refine
 
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(2, 4, 3, generator=generator) for _ in range(2))  # (heads, positions, width)
     maps = torch.rand(1, 3, 2, 2, generator=generator)
     maps[0, 1] = 0
-    refined = refine(maps, SelfAttention("layer", [query], [key], None, 0.5), (2, 2))
+    attention = SelfAttention("layer", [query], [key], None, 0.5)
+    refined = refine(maps, attention, (2, 2))
+    heads = torch.rand(1, 2, 4, 3, generator=generator)  # (images, heads, positions, concepts)
+    shares = colour_shares(heads, [0, 2])
+    competed = refine(maps, attention, (2, 2), shares.transpose(1, 2).unflatten(2, (2, 2)))
     weights = (query @ key.transpose(1, 2) * 0.5).softmax(dim=-1).mean(dim=0)
     return {
         "maps": maps[0].flatten().tolist(),
         "weights": weights.flatten().tolist(),
         "refined": refined[0, 0].T.flatten().tolist(),
+        "outside": heads[0].permute(2, 0, 1).flatten().tolist(),
+        "colours": [0, 2],
+        "competed": competed[0, 0].T.flatten().tolist(),
     }
 
 

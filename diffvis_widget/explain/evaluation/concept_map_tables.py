@@ -55,7 +55,9 @@ def concept_maps(folder: Path) -> list[str]:
         leakage = [[method, median(pairs, _leak(method))[0], shown(pairs, _below(method, LIMIT))] for method in methods]
         text += [
             f"Two things of one shape in two colours, {len(pairs)} renderings: the mean of a colour's map on the thing "
-            "of the other colour, over that on its own thing. 0 tells them apart, 1 does not.",
+            "of the other colour, over that on its own thing. 0 tells them apart, 1 does not. Both colours and the "
+            "shape are concepts; colours among these compete in the refined maps, in a way that was chosen on other "
+            "renderings.",
             "",
             *table(["map of a colour", "leakage, median", f"share of colours up to {LIMIT:g}"], leakage),
         ]
@@ -76,8 +78,8 @@ def _heads(lines: list[Line]) -> list[str]:
         for method in lines[0]["heads"]
     ]
     return [
-        f"The same in {len(lines)} of these renderings, at the levels from timestep 499 on, and for the head that "
-        "tells colours apart best (head 3 of `up_blocks.2.attentions.1`), which was chosen on other renderings. "
+        f"The attention in {len(lines)} other renderings, at the levels from timestep 499 on, and of the head that "
+        "tells colours apart best (head 3 of `up_blocks.2.attentions.1`). It was chosen on none of these renderings. "
         "Pointing, IoU and AP are those of a colour's map on its own thing.",
         "",
         *table(["map of a colour", "leakage, median", f"up to {LIMIT:g}", "pointing", "IoU", "AP"], rows),

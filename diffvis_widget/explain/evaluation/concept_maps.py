@@ -4,8 +4,8 @@ The first part asks whether they follow things as well as those of the prompt's 
 masks, noised to ten levels; each word of the caption is read as a word of the prompt and, in the same run, as a concept
 outside of it. The second part asks whether they tell like things apart: renderings of two things of one shape in two
 colours, and the share of a colour's map that lies on the thing of the other colour. The third part (`--heads`) asks the
-same of the one attention head that tells colours apart best; it was chosen on other such renderings, those of the
-numbers 100 to 121, and is measured on those of the first two parts.
+same of the one attention head that tells colours apart best. That head, and how colours compete in the refined maps of
+concepts, were chosen on other such renderings, those of the numbers 100 to 149.
 
 The measurements are appended to concept_maps.jsonl in a folder, and an interrupted evaluation resumes there; the tables
 are written to the folder's README.md.
@@ -39,6 +39,7 @@ from .measures import STEPS
 from .metrics import localization_scores
 
 SCENES, PAIRS = 200, 60
+FIRST_PAIR = 200  # those of 100 to 149 chose how colours compete, and one head
 PROMPT, CONCEPT = "word of the prompt", "word outside the prompt"
 KINDS = {"attention": "probability", "refined": "refined"}
 LAYER, HEAD = "up_blocks.2.attentions.1.transformer_blocks.0.attn2", 3  # chosen on the pairs 100 to 121
@@ -161,7 +162,6 @@ def measure_head(pipe: Any, number: int) -> Line:
         for source, index in indices.items():
             maps = {
                 "attention": trace.heat_map(index, step=LATE),
-                "refined": trace.heat_map(index, step=LATE, kind="refined"),
                 "one head": trace.heat_map(index, step=LATE, layer=LAYER, head=HEAD),
                 "one head, all levels": trace.heat_map(index, layer=LAYER, head=HEAD),
             }
@@ -189,14 +189,14 @@ def main() -> None:
     pipe = load()
     path, model = args.folder / "concept_maps.jsonl", fingerprint(cast(Any, pipe).unet)
     done = {line["scene"] for line in resume(path, model)}
-    for number in range(args.pairs):
+    for number in range(FIRST_PAIR, FIRST_PAIR + args.pairs):
         if (name := f"pair {number}") not in done:
             append(path, {"scene": name, "model": model, **measure_leakage(pipe, number)})
-            print(f"concept maps: {name} of {args.pairs}", flush=True)
+            print(f"concept maps: {name}", flush=True)
     for number in range(args.heads):
         if (name := f"head {number}") not in done:
             append(path, {"scene": name, "model": model, **measure_head(pipe, number)})
-            print(f"concept maps: {name} of {args.heads}", flush=True)
+            print(f"concept maps: {name}", flush=True)
     for number, scene in enumerate(held_out_scenes(args.scenes)):
         if number not in done:
             began = time.monotonic()

@@ -5,7 +5,7 @@ import { type Array32, type Evaluation, LATENT_SIZE, type Networks, TOKENS } fro
 import { OutsideWords } from "./outsideWords";
 import { findWords, foldWord, type PromptWord } from "./promptWords";
 import { randomNormal } from "./random";
-import { refine } from "./refinement";
+import { colourShares, refine } from "./refinement";
 import { presentWeights, type RunRequest } from "./request";
 import { type NoiseLevel, noiseLevels, predictClean, solverStep } from "./scheduler";
 import type { EngineSettings } from "./settings";
@@ -96,8 +96,18 @@ export class Sampler {
       const others = outside[i];
       return others ? appendWords(words, others, layer) : words;
     });
-    const refined = refine(meanMaps(maps, this.settings.layers), selfAttention, rows - 1, CELLS);
+    const refined = refine(meanMaps(maps, this.settings.layers), selfAttention, rows - 1, CELLS, this.#shares(outside));
     return { ...record, maps, refined };
+  }
+
+  /** The shares of the colours outside the prompt, by word, in the last layer that is averaged. */
+  #shares(outside: readonly Array32[]): Map<number, Float32Array> | undefined {
+    const { layers } = this.settings;
+    const last = layers.findLastIndex((layer) => layer.default);
+    const maps = outside[last];
+    return (
+      maps && colourShares(maps, (layers[last] as Layer).heads, CELLS, this.#outside.colours, this.#promptWords.length)
+    );
   }
 
   /** Performs the next step; the attention is that of the network. */

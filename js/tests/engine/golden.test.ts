@@ -13,7 +13,7 @@ import type { Networks } from "../../src/engine/networks";
 import { OutsideWords } from "../../src/engine/outsideWords";
 import { findWords } from "../../src/engine/promptWords";
 import { MersenneTwister, randomNormal } from "../../src/engine/random";
-import { refine } from "../../src/engine/refinement";
+import { colourShares, refine } from "../../src/engine/refinement";
 import { noiseLevels, predictClean, solverStep } from "../../src/engine/scheduler";
 import { Tokenizer } from "../../src/engine/tokenizer";
 
@@ -43,6 +43,9 @@ interface Golden {
     readonly maps: readonly number[];
     readonly weights: readonly number[];
     readonly refined: readonly number[];
+    readonly outside: readonly number[];
+    readonly colours: readonly number[];
+    readonly competed: readonly number[];
   };
   readonly emergence: readonly {
     readonly cosine: readonly number[][];
@@ -193,6 +196,16 @@ describe("refined maps", () => {
     const { maps, weights, refined } = golden.refinement;
     const attention = Float32Array.from([...weights.map(() => 0.25), ...weights]);
     expectClose(refine(Float32Array.from(maps), attention, 1, 4), refined, 1e-5);
+  });
+
+  it("let colours outside the prompt compete as in the tracer", () => {
+    const { maps, weights, outside, colours, competed } = golden.refinement;
+    const shares = colourShares(Float32Array.from(outside), 2, 4, colours, 0);
+    expect([...shares.keys()]).toEqual(colours);
+    expectClose(refine(Float32Array.from(maps), Float32Array.from(weights), 0, 4, shares), competed, 1e-5);
+    const three = new OutsideWords("a circle", ["red", "sky", "Blue"], tokenizer);
+    expect(three.colours).toEqual([0, 2]);
+    expect(new OutsideWords("a circle", ["red", "sky"], tokenizer).colours).toEqual([]);
   });
 
   it("leave out words without tokens", () => {

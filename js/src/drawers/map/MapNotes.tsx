@@ -30,8 +30,8 @@ export function MapNotes({ context }: { readonly context: Context }) {
       )}
       {isConcept ? (
         <p>
-          The word is not in the prompt. Such maps find things, but hardly tell like things apart, as a red star from a
-          blue one; the map of a single head may: see Layers.
+          The word is not in the prompt. Such maps find things. To tell a red star from a blue one, add both colours:
+          they compete.
         </p>
       ) : null}
       <p class="dv-foot">What maps can and cannot show: “Heat maps” in docs/pages/trust.md.</p>
