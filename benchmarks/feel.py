@@ -9,6 +9,7 @@ say more than the times.
 
     python -m benchmarks.feel costs      # only what a run in the widget costs
     python -m benchmarks.feel threads    # the processor time of such a run by thread, also on a busy machine
+    python -m benchmarks.feel places     # only how long the attention of a clicked place takes
 """
 
 from __future__ import annotations
@@ -242,17 +243,48 @@ def threads(turns: int = 3) -> None:
             print(f"{name}: {shown}")
 
 
+def places(steps: int = 21) -> list[Figure]:
+    """Times of `Trace.attention_from` of the scenes model, of the first place of a step and of another one of it.
+
+    On one processor thread, as in the widget, and the processor time beside the elapsed time.
+    """
+    import diffvis_widget as dv
+    from diffvis_widget.processor_threads import single_threaded
+
+    trace = dv.trace(dv.load(), PROMPT, seed=7, num_inference_steps=steps)
+
+    def milliseconds(place: tuple[float, float], step: int) -> tuple[float, float]:
+        began, spent = time.perf_counter(), time.thread_time()
+        trace.attention_from(place, step)
+        return 1000 * (time.perf_counter() - began), 1000 * (time.thread_time() - spent)
+
+    with single_threaded():
+        times = [(milliseconds((0.3, 0.5), step), milliseconds((0.7, 0.2), step)) for step in range(steps)]
+    return [
+        Figure(
+            f"{what} of a step, {clock} time, median of {steps - 1}",
+            statistics.median(step[click][unit] for step in times[1:]),  # the first one also compares the weights
+            50,
+            "ms",
+        )
+        for click, what in enumerate(("first place", "another place"))
+        for unit, clock in enumerate(("elapsed", "processor"))
+    ]
+
+
 def main() -> int:
     if sys.argv[1:] == ["costs"]:
         return report(costs())
     if sys.argv[1:] == ["threads"]:
         threads()
         return 0
+    if sys.argv[1:] == ["places"]:
+        return report(places())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=chromium.FLAGS)
         figures = scrub(browser)
         browser.close()
-    return report(figures + sizes() + runs() + costs())
+    return report(figures + sizes() + runs() + costs() + places())
 
 
 def report(figures: list[Figure]) -> int:
