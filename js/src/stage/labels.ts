@@ -7,7 +7,7 @@ import type { StepMessage, Word } from "../core/protocol";
 import type { Run } from "../core/store";
 import type { ImageBox } from "./stageImage";
 
-const RASTER = 96;
+const RASTER = 64;
 /** Below this share of the largest value of a step a pixel stays clear; the opacity rises from there to `STRENGTH`. */
 const CLEAR = 0.1;
 const EXPONENT = 0.8;

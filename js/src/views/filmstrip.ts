@@ -7,12 +7,14 @@ import type { Run } from "../core/store";
 import type { Size } from "../ui/useCanvas";
 
 const THUMB = 128;
+/** Small images are their own thumbnails. */
+type Thumb = OffscreenCanvas | ImageBitmap;
 
 export class Filmstrip {
   readonly #arrived = signal(0);
-  readonly #thumbs = new WeakMap<Uint8Array, OffscreenCanvas>();
+  readonly #thumbs = new WeakMap<Uint8Array, Thumb>();
   /** The thumbnails drawn last, by step of the run: shown until the image that replaces one is decoded. */
-  #drawn = new Map<number, OffscreenCanvas>();
+  #drawn = new Map<number, Thumb>();
   #run: Run | null = null;
   #waiting = false;
 
@@ -75,7 +77,7 @@ export class Filmstrip {
     c.drawImage(thumb, (thumb.width - w) / 2, 0, w, thumb.height, left, 0, w * scale, height);
   }
 
-  #thumb(bytes: Uint8Array): OffscreenCanvas | undefined {
+  #thumb(bytes: Uint8Array): Thumb | undefined {
     const cached = this.#thumbs.get(bytes);
     if (cached) return cached;
     const bitmap = this.images.get(bytes);
@@ -92,6 +94,7 @@ export class Filmstrip {
       return undefined;
     }
     const scale = THUMB / Math.min(bitmap.width, bitmap.height);
+    if (scale >= 1) return bitmap;
     const thumb = new OffscreenCanvas(Math.round(bitmap.width * scale), Math.round(bitmap.height * scale));
     const c = thumb.getContext("2d");
     if (!c) return undefined;
