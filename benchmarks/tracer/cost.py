@@ -28,6 +28,7 @@ from benchmarks.tracer import models
 from benchmarks.tracer.timing import Around, spread, timed
 from benchmarks.tracer.tracer_time import measure_tracer_time
 from diffvis_widget.tracer import Tracer
+from diffvis_widget.tracer.families import Family
 
 
 def qwen(latents: int = 128) -> models.Model:
@@ -104,9 +105,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("models", nargs="*", metavar="model", default=list(MODELS), help=" or ".join(MODELS))
     parser.add_argument("--pairs", type=int, help="number of pairs of runs (default: 12 for sd, 4 for flux)")
+    parser.add_argument(
+        "--no-refined",
+        action="store_true",
+        help="leave out refined maps, which one layer of a model computes, and which a model of one block pays in full",
+    )
     parser.add_argument("--no-peak", action="store_true", help="leave out peak memory, which takes two more processes")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.no_refined:
+        Family.refining_modules = lambda self, denoiser: {}  # type: ignore[method-assign]
     for name in options.models:
         pipe, arguments = MODELS[name]()
 

@@ -43,7 +43,7 @@ def measure_tracer_time() -> Iterator[Callable[[], float]]:
 
         functools.update_wrapper(original, self.original)
         call: Call = original
-        for watcher in (*self.watchers, *self.outer):
+        for watcher in (*self.observers, *self.modifiers):
             call = functools.partial(watcher, call)
             vars(call)["__wrapped__"] = self.original
         began = clock()
