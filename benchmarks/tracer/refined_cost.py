@@ -83,14 +83,14 @@ def measure_refined(names: list[str], pairs: int | None) -> None:
                     f"{name}: pair {pair + 1}: {seconds[False][-1]:.3f} s, {seconds[True][-1]:.3f} s refined",
                     flush=True,
                 )
-            own = spent() / len(seconds[True]) / steps
+            refining = spent() / len(seconds[True]) / steps
         ratios = [above / below for above, below in zip(seconds[True], seconds[False], strict=True)]
         low, high = median_interval(ratios)
-        share = own / statistics.median(seconds[False])
+        share = refining / statistics.median(seconds[False])
         same = "the same bits" if len(latents) == 1 else "DIFFERENT"
         print(
             f"{name}: refined over without {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f}), {len(ratios)} "
-            f"pairs of {steps} steps; refining itself {1000 * own:.1f} ms, {share:.2%} of a step; "
+            f"pairs of {steps} steps; refining itself {1000 * refining:.1f} ms, {share:.2%} of a step; "
             f"{torch.get_num_threads()} threads; latents {same}",
             flush=True,
         )
