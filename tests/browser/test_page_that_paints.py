@@ -202,6 +202,30 @@ def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
     assert 100 <= content["masks_used"] <= 500
 
 
+def test_a_place_of_a_painted_run_shows_what_it_attends_to(browser: Browser, lab: Path, trace: Trace) -> None:
+    with opened(browser, lab) as shown:
+        shown.expect_status("idle")
+        field = shown.widget.get_by_role("textbox", name="steps")
+        field.fill("6")
+        field.press("Tab")
+        shown.paint(PROMPT)
+        shown.expect_status("done")
+        shown.widget.get_by_test_id("places").click()
+        shown.widget.get_by_test_id("stage").click(position={"x": 60, "y": 100})
+        view = shown.widget.get_by_test_id("places-view")
+        expect(view).to_contain_text("in its last layer on the finest grid", timeout=WAIT)
+        expect(view.locator("figure")).to_have_count(1)
+        content, (data,) = next(message for message in shown.received() if message[0].get("place"))
+    top, left, bottom, right = content["place"]
+    layer = next(layer for layer in reversed(trace.layers) if layer.grid == (12, 12))
+    expected = trace.attention_from(((top + bottom) / 2, (left + right) / 2), 5, layer=layer.name)
+    (entry,) = content["maps"]
+    values = dequantise(data, [1, 12, 12], [entry["scale"]])[0]
+    rounding = (entry["scale"][1] - entry["scale"][0]) / 510
+    np.testing.assert_allclose(values, expected, atol=1e-3 + rounding)
+    np.testing.assert_allclose(values.sum(), 1, atol=144 * rounding + 1e-3)
+
+
 def test_df_rise_of_a_weighted_run_evaluates_the_weighted_network(browser: Browser, lab: Path) -> None:
     weights = {"circle": 3.0, "blue": -1.0}
     with opened(browser, lab) as shown:

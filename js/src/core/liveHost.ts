@@ -21,7 +21,7 @@ const SIMD = [
 const TOO_OLD = "This browser is too old to paint new images: it lacks WebAssembly SIMD or DecompressionStream.";
 const NOT_IN_PAGE = "A recorded run is compared by its images only: paint it in this page to compare more.";
 /** Jobs that the engine does for runs that it painted. */
-const JOBS: readonly unknown[] = ["decision", "saliency", "estimates"];
+const JOBS: readonly unknown[] = ["decision", "saliency", "estimates", "attention"];
 const PAINT_FIRST = "This run was recorded before: press Run to paint it in this page, then try again.";
 
 /** Why this browser cannot run the engine; empty if it can. */
@@ -144,8 +144,9 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
       } else if (message.type === "run" || message.type === "stop") post({ type: "message", message });
       else if ("id" in message) ask(message);
     },
-    // The model of a page sees no images that exist: its networks have no encoder. Results are stored by Python.
-    canAnswer: (type) => type !== "image" && type !== "results" && (isReady || (recorded.canAnswer?.(type) ?? false)),
+    // The model of a page sees no images that exist: its networks have no encoder. The results of Python that the page
+    // shows are what places attend to, which are a job of the engine.
+    canAnswer: (type) => type !== "image" && (isReady || (type !== "results" && (recorded.canAnswer?.(type) ?? false))),
     onChange(name, callback) {
       traitListeners.push([name, callback]);
     },

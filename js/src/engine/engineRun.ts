@@ -215,6 +215,13 @@ export class EngineRun {
     return messages;
   }
 
+  /** A step; throws an error that says which there are. */
+  at(step: unknown): ShownStep {
+    const shown = typeof step === "number" ? this.steps[step] : undefined;
+    if (!shown) throw new Error(`step ${step} is out of range: this run has steps 0 to ${this.steps.length - 1}`);
+    return shown;
+  }
+
   /** The heat maps of all words at a step: (words, height, width). */
   heatMaps(index: number): Float32Array {
     return meanMaps((this.steps[index] as ShownStep).record.maps, this.settings.layers);
@@ -222,8 +229,7 @@ export class EngineRun {
 
   /** The reply with a word's maps head by head. */
   layersMessage(id: number, step: number, word: number): Message {
-    const shown = this.steps[step];
-    if (!shown) throw new Error(`step ${step} is out of range: this run has steps 0 to ${this.steps.length - 1}`);
+    const shown = this.at(step);
     if (!this.words[word])
       throw new Error(`word ${word} is out of range: this run has words 0 to ${this.words.length - 1}`);
     const parts: Uint8Array[] = [];

@@ -12,6 +12,7 @@ import { breathe, type JobFunction, JobQueue, type Task } from "./jobs";
 import { Meter } from "./meter";
 import { prepareEstimates, prepareSaliency } from "./methods";
 import type { Networks } from "./networks";
+import { prepareAttention } from "./places";
 import { Preview } from "./preview";
 import { type Defaults, presentWeights, readConcepts, readRequest, reason } from "./request";
 import { Sampler } from "./sampler";
@@ -209,6 +210,7 @@ export class EngineKernel {
     const model = this.#model;
     const run = () => this.#get(String(task.run));
     if (task.kind === "decision") return prepareDecision(model, run(), task);
+    if (task.kind === "attention") return prepareAttention(run(), task);
     if (task.kind === "saliency") return prepareSaliency(model, run(), task);
     if (task.kind === "estimates") return prepareEstimates(model, run());
     throw new Error(NEEDS_NOTEBOOK);

@@ -13,8 +13,7 @@ const SIDE = 12;
 /** The job that computes the map of a step, which is kept with the run. Throws an error that says what is wrong. */
 export function prepareSaliency(model: Model, run: EngineRun, { step, method }: Task): JobFunction {
   if (method !== METHOD) throw new Error("This method works in the notebook, not in this page.");
-  const shown = typeof step === "number" ? run.steps[step] : undefined;
-  if (!shown) throw new Error(`step ${step} is out of range: this run has steps 0 to ${run.steps.length - 1}`);
+  const shown = run.at(step);
   return async (report) => {
     const started = performance.now();
     const { latents } = shown.record;

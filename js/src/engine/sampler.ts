@@ -26,6 +26,8 @@ export interface StepRecord {
   readonly maps: readonly LayerMaps[];
   /** The maps of all words, refined by self-attention: (words, height, width). */
   readonly refined: Float32Array;
+  /** The self-attention that refines them: (positions, positions). */
+  readonly attention: Array32;
 }
 
 /** Where a run begins that goes on from another one. */
@@ -96,8 +98,9 @@ export class Sampler {
       const others = outside[i];
       return others ? appendWords(words, others, layer) : words;
     });
-    const refined = refine(meanMaps(maps, this.settings.layers), selfAttention, rows - 1, CELLS, this.#shares(outside));
-    return { ...record, maps, refined };
+    const attention = selfAttention.slice((rows - 1) * CELLS ** 2); // of the row that is the prompt's
+    const refined = refine(meanMaps(maps, this.settings.layers), attention, 0, CELLS, this.#shares(outside));
+    return { ...record, maps, refined, attention };
   }
 
   /** The shares of the colours outside the prompt, by word, in the last layer that is averaged. */
@@ -111,7 +114,7 @@ export class Sampler {
   }
 
   /** Performs the next step; the attention is that of the network. */
-  async advance(): Promise<Omit<StepRecord, "maps" | "refined"> & Omit<Evaluation, "prediction">> {
+  async advance(): Promise<Omit<StepRecord, "maps" | "refined" | "attention"> & Omit<Evaluation, "prediction">> {
     const latents = this.#latents;
     const level = this.#levels[this.#index] as NoiseLevel;
     const { output, guidance, ...attention } = await this.#evaluate(latents, level);

@@ -62,8 +62,11 @@ function nameOf(index: number, count: number): string {
   return count > 2 ? `reference ${index}` : "the reference";
 }
 
-function summary({ words, images }: Attention): string {
-  if (words === null) return "Self-attention of the image, mean over the default layers and their heads; it sums to 1.";
+function summary({ words, images, isOneLayer }: Attention): string {
+  const which = isOneLayer
+    ? "in its last layer on the finest grid, mean over heads"
+    : "mean over the default layers and their heads";
+  if (words === null) return `Self-attention of the image, ${which}; it sums to 1.`;
   const parts = [`the text ${percent(words)}`];
   images.forEach(({ share }, index) => {
     if (share !== null) parts.push(`${nameOf(index, images.length)} ${percent(share)}`);

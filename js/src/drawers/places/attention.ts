@@ -33,6 +33,8 @@ export interface Attention {
   readonly words: number | null;
   /** The image, then its references. */
   readonly images: readonly AttendedImage[];
+  /** Whether this is one layer, not the mean over the default ones. */
+  readonly isOneLayer?: boolean;
 }
 
 const REPLY = object({
@@ -40,18 +42,19 @@ const REPLY = object({
   place: listOf(number),
   words: maybe(number),
   references: whole,
+  layers: maybe(whole),
 });
 
 /** Reads the kernel's reply; throws an Error if its bytes do not match its header. */
 export function readAttention({ content, buffers }: Message, run: string, step: number): Attention {
-  const { maps, place, words, references } = REPLY(content, "attention");
+  const { maps, place, words, references, layers } = REPLY(content, "attention");
   const planes = replyMaps(buffers[0], maps);
   const images = maps.map(({ share }, index) => {
     const image = index > 0 && index <= references ? bytes(buffers[index], "reference") : null;
     return { maps: planes[index] as Maps, share, image };
   });
   if (place.length !== 4) throw new Error(`place: ${place.length} numbers`);
-  return { run, step, place: place as unknown as Place, words, images };
+  return { run, step, place: place as unknown as Place, words, images, isOneLayer: layers === 1 };
 }
 
 /** The middle of a region, (y, x) as the kernel takes it. */
