@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import torch
 
-from tests import pipelines, pipelines_joint, pipelines_more, pipelines_unet
+from tests import pipelines_joint, pipelines_more, pipelines_unet
 from tests.tiny_parts import Case, left_half, overlooking, quiet, random_image, stirred
 
 SIZE: dict[str, Any] = {"height": 32, "width": 48, "num_inference_steps": 2}
@@ -89,11 +89,12 @@ def _same(pipeline: str, build: Callable[[], Any], **more: Any) -> Callable[[], 
 
 _SHORT = {**SIZE, "max_sequence_length": 24}
 _PLAIN: dict[str, Any] = {"requires_safety_checker": False}
-_SD = pipelines.stable_diffusion
-_XL = pipelines.stable_diffusion_xl
+_SD = pipelines_unet.stable_diffusion
+_XL = pipelines_unet.stable_diffusion_xl
 _IMAGE: dict[str, Any] = {"image": CONTROL, "control_image": CONTROL, "strength": 0.7}
 _PAINT: dict[str, Any] = {**_IMAGE, "mask_image": left_half(32, 48)}
 _GUIDED: dict[str, Any] = {**SIZE, "guidance_scale": 5.0, "negative_prompt": "fog", "num_inference_steps": 3}
+_PERTURBED = {**_GUIDED, "image": CONTROL, "pag_scale": 2.0}
 
 CASES: dict[str, Case] = {
     "sd3-controlnet": Case(
@@ -112,11 +113,9 @@ CASES: dict[str, Case] = {
         pipelines_joint.CASES["qwen"].guided,
     ),
     "sd-controlnet-pag": Case(
-        _with("StableDiffusionControlNetPAGPipeline", _SD, _of_unet, **_PLAIN), {**_GUIDED, "image": CONTROL}, "batch"
+        _with("StableDiffusionControlNetPAGPipeline", _SD, _of_unet, **_PLAIN), _PERTURBED, "batch"
     ),
-    "sdxl-controlnet-pag": Case(
-        _with("StableDiffusionXLControlNetPAGPipeline", _XL, _of_unet), {**_GUIDED, "image": CONTROL}, "batch"
-    ),
+    "sdxl-controlnet-pag": Case(_with("StableDiffusionXLControlNetPAGPipeline", _XL, _of_unet), _PERTURBED, "batch"),
     "flux-control": Case(
         _wider("FluxControlPipeline", pipelines_joint.CASES["flux"].build, in_channels=128, out_channels=64),
         {**_SHORT, "control_image": CONTROL},

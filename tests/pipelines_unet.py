@@ -21,6 +21,7 @@ from diffusers import (
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPAGPipeline,
+    StableDiffusionXLPipeline,
     UnCLIPScheduler,
     UNet2DConditionModel,
 )
@@ -92,6 +93,11 @@ def refiner(seed: int = 0) -> Any:
         "unet": _xl_unet(seed, CLIP_WIDTH, conditions=5),
     }
     return quiet(StableDiffusionXLImg2ImgPipeline(**parts, requires_aesthetics_score=True))
+
+
+def stable_diffusion_xl(seed: int = 0) -> Any:
+    """As tests.pipelines has it, but with attention that is far from even."""
+    return quiet(StableDiffusionXLPipeline(**_xl_parts(seed)))
 
 
 def stable_diffusion_xl_perturbed(seed: int = 0) -> Any:
