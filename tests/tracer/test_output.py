@@ -31,7 +31,10 @@ JOINT = [
 # the image attends to the keys of words, which ask nothing themselves: they have no output
 KEYS_ONLY = ["prx", "if", "qwen-2.1", "nucleus-moe"]
 # videos, in families/test_video_families.py, and FLUX.3, which is modular only: test_modular.py
-ELSEWHERE = {"CogVideoX", "CogVideoX 1.5", "HunyuanVideo", "HunyuanVideo 1.5", "Mochi", "FLUX.3"}
+ELSEWHERE = {
+    *("CogVideoX", "CogVideoX 1.5", "EasyAnimate", "HunyuanVideo", "HunyuanVideo 1.5", "Mochi", "Motif-Video"),
+    "FLUX.3",
+}
 
 
 @functools.cache
