@@ -6,13 +6,12 @@ import type { Traits } from "../core/host";
 import { pack } from "../core/packedRun";
 import type { KernelRequest, Message, Note, PageMessage } from "../core/protocol";
 import { compareReply } from "./comparison";
-import { type Model, prepareDecision } from "./decision";
+import type { Model } from "./decision";
 import { type DecodedView, EngineRun, type ShownStep } from "./engineRun";
-import { breathe, type JobFunction, JobQueue, type Task } from "./jobs";
+import { breathe, JobQueue, type Task } from "./jobs";
 import { Meter } from "./meter";
-import { prepareEstimates, prepareSaliency } from "./methods";
 import type { Networks } from "./networks";
-import { prepareAttention } from "./places";
+import { NEEDS_NOTEBOOK, prepareJob } from "./prepareJob";
 import { Preview } from "./preview";
 import { type Defaults, presentWeights, readConcepts, readRequest, reason } from "./request";
 import { Sampler } from "./sampler";
@@ -27,7 +26,6 @@ import { warmUp } from "./warmUp";
 const RUNS = 12;
 /** Exact decodes may take this share of the time while a run samples; the other steps show a preview. */
 const DECODE_SHARE = 0.15;
-const NEEDS_NOTEBOOK = "This works in the notebook, not in this page.";
 
 export interface Output {
   send(message: Message): void;
@@ -199,21 +197,11 @@ export class EngineKernel {
   }
 
   #jobReply(id: number, task: Task): Message {
-    const job = this.#jobs.ask(task, (wanted) => this.#prepare(wanted));
+    const job = this.#jobs.ask(task, (wanted) => prepareJob(this.#model, wanted, (run) => this.#get(run)));
     void this.#work();
     const { content, buffers } = job.state === "done" ? job.result : { content: {}, buffers: [] };
     const { state, progress, error, secondsLeft: seconds_left } = job;
     return { content: { ...content, type: "job", id, state, progress, seconds_left, error }, buffers };
-  }
-
-  #prepare(task: Task): JobFunction {
-    const model = this.#model;
-    const run = () => this.#get(String(task.run));
-    if (task.kind === "decision") return prepareDecision(model, run(), task);
-    if (task.kind === "attention") return prepareAttention(run(), task);
-    if (task.kind === "saliency") return prepareSaliency(model, run(), task);
-    if (task.kind === "estimates") return prepareEstimates(model, run());
-    throw new Error(NEEDS_NOTEBOOK);
   }
 
   #saliencyReply(id: number, run: EngineRun): Message {
