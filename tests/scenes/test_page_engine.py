@@ -27,7 +27,7 @@ def assert_close(value: Any, expected: Any) -> None:
         for part, wanted in zip(value, expected, strict=True):
             assert_close(part, wanted)
     elif isinstance(expected, float) and value is not None:
-        assert value == pytest.approx(expected, rel=1e-6, abs=1e-7)
+        assert value == pytest.approx(expected, rel=1e-5, abs=1e-7)
     else:
         assert value == expected
 

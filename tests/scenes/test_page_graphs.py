@@ -167,7 +167,8 @@ def test_layers_and_noise_levels_are_those_of_the_pipeline() -> None:
     grids = [{"grid": list(layer.grid)} for layer in layers]
     assert index["layers"] == [line | grid for line, grid in zip(listed, grids, strict=True)]
     scheduler.set_timesteps(timesteps=list(range(999, -1, -1)))
-    assert np.array_equal(np.array(index["sigmas"][::-1], np.float32), scheduler.sigmas[:-1].numpy())
+    # the last bits of the noise levels are the processor's
+    np.testing.assert_allclose(index["sigmas"][::-1], scheduler.sigmas[:-1].numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -177,4 +178,8 @@ def test_a_rebuild_gives_the_same_graph(tmp_path: Path, name: str) -> None:
 
     write_graphs(tmp_path, (name,))
     assert (tmp_path / f"{name}.onnx").read_bytes() == page_graph(name)
-    assert json.loads((tmp_path / "graphs.json").read_text()) == {name: graph_index()[name]}
+    index = json.loads((tmp_path / "graphs.json").read_text())
+    assert index.keys() == {name}
+    rebuilt, committed = index[name], dict(graph_index()[name])
+    assert rebuilt.pop("sigmas", []) == pytest.approx(committed.pop("sigmas", []), rel=1e-5)
+    assert rebuilt == committed
