@@ -100,7 +100,10 @@ def test_other_models_are_left_alone(shared_pipe: StableDiffusionPipeline) -> No
     assert set().union(*threads_of(shared_pipe).values()) == {USUAL}
 
 
-def test_the_image_is_that_of_all_threads() -> None:
+@pytest.mark.parametrize("is_chosen", [False, True])
+def test_the_image_is_that_of_all_threads(is_chosen: bool) -> None:
+    if is_chosen:
+        torch.set_num_threads(USUAL)
     pipe: Any = dv.load()
 
     def image() -> torch.Tensor:
