@@ -22,6 +22,7 @@ from .row_maker import torch_threads
 if TYPE_CHECKING:
     from .local_executor import Progress
 
+_TURNS = 4  # blocks of each actor, so that none waits long for the last one of another
 PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
 """How long Ray waits for its own processes to start; its defaults are too short for a busy machine."""
 
@@ -143,13 +144,15 @@ def run_rows(ray: Any, job: Job, batches: Sequence[Batch], shard: str, progress:
         progress.close()
         return True
     actors = options.actors or _actors_that_fit(ray, options)
-    blocks = _blocks(batches, min(parts.PART_ROWS, math.ceil(sum(len(batch.wanted) for batch in batches) / actors)))
+    rows = sum(len(batch.wanted) for batch in batches)
+    blocks = _blocks(batches, min(parts.PART_ROWS, math.ceil(rows / (actors * _TURNS))))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
         PartMaker,
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(actors, len(blocks))),
+        # An actor that started first must not queue the blocks of one that is still loading the model.
+        compute=ray.data.ActorPoolStrategy(size=min(actors, len(blocks)), max_tasks_in_flight_per_actor=1),
         **({"num_gpus": options.num_gpus} if options.num_gpus else {"num_cpus": options.num_cpus}),
         fn_constructor_kwargs={"job": job, "shard": shard, "on_gpu": options.num_gpus > 0},
     )
