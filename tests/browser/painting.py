@@ -89,6 +89,11 @@ class Opened:
         data = self.page.screenshot(clip=clip)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(float)
 
+    def set_steps(self, steps: int) -> None:
+        field = self.widget.get_by_role("textbox", name="steps")
+        field.fill(str(steps))
+        field.press("Tab")
+
     def paint(self, prompt: str) -> None:
         field = self.widget.get_by_test_id("prompt-input")
         field.fill(prompt)

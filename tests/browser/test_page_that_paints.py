@@ -38,12 +38,16 @@ def trace() -> Trace:
     return trace
 
 
+def map_of(entry: dict[str, Any], data: bytes) -> tuple[np.ndarray, float]:
+    """A map of the page, (12, 12), and the largest error of its rounding to bytes."""
+    low, high = entry["scale"]
+    return dequantise(data, [1, 12, 12], [entry["scale"]])[0], (high - low) / 510
+
+
 def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Browser, lab: Path, trace: Trace) -> None:
     with opened(browser, lab) as shown:
         shown.expect_status("idle")
-        steps = shown.widget.get_by_role("textbox", name="steps")
-        steps.fill("6")
-        steps.press("Tab")
+        shown.set_steps(6)
         shown.paint(PROMPT)
         shown.expect_status("done")
         for concept in ("circle", "blue"):
@@ -62,10 +66,20 @@ def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Bro
     assert [(word["text"], word["tokens"], word["kind"]) for word in begin["words"]] == [
         (word.text, list(word.tokens), word.kind) for word in trace.words
     ]
-    step_messages = [(content, buffers) for content, buffers in messages if content["type"] == "step"]
-    assert [content["index"] for content, _ in step_messages] == list(range(6))
-    for content, buffers in step_messages:
-        kinds: list[tuple[int, MapKind, str]] = [(-2, "probability", "maps"), (-1, "refined", "refined")]
+    expect_maps_and_image(messages, trace)
+    scores = [content for content, _ in messages if content["type"] == "scores"][-1]
+    assert trace.scores is not None
+    assert np.abs(np.array(scores["cosine"]) - trace.scores.cosine).max() <= 5e-3
+    assert np.abs(np.array(scores["null_band"]) - trace.scores.null_band).max() <= 5e-3
+    assert [step is None for step in scores["emergence"]] == np.isnan(trace.scores.emergence).tolist()
+
+
+def expect_maps_and_image(messages: list[tuple[dict[str, Any], list[bytes]]], trace: Trace) -> None:
+    """A run's messages must hold the heat maps of every step, and the image, of a trace."""
+    steps = [(content, buffers) for content, buffers in messages if content["type"] == "step"]
+    assert [content["index"] for content, _ in steps] == list(range(len(trace.steps)))
+    kinds: list[tuple[int, MapKind, str]] = [(-2, "probability", "maps"), (-1, "refined", "refined")]
+    for content, buffers in steps:
         for place, kind, name in kinds:
             maps = dequantise(buffers[place], content[name]["shape"], content[name]["scales"])
             rounding = np.array([hi - lo for lo, hi in content[name]["scales"]])[:, None, None] / 510  # to bytes
@@ -75,20 +89,13 @@ def test_a_typed_prompt_is_painted_with_the_numbers_of_the_notebook(browser: Bro
     image = next(buffers[0] for content, buffers in messages if content["type"] == "end")
     pixels = np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(float)
     assert np.abs(pixels - trace.image).mean() <= 2
-    scores = [content for content, _ in messages if content["type"] == "scores"][-1]
-    assert trace.scores is not None
-    assert np.abs(np.array(scores["cosine"]) - trace.scores.cosine).max() <= 5e-3
-    assert np.abs(np.array(scores["null_band"]) - trace.scores.null_band).max() <= 5e-3
-    assert [step is None for step in scores["emergence"]] == np.isnan(trace.scores.emergence).tolist()
 
 
 def test_words_outside_the_prompt_have_the_maps_of_the_notebook(browser: Browser, lab: Path) -> None:
     concepts = ["sky", "circle", "green star"]
     with opened(browser, lab) as shown:
         shown.expect_status("idle")
-        steps = shown.widget.get_by_role("textbox", name="steps")
-        steps.fill("4")
-        steps.press("Tab")
+        shown.set_steps(4)
         shown.paint(PROMPT)
         shown.expect_status("done")
         shown.widget.get_by_test_id("add-word").click()
@@ -112,18 +119,7 @@ def test_words_outside_the_prompt_have_the_maps_of_the_notebook(browser: Browser
     assert [(word["text"], word["tokens"], word["token_texts"], word["kind"]) for word in begin["words"]] == [
         (word.text, list(word.tokens), list(word.token_texts), word.kind) for word in trace.words
     ]
-    for content, buffers in messages:
-        if content["type"] != "step":
-            continue
-        kinds: list[tuple[int, MapKind, str]] = [(-2, "probability", "maps"), (-1, "refined", "refined")]
-        for place, kind, name in kinds:
-            maps = dequantise(buffers[place], content[name]["shape"], content[name]["scales"])
-            rounding = np.array([hi - lo for lo, hi in content[name]["scales"]])[:, None, None] / 510  # to bytes
-            expected = trace.heat_maps(step=content["index"], kind=kind)
-            assert (np.abs(maps - expected) <= 1e-3 * np.maximum(1, expected) + rounding).all()
-    image = next(buffers[0] for content, buffers in messages if content["type"] == "end")
-    pixels = np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(float)
-    assert np.abs(pixels - trace.image).mean() <= 2
+    expect_maps_and_image(messages, trace)
 
 
 def test_a_decision_curve_by_keyboard_only_is_that_of_the_notebook(browser: Browser, lab: Path) -> None:
@@ -176,9 +172,7 @@ def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
 ) -> None:
     with opened(browser, lab) as shown:
         shown.expect_status("idle")
-        field = shown.widget.get_by_role("textbox", name="steps")
-        field.fill("6")
-        field.press("Tab")
+        shown.set_steps(6)
         shown.paint(PROMPT)
         shown.expect_status("done")
         shown.widget.get_by_test_id("methods").click()
@@ -196,8 +190,7 @@ def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
     saliency = dv.explain.df_rise(
         trace, entry["step"], content["masks_used"], coverage="actual", tolerance=0, progress=False
     )
-    values = dequantise(data, [1, 12, 12], [entry["scale"]])[0]
-    rounding = (entry["scale"][1] - entry["scale"][0]) / 510
+    values, rounding = map_of(entry, data)
     assert np.abs(values - saliency.map).max() <= 1e-3 + rounding
     assert 100 <= content["masks_used"] <= 500
 
@@ -205,9 +198,7 @@ def test_df_rise_in_the_page_is_that_of_the_notebook_and_other_methods_need_it(
 def test_a_place_of_a_painted_run_shows_what_it_attends_to(browser: Browser, lab: Path, trace: Trace) -> None:
     with opened(browser, lab) as shown:
         shown.expect_status("idle")
-        field = shown.widget.get_by_role("textbox", name="steps")
-        field.fill("6")
-        field.press("Tab")
+        shown.set_steps(6)
         shown.paint(PROMPT)
         shown.expect_status("done")
         shown.widget.get_by_test_id("places").click()
@@ -220,8 +211,7 @@ def test_a_place_of_a_painted_run_shows_what_it_attends_to(browser: Browser, lab
     layer = next(layer for layer in reversed(trace.layers) if layer.grid == (12, 12))
     expected = trace.attention_from(((top + bottom) / 2, (left + right) / 2), 5, layer=layer.name)
     (entry,) = content["maps"]
-    values = dequantise(data, [1, 12, 12], [entry["scale"]])[0]
-    rounding = (entry["scale"][1] - entry["scale"][0]) / 510
+    values, rounding = map_of(entry, data)
     np.testing.assert_allclose(values, expected, atol=1e-3 + rounding)
     np.testing.assert_allclose(values.sum(), 1, atol=144 * rounding + 1e-3)
 
@@ -230,9 +220,7 @@ def test_df_rise_of_a_weighted_run_evaluates_the_weighted_network(browser: Brows
     weights = {"circle": 3.0, "blue": -1.0}
     with opened(browser, lab) as shown:
         shown.expect_status("idle")
-        field = shown.widget.get_by_role("textbox", name="steps")
-        field.fill("4")
-        field.press("Tab")
+        shown.set_steps(4)
         values = json.dumps({"weights": weights})
         shown.page.evaluate(f"() => window.engine.postMessage({{ type: 'set', values: {values} }})")
         shown.paint(PROMPT)
@@ -244,8 +232,7 @@ def test_df_rise_of_a_weighted_run_evaluates_the_weighted_network(browser: Brows
         content, (data,) = next(message for message in shown.received() if message[0].get("masks_used"))
         assert shown.replies("run")[-1]["weights"] == weights
     (entry,) = content["maps"]
-    values = dequantise(data, [1, 12, 12], [entry["scale"]])[0]
-    rounding = (entry["scale"][1] - entry["scale"][0]) / 510
+    values, rounding = map_of(entry, data)
     pipe = dv.load()
     interventions = [dv.intervene.weight(word, factor) for word, factor in weights.items()]
     trace = dv.trace(pipe, PROMPT, seed=0, num_inference_steps=4, interventions=interventions)
