@@ -57,7 +57,7 @@ def has_page() -> bool:
 
 
 def is_unattended() -> bool:
-    """Whether a program executes the running cell (nbconvert, papermill), so that nobody watches.
+    """Whether a program (nbconvert, papermill), and no user, executes the running cell.
 
     Returns:
         True where it does.
@@ -71,9 +71,9 @@ def _kernel() -> Any:
 
 
 def let_go(widget: Any) -> None:
-    """Release what ipywidgets holds a widget by: its registry, and the comm that delivers messages.
+    """Release the references to a widget that ipywidgets holds: its registry, and the comm that delivers messages.
 
-    The widget keeps working for whoever holds it. When nobody does, it is collected and closes itself.
+    The widget works as long as something else refers to it. Then it is garbage collected and closes itself.
 
     Args:
         widget: The widget, or None.

@@ -23,7 +23,7 @@ MAX_SEEDS = RUNS - 3  # so that some other runs stay with them
 
 
 class RunControls(SyncedTraits):
-    """What Python and the page ask of the runs of a widget; `DiffVis` inherits it.
+    """The methods of `DiffVis` that start, stop and wait for runs; the notebook and the page call them.
 
     Args:
         **traits: values by name.

@@ -1,4 +1,4 @@
-"""The traits that DiffVis shares with its page: what the page may set, and what tells it how things stand."""
+"""The traits that DiffVis shares with its page: settings, which the page may change, and the state of the run."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class SyncedTraits(anywidget.AnyWidget):
         self.set_trait("_tour", 1)
 
     def request(self) -> RunRequest:
-        """What a run with the traits as they are is asked for.
+        """Make the request of a run with the current traits.
 
         Returns:
             The request.
@@ -143,7 +143,7 @@ class SyncedTraits(anywidget.AnyWidget):
         return request
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Set traits for the page, one by one; the page is told what is refused and gets the old value back.
+        """Set traits for the page, one by one. For a refused value, the page gets an error and the old value.
 
         ipywidgets' own method holds back all notifications meanwhile, those of the worker's thread too.
 

@@ -1,4 +1,4 @@
-"""DiffVis: what the notebook asks of the widget, and what its page asks. `session` does the work."""
+"""DiffVis: the methods for the notebook, and the handler of the page's messages. `session` does the work."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DiffVis(RunControls):
 
     All traits can be set from Python, observed and linked; `SyncedTraits` lists them. A run goes on in a thread of its
     own. Functions that observe ``status``, ``progress`` or ``error`` are called in that thread, or in the thread that
-    asked for the change.
+    caused the change.
 
     Args:
         pipe: a diffusers pipeline; the name of one (loaded in the background); None for the built-in scenes model; or a
@@ -131,7 +131,7 @@ class DiffVis(RunControls):
             layout.close()
             raise
 
-    # -- what Python asks --------------------------------------------------------------------------------------------
+    # -- methods for the notebook ------------------------------------------------------------------------------------
 
     if TYPE_CHECKING:
 
@@ -157,7 +157,7 @@ class DiffVis(RunControls):
         return [run.trace for run in self._session.history.runs if run.trace is not None]
 
     def show(self, trace: Trace) -> None:
-        """Show a run of ``history`` again, and set the traits to what it was asked for. Returns at once.
+        """Show a run of ``history`` again, and set the traits to its settings. Returns at once.
 
         Args:
             trace: the run.
@@ -177,7 +177,7 @@ class DiffVis(RunControls):
         ``dv.compare(a, b)`` gives the numbers that the page shows of the two.
 
         Args:
-            trace: the recorded run; None takes the comparison away.
+            trace: the recorded run; None removes the comparison.
 
         Raises:
             TypeError: ``trace`` is no Trace.
@@ -284,7 +284,7 @@ class DiffVis(RunControls):
             session.close()
         super().close()
 
-    # -- what the page asks; in any thread ---------------------------------------------------------------------------
+    # -- messages of the page, in any thread -------------------------------------------------------------------------
 
     def _on_page(self, _: object, content: Any, buffers: object) -> None:
         """Whatever goes wrong is answered, with the id of the request where it has one."""

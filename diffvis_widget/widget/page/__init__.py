@@ -1,1 +1,1 @@
-"""Replies to the requests of the page, and the jobs that it asks for."""
+"""Replies to the requests of the page, and the jobs that it can request."""

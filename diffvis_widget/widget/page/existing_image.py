@@ -1,4 +1,4 @@
-"""Images that exist, given by the page: checked, fitted to the model, and traced as a run."""
+"""Images that a user drops on the page: checked, fitted to the model, and traced as a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def take_image(session: Session, request: RequestId, data: str) -> Message:
         data: the file, PNG, JPEG or WebP, as base64.
 
     Returns:
-        The reply: the key by which the job names the image, its size as the model will see it, and, as buffer, itself.
+        The reply: the key of the image for the job, its size as the model will see it, and the image as a buffer.
 
     Raises:
         ValueError: there is no pipeline, or this is no image of at most 4096 x 4096 pixels.
@@ -60,13 +60,13 @@ def prepare_image(session: Session, task: Task) -> JobFunction:
 
     Args:
         session: the session of the widget.
-        task: ``image`` is the key that `take_image` gave, ``prompt`` a text, ``levels`` a list of timesteps.
+        task: ``image`` is the key that `take_image` returned, ``prompt`` a text, ``levels`` a list of timesteps.
 
     Returns:
         The job, which gives the id of the run.
 
     Raises:
-        ValueError: there is no pipeline, the image is not there, or a field is not as it must be.
+        ValueError: there is no pipeline, the image is not stored, or a field is invalid.
     """
     pipe = _pipe(session)
     image = session.jobs.input_of(task.get("image"))
@@ -121,7 +121,7 @@ def image_size(pipe: Any, arguments: Mapping[str, Any]) -> Size:
         Height and width in pixels.
 
     Raises:
-        ValueError: the pipeline does not tell.
+        ValueError: the pipeline does not state it.
     """
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     cells = getattr(pipe, "default_sample_size", None) or getattr(

@@ -1,4 +1,4 @@
-"""Files of a run that the page asks for."""
+"""The job that makes a file of a run for the page."""
 
 from __future__ import annotations
 

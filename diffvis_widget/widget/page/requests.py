@@ -104,7 +104,7 @@ def request_id(content: object) -> RequestId | None:
 
 
 def reply(session: Session, request: RequestId | None, content: object) -> Message:
-    """Reply to a request. Whatever the request needs may be raised too; the page gets it as an error with the id.
+    """Reply to a request. Any error, those of what it calls included, goes to the page with the id.
 
     Args:
         session: the session of the widget.
@@ -115,7 +115,7 @@ def reply(session: Session, request: RequestId | None, content: object) -> Messa
         The reply.
 
     Raises:
-        ValueError: it is no request, it lacks a field or its id, or it asks for what does not exist.
+        ValueError: it is no request, it lacks a field or its id, or it names what does not exist.
     """
     name = content.get("type") if isinstance(content, Mapping) else None
     kind = REQUESTS.get(name) if isinstance(name, str) else None

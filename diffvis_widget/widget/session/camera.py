@@ -58,7 +58,7 @@ class DecodeBudget:
         return not self.spent or self.spent + self.longest <= DECODE_SECONDS + DECODE_SHARE * elapsed
 
     def spend(self, seconds: float) -> None:
-        """Take note of a decode.
+        """Record a decode.
 
         Args:
             seconds: how long it took.

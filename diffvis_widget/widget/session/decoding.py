@@ -27,7 +27,7 @@ class IdleDecoder:
     Args:
         state: the session's state.
         publisher: gets the images.
-        history: told when a run has grown.
+        history: notified when a run has grown.
 
     Attributes:
         focus: the step that the page shows: it comes first, then its neighbours.

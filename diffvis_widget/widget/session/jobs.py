@@ -1,7 +1,7 @@
-"""Jobs that a page asks for and that take a while: saliency maps, decision curves, files.
+"""Long jobs that a page requests: saliency maps, decision curves, files.
 
-The page sends the same task again and again until a reply says that its job is over, so a page that reloads or a
-message that is lost does no harm. The session's worker performs a job when no run wants the model.
+The page repeats its request until a reply says that the job has ended, so a reload or a lost message does no harm. The
+session's worker performs a job when no run needs the model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EXPECTED = (LookupError, ValueError, OSError, ImportError, RuntimeError)  # thei
 
 
 class JobResult(NamedTuple):
-    """What a job gives.
+    """The result of a job.
 
     Attributes:
         content: the fields of the reply.
@@ -61,15 +61,15 @@ JobFunction = Callable[[ReportProgress], JobResult]
 
 @dataclass(eq=False)
 class Job:
-    """A task from the moment the page asks for it.
+    """A task and its state, from the request of the page to the result.
 
     Attributes:
-        task: what the page asked for.
+        task: the request of the page, JSON data.
         function: performs it.
-        state: how it stands.
+        state: "waiting" or "running", or how it ended.
         progress: the finished share, 0..1.
         error: why it failed.
-        result: what it gave.
+        result: what `function` returned; empty before that.
         stop: set to cancel it.
         started: when it began, on the performance counter.
     """
@@ -96,7 +96,7 @@ class Job:
         return (time.perf_counter() - self.started) * (1 / self.progress - 1)
 
     def report(self, progress: float) -> None:
-        """Take note of progress.
+        """Record progress.
 
         Args:
             progress: the finished share, 0..1.
@@ -123,7 +123,7 @@ class Job:
             self.progress, self.state = 1.0, "done"
         except Cancelled:
             self.state = "canceled"
-        except BaseException as error:  # noqa: BLE001 - the page waits for an end, whatever comes
+        except BaseException as error:  # noqa: BLE001 - the page must learn that the job ended, whatever it raised
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
@@ -153,23 +153,23 @@ class JobQueue:
         self._inputs: dict[str, Any] = {}
 
     def put_input(self, key: str, value: Any) -> None:
-        """Keep what a job will need and what is too large for its task, in place of what was kept before.
+        """Store an input of a later job that is too large for its task; it replaces the stored one.
 
         Args:
-            key: the name of it in the task.
+            key: its name in the task.
             value: the input.
         """
         with self._lock:
             self._inputs = {key: value}
 
     def input_of(self, key: object) -> Any:
-        """What was kept for a job.
+        """Look up the stored input of a job.
 
         Args:
-            key: the name of it.
+            key: its name in the task.
 
         Returns:
-            The input; None where it is not kept.
+            The input; None unless it is the one that is stored.
         """
         with self._lock:
             return self._inputs.get(key) if isinstance(key, str) else None
@@ -177,7 +177,7 @@ class JobQueue:
     def ask(self, task: Task, prepare: Callable[[Task], JobFunction]) -> Job:
         """The job for a task: the one that exists, else a new one, which waits for the worker.
 
-        A job that has ended is returned once and then forgotten, so asking again starts anew.
+        A job that has ended is returned once and then forgotten, so the same request then starts a new one.
 
         Args:
             task: JSON data that says what to do.
@@ -210,7 +210,7 @@ class JobQueue:
         """Cancel the job for a task; nothing happens where there is none.
 
         Args:
-            task: the task as it was asked for.
+            task: the same data as for `ask`.
         """
         with self._lock:
             job = self._jobs.get(json.dumps(task, sort_keys=True))
@@ -260,7 +260,7 @@ def run_exclusively(job: Job, pipe: Any) -> None:
 
 
 def job_message(request: RequestId, job: Job) -> Message:
-    """How a job stands. Its result and buffers come with the state "done".
+    """The state of a job as a reply. Its result and buffers come with the state "done".
 
     Args:
         request: the id of the request.

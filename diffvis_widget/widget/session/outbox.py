@@ -39,7 +39,7 @@ class Outbox:
         cap: how many bytes may be on their way without an acknowledgement.
 
     Attributes:
-        page_is_there: set when a page said hello, or when nobody should wait for it any longer.
+        page_is_there: set once a page has said hello, or once nothing should wait for one any longer.
     """
 
     page_is_there: threading.Event
@@ -158,7 +158,7 @@ class Outbox:
                 self._enqueue(END)
 
     def error(self, message: str, request: RequestId | None = None) -> None:
-        """Tell the page that something it asked for could not be done.
+        """Tell the page that one of its requests failed.
 
         Args:
             message: why.
@@ -182,7 +182,7 @@ class Outbox:
             self._pump()
 
     def acknowledge(self, seq: object) -> None:
-        """Take note that the page has handled a message.
+        """Record that the page has handled a message.
 
         Args:
             seq: its number; anything unknown changes nothing.

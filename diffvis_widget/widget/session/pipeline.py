@@ -25,7 +25,7 @@ class SessionPipeline:
 
     Args:
         source: a pipeline, the name of one, None for the scenes model, or a Trace.
-        page_is_there: set when the page is drawn, or when nobody should wait for it.
+        page_is_there: set once the page is drawn, or once nothing should wait for it any longer.
 
     Attributes:
         recorded: the Trace, where the source is one.
@@ -93,7 +93,7 @@ class SessionPipeline:
             check_settings(self.pipe, request)
 
     def is_scenes(self) -> bool:
-        """Tell the built-in model, whose words and concept meter are known.
+        """Whether the pipeline is the built-in model, whose words and concept meter are known.
 
         Returns:
             Whether the runs are those of the built-in model.

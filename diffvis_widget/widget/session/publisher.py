@@ -69,7 +69,7 @@ class Publisher:
             run: the run.
             trace: its trace.
             shown: the images of its first step.
-            settings: what it was asked for.
+            settings: the settings of the run.
             unknown: the words of its prompt that the model was never trained on.
         """
         size = (0, 0) if shown.prediction is None else shown.prediction.shape[-3:-1]
@@ -172,7 +172,7 @@ class Publisher:
             run.payload = payload
 
     def show(self, run: Run) -> None:
-        """Show a finished run again. Its concepts are scored anew where others are measured by now.
+        """Show a finished run again; it is scored again if the concepts have changed since.
 
         Args:
             run: a run with messages.

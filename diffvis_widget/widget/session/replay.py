@@ -104,7 +104,7 @@ class Replay:
             traits = {"_notice": f"The run to compare with cannot be shown: {error_text(error)}"}
         with self._state.update():
             self._state.replaying = False
-            if self._state.comparing is trace:  # no other comparison was asked for in the meantime
+            if self._state.comparing is trace:  # no other comparison was requested in the meantime
                 self._state.comparing = None
                 if run.payload is not None:
                     self._history.set_comparison(run)

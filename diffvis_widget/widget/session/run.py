@@ -16,7 +16,7 @@ from diffvis_widget.wire.packed_run import Message
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
 
-LOCK_POLL = 0.05  # seconds between two looks of a thread that waits for a model whether it still has to
+LOCK_POLL = 0.05  # seconds after which a thread that waits for a model checks whether its run was stopped
 
 _numbers = itertools.count(1)
 _PROCESS = uuid.uuid4().hex[:8]  # ids must differ from those in a notebook saved by an earlier kernel
@@ -55,7 +55,7 @@ class Run:
         state: "queued", "done", "stopped" or "failed".
         error: why it failed, for the reader of the page.
         cause: the exception that ended it.
-        part: what it is of several runs that were asked for together: a "draft" with few steps, or one of the "seeds".
+        part: its part in several runs that were requested together: a "draft" with few steps, or one of the "seeds".
     """
 
     request: RunRequest | None
@@ -94,7 +94,7 @@ class Run:
         return encoded + (0 if self.trace is None else self.trace.nbytes)
 
     def check(self) -> None:
-        """Go on, unless the run is to end.
+        """Raise an exception if the run was stopped.
 
         Raises:
             Cancelled: it was stopped.

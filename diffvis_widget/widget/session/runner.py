@@ -1,4 +1,4 @@
-"""Performs a run: waits for the denoiser, samples, publishes each step, and ends the run in a state, whatever comes."""
+"""Performs a run: waits for the denoiser, samples, publishes each step, and sets a final state, after errors too."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The worker behind a widget: it loads the pipeline and runs it, and does whatever else needs the model.
+"""The worker behind a widget: it loads the pipeline, runs it, and does everything else that needs the model.
 
-One thread per session does everything that touches the pipeline. Whoever asks for something (the notebook's main
-thread, a message handler in any thread) only changes the state under its lock and wakes the worker. The latest request
-wins: a run in progress is stopped at its next step. A run whose denoiser another session uses waits, and says so.
+Only one thread per session, the worker, touches the pipeline. A request (from the notebook's main thread, or from a
+message handler in any thread) changes the state under its lock and wakes the worker. The latest request wins: a run in
+progress is stopped at its next step. A run whose denoiser another session uses waits, with the status "queued".
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Session:
 
     Attributes:
         history: the runs that are kept.
-        jobs: what the page asked for and that takes a while.
+        jobs: the long jobs that the page requested.
         publisher: encodes and scores the current run.
         decoder: decodes images in idle time.
         replay: shows finished runs.
@@ -87,7 +87,7 @@ class Session:
         _sessions.add(self)
         self._thread.start()
 
-    # -- asked from any thread ---------------------------------------------------------------------------------------
+    # -- called from any thread --------------------------------------------------------------------------------------
 
     def run(self, *runs: Run) -> None:
         """Request runs, one after the other, and return at once. They replace all others, at once or at the next step.
@@ -225,7 +225,7 @@ class Session:
         """Show a recorded run beside the current one. Returns at once.
 
         Args:
-            trace: the recorded run; None takes the comparison away.
+            trace: the recorded run; None removes the comparison.
 
         Raises:
             RuntimeError: the widget is closed.
@@ -392,7 +392,7 @@ _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """A thread inside torch while the interpreter goes away crashes the process: end them first."""
+    """A thread inside torch crashes the process while the interpreter shuts down: end these threads first."""
     sessions = list(_sessions)
     for session in sessions:
         session.close()

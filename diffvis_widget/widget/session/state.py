@@ -57,7 +57,7 @@ class TraitQueue:
                     self._set_trait(*update)
                 except Exception:
                     log.exception("a function that observes %s failed", update[0])
-        except BaseException:  # an interrupt: whoever comes next goes on
+        except BaseException:  # an interrupt: the next call continues
             self._release()
             raise
 
@@ -92,28 +92,28 @@ class TraitQueue:
 
 
 class SessionState:
-    """What a session was asked for and what it is doing.
+    """The requests to a session, and what it is doing.
 
-    Read and change the attributes while holding ``changed``; whoever changes them uses `update`.
+    Hold ``changed`` to read the attributes, and change them inside `update`.
 
     Args:
         set_trait: sets one trait of the widget, by name and value.
         loading: whether there is a pipeline to load.
         recorded: the recorded run that a widget without a pipeline shows.
-        page_is_there: set as soon as somebody waits, because a page may not come while a cell does.
+        page_is_there: set as soon as a thread waits: no page may appear while a cell waits.
 
     Attributes:
         changed: the lock of all the others, notified after every change.
         loading: the pipeline is still to be loaded.
         recorded: a recorded run that is still to be published.
         requested: a run that waits for its turn.
-        following: the runs after it, which were asked for together with it.
+        following: the runs after it, which were requested together with it.
         active: the run in progress.
         latest: the last run that ended, in whatever state.
         shown: the run on the page.
         to_replay: a finished run that is to be shown again.
         to_compare: a recorded run that is to be the comparison run.
-        comparing: the one that is being prepared; None once nobody wants it any more.
+        comparing: the one that is being prepared; None once it is no longer requested.
         replaying: a finished run is being published.
         closed: the session takes no more requests, and its worker ends.
     """
@@ -164,18 +164,18 @@ class SessionState:
         return self.loading or self.replaying or any(entry is not None for entry in pending)
 
     def follows(self, run: Run) -> bool:
-        """Whether another run begins once one has ended. Call it while holding the lock, or where a guess will do.
+        """Whether another run follows one that ends. Hold the lock, or call it where an outdated answer will do.
 
         Args:
             run: the run in progress, in its final ``state``.
 
         Returns:
-            True if one was requested, or if this one is done and others were asked for together with it.
+            True if one was requested, or if this one is done and others were requested together with it.
         """
         return self.requested is not None or (run.state == "done" and bool(self.following))
 
     def advance(self, run: Run) -> None:
-        """Request the run that was asked for together with one that ends. Call it inside `update`.
+        """Request the next of several runs that were requested together. Call it inside `update`.
 
         Args:
             run: the run that ends; unless it is done, those after it are forgotten.
