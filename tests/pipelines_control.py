@@ -5,7 +5,6 @@ Not a test: a workshop, as tests.pipelines.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import diffusers
 import torch
 
 from tests import pipelines_joint, pipelines_more, pipelines_unet
-from tests.tiny_parts import Case, left_half, overlooking, quiet, random_image, stirred
+from tests.tiny_parts import Case, left_half, overlooking, random_image, stirred, with_parts_of
 
 SIZE: dict[str, Any] = {"height": 32, "width": 48, "num_inference_steps": 2}
 CONTROL = random_image(32, 48)
@@ -22,15 +21,10 @@ CONTROL = random_image(32, 48)
 def _with(pipeline: str, build: Callable[[], Any], control: Callable[[Any], Any], **more: Any) -> Callable[[], Any]:
     """A builder of a pipeline of the same parts as another one, and a ControlNet made from its denoiser."""
 
-    def built() -> Any:
-        whole = build()
-        kind: Any = getattr(diffusers, pipeline)
-        taken = inspect.signature(kind.__init__).parameters
-        components = {name: part for name, part in whole.components.items() if name in taken}
-        denoiser = getattr(whole, "unet", None) or whole.transformer
-        return quiet(kind(**components, controlnet=control(denoiser), **more))
+    def changed(whole: Any) -> dict[str, Any]:
+        return {"controlnet": control(getattr(whole, "unet", None) or whole.transformer)}
 
-    return built
+    return with_parts_of(getattr(diffusers, pipeline), build, changed, **more)
 
 
 def _of_unet(unet: Any) -> Any:
@@ -63,28 +57,12 @@ def _of_qwen(transformer: Any, extra: int = 0) -> Any:
 def _wider(pipeline: str, build: Callable[[], Any], **config: Any) -> Callable[[], Any]:
     """A builder of a pipeline of the same parts as another one, whose transformer has another configuration."""
 
-    def built() -> Any:
-        whole = build()
-        kind: Any = getattr(diffusers, pipeline)
+    def changed(whole: Any) -> dict[str, Any]:
         before = {name: value for name, value in whole.transformer.config.items() if not name.startswith("_")}
         torch.manual_seed(0)
-        transformer = stirred(type(whole.transformer)(**before | config))
-        taken = inspect.signature(kind.__init__).parameters
-        components = {name: part for name, part in whole.components.items() if name in taken}
-        return quiet(kind(**components | {"transformer": transformer}))
+        return {"transformer": stirred(type(whole.transformer)(**before | config))}
 
-    return built
-
-
-def _same(pipeline: str, build: Callable[[], Any], **more: Any) -> Callable[[], Any]:
-    """A builder of a pipeline of the same parts as another one."""
-
-    def built() -> Any:
-        kind: Any = getattr(diffusers, pipeline)
-        taken = inspect.signature(kind.__init__).parameters
-        return quiet(kind(**{name: part for name, part in build().components.items() if name in taken}, **more))
-
-    return built
+    return with_parts_of(getattr(diffusers, pipeline), build, changed)
 
 
 _SHORT = {**SIZE, "max_sequence_length": 24}
@@ -194,7 +172,7 @@ FROM_IMAGE: dict[str, Case] = {
         "embedded",
     ),
     "lcm-img2img": Case(
-        _same("LatentConsistencyModelImg2ImgPipeline", pipelines_unet.CASES["lcm"].build, **_PLAIN),
+        with_parts_of(diffusers.LatentConsistencyModelImg2ImgPipeline, pipelines_unet.CASES["lcm"].build, **_PLAIN),
         {"num_inference_steps": 4, "image": CONTROL, "strength": 0.7, "original_inference_steps": 20},
         "embedded",
     ),

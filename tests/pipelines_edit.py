@@ -5,8 +5,6 @@ Not a test: a workshop, as tests.pipelines. Images are 32 x 48: 8 x 12 image tok
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import diffusers
@@ -21,7 +19,7 @@ from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoP
 
 from tests import pipelines, pipelines_chat, pipelines_control, pipelines_joint, pipelines_more
 from tests import tiny_tokenizers as tokenizers
-from tests.tiny_parts import Case, left_half, quiet, random_image
+from tests.tiny_parts import Case, left_half, quiet, random_image, with_parts_of
 
 _LARGEST = 64 * 64  # pixels of a reference: the pipelines of Qwen-Image scale each to a million
 
@@ -74,17 +72,6 @@ def chroma_inpainting(seed: int = 0) -> Any:
     pipe = with_parts_of(diffusers.ChromaInpaintPipeline, pipelines_chat.chroma)()
     pipe.transformer.register_to_config(guidance_embeds=False)
     return pipe
-
-
-def with_parts_of(pipeline: Any, build: Callable[[], Any], **more: Any) -> Callable[[], Any]:
-    """A builder of a pipeline that has the same parts as another one."""
-
-    def built() -> Any:
-        components = build().components
-        names = inspect.signature(pipeline.__init__).parameters
-        return quiet(pipeline(**{name: part for name, part in components.items() if name in names}, **more))
-
-    return built
 
 
 _SIZE = {"height": 32, "width": 48}
@@ -145,7 +132,7 @@ _INPAINT_OF = {**_INPAINT, **_SIZE}
 _GUIDED = {"guidance_scale": 5.0}
 _PERTURBED = {"guidance_scale": 5.0, "pag_scale": 2.0}
 _QWEN_FROM = {"negative_prompt": "a green cross", "true_cfg_scale": 4.0, "max_sequence_length": 24}
-_PLAIN = {"requires_safety_checker": False}
+_PLAIN: dict[str, Any] = {"requires_safety_checker": False}
 
 FROM_IMAGE: dict[str, Case] = {
     **pipelines_control.FROM_IMAGE,

@@ -7,6 +7,7 @@ that keep the size of what passes through.
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -130,6 +131,30 @@ def left_half(height: int, width: int) -> Image.Image:
 def quiet(pipe: DiffusionPipeline) -> Any:
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def with_parts_of(
+    kind: Any,
+    build: Callable[[], Any],
+    changed: Callable[[Any], Mapping[str, Any]] | None = None,
+    **settings: Any,
+) -> Callable[[], Any]:
+    """A builder of a pipeline that has the same parts as another one.
+
+    Args:
+        kind: Class of the pipeline.
+        build: Builds the other one.
+        changed: The other pipeline -> parts that differ, by name; None: none do.
+        **settings: Further arguments of the class.
+    """
+
+    def built() -> Any:
+        whole = build()
+        accepted = inspect.signature(kind.__init__).parameters
+        components = {name: part for name, part in whole.components.items() if name in accepted}
+        return quiet(kind(**components | dict(changed(whole) if changed else {}), **settings))
+
+    return built
 
 
 def flow(**config: Any) -> Any:
