@@ -233,9 +233,10 @@ def _matrix(trace: Trace, index: int, read: _Evaluated, grid: Size) -> Floats:
     among = _among_positions(trace, index, read)
     if among is None:
         raise ValueError(f"keep_attention: the self-attention beside {layer.name} cannot be read in this model")
-    call, (_, image) = among
+    call, first, (_, image) = among
     with torch.inference_mode(False), torch.no_grad():
-        shares = call.rows(image)[:, image.start : image.stop + references].cpu().numpy()
+        queries = slice(first, first + positions)
+        shares = call.rows(queries)[:, image.start : image.stop + references].cpu().numpy()
     among_positions = spread(shares[:, :positions].reshape(-1, height, width), grid).reshape(len(shares), -1)
     rows, columns = np.arange(grid[0]) * height // grid[0], np.arange(grid[1]) * width // grid[1]
     tokens = (rows[:, None] * width + columns).ravel()
@@ -246,8 +247,11 @@ def _text_length(trace: Trace) -> int:
     return 1 + max((token for word in trace.words if word.kind != "concept" for token in word.tokens), default=-1)
 
 
-def _among_positions(trace: Trace, index: int, read: _Evaluated) -> tuple[_ReadCall, Spans] | None:
-    """The call in which a layer's image tokens attend to one another, and where text and image lie in its keys."""
+def _among_positions(trace: Trace, index: int, read: _Evaluated) -> tuple[_ReadCall, int, Spans] | None:
+    """The call in which a layer's image tokens attend to one another, its first image query, and the spans of its keys.
+
+    The spans are those of text and image. Where only image tokens are queries, the first query is theirs.
+    """
     layer, positions = trace.layers[index], math.prod(trace.layers[index].grid)
     if read.family.attention_kind == "joint":
         text, calls, layout = _text_length(trace), read.calls.get(layer.name, ()), read.family.sequence_layout
@@ -256,8 +260,11 @@ def _among_positions(trace: Trace, index: int, read: _Evaluated) -> tuple[_ReadC
     for call in calls:
         keys = call.key.shape[1]
         spans = None if layout is None else layout(keys, text, positions)
-        if spans is not None and call.query.shape[1] == keys:
-            return call, spans
+        queries = call.query.shape[1]
+        if spans is not None and queries == keys:
+            return call, spans[1].start, spans
+        if spans is not None and queries == positions and not read.family.text_queries:
+            return call, 0, spans
     return None
 
 
@@ -273,8 +280,8 @@ def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, floa
     if read.family.attention_kind == "joint":
         if among is None:
             raise _unread(layer)
-        call, (text, image) = among
-        shares = call.probabilities(image.start + query)
+        call, first, (text, image) = among
+        shares = call.probabilities(first + query)
         words, references = _words(trace, shares[text], joint=True), _references(layer, shares[image.stop :])
         return PositionAttention(index, words, _on_grid(shares[image], layer.grid), references)
     # an IP-Adapter calls attention again, with as many keys as its reference image has tokens
