@@ -10,6 +10,7 @@ from tests import (
     pipelines_more,
     pipelines_recent,
     pipelines_unet,
+    pipelines_unet_more,
 )
 from tests.tiny_parts import Case
 
@@ -18,6 +19,7 @@ FAMILIES: dict[str, Case] = {
     **pipelines_chat.CASES,
     **pipelines_cross.CASES,
     **pipelines_unet.CASES,
+    **pipelines_unet_more.CASES,
     **pipelines_more.CASES,
     **pipelines_recent.CASES,
     **pipelines_control.CASES,

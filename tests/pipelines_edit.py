@@ -17,7 +17,7 @@ from diffusers.pipelines.qwenimage import (
 from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-from tests import pipelines, pipelines_chat, pipelines_control, pipelines_joint, pipelines_more
+from tests import pipelines, pipelines_chat, pipelines_control, pipelines_joint, pipelines_more, pipelines_unet_more
 from tests import tiny_tokenizers as tokenizers
 from tests.tiny_parts import Case, left_half, quiet, random_image, with_parts_of
 
@@ -136,6 +136,7 @@ _PLAIN: dict[str, Any] = {"requires_safety_checker": False}
 
 FROM_IMAGE: dict[str, Case] = {
     **pipelines_control.FROM_IMAGE,
+    **pipelines_unet_more.FROM_IMAGE,
     "sd-img2img": Case(pipelines.image_to_image, {**_FROM_IMAGE, **_GUIDED}, "batch"),
     "sd-inpaint": Case(pipelines.inpainting, {**_INPAINT_OF, **_GUIDED}, "batch"),
     "sd-inpaint-9": Case(lambda: pipelines.inpainting(channels=9), {**_INPAINT_OF, **_GUIDED}, "batch"),

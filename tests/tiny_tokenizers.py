@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Tokenizer,
     T5Tokenizer,
+    XLMRobertaTokenizer,
 )
 
 from tests.pipelines import _vocabulary
@@ -197,3 +198,10 @@ def bert(max_length: int = 77) -> Any:
     pieces += [f"##{part}" for part in [*letters, *parts] if part.isalnum()]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     return BertTokenizer(vocab=vocabulary, model_max_length=max_length)
+
+
+def xlm_roberta(max_length: int = 77) -> Any:
+    """Unigram as T5's, with `<s>` in front of the text and `</s>` behind it."""
+    special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocabulary: Any = [*special, *_scored_pieces()[3:], ("<mask>", 0.0)]
+    return XLMRobertaTokenizer(vocab=vocabulary, model_max_length=max_length)

@@ -31,16 +31,21 @@ NAMES = (
     "Omni",
     "Layered",
     "Upscale",
+    "SuperResolution",
     "KV",
     "Flux2",
     "UnCLIP",
 )
 """Parts of the names of such pipelines."""
 
+UNCLIP = "it is a cascade: a decoder and two networks that enlarge, each with images and a scheduler of its own"
 REASONS = {
     "QwenImageLayeredPipeline": "refused: it denoises several layers at once, and a trace has one image",
     "Flux2KleinKVPipeline": "refused: later steps have no sequence of text, image and references, only its cached keys",
     "FluxPriorReduxPipeline": "refused: it has no denoiser, and only makes embeddings",
+    "LDMSuperResolutionPipeline": "without word maps: it reads no text",
+    "UnCLIPPipeline": f"refused: {UNCLIP}",
+    "UnCLIPImageVariationPipeline": f"refused: {UNCLIP}",
     "ZImageOmniPipeline": "without word maps: another layout of text, image and references",
 }
 
@@ -48,10 +53,10 @@ OTHER_TASKS = ("Modular", "ControlNetXS", "Cosmos3", "Lucy", "EasyAnimate", "Chr
 """Parts of the names of pipelines in other tables, or that make no images."""
 
 
-def state_of(name: str, denoiser: tuple[str, list[str]] | None, proven: Mapping[str, Any]) -> tuple[str, str]:
-    """What the tracer does with a pipeline, and the family of its denoiser."""
+def state_of(name: str, denoiser: tuple[str, list[str]] | None, proven: Mapping[str, str]) -> tuple[str, str]:
+    """What the tracer does with a pipeline, and the family of its denoiser. proven: families by name of the class."""
     if name in proven:
-        return "traced, proven", find_family(proven[name])[0].name
+        return "traced, proven", proven[name]
     if reason := REASONS.get(name):
         return reason, ""
     if denoiser is None:
@@ -76,15 +81,15 @@ def state_of(name: str, denoiser: tuple[str, list[str]] | None, proven: Mapping[
     return "not tested", fitting[0].name
 
 
-def editing_table() -> str:
-    """The table."""
+def editing_table(families: Mapping[str, str]) -> str:
+    """The table. families: by name of their class, of the pipelines without an image that the tests run."""
     import diffusers
 
     from benchmarks.tracer.pipelines import denoiser_of
     from tests.pipelines_edit import EDITING, FROM_IMAGE
 
     built = {name: case.build() for name, case in (EDITING | FROM_IMAGE).items()}
-    proven = {type(pipe).__name__: pipe for pipe in built.values()}
+    proven = dict(families) | {type(pipe).__name__: find_family(pipe)[0].name for pipe in built.values()}
     editing = {type(built[name]).__name__ for name in EDITING}
     rows: list[str] = []
     for name in sorted(dir(diffusers)):

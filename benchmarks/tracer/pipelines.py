@@ -41,7 +41,7 @@ diffusers does not register these for `AutoPipelineForText2Image`.
 """
 OTHERS = ("ErnieImagePipeline", "HunyuanImagePipeline", "LongCatImagePipeline", "BriaPipeline", "BriaFiboPipeline")
 OTHERS += ("Kandinsky5T2IPipeline", "KolorsPipeline", "HiDreamImagePipeline", "OmniGenPipeline", "JoyImageEditPipeline")
-OTHERS += ("DreamLitePipeline", "PRXPixelPipeline", "KandinskyPipeline", "KandinskyV22Pipeline")
+OTHERS += ("DreamLitePipeline", "PRXPixelPipeline", "KandinskyPipeline", "KandinskyV22Pipeline", "AltDiffusionPipeline")
 
 CASCADE = "it is a cascade, whose stages each denoise latents of their own"
 NO_WORDS = {
@@ -241,5 +241,6 @@ def run_by_the_tests() -> dict[str, str]:
 if __name__ == "__main__":
     from benchmarks.tracer.editing_pipelines import editing_table
 
-    tables = table(run_by_the_tests()), modular_table(), video_table(), editing_table()
+    proven = run_by_the_tests()
+    tables = table(proven), modular_table(), video_table(), editing_table(proven)
     (HERE / "pipelines.md").write_text("".join(tables), encoding="utf-8")
