@@ -1,6 +1,6 @@
 """Predicted clean latents of a step, from the scheduler's sample, the denoiser's guided output and the noise level.
 
-The sample of every scheduler is x = alpha * clean + sigma * noise; five kinds of schedulers store alpha and sigma in
+The sample of every scheduler is x = alpha * clean + sigma * noise; six kinds of schedulers store alpha and sigma in
 different ways. The output is a prediction of the noise, of v = alpha * noise - sigma * clean (arXiv 2202.00512), of the
 clean latents, or of the flow = noise - clean (arXiv 2210.02747). Where alpha and sigma of a scheduler are not known
 here, both are NaN, and so are the predicted clean latents.
@@ -50,6 +50,8 @@ _KINDS = {
     "FlowMatchHeunDiscreteScheduler": "flow",
     "FlowMatchLCMScheduler": "flow",
     "LTXEulerAncestralRFScheduler": "flow",
+    # x = cos(t) clean + sin(t) noise, where the timestep t is an angle; the output predicts v
+    "SCMScheduler": "angle",
     # x = clean + sigma noise, with a preconditioned output (arXiv 2206.00364)
     "EDMEulerScheduler": "preconditioned",
     "EDMDPMSolverMultistepScheduler": "preconditioned",
@@ -68,6 +70,7 @@ class NoiseLevel:
             "reversed_flow" = clean - noise.
         data_sigma: Standard deviation of clean latents that a preconditioned model assumes; 0 for other models.
         flow: Whether alpha + sigma = 1, as in flow matching.
+        scale: Factor from the sample to what the denoiser receives; None: see `input_scale`.
     """
 
     alpha: float
@@ -75,6 +78,7 @@ class NoiseLevel:
     prediction: str
     data_sigma: float = 0.0
     flow: bool = False
+    scale: float | None = None
 
     @property
     def is_known(self) -> bool:
@@ -96,6 +100,8 @@ class NoiseLevel:
     @property
     def input_scale(self) -> float:
         """Factor from the sample to what the denoiser receives."""
+        if self.scale is not None:
+            return self.scale
         return (self.sigma**2 + self.data_sigma**2) ** -0.5 if self.data_sigma else self.visible
 
     def predict_clean(self, sample: NDArray[Any], output: NDArray[Any]) -> Floats:
@@ -148,7 +154,7 @@ class NoiseLevels:
         self._flow = kind == "flow" or bool(_option(config, "use_flow_sigmas"))
         self._reversed = bool(_option(config, "invert_sigmas"))
         self._prediction = _prediction(kind, config)
-        self._data_sigma = float(_option(config, "sigma_data") or 0.0) if kind == "preconditioned" else 0.0
+        self._data_sigma = float(_option(config, "sigma_data") or 0.0) if kind in ("preconditioned", "angle") else 0.0
         self._orders: list[int] = list(getattr(scheduler, "order_list", []))
         self._timesteps = _numbers(getattr(scheduler, "timesteps", []))
         self._intermediate: NDArray[np.float64] | None = None
@@ -190,6 +196,11 @@ class NoiseLevels:
                 return UNKNOWN
             a = float(self._table[round(timestep)])
             return NoiseLevel(a**0.5, (1.0 - a) ** 0.5, self._prediction) if 0 <= a <= 1 else UNKNOWN
+        if self._kind == "angle":
+            alpha, sigma = math.cos(timestep), math.sin(timestep)
+            # the model is one of flow matching (arXiv 2503.09641, equation 7), of data with a standard deviation of 1
+            scale = 1.0 / (self._data_sigma * (alpha + sigma))
+            return NoiseLevel(alpha, sigma, self._prediction, scale=scale)
         if index is None or index < 0:  # a subclass may not count its steps
             places = np.flatnonzero(np.isclose(self._timesteps, timestep, rtol=1e-6, atol=1e-6))
             if len(places) != 1:
@@ -216,7 +227,8 @@ def scheduler_kind(scheduler: Any) -> str | None:
         scheduler: A scheduler of diffusers, or of a subclass.
 
     Returns:
-        "timestep", "preserving", "exploding", "flow" or "preconditioned"; None where the class is not known here.
+        "timestep", "preserving", "exploding", "flow", "angle" or "preconditioned"; None where the class
+        is not known here.
     """
     return next((_KINDS[base.__name__] for base in type(scheduler).__mro__ if base.__name__ in _KINDS), None)
 
@@ -224,6 +236,8 @@ def scheduler_kind(scheduler: Any) -> str | None:
 def _prediction(kind: str | None, config: Any) -> str | None:
     """What the denoiser predicts; None where the scheduler does not say it, or it does not fit the scheduler."""
     prediction = str(_option(config, "prediction_type") or "epsilon")
+    if kind == "angle":
+        return "v_prediction" if prediction == "trigflow" else None
     flow_sigmas = bool(_option(config, "use_flow_sigmas"))
     if kind == "flow":
         return "reversed_flow" if _option(config, "invert_sigmas") else "flow_prediction"

@@ -24,8 +24,9 @@ UNKNOWN = {  # for video, audio, inversion or retired models, or of another para
     *["CMStochasticIterativeScheduler", "CosineDPMSolverMultistepScheduler", "DDIMInverseScheduler"],
     *["DDPMWuerstchenScheduler", "DPMSolverMultistepInverseScheduler", "FlowMapEulerDiscreteScheduler"],
     *["HeliosDMDScheduler", "HeliosScheduler", "IPNDMScheduler", "KarrasVeScheduler", "MiniMaxH3Scheduler"],
-    *["PiflowScheduler", "RePaintScheduler", "SCMScheduler"],
+    *["PiflowScheduler", "RePaintScheduler"],
 }
+ANGLES = {"SCMScheduler"}  # timesteps are angles, and there is no add_noise
 NEED_TORCHSDE = {"CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler"}
 FLOW = {"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler"}
 SOLVERS = {  # these also take sigmas of flow matching
@@ -47,7 +48,7 @@ def exported() -> list[str]:
     return [name for name in names if name in NEED_TORCHSDE or hasattr(getattr(diffusers, name), "step")]
 
 
-KNOWN = [name for name in exported() if name not in TOKENS | UNKNOWN]
+KNOWN = [name for name in exported() if name not in TOKENS | UNKNOWN | ANGLES]
 
 
 def predictions_of(name: str) -> tuple[str, ...]:
@@ -151,6 +152,21 @@ def test_a_perfect_prediction_gives_back_the_clean_latents(name: str, prediction
         assert np.abs(predicted - clean.numpy()).max() < loose
         checked += 1
     assert checked >= 3
+
+
+def test_steps_at_angles_predict_what_their_scheduler_predicts() -> None:
+    scheduler: Any = diffusers.SCMScheduler(sigma_data=0.5)
+    scheduler.set_timesteps(4, intermediate_timesteps=None)
+    levels = NoiseLevels(scheduler)
+    random = torch.Generator().manual_seed(5)
+    sample, output = (torch.randn(1, 4, 6, 6, generator=random) for _ in range(2))
+    for index, time in enumerate(scheduler.timesteps[:-1]):
+        level = levels.at(index, float(time), False)
+        _, clean = scheduler.step(output, time, sample, generator=random, return_dict=False)
+        np.testing.assert_allclose(level.predict_clean(sample.numpy(), output.numpy()), clean.numpy(), atol=1e-6)
+        # arXiv 2503.09641, equation 7: the share of the noise in the model's flow, and the scale of its input
+        share = np.sin(float(time)) / (np.cos(float(time)) + np.sin(float(time)))
+        np.testing.assert_allclose(level.input_scale, np.sqrt(share**2 + (1 - share) ** 2) / 0.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(UNKNOWN))
