@@ -11,7 +11,7 @@ from typing import Any
 import diffusers
 import torch
 
-from tests import pipelines_joint, pipelines_more, pipelines_unet
+from tests import pipelines_chat, pipelines_joint, pipelines_more, pipelines_unet
 from tests.tiny_parts import Case, left_half, overlooking, random_image, stirred, with_parts_of
 
 SIZE: dict[str, Any] = {"height": 32, "width": 48, "num_inference_steps": 2}
@@ -47,6 +47,12 @@ def _of_flux(transformer: Any) -> Any:
     sizes: dict[str, Any] = {**_heads(transformer), "num_layers": 1, "num_single_layers": 1}
     with overlooking(".*FluxPosEmbed"):
         return stirred(diffusers.FluxControlNetModel.from_transformer(transformer, **sizes))
+
+
+def _of_z_image(transformer: Any, channels: int = 16) -> Any:
+    heads = {name: transformer.config[name] for name in ("dim", "n_heads", "n_kv_heads", "n_refiner_layers")}
+    places: dict[str, Any] = {"control_layers_places": [0], "control_refiner_layers_places": [0]}
+    return stirred(diffusers.ZImageControlNetModel(**places, control_in_dim=channels, **heads))
 
 
 def _of_qwen(transformer: Any, extra: int = 0) -> Any:
@@ -89,6 +95,25 @@ CASES: dict[str, Case] = {
         _with("QwenImageControlNetPipeline", pipelines_joint.CASES["qwen"].build, _of_qwen),
         {**pipelines_joint.CASES["qwen"].arguments, "control_image": CONTROL},
         pipelines_joint.CASES["qwen"].guided,
+    ),
+    "z-image-controlnet": Case(
+        _with("ZImageControlNetPipeline", pipelines_chat.z_image, _of_z_image),
+        {**pipelines_chat.CASES["z-image"].arguments, "control_image": CONTROL},
+        "batch",
+    ),
+    "z-image-controlnet-inpaint": Case(
+        _with(
+            "ZImageControlNetInpaintPipeline",
+            pipelines_chat.z_image,
+            lambda transformer: _of_z_image(transformer, 16 + 1 + 16),  # and a mask, and what it leaves of the image
+        ),
+        {
+            **pipelines_chat.CASES["z-image"].arguments,
+            "image": random_image(32, 48, seed=3),
+            "mask_image": left_half(32, 48),
+            "control_image": CONTROL,
+        },
+        "batch",
     ),
     "sd-controlnet-pag": Case(
         _with("StableDiffusionControlNetPAGPipeline", _SD, _of_unet, **_PLAIN), _PERTURBED, "batch"

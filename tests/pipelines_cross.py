@@ -17,12 +17,14 @@ from diffusers import (
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
+    SanaSprintPipeline,
     SanaTransformer2DModel,
+    SCMScheduler,
 )
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
-from tests.tiny_parts import GEMMA_WIDTH, T5_WIDTH, Case, quiet, stirred
+from tests.tiny_parts import GEMMA_WIDTH, T5_WIDTH, Case, quiet, stirred, with_parts_of
 
 SIZE = {"height": 32, "width": 48}
 
@@ -118,6 +120,15 @@ def sana(seed: int = 0) -> Any:
     return quiet(pipe)
 
 
+def sana_sprint_transformer(whole: Any) -> dict[str, Any]:
+    """Sana-Sprint in small: the guidance scale is an input, and few steps are angles."""
+    before = {name: value for name, value in whole.transformer.config.items() if not name.startswith("_")}
+    torch.manual_seed(0)
+    changed = before | {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"}
+    transformer = stirred(SanaTransformer2DModel(**changed), 0, {"attn2.to_q": 2.5})
+    return {"transformer": transformer, "scheduler": SCMScheduler()}
+
+
 _FAST = {**SIZE, "num_inference_steps": 2, "guidance_scale": 4.5}
 _SHORT = {**_FAST, "max_sequence_length": 24}
 
@@ -128,5 +139,10 @@ CASES = {
     ),
     "pixart-binned": Case(pixart_sigma, {**_SHORT, "height": 200, "width": 320}, "batch"),
     "hunyuan-dit": Case(hunyuan_dit, {**_FAST, "height": 64, "width": 96, "use_resolution_binning": False}, "batch"),
+    "sana-sprint": Case(
+        with_parts_of(SanaSprintPipeline, sana, sana_sprint_transformer),
+        {**_SHORT, "height": 32, "width": 64, "use_resolution_binning": False},
+        "embedded",
+    ),
     "sana": Case(sana, {**_SHORT, "height": 32, "width": 64, "use_resolution_binning": False}, "batch"),
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import diffusers
 from diffusers.modular_pipelines.qwenimage import encoders
+from diffusers.pipelines.longcat_image import pipeline_longcat_image_edit
 from diffusers.pipelines.qwenimage import (
     pipeline_qwenimage_edit,
     pipeline_qwenimage_edit_inpaint,
@@ -17,7 +18,16 @@ from diffusers.pipelines.qwenimage import (
 from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-from tests import pipelines, pipelines_chat, pipelines_control, pipelines_joint, pipelines_more, pipelines_unet_more
+from tests import (
+    pipelines,
+    pipelines_chat,
+    pipelines_control,
+    pipelines_cross,
+    pipelines_joint,
+    pipelines_more,
+    pipelines_recent,
+    pipelines_unet_more,
+)
 from tests import tiny_tokenizers as tokenizers
 from tests.tiny_parts import Case, left_half, quiet, random_image, with_parts_of
 
@@ -28,7 +38,13 @@ def _small(calculate: Any) -> Any:
     return lambda area, ratio: calculate(min(area, _LARGEST), ratio)
 
 
-for _module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus, pipeline_qwenimage_edit_inpaint, encoders):
+for _module in (
+    pipeline_qwenimage_edit,
+    pipeline_qwenimage_edit_plus,
+    pipeline_qwenimage_edit_inpaint,
+    pipeline_longcat_image_edit,
+    encoders,
+):
     setattr(_module, "calculate_dimensions", _small(_module.calculate_dimensions))  # noqa: B010
 
 
@@ -58,6 +74,13 @@ def qwen_edit_inpainting(seed: int = 0) -> Any:
     return quiet(diffusers.QwenImageEditInpaintPipeline(**_qwen_parts(seed)))
 
 
+def longcat_edit(seed: int = 0) -> Any:
+    """LongCat-Image-Edit in small: the reference is in front of the prompt too, as the text encoder saw it."""
+    pipe = with_parts_of(diffusers.LongCatImageEditPipeline, pipelines_recent.longcat_image)()
+    pipe.tokenizer_max_length = 40
+    return pipe
+
+
 def flux_kontext_inpainting(seed: int = 0) -> Any:
     return quiet(diffusers.FluxKontextInpaintPipeline(**pipelines_joint._flux_parts(seed, guidance_embeds=True)))
 
@@ -80,6 +103,7 @@ _CHAT = {**_SIZE, "num_inference_steps": 2, "max_sequence_length": 64}
 _TALL = random_image(80, 64, seed=1)
 _WIDE = random_image(64, 96, seed=2)
 _QWEN = {**_SIZE, "num_inference_steps": 2, "negative_prompt": "a green cross", "true_cfg_scale": 4.0}
+_GUIDED_BY_TWO = {"num_inference_steps": 2, "negative_prompt": "a green cross", "guidance_scale": 4.0}
 _MASK = {"mask_image": left_half(**_SIZE), "strength": 0.7, "num_inference_steps": 3}
 _KONTEXT = {**_SHORT, "max_area": 32 * 48, "_auto_resize": False, "guidance_scale": 3.5}
 
@@ -121,6 +145,19 @@ EDITING: dict[str, Case] = {
     "qwen-edit": Case(qwen_edit, {**_QWEN, "image": random_image(64, 64)}, "two calls"),
     "qwen-edit-plus": Case(qwen_edit_plus, {**_QWEN, "image": [_TALL, _WIDE]}, "two calls"),
     "qwen-edit-inpaint": Case(qwen_edit_inpainting, {**_QWEN, "image": random_image(64, 64), **_MASK}, "two calls"),
+}
+INSTRUCTION = '{"edit_instruction": "A tiny red circle, above a blue square"}'
+EDITING |= {
+    "longcat-edit": Case(longcat_edit, {**_GUIDED_BY_TWO, "image": random_image(64, 64)}, "two calls"),
+    "fibo-edit": Case(
+        with_parts_of(diffusers.BriaFiboEditPipeline, pipelines_recent.bria_fibo),
+        {
+            **pipelines_recent.CASES["fibo"].arguments,
+            "prompt": INSTRUCTION,
+            "image": [random_image(80, 64, seed=1), random_image(64, 96, seed=2)],
+        },
+        "batch",
+    ),
 }
 
 # the modular pipelines of the same parts, by their guider guided as this scale
@@ -194,6 +231,16 @@ FROM_IMAGE: dict[str, Case] = {
         with_parts_of(diffusers.QwenImageInpaintPipeline, pipelines_joint.qwen_image),
         {**_INPAINT_OF, **_QWEN_FROM},
         "two calls",
+    ),
+    "sana-sprint-img2img": Case(
+        with_parts_of(diffusers.SanaSprintImg2ImgPipeline, pipelines_cross.CASES["sana-sprint"].build),
+        {
+            **pipelines_cross.CASES["sana-sprint"].arguments,
+            **_FROM_IMAGE,
+            "image": random_image(32, 64),
+            "intermediate_timesteps": None,
+        },
+        "embedded",
     ),
     "z-image-img2img": pipelines_more.CASES["z-image-img2img"],
     "z-image-inpaint": Case(

@@ -28,6 +28,7 @@ from diffusers import (
     OvisImageTransformer2DModel,
     PixArtSigmaPAGPipeline,
     PRXPipeline,
+    PRXPixelPipeline,
     PRXTransformer2DModel,
     QwenImageImg2ImgPipeline,
     SanaPAGPipeline,
@@ -139,6 +140,31 @@ def prx(seed: int = 0) -> Any:
             vae=parts.vae(seed=seed),
             default_sample_size=512,
         )
+    return quiet(pipe)
+
+
+def prx_pixel(seed: int = 0) -> Any:
+    """PRXPixel in small: it denoises pixels, in squares of four, and predicts the clean image; Qwen's text."""
+    torch.manual_seed(seed)
+    tokenizer = tokenizers.qwen()
+    transformer = PRXTransformer2DModel(
+        in_channels=3,
+        patch_size=4,
+        context_in_dim=32,
+        hidden_size=32,
+        num_heads=4,
+        depth=2,
+        axes_dim=[4, 4],
+        bottleneck_size=16,
+        resolution_embeds=True,
+    )
+    pipe = PRXPixelPipeline(
+        transformer=stirred(transformer, seed),
+        scheduler=parts.flow(),
+        text_encoder=parts.qwen3_vision(tokenizer, seed=seed),
+        tokenizer=tokenizer,
+        prompt_max_tokens=24,
+    )
     return quiet(pipe)
 
 
@@ -299,6 +325,7 @@ CASES = {
     "cogview4": Case(cogview4, _CHAT, "two calls"),
     "lumina-next": Case(lumina_next, {**_FAST, **_EIGHTHS}, "batch"),
     "prx": Case(prx, {**_FAST, "use_resolution_binning": False}, "batch"),
+    "prx-pixel": Case(prx_pixel, {**_FAST, "use_resolution_binning": False}, "batch"),
     "ovis": Case(ovis, _SHORT, "two calls"),
     "krea2": Case(krea2, _CHAT, "two calls"),
     "kandinsky3": Case(kandinsky_3, {**_FAST, "height": 64, "width": 128}, "batch"),

@@ -42,6 +42,7 @@ diffusers does not register these for `AutoPipelineForText2Image`.
 OTHERS = ("ErnieImagePipeline", "HunyuanImagePipeline", "LongCatImagePipeline", "BriaPipeline", "BriaFiboPipeline")
 OTHERS += ("Kandinsky5T2IPipeline", "KolorsPipeline", "HiDreamImagePipeline", "OmniGenPipeline", "JoyImageEditPipeline")
 OTHERS += ("DreamLitePipeline", "PRXPixelPipeline", "KandinskyPipeline", "KandinskyV22Pipeline", "AltDiffusionPipeline")
+OTHERS += ("SanaSprintPipeline",)
 
 CASCADE = "it is a cascade, whose stages each denoise latents of their own"
 NO_WORDS = {

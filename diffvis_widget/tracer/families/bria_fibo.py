@@ -9,6 +9,7 @@ from diffvis_widget.traces.types import Size
 
 from . import sequence_layouts
 from .family import Family, modules_ending
+from .reference_grids import from_position_ids
 from .token_streams import TokenStream
 
 
@@ -26,4 +27,5 @@ FAMILY = Family(
     sequence_layout=sequence_layouts.text_first,
     packing=1,
     packed_size=_latent_size,
+    reference_grids=from_position_ids,
 )

@@ -254,6 +254,8 @@ class Family:
             the start of the text, as `sequence_layout` says it, and the first text token; None: none do.
         attends_by_row: Whether the attention modules attend one row of the batch at a time.
         patch_size: Latent pixels along one side of an image token.
+        patch_size_in_config: Whether models of the family have image tokens of different sizes, and the config of the
+            denoiser states its own as `patch_size`.
         grid_of: (image tokens, latent size, patch size) -> (h, w) of the token grid, or None.
         packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
             along one side; None: (n, C, h, w).
@@ -313,6 +315,7 @@ class Family:
     text_starts: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
     attends_by_row: bool = False
     patch_size: int = 1
+    patch_size_in_config: bool = False
     grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size

@@ -159,9 +159,10 @@ def denoisers_of(pipe: Any, family: Family) -> list[nn.Module]:
 
 def _adapted(family: Family, denoiser: nn.Module) -> Family:
     """The family, or one named after the denoiser's class where the denoiser has no attention to text."""
-    plain = uncompiled(denoiser)
+    plain: Any = uncompiled(denoiser)
     if family.attention_modules(plain):
-        return family
+        patch_size = plain.config.get("patch_size") if family.patch_size_in_config else None
+        return family if patch_size is None else replace(family, patch_size=int(patch_size))
     return replace(family, name=type(plain).__name__, token_streams=(), sequence_layout=None)
 
 

@@ -1,0 +1,27 @@
+"""Sana-Sprint: Sana distilled to a few steps; the guidance scale is an input, and the loop keeps latents halved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from . import sana
+from .family import pipelines_named, scale_by_config
+
+_DATA_SIGMA = 0.5
+"""Standard deviation of the clean latents in the loop, as the scheduler's config has it (arXiv 2503.09641)."""
+
+
+def _scaled(vae: Any, latents: Tensor) -> Tensor:
+    return scale_by_config(vae, latents / _DATA_SIGMA)
+
+
+FAMILY = replace(
+    sana.FAMILY,
+    name="Sana-Sprint",
+    accepts=pipelines_named("SanaSprintPipeline", "SanaSprintImg2ImgPipeline"),
+    embedding_indices=(0, None),
+    scale_for_vae=_scaled,
+)
