@@ -7,6 +7,7 @@ from tests import (
     pipelines_control,
     pipelines_cross,
     pipelines_joint,
+    pipelines_kolors,
     pipelines_more,
     pipelines_recent,
     pipelines_unet,
@@ -23,4 +24,5 @@ FAMILIES: dict[str, Case] = {
     **pipelines_more.CASES,
     **pipelines_recent.CASES,
     **pipelines_control.CASES,
+    **pipelines_kolors.CASES,
 }

@@ -24,6 +24,7 @@ from tests import (
     pipelines_control,
     pipelines_cross,
     pipelines_joint,
+    pipelines_kolors,
     pipelines_more,
     pipelines_recent,
     pipelines_unet_more,
@@ -174,6 +175,7 @@ _PLAIN: dict[str, Any] = {"requires_safety_checker": False}
 FROM_IMAGE: dict[str, Case] = {
     **pipelines_control.FROM_IMAGE,
     **pipelines_unet_more.FROM_IMAGE,
+    **pipelines_kolors.FROM_IMAGE,
     "sd-img2img": Case(pipelines.image_to_image, {**_FROM_IMAGE, **_GUIDED}, "batch"),
     "sd-inpaint": Case(pipelines.inpainting, {**_INPAINT_OF, **_GUIDED}, "batch"),
     "sd-inpaint-9": Case(lambda: pipelines.inpainting(channels=9), {**_INPAINT_OF, **_GUIDED}, "batch"),

@@ -9,8 +9,11 @@ drops a fixed number of tokens and relies on it.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import math
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -188,6 +191,35 @@ def mistral(max_length: int = 131072) -> Any:
     config: dict[str, Any] = {"size": {"longest_edge": 64}, "patch_size": {"height": 14, "width": 14}}
     images: Any = PixtralImageProcessor(**config)
     return PixtralProcessor(images, tokenizer, patch_size=14, spatial_merge_size=2, chat_template=_MISTRAL_CHAT)
+
+
+@functools.cache
+def _sentencepiece_file() -> str:
+    """A file with a tiny model of SentencePiece: words in pieces, bytes for all else."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(_corpus()),
+        model_writer=model,
+        vocab_size=_PIECES,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    path = Path(tempfile.mkdtemp()) / "tokenizer.model"
+    path.write_bytes(model.getvalue())
+    return str(path)
+
+
+def chat_glm(max_length: int = 256) -> Any:
+    """ChatGLM's, which is written in Python: `[gMASK] sop` in front, pads on the left, reports no offsets."""
+    from diffusers.pipelines.kolors import ChatGLMTokenizer
+
+    return ChatGLMTokenizer(_sentencepiece_file(), model_max_length=max_length)
 
 
 def bert(max_length: int = 77) -> Any:

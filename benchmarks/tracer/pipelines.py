@@ -40,7 +40,7 @@ diffusers does not register these for `AutoPipelineForText2Image`.
 |---|---|---|---|
 """
 OTHERS = ("ErnieImagePipeline", "HunyuanImagePipeline", "LongCatImagePipeline", "BriaPipeline", "BriaFiboPipeline")
-OTHERS += ("Kandinsky5T2IPipeline", "KolorsPipeline", "HiDreamImagePipeline", "OmniGenPipeline", "JoyImageEditPipeline")
+OTHERS += ("Kandinsky5T2IPipeline", "HiDreamImagePipeline", "OmniGenPipeline", "JoyImageEditPipeline")
 OTHERS += ("DreamLitePipeline", "PRXPixelPipeline", "KandinskyPipeline", "KandinskyV22Pipeline", "AltDiffusionPipeline")
 OTHERS += ("SanaSprintPipeline",)
 
@@ -56,10 +56,6 @@ NO_WORDS = {
     "ZImageOmniPipeline": "every text is a list of pieces between its references, each padded by itself",
     "DreamLitePipeline": "its denoiser works on the image and a reference side by side, as one image twice as wide",
     "JoyImageEditPipeline": "its latents have an axis of references, whose tokens come before those of the image",
-}
-NOT_TESTED = {
-    "KolorsPipeline": "its tokenizer needs sentencepiece, which the tests do not have; it reports no offsets, so that "
-    "words would be positions",
 }
 REFUSED = {
     "WuerstchenCombinedPipeline": CASCADE,
@@ -91,8 +87,6 @@ def state_of(pipeline: type, proven: dict[str, str]) -> tuple[str, str, str]:
         return classes, "traced, proven", proven[name]
     if name in NO_WORDS:
         return classes, f"no word maps: {NO_WORDS[name]}", ""
-    if name in NOT_TESTED:
-        return classes, f"not tested: {NOT_TESTED[name]}", ""
     if denoiser is None or name in REFUSED:
         return classes, f"refused: {REFUSED.get(name, 'it has no denoiser that is known here')}", ""
     families = (

@@ -15,6 +15,7 @@ from typing import Any
 from diffvis_widget.tracer.fault_guard import FaultGuard
 from diffvis_widget.tracer.hooks import watch
 from diffvis_widget.tracer.prompt_alignment import prompt_occurs
+from diffvis_widget.tracer.slow_tokens import read_slow_tokens
 from diffvis_widget.tracer.words import Token, append_second_prompt, find_words, read_tokens, shift_words
 from diffvis_widget.traces import Word
 
@@ -154,11 +155,10 @@ def recording_tokenizers(calls: list[TokenizerCall], guard: FaultGuard | None = 
     def record(original: Callable[..., Any], tokenizer: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(tokenizer, *args, **kwargs)
         text = args[0] if args else kwargs.get("text")
-        encodings = getattr(result, "encodings", None)
-        if threading.get_ident() == thread and encodings and isinstance(text, str | list):
+        if threading.get_ident() == thread and isinstance(text, str | list):
             texts = [text] if isinstance(text, str) else list(text)
-            if len(texts) == len(encodings) and all(isinstance(text, str) for text in texts):
-                calls.append(TokenizerCall(tokenizer, texts, [read_tokens(tokenizer, item) for item in encodings]))
+            if all(isinstance(text, str) for text in texts) and (tokens := _tokens(tokenizer, texts, result)):
+                calls.append(TokenizerCall(tokenizer, texts, tokens))
         return result
 
     stop = watch(PreTrainedTokenizerBase, "__call__", record, guard=guard)
@@ -166,6 +166,21 @@ def recording_tokenizers(calls: list[TokenizerCall], guard: FaultGuard | None = 
         yield
     finally:
         stop()
+
+
+def _tokens(tokenizer: Any, texts: list[str], result: Any) -> list[list[Token]] | None:
+    """The tokens of each text that a call returned; None where it does not tell them."""
+    encodings = getattr(result, "encodings", None)
+    if encodings:
+        return [read_tokens(tokenizer, item) for item in encodings] if len(texts) == len(encodings) else None
+    ids, attended = (result.get(name) for name in ("input_ids", "attention_mask"))
+    if tokenizer.is_fast or ids is None or attended is None or len(ids) != len(texts) or not len(ids[0]):
+        return None
+    rows = [
+        read_slow_tokens(tokenizer, text, [int(part) for part in row], [int(part) for part in mask])
+        for text, row, mask in zip(texts, ids, attended, strict=True)
+    ]
+    return [row for row in rows if row is not None] if None not in rows else None
 
 
 def words_of_streams(
