@@ -28,6 +28,7 @@ _MOST_GROUPS, _TICKS = 10, 11
 _OWN = "#8a8f98"
 _DIVISIONS: tuple[By, ...] = ("word", "role", "concept")
 _NOTE = "Means over prompts; bands: 95 % intervals over prompts, from eight on. Drag over curves to keep their rows."
+_DASHED = " Dashed: the chosen image."
 
 
 class CurveChart(VBox):
@@ -87,8 +88,9 @@ class CurveChart(VBox):
         self._own = Lines(x=[], y=[], scales=self._scales, colors=[_OWN], line_style="dashed", stroke_width=2)
         self._keys = HBox(layout={"flex_flow": "row wrap"})
         bar = HBox([self.measure, self.group], layout={"flex_flow": "row wrap"})
-        note = HTML(f'<div style="font-size:11px;line-height:1.4;opacity:.75">{_NOTE}</div>')
-        super().__init__([bar, self._keys, self._figure, note] if self.measures else [], layout={"padding": "0 12px"})
+        self._note = HTML(_small(_NOTE))
+        parts = [bar, self._keys, self._figure, self._note] if self.measures else []
+        super().__init__(parts, layout={"padding": "0 12px"})
         if self.measures:
             self._set_groups()
             self.measure.observe(self._on_measure, "value")
@@ -116,7 +118,9 @@ class CurveChart(VBox):
         curve = None if curves is None or index < 0 else curves[index]
         if curve is None or not np.isfinite(curve).all():
             self._own.x, self._own.y = [], []
+            self._note.value = _small(_NOTE)
         else:
+            self._note.value = _small(_NOTE + _DASHED)
             with self._own.hold_sync():
                 self._own.x, self._own.y = np.arange(len(curve)) + _FIRST, curve
         marks: list[Any] = self._figure.marks
@@ -246,6 +250,10 @@ class CurveChart(VBox):
         (x0, y0), (x1, y1) = np.sort(np.asarray(selected, dtype=np.float64), axis=0)
         steps = [int(np.ceil(x0 - 0.5)), int(np.floor(x1 + 0.5))]
         self._on_region({"measure": self.measure.value, "steps": steps, "values": [float(y0), float(y1)]})
+
+
+def _small(text: str) -> str:
+    return f'<div style="font-size:11px;line-height:1.4;opacity:.75">{text}</div>'
 
 
 def _has_steps(name: str, kind: Kind) -> bool:
