@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _SMALL_IMAGE = 160  # pixels; on smaller images three contours of each word would hide what is under them
+_LUMINOSITY = np.array([0.3, 0.59, 0.11], dtype=np.float32)  # of the blend mode "saturation" on the page
 _RASTER = 128  # cells on the longest side of a map whose contours are traced, as on the page
 
 
@@ -163,7 +164,7 @@ def draw_view(trace: Trace, view: StepView, size: int) -> Image.Image:
 
 
 def _blend_maps(image: Image.Image, maps: Sequence[ColouredMap], opacity: float) -> Image.Image:
-    """Lays the maps over the image: a single map in the colormap, each of several in a hue of its own."""
+    """Lays the maps over the image, which is grey there: a single one in the colormap, several in a hue each."""
     visible = [(index, overlay) for index, overlay in enumerate(maps) if overlay.has_values]
     if not visible:
         return image
@@ -182,6 +183,8 @@ def _blend_maps(image: Image.Image, maps: Sequence[ColouredMap], opacity: float)
         hues = np.array([HUES[index % len(HUES)] for index, _ in visible], dtype=np.float32)
         colours = np.tensordot(weights, hues, axes=(0, 0)) / np.maximum(weights.sum(axis=0), 1e-12)[..., None]
     cover = np.clip(weights.sum(axis=0), 0, 1)[..., None]
+    # mixed with the image's colours, those of the maps would be others than in the colour bar
+    pixels = pixels * (1 - cover) + (pixels @ _LUMINOSITY)[..., None] * cover
     return Image.fromarray(np.rint(pixels * (1 - cover) + colours * cover).astype(np.uint8))
 
 

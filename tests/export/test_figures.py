@@ -44,7 +44,9 @@ def laid_over(image: np.ndarray, values: np.ndarray, low: float, high: float) ->
     """The image under a map that is transparent at its low end and opaque at its high end."""
     level = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
     cover = level[..., None] ** 0.6
-    return image * (1 - cover) + apply_colormap(values, low, high) * cover
+    # the blend mode "saturation" of a colour without saturation: W3C, Compositing and Blending, Lum
+    grey = (image * (0.3, 0.59, 0.11)).sum(axis=-1, keepdims=True)
+    return (image * (1 - cover) + grey * cover) * (1 - cover) + apply_colormap(values, low, high) * cover
 
 
 def a_map(step: int, value: float, method: str = "df_cam") -> Saliency:

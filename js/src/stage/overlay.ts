@@ -41,6 +41,7 @@ export class Overlay {
   readonly #colours = lookup("viridis");
   readonly #canvas = new OffscreenCanvas(RASTER, RASTER);
   readonly #context = this.#canvas.getContext("2d");
+  readonly #grey = new OffscreenCanvas(RASTER, RASTER).getContext("2d") as OffscreenCanvasRenderingContext2D;
   readonly #image = new ImageData(RASTER, RASTER);
   readonly #sums = new Float32Array(RASTER * RASTER * 4);
   readonly #pixels = new Uint32Array(this.#image.data.buffer);
@@ -60,8 +61,16 @@ export class Overlay {
         : this.#drawSeveral(run, step, words, viewState);
     if (!drawn) return;
     this.#context.putImageData(this.#image, 0, 0);
+    this.#grey.globalCompositeOperation = "copy";
+    this.#grey.drawImage(this.#canvas, 0, 0);
+    this.#grey.globalCompositeOperation = "source-in";
+    this.#grey.fillRect(0, 0, RASTER, RASTER);
     c.imageSmoothingEnabled = true;
     c.imageSmoothingQuality = "high";
+    // Under a map the image is grey: mixed with its colours, those of the map would be others than in the colour bar.
+    c.globalCompositeOperation = "saturation";
+    c.drawImage(this.#grey.canvas, box.x, box.y, box.width, box.height);
+    c.globalCompositeOperation = "source-over";
     c.drawImage(this.#canvas, box.x, box.y, box.width, box.height);
     if (viewState.contours.value) this.#drawContours(c, step, words, box);
   }
