@@ -14,6 +14,7 @@ from diffvis_widget.tracer import Tracer
 from diffvis_widget.traces import ImageAttention, Trace
 from diffvis_widget.widget.widget import DiffVis
 from tests.browser.live_page import open_live
+from tests.browser.painting import opened
 from tests.pipelines_edit import EDITING
 
 TIMEOUT = 60_000  # milliseconds
@@ -126,3 +127,28 @@ def test_a_page_that_holds_no_rows_does_not_offer_it(browser: Browser, tmp_path:
     expect(page.locator(".dv").first.get_by_test_id("tables")).to_be_visible()
     expect(page.locator(".dv").first.get_by_test_id("places")).to_have_count(0)
     context.close()
+
+
+def test_a_page_that_paints_shows_what_it_holds_of_a_recorded_run(browser: Browser, tmp_path: Path) -> None:
+    trace = dv.trace(dv.load(), "a red circle above a blue square", seed=3, num_inference_steps=2)
+    trace.keep_attention([1])
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html", live=True)) as shown:
+        view, places = shown.widget, shown.widget.get_by_test_id("places-view")
+        view.get_by_test_id("places").click()
+        click(shown.page, view, 0.5, 0.3)
+        expect(places).to_contain_text("What the place attends to at step 2", timeout=TIMEOUT)
+        expect(places).to_contain_text("mean over the default layers")  # Python's, where the engine reads one layer
+        view.get_by_test_id("slider").press("Home")
+        expect(places).to_contain_text("does not hold", timeout=TIMEOUT)
+        view.get_by_role("button", name="Run", exact=True).click(timeout=TIMEOUT)
+        shown.expect_status("done")
+        click(shown.page, view, 0.5, 0.3)
+        expect(places).to_contain_text("in its last layer on the finest grid", timeout=TIMEOUT)
+
+
+def test_a_page_that_paints_says_what_to_do_with_a_recorded_run(browser: Browser, tmp_path: Path) -> None:
+    trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+    with opened(browser, dv.to_html(trace, tmp_path / "run.html", live=True)) as shown:
+        shown.widget.get_by_test_id("places").click(timeout=TIMEOUT)
+        click(shown.page, shown.widget, 0.5, 0.3)
+        expect(shown.widget.get_by_test_id("places-view")).to_contain_text("press Run to paint it", timeout=TIMEOUT)

@@ -62,6 +62,8 @@ export interface Host {
   readonly isOffline: boolean;
   /** Whether requests of a type can be answered; without this method all can. */
   canAnswer?(type: KernelRequest["type"]): boolean;
+  /** Whether the page itself holds results of a run, so that none are computed; without this method only without a kernel. */
+  holds?(run: string): boolean;
   /** The kinds of jobs that can be done; without this list all can. */
   readonly jobs?: readonly unknown[];
   /** Aborts when the view is removed. */

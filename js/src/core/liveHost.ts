@@ -144,9 +144,9 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
       } else if (message.type === "run" || message.type === "stop") post({ type: "message", message });
       else if ("id" in message) ask(message);
     },
-    // The model of a page sees no images that exist: its networks have no encoder. The results of Python that the page
-    // shows are what places attend to, which are a job of the engine.
-    canAnswer: (type) => type !== "image" && (isReady || (type !== "results" && (recorded.canAnswer?.(type) ?? false))),
+    // The model of a page sees no images that exist: its networks have no encoder.
+    canAnswer: (type) => type !== "image" && (isReady || (recorded.canAnswer?.(type) ?? false)),
+    holds: (run) => !painted.has(run) && (recorded.canAnswer?.("results") ?? false),
     onChange(name, callback) {
       traitListeners.push([name, callback]);
     },

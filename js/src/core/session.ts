@@ -158,6 +158,11 @@ export class Session {
     return this.#host.canAnswer?.(type) ?? true;
   }
 
+  /** Whether results of a run are those that the page holds. */
+  holds(run: string): boolean {
+    return this.#host.holds?.(run) ?? this.isOffline;
+  }
+
   /** Whether jobs of a kind can be done where there is a kernel: a page that paints has no gradients. */
   canCompute(kind: string): boolean {
     return this.#host.jobs?.includes(kind) ?? true;

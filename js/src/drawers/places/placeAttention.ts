@@ -1,5 +1,5 @@
 // What the selected place attends to, computed by the kernel. There is one job at a time: the next one, for what is
-// selected by then, follows its end. An offline page reads what it holds.
+// selected by then, follows its end. Of a recorded run, a page reads what it holds.
 
 import { type Session, signal } from "../../app/coreExports";
 import { Job } from "../job";
@@ -8,11 +8,11 @@ import { attentionAt, type Stored, storedOf } from "./stored";
 
 export class PlaceAttention {
   readonly received = signal<Attention | null>(null);
-  /** Whether the page does not hold what was asked for. */
+  /** Whether the page does not hold what is requested. */
   readonly isMissing = signal(false);
   readonly job: Job;
   #settledKey = "";
-  /** What an offline page holds of a run. */
+  /** What the page holds of a run. */
   #stored: { readonly run: string; readonly attention: Promise<Stored | null> } | null = null;
 
   constructor(private readonly session: Session) {
@@ -44,11 +44,11 @@ export class PlaceAttention {
     const key = `${run.info.run} ${step.index} ${position.join(" ")}`;
     if (key === this.#settledKey) return;
     this.#settledKey = key;
-    if (this.session.isOffline) void this.#read(run.info.run, step.index, position);
+    if (this.session.holds(run.info.run)) void this.#read(run.info.run, step.index, position);
     else this.job.start({ kind: "attention", run: run.info.run, step: step.index, position });
   }
 
-  /** What an offline page holds of the place. */
+  /** What the page holds of the place. */
   async #read(run: string, step: number, position: readonly [y: number, x: number]): Promise<void> {
     if (this.#stored?.run !== run) this.#stored = { run, attention: storedOf(this.session, run).catch(() => null) };
     const stored = await this.#stored.attention;
