@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from diffvis_widget.arguments import instance
 from diffvis_widget.shipped import is_scenes_model
+from diffvis_widget.step_numbers import step_number
 from diffvis_widget.traces.requested_steps import requested_steps
 
 from .literals import call, comment, literal
@@ -97,7 +98,8 @@ def code(
         arguments_of_map = f"trace, {literal('step', view.step)}, {literal('saliency', method)}"
         overlay = f"dv.explain.overlay({arguments_of_map})\n"
     written.insert(0, literal("out", os.fsdecode(instance("out", out, (str, os.PathLike), "a file name"))))
-    return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', *written])})\n"
+    note = f"  # step {step_number(view.step)} on the page"
+    return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', *written])}){note}\n"
 
 
 def trace_source(trace: Trace, file: PathLike | None = None) -> str:
