@@ -172,7 +172,7 @@ def test_the_run_before_lies_beside_the_new_one_on_one_slider(two: Bare) -> None
     mark = two.widget.get_by_role("button", name=re.compile("^A and B diverge.* at step 4: go there"))
     mark.click()
     expect(two.slider).to_have_attribute("aria-valuenow", "4")
-    expect(view.locator(".dv-course .dv-num")).to_have_text("0.40")
+    expect(view.locator(".dv-course .dv-num")).to_have_text("distance at step 4: 0.40")
     canvases = on_stage(two).locator("canvas")
     before = [pixels(canvases.nth(0)), pixels(canvases.nth(1))]
     view.locator(".dv-chip", has_text="circle").click()

@@ -155,4 +155,4 @@ def _advice(error: BaseException) -> str:
         return "Use a smaller height and width, half precision, or pipe.enable_model_cpu_offload(), and run again."
     if isinstance(error, FileNotFoundError | ConnectionError):
         return "Put the files in place or name another model, and run again."
-    return "Change what it complains about and run again; widget.trace raises it with its full traceback."
+    return "Correct the cause and run again; widget.trace raises the error with its full traceback."

@@ -5,13 +5,13 @@ export function value(n: number): string {
   return digits(n).replace("-", "−");
 }
 
-/** The two ends of a range in one notation: with as many digits as tell them apart. */
+/** The two ends of a range in one notation: with the digits of the larger one, and as many more as tell them apart. */
 export function ends([lo, hi]: readonly [lo: number, hi: number]): readonly [string, string] {
   const most = Math.max(Math.abs(lo), Math.abs(hi));
   const span = hi - lo || most;
   if (most === 0 || !Number.isFinite(lo) || !Number.isFinite(hi) || most >= 1e6) return [value(lo), value(hi)];
-  const usual = most >= 100 ? 0 : most >= 10 ? 1 : 2;
-  const places = Math.max(usual, 1 - Math.floor(Math.log10(span)));
+  const usual = most >= 100 ? 0 : most >= 10 ? 1 : Math.max(2, 1 - Math.floor(Math.log10(most)));
+  const places = Math.max(usual, -Math.floor(Math.log10(span)));
   // Below a thousandth both have the same power of ten.
   const isSmall = most < 0.001;
   const text = (n: number) => {

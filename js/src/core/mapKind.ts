@@ -13,3 +13,8 @@ export function withMaps(step: StepMessage, kind: MapKind): StepMessage {
   refinedSteps.set(step, shown);
   return shown;
 }
+
+/** What a value of a step's maps is counted in: refined maps in multiples of the mean of the map, probabilities in none. */
+export function unitOf({ maps, refined }: StepMessage): string {
+  return maps === refined ? "×" : "";
+}

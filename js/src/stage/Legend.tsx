@@ -3,6 +3,7 @@
 import { coloursOf, fadedGradient, gradient, hue } from "../core/colormap";
 import type { Context } from "../core/context";
 import { ends, NOT_RECORDED } from "../core/format";
+import { unitOf } from "../core/mapKind";
 import type { Range } from "../core/protocol";
 import { distinctName } from "../core/wordLabels";
 import { Button } from "../ui/Button";
@@ -18,6 +19,7 @@ const KIND_TITLES = {
 interface Entry {
   readonly name: string;
   readonly range: Range | null;
+  readonly unit: string;
   readonly paint: string;
 }
 
@@ -30,11 +32,11 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
   // A map that a lens shows in place of a word's own is named.
   const lensName = step === session.step ? "" : viewState.lens.value?.name;
   if (words.length === 0 && viewState.stage.value === "guidance") {
-    return [{ name: "guidance", range: step.guidance_range, paint: gradient("magma") }];
+    return [{ name: "guidance", range: step.guidance_range, unit: "", paint: gradient("magma") }];
   }
   if (words.length === 0 && viewState.stage.value === "change") {
     const change = image.change(step, run.atFrame(run.steps[step.index - 1]));
-    return change ? [{ name: "change of 255", range: [0, change.max], paint: gradient("magma") }] : [];
+    return change ? [{ name: "change of 255", range: [0, change.max], unit: "", paint: gradient("magma") }] : [];
   }
   return words.map((index, position) => {
     const paint = fadedGradient(words.length === 1 ? coloursOf("viridis") : [hue(position)]);
@@ -42,6 +44,7 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
     return {
       name: name && lensName ? `${name}, ${lensName}` : name || lensName || "",
       range: rangeOf(run, step, index, viewState.sharedScale.value),
+      unit: unitOf(step),
       paint,
     };
   });
@@ -60,14 +63,14 @@ export function Legend({ context, image }: Props) {
   const hint =
     viewState.stage.value === "change" && viewState.step.value === 0
       ? "There is no step before the first one"
-      : store.shown.value?.hasMaps === false
-        ? ""
-        : "Point at a word to see its heat map";
+      : store.shown.value?.hasMaps
+        ? "Point at a word, or tap it, to see its heat map"
+        : "";
   return (
     <div class="dv-bars" data-many={entries.length > 1 || undefined}>
       {entries.length === 0 ? <span class="dv-soft">{hint}</span> : null}
-      {entries.map(({ name, range, paint }, i) => {
-        const [lo, hi] = range ? ends(range) : [];
+      {entries.map(({ name, range, unit, paint }, i) => {
+        const [lo, hi] = range ? ends(range).map((end) => `${end}${unit}`) : [];
         return (
           <span class="dv-bar" key={`${i} ${name}`} title={`${name}: ${range ? `${lo} to ${hi}` : NOT_RECORDED}`}>
             <span class="dv-bar-name">{name}</span>

@@ -1,16 +1,17 @@
 // The image at this step, covered by the heat maps of the chosen words.
 
-import { useComputed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import type { Context } from "../core/context";
 import { NOT_RECORDED, value } from "../core/format";
+import { unitOf } from "../core/mapKind";
 import { valueAt } from "../core/mapSampling";
 import { stepNumber } from "../core/stepNumbers";
 import type { StageView, ViewState } from "../core/viewState";
 import { distinctName } from "../core/wordLabels";
 import { Button } from "../ui/Button";
 import { Choice } from "../ui/Choice";
-import { ContourIcon, LabelIcon } from "../ui/icons";
+import { ContourIcon, CrossIcon, LabelIcon } from "../ui/icons";
 import { useCanvas } from "../ui/useCanvas";
 import { useBrush } from "./brush";
 import { Legend } from "./Legend";
@@ -72,7 +73,7 @@ export function Stage({ context }: { readonly context: Context }) {
     if (words.length > 0) {
       const readings = words.slice(0, 3).map((index) => {
         const reading = valueAt(step.maps, index, probe.u, probe.v);
-        return `${distinctName(shown.info.words, index)} ${reading === null ? NOT_RECORDED : value(reading)}`;
+        return `${distinctName(shown.info.words, index)} ${reading === null ? NOT_RECORDED : `${value(reading)}${unitOf(step)}`}`;
       });
       return `${readings.join(" · ")}  at ${at}`;
     }
@@ -205,9 +206,20 @@ function Opacity({ viewState }: { readonly viewState: ViewState }) {
 function Failure({ context }: { readonly context: Context }) {
   const { store, traits } = context.session;
   const reason = traits.error.value || store.shown.value?.end.value?.error || "The kernel gave no reason.";
-  return (
+  const isClosed = useSignal(false);
+  return isClosed.value ? null : (
     <div class="dv-failure">
       <strong>The run failed</strong>
+      <Button
+        class="dv-quiet"
+        aria-label="Close"
+        title="Close, and see the last step"
+        onClick={() => {
+          isClosed.value = true;
+        }}
+      >
+        <CrossIcon />
+      </Button>
       <p>{reason}</p>
     </div>
   );

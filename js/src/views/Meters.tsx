@@ -127,18 +127,20 @@ function verdict(scores: Scores | null, step: number, position: number): string 
 function Verdicts({ context, scores }: { readonly context: Context; readonly scores: Scores | null }) {
   const step = context.session.viewState.step.value;
   const named = (scores?.concepts ?? []).map((concept, i) => [concept, verdict(scores, step, i)] as const);
-  const parts = ["present", "not sure yet", "absent"].flatMap((word) => {
-    const concepts = named.flatMap(([concept, said]) => (said === word ? [concept] : []));
-    return concepts.length > 0 ? [`${word}: ${concepts.join(", ")}`] : [];
-  });
+  const parts = Object.entries({ present: "yes", "not sure yet": "not sure yet", absent: "no" }).flatMap(
+    ([word, answer]) => {
+      const concepts = named.flatMap(([concept, said]) => (said === word ? [concept] : []));
+      return concepts.length > 0 ? [`${answer}: ${concepts.join(", ")}`] : [];
+    },
+  );
   if (parts.length === 0) return null;
   return (
     <p
       class="dv-foot"
       data-testid="verdicts"
-      title="Where the meter says “present”, nine in ten times or more the finished image shows it."
+      title="From the scores of images whose content is known: a “yes” is right nine in ten times or more."
     >
-      {`At step ${stepNumber(step)}: ${parts.join("; ")}`}
+      {`Step ${stepNumber(step)}: is it in the image? ${parts.join("; ")}`}
     </p>
   );
 }

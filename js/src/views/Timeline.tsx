@@ -79,6 +79,14 @@ export function Timeline({ context }: { readonly context: Context }) {
           <i aria-hidden="true" />
           {live ? "Live" : "Follow live"}
         </Button>
+        <span
+          class="dv-soft dv-emerges"
+          title="From here on, the score of a concept stays above the middle of its first and its last score"
+          // It has its place from the beginning, so that nothing moves.
+          style={{ visibility: run?.scores.value?.emergence.some((step) => step !== null) ? "visible" : "hidden" }}
+        >
+          ▲ emerges
+        </span>
         <FullScreen />
       </div>
       <Slider context={context} />

@@ -2,11 +2,11 @@
 
 import { useComputed } from "@preact/signals";
 import { Fragment } from "preact";
-import { useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { groupByEncoder } from "../core/alignWords";
 import type { Context } from "../core/context";
 import { value } from "../core/format";
-import { withMaps } from "../core/mapKind";
+import { unitOf, withMaps } from "../core/mapKind";
 import { valueAt } from "../core/mapSampling";
 import { splitPrompt } from "../core/splitWords";
 import type { Run } from "../core/store";
@@ -135,9 +135,9 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
     const probe = viewState.probe.value;
     const scale = step?.maps.scales[index];
     if (!step) return "–";
-    if (!scale || !probe) return peakOf(scale);
+    if (!scale || !probe) return peakOf(scale, unitOf(step));
     const reading = valueAt(step.maps, index, probe.u, probe.v);
-    return reading === null ? "–" : `here ${value(reading)}`;
+    return reading === null ? "–" : `here ${value(reading)}${unitOf(step)}`;
   });
 
   const read = (event: PointerEvent) => {
@@ -145,6 +145,9 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
   };
   const chosen = viewState.pinned.value.includes(index);
   const colour = colourOf(viewState.pinned.value, index);
+  useLayoutEffect(() => {
+    if (chosen) reveal(frame.current?.parentElement);
+  }, [chosen]);
   return (
     <Button
       class="dv-tile"
@@ -170,5 +173,17 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
       <bdi class="dv-tile-name">{name}</bdi>
       <span class="dv-num">{readout}</span>
     </Button>
+  );
+}
+
+/** Scrolls the tiles, and nothing around them, until one of them is in view. */
+function reveal(tile: Element | null | undefined): void {
+  const [shown, box] = [tile, tile?.parentElement].map((element) => element?.getBoundingClientRect());
+  if (!shown || !box) return;
+  const past = (from: number, to: number, first: number, last: number) =>
+    Math.max(0, to - last) - Math.max(0, first - from);
+  tile?.parentElement?.scrollBy(
+    past(shown.left, shown.right, box.left, box.right),
+    past(shown.top, shown.bottom, box.top, box.bottom),
   );
 }

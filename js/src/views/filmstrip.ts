@@ -7,6 +7,7 @@ import type { Run } from "../core/store";
 import type { Size } from "../ui/useCanvas";
 
 const THUMB = 128;
+const WIDER = 1.2;
 /** Small images are their own thumbnails. */
 type Thumb = OffscreenCanvas | ImageBitmap;
 
@@ -62,8 +63,12 @@ export class Filmstrip {
     const thumb = this.#thumb(bytes) ?? this.#drawn.get(step.index);
     if (!thumb) return;
     this.#drawn.set(step.index, thumb);
-    const scale = height / thumb.height;
+    const fitting = height / thumb.height;
+    // A cell that is a little wider than its frame is filled by a slightly larger frame, without a seam.
+    const covering = width / thumb.width;
+    const scale = covering > fitting && covering < WIDER * fitting ? covering : fitting;
     const w = Math.min(thumb.width, width / scale);
+    const h = height / scale;
     c.imageSmoothingQuality = "high";
     c.clearRect(x, 0, width, height);
     if (thumb.width * scale < width) {
@@ -74,7 +79,7 @@ export class Filmstrip {
       c.globalAlpha = 1;
     }
     const left = x + (width - w * scale) / 2;
-    c.drawImage(thumb, (thumb.width - w) / 2, 0, w, thumb.height, left, 0, w * scale, height);
+    c.drawImage(thumb, (thumb.width - w) / 2, (thumb.height - h) / 2, w, h, left, 0, w * scale, height);
   }
 
   #thumb(bytes: Uint8Array): Thumb | undefined {

@@ -33,6 +33,17 @@ export function tileColumns(
   return most;
 }
 
+/**
+ * Whether tiles stand in one row that scrolls: where their columns leave less than half of a second row visible. The edge of
+ * a tile in this row, so that half a tile at its end shows that there are more; null elsewhere.
+ */
+export function rowEdge(tiles: number, columns: number, ratio: number, width: number, height: number): number | null {
+  const edge = Math.min(EDGE.largest, (width - (columns - 1) * GAP.column) / columns);
+  if (tiles <= columns || height >= 1.5 * (edge / ratio + LINES) + GAP.row) return null;
+  const whole = Math.max(1, columns - 1);
+  return (width - whole * GAP.column) / (whole + 0.5);
+}
+
 /** Gives the tiles in a section below its title their columns, for the section's size in the layout, before it is painted. */
 export function useTileColumns(
   section: RefObject<HTMLElement | null>,
@@ -53,6 +64,9 @@ export function useTileColumns(
       if (width <= 0) return;
       const columns = tileColumns(groups, headings, ratio, width, height);
       element.style.setProperty("--columns", `repeat(${columns},minmax(0,${EDGE.largest}px))`);
+      const edge = isLimited && headings === 0 ? rowEdge(groups[0] ?? 0, columns, ratio, width, height) : null;
+      element.style.setProperty("--row-edge", `${edge}px`);
+      element.toggleAttribute("data-row", edge !== null);
     };
     measure();
     const observer = new ResizeObserver(measure);

@@ -84,10 +84,10 @@ describe("meters", () => {
       ),
     );
     await settled();
-    expect(byId("verdicts").textContent).toBe("At step 4: present: red; absent: boat");
+    expect(byId("verdicts").textContent).toBe("Step 4: is it in the image? yes: red; no: boat");
     query(".dv-marks button").click();
     await settled();
-    expect(byId("verdicts").textContent).toBe("At step 2: not sure yet: red; absent: boat");
+    expect(byId("verdicts").textContent).toBe("Step 2: is it in the image? not sure yet: red; no: boat");
   });
 
   it("that emerge at one step share a mark that names both", async () => {
@@ -280,7 +280,7 @@ describe("models of other kinds", () => {
     await settled();
     const ends = () => [...cell.querySelectorAll(".dv-bar .dv-num")].map((end) => end.textContent);
     expect(byId("map-kind").textContent).toBe("refined");
-    expect(ends()).toEqual(["0.50", "8.00"]);
+    expect(ends()).toEqual(["0.50×", "8.00×"]);
     expect(byId("map-3").textContent).toContain("8.00");
     byId("map-kind").click();
     await settled();

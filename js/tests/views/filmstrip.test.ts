@@ -64,6 +64,15 @@ it("shows as many of many steps as fit, hardly cut", async () => {
   for (const { source } of drawn) expect(source.w).toBeGreaterThan(0.95);
 });
 
+it("fills cells that are a little wider than their frames, without a seam between them", async () => {
+  await film(16, 16 * 48);
+  expect(drawn).toHaveLength(16);
+  drawn.forEach(({ source, target }, i) => {
+    expect(target).toEqual({ x: i * 48, y: 0, w: 48, h: HEIGHT });
+    expect((source.w / source.h) * (target.h / target.w)).toBeCloseTo(1, 5); // cropped, not stretched
+  });
+});
+
 it("shows the image before until the one that replaces it is decoded", async () => {
   vi.stubGlobal("createImageBitmap", async () => ({ width: 8, height: 8 }));
   vi.stubGlobal("requestAnimationFrame", () => 0);

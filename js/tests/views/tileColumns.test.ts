@@ -1,7 +1,7 @@
 // The columns of the small heat maps.
 
 import { expect, it } from "vitest";
-import { tileColumns } from "../../src/views/tileColumns";
+import { rowEdge, tileColumns } from "../../src/views/tileColumns";
 
 it.each([
   [[1], 264, 460, 1],
@@ -35,4 +35,11 @@ it("fills the width with tiles of the largest size", () => {
   expect(tileColumns([6], 0, 1, 1340, 230)).toBe(6);
   expect(tileColumns([20], 0, 1, 1340, 2000)).toBe(10);
   expect(tileColumns([3, 2], 2, 1, 1340, 2000)).toBe(3);
+});
+
+it("puts tiles into one row, the last one cut in half, where a second row would be a sliver", () => {
+  const edge = rowEdge(7, 5, 1, 340, 120) as number;
+  expect(4.5 * edge + 4 * 8).toBeCloseTo(340);
+  expect(rowEdge(7, 5, 1, 340, 180)).toBeNull();
+  expect(rowEdge(5, 5, 1, 340, 90)).toBeNull();
 });

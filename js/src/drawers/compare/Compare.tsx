@@ -152,7 +152,9 @@ function Distance({ context, comparison, b }: Props) {
         <strong>
           {divergence === undefined ? "They do not diverge" : `They diverge at step ${stepNumber(divergence)}`}
         </strong>
-        <span class="dv-num">{now === null ? "–" : value(now)}</span>
+        <span class="dv-num">
+          {now === null ? "–" : `distance at step ${stepNumber(viewState.step.value)}: ${value(now)}`}
+        </span>
       </p>
       <div class="dv-spark">
         <svg viewBox={`0 0 ${SPARK.width} ${SPARK.height}`} preserveAspectRatio="none" aria-hidden="true">
@@ -170,8 +172,8 @@ function Distance({ context, comparison, b }: Props) {
         )}
       </div>
       <p class="dv-foot" title="Root mean square difference of the predicted latents over the spread of the final ones">
-        Distance between the predictions. Above the dashed line, {value(numbers.threshold)}, the runs count as diverged:
-        half of what two seeds of one prompt differ in the end.
+        Distance between the predictions. The runs count as diverged above the dashed line, {value(numbers.threshold)}:
+        half of the final distance between two seeds of one prompt.
         {numbers.align === "noise" ? " Steps are paired by noise level." : ""}
       </p>
     </div>
@@ -191,6 +193,7 @@ function Words({ context, comparison, a, b }: Props & { readonly a: Run }) {
   };
   return (
     <div class="dv-chips">
+      <span class="dv-soft">Distance between the heat maps:</span>
       {pairs.map((pair, i) => {
         const distance = distanceOf(pair);
         const { b: index } = pair;
