@@ -53,7 +53,7 @@ class Calibration:
     """What a meter's scores mean at each noise level, for the words that were measured.
 
     Attributes:
-        words: The words, in lower case. Nothing is said of others.
+        words: The words, in lower case; there is no verdict on others.
         levels: The noise levels, from the strongest noise to the weakest.
     """
 
@@ -61,7 +61,7 @@ class Calibration:
     levels: tuple[CalibratedLevel, ...]
 
     def present(self, concepts: Sequence[str], cosine: Array, null_band: Array, sigmas: Array) -> NDArray[np.float32]:
-        """Say of each concept at each step whether it is there.
+        """Decide for each concept at each step whether it is present.
 
         Args:
             concepts: K concepts.
@@ -88,7 +88,7 @@ class Calibration:
         return result
 
     def to_json(self) -> str:
-        """Give the text of the file that `read` reads.
+        """Describe the calibration as the text of a file, which `read` reads.
 
         Returns:
             JSON with the words and the levels.
@@ -98,7 +98,7 @@ class Calibration:
 
     @classmethod
     def read(cls, path: Path) -> Calibration:
-        """Read what `write` wrote.
+        """Read a file with the text of `to_json`.
 
         Args:
             path: The file.

@@ -5,7 +5,7 @@ that it attends to, twice. The matrix of all image tokens with all image tokens 
 grid of 32 x 32 only; on a larger grid the keys are pooled to at most that many, and rows are computed in chunks.
 
 The choices were made on 40 scenes of the built-in world, and measured on 200 others
-(`python -m diffvis_widget.scenes.evaluation.word_maps`).
+(`python -m diffvis_widget.explain.evaluation.word_maps`).
 """
 
 from __future__ import annotations
