@@ -1,4 +1,4 @@
-"""The exception that ends a computation which nobody needs any more."""
+"""The exception that ends a computation whose result is no longer needed."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ WEIGHTS = Path(__file__).parent / "scenes" / "weights"
 # The quickstart's run as the page receives it: `python -m diffvis_widget.scenes.record_quickstart` makes it.
 QUICKSTART_RUN = WEIGHTS / "quickstart.run"
 PAGE_GRAPHS = Path(__file__).parent / "scenes" / "page" / "graphs"
-# Stored in the config of the text encoder; tells the pipeline from any other of its class.
+# Stored in the config of the text encoder; distinguishes the pipeline from any other of its class.
 MARK = "diffvis-scenes"
 
 

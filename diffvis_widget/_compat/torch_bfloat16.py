@@ -1,6 +1,6 @@
 """Whether the processor computes in bfloat16 at speed.
 
-torch has no public name for it: ``torch.cpu`` tells of AVX-512 and AMX, not of what oneDNN makes of them
+torch has no public name for it: ``torch.cpu`` reports AVX-512 and AMX, not how oneDNN uses them
 (https://docs.pytorch.org/docs/stable/cpu.html). Where the private operator is missing, the answer is no, which costs
 speed only.
 """

@@ -2,7 +2,7 @@
 
 `scaled_dot_product_attention` does not return the log-sum-exp that its kernels compute
 (https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html); the operators
-`aten._scaled_dot_product_*` do, and `torch._fused_sdp_choice` tells which of them it would use. Where these names are
+`aten._scaled_dot_product_*` do, and `torch._fused_sdp_choice` returns which of them it would use. Where these names are
 missing or have another signature, None is returned, and callers compute the log-sum-exp themselves.
 """
 

@@ -212,7 +212,7 @@ _default: tuple[str, ConceptMeter] | None = None  # the folder of its weights, a
 
 
 def default_meter() -> ConceptMeter:
-    """Return the process's meter with the scenes CLIP, built on first use, once, whatever threads ask for it.
+    """Return the process's meter with the scenes CLIP, built on first use, once for all threads.
 
     Returns:
         The same meter on every call, as long as the scenes model's weights lie in the same folder.

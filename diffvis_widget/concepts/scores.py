@@ -87,7 +87,7 @@ def calibrated(
     cosine: NDArray[np.float32],
     null_band: NDArray[np.float32],
 ) -> NDArray[np.float32] | None:
-    """Say which concepts are present, by the calibration of the meter.
+    """Decide which concepts are present, by the calibration of the meter.
 
     Args:
         meter: The meter.

@@ -96,7 +96,7 @@ def _activations(probe: Denoiser, layers: dict[str, nn.Module]) -> dict[str, tup
 
 
 def _guided(rows: Tensor, probe: Denoiser) -> Tensor:
-    """(1 or 2, K, u, v), in the order in which the denoiser was asked, to (K, u, v)."""
+    """(1 or 2, K, u, v), in the order of the evaluations, to (K, u, v)."""
     parts = dict(zip(probe.branches, rows, strict=True))
     if probe.guidance_scale is None or "negative" not in parts:
         return parts["prompt"]

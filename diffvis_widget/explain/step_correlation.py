@@ -31,7 +31,7 @@ Adjust = Literal["holm", "benjamini-hochberg"]
 Of = Literal["levels", "changes"]
 Doubles = NDArray[np.float64]
 
-LEAST = 6  # values of a curve: with fewer, hardly any correlation can be told from chance
+LEAST = 6  # values of a curve: with fewer, hardly any correlation differs from chance
 _TESTS = {
     "effective": "t test with the effective number of steps",
     "independent": "t test that takes the steps for independent",

@@ -54,7 +54,7 @@ def plain_value(value: Any) -> Any:
 
 
 def kind_of(name: str, value: Any) -> Kind:
-    """Tell which kind of column holds a value.
+    """Choose the kind of column for a value.
 
     Args:
         name: Name of the column, for the error.

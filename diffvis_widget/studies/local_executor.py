@@ -93,7 +93,7 @@ def run_rows(maker: RowMaker, batches: Iterable[Batch], writer: PartWriter, prog
         maker: Makes them.
         batches: Which of them are run together.
         writer: Stores them.
-        progress: Is told of each.
+        progress: Counts them.
 
     Returns:
         False if Ctrl-C stopped it before the last batch.

@@ -76,7 +76,7 @@ def study(
         **pipe_kwargs: Arguments of all runs, such as num_inference_steps and guidance_scale.
 
     Returns:
-        The study; `Study.is_complete` tells whether every row is there.
+        The study; `Study.is_complete` says whether every row is stored.
 
     Raises:
         TypeError: An argument has the wrong type.

@@ -208,7 +208,7 @@ def row_numbers(table: Any) -> NDArray[np.int64]:
 
 
 def has_error(table: Any) -> NDArray[np.bool_]:
-    """Tell which rows failed, likewise without pandas.
+    """Find the rows that failed, likewise without pandas.
 
     Args:
         table: A pyarrow Table with the column "error".
@@ -243,7 +243,7 @@ def latest(rows: NDArray[np.int64], failed: NDArray[np.bool_]) -> NDArray[np.int
 
 
 def _tables(folder: Path, study: str, names: list[str]) -> Iterator[tuple[Path, Any]]:
-    """The parts in the order in which they were written; those that another process joins meanwhile are read anew."""
+    """The parts in the order in which they were written; those that another process joins meanwhile are read again."""
     for attempt in range(3):
         try:
             paths = sorted(part_files(folder), key=lambda path: (path.stat().st_mtime_ns, path.name))

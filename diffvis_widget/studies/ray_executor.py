@@ -131,7 +131,7 @@ def run_rows(ray: Any, job: Job, batches: Sequence[Batch], shard: str, progress:
         job: The study, with its columns.
         batches: Which of them are run together.
         shard: Begins the names of the files.
-        progress: Is told of each part.
+        progress: Counts the rows of each part.
         options: Options of Ray.
 
     Returns:

@@ -292,7 +292,7 @@ def check_model(model: Any) -> None:
 
 
 def is_pipeline(model: Any) -> bool:
-    """Tell a pipeline from a function that makes one.
+    """Whether a model is a pipeline, not a function that makes one.
 
     Args:
         model: Any value.

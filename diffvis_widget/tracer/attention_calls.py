@@ -217,7 +217,7 @@ class AttentionWatcher:
     Args:
         modules: Attention modules by dotted path.
         listener: Receives the calls while the watcher is on.
-        modifies: Whether the listener changes calls; it is then asked before all listeners that only observe.
+        modifies: Whether the listener changes calls; it then comes before all listeners that only observe.
         second: Modules of a second denoiser, under the paths of the first one's.
         guard: Takes the listener's errors; None: they end the call.
 

@@ -20,7 +20,7 @@ def check_call_arguments(pipe: Any, arguments: Mapping[str, Any], modifies: bool
     """Refuse arguments that the call of a pipeline does not take, or that no call can mean.
 
     A pipeline of diffusers takes `**kwargs` for retired arguments only and ignores all others, so only the names of its
-    signature are accepted. Any other pipeline with `**kwargs` may take names that its signature does not tell: one that
+    signature are accepted. Any other pipeline with `**kwargs` may take names that its signature does not list: one that
     resembles a name of the signature is refused as misspelt, others are passed on.
 
     Args:

@@ -181,7 +181,7 @@ class CallRecorder:
             result: The scheduler's result.
             fetched: Its copy on the CPU.
         """
-        # tensors of inference mode do not tell whether somebody wrote into them
+        # tensors of inference mode have no version, which would show later writes
         self._result = None if result.is_inference() else (result, result._version, fetched)
 
     def copied(self, sample: Tensor) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Which attention maps a run stores where nobody said it."""
+"""Chooses which attention maps a run stores where its caller names none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that an evaluation of the denoiser is what its traces will say; what is not is refused."""
+"""Checks the evaluations of a traced denoiser, and refuses those that its trace would describe wrongly."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Keeps the tracer's own errors away from the calls that it watches.
 
 An error inside a hook must not end a call that would have worked without it. A guarded hook that fails lets the call go
-on as if there was no hook; the error is kept, and told once. Errors of the call itself, and of functions that the user
-passed, go through, and so do interrupts.
+on as if there was no hook; the error is stored, and reported once. Errors of the call itself, and of functions that the
+user passed, go through, and so do interrupts.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class FaultGuard:
 
         Args:
             reason: Why.
-            has_interventions: Whether the user asked for interventions, which need the words.
+            has_interventions: Whether the call has interventions, which need the words.
 
         Raises:
             CannotRecordError: There are interventions; it ends the call.

@@ -59,7 +59,7 @@ class _FixedLevels:
         mu: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Set the chosen levels, whatever the pipeline asks for.
+        """Set the chosen levels, whatever the pipeline passes.
 
         Args:
             num_inference_steps: Not used, as all others but the device.

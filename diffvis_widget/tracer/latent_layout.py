@@ -101,7 +101,7 @@ class LatentLayout:
         """Read the layout from what the denoiser is given by a pipeline that does not call `prepare_latents`.
 
         Args:
-            latents: The first argument of the denoiser. Only (rows of the batch, C, h, w) tells the layout.
+            latents: The first argument of the denoiser. Only (rows of the batch, C, h, w) shows the layout.
         """
         if isinstance(latents, Tensor) and latents.ndim == 4:
             self.size = (latents.shape[-2], latents.shape[-1])

@@ -355,7 +355,7 @@ class PipelineCalls:
             self.end()
         self._listener.latents_prepared(self._noise if self.is_inside and self._noise != [None] else noise)
         with refusing_videos(self._guard):
-            # some pipelines prepare a number of tokens, whose grid only the call tells
+            # some pipelines prepare a number of tokens, and only the call states their grid
             self.latent_layout.read(result, {**self.arguments, **arguments}, pipe, self.arguments)
         return result
 

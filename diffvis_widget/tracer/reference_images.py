@@ -21,7 +21,7 @@ def noting_encodes(encoded: Callable[[], list[Tensor]], passes: Callable[[], boo
 
     Args:
         encoded: Returns the list to which images are appended.
-        passes: Tells whether a call is none of a followed pipeline's.
+        passes: Returns whether a call is none of a followed pipeline's.
 
     Returns:
         The watcher.

@@ -26,7 +26,7 @@ class Estimate:
         trace_bytes: of the trace in memory, as `Trace.nbytes` counts them once the predictions are decoded.
         evaluations: calls of the denoiser that the scheduler consumes. A scheduler of second order makes more of them
             than there are denoising steps.
-        keep: which attention maps the trace stores; a long video keeps "words" unless told otherwise, see `Tracer`.
+        keep: which attention maps the trace stores; a long video has "words" by default, see `Tracer`.
 
     Example:
         >>> import diffvis_widget as dv

@@ -137,7 +137,7 @@ class DecodedSteps(AttendedPositions):
         return self._decoder(check_latents("latents", latents, 4, channels, self.frame_count > 1))
 
     def has_frames(self, kind: FrameKind) -> bool:
-        """Tells whether `frames` can return a kind.
+        """Checks whether `frames` can return a kind.
 
         Args:
             kind: "prediction", "latents" or "guidance".

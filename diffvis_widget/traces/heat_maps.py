@@ -84,12 +84,11 @@ class WordMaps:
                 attention outputs of image position and word, a mean of products over channels, of either sign.
                 ConceptAttention (arXiv 2502.04320) takes the softmax of these over a set of words, times the number
                 of channels.
-                "refined" follows things best: the probabilities of the default layers,
-                averaged twice over the image tokens that each token attends to in self-attention, relative to their
-                mean, squared, and again relative to their mean, so that 1 is an average position. Two or more colours
-                outside the prompt of a U-Net compete: each map is weighted by its share. It needs layer=None and
-                head=None. In output space and in refined maps, several words or occurrences are averaged and not
-                summed.
+                "refined" follows objects best: the probabilities of the default layers, averaged twice over the image
+                tokens that each token attends to in self-attention, relative to their mean, squared, and again relative
+                to their mean, so that 1 is an average position. Two or more colours outside the prompt of a U-Net
+                compete: each map is weighted by its share. It needs layer=None and head=None. In output space and in
+                refined maps, several words or occurrences are averaged and not summed.
             among: words that compete for each position, as for `word`: the result is the share of `word` among these
                 and the rest, 0..1. For probabilities, the rest are the other typed words of the prompt; for refined
                 maps, a word that is everywhere as strong as on average.

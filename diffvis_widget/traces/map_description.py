@@ -1,4 +1,4 @@
-"""What a heat map is made of, and how far it can be read: for the question why a map looks as it does."""
+"""Describes a heat map in numbers: what it averages, how focused it is, and which maps resemble it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class RecordedSteps:
         return records[0].latents.shape[1] if records and records[0].latents.ndim == 4 else 1
 
     def output_frames(self, frame: int) -> range:
-        """Tells which frames of the video a latent frame stands for: autoencoders for videos compress time.
+        """Finds the frames of the video that a latent frame stands for: autoencoders for videos compress time.
 
         Args:
             frame: index of the latent frame; negative ones count from the end.
@@ -145,7 +145,7 @@ class RecordedSteps:
 
     @property
     def reused(self) -> NDArray[np.bool_]:
-        """Tells where a layer did not run because a cache served its older result.
+        """Lists where a layer did not run because a cache served its older result.
 
         Its map at such a step is that of the step in which it last ran.
         """

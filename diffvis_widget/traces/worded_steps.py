@@ -65,8 +65,8 @@ class WordedSteps(RecordedSteps):
             head: index of a head; None is the mean over heads.
             size: (h, w) to resize to bilinearly. "image": the size of the image, along the edges of the predicted
                 image of the step, or of the last one (`guided_resize`); of a trace that can decode, or has frames.
-            kind: "probability" (0..1), "output" (output-space score), or "refined" (follows things best; times its
-                mean).
+            kind: "probability" (0..1), "output" (output-space score), or "refined" (follows objects best; in multiples
+                of the map's mean).
             among: words that compete for each position: the result is the share of `word` among these and the rest.
             frame: of a video, the index of a latent frame, "all", or None for the mean over frames.
 
@@ -100,7 +100,7 @@ class WordedSteps(RecordedSteps):
             layer: a name, an index, a list of these, "all", or None for the mean over the default layers.
             head: index of a head; None is the mean over heads.
             size: (h, w) to resize to.
-            kind: "probability" (0..1), "output" (output-space score) or "refined" (times its mean).
+            kind: "probability" (0..1), "output" (output-space score) or "refined" (in multiples of the mean).
             frame: of a video, the index of a latent frame, "all", or None for the mean over frames.
 
         Returns:

@@ -135,7 +135,7 @@ def _tensors(message: Message, header: Header) -> dict[str, NDArray[Any]]:
 
 
 def _earlier_entries(content: Mapping[str, Any], header: Header) -> list[Json]:
-    """Names the tensors of a file from before version 0.2, which told them by order and by flags."""
+    """Names the tensors of a file from before version 0.2, which identified them by order and by flags."""
     names = [f"scores.{name}" for name in ("cosine", "share", "null", "emergence")] if header.results["scores"] else []
     saliency, relevance = header.results["saliency"], header.results["relevance"]
     for index, has_error in enumerate(_flags(content.get("stderr"), len(saliency), "saliency maps")):

@@ -29,7 +29,7 @@ VIEWS: tuple[View, ...] = ("prediction", "latents", "guidance")
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a session is asked to run.
+    """A request of a run.
 
     Attributes:
         prompt: the text to paint.

@@ -114,7 +114,7 @@ def recorded_images(trace: Trace) -> Iterator[StepImages]:
 
 
 def layer_messages(run: RecordedRun, layers: Layers) -> Iterator[Message]:
-    """Answers in advance what a page may ask: the layer maps of every typed word at every step.
+    """Builds the replies to all requests for layer maps: those of every typed word at every step.
 
     Args:
         run: the run.

@@ -43,7 +43,7 @@ def shipped_run(request: RunRequest, concepts: Sequence[str]) -> bytes:
 
     Returns:
         The packed messages of a finished run, with scores where those of all concepts are recorded; no bytes where
-        other settings than those of `REQUEST` are asked for.
+        the settings are other than those of `REQUEST`.
     """
     if request != REQUEST or not QUICKSTART_RUN.exists():
         return b""

@@ -36,7 +36,7 @@ def fit(messages: Sequence[Message], is_small: Callable[[Sequence[Message]], boo
 
     Args:
         messages: the messages of the run.
-        is_small: tells whether messages are small enough.
+        is_small: returns whether messages are small enough.
 
     Returns:
         The messages; None if they never are.

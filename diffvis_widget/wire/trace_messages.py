@@ -36,7 +36,7 @@ def requested_settings(request: RunRequest, planned: int, trace: Trace) -> RunSe
     """Describes the settings of a run that a session started.
 
     Args:
-        request: what was asked for.
+        request: the request of the run.
         planned: number of steps that the scheduler plans.
         trace: the trace of the run.
 
@@ -97,7 +97,7 @@ def _class_name(meta: dict[str, Any], key: str) -> str:
 
 
 def state_of(trace: Trace) -> State:
-    """Tells how a recorded run ended.
+    """Finds how a recorded run ended.
 
     Args:
         trace: the trace.
@@ -109,7 +109,7 @@ def state_of(trace: Trace) -> State:
 
 
 def image_note_of(trace: Trace) -> str | None:
-    """Tells why the final image of a trace is not the one that was decoded.
+    """Finds why the final image of a trace is not the one that was decoded.
 
     Args:
         trace: the trace.

@@ -51,7 +51,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 
 def measure(pipe: Any, rendering: Rendering, *, played: bool) -> Line:
-    """Measure pointing, IoU and average precision of maps of a step; of all of them and the games if asked for.
+    """Measure pointing, IoU and average precision of maps of a step; of all of them and the games if requested.
 
     Args:
         pipe: The scenes pipeline.

@@ -129,7 +129,7 @@ class CurveChart(VBox):
             self._figure.axes[1].tick_values = np.array(round_ticks(float(values.min()), float(values.max())))
 
     def inside(self, region: Mapping[str, Any]) -> NDArray[np.bool_]:
-        """Tell which rows have a curve that passes through a region of the chart.
+        """Find the rows whose curve passes through a region of the chart.
 
         Args:
             region: measure, steps and values, the latter two [lowest, highest].
@@ -145,7 +145,7 @@ class CurveChart(VBox):
         return ((part >= low) & (part <= high)).any(axis=1)
 
     def clear_region(self) -> None:
-        """Take the marked region off the chart."""
+        """Remove the marked region from the chart."""
         with self._brush.hold_sync():
             self._brush.selected_x, self._brush.selected_y = None, None
 

@@ -84,7 +84,7 @@ class FilterColumn:
         return plain
 
     def passes(self, value: Any) -> NDArray[np.bool_]:
-        """Tell which rows pass a filter.
+        """Find the rows that pass a filter.
 
         Args:
             value: What `checked` returned.
@@ -156,7 +156,7 @@ def check_filters(columns: Mapping[str, FilterColumn], filters: Any) -> Filters:
 
 
 def passing(columns: Mapping[str, FilterColumn], filters: Filters, rows: int) -> NDArray[np.bool_]:
-    """Tell which rows pass all filters.
+    """Find the rows that pass all filters.
 
     Args:
         columns: What the study can be filtered by.

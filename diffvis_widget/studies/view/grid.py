@@ -1,4 +1,4 @@
-"""The grid of images: its page asks for thumbnails while it scrolls, and for the rows that pass its filters."""
+"""The grid of images: its page requests thumbnails while it scrolls, and sets filters."""
 
 from __future__ import annotations
 

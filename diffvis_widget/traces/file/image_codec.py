@@ -126,7 +126,7 @@ def decode_png(data: bytes) -> Images:
 
 
 def stated_size(data: bytes) -> Size | None:
-    """Reads the size that the first bytes of a WebP image state: the decoder allocates before it can be asked.
+    """Reads the size that the first bytes of a WebP image state: the decoder allocates before it reports one.
 
     Args:
         data: the bytes of the image.
