@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from diffvis_widget.traces.errors import TraceFileError
 from diffvis_widget.traces.printable import printable
@@ -28,62 +28,89 @@ def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
     Raises:
         TraceFileError: a tensor is missing, or contradicts the header.
     """
-    steps, words = len(header.steps), len(header.words)
-    checked: set[str] = set()
+    tensors = _Tensors(forms)
+    steps = len(header.steps)
+    is_video = len(forms["latents"][1]) == 5 if "latents" in forms else False
+    _, channels, *size = tensors.check("latents", ("float16", "float32"), steps + 1, *[None] * (4 if is_video else 3))
+    frames = size[:-2]
+    if frames == [1]:
+        raise TraceFileError("its latents have an axis for a single frame")
+    tensors.check("predictions", (forms["latents"][0],), steps, channels, *size)
+    if "guidance" in forms:
+        tensors.check("guidance", ("float32",), steps, *size)
+    _check_maps(tensors, header, frames)
+    _check_final_images(tensors, is_video)
+    _check_step_images(tensors, header, is_video)
+    return tensors.checked
 
-    def check(name: str, dtypes: tuple[str, ...], *expected: int | None) -> tuple[int, ...]:
-        if name not in forms:
+
+class _Tensors:
+    """The tensors of a file by name, and which of them were checked."""
+
+    def __init__(self, forms: Mapping[str, Form]) -> None:
+        self._forms = forms
+        self.checked: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._forms
+
+    def check(self, name: str, dtypes: tuple[str, ...], *expected: int | None) -> tuple[int, ...]:
+        """The shape of a tensor, whose sides must be as expected (None: any) and not 0."""
+        if name not in self._forms:
             raise TraceFileError(f"its part {name!r} is missing")
-        dtype, shape = forms[name]
+        dtype, shape = self._forms[name]
         fits = len(shape) == len(expected) and all(
             length is None or size == length for size, length in zip(shape, expected, strict=True)
         )
         if dtype not in dtypes or not fits or 0 in shape:
             raise TraceFileError(f"its part {name!r} is {dtype} {shape}, which contradicts its header")
-        checked.add(name)
+        self.checked.add(name)
         return shape
 
-    is_video = len(forms["latents"][1]) == 5 if "latents" in forms else False
-    _, channels, *size = check("latents", ("float16", "float32"), steps + 1, *[None] * (4 if is_video else 3))
-    frames = size[:-2]
-    if frames == [1]:
-        raise TraceFileError("its latents have an axis for a single frame")
-    check("predictions", (forms["latents"][0],), steps, channels, *size)
-    if "guidance" in forms:
-        check("guidance", ("float32",), steps, *size)
+
+def _check_maps(tensors: _Tensors, header: Header, frames: Sequence[int]) -> None:
+    """Attention maps; frames: (F,) of a video, else empty."""
+    steps, words = len(header.steps), len(header.words)
     counts = {"maps": words}
-    if header.negative_words is not None and "negative.0" in forms:
+    if header.negative_words is not None and "negative.0" in tensors:
         counts["negative"] = len(header.negative_words)
-    if "outputs.0" in forms:
+    if "outputs.0" in tensors:
         counts["outputs"] = words
     for part, count in counts.items():
         if header.keep == "words":
             if header.layers:
-                check(f"{part}.0", ("float16",), steps, 1, count, *frames, None, None)
+                tensors.check(f"{part}.0", ("float16",), steps, 1, count, *frames, None, None)
             continue
         for index, layer in enumerate(header.layers):
             heads = layer.heads if header.keep == "heads" else 1
-            check(f"{part}.{index}", ("float16",), steps, heads, count, *frames, *layer.grid)
-    if header.layers and "refined" in forms:
-        check("refined", ("float16",), steps, words, *frames, None, None)
+            tensors.check(f"{part}.{index}", ("float16",), steps, heads, count, *frames, *layer.grid)
+    if header.layers and "refined" in tensors:
+        tensors.check("refined", ("float16",), steps, words, *frames, None, None)
+
+
+def _check_final_images(tensors: _Tensors, is_video: bool) -> None:
     for name in ("image", "decoded_image"):
-        if name not in forms:
+        if name not in tensors:
             continue
-        *count, rows, columns, _ = check(name, ("uint8",), *[None] * (3 if is_video else 2), 3)
+        *count, rows, columns, _ = tensors.check(name, ("uint8",), *[None] * (3 if is_video else 2), 3)
         if rows * columns > MAX_PIXELS or (count and count[0] * rows * columns * 3 > MAX_TOTAL):
             shown = " x ".join(map(str, (*count, columns, rows)))
             raise TraceFileError(f"its part {name!r} is {shown} pixels, more than a trace may have")
-    if header.images is not None:
-        height, width = header.images.size
-        count = steps * (header.images.frames or 1)
-        if (header.images.frames is not None) != is_video:
-            raise TraceFileError("its images are not those of the latents: one is a video, the other is not")
-        if height * width > MAX_PIXELS or count * height * width * 3 > MAX_TOTAL:
-            raise TraceFileError(f"its {steps} images are {width} x {height} pixels, more than a trace may have")
-        if sorted(header.images.lengths) != sorted(FRAME_KINDS):
-            raise TraceFileError(f"its images are of the kinds {', '.join(map(printable, header.images.lengths))[:80]}")
-        for kind, lengths in header.images.lengths.items():
-            if len(lengths) != count:
-                raise TraceFileError(f"it has {len(lengths)} images and {steps} steps")
-            check(f"pictures.{kind}", ("uint8",), sum(lengths))
-    return checked
+
+
+def _check_step_images(tensors: _Tensors, header: Header, is_video: bool) -> None:
+    if header.images is None:
+        return
+    steps = len(header.steps)
+    height, width = header.images.size
+    count = steps * (header.images.frames or 1)
+    if (header.images.frames is not None) != is_video:
+        raise TraceFileError("its images are not those of the latents: one is a video, the other is not")
+    if height * width > MAX_PIXELS or count * height * width * 3 > MAX_TOTAL:
+        raise TraceFileError(f"its {steps} images are {width} x {height} pixels, more than a trace may have")
+    if sorted(header.images.lengths) != sorted(FRAME_KINDS):
+        raise TraceFileError(f"its images are of the kinds {', '.join(map(printable, header.images.lengths))[:80]}")
+    for kind, lengths in header.images.lengths.items():
+        if len(lengths) != count:
+            raise TraceFileError(f"it has {len(lengths)} images and {steps} steps")
+        tensors.check(f"pictures.{kind}", ("uint8",), sum(lengths))
