@@ -3,34 +3,11 @@
 import manifests from "virtual:drawer-manifests";
 import * as core from "./app/coreExports";
 import { mount } from "./app/mount";
+import type { Model, RenderProps } from "./core/anywidget";
 import type { Context } from "./core/context";
 import type { DrawerViews } from "./core/drawer";
 import type { Host, TraitName, Traits } from "./core/host";
 import type { PageMessage } from "./core/protocol";
-
-/** What JupyterLab and Notebook know of a kernel. */
-interface Kernel {
-  readonly statusChanged?: {
-    connect(callback: (kernel: unknown, status: string) => void): void;
-    disconnect(callback: (kernel: unknown, status: string) => void): void;
-  };
-}
-
-interface Model {
-  readonly widget_manager?: { readonly kernel?: Kernel | null };
-  get(name: string): unknown;
-  set(name: string, value: unknown): void;
-  save_changes(): void;
-  send(content: unknown): void;
-  on(name: string, callback: (...args: never[]) => void): void;
-  off(name: string, callback: (...args: never[]) => void): void;
-}
-
-interface RenderProps {
-  readonly model: Model;
-  readonly el: HTMLElement;
-  readonly signal?: AbortSignal;
-}
 
 /** The class that ipywidgets sets on the element of a view whose kernel is gone. */
 const DISCONNECTED = "jupyter-widgets-disconnected";

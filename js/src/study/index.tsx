@@ -2,6 +2,7 @@
 
 import { batch, signal } from "@preact/signals";
 import { render } from "preact";
+import type { RenderProps } from "../core/anywidget";
 import { watchTheme } from "../core/theme";
 import { Filters } from "./Filters";
 import { Grid } from "./Grid";
@@ -23,24 +24,9 @@ interface Traits {
   readonly opened: number;
 }
 
-interface Model {
-  get(name: string): unknown;
-  set(name: string, value: unknown): void;
-  save_changes(): void;
-  send(content: PageMessage): void;
-  on(name: string, callback: (...args: never[]) => void): void;
-  off(name: string, callback: (...args: never[]) => void): void;
-}
-
-interface RenderProps {
-  readonly model: Model;
-  readonly el: HTMLElement;
-  readonly signal?: AbortSignal;
-}
-
 const NAMES = ["filters", "region", "active", "opened"] as const;
 
-export function show({ model, el, signal: stopped }: RenderProps): () => void {
+export function show({ model, el, signal: stopped }: RenderProps<PageMessage>): () => void {
   const life = new AbortController();
   stopped?.addEventListener("abort", () => life.abort());
   const read = () => Object.fromEntries(NAMES.map((name) => [name, model.get(name)])) as unknown as Traits;
