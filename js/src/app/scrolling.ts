@@ -15,7 +15,7 @@ function clipping(element: Element): Element[] {
 }
 
 /** The part of the page, from its top, that all of these elements leave visible. */
-export function visiblePart(around: readonly Element[]): readonly [top: number, bottom: number] {
+function visiblePart(around: readonly Element[]): readonly [top: number, bottom: number] {
   let [top, bottom] = [0, window.innerHeight];
   for (const element of around) {
     const box = element.getBoundingClientRect();

@@ -78,7 +78,7 @@ export function gradient(name: MapName): string {
 }
 
 /** One colour per word for several words, distinguishable with any colour vision (after Okabe and Ito). */
-export const HUES: readonly Rgb[] = [
+const HUES: readonly Rgb[] = [
   [230, 159, 0],
   [86, 180, 233],
   [204, 121, 167],

@@ -23,7 +23,7 @@ export function readLink(hash: string): Link | null {
 }
 
 /** Shows what a link names; words that the prompt does not have are left out. */
-export function showLink(session: Session, { step, words }: Link): void {
+function showLink(session: Session, { step, words }: Link): void {
   const run = session.store.shown.value;
   if (!run) return;
   batch(() => {

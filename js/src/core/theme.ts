@@ -21,7 +21,7 @@ function outward(element: Element): Element | null {
   return root instanceof ShadowRoot ? root.host : null;
 }
 
-export function detectTheme(element: Element): Theme {
+function detectTheme(element: Element): Theme {
   for (let at: Element | null = element; at; at = outward(at)) {
     const theme = marked(at);
     if (theme) return theme;

@@ -13,7 +13,7 @@ export type Report = (share: number) => Promise<void>;
 
 export type JobFunction = (report: Report) => Promise<JobResult>;
 
-export class Canceled extends Error {}
+class Canceled extends Error {}
 
 /** Jobs that may wait or run at a time. */
 const WAITING = 32;

@@ -61,7 +61,7 @@ function halfTable(): Float32Array {
 }
 
 /** Half-precision numbers as float32. */
-export function widen(half: Uint8Array): Float32Array {
+function widen(half: Uint8Array): Float32Array {
   const table = halfTable();
   const view = new DataView(half.buffer, half.byteOffset, half.byteLength);
   const wide = new Float32Array(half.byteLength >> 1);

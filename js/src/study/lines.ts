@@ -5,9 +5,9 @@ import type { Table } from "./protocol";
 /** Heights and widths in pixels; a cell is as wide as its image, with a caption below. */
 export const CELL = 84;
 export const GAP = 6;
-export const CAPTION = 18;
+const CAPTION = 18;
 /** Of two lines. */
-export const LONG_CAPTION = 34;
+const LONG_CAPTION = 34;
 export const HEADING = 28;
 export const LABEL = 92;
 

@@ -8,7 +8,7 @@ const VIDEO_RATE = 16;
 const RATE = 6;
 
 /** The latent frame that a frame of the video belongs to: the first stands alone. */
-export function latentFrame(frame: number, run: Run): number {
+function latentFrame(frame: number, run: Run): number {
   const { frames, frames_per_latent: factor } = run.info;
   return Math.min(frames - 1, frame <= 0 ? 0 : 1 + Math.floor((frame - 1) / Math.max(1, factor)));
 }
