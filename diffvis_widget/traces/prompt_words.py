@@ -92,7 +92,7 @@ def occurs(text: str, prompt: str) -> bool:
 
 
 def fold_word(text: str) -> str:
-    """Folds what people do not tell apart when they type a word: case, composed letters, widths, apostrophes.
+    """Folds differences that do not count when a word is typed: case, composed letters, widths, apostrophes.
 
     Args:
         text: a word.

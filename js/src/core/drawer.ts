@@ -1,5 +1,5 @@
 // Drawers: views that open on request. Their manifests are part of every bundle. Their views come in a script of their
-// own, which the kernel sends when somebody first turns to the widget; an offline page has it from the start. Scripts of
+// own, which the kernel sends when a user first turns to the widget; an offline page has it from the start. Scripts of
 // the page may add further drawers, see externalDrawers.ts.
 
 import type { ComponentType } from "preact";

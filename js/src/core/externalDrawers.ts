@@ -18,7 +18,7 @@ const LISTENERS = Symbol.for("diffvis_widget.drawerListeners");
 
 type List = unknown[] & { [LISTENERS]?: Set<() => void> };
 
-/** The page's list, whose `push` tells every widget. */
+/** The page's list, whose `push` notifies every widget. */
 function watchedList(): { readonly list: List; readonly listeners: Set<() => void> } {
   const scope = globalThis as { [LIST]?: List };
   scope[LIST] ??= [];

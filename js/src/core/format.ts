@@ -5,7 +5,7 @@ export function value(n: number): string {
   return digits(n).replace("-", "−");
 }
 
-/** The two ends of a range in one notation: with the digits of the larger one, and as many more as tell them apart. */
+/** The two ends of a range in one notation: with the digits of the larger one, and as many more as it takes to distinguish them. */
 export function ends([lo, hi]: readonly [lo: number, hi: number]): readonly [string, string] {
   const most = Math.max(Math.abs(lo), Math.abs(hi));
   const span = hi - lo || most;

@@ -37,7 +37,7 @@ export interface Traits {
   _takes_concepts: boolean;
   /** The id of the run to compare with, chosen in Python. */
   _comparison_run: string;
-  /** The ids of the runs with different seeds that were asked for together. */
+  /** The ids of the runs with different seeds that were requested together. */
   _sheet: readonly string[];
   /** Not 0 while Python wants the tour. */
   _tour: number;

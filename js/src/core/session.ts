@@ -198,7 +198,7 @@ export class Session {
     batch(() => {
       (this.traits[name] as Signal<unknown>).value = next;
       if (name === "status" || name === "_notice") this.#clearPatience();
-      // Follow a run that begins, whoever began it.
+      // Follow a run that begins, also where Python began it.
       if (name === "status" && !wasBusy && this.busy.value) this.viewState.following.value = true;
       if (name === "step" && next !== this.#published.step) {
         this.#published.step = next as number;

@@ -43,7 +43,7 @@ export class EngineKernel {
   readonly #jobs = new JobQueue();
   readonly #defaults: Defaults;
   #requested: Waiting | null = null;
-  /** The runs after it, which were asked for together with it. */
+  /** The runs after it, which were requested together with it. */
   #following: readonly Waiting[] = [];
   #active: EngineRun | null = null;
   #shown: EngineRun | null = null;
@@ -94,7 +94,7 @@ export class EngineKernel {
     return this.#find(run) !== undefined;
   }
 
-  // -- what the page asks ---------------------------------------------------------------------------------------------
+  // -- messages of the page -------------------------------------------------------------------------------------------
 
   #hello(run: string | null, have: readonly number[]): void {
     const current = this.#active ?? this.#shown;

@@ -12,7 +12,7 @@ export interface PromptWord {
   readonly kind: WordKind;
 }
 
-/** A word without what people do not tell apart when they type it: case, composed letters, widths, apostrophes. */
+/** A word without differences that do not count when it is typed: case, composed letters, widths, apostrophes. */
 export function foldWord(text: string): string {
   // Upper case first: only it makes ß and ss one. The sigma at the end of a word is the same letter.
   const lower = text.normalize("NFKD").toUpperCase().toLowerCase().replaceAll("ς", "σ");

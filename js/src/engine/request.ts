@@ -1,4 +1,4 @@
-// What a run is asked for, validated as the kernel validates it: an error says what is wrong and what would work.
+// The request of a run, validated as the kernel validates it: an error says what is wrong and what would work.
 
 import type { Schedule, Weights } from "../core/host";
 

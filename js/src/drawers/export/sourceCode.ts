@@ -18,7 +18,7 @@ export class SourceCodes {
   readonly #received = signal<{ readonly key: string; readonly code: SourceCode | null }>({ key: "", code: null });
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** The run and the view that the Python should be of; empty where there is nobody to ask. */
+  /** The run and the view that the Python should be of; empty where nothing can answer. */
   readonly #key = computed(() => {
     const { store, connected, isOffline } = this.session;
     const run = store.shown.value?.info.run;

@@ -20,7 +20,7 @@ function partsOf(layer: string): string[] {
   return parts;
 }
 
-/** The name of each of a model's layers, without parts that tell none of them apart. */
+/** The name of each of a model's layers: without its "layer" part where the rest is unique. */
 export function layerNames(layers: readonly string[]): ReadonlyMap<string, string> {
   const full = layers.map((layer) => [layer, partsOf(layer)] as const);
   const counts = new Map<string, number>();
