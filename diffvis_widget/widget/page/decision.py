@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diffvis_widget.traces import Record, Step, Trace
     from diffvis_widget.widget.session.run import Run
     from diffvis_widget.widget.session.session import Session
+    from diffvis_widget.wire.messages import RunRequest
 
 MAX_SEEDS = 32
 POINTS = 16  # of a curve, so that it is there soon: of 30 steps every other one
@@ -110,7 +111,6 @@ def _compute(
     """The curve, and the final images of the run's own seed as WebP, one for each step of the switch."""
     from diffvis_widget.intervene import decision_curve
     from diffvis_widget.scenes import is_scenes
-    from diffvis_widget.schedule import pipeline_arguments
 
     request, pipe = run.request, session.pipe
     assert request is not None  # see prepare_decision
@@ -140,18 +140,6 @@ def _compute(
         report((done + len(part) * _finished_share(part, step, steps)) / total)
         return {}
 
-    takes = inspect.signature(type(pipe).__call__).parameters
-    call: dict[str, Any] = {
-        **session.arguments,
-        **pipeline_arguments(pipe.scheduler, request.schedule, request.steps, request.schedule_strength),
-    }
-    call.pop("num_inference_steps", None)  # decision_curve sets it
-    optional = {
-        "guidance_scale": request.guidance_scale,
-        "negative_prompt": request.negative_prompt or None,
-        "callback_on_step_end": step_ended,
-    }
-    call |= {name: value for name, value in optional.items() if name in takes and value is not None}
     curve = decision_curve(
         pipe,
         request.prompt,
@@ -164,9 +152,29 @@ def _compute(
         batch=batch,
         progress=progress,
         on_image=keep_image,
-        **call,
+        **_call_arguments(session, request, step_ended),
     )
     return curve, film
+
+
+def _call_arguments(session: Session, request: RunRequest, step_ended: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """The arguments of the run's pipeline call, without those that decision_curve sets.
+
+    step_ended: the call's callback_on_step_end, for pipelines that take one.
+    """
+    from diffvis_widget.schedule import pipeline_arguments
+
+    scheduler = session.pipe.scheduler
+    schedule = pipeline_arguments(scheduler, request.schedule, request.steps, request.schedule_strength)
+    call = {**session.arguments, **schedule}
+    call.pop("num_inference_steps", None)
+    takes = inspect.signature(type(session.pipe).__call__).parameters
+    optional = {
+        "guidance_scale": request.guidance_scale,
+        "negative_prompt": request.negative_prompt or None,
+        "callback_on_step_end": step_ended,
+    }
+    return call | {name: value for name, value in optional.items() if name in takes and value is not None}
 
 
 def points_of(steps: int) -> list[int]:
