@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -148,21 +148,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.pt"
     average = copy.deepcopy(module).requires_grad_(False)
-    matrices = hidden_matrices(module)
-    of_muon = {id(p) for p in matrices}
-    others = [p for p in module.parameters() if id(p) not in of_muon]
-    optimizers = [
-        Muon(matrices, lr=plan.rate, weight_decay=weight_decay),
-        torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-    ]
-    start = 0
-    if path.exists():
-        state = torch.load(path, map_location=device_of(module), weights_only=True)
-        module.load_state_dict(state["module"])
-        average.load_state_dict(state["average"])
-        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved_state)
-        start = int(state["step"])
+    optimizers = _optimizers(module, plan.rate, weight_decay)
+    start = _restored(path, module, average, optimizers) if path.exists() else 0
 
     def save(step: int) -> None:
         state = {
@@ -190,12 +177,7 @@ def fit(
         for optimizer in optimizers:
             optimizer.step()
         # At first the average follows closely, or it would remember the initial weights.
-        keep = min(plan.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), module.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
-            for mean, value in zip(average.buffers(), module.buffers(), strict=True):
-                mean.copy_(value)
+        _follow(average, module, 1 - min(plan.ema, (step + 1) / (step + 10)))
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if rank > 0:
             continue
@@ -214,3 +196,33 @@ def fit(
     if rank == 0:
         save(max(plan.steps, start))
     return average
+
+
+def _optimizers(module: nn.Module, rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for the rest."""
+    matrices = hidden_matrices(module)
+    of_muon = {id(p) for p in matrices}
+    others = [p for p in module.parameters() if id(p) not in of_muon]
+    return [
+        Muon(matrices, lr=rate, weight_decay=weight_decay),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
+
+
+def _restored(path: Path, module: nn.Module, average: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> int:
+    """Restores all of them from a checkpoint, and returns the number of its steps."""
+    state = torch.load(path, map_location=device_of(module), weights_only=True)
+    module.load_state_dict(state["module"])
+    average.load_state_dict(state["average"])
+    for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved_state)
+    return int(state["step"])
+
+
+def _follow(average: nn.Module, module: nn.Module, share: float) -> None:
+    """Moves the parameters of the average by a share of their distance from the module's; buffers are copied."""
+    with torch.no_grad():
+        for mean, value in zip(average.parameters(), module.parameters(), strict=True):
+            mean.lerp_(value, share)
+        for mean, value in zip(average.buffers(), module.buffers(), strict=True):
+            mean.copy_(value)
