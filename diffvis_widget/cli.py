@@ -14,9 +14,12 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from diffvis_widget.traces import Step, Trace
 
 NOTEBOOK = "01_quickstart.ipynb"
 _WIDTH = 30
@@ -225,12 +228,24 @@ def _trace(options: argparse.Namespace) -> int:
     pipe.set_progress_bar_config(disable=True)
     done, planned = 0, options.steps or call_defaults(pipe).steps or 0
 
-    def on_step(_: dv.Step) -> None:
+    def on_step(_: Step) -> None:
         nonlocal done
         done += 1
         bar.show(done, max(done, planned))
 
     started = time.perf_counter()
+    trace = _traced(pipe, options, on_step)
+    seconds = time.perf_counter() - started
+    bar.say("writing the file")
+    trace.save(out)
+    bar.clear()
+    print(f"{out}: {len(trace.steps)} steps in {seconds:.1f} s, {out.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _traced(pipe: Any, options: argparse.Namespace, on_step: Callable[[Step], None]) -> Trace:
+    import diffvis_widget as dv
+
     common: dict[str, Any] = {
         "seed": options.seed,
         "negative_prompt": options.negative_prompt,
@@ -238,14 +253,8 @@ def _trace(options: argparse.Namespace) -> int:
         "concepts": options.concepts,
         **({} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}),
     }
-    if options.image is not None:
-        from PIL import Image
-
-        with Image.open(options.image) as image:
-            levels = options.timesteps or [500]
-            trace = dv.trace_image(pipe, image.convert("RGB"), options.prompt, timesteps=levels, **common)
-    else:
-        trace = dv.trace(
+    if options.image is None:
+        return dv.trace(
             pipe,
             options.prompt,
             num_inference_steps=options.steps,
@@ -254,12 +263,11 @@ def _trace(options: argparse.Namespace) -> int:
             on_step=on_step,
             **common,
         )
-    seconds = time.perf_counter() - started
-    bar.say("writing the file")
-    trace.save(out)
-    bar.clear()
-    print(f"{out}: {len(trace.steps)} steps in {seconds:.1f} s, {out.stat().st_size / 1e6:.1f} MB")
-    return 0
+    from PIL import Image
+
+    with Image.open(options.image) as image:
+        levels = options.timesteps or [500]
+        return dv.trace_image(pipe, image.convert("RGB"), options.prompt, timesteps=levels, **common)
 
 
 def _page(options: argparse.Namespace) -> int:
