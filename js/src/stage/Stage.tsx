@@ -9,7 +9,7 @@ import { valueAt } from "../core/mapSampling";
 import { stepNumber } from "../core/stepNumbers";
 import type { StageView, ViewState } from "../core/viewState";
 import { distinctName } from "../core/wordLabels";
-import { Button } from "../ui/Button";
+import { Button, toggle } from "../ui/Button";
 import { Choice } from "../ui/Choice";
 import { ContourIcon, CrossIcon, LabelIcon } from "../ui/icons";
 import { useCanvas } from "../ui/useCanvas";
@@ -156,22 +156,16 @@ export function Stage({ context }: { readonly context: Context }) {
             <Button
               class="dv-quiet dv-labels"
               aria-label="Words on the image"
-              aria-pressed={viewState.labels.value}
               title="Words: each pixel in the colour of the word that is attended to most there. Seen while no word is chosen and the pointer is not on the image."
-              onClick={() => {
-                viewState.labels.value = !viewState.labels.value;
-              }}
+              {...toggle(viewState.labels)}
             >
               <LabelIcon />
             </Button>
             <Button
               class="dv-quiet dv-contours"
               aria-label="Contour lines"
-              aria-pressed={viewState.contours.value}
               title="Contour lines around the half, the quarter and the tenth of the image with the highest values"
-              onClick={() => {
-                viewState.contours.value = !viewState.contours.value;
-              }}
+              {...toggle(viewState.contours)}
             >
               <ContourIcon />
             </Button>

@@ -9,7 +9,7 @@ import type { Run } from "../core/store";
 import { colourOf, nameOf } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";
 import { useWordWeight } from "../gestures/dragWordWeight";
-import { Button } from "../ui/Button";
+import { Button, toggle } from "../ui/Button";
 import { useRovingFocus } from "../ui/rovingFocus";
 import { TERMS, tip } from "../ui/tip";
 
@@ -96,15 +96,7 @@ export function Chips({ context, run, children }: ChipsProps) {
         </Button>
       ) : null}
       {extra > 0 ? (
-        <Button
-          class="dv-quiet dv-special"
-          dir="ltr"
-          aria-pressed={viewState.showSpecial.value}
-          {...tip(TERMS.special)}
-          onClick={() => {
-            viewState.showSpecial.value = !viewState.showSpecial.value;
-          }}
-        >
+        <Button class="dv-quiet dv-special" dir="ltr" {...tip(TERMS.special)} {...toggle(viewState.showSpecial)}>
           {viewState.showSpecial.value ? `−${extra}` : `+${extra}`}
           <span class="dv-sr"> special tokens</span>
         </Button>

@@ -9,7 +9,7 @@ import { stepNumber } from "../core/stepNumbers";
 import type { Run } from "../core/store";
 import { usePointerReadout } from "../gestures/pointerReadout";
 import { handleStepKey } from "../gestures/stepKeys";
-import { Button } from "../ui/Button";
+import { Button, toggle } from "../ui/Button";
 import { FullScreenIcon, PauseIcon, PingPongIcon, PlayIcon } from "../ui/icons";
 import { TERMS, tip } from "../ui/tip";
 import { useCanvas, useReaction } from "../ui/useCanvas";
@@ -57,11 +57,8 @@ export function Timeline({ context }: { readonly context: Context }) {
           class="dv-quiet dv-pingpong"
           disabled={!playable}
           aria-label="Play back and forth"
-          aria-pressed={player.pingPong.value}
           title="Play back and forth"
-          onClick={() => {
-            player.pingPong.value = !player.pingPong.value;
-          }}
+          {...toggle(player.pingPong)}
         >
           <PingPongIcon />
         </Button>
