@@ -27,7 +27,7 @@ def hidden_latents(probe: Denoiser, hidden: Hidden) -> Callable[[np.random.Gener
 
     Returns:
         A function of a random generator and a number of masks n that returns latents (n, C, h, w), or (1, C, h, w)
-        for all of them; noise is drawn anew at each call.
+        for all of them; noise is drawn again at each call.
 
     Raises:
         ValueError: For "noise", if the noise levels of the run's scheduler are not known.

@@ -1,7 +1,7 @@
 """RISE with smooth masks: the regions of the latents that a step, or one word of its prompt, depends on.
 
-It mends what keeps DF-RISE (J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231, arXiv
-2402.10404) from finding things. Its masks hide single latent pixels, whose content the neighbours still show, and its
+It removes what keeps DF-RISE (J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231, arXiv
+2402.10404) from finding objects. Its masks hide single latent pixels, whose content the neighbours still show, and its
 local similarity is highest where nothing is. Here masks are coarse and smooth, as in RISE itself (V. Petsiuk, A. Das,
 K. Saenko, BMVC 2018, arXiv 1806.07421), hidden latents are replaced by noise of the step's level, and one number says
 how much of the whole result a mask preserves.
@@ -72,7 +72,7 @@ def smooth_rise(
             more cells, and more masks.
         keep: Probability of keeping a cell, between 0 and 1.
         hidden: What replaces hidden latents: "noise" of the step's level around the mean of the predicted clean
-            latents, drawn anew for each mask; or "zeros", which no step's latents look like.
+            latents, drawn again for each mask; or "zeros", which no step's latents look like.
         tolerance: Stop when the noise of the masks is this share of the map's variance over its pixels; 0 never stops
             early, and at least 100 masks are used.
         seed: Seed of masks and noise; the same seed gives the same map for the same `batch`.

@@ -17,7 +17,7 @@ from .methods import Method, find_method, registered_methods
 from .progress import batch_size
 from .stored_maps import store_map
 
-_RESPONSE = 0.5  # seconds between two looks at `stop`, where a single evaluation takes no longer
+_RESPONSE = 0.5  # seconds between two calls of `stop`, where a single evaluation takes no longer
 _FEW = 8  # evaluations; a method that needs no more is not worth measuring the speed of two
 
 

@@ -74,7 +74,7 @@ def df_rise(
         coverage: "expected" divides by N * keep, as the paper does; "actual" divides each pixel by the number of masks
             that kept it: the same limit with far less noise (only the variation of S remains).
         hidden: What replaces hidden pixels: "zeros", as in the paper, which latents of no noise level look like; or
-            "noise" of the step's level around the mean of the predicted clean latents, drawn anew for each mask.
+            "noise" of the step's level around the mean of the predicted clean latents, drawn again for each mask.
         tolerance: Stop when the noise of the masks is this share of the map's variance over its pixels, so that the
             expected correlation with the map of infinitely many masks is (1 - tolerance)^(1/2); 0 never stops early.
         seed: Seed of the masks; the same seed gives the same map, up to rounding for another `batch`.

@@ -135,10 +135,10 @@ def relevance_by_role(
 
     Example:
         >>> roles = [{"red": "colour", "circle": "object"}]
-        >>> found = dv.explain.relevance_by_role(
+        >>> result = dv.explain.relevance_by_role(
         ...     dv.load(), ["a red circle"], roles, ["uniform"], num_inference_steps=2, progress=False
         ... )
-        >>> found.roles, found.curves.shape
+        >>> result.roles, result.curves.shape
         (['colour', 'object'], (1, 1, 2, 2))
     """
     _check_lists(prompts, roles, schedules)

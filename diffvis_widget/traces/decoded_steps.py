@@ -57,6 +57,11 @@ class DecodedSteps(AttendedPositions):
 
         Raises:
             ValueError: there is no such kind, the run had no guidance, no step is finished, or there is no decoder.
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> trace.frames("prediction").shape
+            (2, 96, 96, 3)
         """
         if choice("kind", kind, get_args(FrameKind)) == "guidance":
             return guidance_frames(self.guidance)

@@ -264,6 +264,11 @@ class Trace(Comparable, DecodedSteps):
             KeyError: there is no such word.
             TypeError: ``words`` is no sequence of words.
             ValueError: another argument has a wrong type or range.
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> trace.note("The circle appears", step=1, words=["circle"]).step
+            1
         """
         note = Note(text, step, words, region, expects)  # pyright: ignore[reportArgumentType]
         if note.step is not None:
@@ -296,6 +301,11 @@ class Trace(Comparable, DecodedSteps):
                 half-written.
             ValueError: no step is finished, ``meta`` is no JSON, or a stored result does not belong to this trace.
             KeyError: a stored result names a word that the prompt does not have.
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> dv.open_trace(trace.save("run.safetensors")).equals(trace)
+            True
         """
         frames, compact = flag("frames", frames), flag("compact", compact)
         write = file_formats.writer("compact") if compact else None

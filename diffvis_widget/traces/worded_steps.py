@@ -72,6 +72,13 @@ class WordedSteps(RecordedSteps):
 
         Returns:
             float32 (h, w); with frame="all", (frames, h, w).
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> trace.heat_map("circle").shape
+            (12, 12)
+            >>> trace.heat_map("circle", step=1, layer=0, size=(24, 24)).shape
+            (24, 24)
         """
         if isinstance(size, str):
             choice("size", size, ("image",))
@@ -105,6 +112,11 @@ class WordedSteps(RecordedSteps):
 
         Returns:
             float32 (len(words), h, w); with frame="all", (len(words), frames, h, w).
+
+        Example:
+            >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
+            >>> trace.heat_maps(step=1).shape == (len(trace.words), 12, 12)
+            True
         """
         return self._maps.heat_maps(step=step, layer=layer, head=head, size=size, kind=kind, frame=frame)
 
