@@ -1,6 +1,6 @@
 """RISE with smooth masks: the regions of the latents that a step, or one word of its prompt, depends on.
 
-It removes what keeps DF-RISE (J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231, arXiv
+It avoids what keeps DF-RISE (J.-H. Park, Y.-J. Ju, S.-W. Lee, Expert Systems with Applications 248 (2024) 123231, arXiv
 2402.10404) from finding objects. Its masks hide single latent pixels, whose content the neighbours still show, and its
 local similarity is highest where nothing is. Here masks are coarse and smooth, as in RISE itself (V. Petsiuk, A. Das,
 K. Saenko, BMVC 2018, arXiv 1806.07421), hidden latents are replaced by noise of the step's level, and one number says
