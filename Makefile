@@ -1,8 +1,8 @@
 # demo    makes .venv, installs what the demo needs, opens JupyterLab on the quickstart notebook
 # setup   installs what the lower targets need as well
 # test    all checks and all tests, in a real browser too
-# bench   how the widget feels and what batching saves, every figure beside its bar; what tracing costs, beside its peers
-#         (network, more than an hour)
+# bench   how the widget feels and what batching saves, every figure beside its required value; what tracing costs, beside
+#         its peers (network, more than an hour)
 # bench-gpu  what tracing costs on a GPU, where there is one
 # docs    the documentation as a website, in build/site
 # Python 3.11 or newer and make are enough: uv and Node come from PyPI. PYTHON=... picks another Python.

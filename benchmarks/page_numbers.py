@@ -53,7 +53,7 @@ PROMPTS = [
 ]
 SCALES = (1.0, 7.5)
 SCHEDULES = ("uniform", "early", "late")
-BARS = {
+REQUIRED = {
     "final latents, largest of all values": 1e-2,
     "final image, mean, of 255": 2.0,
     "attention maps of all steps, largest": 1e-3,
@@ -107,7 +107,7 @@ def page_runs(script: Path, runs: list[dict[str, Any]], folder: Path) -> Iterato
 
 
 def differences(pipe: Any, run: dict[str, Any], result: dict[str, Any]) -> list[float]:
-    """The differences of one run, in the order of `BARS`."""
+    """The differences of one run, in the order of `REQUIRED`."""
     settings = {name: run[name] for name in ("seed", "guidance_scale", "schedule")}
     trace = dv.trace(pipe, run["prompt"], num_inference_steps=run["steps"], **settings)
     assert [[word.text, list(word.tokens)] for word in trace.words] == [
@@ -148,14 +148,16 @@ def main() -> None:
             write_bytes_whole(path, json.dumps(differences(pipe, run, result)).encode())
             print(f"{done} of {len(missing)}", end="\r", flush=True)
     rows = np.array([json.loads(path.read_text()) for path in paths])
-    print(f"{len(runs)} runs of {options.steps} steps\n\n| | largest difference | median | bar |\n|---|---|---|---|")
-    for (name, bar), column in zip(BARS.items(), rows.T, strict=True):
-        print(f"| {name} | {column.max():.1e} | {np.median(column):.1e} | {bar:g} |")
-    print(f"\n| guidance | schedule | {' | '.join(BARS)} |\n|---|---|{'---|' * len(BARS)}")
+    print(
+        f"{len(runs)} runs of {options.steps} steps\n\n| | largest difference | median | required |\n|---|---|---|---|"
+    )
+    for (name, required), column in zip(REQUIRED.items(), rows.T, strict=True):
+        print(f"| {name} | {column.max():.1e} | {np.median(column):.1e} | {required:g} |")
+    print(f"\n| guidance | schedule | {' | '.join(REQUIRED)} |\n|---|---|{'---|' * len(REQUIRED)}")
     for scale, schedule in itertools.product(SCALES, SCHEDULES):
         chosen = [(run["guidance_scale"], run["schedule"]) == (scale, schedule) for run in runs]
         print(f"| {scale:g} | {schedule} | {' | '.join(f'{value:.1e}' for value in rows[chosen].max(axis=0))} |")
-    assert (rows <= list(BARS.values())).all()
+    assert (rows <= list(REQUIRED.values())).all()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def resuming(rows: int, folder: Path) -> None:
     assert study.is_complete
     print(
         f"{rows:,} rows in {rows // parts.PART_ROWS} parts, one missing: its run starts {seconds['start']:.1f} s after "
-        f"the call (bar 5), takes {seconds['row']:.1f} s, and the parts are joined {total:.1f} s after the call",
+        f"the call (required 5), takes {seconds['row']:.1f} s, and the parts are joined {total:.1f} s after the call",
         flush=True,
     )
 
@@ -143,8 +143,8 @@ def wall_time(rows: int, steps: int, batch: int, folder: Path) -> None:
         print(
             f"{done} rows of {steps} steps with scores and attention, {batch} at once: {study_time:.0f} s, "
             f"{study_time / (bare_time + meter_time):.3f} x the bare pipeline's {bare_time:.0f} s plus the meter's "
-            f"{meter_time:.0f} s (bar 1.15); memory {memory[done] / memory[first]:.3f} x that after {first} rows "
-            f"(bar 1.1)",
+            f"{meter_time:.0f} s (required 1.15); memory {memory[done] / memory[first]:.3f} x that after {first} rows "
+            f"(required 1.1)",
             flush=True,
         )
     assert dv.Study.open(folder / "run").is_complete

@@ -90,8 +90,8 @@ def scroll(page: Any, name: str, selector: str, waits: bool = False) -> None:
     spent = sorted(measured["spent"])
     print(
         f"scroll to paint, {name}: median {statistics.median(spent):.1f} ms, 95th percentile "
-        f"{spent[int(len(spent) * 0.95)]:.1f} ms (bar 16), longest {spent[-1]:.1f} ms; {measured['nodes']} elements at "
-        "most (bar 500)",
+        f"{spent[int(len(spent) * 0.95)]:.1f} ms (required 16), longest {spent[-1]:.1f} ms; "
+        f"{measured['nodes']} elements at most (required 500)",
         flush=True,
     )
 

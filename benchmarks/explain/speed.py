@@ -30,7 +30,7 @@ from diffvis_widget.traces import Trace
 
 PROMPT = "a red circle above a blue square in the snow"
 STEP, SEED = 10, 7
-BARS = {"cpu": (3.0, 10.0), "cuda": (20.0, 10.0)}
+REQUIRED = {"cpu": (3.0, 10.0), "cuda": (20.0, 10.0)}
 Maps = np.ndarray[Any, Any]
 
 
@@ -66,7 +66,7 @@ def one_generation_per_step(pipe: Any, trace: Trace, steps: int) -> Maps:
     return np.stack(rows)
 
 
-def compare(what: str, naive: Callable[[], Maps], ours: Callable[[], Maps], bar: float, pairs: int) -> Line:
+def compare(what: str, naive: Callable[[], Maps], ours: Callable[[], Maps], required: float, pairs: int) -> Line:
     """Time both, in pairs, each first in turn."""
     times: list[tuple[float, float]] = []
     work: list[float] = []
@@ -93,12 +93,12 @@ def compare(what: str, naive: Callable[[], Maps], ours: Callable[[], Maps], bar:
         "high": max(ratios),
         "work": statistics.median(work),
         "pairs": pairs,
-        "bar": bar,
+        "bar": required,
         "same": f"to {off:.0e} of the largest value",
     }
     print(
         f"{what}: x {line['ratio']:.1f} ({line['low']:.1f} to {line['high']:.1f}), x {line['work']:.1f} in CPU "
-        f"time; bar x {bar:g}: {'met' if line['ratio'] >= bar else 'missed'}; same maps {line['same']}"
+        f"time; required x {required:g}: {'met' if line['ratio'] >= required else 'missed'}; same maps {line['same']}"
     )
     return line
 
@@ -109,14 +109,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--masks", type=int, default=500)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--device", choices=list(BARS), default="cpu")
+    parser.add_argument("--device", choices=list(REQUIRED), default="cpu")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of results and page ({FOLDER})")
     args = parser.parse_args()
     pipe: Any = dv.load().to(args.device)
     pipe.set_progress_bar_config(disable=True)
     trace = dv.trace(pipe, PROMPT, seed=SEED, num_inference_steps=args.steps)
     machine = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    rise_bar, relevance_bar = BARS[args.device]
+    rise_ratio, relevance_ratio = REQUIRED[args.device]
 
     def rise(**more: Any) -> Any:
         return df_rise(trace, STEP, args.masks, **{"tolerance": 0, "seed": SEED, "progress": False} | more)
@@ -131,14 +131,14 @@ def main() -> None:
             f"DF-RISE, {args.masks} masks ({machine})",
             lambda: masks_one_by_one(trace, args.masks),
             lambda: rise().map,
-            rise_bar,
+            rise_ratio,
             args.pairs,
         ),
         compare(
             f"relevance, {args.steps} steps ({machine})",
             lambda: one_generation_per_step(pipe, trace, args.steps),
             in_one_pass,
-            relevance_bar,
+            relevance_ratio,
             args.pairs,
         ),
     ]

@@ -20,7 +20,7 @@ from diffvis_widget.scenes.evaluation.captions import GUIDANCE, STEPS
 
 PROMPT = "a red circle above a blue square at night"
 # milliseconds; the last two show what an image's time is made of
-BARS = {
+REQUIRED = {
     "an image": 1500.0,
     "the first step, after the text is encoded": 60.0,
     "decoding one frame": 60.0,
@@ -53,7 +53,7 @@ def measure(pipe: Any) -> dict[str, float]:
     whole = time.perf_counter() - began
     both = evaluation(pipe.unet, latents.repeat(2, 1, 1, 1), torch.cat([negative, text]))
     least = evaluation(pipe.unet, latents[..., :4, :4], text)
-    return dict(zip(BARS, (1000 * value for value in (whole, first, decoding, both, least)), strict=True))
+    return dict(zip(REQUIRED, (1000 * value for value in (whole, first, decoding, both, least)), strict=True))
 
 
 def evaluation(unet: Any, latents: torch.Tensor, text: torch.Tensor) -> float:
@@ -103,11 +103,12 @@ def main() -> None:
     print(f"matrix products: {rates[0]:.0f} GFLOP/s on one thread, {rates[1]:.0f} on {args.threads}")
     print(f"one evaluation of the U-Net, both branches: {operations(pipe.unet) / 1e9:.2f} GFLOP")
     print(f"{STEPS} steps, guidance {GUIDANCE}, {args.threads} threads; milliseconds, {args.runs} runs")
-    print("| measure | median | slowest | bar |")
+    print("| measure | median | slowest | required |")
     print("|---|---|---|---|")
-    for name, bar in BARS.items():
+    for name, required in REQUIRED.items():
         times = [measurement[name] for measurement in measurements]
-        print(f"| {name} | {statistics.median(times):.0f} | {max(times):.0f} | {'' if bar is None else f'{bar:.0f}'} |")
+        limit = "" if required is None else f"{required:.0f}"
+        print(f"| {name} | {statistics.median(times):.0f} | {max(times):.0f} | {limit} |")
 
 
 if __name__ == "__main__":

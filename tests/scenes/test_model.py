@@ -151,7 +151,7 @@ def test_the_ratio_is_inside_over_outside():
 
 
 def test_the_concept_model_reads_renderings_and_half_finished_images(pipe: StableDiffusionPipeline):
-    # as many half-finished ones as their bar is for: 120 of them are up to 7 points off by chance
+    # as many half-finished ones as are required: 120 of them are up to 7 points off by chance
     meter, sample = ConceptMeter(), single_object_scenes(1000)
     few = sample[:120]
     renderings = np.stack([scene.image for scene in few])

@@ -14,7 +14,7 @@ import diffvis_widget as dv
 from diffvis_widget import scenes
 from diffvis_widget import shipped as builtin
 from diffvis_widget.scenes import load
-from diffvis_widget.scenes.evaluation.captions import BARS
+from diffvis_widget.scenes.evaluation.captions import REQUIRED
 from diffvis_widget.scenes.evaluation.judge import (
     CLASSES,
     SETTING_CLASSES,
@@ -88,7 +88,7 @@ def test_bars_of_a_half_trained_model_are_logged(tmp_path: Path):
     line = log_accuracy(load(), 700, tmp_path, count=4)
     assert json.loads((tmp_path / "bars.jsonl").read_text()) == line
     assert (line["step"], line["captions"]) == (700, 4)
-    assert {"object", "colour", "texture", "size"} <= set(line) <= {"step", "captions", *BARS}
+    assert {"object", "colour", "texture", "size"} <= set(line) <= {"step", "captions", *REQUIRED}
     assert line["setting"] in (0, 0.25, 0.5, 0.75, 1)
 
 

@@ -27,7 +27,7 @@ from diffvis_widget.tracer import to_pixels
 from .judge import Verdict, check, load_judge
 
 STEPS, GUIDANCE = 30, 7.5
-BARS = {
+REQUIRED = {
     "setting": 0.98,
     "object": 0.97,
     "colour": 0.95,
@@ -36,7 +36,7 @@ BARS = {
     "relation": 0.95,
     "place": 0.95,
 }
-JUDGE_BAR, DECODER_BAR = 0.995, 32.0
+REQUIRED_OF_JUDGE, REQUIRED_PSNR = 0.995, 32.0
 
 
 def held_out_scenes(count: int) -> list[Scene]:
@@ -186,20 +186,20 @@ def main() -> None:
     verdicts = judge.detect(images)
     on_images = score(scenes, verdicts)
     print(f"{args.count} held-out captions, {STEPS} steps, guidance {GUIDANCE}")
-    print("| measure | correct | 95 % interval | questions | bar | renderings | renderings through the autoencoder |")
+    print("| measure | correct | 95 % interval | cases | required | renderings | renderings through the autoencoder |")
     print("|---|---|---|---|---|---|---|")
-    for measure, bar in BARS.items():
+    for measure, required in REQUIRED.items():
         if measure not in on_images:  # few captions may ask for no place, say
             continue
         right, total = on_images[measure]
         low, high = proportion_interval(right, total)
         print(
-            f"| {measure} | {right / total:.1%} | {low:.1%} to {high:.1%} | {total} | {bar:.0%} | "
+            f"| {measure} | {right / total:.1%} | {low:.1%} to {high:.1%} | {total} | {required:.0%} | "
             f"{on_renderings[measure][0] / total:.1%} | {on_reconstructions[measure][0] / total:.1%} |"
         )
     right, total = (sum(column) for column in zip(*on_renderings.values(), strict=True))
-    print(f"judge on renderings: {right / total:.2%} of {total} answers (bar {JUDGE_BAR:.1%})")
-    print(f"autoencoder on renderings: {psnr(decoded, renderings):.1f} dB (bar {DECODER_BAR:.0f} dB)")
+    print(f"judge on renderings: {right / total:.2%} of {total} answers (required {REQUIRED_OF_JUDGE:.1%})")
+    print(f"autoencoder on renderings: {psnr(decoded, renderings):.1f} dB (required {REQUIRED_PSNR:.0f} dB)")
     print(f"{time.monotonic() - began:.0f} s")
     if args.by:
         print(

@@ -23,7 +23,7 @@ from .captions import GUIDANCE, STEPS, generate
 from .judge import Judge, Verdict, load_judge
 
 PAIRS, SEEDS = 100, 64
-SWAP_BAR = 0.95
+REQUIRED = 0.95
 # Each on plain paper, where the outline of an object can be measured.
 VARIED = (
     Spec((Thing("circle", "red"),)),
@@ -185,10 +185,10 @@ def main() -> None:
     right, right_renderings, count = swap_test(load_judge(WEIGHTS / "judge.safetensors"), args.pairs)
     low, high = proportion_interval(right, count)
     print(f"{STEPS} steps, guidance {GUIDANCE}")
-    print("| measure | correct | 95 % interval | questions | bar | judge on renderings |")
+    print("| measure | correct | 95 % interval | cases | required | judge on renderings |")
     print("|---|---|---|---|---|---|")
     print(
-        f"| swap | {right / count:.1%} | {low:.1%} to {high:.1%} | {count} | {SWAP_BAR:.0%} | "
+        f"| swap | {right / count:.1%} | {low:.1%} to {high:.1%} | {count} | {REQUIRED:.0%} | "
         f"{right_renderings / count:.1%} |"
     )
     print()
