@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import torch
+from torch import nn
 
 from diffvis_widget._compat.torch_compile import is_compiled, uncompiled
 from diffvis_widget.arguments import choice, flag, items, shorten
-from diffvis_widget.tracer.families import denoisers_of, find_family, second_denoiser
+from diffvis_widget.tracer.families import Family, denoisers_of, find_family, second_denoiser
 from diffvis_widget.traces import Step, Trace
 from diffvis_widget.traces.types import Keep
 
@@ -122,20 +123,11 @@ class Tracer:
         family, compiled_denoiser = find_family(self.pipe)
         denoiser = uncompiled(compiled_denoiser)
         check_pipeline(self.pipe, family, denoiser)
-        modules = family.attention_modules(denoiser)
         second = second_denoiser(self.pipe, family)
+        modules = family.attention_modules(denoiser)
         second_modules = {} if second is None else family.attention_modules(second)
-        if reason := hidden_attention(modules) or hidden_attention(second_modules):
-            raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
-        check_scheduler(self.pipe.scheduler)
         compiled = any(map(is_compiled, denoisers_of(self.pipe, family)))
-        if compiled and self._compiled is None:
-            raise ValueError(
-                "the denoiser is compiled by torch.compile, which hides its attention; "
-                'pass compiled="eager" to run it uncompiled while it is traced'
-            )
-        if self._view is not None:
-            self._view.check_model(self.pipe)
+        self._check(modules, second_modules, compiled)
         if not modules:
             warnings.warn(
                 f"{type(self.pipe).__name__} is traced without word maps: its denoiser, a {family.name}, has no "
@@ -143,9 +135,7 @@ class Tracer:
                 stacklevel=2,
             )
         with ExitStack() as stack:
-            lock = lock_of(denoiser)
-            lock.acquire()
-            stack.callback(lock.release)
+            stack.enter_context(lock_of(denoiser))
             if compiled:
                 warnings.warn("the compiled denoiser runs uncompiled while it is traced", stacklevel=2)
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -153,21 +143,7 @@ class Tracer:
                 stack.enter_context(interventions.following(self.pipe))
             if self._interventions:
                 stack.enter_context(intervening(self.pipe, self._interventions))
-            refining = family.refining_modules(denoiser) if modules else {}
-            heads, concepts = self.keep == "heads", None
-            if self._concepts and modules:
-                encoded = encode_concepts(self.pipe, family, self._concepts)
-                concepts = ConceptReader(family, denoiser, modules, encoded, heads, self._guard)
-            reader = AttentionReader(
-                modules,
-                heads=heads,
-                output=self.output,
-                refining=refining,
-                second=second_modules,
-                guard=self._guard,
-                concepts=concepts,
-                by_row=family.attends_by_row,
-            )
+            reader = self._reader(family, denoiser, modules, second_modules)
             self._recording = Recording(
                 self.pipe,
                 family,
@@ -186,6 +162,38 @@ class Tracer:
             self._recording.attach()
             self._active = stack.pop_all()
         return self
+
+    def _check(self, modules: Mapping[str, nn.Module], second_modules: Mapping[str, nn.Module], compiled: bool) -> None:
+        """Raise ValueError where the attention modules, the scheduler or the view do not allow a trace."""
+        if reason := hidden_attention(modules) or hidden_attention(second_modules):
+            raise ValueError(f"{type(self.pipe).__name__} cannot be traced: {reason}")
+        check_scheduler(self.pipe.scheduler)
+        if compiled and self._compiled is None:
+            raise ValueError(
+                "the denoiser is compiled by torch.compile, which hides its attention; "
+                'pass compiled="eager" to run it uncompiled while it is traced'
+            )
+        if self._view is not None:
+            self._view.check_model(self.pipe)
+
+    def _reader(
+        self, family: Family, denoiser: nn.Module, modules: dict[str, nn.Module], second_modules: dict[str, nn.Module]
+    ) -> AttentionReader:
+        """The reader of the denoiser's attention; it encodes the concepts, so hold the denoiser's lock."""
+        heads, concepts = self.keep == "heads", None
+        if self._concepts and modules:
+            encoded = encode_concepts(self.pipe, family, self._concepts)
+            concepts = ConceptReader(family, denoiser, modules, encoded, heads, self._guard)
+        return AttentionReader(
+            modules,
+            heads=heads,
+            output=self.output,
+            refining=family.refining_modules(denoiser) if modules else {},
+            second=second_modules,
+            guard=self._guard,
+            concepts=concepts,
+            by_row=family.attends_by_row,
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
