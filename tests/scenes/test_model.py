@@ -22,8 +22,8 @@ from diffvis_widget.scenes.evaluation.localization import (
     daam_aggregation,
     image_to_image_runs,
     inside_outside_ratio,
-    inside_outside_ratios,
     intersection_over_union,
+    mentioned_words,
     points_inside,
     refined_maps,
 )
@@ -136,7 +136,7 @@ def test_words_look_where_their_things_are():
         maps |= {"refined": refined_maps(trace), "daam": daam_aggregation(trace)}
         for name, heat in maps.items():
             assert heat.shape == (len(trace.words), SIZE, SIZE)
-            ratios[name] += [value for _, value in inside_outside_ratios(scene, heat, trace)]
+            ratios[name] += [inside_outside_ratio(heat[word], mask) for _, word, mask in mentioned_words(scene, trace)]
     assert min(np.mean(values) for values in ratios.values()) > 1.2
 
 

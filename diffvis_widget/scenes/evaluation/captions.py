@@ -203,8 +203,7 @@ def main() -> None:
     print(f"{time.monotonic() - began:.0f} s")
     if args.by:
         print(
-            "| attribute | word | colour correct | questions | renderings through the autoencoder |\n"
-            "|---|---|---|---|---|"
+            "| attribute | word | colour correct | cases | renderings through the autoencoder |\n|---|---|---|---|---|"
         )
         reachable = colour_accuracy_by_word(scenes, reconstruction_verdicts)
         for (attribute, word), (right, total) in colour_accuracy_by_word(scenes, verdicts).items():

@@ -191,20 +191,6 @@ def intersection_over_union(heat: Floats, mask: NDArray[np.bool_]) -> float:
     return float((above & mask).sum() / (above | mask).sum())
 
 
-def inside_outside_ratios(scene: Scene, maps: Floats, trace: Trace) -> list[tuple[str, float]]:
-    """The ratio of each object and colour word of a scene.
-
-    Args:
-        scene: The scene.
-        maps: Maps of all words, (words, SIZE, SIZE).
-        trace: The trace of its run.
-
-    Returns:
-        Role and ratio of each word.
-    """
-    return [(role, inside_outside_ratio(maps[word], mask)) for role, word, mask in mentioned_words(scene, trace)]
-
-
 def measure(scenes: list[Scene]) -> tuple[dict[str, str], Mapping[str, Mapping[str, list[tuple[float, bool, float]]]]]:
     """Measure all aggregations.
 
