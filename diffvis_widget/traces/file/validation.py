@@ -45,7 +45,11 @@ def check_tensors(header: Header, forms: Mapping[str, Form]) -> set[str]:
 
 
 class _Tensors:
-    """The tensors of a file by name, and which of them were checked."""
+    """The tensors of a file by name, and which of them were checked.
+
+    Args:
+        forms: dtype and shape of all tensors, by name.
+    """
 
     def __init__(self, forms: Mapping[str, Form]) -> None:
         self._forms = forms
@@ -55,7 +59,19 @@ class _Tensors:
         return name in self._forms
 
     def check(self, name: str, dtypes: tuple[str, ...], *expected: int | None) -> tuple[int, ...]:
-        """The shape of a tensor, whose sides must be as expected (None: any) and not 0."""
+        """Checks that a tensor is there, has one of some dtypes, and the expected shape without a side of 0.
+
+        Args:
+            name: of the tensor.
+            dtypes: those that are allowed.
+            *expected: the length of each side; None for any.
+
+        Returns:
+            Its shape.
+
+        Raises:
+            TraceFileError: it is missing, or contradicts the header.
+        """
         if name not in self._forms:
             raise TraceFileError(f"its part {name!r} is missing")
         dtype, shape = self._forms[name]
