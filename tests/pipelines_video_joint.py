@@ -1,4 +1,4 @@
-"""Tiny pipelines that make videos by joint attention, LTX-2 with its sound, and Latte, which is refused.
+"""Tiny pipelines that make videos by joint attention, LTX-2 with its sound.
 
 Not a test: a workshop, as tests.pipelines.
 """
@@ -15,15 +15,12 @@ from diffusers import (
     AutoencoderKLLTX2Video,
     AutoencoderKLMochi,
     ClassifierFreeGuidance,
-    DDIMScheduler,
     HunyuanSkyreelsImageToVideoPipeline,
     HunyuanVideo15ImageToVideoPipeline,
     HunyuanVideo15Pipeline,
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
-    LattePipeline,
-    LatteTransformer3DModel,
     LTX2ConditionPipeline,
     LTX2ImageToVideoPipeline,
     LTX2Pipeline,
@@ -263,23 +260,6 @@ def ltx2_from_image(seed: int = 0) -> Any:
 def ltx2_conditions(seed: int = 0) -> Any:
     """LTX-2 with images at any frame: tokens behind those of the video."""
     return quiet(LTX2ConditionPipeline(**ltx2_parts(seed)))
-
-
-def latte(seed: int = 0) -> Any:
-    """Latte in small, whose videos are refused: it is not run."""
-    tokenizer = tokenizers.t5(64)
-    size: dict[str, Any] = {"sample_size": 4, "patch_size": 2, "num_layers": 1, "caption_channels": T5_WIDTH}
-    transformer = LatteTransformer3DModel(num_attention_heads=2, attention_head_dim=8, in_channels=4, **size)
-    scheduler: Any = DDIMScheduler()
-    return quiet(
-        LattePipeline(
-            tokenizer=tokenizer,
-            text_encoder=parts.t5(tokenizer, seed=seed),
-            vae=parts.vae(4, seed),
-            transformer=transformer,
-            scheduler=scheduler,
-        )
-    )
 
 
 # a shorter template than the one of 95 tokens, which a tokenizer that was trained on little makes longer

@@ -180,9 +180,10 @@ def modular_table() -> str:
 VIDEO = """
 ## Video pipelines
 
-Every pipeline of diffusers that takes a number of frames. Traced ones are proven: `tests/tracer/families/
-test_video_families.py` runs each small, with the video bit for bit unchanged, and compares the maps of every frame with
-a naive float64 softmax. All others raise an error before they run, unless they make a single frame.
+Every pipeline of diffusers that takes a number of frames, and some that take a video. Traced ones are proven:
+`tests/tracer/families/test_video_families.py` runs each small, with the video bit for bit unchanged, and compares the
+maps of every frame with a naive float64 softmax. All others raise an error before they run, unless they make a single
+frame.
 
 | pipeline | denoiser | | family |
 |---|---|---|---|
@@ -203,11 +204,12 @@ def video_table() -> str:
 
     from diffvis_widget.tracer.video_calls import FRAME_ARGUMENTS
     from tests.pipelines_video import VIDEOS
+    from tests.pipelines_video_frames import FRAME_VIDEOS
     from tests.pipelines_video_joint import JOINT_VIDEOS
     from tests.pipelines_video_more import MORE_VIDEOS
     from tests.pipelines_video_rest import REST_VIDEOS
 
-    built = [case.build() for case in (VIDEOS | JOINT_VIDEOS | MORE_VIDEOS | REST_VIDEOS).values()]
+    built = [case.build() for case in (VIDEOS | JOINT_VIDEOS | MORE_VIDEOS | REST_VIDEOS | FRAME_VIDEOS).values()]
     names: dict[str, set[str]] = {}
     for pipe in built:
         names.setdefault(type(pipe).__name__, set()).add(find_family(pipe)[0].name)
@@ -217,7 +219,7 @@ def video_table() -> str:
         pipeline: Any = getattr(diffusers, name, None)
         if not (isinstance(pipeline, type) and issubclass(pipeline, diffusers.DiffusionPipeline)):
             continue
-        if set(FRAME_ARGUMENTS) & set(inspect.signature(pipeline.__call__).parameters):
+        if name in families or set(FRAME_ARGUMENTS) & set(inspect.signature(pipeline.__call__).parameters):
             rows.append(video_row(name, pipeline, families))
     return VIDEO + "\n".join(rows) + "\n"
 

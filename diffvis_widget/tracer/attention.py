@@ -109,7 +109,7 @@ class AttentionReader:
         self._image_queries = slice(None)
         self._text_starts: Sequence[int] = ()
         self._by_row = by_row
-        self._batch = 0
+        self._batch, self._frames = 0, 1
         self._cross: dict[Branch, list[CrossCall]] = {}
         self._joint: dict[MapKind, dict[str, Tensor]] = {}
 
@@ -132,6 +132,7 @@ class AttentionReader:
         layout: CallLayout | None,
         image_queries: slice = slice(None),
         text_starts: Sequence[int] = (),
+        frames: int = 1,
     ) -> None:
         """Begin to read an evaluation of the denoiser.
 
@@ -142,10 +143,11 @@ class AttentionReader:
             image_queries: Where the image tokens lie among the queries, where the keys are the text alone.
             text_starts: In joint attention, for each row how many other tokens stand before the text in its place in
                 the sequence; empty: none do.
+            frames: Rows of the batch in the attention for each row that the denoiser is given: the frames of a video.
         """
         self._watcher.end()
         self._image_queries, self._text_starts = image_queries, text_starts
-        self._batch, self._readings, self._layout = batch, readings, layout
+        self._batch, self._frames, self._readings, self._layout = batch * frames, frames, readings, layout
         self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
         self.self_attention = None
         if self.concepts is not None:
@@ -160,12 +162,10 @@ class AttentionReader:
         with torch.no_grad():
             for reading in self._readings:
                 if calls := cross.get(reading.branch):
-                    with without_autocast(calls[0].query.device):
-                        layers = cross_probabilities(calls, reading.targets.membership, self._heads)
-                    maps[reading.branch] = {**maps.get(reading.branch, {}), **layers}
+                    maps[reading.branch] = {**maps.get(reading.branch, {}), **self._probabilities(calls, reading)}
             if self.concepts is not None and "prompt" in maps:
                 with without_autocast(next(iter(maps["prompt"].values())).device):
-                    of_concepts = self.concepts.maps()
+                    of_concepts = [self._joined(part) for part in self.concepts.maps()]
                 kinds: tuple[MapKind, ...] = ("concepts", "concept output")
                 maps |= {kind: part for kind, part in zip(kinds, of_concepts, strict=True) if part}
             self.maps = {kind: flatten_maps(layers) for kind, layers in maps.items()}
@@ -234,7 +234,7 @@ class AttentionReader:
         """Cross-attention is computed at the end of the evaluation, all layers of one shape together."""
         self._finish(layer)
         for reading in self._readings:
-            rows = reading.rows
+            rows = slice(reading.rows.start * self._frames, reading.rows.stop * self._frames)
             part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
             call = CrossCall(layer, query[rows, :, self._image_queries].detach(), key[rows].detach(), part, factor)
             if self.concepts is not None and reading.branch == "prompt":
@@ -242,9 +242,21 @@ class AttentionReader:
             if not call.is_large:
                 self._cross.setdefault(reading.branch, []).append(call)
                 continue
-            with torch.no_grad(), without_autocast(query.device):  # the queries of all layers would fill the memory
-                maps = cross_probabilities([call], reading.targets.membership, self._heads)
-            self._joint.setdefault(reading.branch, {}).update(maps)
+            with torch.no_grad():  # the queries of all layers would fill the memory
+                self._joint.setdefault(reading.branch, {}).update(self._probabilities([call], reading))
+
+    def _probabilities(self, calls: Sequence[CrossCall], reading: Reading) -> dict[str, Tensor]:
+        """The words' probabilities in cross-attention, float32 (images, heads or 1, image tokens, words) by layer."""
+        membership = reading.targets.membership.repeat_interleave(self._frames, dim=0)
+        with without_autocast(membership.device):
+            return self._joined(cross_probabilities(calls, membership, self._heads))
+
+    def _joined(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Maps of rows of the batch (rows, heads or 1, image tokens, words), with the frames of a video in one row."""
+        if self._frames == 1:
+            return maps
+        rows = {layer: part.unflatten(0, (-1, self._frames)) for layer, part in maps.items()}
+        return {layer: part.transpose(1, 2).flatten(2, 3) for layer, part in rows.items()}
 
     def _keep_self_attention(
         self,

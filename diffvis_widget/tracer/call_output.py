@@ -68,15 +68,18 @@ class Decodes:
         # copied on the device, without waiting: a safety checker writes into the images
         self._parts.append((latents.detach().clone(), result[0].detach().clone()))
 
-    def last(self, images: int) -> tuple[Tensor, Images] | None:
+    def last(self, images: int, frames: int = 1) -> tuple[Tensor, Images] | None:
         """Take the last decodes of as many images as the call makes.
 
         Args:
             images: Their number.
+            frames: Of each video, where its frames are decoded as images.
 
         Returns:
-            The latents as the VAE received them, and uint8 (images, H, W, 3); None where no decodes are of that number.
+            The latents as the VAE received them, and uint8 (images, H, W, 3) or (images, frames, H, W, 3); None where
+            no decodes are of that number.
         """
+        images *= frames
         parts: list[tuple[Tensor, Tensor]] = []
         for latents, decoded in reversed(self._parts):
             parts.insert(0, (latents, decoded))
@@ -88,7 +91,10 @@ class Decodes:
         pixels = torch.cat([decoded for _, decoded in parts])
         if pixels.ndim not in (4, 5) or pixels.shape[1] not in (3, 4):
             return None
-        return torch.cat([latents for latents, _ in parts]), to_pixels(pixels)
+        images_of_all = to_pixels(pixels)
+        if frames > 1:
+            images_of_all = images_of_all.reshape(-1, frames, *images_of_all.shape[1:])
+        return torch.cat([latents for latents, _ in parts]), images_of_all
 
 
 def read_call_end(
@@ -120,7 +126,7 @@ def read_call_end(
     if isinstance(value, Tensor) and (arguments.get("output_type") == "latent" or vae is None):
         latents = _returned_latents(family, vae, layout, value.detach(), last)
         return CallEnd(latents, None, None, [None] * count)
-    final = decodes.last(count)
+    final = decodes.last(count, _decoded_frames(family, last))
     latents = None if final is None else _decoded_latents(family, vae, final[0], last)
     decoded = None if final is None else final[1]
     images = returned_images(value, count) if last.ndim == 4 else returned_videos(value, count)
@@ -158,9 +164,14 @@ def read_failed_call_end(
         What the call ended with: the images, if the latents after the latest step were decoded.
     """
     note = None if error is None else f"the pipeline returned no image: it raised {type(error).__name__}"
-    final = decodes.last(len(last))
+    final = decodes.last(len(last), _decoded_frames(family, last))
     is_last = final is not None and _decoded_latents(family, family.vae_of(pipe), final[0], last) is None
     return CallEnd(None, None, final[1] if is_last and final is not None else None, [note] * len(last))
+
+
+def _decoded_frames(family: Family, last: Tensor) -> int:
+    """How many images each row of the final latents is decoded as."""
+    return last.shape[2] if family.frames_in_batch and last.ndim == 5 else 1
 
 
 def _first(output: Any) -> Any:
@@ -207,7 +218,7 @@ def _decoded_latents(family: Family, vae: Any, scaled: Tensor, last: Tensor) -> 
     if expected.numel() != scaled.numel():
         return None
     scaled = scaled.reshape(expected.shape)
-    offset = family.scale_for_vae(vae, torch.zeros_like(last[:1])).float()
+    offset = family.scale_for_vae(vae, torch.zeros_like(last)).float()
     # pipelines scale in another order of operations: what rounding explains is no change
     rounding = torch.finfo(scaled.dtype).eps * (expected.float().abs() + offset.abs())
     # StableDiffusion3InpaintPipeline leaves the shift out; its last blend keeps many numbers, which show that
@@ -240,9 +251,10 @@ def unscale_from_vae(family: Family, vae: Any, scaled: Tensor, shape: tuple[int,
     slope = scale(zero + 1) - offset
     # where each number of the loop's latents went
     places = ((scale(torch.arange(zero.numel(), dtype=torch.float64)) - offset) / slope).round().long()
-    latents = torch.empty(len(scaled), zero.numel(), dtype=torch.float64)
-    latents[:, places] = (scaled.detach().to("cpu", torch.float64).flatten(1) - offset) / slope
-    return latents.reshape(len(scaled), *shape).float()
+    rows = scaled.detach().to("cpu", torch.float64).reshape(-1, zero.numel())  # frames may be rows of their own
+    latents = torch.empty_like(rows)
+    latents[:, places] = (rows - offset) / slope
+    return latents.reshape(-1, *shape).float()
 
 
 # -- images ------------------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def check_layers(reader: AttentionReader, grids: SpatialInputs, family: Family, 
     positions = {layer: int(shape[2]) for maps in reader.maps.values() for layer, (_, shape) in maps.places.items()}
     for layer, count in positions.items():
         grid = grids.grid(layer)
-        if grid is not None and grid[0] * grid[1] != count:
+        if grid is not None and grid[0] * grid[1] * latents.frames != count:
             raise CannotRecordError(
                 f"{layer} works on {grid[0]} x {grid[1]}, but attends from {count} image tokens: {_MERGED}"
             )

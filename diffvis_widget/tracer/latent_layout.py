@@ -136,6 +136,44 @@ class LatentLayout:
             return None
         return lambda keys, text: layout(keys, text, positions)
 
+    def places(self, arguments: Mapping[str, Any]) -> tuple[CallLayout | None, slice, Sequence[int], int]:
+        """Locate what an `AttentionReader` reads.
+
+        Args:
+            arguments: Arguments of the denoiser by name.
+
+        Returns:
+            `call_layout`, `image_queries`, `text_starts` and `row_frames`.
+        """
+        return self.call_layout(), self.image_queries, self.text_starts(arguments), self.row_frames
+
+    @property
+    def row_frames(self) -> int:
+        """Rows of the batch in the denoiser's attention for each row that the denoiser is given."""
+        return self.frames if self._family.frames_in_batch else 1
+
+    def text_of_videos(self, text: Any) -> Any:
+        """Take the text of each video once.
+
+        Args:
+            text: The text embeddings that the denoiser receives.
+
+        Returns:
+            One row for each row of latents.
+        """
+        return text[:: self.frames] if self._family.text_by_frame and self.frames > 1 else text
+
+    def text_of_frames(self, text: Any) -> Any:
+        """Undo `text_of_videos`.
+
+        Args:
+            text: One row of text embeddings for each row of latents.
+
+        Returns:
+            The text embeddings that the denoiser receives.
+        """
+        return text.repeat_interleave(self.frames, dim=0) if self._family.text_by_frame and self.frames > 1 else text
+
     @property
     def image_queries(self) -> slice:
         """Where the image tokens lie among the queries of cross-attention."""
@@ -176,11 +214,13 @@ class LatentLayout:
         """Bring latents of the pipeline's loop into image shape.
 
         Args:
-            latents: (n, C, h, w), (n, C, frames, h, w) or packed (n, positions, channels).
+            latents: (n, C, h, w), (n, C, frames, h, w), (n * frames, C, h, w) or packed (n, positions, channels).
 
         Returns:
             (n, C, h, w); of a video of several frames, (n, C, frames, h, w).
         """
+        if latents.ndim == 4 and self.row_frames > 1:
+            return latents.unflatten(0, (-1, self.frames)).transpose(1, 2)
         if latents.ndim == 5:
             # frames of conditions may stand before those of the video, or behind them; a step may leave out all but one
             latents = self._channels_first(latents)[:, :, self._extra.padding :][:, :, : self.frames]

@@ -382,7 +382,7 @@ class PipelineCalls:
             if is_unprepared:
                 self._listener.latents_prepared(self._noise)
                 self.latent_layout.read_input(next(iter(arguments.values())))
-        return self._listener.evaluation_begins(text, args, kwargs)
+        return self._listener.evaluation_begins(self.latent_layout.text_of_videos(text), args, kwargs)
 
     def _evaluation_ends(self, module: nn.Module, args: Any, output: Any) -> Any:
         return None if self._passes() else self._listener.evaluation_ends(output)

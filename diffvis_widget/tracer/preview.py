@@ -14,7 +14,7 @@ from torch import Tensor
 from diffvis_widget._compat.diffusers_devices import execution_device
 from diffvis_widget.processor_threads import single_threaded
 from diffvis_widget.shipped import has_scenes_mark
-from diffvis_widget.tracer.families import find_family
+from diffvis_widget.tracer.families import Family, find_family
 from diffvis_widget.traces.types import Images
 
 from .locks import decoder_lock, own_work
@@ -22,6 +22,8 @@ from .locks import decoder_lock, own_work
 Latents = NDArray[Any] | Tensor
 GREY = 127
 """The colour of an image that is not known."""
+
+_FRAMES_AT_ONCE = 14  # as Latte's pipeline, whose autoencoder decodes them together; to others their number is the same
 
 
 def decode(pipe: Any, latents: Latents) -> Images:
@@ -67,12 +69,19 @@ def decode(pipe: Any, latents: Latents) -> Images:
         try:
             tensor = tensor.to(device=execution_device(pipe), dtype=vae.dtype)
             scaled = family.scale_for_vae(vae, tensor)
-            more = family.decode_arguments
-            arguments = more(vae, scaled) if callable(more) else more
-            return to_pixels(vae.decode(scaled, return_dict=False, **arguments)[0])
+            if family.frames_in_batch and tensor.ndim == 5:
+                images = torch.cat([_decoded(vae, family, frames) for frames in scaled.split(_FRAMES_AT_ONCE)])
+                return to_pixels(images.unflatten(0, (len(tensor), -1)).transpose(1, 2))
+            return to_pixels(_decoded(vae, family, scaled))
         finally:
             if upcast:
                 vae.to(torch.float16)
+
+
+def _decoded(vae: Any, family: Family, scaled: Tensor) -> Tensor:
+    more = family.decode_arguments
+    arguments = more(vae, scaled) if callable(more) else more
+    return vae.decode(scaled, return_dict=False, **arguments)[0]
 
 
 def make_decoder(pipe: Any) -> Callable[[NDArray[Any]], Images]:

@@ -56,7 +56,7 @@ def describe(pipe: Any, denoiser: nn.Module, family: Family, caller: Any) -> dic
         "versions": dict(versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **({"own_loop": True} if caller is None else {}),
-        **({"frames_per_latent": frames_per_latent(pipe)} if family.traces_videos else {}),
+        **({"frames_per_latent": frames_per_latent(pipe, family)} if family.traces_videos else {}),
     }
 
 

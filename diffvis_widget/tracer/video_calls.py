@@ -12,7 +12,7 @@ from diffvis_widget.arguments import whole_number
 from diffvis_widget.tracer.families import Family, find_family, registered_families
 
 from .fault_guard import CannotRecordError, FaultGuard
-from .video_reasons import reason_for
+from .video_reasons import reason_for, unfollowed_mode
 
 FRAME_ARGUMENTS = ("num_frames", "video_length", "frames")
 
@@ -43,8 +43,11 @@ def check_frames(pipe: Any, family: Family | None, arguments: Mapping[str, Any],
         modifies: Whether the call is to be changed, which is not possible for this family's videos.
 
     Raises:
-        VideoError: An argument asks for more than one frame; the message says which value makes an image.
+        VideoError: An argument asks for more than one frame; the message says which value makes an image. Or the
+            pipeline is set to a mode that cannot be followed.
     """
+    if reason := unfollowed_mode(pipe):
+        raise VideoError(f"{reason}, to trace it or to intervene on it")
     for name in FRAME_ARGUMENTS:
         number = whole_number(arguments.get(name))
         if number is None or number <= 1:
@@ -95,15 +98,18 @@ def refusing_videos(guard: FaultGuard | None) -> Iterator[None]:
         raise
 
 
-def frames_per_latent(pipe: Any) -> int | None:
+def frames_per_latent(pipe: Any, family: Family) -> int | None:
     """How many frames of the video each latent frame after the first stands for.
 
     Args:
         pipe: The pipeline.
+        family: The family of its denoiser.
 
     Returns:
         The temporal compression of its autoencoder; None where nothing states it.
     """
+    if family.frames_in_batch:
+        return 1
     for name in ("vae_scale_factor_temporal", "vae_temporal_compression_ratio"):
         if (factor := whole_number(getattr(pipe, name, None))) is not None:
             return factor

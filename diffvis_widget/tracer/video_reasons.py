@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-_IN_THE_BATCH = "its frames are rows of the batch, which are images to the tracer"
+from typing import Any
+
+_BEFORE_OTHERS = "it denoises its first frame alone for a part of the steps, and makes the others of it"
 _IN_SECTIONS = "it makes a video in sections, each with latents of its own"
 _PACKED = "is packed into one sequence without a batch, whose layout changes with the inputs"
 
 REASONS = {
-    "AnimateDiff": _IN_THE_BATCH,
-    "PIA": _IN_THE_BATCH,
-    "TextToVideo": _IN_THE_BATCH,
-    "I2VGenXL": _IN_THE_BATCH,
-    "Latte": "inside its denoiser each frame is a row of the batch, and rows are images to the tracer",
+    "TextToVideoZero": _BEFORE_OTHERS,
+    "I2VGenXL": "its U-Net attends to the text and to tokens of an image in one softmax",
     "StableVideoDiffusion": "it reads no text",
     "HunyuanVideoImageToVideo": "its text encoder reads an image between the words, whose places are not known",
     "HunyuanVideoFramepack": _IN_SECTIONS,
@@ -46,3 +45,23 @@ def reason_for(name: str) -> str | None:
         The reason, as the end of a sentence; None where none is known.
     """
     return next((reason for part, reason in REASONS.items() if part in name), None)
+
+
+def unfollowed_mode(pipe: Any) -> str | None:
+    """Look up why the way in which AnimateDiff is set to run cannot be traced.
+
+    Args:
+        pipe: Any pipeline.
+
+    Returns:
+        The reason with its remedy, as a sentence without its end; None for other pipelines, and for the plain loop.
+    """
+    name = type(pipe).__name__
+    if getattr(pipe, "free_init_enabled", False):
+        return f"with FreeInit {name} makes the video several times in one call: call disable_free_init()"
+    if getattr(pipe, "free_noise_enabled", False):
+        return f"with FreeNoise {name} interpolates the text of each frame between prompts: call disable_free_noise()"
+    modules = getattr(getattr(pipe, "unet", None), "modules", lambda: ())()
+    if any(type(module).__name__ == "SplitInferenceModule" for module in modules):
+        return f"the attention of {name} is split into parts of the batch: do not enable_free_noise_split_inference()"
+    return None

@@ -15,8 +15,11 @@ import diffvis_widget as dv
 from diffvis_widget.tracer import attention_probabilities, default_keep
 from diffvis_widget.traces import Layer
 from tests import pipelines, tiny_parts
+from tests.pipelines import stable_diffusion
 from tests.pipelines_video import SIZE, ltx, wan
-from tests.pipelines_video_joint import latte
+from tests.pipelines_video_frames import CALL, FRAMES, animatediff, i2vgen_xl
+from tests.tracer.reference import assert_stored, projections
+from tests.tracer.test_concepts import shares_by_hand
 from tests.tracer.test_transparency import snapshot
 
 PROMPT = "a red circle"
@@ -35,8 +38,12 @@ def frames() -> Any:
 
 
 VIDEOS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
-    "Latte": (latte, {"video_length": 7}, "LattePipeline makes a video of 7 frames.*row of the batch.*video_length=1"),
-    "Latte by default": (latte, {}, "LattePipeline makes a video of 16 frames.*video_length=1"),
+    "I2VGen-XL": (
+        i2vgen_xl,
+        {"num_frames": 7},
+        "I2VGenXLPipeline makes a video of 7 frames.*softmax.*num_frames=1",
+    ),
+    "I2VGen-XL by default": (i2vgen_xl, {}, "I2VGenXLPipeline makes a video of 16 frames.*num_frames=1"),
     "latents of several frames": (frames, {}, r"latents of shape \(1, 4, 3, \d+, \d+\) are those of a video"),
 }
 
@@ -86,14 +93,57 @@ def test_explanations_refuse_a_video() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is traced without word maps")
 def test_a_loop_of_ones_own_is_refused_where_it_draws_the_noise() -> None:
-    pipe = latte()
+    pipe = i2vgen_xl()
     with pytest.raises(ValueError, match="makes a video of 7 frames"), dv.Tracer(pipe):
         pipe.prepare_latents(1, 4, 7, 32, 32, torch.float32, torch.device("cpu"), None)
 
 
+MODES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "FreeInit": (lambda pipe: pipe.enable_free_init(), "several times in one call: call disable_free_init()"),
+    "FreeNoise": (lambda pipe: pipe.enable_free_noise(2, 1), "interpolates the text.*call disable_free_noise()"),
+    "parts of the batch": (lambda pipe: pipe.enable_free_noise_split_inference(), "split into parts of the batch"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_of_animatediff_with_another_loop_are_refused(mode: str) -> None:
+    pipe = animatediff()
+    enable, message = MODES[mode]
+    enable(pipe)
+    with pytest.raises(ValueError, match=message):
+        dv.trace(pipe, PROMPT, seed=0, **CALL)
+    with pytest.raises(ValueError, match=message), dv.intervene.on(pipe, dv.intervene.drop("red")):
+        pipe(PROMPT, **CALL)
+
+
+def test_motion_modules_are_no_attention_to_words() -> None:
+    trace = dv.trace(animatediff(), PROMPT, seed=0, **CALL)
+    assert not [layer.name for layer in trace.layers if "motion_modules" in layer.name]
+    # those of Stable Diffusion without motion modules
+    assert [layer.name for layer in trace.layers] == [
+        layer.name for layer in dv.trace(stable_diffusion(), PROMPT, seed=0, num_inference_steps=1).layers
+    ]
+
+
+def test_words_outside_the_prompt_have_maps_in_each_frame() -> None:
+    pipe = animatediff()
+    with projections(pipe.unet) as seen:
+        trace = dv.trace(pipe, PROMPT, seed=0, keep="heads", concepts=["sky"], **CALL)
+    embeddings = pipe.encode_prompt("a sky", "cpu", 1, False)[0]
+    word = next(index for index, word in enumerate(trace.words) if word.kind == "concept")
+    for index, layer in enumerate(trace.layers):
+        with torch.no_grad():
+            keys = {"sky": pipe.unet.get_submodule(layer.name).to_k(embeddings)[0].double().numpy()}
+        queries = seen[layer.name][0]["q"][-FRAMES:].double().numpy()  # the prompt's rows are the last ones
+        for frame, query in enumerate(queries):
+            shares = shares_by_hand(query, keys, {"sky": [2]}, layer.heads)[..., 0]
+            stored = trace.records[0].maps[index][:, word, frame].reshape(layer.heads, -1)
+            assert_stored(stored, shares, 1e-5)
+
+
 def test_a_single_frame_of_a_video_model_is_an_image() -> None:
-    for pipe in (wan(), ltx()):
-        arguments: dict[str, Any] = {**SIZE, "width": 64, "num_frames": 1}
+    for pipe, size in ((wan(), SIZE), (ltx(), SIZE), (animatediff(), CALL)):
+        arguments: dict[str, Any] = {**size, "width": 64, "num_frames": 1}
         trace = dv.trace(pipe, PROMPT, seed=3, **arguments)
         plain = pipe(PROMPT, generator=torch.Generator().manual_seed(3), output_type="np", **arguments).frames
         assert trace.frame_count == 1

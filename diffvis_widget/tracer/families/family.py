@@ -269,6 +269,9 @@ class Family:
             in the same order. Otherwise a call that makes one is refused.
         frames_first: Whether the pipeline's loop keeps latents of videos as (n, F, C, h, w).
         frames_per_token: Latent frames of a video that one image token covers.
+        frames_in_batch: Whether the frames of a video are rows of the batch in the denoiser's attention, and in the
+            autoencoder, which decodes images; the pipeline's loop may keep latents as (n * F, C, h, w).
+        text_by_frame: Whether the denoiser is given its text once for each frame, and not once for each video.
         video_frames: (pipeline, what its `prepare_latents` returned, arguments of that, arguments of its `__call__`) ->
             what the latents of a video hold besides the frames that are denoised.
         second_denoiser: Attribute of the pipeline that may hold a second denoiser of the same class, which takes over
@@ -326,6 +329,8 @@ class Family:
     traces_videos: bool = False
     frames_first: bool = False
     frames_per_token: int = 1
+    frames_in_batch: bool = False
+    text_by_frame: bool = False
     video_frames: FindFrames = only_frames
     second_denoiser: str | None = None
     # images

@@ -48,6 +48,20 @@ def only_frames(pipe: Any, prepared: Any, arguments: Mapping[str, Any], call: Ma
     return VideoFrames()
 
 
+def scale_frames(vae: Any, latents: Tensor) -> Tensor:
+    """Undo the scaling of latents by one factor, for an autoencoder that decodes the frames of a video as images.
+
+    Args:
+        vae: The autoencoder; its config has `scaling_factor`.
+        latents: (n, C, h, w) or (n, C, F, h, w), as the loop keeps them.
+
+    Returns:
+        (n, C, h, w) or (n * F, C, h, w), what `vae.decode` takes.
+    """
+    latents = 1 / vae.config.scaling_factor * latents
+    return latents.transpose(1, 2).flatten(0, 1) if latents.ndim == 5 else latents
+
+
 def scale_video(vae: Any, latents: Tensor) -> Tensor:
     """Undo the scaling of latents by one factor for all channels.
 

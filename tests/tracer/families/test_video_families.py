@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import diffvis_widget as dv
 from diffvis_widget.tracer.families import denoisers_of, find_family
 from diffvis_widget.traces import Trace
 from tests import pipelines_video
+from tests.pipelines_video_frames import FRAME_VIDEOS, FRAMES
 from tests.pipelines_video_joint import JOINT_VIDEOS
 from tests.pipelines_video_more import MORE_VIDEOS
 from tests.pipelines_video_rest import REST_VIDEOS
@@ -25,7 +27,7 @@ from tests.tracer.test_transparency import snapshot
 pytestmark = pytest.mark.filterwarnings(
     "ignore:In CPU autocast", "ignore:User provided device_type", "ignore:torch.meshgrid"
 )
-VIDEOS = pipelines_video.VIDEOS | JOINT_VIDEOS | MORE_VIDEOS | REST_VIDEOS
+VIDEOS = pipelines_video.VIDEOS | JOINT_VIDEOS | MORE_VIDEOS | REST_VIDEOS | FRAME_VIDEOS
 # the text goes through blocks of its own before it meets the image
 POOLED = (
     "mochi",
@@ -44,6 +46,7 @@ def build(name: str) -> Any:
 
 def call(name: str, **more: Any) -> np.ndarray:
     arguments = {"prompt": PROMPT, "output_type": "np"} | VIDEOS[name].arguments | more
+    torch.manual_seed(0)  # SparseCtrl draws from the default generator
     return np.asarray(build(name)(**arguments, generator=torch.Generator().manual_seed(1)).frames)
 
 
@@ -70,6 +73,16 @@ def seen_calls(name: str, **more: Any) -> list[dict[str, list[Attention]]]:
     return evaluations
 
 
+def by_video(attention: Attention) -> Attention:
+    """Attention in which each frame is a row of the batch, as attention from all frames to a text that is the same."""
+    rows = attention.query.unflatten(0, (-1, FRAMES))
+    for part in (attention.key, attention.value):
+        texts = part.unflatten(0, (-1, FRAMES))
+        assert torch.equal(texts, texts[:, :1].expand_as(texts))
+    query = rows.transpose(1, 2).flatten(2, 3)
+    return replace(attention, query=query, key=attention.key[::FRAMES], value=attention.value[::FRAMES])
+
+
 def conditional(name: str, seen: list[dict[str, list[Attention]]], layer: str) -> list[tuple[Attention, int]]:
     """The evaluations of the prompt in order of the steps, with the row that carries it."""
     attentions = [attention for calls in seen for attention in calls.get(layer, [])]
@@ -77,6 +90,10 @@ def conditional(name: str, seen: list[dict[str, list[Attention]]], layer: str) -
     attentions = [attention for attention in attentions if attention.key.shape[2] == longest]
     if name.startswith("ltx2"):  # evaluates the prompt again, without its sound, after both branches in one batch
         attentions = [attention for attention in attentions if len(attention.query) == 2]
+    if name in FRAME_VIDEOS:
+        attentions = [by_video(attention) for attention in attentions]
+    if name == "animatediff-perturbed":  # without the prompt, with it, with it and without self-attention
+        return [(attention, 1) for attention in attentions]
     if VIDEOS[name].guided == "two calls":
         return [(attention, 0) for attention in attentions[::2]]
     return [(attention, len(attention.query) - 1) for attention in attentions]
@@ -174,7 +191,7 @@ def test_arrays_words_and_frames(name: str) -> None:
     assert "".join(word.text for word in trace.words if word.kind == "word") == "".join(TYPED)
     assert trace.latents.shape[0] == steps + 1
     assert trace.predictions.shape == trace.latents[1:].shape
-    if VIDEOS[name].guided == "embedded":
+    if VIDEOS[name].guided in ("embedded", "none"):
         assert trace.guidance is None
     else:
         assert trace.guidance is not None
@@ -220,7 +237,8 @@ def test_a_change_of_the_text_changes_the_keys_of_its_word(name: str) -> None:
         def disturb(module: Any, args: Any, kwargs: dict[str, Any], position: int = position) -> Any:
             bound = inspect.signature(module.forward).bind(*args, **kwargs)
             text = bound.arguments[family.text_argument].clone()
-            text[-1, position] += 1.0
+            rows = slice(row * FRAMES, (row + 1) * FRAMES) if family.text_by_frame else -1
+            text[rows, position] += 1.0
             bound.arguments[family.text_argument] = text
             return bound.args, bound.kwargs
 
@@ -253,7 +271,8 @@ def test_maps_lie_on_the_right_frame(name: str) -> None:
 
     def bump(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         bound = inspect.signature(module.forward).bind(*args, **kwargs)
-        bound.arguments["hidden_states"] = latents = bound.arguments["hidden_states"].clone()
+        first = "sample" if "sample" in bound.arguments else "hidden_states"
+        bound.arguments[first] = latents = bound.arguments[first].clone()
         if family.packing:
             start = height * width if name == "ltx-conditions" else 0
             latents[:, start + (frame * height + y) * width + x] += 5
@@ -274,7 +293,9 @@ def test_maps_lie_on_the_right_frame(name: str) -> None:
     change = (before.query[row] - after.query[row])[:, video].abs().sum(dim=(0, 2)).numpy()
     places = by_frame(name, change, frames, grid)
     assert places.max() > 0
-    assert places[frame, y * grid[0] // height, x * grid[1] // width] == places.max()
+    y, x = y * grid[0] // height, x * grid[1] // width
+    reach = 2 if family.denoiser_attribute == "unet" else 0  # a U-Net has convolutions before its attention
+    assert places[frame, y - reach : y + 1 + reach, x - reach : x + 1 + reach].max() == places.max()
 
 
 @pytest.mark.parametrize("name", ["wan-given-frame", "ltx-image", "ltx2-image"])
@@ -328,7 +349,7 @@ def test_both_transformers_of_wan_are_read() -> None:
     assert not trace.reused.any()
 
 
-@pytest.mark.parametrize("name", ["wan", "ltx", "mochi", "hunyuan", "ltx2"])
+@pytest.mark.parametrize("name", ["wan", "ltx", "mochi", "hunyuan", "ltx2", "animatediff", "text-to-video", "latte"])
 def test_several_videos_of_several_prompts(name: str) -> None:
     prompts = [PROMPT, "two green houses"]
     with dv.Tracer(build(name)) as tracer:
@@ -340,7 +361,8 @@ def test_several_videos_of_several_prompts(name: str) -> None:
 
 @pytest.mark.parametrize("output", ["pil", "pt", "latent"])
 @pytest.mark.parametrize(
-    "name", ["wan", "ltx", "wan-given-frame", "cogvideox15", "ltx-image", "ltx-conditions", "ltx2"]
+    "name",
+    ["wan", "ltx", "wan-given-frame", "cogvideox15", "ltx-image", "ltx-conditions", "ltx2", "animatediff", "latte"],
 )
 def test_every_form_of_output_is_read(name: str, output: str) -> None:
     expected = trace_of(name)[1]
