@@ -276,6 +276,7 @@ class Engine(CallListener):
         number, prompt = call.prompt_at(call.step)
         changed: DenoiserArguments | None = None
         if call.substitution is not None:
+            bound.arguments[self._family.text_argument] = text  # of each video once
             call.substitution.learn(bound.arguments, len(text), rows)
             for later in call.later:
                 call.substitution.check(later, len(text), rows)
@@ -297,6 +298,8 @@ class Engine(CallListener):
             self._narrowing = narrowing(latents, batch, points, call.step)
             if self._narrowing is not None:
                 bound.arguments.update(self._narrowing.narrow(bound.arguments, self._family))
+        name = self._family.text_argument
+        bound.arguments[name] = self._calls.latent_layout.text_of_frames(bound.arguments[name])
         return bound.args, bound.kwargs
 
     def evaluation_ends(self, output: Any) -> Any:
@@ -363,7 +366,10 @@ class Engine(CallListener):
             return None
         key = number, batch, len(rows), on_words
         if key not in call.works:
-            call.works[key] = attention_work(prompt, batch, rows, on_words, self._calls.sequence_layout())
+            frames = self._calls.latent_layout.row_frames  # each is a row of the batch in the attention
+            of_frames = [(row * frames + frame, image) for row, image in rows for frame in range(frames)]
+            layout = self._calls.sequence_layout()
+            call.works[key] = attention_work(prompt, batch * frames, of_frames, on_words, layout)
         work = call.works[key]
         if frozen is None:
             return work

@@ -6,6 +6,7 @@ of a denoiser.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from diffvis_widget.tracer.families import find_family
 class Naive:
     """row: of the batch that carries the prompt. text: the text's place in the keys; image: the image's in the queries.
 
-    factors: by text position. hidden: text positions. steps: evaluations in which all this holds.
+    factors: by text position. hidden: text positions. steps: evaluations in which all this holds. frames: rows of the
+    batch that stand for one, where each frame of a video is one.
     """
 
     row: int
@@ -30,21 +32,23 @@ class Naive:
     factors: dict[int, float]
     hidden: list[int]
     steps: range
+    frames: int = 1
 
     def __call__(self, query: Any, key: Any, value: Any, mask: Any, scale: float) -> torch.Tensor:
         scores = query.double() @ key.double().transpose(-1, -2) * scale
         if mask is not None:
             added = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
             scores = scores + added.double()
+        rows = range(self.row * self.frames, (self.row + 1) * self.frames)
         for position in self.hidden:
-            scores[self.row, :, :, self.text.start + position] = -torch.inf
+            scores[rows.start : rows.stop, :, :, self.text.start + position] = -torch.inf
         shares = scores.softmax(dim=-1)
         output = shares @ value.double()
         for position, factor in self.factors.items():
             column = self.text.start + position
-            for head in range(query.shape[1]):
-                contribution = shares[self.row, head, self.image, column, None] * value[self.row, head, column].double()
-                output[self.row, head, self.image] += (factor - 1) * contribution
+            for row, head in itertools.product(rows, range(query.shape[1])):
+                contribution = shares[row, head, self.image, column, None] * value[row, head, column].double()
+                output[row, head, self.image] += (factor - 1) * contribution
         return output.to(query.dtype)
 
 

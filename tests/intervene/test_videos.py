@@ -14,15 +14,18 @@ from diffvis_widget import intervene
 from diffvis_widget.traces import Trace
 from tests.intervene.naive import Naive, computed
 from tests.pipelines_video import VIDEOS
+from tests.pipelines_video_frames import FRAME_VIDEOS, FRAMES
 from tests.pipelines_video_joint import JOINT_VIDEOS
 
 PROMPT = "a red circle above a blue square"
-CASES = VIDEOS | {name: JOINT_VIDEOS[name] for name in ("hunyuan", "mochi", "hunyuan15")}
+FRAMES_IN_BATCH = ("animatediff", "animatediff-xl", "latte")
+CASES = VIDEOS | FRAME_VIDEOS | {name: JOINT_VIDEOS[name] for name in ("hunyuan", "mochi", "hunyuan15")}
 # where the text lies in the keys, and the video in the queries
 PLACES = {
     "wan": (slice(0, 24), slice(None)),
     "ltx": (slice(0, 24), slice(None)),
     "cogvideox": (slice(0, 24), slice(24, None)),
+    "animatediff": (slice(0, 77), slice(None)),
 }
 
 
@@ -55,6 +58,7 @@ def test_weights_and_dropped_words_equal_a_naive_implementation(name: str) -> No
         factors=dict.fromkeys(words["red"].tokens, 3.0),
         hidden=list(words["square"].tokens),
         steps=range(0, 4, 2) if two_calls else range(2),
+        frames=FRAMES if name in FRAMES_IN_BATCH else 1,
     )
     with computed(pipe, reference):
         expected = np.asarray(
@@ -70,7 +74,7 @@ def test_weights_and_dropped_words_equal_a_naive_implementation(name: str) -> No
     assert np.array_equal(call(name), plain)
 
 
-@pytest.mark.parametrize("name", ["wan", "cogvideox", "hunyuan"])
+@pytest.mark.parametrize("name", ["wan", "cogvideox", "hunyuan", "latte"])
 def test_a_trace_records_the_changed_run(name: str) -> None:
     before, after = traced(name), traced(name, intervene.drop("red"))
     assert [item["kind"] for item in after.meta["interventions"]] == ["drop"]
@@ -80,11 +84,12 @@ def test_a_trace_records_the_changed_run(name: str) -> None:
     assert before.heat_map("red", frame="all").max() > 0
 
 
-def test_a_prompt_is_switched_within_a_video() -> None:
-    plain, other = call("wan"), call("wan", prompt="two green stars")
-    switched = call("wan", intervene.switch("two green stars", 0))
+@pytest.mark.parametrize("name", ["wan", "animatediff", "animatediff-xl"])
+def test_a_prompt_is_switched_within_a_video(name: str) -> None:
+    plain, other = call(name), call(name, prompt="two green stars")
+    switched = call(name, intervene.switch("two green stars", 0))
     np.testing.assert_allclose(switched, other, atol=1e-6)
-    late = call("wan", intervene.switch("two green stars", 1))
+    late = call(name, intervene.switch("two green stars", 1))
     assert np.abs(late - plain).max() > 0
     assert np.abs(late - other).max() > 0
 
