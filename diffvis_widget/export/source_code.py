@@ -71,7 +71,7 @@ def code(
         import diffvis_widget as dv
         <BLANKLINE>
         trace = dv.open_trace('run.safetensors')
-        dv.export.png(trace, 'view.png', step=1, words=['circle'])
+        dv.export.png(trace, 'view.png', step=1, words=['circle'])  # step 2 on the page
         <BLANKLINE>
     """
     view, method = view_of_step(trace, step, **options), options.get("saliency")
@@ -98,7 +98,7 @@ def code(
         arguments_of_map = f"trace, {literal('step', view.step)}, {literal('saliency', method)}"
         overlay = f"dv.explain.overlay({arguments_of_map})\n"
     written.insert(0, literal("out", os.fsdecode(instance("out", out, (str, os.PathLike), "a file name"))))
-    note = f"  # step {step_number(view.step)} on the page"
+    note = "" if view.step is None else f"  # step {step_number(view.step)} on the page"
     return f"{trace_source(trace, file)}{overlay}dv.export.png({', '.join(['trace', *written])}){note}\n"
 
 
