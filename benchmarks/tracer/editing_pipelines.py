@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.tracer.pipeline_classes import denoiser_of
 from diffvis_widget.tracer.families import find_family, registered_families
 
 HEAD = """
@@ -85,7 +86,6 @@ def editing_table(families: Mapping[str, str]) -> str:
     """The table. families: by name of their class, of the pipelines without an image that the tests run."""
     import diffusers
 
-    from benchmarks.tracer.pipelines import denoiser_of
     from tests.pipelines_edit import EDITING, FROM_IMAGE
 
     built = {name: case.build() for name, case in (EDITING | FROM_IMAGE).items()}

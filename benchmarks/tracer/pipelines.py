@@ -8,10 +8,11 @@ every map with a naive softmax.
 from __future__ import annotations
 
 import inspect
-import typing
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tracer.editing_pipelines import editing_table
+from benchmarks.tracer.pipeline_classes import denoiser_of
 from diffvis_widget.tracer.families import find_family, registered_families
 from diffvis_widget.tracer.video_reasons import reason_for
 
@@ -63,20 +64,6 @@ REFUSED = {
     "HeliosPipeline": "it makes videos, chunk by chunk; see the table of video pipelines",
     "HeliosPyramidPipeline": "it makes videos, chunk by chunk; see the table of video pipelines",
 }
-
-
-def denoiser_of(pipeline: type) -> tuple[str, list[str]] | None:
-    """The constructor's argument that takes the denoiser, and the names of its possible classes."""
-    try:
-        hints = typing.get_type_hints(pipeline.__init__)
-    except NameError:  # an optional package's class that is not there
-        hints = dict(getattr(pipeline.__init__, "__annotations__", {}))
-    for name in ("unet", "transformer"):
-        if name in inspect.signature(pipeline).parameters:
-            hint = hints.get(name)
-            kinds = typing.get_args(hint) or (hint,)
-            return name, [getattr(kind, "__name__", str(kind)) for kind in kinds if kind not in (None, type(None))]
-    return None
 
 
 def state_of(pipeline: type, proven: dict[str, str]) -> tuple[str, str, str]:
@@ -236,8 +223,6 @@ def run_by_the_tests() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    from benchmarks.tracer.editing_pipelines import editing_table
-
     proven = run_by_the_tests()
     tables = table(proven), modular_table(), video_table(), editing_table(proven)
     (HERE / "pipelines.md").write_text("".join(tables), encoding="utf-8")
