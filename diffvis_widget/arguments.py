@@ -144,12 +144,12 @@ def step_index(value: Any, steps: int, name: str = "step") -> int:
     if index is None:
         raise TypeError(f"{name} must be an integer, the index of a step, not {shorten(value)}")
     if not -steps <= index < steps:
-        there = (
+        valid = (
             f"the indices of this trace's steps are 0 to {steps - 1}"
             if steps
             else "no step of this trace is finished yet"
         )
-        raise IndexError(f"{name} {shorten(index)} is out of range: {there}")
+        raise IndexError(f"{name} {shorten(index)} is out of range: {valid}")
     return index % steps
 
 

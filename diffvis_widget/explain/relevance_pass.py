@@ -183,19 +183,19 @@ def _joint(probe: Denoiser, modules: AttentionModules, calls: AttentionGradients
     height, width = (side // probe.family.patch_size for side in _size(probe))
     source, cells = (height, width), height * width
     state = Joined(_limited(source, limit), length, probe.device)
-    met = False
+    has_words = False
     for record, gradient in calls:
         positions = record.call.query.shape[2]
         if record.call.key.shape[2] != positions:
             continue  # attention to something beside the sequence
         where = place(positions, length, cells) if place is not None and record.layer in modules.words else None
         if where is not None:
-            met = True
+            has_words = True
             state.layer(_on_both(record, gradient, where, source, state.grid))
         elif positions == cells:
             cam = record.cam(gradient, lambda rows: resized_keys(rows, source, state.grid))
             state.image_layer(resized(cam, source, state.grid))
-    if not met:
+    if not has_words:
         raise _unseen()
     return state
 

@@ -33,8 +33,9 @@ def check_repeatable(meta: Mapping[str, Any], remedy: str = USE_THE_FILE) -> Non
             does not hold, or the scenes model had another scheduler.
     """
     if meta.get("own_loop") is True:
-        made = "a loop of its own made this run, not a call of the pipeline"
-        raise ValueError(f"{made}, so no call repeats it: {remedy}")
+        raise ValueError(
+            f"a loop of its own made this run, not a call of the pipeline, so no call repeats it: {remedy}"
+        )
     if not is_whole(meta.get("seed")):
         raise ValueError(f"the seed of this run is not known, so it cannot be repeated: {remedy}")
     generator = meta.get("generator")

@@ -165,8 +165,8 @@ def _check_word(intervention: Weight | Drop, plan: CallPlan) -> None:
 def _check_left(prompt: PromptBatch, drops: Sequence[Drop]) -> None:
     """Raise ValueError where all text tokens of cross-attention would be dropped."""
     for words in prompt.words:
-        gone = {token for drop in drops for token in _positions(words, drop.word)}
-        if gone and all(word.kind == "padding" or gone.issuperset(word.tokens) for word in words):
+        dropped = {token for drop in drops for token in _positions(words, drop.word)}
+        if dropped and all(word.kind == "padding" or dropped.issuperset(word.tokens) for word in words):
             raise ValueError("drop: every word of the prompt is dropped, and nothing is left to attend to: keep one")
 
 

@@ -184,8 +184,8 @@ def _replaced(prompt: Any, word: Any, to: Any) -> tuple[str, str]:
     texts = [fold_word(prompt[start:end]) for start, end in spans]
     positions = [at for at in range(len(texts)) if texts[at : at + len(target)] == target]
     if not positions:
-        there = ", ".join(repr(prompt[start:end]) for start, end in spans)
-        raise KeyError(f"word {word!r} is not in the prompt; its words are: {there}")
+        words = ", ".join(repr(prompt[start:end]) for start, end in spans)
+        raise KeyError(f"word {word!r} is not in the prompt; its words are: {words}")
     after = prompt
     for at in reversed(positions):
         after = after[: spans[at][0]] + to.strip() + after[spans[at + len(target) - 1][1] :]

@@ -184,8 +184,8 @@ def _filled(value: Any, row: PromptRow) -> Any:
         try:
             return value.format_map(columns)
         except (KeyError, IndexError, ValueError, AttributeError):
-            there = ", ".join(columns)
-            raise ValueError(f"{value!r} names no column of the prompts; this one has {there}") from None
+            names = ", ".join(columns)
+            raise ValueError(f"{value!r} names no column of the prompts; this one has {names}") from None
     if isinstance(value, Intervention):
         texts = {field.name: getattr(value, field.name) for field in fields(value)}  # pyright: ignore[reportArgumentType]
         return replace(value, **{name: _filled(text, row) for name, text in texts.items()})  # pyright: ignore[reportArgumentType]

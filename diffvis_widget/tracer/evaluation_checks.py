@@ -63,11 +63,11 @@ def check_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], size: Size | N
     latents = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim > 2), None)
     if size is None or latents is None or latents.ndim != 4:
         return
-    seen = (int(latents.shape[2]), int(latents.shape[3]))
-    if seen != size:
+    input_size = (int(latents.shape[2]), int(latents.shape[3]))
+    if input_size != size:
         raise CannotRecordError(
-            f"the denoiser is given {seen[0]} x {seen[1]} latents of an image of {size[0]} x {size[1]}: the pipeline "
-            "denoises crops, whose heat maps and predictions belong to no whole image"
+            f"the denoiser is given {input_size[0]} x {input_size[1]} latents of an image of {size[0]} x {size[1]}: "
+            "the pipeline denoises crops, whose heat maps and predictions belong to no whole image"
         )
 
 
@@ -82,11 +82,12 @@ def check_step(sample: Tensor, size: Size | None, images: int) -> None:
     Raises:
         CannotRecordError: It is not.
     """
-    seen = (int(sample.shape[-2]), int(sample.shape[-1]))
-    if len(sample) != images or seen != (size or seen):
+    step_size = (int(sample.shape[-2]), int(sample.shape[-1]))
+    if len(sample) != images or step_size != (size or step_size):
         raise CannotRecordError(
-            f"a step was made of {len(sample)} latents of {seen[0]} x {seen[1]}, but the call makes {images} of "
-            f"{' x '.join(map(str, size or seen))}: steps of crops or of parts of a batch are no steps of an image"
+            f"a step was made of {len(sample)} latents of {step_size[0]} x {step_size[1]}, but the call makes {images} "
+            f"of {' x '.join(map(str, size or step_size))}: steps of crops or of parts of a batch are no steps of an "
+            "image"
         )
 
 

@@ -109,14 +109,14 @@ class RecordedMaps:
         source = self._source(part, layer)
         if source is None:
             return None
-        taken = np.moveaxis(source[image, :, :, : self._prompt_words[image]].numpy(), -1, 1)
+        maps = np.moveaxis(source[image, :, :, : self._prompt_words[image]].numpy(), -1, 1)
         if self._concepts is None:
-            return taken
+            return maps
         concepts = self._source(_OF_CONCEPTS[part], layer)
         if concepts is None:  # the block before it was skipped at the first step
-            shape = (taken.shape[0], len(self._concepts.texts), taken.shape[2])
-            return np.concatenate([taken, np.full(shape, np.nan, np.float16)], axis=1)
-        return np.concatenate([taken, np.moveaxis(concepts[image].numpy(), -1, 1)], axis=1)
+            shape = (maps.shape[0], len(self._concepts.texts), maps.shape[2])
+            return np.concatenate([maps, np.full(shape, np.nan, np.float16)], axis=1)
+        return np.concatenate([maps, np.moveaxis(concepts[image].numpy(), -1, 1)], axis=1)
 
     def maps(self, trace: Trace, image: int, part: MapKind = "prompt") -> StepMaps:
         """The maps of an image in all layers.
@@ -129,7 +129,7 @@ class RecordedMaps:
         Returns:
             float16 (heads or 1, words, h, w) for each layer, or a single one of their mean.
         """
-        return self._laid(trace, trace.words, {name: self._of_image(part, name, image) for name in _names(trace)})
+        return self._on_grids(trace, trace.words, {name: self._of_image(part, name, image) for name in _names(trace)})
 
     def negative(self, trace: Trace, image: int) -> StepMaps | None:
         """The maps of the negative prompt's words.
@@ -145,38 +145,41 @@ class RecordedMaps:
             return None
         count = len(trace.negative_words)
         sources = {name: self._source("negative", name) for name in _names(trace)}
-        taken = {
+        maps = {
             name: None if source is None else np.moveaxis(source[image, :, :, :count].numpy(), -1, 1)
             for name, source in sources.items()
         }
-        return self._laid(trace, trace.negative_words, taken)
+        return self._on_grids(trace, trace.negative_words, maps)
 
-    def _laid(self, trace: Trace, words: Sequence[Word], sources: Mapping[str, NDArray[np.float16] | None]) -> StepMaps:
-        maps: list[NDArray[np.float16]] = []
+    def _on_grids(
+        self, trace: Trace, words: Sequence[Word], maps_by_layer: Mapping[str, NDArray[np.float16] | None]
+    ) -> StepMaps:
+        """Maps (heads or 1, words, image tokens) as a trace stores them: on their grids, NaN for padding."""
+        stored: list[NDArray[np.float16]] = []
         padding = _padding(words)
         for layer in trace.layers:
             axes = (*self.frame_axis, *layer.grid)
-            taken = sources[layer.name]
-            if taken is None:
+            maps = maps_by_layer[layer.name]
+            if maps is None:
                 heads = layer.heads if self.keep == "heads" else 1
-                maps.append(np.full((heads, len(words), *axes), np.nan, dtype=np.float16))
+                stored.append(np.full((heads, len(words), *axes), np.nan, dtype=np.float16))
                 continue
-            laid = np.array(self._by_frame(taken, axes), dtype=np.float16, order="C")
+            on_grid = np.array(self._by_frame(maps, axes), dtype=np.float16, order="C")
             if layer.kind == "joint":
-                laid[:, padding] = np.nan
-            maps.append(laid)
-        if self.keep != "words" or not maps:
-            return tuple(maps)
-        chosen = [maps[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
-        return (mean_maps(chosen)[None].astype(np.float16),)
+                on_grid[:, padding] = np.nan
+            stored.append(on_grid)
+        if self.keep != "words" or not stored:
+            return tuple(stored)
+        default = [stored[index][0].astype(np.float32) for index, layer in enumerate(trace.layers) if layer.default]
+        return (mean_maps(default)[None].astype(np.float16),)
 
-    def _by_frame(self, taken: NDArray[np.float16], axes: Sequence[int]) -> NDArray[np.float16]:
+    def _by_frame(self, maps: NDArray[np.float16], axes: Sequence[int]) -> NDArray[np.float16]:
         """Maps (heads or 1, words, image tokens) on axes (h, w) or (F, h, w)."""
-        tokens = taken.reshape(*taken.shape[:2], -1, *axes[-2:])
+        tokens = maps.reshape(*maps.shape[:2], -1, *axes[-2:])
         if (count := self._family.frames_per_token) > 1 and len(axes) == 3:
             # a token of several frames counts in each of them; frames of padding come first, and belong to no video
             tokens = tokens.repeat(count, axis=2)[:, :, -axes[0] :]
-        return tokens.reshape(*taken.shape[:2], *axes)
+        return tokens.reshape(*maps.shape[:2], *axes)
 
     def refined(self, captured: CapturedMaps, trace: Trace, image: int) -> NDArray[np.float16] | None:
         """The refined maps of an image.
@@ -195,11 +198,11 @@ class RecordedMaps:
         values = self._of_image("refined", layer, image)
         assert values is not None
         grid = captured.grid_of(layer) or self._family.grid(values.shape[2], captured.size)
-        assert grid is not None  # they were laid on it to be refined
-        laid = np.array(values[0].reshape(len(trace.words), *grid), dtype=np.float16, order="C")
+        assert grid is not None  # they were refined on it
+        maps = np.array(values[0].reshape(len(trace.words), *grid), dtype=np.float16, order="C")
         if self._family.attention_kind == "joint":
-            laid[_padding(trace.words)] = np.nan
-        return laid
+            maps[_padding(trace.words)] = np.nan
+        return maps
 
 
 def by_layer(captured: CapturedMaps, part: MapKind) -> dict[str, Tensor]:

@@ -116,9 +116,9 @@ class WordMaps:
         if kind == "refined":
             total = total + np.float32(1)  # the rest is everywhere as strong as the mean
         else:
-            taken = {index for words in (chosen, *competing) for index in words}
+            competitors = {index for words in (chosen, *competing) for index in words}
             typed = [index for index, word in enumerate(self.words) if word.kind == "word" and word.tokens]
-            total = total + maps[[index for index in typed if index not in taken]].sum(axis=0)
+            total = total + maps[[index for index in typed if index not in competitors]].sum(axis=0)
         share = np.asarray(strength / np.maximum(total, np.finfo(np.float32).tiny), dtype=np.float32)
         return share if target is None else resize(share, target)
 

@@ -117,8 +117,8 @@ class RunPanel(VBox):
                     self._say(turn, title, f"Running it again: step {done}")
 
                 with torch_threads(self._threads):
-                    made = trace(self._pipe, prompt, seed=task.seed, on_step=on_step, **arguments)
-                self._show(turn, made, title, _SAME if thumbnail(made.image) == stored else _OTHER, concepts)
+                    repeated = trace(self._pipe, prompt, seed=task.seed, on_step=on_step, **arguments)
+                self._show(turn, repeated, title, _SAME if thumbnail(repeated.image) == stored else _OTHER, concepts)
         except Superseded:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the reader sees it

@@ -56,13 +56,13 @@ class FileBytes:
         data = bytearray(count)
         view, done = memoryview(data), 0
         while done < count:
-            read = self._read_into(view[done:], offset + done)
-            if not read:
+            length = self._read_into(view[done:], offset + done)
+            if not length:
                 raise TraceFileError(
                     f"{self.path} was truncated while it was in use: {done} of {count} bytes are left at byte "
                     f"{offset}; restore the file and open it again"
                 )
-            done += read
+            done += length
         if self._stat() != self._state:
             raise TraceFileError(f"{self.path} was changed while it was in use: open it again")
         return data
