@@ -1,6 +1,6 @@
-// The prompt as word chips and, while it is edited, as text; and the settings of the run.
+// The prompt as word chips and, while it is edited, as text; below it the settings of the run.
 
-import { useComputed, useSignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { rangesIn } from "../core/alignWords";
 import type { Context } from "../core/context";
@@ -9,16 +9,12 @@ import { suggestionsAt, unknownText, unknownWords, withSuggestion } from "../cor
 import { handleStepKey } from "../gestures/stepKeys";
 import { isTouch, useHold } from "../gestures/touch";
 import { Button } from "../ui/Button";
-import { AdjustIcon, DiceIcon, PencilIcon } from "../ui/icons";
-import { NumberField } from "../ui/NumberField";
-import { TERMS } from "../ui/tip";
+import { AdjustIcon, PencilIcon } from "../ui/icons";
 import { useReaction } from "../ui/useCanvas";
 import { Chips, PlainChips } from "./PromptWords";
+import { RunSettings } from "./RunSettings";
 import { Suggestions } from "./Suggestions";
 import { WordPopover } from "./WordPopover";
-
-/** Random seeds are below this number: short enough to remember. */
-const SEEDS = 10_000;
 
 export function PromptBar({ context }: { readonly context: Context }) {
   const { session, problem } = context;
@@ -264,7 +260,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           }}
         />
       ) : null}
-      <Settings context={context} start={start} />
+      <RunSettings context={context} start={start} />
     </header>
   );
 }
@@ -277,98 +273,4 @@ function wordUnder({ target }: Event): number | null {
 
 function root(element: Element | null): Element | null {
   return element?.closest(".dv") ?? null;
-}
-
-/** A setting that a recorded run may lack. */
-function numberIn(value: unknown): number | undefined {
-  return typeof value === "number" ? value : undefined;
-}
-
-interface SettingsProps {
-  readonly context: Context;
-  readonly start: (values?: { readonly seed?: number }) => void;
-}
-
-function Settings({ context, start }: SettingsProps) {
-  const { session } = context;
-  const { traits, status, busy, connected } = session;
-  const canRun = useComputed(() => traits._can_run.value && connected.value);
-  const stoppable = busy.value;
-  const fixed = !canRun.value;
-  const current = session.store.current?.info;
-  const numberOf = (trait: "seed" | "steps" | "guidance_scale") => ({
-    value: numberIn(traits[trait].value),
-    change: (value: number) => session.set({ [trait]: value }),
-    problem: context.problem,
-  });
-  return (
-    <div class="dv-settings">
-      {current?.external ? (
-        <span
-          class="dv-external"
-          data-testid="external"
-          title={`Your own code made this run, and these are its settings${
-            current.seed === null ? "; its seed is not known" : ""
-          }. Run starts a run of the widget with them.`}
-        >
-          your call
-        </span>
-      ) : null}
-      <NumberField
-        {...numberOf("seed")}
-        before="seed"
-        meaning={TERMS.seed}
-        whole
-        min={0}
-        max={2 ** 53 - 1}
-        fixed={fixed}
-        start={start}
-      />
-      <Button
-        class="dv-quiet dv-dice"
-        title="New random seed and run"
-        aria-label="New random seed and run"
-        disabled={fixed}
-        onClick={() => {
-          const seed = Math.floor(Math.random() * SEEDS);
-          session.set({ seed });
-          start({ seed });
-        }}
-      >
-        <DiceIcon />
-      </Button>
-      <NumberField
-        {...numberOf("steps")}
-        after="steps"
-        meaning={TERMS.steps}
-        whole
-        min={1}
-        max={1000}
-        fixed={fixed}
-        start={start}
-      />
-      {traits.guidance_scale.value === null ? null : (
-        <NumberField
-          {...numberOf("guidance_scale")}
-          before="guidance"
-          meaning={TERMS.guidance}
-          min={0}
-          max={1000}
-          fixed={fixed}
-          start={start}
-        />
-      )}
-      {traits._can_run.value ? (
-        <Button
-          class="dv-run"
-          data-stop-run={stoppable || undefined}
-          data-testid={stoppable ? "stop" : "run"}
-          disabled={fixed || status.value === "stopping"}
-          onClick={() => (stoppable ? session.stop() : start())}
-        >
-          {stoppable ? "Stop" : "Run"}
-        </Button>
-      ) : null}
-    </div>
-  );
 }
