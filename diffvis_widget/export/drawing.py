@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from diffvis_widget.explain.methods import method_label
-from diffvis_widget.traces.colormap import HUES, apply_colormap, fade
+from diffvis_widget.traces.colormap import apply_colormap, fade, word_colours
 from diffvis_widget.traces.types import Floats, Images, Size
 from diffvis_widget.wire.video_messages import shown_frames
 
@@ -39,12 +39,14 @@ class ColouredMap:
         values: (h, w).
         low: The value of the first colour.
         high: The value of the last colour.
+        word: The text of the word whose map it is; empty for other maps.
     """
 
     name: str
     values: Floats
     low: float
     high: float
+    word: str = ""
 
     @property
     def has_values(self) -> bool:
@@ -126,11 +128,11 @@ def overlay_maps(trace: Trace, view: StepView) -> list[ColouredMap]:
         values = trace.heat_map(
             word, step=view.step, layer=view.layer, head=view.head, kind=view.kind, frame=view.frame
         )
-        name = trace.words[word].text if isinstance(word, int) else word
-        name += ", refined" if view.kind == "refined" else ""
+        text = trace.words[word].text if isinstance(word, int) else word
+        name = text + (", refined" if view.kind == "refined" else "")
         if view.layer is not None:
             name += f", {view.layer}" + ("" if view.head is None else f" head {view.head + 1}")
-        maps.append(ColouredMap(name, values, *(view.value_range or _finite_range(values))))
+        maps.append(ColouredMap(name, values, *(view.value_range or _finite_range(values)), word=text))
     return maps
 
 
@@ -158,8 +160,9 @@ def draw_view(trace: Trace, view: StepView, size: int) -> Image.Image:
     maps = overlay_maps(trace, view)
     image = _blend_maps(image, maps, view.opacity)
     if view.contours:
-        for index, overlay in enumerate(maps):
-            image = _draw_contours(image, overlay, HUES[index % len(HUES)] if len(maps) > 1 else WHITE)
+        colours = word_colours([overlay.word for overlay in maps]) if len(maps) > 1 else [WHITE]
+        for overlay, colour in zip(maps, colours, strict=True):
+            image = _draw_contours(image, overlay, colour)
     return image if view.region is None else _draw_region(image, trace, view.region)
 
 
@@ -180,7 +183,8 @@ def _blend_maps(image: Image.Image, maps: Sequence[ColouredMap], opacity: float)
         (overlay,) = maps
         colours = apply_colormap(_resize(overlay.values, image.size), overlay.low, overlay.high).astype(np.float32)
     else:  # where words overlap, their hues mix by weight
-        hues = np.array([HUES[index % len(HUES)] for index, _ in visible], dtype=np.float32)
+        every_hue = word_colours([overlay.word for overlay in maps])
+        hues = np.array([every_hue[index] for index, _ in visible], dtype=np.float32)
         colours = np.tensordot(weights, hues, axes=(0, 0)) / np.maximum(weights.sum(axis=0), 1e-12)[..., None]
     cover = np.clip(weights.sum(axis=0), 0, 1)[..., None]
     # mixed with the image's colours, those of the maps would be others than in the colour bar

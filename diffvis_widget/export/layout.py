@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffvis_widget.step_numbers import step_number
-from diffvis_widget.traces.colormap import HUES, colour_table, fade
+from diffvis_widget.traces.colormap import colour_table, fade, word_colours
 from diffvis_widget.traces.types import Images
 
 from .drawing import ColouredMap, base_image, draw_view, overlay_maps
@@ -68,10 +68,11 @@ def _colour_bars(trace: Trace, view: StepView) -> list[tuple[ColouredMap, Images
         return [] if base_map is None else [(base_map, colour_table("magma"))]
     ramp = np.linspace(0, 1, 256, dtype=np.float32)
     cover, background = fade(ramp)[:, None], np.array(_BACKGROUND, dtype=np.float32)
-    tables = [colour_table("viridis")] if len(overlays) == 1 else [np.array([hue], dtype=np.uint8) for hue in HUES]
+    hues = word_colours([overlay.word for overlay in overlays])
+    tables = [colour_table("viridis")] if len(overlays) == 1 else [np.array([hue], dtype=np.uint8) for hue in hues]
     return [
-        (overlay, np.rint(background * (1 - cover) + tables[index % len(tables)] * cover).astype(np.uint8))
-        for index, overlay in enumerate(overlays)
+        (overlay, np.rint(background * (1 - cover) + table * cover).astype(np.uint8))
+        for overlay, table in zip(overlays, tables, strict=True)
     ]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +22,34 @@ _STOPS: dict[MapName, str] = {
     "magma": "0000040907201a10423111654a1079621980792282912b81aa337dc23b75d9"
     "466bec5860f7725cfc8e64feaa74fec68afde2a3fcfdbf",
 }
-# One hue per word where several are shown; distinguishable with every kind of colour vision (after Okabe and Ito).
-HUES = [(230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178)]
+Rgb = tuple[int, int, int]
+
+# One hue per word where several are shown; distinguishable with every kind of colour vision (after Okabe and Ito). Each
+# with the colour words that it resembles.
+HUES: Mapping[Rgb, Sequence[str]] = {
+    (230, 159, 0): ("orange", "yellow"),
+    (86, 180, 233): ("blue",),
+    (204, 121, 167): ("pink",),
+    (0, 158, 115): ("green",),
+    (240, 228, 66): ("yellow",),
+    (213, 94, 0): ("red", "orange", "brown"),
+    (0, 114, 178): ("blue",),
+}
+_COLOUR_WORDS: Mapping[str, Rgb] = {
+    "red": (208, 58, 48),
+    "orange": (224, 128, 32),
+    "yellow": (201, 162, 0),
+    "green": (47, 158, 68),
+    "blue": (47, 111, 219),
+    "purple": (125, 79, 201),
+    "violet": (125, 79, 201),
+    "pink": (224, 96, 154),
+    "brown": (138, 90, 51),
+    "black": (74, 77, 82),
+    "white": (180, 184, 190),
+    "grey": (138, 143, 152),
+    "gray": (138, 143, 152),
+}
 
 
 @functools.cache
@@ -70,3 +99,28 @@ def fade(levels: NDArray[np.float32]) -> NDArray[np.float32]:
         float32 of the same shape, 0..1.
     """
     return np.clip(levels, 0, 1) ** np.float32(_FADE_EXPONENT)
+
+
+def word_colours(texts: Sequence[str], palette: Mapping[Rgb, Sequence[str]] = HUES) -> list[Rgb]:
+    """A colour for each of several words that are shown together: a colour word has its own, others one unlike those.
+
+    Args:
+        texts: The words, or concepts of several words, of which only one may name a colour.
+        palette: Colours for the others, each with the colour words that it resembles.
+
+    Returns:
+        sRGB, 0..255, in the order of the words.
+
+    Example:
+        >>> word_colours(["blue", "square", "ball"])
+        [(47, 111, 219), (230, 159, 0), (204, 121, 167)]
+    """
+    matches = [[word for word in re.findall("[a-z]+", text.lower()) if word in _COLOUR_WORDS] for text in texts]
+    named = [words[0] if len(words) == 1 else "" for words in matches]
+    free = [colour for colour, resembled in palette.items() if not set(resembled) & set(named)]
+    others = itertools.cycle(free or list(palette))
+    colours: list[Rgb] = []
+    for name in named:
+        colour = _COLOUR_WORDS.get(name)
+        colours.append(next(others) if colour is None or colour in colours else colour)
+    return colours

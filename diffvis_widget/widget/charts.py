@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from diffvis_widget.arguments import instance
 from diffvis_widget.step_numbers import step_number
+from diffvis_widget.traces.colormap import word_colours
 from diffvis_widget.wire.messages import ScoresPayload
 
 from .widget import DiffVis
@@ -30,33 +30,18 @@ _FIRST = step_number(0)
 _BAND = "#8a8f98"
 _LINE = "#8a8f98"
 _ACCENT = "#2f6fdb"
-# distinguishable without red against green, on light and dark backgrounds; each with the colour word that it resembles
+# distinguishable without red against green, on light and dark backgrounds; each with the colour words that it resembles
 _PALETTE = {
-    "#2f6fdb": "blue",
-    "#d9822b": "orange",
-    "#2b9a8f": "green",
-    "#b0559d": "pink",
-    "#8a7f1d": "yellow",
-    "#c2453d": "red",
-    "#6c6bd1": "purple",
-    "#5f8f3a": "green",
-    "#7a6a5a": "brown",
-    "#3a8fbf": "blue",
-}
-_COLOUR_WORDS = {
-    "red": "#d03a30",
-    "orange": "#e08020",
-    "yellow": "#c9a200",
-    "green": "#2f9e44",
-    "blue": "#2f6fdb",
-    "purple": "#7d4fc9",
-    "violet": "#7d4fc9",
-    "pink": "#e0609a",
-    "brown": "#8a5a33",
-    "black": "#4a4d52",
-    "white": "#b4b8be",
-    "grey": "#8a8f98",
-    "gray": "#8a8f98",
+    (47, 111, 219): ("blue",),
+    (217, 130, 43): ("orange",),
+    (43, 154, 143): ("green",),
+    (176, 85, 157): ("pink",),
+    (138, 127, 29): ("yellow",),
+    (194, 69, 61): ("red",),
+    (108, 107, 209): ("purple",),
+    (95, 143, 58): ("green",),
+    (122, 106, 90): ("brown",),
+    (58, 143, 191): ("blue",),
 }
 _TICKS = 11  # of the axis of steps, at most: at whole steps, each once
 _LABEL_GAP = 0.07  # least distance of two labels, as a share of the axis
@@ -114,16 +99,8 @@ def concept_chart(widget: DiffVis) -> Figure:
 
 
 def _word_colours(texts: Sequence[str]) -> list[str]:
-    """A colour for each word or concept: a colour word has its own, the others have none that resembles those."""
-    words = [[word for word in text.lower().split() if word in _COLOUR_WORDS] for text in texts]
-    named = [matches[0] if len(matches) == 1 else "" for matches in words]
-    chosen: list[str] = []
-    free = [colour for colour, resembled in _PALETTE.items() if resembled not in named] or list(_PALETTE)
-    next_free = itertools.cycle(free)
-    for name in named:
-        own_colour = _COLOUR_WORDS.get(name)
-        chosen.append(next(next_free) if own_colour is None or own_colour in chosen else own_colour)
-    return chosen
+    """The colours of words or concepts as bqplot takes them."""
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in word_colours(texts, _PALETTE)]
 
 
 def _spread(values: NDArray[np.floating[Any]], gap: float) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from PIL import Image
 import diffvis_widget as dv
 from diffvis_widget.export.video import find_ffmpeg
 from diffvis_widget.traces import ConceptScores, Saliency, Trace
-from diffvis_widget.traces.colormap import HUES, apply_colormap, colour_table
+from diffvis_widget.traces.colormap import apply_colormap, colour_table, word_colours
 from tests.traces.build import fake_decoder, make_trace
 
 PAD = 12
@@ -87,8 +87,9 @@ def test_several_words_have_colours_of_their_own(trace: Trace) -> None:
         trace.records[0].maps[layer][0, 5, rows // 2 :, : columns // 2] = 0.5  # square below on the left
     shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, size=480, caption=False))
     image = shown[PAD : PAD + 320, PAD : PAD + 480]
-    np.testing.assert_allclose(image[20, 240], HUES[0], atol=8)
-    np.testing.assert_allclose(image[300, 60], HUES[1], atol=8)
+    amber, sky = word_colours(["circle", "square"])
+    np.testing.assert_allclose(image[20, 240], amber, atol=8)
+    np.testing.assert_allclose(image[300, 60], sky, atol=8)
     ground = enlarged(trace.frames("prediction")[0], (480, 320))
     np.testing.assert_allclose(image[300, 440].astype(int), ground[300, 440].astype(int), atol=3)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import diffvis_widget as dv
 from diffvis_widget.traces import Trace
-from diffvis_widget.traces.colormap import HUES, colour_table
+from diffvis_widget.traces.colormap import colour_table, word_colours
 from tests.export.test_figures import PAD, a_map, enlarged, laid_over, pixels
 from tests.traces.build import make_trace
 
@@ -39,7 +39,7 @@ def test_contours_lie_on_the_map(trace: Trace) -> None:
     np.testing.assert_array_equal(plain[PAD + 325 :], lined[PAD + 325 :])
     two = {**view_options, "words": ["circle", "red"], "layer": None}
     coloured = pixels(dv.export.png(trace, **two, contours=True))
-    for hue in HUES[:2]:
+    for hue in word_colours(["circle", "red"]):
         assert (np.abs(coloured.astype(int) - hue).sum(axis=-1) < 12).any(), "a line in the colour of its word"
 
 
@@ -133,7 +133,7 @@ def test_a_strip_says_what_its_colours_mean(trace: Trace) -> None:
     assert len(plain) < len(strip) <= len(shared)
     end = colour_table("viridis")[253].astype(int)
     assert (np.abs(strip[len(plain) :] - end).sum(axis=-1) < 12).any()
-    for hue in HUES[:2]:
+    for hue in word_colours(["circle", "red"]):
         assert (np.abs(shared[len(plain) :].astype(int) - hue).sum(axis=-1) < 12).any()
 
 

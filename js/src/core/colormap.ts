@@ -77,19 +77,44 @@ export function gradient(name: MapName): string {
     .join()})`;
 }
 
-/** One colour per word for several words, distinguishable with any colour vision (after Okabe and Ito). */
-const HUES: readonly Rgb[] = [
-  [230, 159, 0],
-  [86, 180, 233],
-  [204, 121, 167],
-  [0, 158, 115],
-  [240, 228, 66],
-  [213, 94, 0],
-  [0, 114, 178],
-];
+/** Colours as "rrggbb", each with the names in `names`. */
+function named(names: string): readonly (readonly [colour: Rgb, names: readonly string[]])[] {
+  return names.split(", ").map((entry) => {
+    const [hex = "", ...rest] = entry.split(" ");
+    return [stops(hex)[0] ?? [0, 0, 0], rest];
+  });
+}
 
-export function hue(position: number): Rgb {
-  return HUES[position % HUES.length] ?? [230, 159, 0];
+/** For several words, distinguishable with any colour vision (after Okabe and Ito), and the colour words they resemble. */
+const HUES = named(
+  "e69f00 orange yellow, 56b4e9 blue, cc79a7 pink, 009e73 green, f0e442 yellow, d55e00 red orange brown, 0072b2 blue",
+);
+const COLOUR_WORDS = new Map(
+  named(
+    "d03a30 red, e08020 orange, c9a200 yellow, 2f9e44 green, 2f6fdb blue, 7d4fc9 purple violet, e0609a pink, " +
+      "8a5a33 brown, 4a4d52 black, b4b8be white, 8a8f98 grey gray",
+  ).flatMap(([colour, names]) => names.map((name) => [name, colour] as const)),
+);
+
+/** A colour for each of several words that are shown together: a colour word has its own, others one unlike those. */
+export function wordColours(texts: readonly string[]): Rgb[] {
+  const names = texts.map((text) => {
+    const matches =
+      text
+        .toLowerCase()
+        .match(/[a-z]+/g)
+        ?.filter((word) => COLOUR_WORDS.has(word)) ?? [];
+    return matches.length === 1 ? (matches[0] as string) : "";
+  });
+  const free = HUES.filter(([, resembled]) => !resembled.some((name) => names.includes(name)));
+  const others = free.length > 0 ? free : HUES;
+  const colours: Rgb[] = [];
+  let next = 0;
+  for (const name of names) {
+    const own = COLOUR_WORDS.get(name);
+    colours.push(own && !colours.includes(own) ? own : (others[next++ % others.length]?.[0] as Rgb));
+  }
+  return colours;
 }
 
 export function css([r, g, b]: Rgb): string {

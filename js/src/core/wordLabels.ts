@@ -1,6 +1,6 @@
 // How words are named and coloured wherever they appear.
 
-import { css, hue } from "./colormap";
+import { css, type Rgb, wordColours } from "./colormap";
 import { NOT_RECORDED, value } from "./format";
 import type { Range, Word } from "./protocol";
 
@@ -34,8 +34,13 @@ export function peakOf(scale: Range | null | undefined, unit = ""): string {
 }
 
 /** The colour of a chosen word: the colour map's own for a single word, one per word for several. */
-export function colourOf(pinned: readonly number[], index: number): string | undefined {
+export function colourOf(words: readonly Word[], pinned: readonly number[], index: number): string | undefined {
   const position = pinned.indexOf(index);
   if (position < 0) return undefined;
-  return pinned.length === 1 ? "var(--data)" : css(hue(position));
+  return pinned.length === 1 ? "var(--data)" : css(coloursOfWords(words, pinned)[position] as Rgb);
+}
+
+/** The colours of several words of a run, which are shown together. */
+export function coloursOfWords(words: readonly Word[], shown: readonly number[]): Rgb[] {
+  return wordColours(shown.map((index) => words[index]?.text ?? ""));
 }

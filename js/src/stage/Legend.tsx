@@ -1,11 +1,11 @@
 // The colour bars: the values of the colours on the stage.
 
-import { coloursOf, fadedGradient, gradient, hue } from "../core/colormap";
+import { coloursOf, fadedGradient, gradient, type Rgb } from "../core/colormap";
 import type { Context } from "../core/context";
 import { ends, NOT_RECORDED } from "../core/format";
 import { unitOf } from "../core/mapKind";
 import type { Range } from "../core/protocol";
-import { distinctName } from "../core/wordLabels";
+import { coloursOfWords, distinctName } from "../core/wordLabels";
 import { Button } from "../ui/Button";
 import { rangeOf } from "./overlay";
 import type { StageImage } from "./stageImage";
@@ -38,8 +38,9 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
     const change = image.change(step, run.atFrame(run.steps[step.index - 1]));
     return change ? [{ name: "change of 255", range: [0, change.max], unit: "", paint: gradient("magma") }] : [];
   }
+  const colours = coloursOfWords(run.info.words, words);
   return words.map((index, position) => {
-    const paint = fadedGradient(words.length === 1 ? coloursOf("viridis") : [hue(position)]);
+    const paint = fadedGradient(words.length === 1 ? coloursOf("viridis") : [colours[position] as Rgb]);
     const name = distinctName(run.info.words, index);
     return {
       name: name && lensName ? `${name}, ${lensName}` : name || lensName || "",

@@ -44,7 +44,7 @@ export function RegionWords({ context, run, region }: Props) {
   return (
     <ul>
       {ranked.map(({ index, now, values }) => {
-        const colour = colourOf(viewState.pinned.value, index);
+        const colour = colourOf(run.info.words, viewState.pinned.value, index);
         return (
           <li
             class="dv-meter"

@@ -1,7 +1,7 @@
 // An image that labels itself: each pixel has the colour of the content word with the largest heat map there, and each
 // word is written at its peak.
 
-import { css, hue, type Rgb } from "../core/colormap";
+import { css, type Rgb, wordColours } from "../core/colormap";
 import { Resampler } from "../core/mapSampling";
 import type { StepMessage, Word } from "../core/protocol";
 import type { Run } from "../core/store";
@@ -33,18 +33,6 @@ export function contentWords(words: readonly Word[], scales: StepMessage["maps"]
   });
   const encoder = words[named[0] ?? -1]?.encoder;
   return named.filter((index) => words[index]?.encoder === encoder);
-}
-
-/** The colour that a word names, such as "red" or "snow"; null for other words. */
-function colourNamed(text: string): Rgb | null {
-  const name = text.toLowerCase();
-  if (!/^[a-z]+$/.test(name) || !CSS.supports("color", name)) return null;
-  const c = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  if (!c) return null;
-  c.fillStyle = name;
-  c.fillRect(0, 0, 1, 1);
-  const [r = 0, g = 0, b = 0] = c.getImageData(0, 0, 1, 1).data;
-  return [r, g, b];
 }
 
 /** A word and the place of its peak, 0..1 from the left and the top of the image. */
@@ -95,7 +83,6 @@ export function placeLabels(wanted: readonly Box[], frame: Box): (Box | null)[] 
 export class LabelOverlay {
   readonly #raster = new Resampler(RASTER, RASTER);
   readonly #steps = new WeakMap<StepMessage["maps"], Labelled>();
-  readonly #named = new Map<string, Rgb | null>();
 
   /** Draws the colours and the words of a step; `opacity` is that of the largest value. */
   draw(c: CanvasRenderingContext2D, run: Run, step: StepMessage, opacity: number, box: ImageBox, ratio: number): void {
@@ -119,19 +106,10 @@ export class LabelOverlay {
     return labelled;
   }
 
-  /** A colour for each word: its own, which leaves the image as it is; else one of those for words. */
-  #coloursOf(texts: readonly string[]): Rgb[] {
-    let others = 0;
-    return texts.map((text) => {
-      if (!this.#named.has(text)) this.#named.set(text, colourNamed(text));
-      return this.#named.get(text) ?? hue(others++);
-    });
-  }
-
   #label(run: Run, step: StepMessage): Labelled {
     const words = contentWords(run.info.words, step.maps.scales);
     const texts = words.map((index) => run.info.words[index]?.text ?? "");
-    const colours = this.#coloursOf(texts);
+    const colours = wordColours(texts);
     const size = RASTER * RASTER;
     const max = Math.max(1e-9, ...words.map((index) => step.maps.scales[index]?.[1] ?? 0));
     const largest = new Float32Array(size);

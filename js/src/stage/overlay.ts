@@ -1,11 +1,12 @@
 // Heat maps over the image: a single word in the colour map, several words each in a colour of its own.
 
-import { colourAt, css, FADE, hue, lookup } from "../core/colormap";
+import { colourAt, css, FADE, lookup, type Rgb } from "../core/colormap";
 import { type MapKind, withMaps } from "../core/mapKind";
 import { Resampler, rescale, sharedRange } from "../core/mapSampling";
 import type { Range, StepMessage } from "../core/protocol";
 import type { Run } from "../core/store";
 import type { ViewState } from "../core/viewState";
+import { coloursOfWords } from "../core/wordLabels";
 import { levels, trace } from "./contours";
 import type { ImageBox } from "./stageImage";
 
@@ -72,10 +73,17 @@ export class Overlay {
     c.drawImage(this.#grey.canvas, box.x, box.y, box.width, box.height);
     c.globalCompositeOperation = "source-over";
     c.drawImage(this.#canvas, box.x, box.y, box.width, box.height);
-    if (viewState.contours.value) this.#drawContours(c, step, words, box);
+    if (viewState.contours.value) this.#drawContours(c, run, step, words, box);
   }
 
-  #drawContours(c: CanvasRenderingContext2D, step: StepMessage, words: readonly number[], box: ImageBox): void {
+  #drawContours(
+    c: CanvasRenderingContext2D,
+    run: Run,
+    step: StepMessage,
+    words: readonly number[],
+    box: ImageBox,
+  ): void {
+    const colours = coloursOfWords(run.info.words, words);
     const transform = new DOMMatrix([box.width / RASTER, 0, 0, box.height / RASTER, box.x, box.y]);
     words.forEach((word, position) => {
       if (!step.maps.scales[word]) return;
@@ -88,7 +96,7 @@ export class Overlay {
         // A light line on a dark one is visible on any background.
         for (const [width, colour] of [
           [3, "#0008"],
-          [1.25, words.length > 1 ? css(hue(position)) : "#fff"],
+          [1.25, words.length > 1 ? css(colours[position] as Rgb) : "#fff"],
         ] as const) {
           c.lineWidth = (width * box.width) / 350;
           c.strokeStyle = colour;
@@ -128,12 +136,13 @@ export class Overlay {
   #drawSeveral(run: Run, step: StepMessage, words: readonly number[], viewState: ViewState): boolean {
     const sums = this.#sums.fill(0);
     const opacity = viewState.opacity.value;
+    const colours = coloursOfWords(run.info.words, words);
     let any = false;
     words.forEach((word, position) => {
       const field = this.#field(run, step, word, viewState);
       if (!field) return;
       any = true;
-      const [r, g, b] = hue(position);
+      const [r, g, b] = colours[position] as Rgb;
       const { values, factor, offset } = field;
       for (let i = 0, at = 0; i < values.length; i++, at += 4) {
         const weight = fadeOf((values[i] as number) * factor + offset) * opacity;

@@ -146,7 +146,7 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
   const isTruncated = word.kind === "truncated";
   const tokens = word.token_texts.map((token) => token.replace(/<\/w>$/, "")).filter((token) => token !== "");
   const isSplit = word.kind === "word" && tokens.length > 1;
-  const colour = colourOf(pinned, index);
+  const colour = colourOf(session.store.shown.value?.info.words ?? [], pinned, index);
   const weighed = word.kind === "word" && factor !== 1;
   return (
     <span

@@ -144,7 +144,7 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
     viewState.probe.value = frame.current && pointIn(frame.current.getBoundingClientRect(), event, run.info.image);
   };
   const chosen = viewState.pinned.value.includes(index);
-  const colour = colourOf(viewState.pinned.value, index);
+  const colour = colourOf(run.info.words, viewState.pinned.value, index);
   useLayoutEffect(() => {
     if (chosen) reveal(frame.current?.parentElement);
   }, [chosen]);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { coloursOf, FADE, fadedGradient, gradient, lookup } from "../../src/core/colormap";
+import { coloursOf, FADE, fadedGradient, gradient, lookup, wordColours } from "../../src/core/colormap";
 
 function lightness(word: number): number {
   const linear = [0, 8, 16].map((shift) => {
@@ -33,4 +33,35 @@ it("fades to nothing at the low end, and keeps medium values visible", () => {
   const bar = fadedGradient(coloursOf("viridis"));
   expect(bar).toMatch(/^linear-gradient\(90deg,rgb\(68 1 84\/0\.00\)/);
   expect(bar).toMatch(/rgb\(253 231 37\/1\.00\)\)$/);
+});
+
+// The same cases as in tests/traces/test_colormap.py: figures and the page agree.
+it.each([
+  [
+    ["circle", "square"],
+    ["e69f00", "56b4e9"],
+  ],
+  [
+    ["blue", "square", "ball"],
+    ["2f6fdb", "e69f00", "cc79a7"],
+  ],
+  [
+    ["a Red circle,", "star", "red"],
+    ["d03a30", "e69f00", "56b4e9"],
+  ],
+  [
+    ["window", "tomato"],
+    ["e69f00", "56b4e9"],
+  ],
+  [
+    ["red and blue", "sky"],
+    ["e69f00", "56b4e9"],
+  ],
+  [
+    ["red", "yellow", "green", "blue", "pink", "one", "two"],
+    ["d03a30", "c9a200", "2f9e44", "2f6fdb", "e0609a", "e69f00", "56b4e9"],
+  ],
+])("gives colour words their own colour, and the others one unlike those: %j", (texts, colours) => {
+  const hex = wordColours(texts).map((rgb) => rgb.map((part) => part.toString(16).padStart(2, "0")).join(""));
+  expect(hex).toEqual(colours);
 });

@@ -242,7 +242,7 @@ function WordRow({ context, player, run, index }: Props & { readonly index: numb
     if (!step || !means) return `${name}: no map`;
     return `${name} at step ${stepNumber(step.index)}, by frame: ${means.map((mean) => value(mean)).join(", ")}`;
   });
-  const colour = colourOf(viewState.pinned.value, index);
+  const colour = colourOf(run.info.words, viewState.pinned.value, index);
   return (
     <>
       <Button

@@ -88,8 +88,8 @@ export function Relevance({ context, canCompute }: { readonly context: Context; 
 }
 
 /** The colour of a word's curve: as on the stage if words are chosen, else by its position in the prompt. */
-function colourIn(pinned: readonly number[], words: readonly number[], word: number): string {
-  return colourOf(pinned.length === 0 ? words : pinned, word) ?? "var(--weak)";
+function colourIn(run: Run, pinned: readonly number[], words: readonly number[], word: number): string {
+  return colourOf(run.info.words, pinned.length === 0 ? words : pinned, word) ?? "var(--weak)";
 }
 
 interface ChartProps {
@@ -158,7 +158,7 @@ function Chart({ context, run, curves, scale, linked }: ChartProps) {
               key={word}
               d={d}
               data-strong={strong || undefined}
-              style={{ stroke: colourIn(pinned, curves.words, word) }}
+              style={{ stroke: colourIn(run, pinned, curves.words, word) }}
             />
           );
         })}
@@ -205,7 +205,7 @@ function Words({ context, run, all }: WordsProps) {
                   viewState.hovered.value = null;
                 }}
               >
-                <i style={{ background: colourIn(pinned, words, word) }} aria-hidden="true" />
+                <i style={{ background: colourIn(run, pinned, words, word) }} aria-hidden="true" />
                 {fullNameOf(run.info.words[word])}
               </Button>
             </th>
