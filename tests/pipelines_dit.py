@@ -7,6 +7,7 @@ from tests import (
     pipelines_control,
     pipelines_cross,
     pipelines_joint,
+    pipelines_joyimage,
     pipelines_kolors,
     pipelines_more,
     pipelines_recent,
@@ -25,4 +26,5 @@ FAMILIES: dict[str, Case] = {
     **pipelines_recent.CASES,
     **pipelines_control.CASES,
     **pipelines_kolors.CASES,
+    **pipelines_joyimage.CASES,
 }

@@ -24,6 +24,7 @@ from tests import (
     pipelines_control,
     pipelines_cross,
     pipelines_joint,
+    pipelines_joyimage,
     pipelines_kolors,
     pipelines_more,
     pipelines_recent,
@@ -150,6 +151,7 @@ EDITING: dict[str, Case] = {
 INSTRUCTION = '{"edit_instruction": "A tiny red circle, above a blue square"}'
 EDITING |= {
     "longcat-edit": Case(longcat_edit, {**_GUIDED_BY_TWO, "image": random_image(64, 64)}, "two calls"),
+    **pipelines_joyimage.EDITING,
     "fibo-edit": Case(
         with_parts_of(diffusers.BriaFiboEditPipeline, pipelines_recent.bria_fibo),
         {

@@ -11,7 +11,6 @@ import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
-    AutoencoderKLWan,
     CogVideoXDDIMScheduler,
     CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
@@ -50,12 +49,6 @@ def wan_transformer(seed: int, **config: Any) -> Any:
     return stirred(WanTransformer3DModel(**(base | config)), seed, LOUD)
 
 
-def wan_vae(seed: int = 0) -> Any:
-    torch.manual_seed(seed)
-    config: dict[str, Any] = {"base_dim": 4, "dim_mult": [1] * 4, "num_res_blocks": 1}
-    return AutoencoderKLWan(**config, temperal_downsample=[False, True, True]).eval()
-
-
 def wan_scheduler() -> Any:
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
 
@@ -65,7 +58,7 @@ def wan_parts(seed: int = 0) -> dict[str, Any]:
     return {
         "tokenizer": tokenizer,
         "text_encoder": parts.umt5(tokenizer, seed=seed),
-        "vae": wan_vae(seed),
+        "vae": parts.wan_vae(seed),
         "transformer": wan_transformer(seed),
         "scheduler": wan_scheduler(),
     }

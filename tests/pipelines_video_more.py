@@ -31,7 +31,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, 
 from tests import pipelines_recent
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
-from tests.pipelines_video import IMAGE, LOUD, SIZE, WAN, WIDE, wan_parts, wan_transformer, wan_vae
+from tests.pipelines_video import IMAGE, LOUD, SIZE, WAN, WIDE, wan_parts, wan_transformer
 from tests.tiny_parts import GEMMA_WIDTH, T5_WIDTH, Case, quiet, stirred
 
 _SMALL: dict[str, Any] = {
@@ -149,7 +149,7 @@ def _sana_video(kind: Any, seed: int) -> Any:
         kind(
             tokenizer=tokenizer,
             text_encoder=parts.gemma2(tokenizer, seed=seed),
-            vae=wan_vae(seed),
+            vae=parts.wan_vae(seed),
             transformer=stirred(transformer, seed, LOUD),
             scheduler=scheduler if kind is SanaVideoPipeline else parts.flow(),
         )

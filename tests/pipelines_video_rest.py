@@ -35,7 +35,7 @@ from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionM
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
-from tests.pipelines_video import IMAGE, LOUD, WAN, WIDE, wan_parts, wan_vae
+from tests.pipelines_video import IMAGE, LOUD, WAN, WIDE, wan_parts
 from tests.pipelines_video_joint import SOUND, ltx2_parts
 from tests.pipelines_video_more import OTHER, kandinsky5
 from tests.tiny_parts import CLIP_WIDTH, T5_WIDTH, Case, quiet, stirred
@@ -104,7 +104,7 @@ def _motif(kind: Any, seed: int, **config: Any) -> Any:
     whole: Any = kind(
         tokenizer=tokenizer,
         text_encoder=parts.t5(tokenizer, seed=seed),
-        vae=wan_vae(seed),
+        vae=parts.wan_vae(seed),
         transformer=stirred(transformer, seed, {"norm_q": 2, "norm_added_q": 2}),
         scheduler=parts.flow(),
         guider=ClassifierFreeGuidance(guidance_scale=4.0),

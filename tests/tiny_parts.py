@@ -22,6 +22,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    AutoencoderKLWan,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     VQModel,
@@ -320,6 +321,13 @@ def qwen_vae(seed: int = 0) -> Any:
         "temperal_downsample": [False],
     }
     return stirred(AutoencoderKLQwenImage(**config), seed)
+
+
+def wan_vae(seed: int = 0) -> Any:
+    """Wan's video autoencoder: sides divided by 8, time by 4."""
+    torch.manual_seed(seed)
+    config: dict[str, Any] = {"base_dim": 4, "dim_mult": [1] * 4, "num_res_blocks": 1}
+    return AutoencoderKLWan(**config, temperal_downsample=[False, True, True]).eval()
 
 
 def flux2_vae(seed: int = 0) -> Any:

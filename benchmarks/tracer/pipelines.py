@@ -56,7 +56,6 @@ NO_WORDS = {
     "OmniGenPipeline": "it encodes its prompt inside the denoiser, in one sequence with a time token and the image",
     "ZImageOmniPipeline": "every text is a list of pieces between its references, each padded by itself",
     "DreamLitePipeline": "its denoiser works on the image and a reference side by side, as one image twice as wide",
-    "JoyImageEditPipeline": "its latents have an axis of references, whose tokens come before those of the image",
 }
 REFUSED = {
     "WuerstchenCombinedPipeline": CASCADE,

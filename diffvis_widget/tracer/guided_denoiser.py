@@ -282,13 +282,18 @@ class Denoiser:
         elif evaluation.listed or len(evaluation.shape) == 5:
             inputs = inputs[:, :, None]  # a video of one frame
             inputs = inputs.permute(0, 2, 3, 4, 1) if self.family.channels_last else inputs
-        if evaluation.extra is not None:
+        form = self.family.latent_form
+        if form is not None and evaluation.extra is not None:
+            inputs = form.put(evaluation.extra[list(rows)], inputs)
+        elif evaluation.extra is not None:
             inputs = torch.cat([inputs, evaluation.extra[list(rows)]], dim=evaluation.extra_axis)
         kind = evaluation.device.type
         with torch.autocast(kind, dtype=evaluation.autocast, enabled=evaluation.autocast is not None):
             named = {evaluation.latents: list(inputs) if evaluation.listed else inputs}
             output = prediction(self.module(**named, **arguments, return_dict=False))
-        if side:
+        if form is not None:
+            output = form.image(output)
+        elif side:
             output = unpack(self.family.image_output(output, size[0] * size[1] // side**2), size, side)
         elif output.ndim == 5:
             output = output[:, 0].permute(0, 3, 1, 2) if self.family.channels_last else output[:, :, 0]

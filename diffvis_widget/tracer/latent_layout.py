@@ -69,7 +69,7 @@ class LatentLayout:
             CannotRecordError: The number of packed rows does not fit the size of the image.
             VideoError: The latents have several frames, and videos of this family are not traced.
         """
-        latents: Tensor = first_entry(prepared)
+        latents = self._image(first_entry(prepared))
         self._extra = self._family.video_frames(pipe, prepared, arguments, call)
         latents = latents if self._extra.prepared_channels_first else self._channels_first(latents)
         if not self._family.traces_videos:
@@ -221,6 +221,7 @@ class LatentLayout:
         """
         if latents.ndim == 4 and self.row_frames > 1:
             return latents.unflatten(0, (-1, self.frames)).transpose(1, 2)
+        latents = self._image(latents)
         if latents.ndim == 5:
             # frames of conditions may stand before those of the video, or behind them; a step may leave out all but one
             latents = self._channels_first(latents)[:, :, self._extra.padding :][:, :, : self.frames]
@@ -233,6 +234,10 @@ class LatentLayout:
             latents = self._family.image_output(latents[:, self._extra.tokens], self._positions or 0)
             return unpack(latents, self.size, side) if self.frames == 1 else unpack_video(latents, self.size, side)
         return latents
+
+    def _image(self, latents: Tensor) -> Tensor:
+        form = self._family.latent_form
+        return latents if form is None else form.image(latents)
 
     def _channels_first(self, latents: Tensor) -> Tensor:
         """(n, C, F, h, w), as traces keep the latents of videos."""

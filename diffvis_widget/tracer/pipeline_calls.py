@@ -32,7 +32,7 @@ from .locks import is_own_work
 from .modular_calls import ModularCall
 from .module_hooks import hook_forward
 from .noise_sources import NoiseSource, noise_sources
-from .prompt_encoding import CallPrompts, EncodeCall, connect, encode, encode_calls_of, read_prompts
+from .prompt_encoding import ENCODING, CallPrompts, EncodeCall, connect, encode, encode_calls_of, read_prompts
 from .prompt_encoding import PromptBatch as PromptBatch
 from .reference_images import noting_encodes
 from .scheduler_step import read_step
@@ -142,7 +142,7 @@ class PipelineCalls:
         self._followed.append((pipe, hooks))
         # Python looks `__call__` up in the class
         hooks.append(self._watch(type(pipe), "__call__", functools.partial(self._call, pipe)))
-        watchers = {"encode_prompt": self._encode_prompt, **dict.fromkeys(_PREPARING, self._prepare_latents)}
+        watchers = dict.fromkeys(ENCODING, self._encode_prompt) | dict.fromkeys(_PREPARING, self._prepare_latents)
         for name, watcher in watchers.items():
             if hasattr(pipe, name):
                 hooks.append(self._watch(pipe, name, functools.partial(watcher, pipe)))

@@ -24,6 +24,9 @@ from .fault_guard import FaultGuard
 from .prompt_batch import CallPrompts, Embeddings, PromptBatch
 from .words import number_positions
 
+ENCODING = ("encode_prompt", "encode_prompt_multiple_images")
+"""Methods of pipelines that encode a prompt; the second, of JoyImage, with images among it."""
+
 
 @dataclass
 class EncodeCall:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
@@ -51,7 +52,9 @@ def reference_grids(family: Family, live: LiveCall, positions: int, image: int) 
     """
     for evaluation in live.steps[0].evaluations if live.steps else ():
         if (rows := evaluation.branches.get("prompt")) is not None:
-            return family.reference_grids(evaluation.arguments, rows.start + image, positions)
+            latents = torch.empty(evaluation.shape, device="meta")  # the shape alone
+            arguments = {**evaluation.arguments, evaluation.latents: latents}
+            return family.reference_grids(arguments, rows.start + image, positions)
     return []
 
 

@@ -17,6 +17,7 @@ from diffvis_widget.traces import Layer
 from diffvis_widget.traces.types import Size
 
 from .concept_streams import ConceptKeys, ConceptStream
+from .latent_forms import LatentForm
 from .reference_grids import ReferenceGrids, no_references
 from .sequence_layouts import SequenceLayout
 from .token_streams import TokenStream
@@ -264,6 +265,7 @@ class Family:
             behind those of the text, and not at its beginning.
         reference_grids: (arguments of the denoiser, row of its batch, image tokens) -> (h, w) of the tokens of each
             reference image, which follow those of the image in joint attention.
+        latent_form: How the pipeline's loop keeps latents in a form of its own; None: (n, C, h, w), or packed.
         channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
         traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
             in the same order. Otherwise a call that makes one is refused.
@@ -324,6 +326,7 @@ class Family:
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
     output_ends_with_image: bool = False
     reference_grids: ReferenceGrids = no_references
+    latent_form: LatentForm | None = None
     channels_last: bool = False
     # videos
     traces_videos: bool = False

@@ -14,13 +14,17 @@ from diffvis_widget.tracer.words import Token
 from . import sequence_layouts
 from .family import Family, modules_ending
 from .reference_grids import from_position_ids
-from .token_streams import TokenStream, padded_behind, special_tokens
+from .token_streams import TokenStream, padded_behind
+
+_REFERENCE = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
 
 
 def _behind_the_reference(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
     """The prompt, padded to the length that the pipeline states, behind the tokens of a reference."""
     prompt = min(length, int(pipe.tokenizer_max_length))
-    return [*special_tokens(length - prompt), *padded_behind(pipe, tokens, prompt)]
+    names = [_REFERENCE[0], *[_REFERENCE[1]] * (length - prompt - 2), _REFERENCE[2]] if length > prompt else []
+    reference = [Token(name, 0, 0, special=True, attended=True) for name in names]
+    return [*reference, *padded_behind(pipe, tokens, prompt)]
 
 
 FAMILY = Family(

@@ -1,0 +1,72 @@
+"""Tiny pipelines of JoyImage: text to image, and editing with references.
+
+Not a test: a workshop, as tests.pipelines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import JoyImageEditPipeline, JoyImageEditTransformer3DModel
+from diffusers.pipelines.joyimage import image_processor
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from tests import tiny_parts as parts
+from tests import tiny_tokenizers as tokenizers
+from tests.pipelines_recent import qwen3_processor
+from tests.tiny_parts import Case, quiet, random_image, stirred, wan_vae
+
+_WIDTH = 32
+image_processor.BUCKETS[1024] = [(64, 96), (96, 64)]  # its sizes: a million pixels in all ratios
+
+
+def _parts(seed: int) -> dict[str, Any]:
+    """What JoyImage's pipelines have in common but for the transformer."""
+    torch.manual_seed(seed)
+    tokenizer = tokenizers.qwen()
+    rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": _WIDTH}
+    config = Qwen3VLConfig(
+        text_config={**parts.decoder_config(tokenizer, _WIDTH), "rope_parameters": rotary},
+        vision_config={**vision, "deepstack_visual_indexes": [0], "num_position_embeddings": 16, "patch_size": 14},
+        **{
+            f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+            for name, token in (
+                ("image", "image_pad"),
+                ("video", "video_pad"),
+                ("vision_start", "vision_start"),
+                ("vision_end", "vision_end"),
+            )
+        },
+    )
+    return {
+        "scheduler": parts.flow(),
+        "vae": wan_vae(seed),
+        "text_encoder": stirred(Qwen3VLForConditionalGeneration(config), seed),
+        "tokenizer": tokenizer,
+        "processor": qwen3_processor(tokenizer),
+    }
+
+
+def joyimage_edit(seed: int = 0) -> Any:
+    """JoyImage-Edit in small: the reference and the image are items of one tensor, and the image comes first."""
+    made = _parts(seed)
+    transformer = JoyImageEditTransformer3DModel(
+        in_channels=16,
+        hidden_size=48,
+        num_attention_heads=4,
+        text_dim=_WIDTH,
+        num_layers=2,
+        rope_dim_list=[4, 4, 4],
+    )
+    pipe = JoyImageEditPipeline(**made, transformer=stirred(transformer, seed, {"q_norm": 2}))
+    start = len(made["tokenizer"](pipe.prompt_template_encode["image"].split("<|im_start|>user")[0]).input_ids)
+    pipe.prompt_template_encode_start_idx = {"image": start, "multiple_images": start}
+    return quiet(pipe)
+
+
+_FAST: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 4.0, "negative_prompt": "a green cross"}
+
+CASES = {"joyimage": Case(joyimage_edit, {**_FAST, "height": 64, "width": 96}, "two calls")}
+EDITING = {"joyimage-edit": Case(joyimage_edit, {**_FAST, "image": random_image(64, 96)}, "two calls")}
