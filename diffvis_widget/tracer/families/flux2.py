@@ -10,9 +10,10 @@ from torch import Tensor
 from diffvis_widget.tracer.packing import unpack
 
 from . import sequence_layouts
-from .family import Family, modules_ending, scale_by_config
+from .family import Family, modules_ending
 from .reference_grids import from_position_ids
 from .token_streams import TokenStream
+from .vae_latents import scale_by_config
 
 
 def scale_by_batch_norm(vae: Any, latents: Tensor) -> Tensor:

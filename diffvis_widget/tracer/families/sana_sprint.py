@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from . import sana
-from .family import pipelines_named, scale_by_config
+from .family import pipelines_named
+from .vae_latents import scale_by_config
 
 _DATA_SIGMA = 0.5
 """Standard deviation of the clean latents in the loop, as the scheduler's config has it (arXiv 2503.09641)."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from . import sana
-from .family import pipelines_named, scale_by_config
+from .family import pipelines_named
+from .vae_latents import scale_by_config
 from .video_frames import VideoFrames
 
 
