@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SMALL_IMAGE = 160  # pixels; on smaller images three contours of each word would hide what is under them
 _LUMINOSITY = np.array([0.3, 0.59, 0.11], dtype=np.float32)  # of the blend mode "saturation" on the page
+_WINNING = 16  # the larger, the sharper the border between the hues of words that overlap
 _RASTER = 128  # cells on the longest side of a map whose contours are traced, as on the page
 
 
@@ -182,10 +183,11 @@ def _blend_maps(image: Image.Image, maps: Sequence[ColouredMap], opacity: float)
     if len(maps) == 1:
         (overlay,) = maps
         colours = apply_colormap(_resize(overlay.values, image.size), overlay.low, overlay.high).astype(np.float32)
-    else:  # where words overlap, their hues mix by weight
+    else:  # where words overlap, the hue is nearly that of the largest map there, as on the page
         every_hue = word_colours([overlay.word for overlay in maps])
         hues = np.array([every_hue[index] for index, _ in visible], dtype=np.float32)
-        colours = np.tensordot(weights, hues, axes=(0, 0)) / np.maximum(weights.sum(axis=0), 1e-12)[..., None]
+        shares = (weights / np.maximum(weights.max(axis=0), 1e-12)) ** _WINNING
+        colours = np.tensordot(shares, hues, axes=(0, 0)) / np.maximum(shares.sum(axis=0), 1e-12)[..., None]
     cover = np.clip(weights.sum(axis=0), 0, 1)[..., None]
     # mixed with the image's colours, those of the maps would be others than in the colour bar
     pixels = pixels * (1 - cover) + (pixels @ _LUMINOSITY)[..., None] * cover

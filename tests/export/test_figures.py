@@ -94,6 +94,27 @@ def test_several_words_have_colours_of_their_own(trace: Trace) -> None:
     np.testing.assert_allclose(image[300, 440].astype(int), ground[300, 440].astype(int), atol=3)
 
 
+def test_where_words_overlap_the_larger_map_has_its_colour(trace: Trace) -> None:
+    trace.records[0].maps[0][:] = 0
+    trace.records[0].maps[2][:] = 0
+    for layer, columns in ((0, 6), (2, 12)):
+        # circle on the left, square everywhere, half as high
+        trace.records[0].maps[layer][0, 2, :, : columns // 2] = 0.5
+        trace.records[0].maps[layer][0, 2, :, columns // 2 :] = 0.1
+        trace.records[0].maps[layer][0, 5] = 0.25
+        trace.records[0].maps[layer][0, 5, 0, 0] = 0.5
+        trace.records[0].maps[layer][0, 5, -1, -1] = 0
+    shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, size=480, caption=False))
+    image = shown[PAD : PAD + 320, PAD : PAD + 480]
+    amber, sky = word_colours(["circle", "square"])
+    np.testing.assert_allclose(image[160, 60], amber, atol=8)
+    ground = enlarged(trace.frames("prediction")[0], (480, 320))[160, 420]
+    cover = 0.5**0.6  # of a map at half of its range
+    grey = (ground * (0.3, 0.59, 0.11)).sum()
+    expected = (ground * (1 - cover) + grey * cover) * (1 - cover) + np.array(sky) * cover
+    np.testing.assert_allclose(image[160, 420], expected, atol=8)
+
+
 def test_values_are_shown_as_such(trace: Trace) -> None:
     assert trace.guidance is not None
     guidance = trace.guidance[2]

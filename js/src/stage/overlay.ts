@@ -11,6 +11,8 @@ import { levels, trace } from "./contours";
 import type { ImageBox } from "./stageImage";
 
 const RASTER = 128;
+/** The larger, the sharper the border between the colours of words that overlap. */
+const WINNING = 16;
 
 /** The range of a word's colours: that of its map at this step, or one for all words and steps. */
 export function rangeOf(run: Run, step: StepMessage, word: number, shared: boolean): Range | null {
@@ -44,7 +46,8 @@ export class Overlay {
   readonly #context = this.#canvas.getContext("2d");
   readonly #grey = new OffscreenCanvas(RASTER, RASTER).getContext("2d") as OffscreenCanvasRenderingContext2D;
   readonly #image = new ImageData(RASTER, RASTER);
-  readonly #sums = new Float32Array(RASTER * RASTER * 4);
+  /** Of each pixel red, green, blue, their weight, and the opacity. */
+  readonly #sums = new Float32Array(RASTER * RASTER * 5);
   readonly #pixels = new Uint32Array(this.#image.data.buffer);
 
   draw(
@@ -132,7 +135,8 @@ export class Overlay {
     return true;
   }
 
-  // Overlapping colours are averaged by opacity, so that their order does not matter.
+  // Where words overlap, the colour is nearly that of the word with the largest map there: mixed evenly, two colours of the
+  // colour bars make one of neither.
   #drawSeveral(run: Run, step: StepMessage, words: readonly number[], viewState: ViewState): boolean {
     const sums = this.#sums.fill(0);
     const opacity = viewState.opacity.value;
@@ -144,22 +148,22 @@ export class Overlay {
       any = true;
       const [r, g, b] = colours[position] as Rgb;
       const { values, factor, offset } = field;
-      for (let i = 0, at = 0; i < values.length; i++, at += 4) {
-        const weight = fadeOf((values[i] as number) * factor + offset) * opacity;
+      for (let i = 0, at = 0; i < values.length; i++, at += 5) {
+        const cover = fadeOf((values[i] as number) * factor + offset) * opacity;
+        const weight = cover ** WINNING;
         sums[at] = (sums[at] as number) + weight * r;
         sums[at + 1] = (sums[at + 1] as number) + weight * g;
         sums[at + 2] = (sums[at + 2] as number) + weight * b;
         sums[at + 3] = (sums[at + 3] as number) + weight;
+        sums[at + 4] = (sums[at + 4] as number) + cover;
       }
     });
     const bytes = this.#image.data;
-    for (let at = 0; at < sums.length; at += 4) {
+    for (let at = 0, to = 0; at < sums.length; at += 5, to += 4) {
       const weight = sums[at + 3] as number;
       const share = weight > 0 ? 1 / weight : 0;
-      bytes[at] = (sums[at] as number) * share;
-      bytes[at + 1] = (sums[at + 1] as number) * share;
-      bytes[at + 2] = (sums[at + 2] as number) * share;
-      bytes[at + 3] = weight * 255;
+      for (let part = 0; part < 3; part++) bytes[to + part] = (sums[at + part] as number) * share;
+      bytes[to + 3] = (sums[at + 4] as number) * 255;
     }
     return any;
   }
