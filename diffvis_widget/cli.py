@@ -325,7 +325,7 @@ def _notebook(folder: Path | None) -> Path:
         return checkout
     folder = Path.cwd() if folder is None else folder
     if not folder.is_dir():
-        raise NotADirectoryError(f"--copy-to {folder} is not a folder")
+        raise NotADirectoryError(f"--copy-to {folder} is not a folder: name one that exists")
     target = folder / ("diffvis_quickstart.ipynb" if source == installed else NOTEBOOK)
     if not target.exists():  # an existing copy may contain the user's work
         shutil.copyfile(source, target)

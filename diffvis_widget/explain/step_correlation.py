@@ -186,7 +186,9 @@ def correlation(
     if total < least:
         raise ValueError(f"trace has {total} steps; the correlation of {of} needs at least {least}")
     if not trace.layers or not trace.words:
-        raise ValueError("trace has no word maps, so there is no attention to correlate")
+        raise ValueError(
+            "trace has no word maps to correlate: take the run of a pipeline whose trace.layers are not empty"
+        )
     chosen = _chosen(trace, words)
     curves_by_name = {"attention": _attention(trace, chosen)}
     if relevance is not None:

@@ -38,7 +38,9 @@ class TextEncoderPass:
         parts = {name: getattr(pipe, name, None) for name in family.text_encoders}
         self._encoders = {name: module for name, module in parts.items() if isinstance(module, nn.Module)}
         if not self._encoders:
-            raise ValueError(f"relevance needs a text encoder, and {type(pipe).__name__} has none")
+            raise ValueError(
+                f"relevance needs a text encoder, and {type(pipe).__name__} has none: load the pipeline with one"
+            )
         if not hasattr(pipe, "encode_prompt"):
             raise ValueError(
                 f"relevance follows encode_prompt, which {type(pipe).__name__} does not have: use the standard "
@@ -62,7 +64,10 @@ class TextEncoderPass:
             result = self._pipe.encode_prompt(prompt=self._prompt, **{**self._arguments, **overrides})
         blind = [name for name in self._encoders if not any(record.layer == name for record in self._seen)]
         if blind:
-            raise ValueError(f"{blind[0]} computes its attention in a way that cannot be followed to its words")
+            raise ValueError(
+                f"relevance: {blind[0]} computes its attention in a way that cannot be followed to its words; use heat "
+                "maps, which do not need that"
+            )
         # SDXL also conditions on the pooled text
         self._embeddings = [result[0], *(result[2:3] if len(result) > 2 else ())]
         return self

@@ -235,7 +235,10 @@ def relevance_of(
 def _family_with_words(pipe: Any) -> Family:
     family, _ = find_family(pipe)
     if not family.token_streams:
-        raise ValueError(f"relevance needs attention to words, and none is known in the {family.name} of this pipeline")
+        raise ValueError(
+            f"relevance needs attention to words, and none is known in the {family.name} of {type(pipe).__name__}. To "
+            "add it, see docs/pages/add-a-family.md"
+        )
     return family
 
 

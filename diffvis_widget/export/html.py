@@ -140,7 +140,7 @@ def page(traces: Sequence[Trace], layers: Layers = False, live: bool = False) ->
         check_live(traces)
     for trace in traces:
         if not trace.records:
-            raise ValueError("this trace has no finished step to show")
+            raise ValueError("source: this trace has no finished step to show; wait for its run, or run it again")
         check_results(trace, trace.stored_results)
     scores = _scores_of(traces)
     runs = [

@@ -84,7 +84,9 @@ def plan_call(
             made inside other interventions.
     """
     if len(interventions) > 1 and any(isinstance(intervention, Fork) for intervention in interventions):
-        raise ValueError("a decision curve cannot be made inside a block of other interventions")
+        raise ValueError(
+            "a decision curve cannot be made inside a block of other interventions: call decision_curve outside of it"
+        )
     for intervention in interventions:
         _check_range(intervention, planned)
     later: list[LaterPrompt] = []

@@ -116,7 +116,7 @@ def decision_curve(
     file = None if path is None else file_path("path", path)
     for name in ("prompt", "generator", "num_inference_steps", "num_images_per_prompt", "latents", "output_type"):
         if name in pipe_kwargs:
-            raise TypeError(f"{name}= is set by decision_curve itself")
+            raise TypeError(f"{name}= is set by decision_curve itself: leave it out (steps= and seeds= are its own)")
     if on_image is not None:
         function("on_image", on_image, "a function of (seed, step, image), or None")
     check_call_arguments(pipe, pipe_kwargs, modifies=True)
@@ -174,11 +174,11 @@ def _images(
 
 
 def _replaced(prompt: Any, word: Any, to: Any) -> tuple[str, str]:
-    for name, text in (("prompt", prompt), ("word", word), ("to", to)):
+    for name, text, example in (("prompt", prompt, "a red circle"), ("word", word, "red"), ("to", to, "blue")):
         if not isinstance(text, str):
             raise TypeError(f"{name} must be a text, not {type(text).__name__}")
         if not text.strip():
-            raise ValueError(f"{name} is empty")
+            raise ValueError(f"{name} is empty: it must be a text such as {example!r}")
     spans = split_words(prompt)
     target = [fold_word(word[start:end]) for start, end in split_words(word)]
     texts = [fold_word(prompt[start:end]) for start, end in spans]

@@ -260,7 +260,9 @@ def divergence(run: MeasuredRun, base: str | None = None) -> dict[str, Any]:
 def _maps(run: MeasuredRun) -> Floats:
     """float32 (T, words, h, w), of the typed words."""
     if not run.trace.layers:
-        raise ValueError("the attention of this pipeline to words cannot be traced")
+        raise ValueError(
+            "measures: attention and overlap need word maps, and this pipeline is traced without: leave them out"
+        )
     return np.stack([run.trace.heat_maps(step=step)[run.words] for step in range(len(run.trace.steps))])
 
 

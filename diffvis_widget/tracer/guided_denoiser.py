@@ -96,7 +96,7 @@ class Denoiser:
         records = trace.records
         self.index = step_index(step, len(records))
         if trace.frame_count > 1:
-            raise ValueError("this trace is of a video, and explanations work for images")
+            raise ValueError("trace: this one is of a video, and explanations work for images: trace an image")
         _check_plain(trace, self.index)
         self.family = call.family
         self._step = call.steps[self.index]

@@ -165,7 +165,9 @@ def trace_batch(
     schedule_options = schedule, num_inference_steps, schedule_strength
     traces = _called(pipe, list(prompts), negatives, generators, schedule_options, options, pipe_kwargs).traces
     if len(traces) != len(prompts):
-        raise ValueError(f"{type(pipe).__name__} made {len(traces)} images of {len(prompts)} prompts")
+        raise ValueError(
+            f"{type(pipe).__name__} made {len(traces)} images of {len(prompts)} prompts: trace them one by one"
+        )
     pairs = zip(traces, prompts, strict=True)
     return [_described(made, prompt, schedule, schedule_strength) for made, prompt in pairs]
 

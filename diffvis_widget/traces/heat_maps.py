@@ -215,7 +215,8 @@ class WordMaps:
         if kind == "refined":
             if self._refined is None:
                 raise ValueError(
-                    'kind="refined" is traced for the words of the prompt, not for those of the negative prompt'
+                    'kind="refined" is traced for the words of the prompt, not for those of the negative prompt; use '
+                    'kind="probability"'
                 )
             if self._per_step() and not self._refined():
                 raise ValueError(
@@ -225,7 +226,8 @@ class WordMaps:
             return
         if self._outputs is None:
             raise ValueError(
-                'kind="output" is traced for the words of the prompt, not for those of the negative prompt'
+                'kind="output" is traced for the words of the prompt, not for those of the negative prompt; use '
+                'kind="probability"'
             )
         if any(layer.kind == "cross" for layer in self.layers):
             raise ValueError(

@@ -120,7 +120,7 @@ class StudyView(HBox):
             IndexError: The row is not stored.
         """
         if row_index("row", row, int(self._rows.max(initial=-1)) + 1) not in self._places:
-            raise IndexError(f"row {row} is not stored")
+            raise IndexError(f"row {row} is not stored; the column row of Study.table() has the numbers that are")
         self.grid.opened = row
 
     def close(self) -> None:

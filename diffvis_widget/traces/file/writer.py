@@ -124,7 +124,7 @@ def save(
     target = file_path("path", path)
     check_destination(target)
     if not trace.records:
-        raise ValueError("cannot save a trace without a finished step")
+        raise ValueError("cannot save a trace without a finished step: wait for its run, or run it again")
     if trace.is_compact and compact is None:
         raise ValueError(
             "this trace was opened from a compact file, which has no latents: save it with compact=True, or trace again"

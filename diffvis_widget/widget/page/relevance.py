@@ -42,7 +42,7 @@ def prepare_relevance(session: Session, task: Task) -> JobFunction:
     run, schedule = session.run_of(str(task.get("run"))), task.get("schedule")
     trace = run.trace
     if trace is None:
-        raise ValueError("this run has no finished step yet")
+        raise ValueError("this run has no finished step yet: try again after its first one")
     own_schedule = recorded_settings(trace).schedule
     if schedule == "":
         schedule = own_schedule

@@ -194,7 +194,7 @@ class Session:
         """
         trace = self.run_of(run).trace
         if trace is None:
-            raise ValueError("this run has no finished step yet")
+            raise ValueError("this run has no finished step yet: try again after its first one")
         return trace
 
     @property
