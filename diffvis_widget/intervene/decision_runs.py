@@ -110,7 +110,7 @@ def decision_curve(
     points = _points(switch, total)
     words = check_concepts([word, to, *check_concepts(concepts)])
     if len(words) < 2:
-        raise ValueError(f"to must be another word than word: both are {word!r}")
+        raise ValueError(f"to must differ from word: both are {word!r}")
     size = optional_batch(batch) or _BATCH
     check_progress(progress)
     file = None if path is None else file_path("path", path)
@@ -190,7 +190,7 @@ def _replaced(prompt: Any, word: Any, to: Any) -> tuple[str, str]:
     for at in reversed(positions):
         after = after[: spans[at][0]] + to.strip() + after[spans[at + len(target) - 1][1] :]
     if after.casefold() == prompt.casefold():
-        raise ValueError(f"to must be another word than word: both are {word!r}")
+        raise ValueError(f"to must differ from word: both are {word!r}")
     return prompt, after
 
 

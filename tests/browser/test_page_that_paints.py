@@ -282,7 +282,7 @@ def test_a_decision_curve_shows_progress_stops_and_gives_way_to_a_run(browser: B
         drawer.get_by_label("Word").select_option("red")
         drawer.get_by_label("Replacement").fill("RED")
         drawer.get_by_test_id("compute-decision").click()
-        expect(drawer).to_contain_text("to must be another word than word")
+        expect(drawer).to_contain_text("to must differ from word")
         drawer.get_by_label("Replacement").fill("blue")
         drawer.get_by_role("textbox", name="seeds").fill("32")
         drawer.get_by_test_id("compute-decision").click()

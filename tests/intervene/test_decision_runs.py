@@ -91,7 +91,7 @@ def test_where_a_curve_crosses() -> None:
 def test_what_cannot_be_asked(pipe: Any, meter: ConceptMeter) -> None:
     with pytest.raises(KeyError, match="'a', 'red', 'circle'"):
         intervene.decision_curve(pipe, PROMPT, "green", "blue", meter=meter)
-    with pytest.raises(ValueError, match="another word"):
+    with pytest.raises(ValueError, match="to must differ from word"):
         intervene.decision_curve(pipe, PROMPT, "red", "red", meter=meter)
     for wrong in (
         {"switch": [2, 1]},

@@ -40,7 +40,7 @@ export function prepareDecision(model: Model, run: EngineRun, task: Task): JobFu
     throw new Error("Words of this run have weights, and an exchange has none: run it again without them");
   const words = [word.trim(), to.trim()] as const;
   const other = replaceWord(run.request.prompt, ...words);
-  if (words[0] === words[1]) throw new Error(`to must be another word than word: both are ${words[0]}`);
+  if (words[0] === words[1]) throw new Error(`to must differ from word: both are ${words[0]}`);
   return async (report) => {
     const result = await compute(model, run, words, other, seeds, report);
     const key = ({ content }: JobResult) => JSON.stringify([(content as Curve).word, (content as Curve).to]);
@@ -149,7 +149,6 @@ export function replaceWord(prompt: string, word: string, to: string): string {
     characters.splice(start, end - start, to);
   }
   const replaced = characters.join("");
-  if (replaced.toLowerCase() === prompt.toLowerCase())
-    throw new Error(`to must be another word than word: both are ${word}`);
+  if (replaced.toLowerCase() === prompt.toLowerCase()) throw new Error(`to must differ from word: both are ${word}`);
   return replaced;
 }

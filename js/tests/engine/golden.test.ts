@@ -257,7 +257,7 @@ describe("decision curve", () => {
     expect(() => replaceWord("a red circle", "blue", "green")).toThrow(
       "word “blue” is not in the prompt; its words are: a, red, circle",
     );
-    expect(() => replaceWord("a red circle", "red", "RED")).toThrow("to must be another word than word");
+    expect(() => replaceWord("a red circle", "red", "RED")).toThrow("to must differ from word");
   });
 
   it("has all steps of a short run, and 16 of a long one", () => {

@@ -182,7 +182,7 @@ def test_an_impossible_task_is_refused(
     ("task", "message"),
     [
         ({"word": "cat"}, "word 'cat' is not in the prompt; its words are: 'a', 'red', 'circle'"),
-        ({"to": "Red"}, "to must be another word"),
+        ({"to": "Red"}, "to must differ from word"),
     ],
 )
 def test_a_curve_that_cannot_be_computed_says_why(
