@@ -61,7 +61,7 @@ def backends_beside_torch() -> list[Any]:
     """The backends that do not end in torch's own attention function, or may not.
 
     Returns:
-        Their keys in `backend_functions`. A function that somebody registered under a native name is among them.
+        Their keys in `backend_functions`. A function that a user registered under a native name is among them.
     """
     return [
         key

@@ -31,7 +31,7 @@ DEFAULT_STEPS, DEFAULT_GUIDANCE = 30, 7.5
 def playground(path: str | os.PathLike[str], prompt: str = "", notes: Sequence[Note] = ()) -> Path:
     """Write a page in which the scenes model paints: one HTML file, without Python and without a network.
 
-    Whoever opens it types a prompt and sees it painted step by step, with heat maps, layers, heads, concept meters,
+    Its reader types a prompt and sees it painted step by step, with heat maps, layers, heads, concept meters,
     word weights and comparisons. The same prompt, seed and settings give the image of `diffvis_widget.trace`.
 
     Args:

@@ -95,7 +95,7 @@ def watch(
         with _lock:
             interception.observers = tuple(other for other in interception.observers if other is not watcher)
             interception.modifiers = tuple(other for other in interception.modifiers if other is not watcher)
-            # an attribute that somebody else replaced meanwhile stays; the interception then only forwards calls
+            # an attribute that other code replaced meanwhile stays; the interception then only forwards calls
             unused = not interception.observers and not interception.modifiers
             if unused and _values(owner).get(name) is interception:
                 if interception.in_owner:

@@ -1,6 +1,7 @@
 """Forward hooks on modules that copies and pickles of the modules do not have.
 
-PyTorch copies the hooks of a module with it, and with them whatever they refer to; nobody could remove those of a copy.
+PyTorch copies the hooks of a module with it, and with them everything that they refer to. Hooks of a copy could not be
+removed.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def write_whole(path: str | os.PathLike[str], size: int, write: Callable[[str], 
     target = Path(path)
     real = check_destination(target)
     try:
-        # nobody else can enter the folder, so the content is private until it has the mode of the file
+        # no other user can enter the folder, so the content is private until it has the mode of the file
         folder = tempfile.mkdtemp(prefix=f".{real.name[:64]}.", suffix=".part", dir=real.parent)
     except OSError as error:
         raise type(error)(f"cannot write {target}: {error}") from error

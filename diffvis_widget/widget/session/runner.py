@@ -157,7 +157,7 @@ class Runner:
                 state.queue_traits(status="queued")
             else:
                 state.queue_traits(error=run.error, _notice=self._publisher.scorer.problem, **traits)
-                state.queue_traits(status=run.state)  # last: whoever observes it finds everything else
+                state.queue_traits(status=run.state)  # last: an observer of it finds everything else set
         if not complete:
             self._replay.save_after_scoring(run)
 
