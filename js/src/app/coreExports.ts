@@ -32,6 +32,7 @@ export { type Run, RunStore } from "../core/store";
 export type { Card, Tour } from "../core/tour";
 export type { Lens, LensExport } from "../core/viewState";
 export { colourOf, distinctName, fullNameOf, peakOf } from "../core/wordLabels";
+export { contentWords } from "../stage/labels";
 export { Overlay } from "../stage/overlay";
 export { fitImage, StageImage } from "../stage/stageImage";
 export { Button } from "../ui/Button";

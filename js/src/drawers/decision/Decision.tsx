@@ -4,6 +4,7 @@
 import {
   Choice,
   type Context,
+  contentWords,
   score,
   stepNumber,
   useLayoutEffect,
@@ -61,8 +62,12 @@ export function Decision({ context }: { readonly context: Context }) {
   const words = [...new Set(run.info.words.flatMap(({ text, kind }) => (kind === "word" ? [text.toLowerCase()] : [])))];
   const pinned = viewState.pinned.value.map((index) => run.info.words[index]?.text.toLowerCase() ?? "");
   const concepts = traits.concepts.value.map((concept) => concept.toLowerCase());
+  const named = contentWords(
+    run.info.words,
+    run.info.words.map(() => [0, 1] as const),
+  ).map((index) => run.info.words[index]?.text.toLowerCase() ?? "");
   const word =
-    [chosenWord.value, ...pinned, ...concepts, ...words].find((candidate) => words.includes(candidate)) ?? "";
+    [chosenWord.value, ...pinned, ...concepts, ...named, ...words].find((candidate) => words.includes(candidate)) ?? "";
   const isRunning = decisions.job.isRunning;
   const ended = run.end.value !== null && !session.busy.value;
   const shown = decisions.shown;
@@ -130,7 +135,7 @@ export function Decision({ context }: { readonly context: Context }) {
           <input
             type="text"
             inputMode="numeric"
-            class="dv-seeds"
+            class="dv-count-of-seeds"
             autocomplete="off"
             disabled={isRunning}
             value={seeds.value}

@@ -73,7 +73,7 @@ export function LayerGrid({ context }: { readonly context: Context }) {
       {hint ? <p class="dv-foot">{hint}</p> : null}
       {pinned.length > 0 ? (
         <div
-          class="dv-tiles dv-pins"
+          class="dv-tiles dv-pinned-maps"
           role="toolbar"
           aria-label="Pinned maps"
           data-arrows

@@ -34,7 +34,7 @@ export function MapNotes({ context }: { readonly context: Context }) {
           they compete.
         </p>
       ) : null}
-      <p class="dv-foot">What maps can and cannot show: “Heat maps” in docs/pages/trust.md.</p>
+      <p class="dv-foot">What maps can and cannot show: “Heat maps” in the documentation, page “What to trust”.</p>
     </section>
   );
 }
