@@ -29,7 +29,7 @@ from diffvis_widget.wire.trace_messages import (
     views_of,
     with_notes,
 )
-from diffvis_widget.wire.video_messages import webps, with_video
+from diffvis_widget.wire.video_messages import shown_frames, webps, with_video
 
 from .outbox import Outbox
 from .run import Run
@@ -42,6 +42,33 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 2.0  # seconds that a finished run waits for its last scores
 UNATTENDED_PATIENCE = 600.0  # the same where a program executes the notebook and saves what is there in the end
+
+
+class StepVideo:
+    """The images of a step of a video, one for each latent frame: held once, and decoded again after that.
+
+    Args:
+        trace: the trace.
+        index: the step.
+        image: uint8 (F, H, W, 3); None: they are decoded on first use.
+    """
+
+    def __init__(self, trace: Trace, index: int, image: NDArray[np.uint8] | None) -> None:
+        self._trace, self._index, self._image = trace, index, image
+
+    def __call__(self) -> NDArray[np.uint8]:
+        """Take the images.
+
+        Returns:
+            uint8 (F, H, W, 3).
+        """
+        image, self._image = self._image, None
+        if image is not None:
+            return image
+        trace = self._trace
+        if trace.encoded_frames("prediction") is not None:  # opened from a file
+            return shown_frames(trace, trace.frame("prediction", self._index))
+        return shown_frames(trace, trace.decode(trace.records[self._index].prediction[None])[0])
 
 
 class Publisher:
@@ -181,7 +208,8 @@ class Publisher:
         def send() -> None:
             # Read here, in its turn: new notes, or the run's very end, may still be queued before this.
             assert run.payload is not None  # only such runs are kept
-            self.scorer.begin(run.id)
+            is_video = run.trace is not None and run.trace.frame_count > 1
+            self.scorer.begin(run.id, run.trace if is_video else None)
             self._outbox.show(run.payload)
 
         self._later(send)
@@ -197,9 +225,13 @@ class Publisher:
         assert run.trace is not None
         if not _has_scores(run):
             return
-        for index, image in enumerate(run.trace.frames("prediction")):
-            self._score(run, index, image)
+        if run.trace.frame_count == 1:
+            for index, image in enumerate(run.trace.frames("prediction")):
+                self._score(run, index, image)
         self._later(lambda: self.scorer.finish(run.id, run.steps))
+        if run.trace.frame_count > 1:  # scores that the trace has spare decoding it again
+            for index in range(run.steps):
+                self._score(run, index, None)
 
     def snapshot(self) -> bytes:
         """Pack the current run for a saved notebook.
@@ -243,10 +275,16 @@ class Publisher:
         self.scorer.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
-    def _score(self, run: Run, index: int, image: NDArray[np.uint8]) -> None:
-        """Through the encoder's queue: the page takes scores only of a run that it has."""
-        if _has_scores(run) and image.ndim == 3:
-            self._later(lambda: self.scorer.add(run.id, index, image))
+    def _score(self, run: Run, index: int, image: NDArray[np.uint8] | None) -> None:
+        """Through the encoder's queue: the page takes scores only of a run that it has. None: decoded on use."""
+        if not _has_scores(run):
+            return
+        if image is None or image.ndim == 4:
+            assert run.trace is not None
+            frames = StepVideo(run.trace, index, image)
+        else:
+            frames = image
+        self._later(lambda: self.scorer.add(run.id, index, frames))
 
     def _later(self, job: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -260,5 +298,5 @@ class Publisher:
 
 
 def _has_scores(run: Run) -> bool:
-    """Scores are of predicted images, which runs without noise levels do not have; videos are not scored here."""
-    return run.trace is None or not (lacks_noise_levels(run.trace.meta) or run.trace.frame_count > 1)
+    """Scores are of predicted images, which runs without noise levels do not have."""
+    return run.trace is None or not lacks_noise_levels(run.trace.meta)

@@ -43,11 +43,25 @@ class _Table:
         concepts: the K concepts.
         cosine: a row (K,) for each step.
         null_band: a row (2,) for each step.
+        by_frame: for each step of a video, (F, K), of which the row is the mean.
     """
 
     concepts: list[str] = field(default_factory=list)
     cosine: list[NDArray[np.float32]] = field(default_factory=list)
     null_band: list[NDArray[np.float32]] = field(default_factory=list)
+    by_frame: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, meter: ConceptMeter, image: NDArray[np.uint8]) -> None:
+        """Scores the next step of a video.
+
+        Args:
+            meter: the meter.
+            image: uint8 (F, H, W, 3).
+        """
+        cosine, null_band = meter.scores(image, self.concepts)
+        self.by_frame.append(cosine)
+        self.cosine.append(cosine.mean(axis=0))
+        self.null_band.append(null_band.mean(axis=0))
 
 
 class Scorer:
@@ -78,7 +92,7 @@ class Scorer:
         self._run = ""
         self._trace: Trace | None = None
         self._total: int | None = None
-        self._frames: dict[int, NDArray[np.uint8]] = {}
+        self._frames: dict[int, NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]] = {}
         self._arrived = self._interval = math.inf  # when the last image came, and how long after the one before it
         self._concepts: list[str] = []
         self._table = _Table()
@@ -152,18 +166,19 @@ class Scorer:
             self._frames, self._table = {}, _Table()
             self._arrived = self._interval = math.inf
 
-    def add(self, run: str, index: int, frame: NDArray[np.uint8]) -> None:
+    def add(self, run: str, index: int, frame: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]) -> None:
         """Add the exactly decoded image of a step.
 
         Args:
             run: the id of the run; nothing happens for another one than the current.
             index: the step.
-            frame: uint8 (H, W, 3).
+            frame: uint8 (H, W, 3); of a video, a function that returns (F, H, W, 3), called each time it is scored:
+                the images of all steps would fill the memory.
         """
         with self._lock:
             if run != self._run:
                 return
-            self._frames[index] = frame
+            self._frames.setdefault(index, frame)
             now = time.monotonic()
             self._interval, self._arrived = abs(now - self._arrived), now
         self._schedule()
@@ -254,13 +269,13 @@ class Scorer:
             concepts, table = self._concepts, self._table
             if table.concepts != concepts:
                 table = self._table = _Table(concepts)
-            ready: list[NDArray[np.uint8]] = []
+            ready: list[NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]] = []
             while (index := len(table.cosine) + len(ready)) in self._frames:
                 ready.append(self._frames[index])
             live = total is None and not resend and bool(table.cosine) and self._interval < QUICK_STEP
             usable = self._make is not None and not self.problem
         if total is not None and trace is not None and trace.scores is not None and trace.scores.concepts == concepts:
-            if stored := scores_payload(trace.scores):
+            if resend and (stored := scores_payload(trace.scores)):
                 self._send(run, stored)
             return
         if not usable or not (ready or (resend and table.cosine)) or (live and len(ready) < LIVE_BATCH):
@@ -268,18 +283,22 @@ class Scorer:
         meter = self.meter()
         if meter is None:
             return
-        if ready:
-            with single_threaded() if meter.label == SCENES_LABEL else contextlib.nullcontext():
-                cosine, null_band = meter.scores(np.stack(ready), concepts)
-            table.cosine.extend(cosine)
-            table.null_band.extend(null_band)
+        images = [image for image in ready if isinstance(image, np.ndarray)]
+        with single_threaded() if meter.label == SCENES_LABEL else contextlib.nullcontext():
+            if images:
+                cosine, null_band = meter.scores(np.stack(images), concepts)
+                table.cosine.extend(cosine)
+                table.null_band.extend(null_band)
+            for image in ready:
+                if not isinstance(image, np.ndarray):
+                    table.add(meter, image())
         complete = len(table.cosine) == total
         scores = _payload(meter, table, trace, complete)
         if complete and trace is not None and concepts:
             share = meter.share(scores.cosine)
-            trace.scores = ConceptScores(
-                concepts, scores.cosine, share, scores.null_band, scores.emergence, meter.label, present=scores.present
-            )
+            by_frame = np.stack(table.by_frame) if table.by_frame else None
+            parts = scores.cosine, share, scores.null_band, scores.emergence
+            trace.scores = ConceptScores(concepts, *parts, meter.label, by_frame, scores.present)
         self._send(run, scores)
 
     def _send(self, run: str, scores: ScoresPayload) -> None:
