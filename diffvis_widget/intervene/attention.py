@@ -40,6 +40,8 @@ class AttentionChange:
         dropped: Dropped positions of each image, or None.
         frozen: Queries and keys that replace the prompt's own, or None.
         layout: The sequence of joint attention; None where the keys are the text alone.
+        text_starts: In joint attention, for each image how many other tokens stand before the text in its place in the
+            sequence; empty: none do.
     """
 
     batch: int
@@ -49,6 +51,46 @@ class AttentionChange:
     dropped: Sequence[Sequence[int]] | None
     frozen: QueriesKeys | None
     layout: CallLayout | None
+    text_starts: Sequence[int] = ()
+
+    def of_row(self, row: int) -> AttentionChange | None:
+        """Take the change of one row, where attention is called row by row.
+
+        Args:
+            row: Of the batch.
+
+        Returns:
+            The change of a batch of that row alone; None for a row that does not carry the prompt.
+        """
+        image = dict(self.rows).get(row)
+        if image is None:
+            return None
+        return replace(
+            self,
+            batch=1,
+            rows=[(0, 0)],
+            lengths=[self.lengths[image]],
+            weights=[([positions[image]], factor) for positions, factor in self.weights],
+            dropped=None if self.dropped is None else [self.dropped[image]],
+            text_starts=self.text_starts[image : image + 1],
+        )
+
+    def spans(self, keys: int) -> list[tuple[slice, slice] | None]:
+        """Locate text and image in the sequence of joint attention.
+
+        Args:
+            keys: Number of keys.
+
+        Returns:
+            Of each image, where its text and its image tokens lie; None where the sequence has another layout.
+        """
+        assert self.layout is not None
+        spans = [self.layout(keys, length) for length in self.lengths]
+        starts = self.text_starts or [0] * len(spans)
+        return [
+            None if span is None else (slice(span[0].start + start, span[0].stop), span[1])
+            for span, start in zip(spans, starts, strict=True)
+        ]
 
     @property
     def positions(self) -> int:
@@ -113,10 +155,17 @@ class TextAttention:
     Args:
         modules: The word-attention modules by dotted path.
         second: Those of a denoiser that takes over within a call, under the paths of the first one's.
+        by_row: Whether the modules attend one row of the batch at a time, in joint attention.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], second: Mapping[str, nn.Module] | None = None) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        second: Mapping[str, nn.Module] | None = None,
+        by_row: bool = False,
+    ) -> None:
         self._watcher = AttentionWatcher(modules, self, modifies=True, second=second)
+        self._by_row = by_row
         self._change: AttentionChange | None = None
         self._acted = False
 
@@ -165,6 +214,12 @@ class TextAttention:
             The changed result, or None where the call is not to text.
         """
         change = self._change
+        if change is not None and self._by_row:
+            row = self._watcher.calls - 1
+            is_last = row == max(row for row, _ in change.rows)
+            change = change.of_row(row)
+        else:
+            is_last = True
         if change is None or len(call.query) != change.batch:
             return None
         if change.layout is None:
@@ -172,10 +227,10 @@ class TextAttention:
                 return None  # an IP-Adapter attends to its reference image
             self._finish(layer)
             return result(_change_cross(change, call, layer))
-        spans = [change.layout(call.key.shape[2], length) for length in change.lengths]
+        spans = change.spans(call.key.shape[2])
         if call.query.shape[2] != call.key.shape[2] or any(span is None for span in spans):
             return None
-        self._finish(layer)
+        self._finish(layer, is_last)
         return _attend_jointly(result, change, call, [span for span in spans if span is not None])
 
     def on_scores(
@@ -217,9 +272,10 @@ class TextAttention:
             probabilities = _scaled(probabilities, factors.repeat_interleave(heads, dim=0)[part][:, None])
         return probabilities
 
-    def _finish(self, layer: str) -> None:
+    def _finish(self, layer: str, is_last: bool = True) -> None:
         self._acted = True
-        self._watcher.finished.add(layer)
+        if is_last:
+            self._watcher.finished.add(layer)
 
 
 class AttentionRecorder:
@@ -323,7 +379,9 @@ def _attend_jointly(
     if mask is not None and mask.ndim == 4 and len(mask) == change.batch:
         mask = mask[rows]
     value = _scaled(call.value[rows], factors[rows][:, None, :, None])
-    weighted = result(replace(call, query=call.query[rows], key=call.key[rows], value=value, attn_mask=mask))
+    # of one row the very query, by which a tracer knows that it is the same row
+    query = call.query if len(call.query) == 1 else call.query[rows]
+    weighted = result(replace(call, query=query, key=call.key[rows], value=value, attn_mask=mask))
     output = output.clone()
     for index, (row, image) in enumerate(change.rows):
         span = spans[image][1]

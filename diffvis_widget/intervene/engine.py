@@ -133,7 +133,9 @@ class Engine(CallListener):
         self._encoded_again: list[tuple[EncodeCall, dict[Switch, EncodeCall]]] = []
         self._narrowing: Narrowing | None = None
         self._attention = TextAttention(
-            family.attention_modules(denoiser), {} if second is None else family.attention_modules(second)
+            family.attention_modules(denoiser),
+            {} if second is None else family.attention_modules(second),
+            family.attends_by_row,
         )
         self._calls = PipelineCalls(family, denoiser, self, modifies=True, second=second)
         self._calls.attach()
@@ -287,7 +289,9 @@ class Engine(CallListener):
                 bound.arguments.update(call.substitution.put(bound.arguments, later, len(text), switched))
             changed = self._narrow(bound, call, len(text))
         if (work := self._work(call, number, prompt, len(text), rows)) is not None:
-            self._attention.begin(work)
+            starts = self._calls.latent_layout.text_starts(bound.arguments)
+            of_images = {image: starts[row] for row, image in rows} if starts else {}
+            self._attention.begin(replace(work, text_starts=[of_images[image] for image in sorted(of_images)]))
         return changed
 
     def _narrow(self, bound: inspect.BoundArguments, call: CallPlan, batch: int) -> DenoiserArguments:

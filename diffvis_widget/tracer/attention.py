@@ -110,6 +110,8 @@ class AttentionReader:
         self._text_starts: Sequence[int] = ()
         self._by_row = by_row
         self._batch, self._frames = 0, 1
+        self._query: Tensor | None = None  # of the latest row, where rows attend apart
+        self._next_rows: dict[str, int] = {}
         self._cross: dict[Branch, list[CrossCall]] = {}
         self._joint: dict[MapKind, dict[str, Tensor]] = {}
 
@@ -149,7 +151,7 @@ class AttentionReader:
         self._image_queries, self._text_starts = image_queries, text_starts
         self._batch, self._frames, self._readings, self._layout = batch * frames, frames, readings, layout
         self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
-        self.self_attention = None
+        self.self_attention, self._query, self._next_rows = None, None, {}
         if self.concepts is not None:
             self.concepts.begin()
         if readings:
@@ -158,6 +160,7 @@ class AttentionReader:
     def end(self) -> None:
         """End the evaluation, and compute its maps."""
         self._watcher.end()
+        self._query = None
         cross, self._cross, maps, self._joint = self._cross, {}, self._joint, {}
         with torch.no_grad():
             for reading in self._readings:
@@ -183,7 +186,11 @@ class AttentionReader:
             The original result, or None.
         """
         if self._by_row and len(call.query) == 1 and self._layout is not None:
-            return self._read_joint(layer, call, result, self._watcher.calls - 1)
+            if call.query is self._query:  # an intervention makes the call of a row twice
+                return None
+            self._query, row = call.query, self._next_rows.get(layer, 0)
+            self._next_rows[layer] = row + 1
+            return self._read_joint(layer, call, result, row)
         if len(call.query) != self._batch:
             return None
         if layer not in self.modules:

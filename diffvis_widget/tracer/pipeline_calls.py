@@ -36,7 +36,7 @@ from .prompt_encoding import ENCODING, CallPrompts, EncodeCall, connect, encode,
 from .prompt_encoding import PromptBatch as PromptBatch
 from .reference_images import noting_encodes
 from .scheduler_step import read_step
-from .video_calls import changes_videos, check_frames, refusing_videos
+from .video_calls import check_frames, refusing_videos
 
 Remove = Callable[[], None]
 
@@ -92,7 +92,7 @@ class PipelineCalls:
         self._family = family
         self._denoisers = [denoiser] if second is None else [denoiser, second]
         self._listener = listener
-        self._modifies, self._images_only = modifies, modifies and not changes_videos(family)
+        self._modifies = modifies
         self._guard = guard
         self._thread = threading.get_ident()
         self._encoded: list[EncodeCall] = []
@@ -281,7 +281,7 @@ class PipelineCalls:
         self._select(pipe)
         arguments = arguments_by_name(original, (called, *args), kwargs)
         with refusing_videos(self._guard):
-            check_frames(pipe, self._family, arguments, self._images_only)
+            check_frames(pipe, self._family, arguments)
         self.is_inside = True
         self.arguments = arguments
         self._noise = noise_sources(self.arguments.get("generator"))
@@ -348,7 +348,7 @@ class PipelineCalls:
             return original(*args, **kwargs)
         arguments = arguments_by_name(original, args, kwargs)
         with refusing_videos(self._guard):
-            check_frames(pipe, self._family, arguments, self._images_only)
+            check_frames(pipe, self._family, arguments)
         noise = noise_sources(arguments.get("generator"))  # read before the pipeline draws from them
         result = original(*args, **kwargs)
         if self.is_under_way and not self.is_inside:

@@ -21,18 +21,6 @@ class VideoError(CannotRecordError, ValueError):
     """A call would make a video that cannot be traced, or be intervened on."""
 
 
-def changes_videos(family: Family) -> bool:
-    """Whether interventions may change attention to the prompt in videos of a family.
-
-    Args:
-        family: The family.
-
-    Returns:
-        False where videos are not traced, or where rows of the batch do not attend to their text in one place.
-    """
-    return family.traces_videos and family.text_starts is None and not family.attends_by_row
-
-
 def check_frames(pipe: Any, family: Family | None, arguments: Mapping[str, Any], modifies: bool = False) -> None:
     """Refuse the arguments of a call that makes several frames, unless videos of the family are traced.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,7 +42,7 @@ class Naive:
         rows = range(self.row * self.frames, (self.row + 1) * self.frames)
         for position in self.hidden:
             scores[rows.start : rows.stop, :, :, self.text.start + position] = -torch.inf
-        shares = scores.softmax(dim=-1)
+        shares = scores.softmax(dim=-1).nan_to_num(0.0)  # fully masked rows
         output = shares @ value.double()
         for position, factor in self.factors.items():
             column = self.text.start + position
@@ -57,6 +57,7 @@ def computed(pipe: Any, naive: Naive) -> Iterator[None]:
     """Word attention of the pipeline's denoiser is computed by `naive`."""
     family, denoiser = find_family(pipe)
     inside: list[str] = []
+    rows: dict[str, int] = {}  # by module, the latest row of those that attend apart
     evaluations = -1
     handles: list[Any] = []
     original = F.scaled_dot_product_attention
@@ -64,6 +65,7 @@ def computed(pipe: Any, naive: Naive) -> Iterator[None]:
     def begin(*_: Any) -> None:
         nonlocal evaluations
         evaluations += 1
+        rows.clear()
 
     def leave(*_: Any) -> None:
         inside.pop()
@@ -73,7 +75,13 @@ def computed(pipe: Any, naive: Naive) -> Iterator[None]:
         attends_to_text = key.shape[2] == query.shape[2] if joint else key.shape[2] == naive.text.stop
         if not inside or not attends_to_text or evaluations not in naive.steps:
             return original(query, key, value, attn_mask, *rest, **named)
-        return naive(query, key, value, attn_mask, named.get("scale") or query.shape[-1] ** -0.5)
+        reference = naive
+        if family.attends_by_row:
+            rows[inside[-1]] = row = rows.get(inside[-1], -1) + 1
+            if row != naive.row:
+                return original(query, key, value, attn_mask, *rest, **named)
+            reference = replace(naive, row=0)
+        return reference(query, key, value, attn_mask, named.get("scale") or query.shape[-1] ** -0.5)
 
     handles.append(denoiser.register_forward_pre_hook(begin))
     for name, module in family.attention_modules(denoiser).items():

@@ -16,6 +16,8 @@ from tests.intervene.naive import Naive, computed
 from tests.pipelines_video import VIDEOS
 from tests.pipelines_video_frames import FRAME_VIDEOS, FRAMES
 from tests.pipelines_video_joint import JOINT_VIDEOS
+from tests.tracer.recorder import recording
+from tests.tracer.reference import assert_stored
 
 PROMPT = "a red circle above a blue square"
 FRAMES_IN_BATCH = ("animatediff", "animatediff-xl", "latte")
@@ -26,6 +28,8 @@ PLACES = {
     "ltx": (slice(0, 24), slice(None)),
     "cogvideox": (slice(0, 24), slice(24, None)),
     "animatediff": (slice(0, 77), slice(None)),
+    "mochi": (slice(18, None), slice(0, 18)),
+    "hunyuan15": (slice(18, None), slice(0, 18)),
 }
 
 
@@ -45,6 +49,7 @@ def traced(name: str, *interventions: intervene.Intervention) -> Trace:
 
 
 @pytest.mark.parametrize("name", PLACES)
+@pytest.mark.filterwarnings("ignore:In CPU autocast", "ignore:User provided device_type")
 def test_weights_and_dropped_words_equal_a_naive_implementation(name: str) -> None:
     pipe = built(name)
     plain = call(name)
@@ -84,7 +89,8 @@ def test_a_trace_records_the_changed_run(name: str) -> None:
     assert before.heat_map("red", frame="all").max() > 0
 
 
-@pytest.mark.parametrize("name", ["wan", "animatediff", "animatediff-xl"])
+@pytest.mark.parametrize("name", ["wan", "animatediff", "animatediff-xl", "mochi", "hunyuan15"])
+@pytest.mark.filterwarnings("ignore:In CPU autocast", "ignore:User provided device_type")
 def test_a_prompt_is_switched_within_a_video(name: str) -> None:
     plain, other = call(name), call(name, prompt="two green stars")
     switched = call(name, intervene.switch("two green stars", 0))
@@ -101,8 +107,33 @@ def test_the_second_transformer_is_changed_too() -> None:
     assert not any(module._forward_hooks for module in built("wan-two").transformer_2.modules())
 
 
-@pytest.mark.parametrize("name", ["mochi", "hunyuan15"])
 @pytest.mark.filterwarnings("ignore:In CPU autocast", "ignore:User provided device_type")
-def test_models_whose_rows_attend_apart_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="interventions and explanations work for images"):
-        call(name, intervene.drop("red"))
+def test_a_trace_of_rows_that_attend_apart_has_the_maps_of_each_prompt() -> None:
+    """A weight makes the attention call of a row twice, which is one row all the same."""
+    prompts = [PROMPT, "a red star"]
+    arguments = {"prompt": prompts, "output_type": "np", **CASES["mochi"].arguments}
+    with dv.Tracer(built("mochi"), interventions=[intervene.weight("red", 3.0)]) as tracer:
+        built("mochi")(**arguments, generator=torch.Generator().manual_seed(3))
+    for index, trace in enumerate(tracer.traces):
+        with recording(built("mochi").transformer) as seen, intervene.on(built("mochi"), intervene.weight("red", 3.0)):
+            built("mochi")(**arguments, generator=torch.Generator().manual_seed(3))
+        for layer, maps in zip(trace.layers, trace.records[0].maps, strict=True):
+            # without the prompt twice, then each prompt twice: as it is, and with the weight
+            attention = seen[layer.name][2 + 2 * index]
+            tokens = next(word.tokens for word in trace.words if word.text == "red")
+            shares = attention.probabilities(0)[:, :18, [18 + token for token in tokens]].sum(axis=-1).mean(axis=0)
+            word = next(position for position, word in enumerate(trace.words) if word.text == "red")
+            assert_stored(maps[0, word].reshape(-1), shares, 1e-5)
+
+
+def test_quoted_text_moves_the_words_that_are_dropped() -> None:
+    """ByT5's tokens of quoted text stand between the image and the text."""
+    prompt = 'A red sign that says "blue"'
+    plain = call("hunyuan15", prompt=prompt)
+    with intervene.on(built("hunyuan15"), intervene.drop("sign")):
+        arguments = {"prompt": prompt, "output_type": "np", **CASES["hunyuan15"].arguments}
+        with dv.Tracer(built("hunyuan15")) as tracer:
+            changed = np.asarray(built("hunyuan15")(**arguments, generator=torch.Generator().manual_seed(3)).frames)
+    assert np.abs(changed - plain).max() > 0
+    assert tracer.trace.heat_map("sign", frame="all").max() == 0
+    assert tracer.trace.heat_map("says", frame="all").max() > 0
