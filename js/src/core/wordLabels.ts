@@ -28,9 +28,9 @@ export function distinctName(words: readonly Word[], index: number): string {
   return word.encoder ? `${nameOf(word)}${number} (${word.encoder})` : `${nameOf(word)}${number}`;
 }
 
-/** The number under a small heat map: its highest value, and its unit. */
+/** The number under a small heat map: its highest value, and its unit, as short as tiles beside each other need it. */
 export function peakOf(scale: Range | null | undefined, unit = ""): string {
-  return scale ? `peak ${value(scale[1])}${unit}` : NOT_RECORDED;
+  return scale ? `peak ${unit ? Number(scale[1].toPrecision(2)) : value(scale[1])}${unit}` : NOT_RECORDED;
 }
 
 /** The colour of a chosen word: the colour map's own for a single word, one per word for several. */

@@ -281,7 +281,7 @@ describe("models of other kinds", () => {
     const ends = () => [...cell.querySelectorAll(".dv-bar .dv-num")].map((end) => end.textContent);
     expect(byId("map-kind").textContent).toBe("refined");
     expect(ends()).toEqual(["0.50×", "8.00×"]);
-    expect(byId("map-3").textContent).toContain("8.00");
+    expect(byId("map-3").textContent).toContain("peak 8×");
     byId("map-kind").click();
     await settled();
     expect(byId("map-kind").textContent).toBe("attention");
