@@ -6,6 +6,7 @@ from tests import (
     pipelines_chat,
     pipelines_control,
     pipelines_cross,
+    pipelines_dreamlite,
     pipelines_joint,
     pipelines_joyimage,
     pipelines_kolors,
@@ -27,4 +28,5 @@ FAMILIES: dict[str, Case] = {
     **pipelines_control.CASES,
     **pipelines_kolors.CASES,
     **pipelines_joyimage.CASES,
+    **pipelines_dreamlite.CASES,
 }

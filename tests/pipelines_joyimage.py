@@ -17,18 +17,18 @@ from tests import tiny_tokenizers as tokenizers
 from tests.pipelines_recent import qwen3_processor
 from tests.tiny_parts import Case, quiet, random_image, stirred, wan_vae
 
-_WIDTH = 32
+TEXT_WIDTH = 32
 image_processor.BUCKETS[1024] = [(64, 96), (96, 64)]  # its sizes: a million pixels in all ratios
 
 
-def _parts(seed: int) -> dict[str, Any]:
-    """What JoyImage's pipelines have in common but for the transformer."""
+def eyes_and_text(seed: int) -> dict[str, Any]:
+    """Qwen 3 VL, which sees the reference of an editing model, with its tokenizer and processor."""
     torch.manual_seed(seed)
     tokenizer = tokenizers.qwen()
     rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": _WIDTH}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": TEXT_WIDTH}
     config = Qwen3VLConfig(
-        text_config={**parts.decoder_config(tokenizer, _WIDTH), "rope_parameters": rotary},
+        text_config={**parts.decoder_config(tokenizer, TEXT_WIDTH), "rope_parameters": rotary},
         vision_config={**vision, "deepstack_visual_indexes": [0], "num_position_embeddings": 16, "patch_size": 14},
         **{
             f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
@@ -41,8 +41,6 @@ def _parts(seed: int) -> dict[str, Any]:
         },
     )
     return {
-        "scheduler": parts.flow(),
-        "vae": wan_vae(seed),
         "text_encoder": stirred(Qwen3VLForConditionalGeneration(config), seed),
         "tokenizer": tokenizer,
         "processor": qwen3_processor(tokenizer),
@@ -51,12 +49,12 @@ def _parts(seed: int) -> dict[str, Any]:
 
 def joyimage_edit(seed: int = 0) -> Any:
     """JoyImage-Edit in small: the reference and the image are items of one tensor, and the image comes first."""
-    made = _parts(seed)
+    made = {**eyes_and_text(seed), "scheduler": parts.flow(), "vae": wan_vae(seed)}
     transformer = JoyImageEditTransformer3DModel(
         in_channels=16,
         hidden_size=48,
         num_attention_heads=4,
-        text_dim=_WIDTH,
+        text_dim=TEXT_WIDTH,
         num_layers=2,
         rope_dim_list=[4, 4, 4],
     )

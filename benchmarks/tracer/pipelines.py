@@ -43,7 +43,7 @@ diffusers does not register these for `AutoPipelineForText2Image`.
 OTHERS = ("ErnieImagePipeline", "HunyuanImagePipeline", "LongCatImagePipeline", "BriaPipeline", "BriaFiboPipeline")
 OTHERS += ("Kandinsky5T2IPipeline", "HiDreamImagePipeline", "OmniGenPipeline", "JoyImageEditPipeline")
 OTHERS += ("DreamLitePipeline", "PRXPixelPipeline", "KandinskyPipeline", "KandinskyV22Pipeline", "AltDiffusionPipeline")
-OTHERS += ("SanaSprintPipeline",)
+OTHERS += ("SanaSprintPipeline", "DreamLiteMobilePipeline")
 
 CASCADE = "it is a cascade, whose stages each denoise latents of their own"
 NO_WORDS = {
@@ -55,7 +55,6 @@ NO_WORDS = {
     "tokens of the image",
     "OmniGenPipeline": "it encodes its prompt inside the denoiser, in one sequence with a time token and the image",
     "ZImageOmniPipeline": "every text is a list of pieces between its references, each padded by itself",
-    "DreamLitePipeline": "its denoiser works on the image and a reference side by side, as one image twice as wide",
 }
 REFUSED = {
     "WuerstchenCombinedPipeline": CASCADE,

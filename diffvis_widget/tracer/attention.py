@@ -13,7 +13,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, CallLayout, ScoresCall, ScoresCollector
+from .attention_calls import (
+    AttentionCall,
+    AttentionResult,
+    AttentionWatcher,
+    CallLayout,
+    ImageQueries,
+    ScoresCall,
+    ScoresCollector,
+)
 from .attention_probabilities import (
     CrossCall,
     FlatMaps,
@@ -50,6 +58,10 @@ class Reading:
     branch: Branch
     rows: slice
     targets: Targets
+
+
+def _all_queries(queries: int) -> slice:
+    return slice(None)
 
 
 class AttentionReader:
@@ -106,7 +118,7 @@ class AttentionReader:
         self._slices = ScoresCollector()
         self._readings: Sequence[Reading] = ()
         self._layout: CallLayout | None = None
-        self._image_queries = slice(None)
+        self._image_queries: ImageQueries = _all_queries
         self._text_starts: Sequence[int] = ()
         self._by_row = by_row
         self._batch, self._frames = 0, 1
@@ -132,7 +144,7 @@ class AttentionReader:
         batch: int,
         readings: Sequence[Reading],
         layout: CallLayout | None,
-        image_queries: slice = slice(None),
+        image_queries: ImageQueries = _all_queries,
         text_starts: Sequence[int] = (),
         frames: int = 1,
     ) -> None:
@@ -142,7 +154,7 @@ class AttentionReader:
             batch: Its rows.
             readings: What to read; empty: nothing.
             layout: The sequence of joint attention; None where the keys are the text alone.
-            image_queries: Where the image tokens lie among the queries, where the keys are the text alone.
+            image_queries: Finds the image tokens among the queries, where the keys are the text alone.
             text_starts: In joint attention, for each row how many other tokens stand before the text in its place in
                 the sequence; empty: none do.
             frames: Rows of the batch in the attention for each row that the denoiser is given: the frames of a video.
@@ -240,10 +252,12 @@ class AttentionReader:
     def _keep(self, layer: str, query: Tensor, key: Tensor, mask: Tensor | None, factor: float) -> None:
         """Cross-attention is computed at the end of the evaluation, all layers of one shape together."""
         self._finish(layer)
+        image = self._image_queries(query.shape[2])
+        image = image if isinstance(image, slice) else image.to(query.device)
         for reading in self._readings:
             rows = slice(reading.rows.start * self._frames, reading.rows.stop * self._frames)
             part = mask[rows] if mask is not None and mask.ndim == 4 and len(mask) == len(query) else mask
-            call = CrossCall(layer, query[rows, :, self._image_queries].detach(), key[rows].detach(), part, factor)
+            call = CrossCall(layer, query[rows][:, :, image].detach(), key[rows].detach(), part, factor)
             if self.concepts is not None and reading.branch == "prompt":
                 self.concepts.read_cross(call)
             if not call.is_large:

@@ -24,6 +24,9 @@ from .module_hooks import hook_forward
 
 _TORCH_ATTENTION: Any = F.scaled_dot_product_attention  # a later replacement must still receive every call
 
+ImageQueries = Callable[[int], slice | Tensor]
+"""Number of queries of cross-attention -> which of them are image tokens."""
+
 CallLayout = Callable[[int, int], tuple[slice, slice] | None]
 """(keys, text tokens) -> where text and image tokens lie in the sequence; None for attention of another kind."""
 

@@ -289,6 +289,8 @@ def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, floa
     to_words = next((call for call in read.calls.get(layer.name, ()) if call.key.shape[1] == length), None)
     if to_words is None:
         raise _unread(layer)
+    if read.family.side_by_side:
+        query = y * 2 * layer.grid[1] + x
     words = _words(trace, to_words.probabilities(query), joint=False)
     return PositionAttention(
         index, words, None if among is None else _on_grid(among[0].probabilities(query), layer.grid)

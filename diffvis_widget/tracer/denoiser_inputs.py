@@ -173,6 +173,8 @@ class LiveCall:
     def _with_extra(self, evaluation: Evaluation, latents: Any, sample: Tensor) -> Evaluation:
         if self.family.latent_form is not None:
             return replace(evaluation, extra=latents.detach().clone())
+        if self.family.side_by_side:
+            return replace(evaluation, extra=latents[..., sample.shape[-1] :].detach().clone(), extra_axis=3)
         latent_size = sample.shape[1]
         if len(evaluation.shape) == 3 and self.family.packing is not None:
             latent_size = sample.shape[2] * sample.shape[3] // self.family.packing**2

@@ -38,11 +38,12 @@ def find_branch_rows(
     return {"prompt": first, "negative": second}
 
 
-def has_known_branches(pipe: Any, prompts: CallPrompts, text: Any) -> bool:
+def has_known_branches(pipe: Any, family: Family, prompts: CallPrompts, text: Any) -> bool:
     """Whether an evaluation holds at most the conditional, the unconditional and a perturbed branch.
 
     Args:
         pipe: The pipeline.
+        family: Its model family.
         prompts: The prompts of the pipeline call.
         text: The text embeddings that the denoiser receives, one entry per row of the batch.
 
@@ -50,7 +51,8 @@ def has_known_branches(pipe: Any, prompts: CallPrompts, text: Any) -> bool:
         False where the branches cannot be told apart by their number.
     """
     perturbed = bool(getattr(pipe, "do_perturbed_attention_guidance", False))
-    return len(text) <= (2 + perturbed) * prompts.images
+    # with a reference at its side, an image is evaluated without prompt and reference, without prompt, and with both
+    return len(text) <= (2 + (perturbed or family.side_by_side)) * prompts.images
 
 
 def _branch_of(prompts: CallPrompts, text: Any, prompt_evaluated: bool) -> Branch:

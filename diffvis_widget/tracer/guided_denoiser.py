@@ -297,7 +297,8 @@ class Denoiser:
             output = unpack(self.family.image_output(output, size[0] * size[1] // side**2), size, side)
         elif output.ndim == 5:
             output = output[:, 0].permute(0, 3, 1, 2) if self.family.channels_last else output[:, :, 0]
-        return output[:, : latents.shape[1]]  # a learned variance follows the prediction
+        # a learned variance follows the prediction, and a reference stands at its right
+        return output[:, : latents.shape[1], ..., : latents.shape[-1]]
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

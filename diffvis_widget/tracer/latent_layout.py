@@ -12,7 +12,7 @@ from diffvis_widget.tracer.families import Family
 from diffvis_widget.tracer.families.video_frames import VideoFrames
 from diffvis_widget.traces.types import Size
 
-from .attention_calls import CallLayout
+from .attention_calls import CallLayout, ImageQueries
 from .fault_guard import CannotRecordError
 from .model_outputs import first_entry
 from .own_unpacking import find_unpacking
@@ -136,7 +136,7 @@ class LatentLayout:
             return None
         return lambda keys, text: layout(keys, text, positions)
 
-    def places(self, arguments: Mapping[str, Any]) -> tuple[CallLayout | None, slice, Sequence[int], int]:
+    def places(self, arguments: Mapping[str, Any]) -> tuple[CallLayout | None, ImageQueries, Sequence[int], int]:
         """Locate what an `AttentionReader` reads.
 
         Args:
@@ -174,10 +174,27 @@ class LatentLayout:
         """
         return text.repeat_interleave(self.frames, dim=0) if self._family.text_by_frame and self.frames > 1 else text
 
+    def image_queries(self, queries: int) -> slice | Tensor:
+        """Find the image tokens among the queries of cross-attention.
+
+        Args:
+            queries: Number of queries.
+
+        Returns:
+            Their places.
+        """
+        wide = self.input_size if self._family.side_by_side else None
+        grid = None if wide is None else self._family.grid_of(queries, wide, self._family.patch_size)
+        if grid is None:
+            return self._extra.tokens
+        return torch.arange(queries).view(grid)[:, : grid[1] // 2].flatten()
+
     @property
-    def image_queries(self) -> slice:
-        """Where the image tokens lie among the queries of cross-attention."""
-        return self._extra.tokens
+    def input_size(self) -> Size | None:
+        """(h, w) of what the denoiser is given; None before `read`."""
+        if self.size is None or not self._family.side_by_side:
+            return self.size
+        return self.size[0], 2 * self.size[1]
 
     def text_starts(self, arguments: Mapping[str, Any]) -> Sequence[int]:
         """How many other tokens stand before the text in its place in the sequence of joint attention.
@@ -236,6 +253,8 @@ class LatentLayout:
         return latents
 
     def _image(self, latents: Tensor) -> Tensor:
+        if self._family.side_by_side and self.size is not None:
+            return latents[..., : self.size[1]]
         form = self._family.latent_form
         return latents if form is None else form.image(latents)
 

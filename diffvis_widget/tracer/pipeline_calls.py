@@ -32,7 +32,7 @@ from .locks import is_own_work
 from .modular_calls import ModularCall
 from .module_hooks import hook_forward
 from .noise_sources import NoiseSource, noise_sources
-from .prompt_encoding import ENCODING, CallPrompts, EncodeCall, connect, encode, encode_calls_of, read_prompts
+from .prompt_encoding import ENCODING, CallPrompts, EncodeCall, adapt, connect, encode, encode_calls_of, read_prompts
 from .prompt_encoding import PromptBatch as PromptBatch
 from .reference_images import noting_encodes
 from .scheduler_step import read_step
@@ -331,7 +331,7 @@ class PipelineCalls:
             self.latent_layout.forget()
         self._select(pipe)
         call = encode(original, args, kwargs, self._guard)
-        returned, call.result = call.result, self._family.encoded(call.result)
+        returned = adapt(self._family, call, self.arguments)
         self._listener.prompt_encoded(call, original, args, kwargs)
         self._encoded.append(call)
         if call.has_text:

@@ -71,6 +71,22 @@ def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any, guard: Fau
     return EncodeCall(arguments, result, tokenizer_calls)
 
 
+def adapt(family: Family, call: EncodeCall, arguments: Mapping[str, Any]) -> Any:
+    """Put prompts and embeddings of a call where the family has them.
+
+    Args:
+        family: The denoiser's family.
+        call: The call, which is changed.
+        arguments: Arguments of the pipeline call by name.
+
+    Returns:
+        What `encode_prompt` returned.
+    """
+    returned, call.result = call.result, family.encoded(call.result)
+    call.arguments = family.prompt_arguments(call.arguments, arguments)
+    return returned
+
+
 def connect(family: Family, calls: Sequence[EncodeCall], output: Any) -> None:
     """Put what a connector returned in the place of the embeddings that it was given.
 

@@ -81,7 +81,7 @@ class Recording(CallListener):
         self._finished = finished
         self._thread = threading.get_ident()
         self._calls = PipelineCalls(family, denoiser, self, guard=guard, second=second_denoiser(pipe, family))
-        self._grids = SpatialInputs(denoiser, {**reader.modules, **reader.refining}, guard)
+        self._grids = SpatialInputs(denoiser, {**reader.modules, **reader.refining}, guard, family.side_by_side)
         self._refiner = MapRefiner(family, reader.modules, self._grids)
         self._recorder: CallRecorder | None = None
         self._decodes = Decodes()
@@ -164,7 +164,7 @@ class Recording(CallListener):
         """
         checks.check_processors(self._reader.modules)
         layout = self._calls.latent_layout
-        checks.check_input(args, kwargs, layout.size)
+        checks.check_input(args, kwargs, layout.input_size)
         recorder = self._recorder
         if self._hidden_words or (recorder is not None and not recorder.has_words):
             return None
@@ -177,7 +177,7 @@ class Recording(CallListener):
         rows = self._calls.rows(replace(prompts, prompt=prompt), text)
         if recorder is None:
             first = rows.get("prompt")
-            is_plain = has_known_branches(self._pipe, prompts, text)
+            is_plain = has_known_branches(self._pipe, self._family, prompts, text)
             if not is_plain or first is None or first.stop > len(text) or not prompt.fits(text):
                 self._hidden_words = checks.describe_other_text(text, prompt.embeddings)
                 return None

@@ -20,11 +20,14 @@ class SpatialInputs:
         denoiser: The denoiser.
         layers: Dotted paths of its attention modules.
         guard: Takes the errors of the hooks.
+        side_by_side: See `Family.side_by_side`.
     """
 
-    def __init__(self, denoiser: nn.Module, layers: Iterable[str], guard: FaultGuard) -> None:
+    def __init__(
+        self, denoiser: nn.Module, layers: Iterable[str], guard: FaultGuard, side_by_side: bool = False
+    ) -> None:
         self._denoiser = denoiser
-        self._guard = guard
+        self._guard, self._columns = guard, 2 if side_by_side else 1
         self._transformers = {layer: path for layer in layers if (path := _transformer(denoiser, layer)) is not None}
         self._sizes: dict[str, Size] = {}
         self._removers: list[Callable[[], None]] = []
@@ -56,7 +59,7 @@ class SpatialInputs:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             features = args[0] if args else kwargs.get("hidden_states")
             if isinstance(features, Tensor) and features.ndim == 4:
-                self._sizes[path] = (int(features.shape[2]), int(features.shape[3]))
+                self._sizes[path] = (int(features.shape[2]), int(features.shape[3]) // self._columns)
 
         return hook
 

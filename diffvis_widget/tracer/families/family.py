@@ -139,6 +139,19 @@ def as_returned(result: Any) -> Any:
     return result
 
 
+def encoded_prompts(arguments: Mapping[str, Any], call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take the prompts that `encode_prompt` was given.
+
+    Args:
+        arguments: Its arguments by name.
+        call: Arguments of the pipeline call by name.
+
+    Returns:
+        The arguments of `encode_prompt`.
+    """
+    return arguments
+
+
 def all_layers(layer: Layer, layers: Sequence[Layer]) -> bool:
     """Every layer counts: nothing was measured on ground truth for these families, so none is preferred.
 
@@ -197,6 +210,8 @@ class Family:
         batch_axes: For arguments of `forward` whose rows are not along the first axis: the axis, or None for arguments
             that all rows share.
         encoded: What `encode_prompt` returned -> the sequence that `embedding_indices` and `text_lengths` are about.
+        prompt_arguments: (arguments of `encode_prompt`, arguments of the pipeline call) -> the former, with the prompts
+            as they were typed.
         embedding_indices: Where `encode_prompt` returns the embeddings of the prompt and of the negative prompt; None:
             the negative prompt is encoded by a call of its own.
         encode_calls: How many calls of `encode_prompt` encode one prompt.
@@ -222,6 +237,7 @@ class Family:
             behind those of the text, and not at its beginning.
         reference_grids: (arguments of the denoiser, row of its batch, image tokens) -> (h, w) of the tokens of each
             reference image, which follow those of the image in joint attention.
+        side_by_side: Whether the denoiser sees the image at the left of another, as one image twice as wide.
         latent_form: How the pipeline's loop keeps latents in a form of its own; None: (n, C, h, w), or packed.
         channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
         traces_videos: Whether videos are traced: latents (n, C, F, h, w), or packed frame by frame, and image tokens
@@ -264,6 +280,7 @@ class Family:
     text_argument: str = "encoder_hidden_states"
     batch_axes: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
     encoded: Callable[[Any], Any] = as_returned
+    prompt_arguments: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = encoded_prompts
     embedding_indices: tuple[int, int | None] = (0, 1)
     encode_calls: int = 1
     text_lengths: Callable[[Sequence[Any]], list[int]] = embedding_lengths
@@ -283,6 +300,7 @@ class Family:
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
     output_ends_with_image: bool = False
     reference_grids: ReferenceGrids = no_references
+    side_by_side: bool = False
     latent_form: LatentForm | None = None
     channels_last: bool = False
     # videos

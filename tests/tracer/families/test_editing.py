@@ -15,7 +15,7 @@ import torch
 
 import diffvis_widget as dv
 from diffvis_widget.tracer import Tracer
-from diffvis_widget.tracer.families import find_family
+from diffvis_widget.tracer.families import Family, find_family
 from diffvis_widget.traces import Trace
 from tests.pipelines_edit import EDITING, FROM_IMAGE, MODULAR_EDITING
 from tests.pipelines_modular import modular
@@ -58,11 +58,20 @@ def of_prompt(name: str, calls: list[Attention], trace: Trace) -> list[Attention
     return calls[::each]
 
 
-def spans(pipe: Any, trace: Trace, attention: Attention) -> tuple[slice, slice]:
+def image_queries(family: Family, attention: Attention) -> Any:
+    """The queries of cross-attention that are the image's: of DreamLite, the left half of a grid twice as wide."""
+    queries = attention.query.shape[2]
+    if not family.side_by_side:
+        return slice(0, queries)
+    height = round((queries / 3) ** 0.5)  # images are half as wide again as high
+    return np.arange(queries).reshape(height, 3 * height)[:, : queries // height // 2].ravel()
+
+
+def spans(pipe: Any, trace: Trace, attention: Attention) -> tuple[slice, Any]:
     family, _ = find_family(pipe)
     text = 1 + max(position for word in trace.words for position in word.tokens)
     if family.sequence_layout is None:
-        return slice(0, text), slice(0, attention.query.shape[2])
+        return slice(0, text), image_queries(family, attention)
     height, width = trace.layers[0].grid
     places = family.sequence_layout(attention.key.shape[2], text, height * width)
     assert places is not None
@@ -248,8 +257,8 @@ def test_a_file_keeps_references(tmp_path: Path) -> None:
     assert len(compact.references) == 2
 
 
-# what a ControlNet adds is not evaluated again; Sana's self-attention is linear, and Kandinsky 3 has it elsewhere
-NOT_AGAIN = ("pag", "controlnet", "union", "kandinsky3", "sana")
+# what a ControlNet adds is not evaluated again; DreamLite and Sana attend otherwise, Kandinsky 3 in another module
+NOT_AGAIN = ("pag", "controlnet", "union", "kandinsky3", "sana", "dreamlite")
 
 
 @pytest.mark.parametrize("name", [name for name in FROM_IMAGE if all(part not in name for part in NOT_AGAIN)])

@@ -121,6 +121,11 @@ def assert_same_image_and_exact_maps(name: str, tolerance: float = 1e-5) -> None
                     assert np.isnan(stored[:, place]).all()
                     continue
                 columns = shares[:, image, text][:, :, list(word.tokens)]
+                if find_family(pipe)[0].side_by_side:  # a grid twice as wide, of which the image is the left half
+                    height, width = layer.grid
+                    columns = columns.reshape(len(columns), height, 2, width, -1)[:, :, 0].reshape(
+                        len(columns), height * width, -1
+                    )
                 assert_stored(stored[:, place], columns.sum(axis=-1).reshape(-1, *layer.grid), tolerance)
 
 
