@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 WAIT = 120_000  # ms; machines may be busy
 # Keeps the worker, and what it sends, for the comparison of numbers.
@@ -90,9 +90,7 @@ class Opened:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(float)
 
     def set_steps(self, steps: int) -> None:
-        field = self.widget.get_by_role("textbox", name="steps")
-        field.fill(str(steps))
-        field.press("Tab")
+        set_steps(self.widget, steps)
 
     def paint(self, prompt: str) -> None:
         field = self.widget.get_by_test_id("prompt-input")
@@ -116,6 +114,13 @@ class Opened:
             (content, [base64.b64decode(part) for part in buffers])
             for content, buffers in json.loads(self.page.evaluate(READ))
         ]
+
+
+def set_steps(widget: Locator, steps: int) -> None:
+    """Type the number of steps of the next run into its field."""
+    field = widget.get_by_role("textbox", name="steps")
+    field.fill(str(steps))
+    field.press("Tab")
 
 
 @contextlib.contextmanager

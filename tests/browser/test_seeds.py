@@ -12,7 +12,7 @@ import diffvis_widget as dv
 from diffvis_widget.widget.widget import DiffVis
 from tests import pipelines
 from tests.browser.live_page import LivePage, open_live
-from tests.browser.test_page_that_paints import opened
+from tests.browser.painting import opened, set_steps
 
 WAIT = 90_000
 PROMPT = "a red circle"
@@ -87,9 +87,7 @@ def test_a_page_that_is_opened_later_shows_the_sheet_too(shown: tuple[LivePage, 
 
 def test_stop_ends_all_seeds(shown: tuple[LivePage, Locator, DiffVis]) -> None:
     live, view, widget = shown
-    steps = view.get_by_role("textbox", name="steps")
-    steps.fill("60")
-    steps.press("Tab")
+    set_steps(view, 60)
     view.get_by_test_id("runs").click()
     view.get_by_test_id("seeds").click()
     expect(view.locator(".dv-seed[aria-pressed=true]")).to_have_count(1, timeout=WAIT)
@@ -104,9 +102,7 @@ def test_the_guidance_slider_answers_with_a_draft_first(shown: tuple[LivePage, L
     live, view, widget = shown
     lengths = list[int]()
     widget.observe(lambda _: lengths.append(widget._outbox.payload().run.content["steps"]), "progress")  # pyright: ignore[reportOptionalMemberAccess]
-    steps = view.get_by_role("textbox", name="steps")
-    steps.fill("12")
-    steps.press("Tab")
+    set_steps(view, 12)
     view.get_by_test_id("runs").click()
     slider = view.get_by_test_id("guidance-slider")
     slider.fill("3")
@@ -125,9 +121,7 @@ def test_the_guidance_slider_answers_with_a_draft_first(shown: tuple[LivePage, L
 
 def test_the_weight_slider_answers_with_a_draft_first(shown: tuple[LivePage, Locator, DiffVis]) -> None:
     _, view, widget = shown
-    steps = view.get_by_role("textbox", name="steps")
-    steps.fill("12")
-    steps.press("Tab")
+    set_steps(view, 12)
     seen: list[object] = []
     widget.observe(lambda _: seen.append(widget._outbox.payload().run.content.get("draft")), "progress")  # pyright: ignore[reportOptionalMemberAccess]
     view.locator(".dv-chip", has_text="circle").click(button="right")
@@ -143,14 +137,11 @@ def test_the_page_that_paints_has_seeds_and_drafts_too(browser: Browser, tmp_pat
     with opened(browser, dv.playground(tmp_path / "lab.html", prompt=PROMPT)) as page:
         view = page.widget
         page.expect_status("done")
-        steps = view.get_by_role("textbox", name="steps")
-        steps.fill("2")
-        steps.press("Tab")
+        set_steps(view, 2)
         view.get_by_test_id("runs").click()
         view.get_by_test_id("seeds").click()
         check_sheet(view, 2)
-        steps.fill("10")
-        steps.press("Tab")
+        set_steps(view, 10)
         view.get_by_test_id("guidance-slider").fill("3")
         expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuemax", "10", timeout=WAIT)
         page.expect_status("done")
