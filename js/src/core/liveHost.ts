@@ -41,6 +41,9 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
   let isReady = false;
   let shownRun = "";
 
+  const deliver = (content: unknown, buffers: readonly ArrayBufferView[]) => {
+    for (const listener of messageListeners) listener(content, buffers);
+  };
   const update = (values: Partial<Traits>) => {
     Object.assign(traits, values);
     for (const [name, callback] of traitListeners) if (name in values) callback();
@@ -63,7 +66,7 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
         painted.add(run as string);
         shownRun = run as string;
       }
-      for (const listener of messageListeners) listener(message.content, message.buffers);
+      deliver(message.content, message.buffers);
     } else {
       isReady = true;
       post({ type: "set", values: traits });
@@ -92,9 +95,7 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
     recorded.onChange(name, () => {
       if (name !== "status" || isReady) update({ [name]: recorded.get(name) });
     });
-  recorded.onMessage((content, buffers) => {
-    for (const listener of messageListeners) listener(content, buffers);
-  });
+  recorded.onMessage(deliver);
 
   /** Whether the page itself holds the answer to a request. */
   const isRecorded = (message: KernelRequest): boolean => {
@@ -102,10 +103,7 @@ export function createLiveHost(recorded: Host, files: EngineFiles, initialTraits
     return "run" in message && !painted.has(message.run);
   };
   /** Asynchronous like a kernel's reply: the caller has not returned yet. */
-  const reply = (content: { readonly id: number }) =>
-    queueMicrotask(() => {
-      for (const listener of messageListeners) listener(content, []);
-    });
+  const reply = (content: { readonly id: number }) => queueMicrotask(() => deliver(content, []));
   const refuse = (id: number, message: string) => reply({ type: "error", run: null, id, message } as { id: number });
   const ask = (message: KernelRequest & { readonly id: number }) => {
     const { id, type } = message;
