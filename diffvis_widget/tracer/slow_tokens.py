@@ -95,8 +95,8 @@ def _decoded(pending: bytearray) -> str | None:
         return None
 
 
-def _same(one: str, other: str) -> bool:
-    return one == other or (one.isspace() and other.isspace())
+def _same(first: str, second: str) -> bool:
+    return first == second or (first.isspace() and second.isspace())
 
 
 def _span(characters: Sequence[tuple[str, int]], begin: int, end: int, length: int) -> Span:
