@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.tracer.pipeline_classes import denoiser_of
-from diffvis_widget.tracer.families import find_family, registered_families
+from diffvis_widget.tracer.families import find_family
+from diffvis_widget.tracer.pipeline_support import reason_why_refused
 
 HEAD = """
 ## Editing, image-to-image and inpainting pipelines
@@ -15,8 +16,7 @@ HEAD = """
 Every pipeline of diffusers that takes an image and a prompt and makes an image. Editing models see reference images as
 tokens beside those of the image; the others begin from an image, or paint inside a mask. Proven: `test_editing.py` in
 `tests/tracer/families` runs it small, with the image bit for bit unchanged, and compares every map with a naive float64
-softmax over the queries and keys of the run; of references also what a place attends to (`Trace.attention_from`). "Not
-tested" has the denoiser of a traced family, and no test runs it.
+softmax over the queries and keys of the run; of references also what a place attends to (`Trace.attention_from`).
 
 | pipeline | denoiser | | references | family |
 |---|---|---|---|---|
@@ -41,33 +41,28 @@ NAMES = (
 
 UNCLIP = "it is a cascade: a decoder and two networks that enlarge, each with images and a scheduler of its own"
 REASONS = {
-    "QwenImageLayeredPipeline": "refused: it denoises several layers at once, and a trace has one image",
-    "Flux2KleinKVPipeline": "refused: later steps have no sequence of text, image and references, only its cached keys",
     "FluxPriorReduxPipeline": "refused: it has no denoiser, and only makes embeddings",
     "LDMSuperResolutionPipeline": "without word maps: it reads no text",
     "UnCLIPPipeline": f"refused: {UNCLIP}",
     "UnCLIPImageVariationPipeline": f"refused: {UNCLIP}",
-    "ZImageOmniPipeline": "without word maps: another layout of text, image and references",
 }
 
 OTHER_TASKS = ("Modular", "ControlNetXS", "Cosmos3", "Lucy", "EasyAnimate", "Chrono", "ShapE", "Audio", "Wan", "Onnx")
 """Parts of the names of pipelines in other tables, or that make no images."""
 
 
-def state_of(name: str, denoiser: tuple[str, list[str]] | None, proven: Mapping[str, str]) -> tuple[str, str]:
+def state_of(name: str, proven: Mapping[str, str]) -> tuple[str, str]:
     """What the tracer does with a pipeline, and the family of its denoiser. proven: families by name of the class."""
+    from benchmarks.tracer.pipelines import NO_WORDS
+
     if name in proven:
         return "traced, proven", proven[name]
+    if reason := reason_why_refused(name):
+        return f"refused: {reason}", ""
     if reason := REASONS.get(name):
         return reason, ""
-    if denoiser is None:
-        return "refused: it has no denoiser of its own", ""
-    held, classes = denoiser
-    families = [
-        family
-        for family in registered_families()
-        if family.token_streams and family.denoiser_attribute == held and set(family.denoisers) & set(classes)
-    ]
+    if reason := NO_WORDS.get(name):
+        return f"without word maps: {reason}", ""
     if name.startswith("KandinskyV22"):
         return "without word maps: its denoiser sees image embeddings, and no words", ""
     if name.startswith("Kandinsky") and not name.startswith("Kandinsky3"):
@@ -75,11 +70,7 @@ def state_of(name: str, denoiser: tuple[str, list[str]] | None, proven: Mapping[
             "without word maps: its denoiser attends to the embedding of an image that a prior made of the prompt",
             "",
         )
-    if not families:
-        return "without word maps: the denoiser is not known", ""
-    # of the families with U-Nets, that of DeepFloyd IF is for its own pipelines
-    fitting = sorted(families, key=lambda family: name.startswith("IF") != (family.name == "DeepFloyd IF"))
-    return "not tested", fitting[0].name
+    raise LookupError(f"no test runs {name}, and no reason says why")
 
 
 def editing_table(families: Mapping[str, str]) -> str:
@@ -102,7 +93,7 @@ def editing_table(families: Mapping[str, str]) -> str:
             denoiser = denoiser_of(pipeline)
         except (TypeError, ValueError):  # a placeholder for an optional package that is not there
             denoiser = None
-        state, family = state_of(name, denoiser, proven)
+        state, family = state_of(name, proven)
         classes = "–" if denoiser is None else ", ".join(denoiser[1])
         rows.append(f"| {name} | {classes} | {state} | {'yes' if name in editing else ''} | {family} |")
     return HEAD + "\n".join(rows) + "\n"

@@ -14,12 +14,30 @@ from .video_reasons import reason_for
 _VIDEOS_ALONE = ("EchoModularPipeline", "MiniMaxH3ModularPipeline", "Cosmos3OmniModularPipeline")
 _LAYERS = "it denoises several layers of an image at once, and a trace has one image"
 _REASONS = {
+    **dict.fromkeys(
+        ("AmusedPipeline", "AmusedImg2ImgPipeline", "AmusedInpaintPipeline"),
+        "it fills in entries of a codebook: its latents are integers without a noise level",
+    ),
+    "JoyImageEditPlusPipeline": "its loop keeps patches of the image and of all references in one list, so that no "
+    "step has latents of the image",
     "StableDiffusionPanoramaPipeline": "it denoises overlapping crops, so that no step has latents of the whole image",
     "QwenImageLayeredPipeline": _LAYERS,
     "QwenImageLayeredModularPipeline": _LAYERS,
     "Flux2KleinKVPipeline": "it keeps the keys of reference images from its first step, so that later steps have no "
     "sequence of text, image and references",
 }
+
+
+def reason_why_refused(name: str) -> str | None:
+    """Look up why a pipeline cannot be traced.
+
+    Args:
+        name: Name of its class.
+
+    Returns:
+        The reason, as the end of a sentence; None where none is known.
+    """
+    return _REASONS.get(name)
 
 
 def check_pipeline(pipe: Any, family: Family, denoiser: nn.Module) -> None:
@@ -34,7 +52,7 @@ def check_pipeline(pipe: Any, family: Family, denoiser: nn.Module) -> None:
         ValueError: It cannot.
     """
     for kind in type(pipe).__mro__:
-        if reason := _REASONS.get(kind.__name__):
+        if reason := reason_why_refused(kind.__name__):
             raise ValueError(f"{type(pipe).__name__} cannot be traced: {reason}")
         if kind.__name__ in _VIDEOS_ALONE:
             raise ValueError(f"{type(pipe).__name__} cannot be traced: {reason_for(kind.__name__)}")

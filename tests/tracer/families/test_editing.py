@@ -17,9 +17,10 @@ import diffvis_widget as dv
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer.families import Family, find_family
 from diffvis_widget.traces import Trace
+from tests.pipelines import clip_tokenizer
 from tests.pipelines_edit import EDITING, FROM_IMAGE, MODULAR_EDITING
 from tests.pipelines_modular import modular
-from tests.tiny_parts import random_image
+from tests.tiny_parts import clip, movq, overlooking, random_image
 from tests.tracer.recorder import Attention, recording
 from tests.tracer.reference import assert_stored
 
@@ -276,6 +277,22 @@ def test_a_run_from_an_image_has_no_references(name: str) -> None:
         expected = shares[image.start + height // 2 * width + width // 2]
         keys = slice(len(expected) - height * width, None) if len(expected) != len(shares) else image
         np.testing.assert_allclose(row, expected[keys].reshape(height, width), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["AmusedPipeline", "AmusedImg2ImgPipeline", "AmusedInpaintPipeline"])
+def test_integers_in_the_place_of_latents_are_refused(name: str) -> None:
+    tokenizer = clip_tokenizer()
+    sizes: dict[str, Any] = {"hidden_size": 32, "in_channels": 16, "block_out_channels": 16, "intermediate_size": 32}
+    with overlooking(".*"):
+        pipe = getattr(diffusers, name)(
+            vqvae=movq(),
+            tokenizer=tokenizer,
+            text_encoder=clip(tokenizer, projection=True),
+            transformer=diffusers.UVit2DModel(**sizes, num_hidden_layers=1, num_attention_heads=2, vocab_size=16),
+            scheduler=diffusers.AmusedScheduler(mask_token_id=15),
+        )
+    with pytest.raises(ValueError, match=f"{name} cannot be traced: it fills in entries of a codebook"):
+        dv.trace(pipe, PROMPT)
 
 
 @pytest.mark.parametrize("name", ["QwenImageLayeredPipeline", "Flux2KleinKVPipeline"])
