@@ -125,6 +125,7 @@ def norm_limiting(side: int) -> GuidanceCandidates:
     def propose(
         conditional: Tensor, unconditional: Tensor, output: Tensor, scale: float | None, rescale: float
     ) -> Iterator[Guidance]:
+        # first: where no vector is longer it equals the plain form, and it alone holds for other latents too
         if scale is not None:
             yield from (Guidance(scale, sign=sign, norm_side=side, shrinks_only=True) for sign in _SIGNS)
         yield from classifier_free(conditional, unconditional, output, scale, rescale)
