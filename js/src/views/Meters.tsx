@@ -200,8 +200,8 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
 
   const readout = usePointerReadout(context, (step) => {
     const share = scale === "share" && scores?.share;
-    const said = verdict(scores, step, position);
-    return `${concept} at step ${stepNumber(step)}: ${score(series[step])}${share ? " of all" : ""}${said && `, ${said}`}`;
+    const presence = verdict(scores, step, position);
+    return `${concept} at step ${stepNumber(step)}: ${score(series[step])}${share ? " of all" : ""}${presence && `, ${presence}`}`;
   });
   const emergenceText = emergence === null ? "does not emerge" : `emerges at step ${stepNumber(emergence)}`;
   return (

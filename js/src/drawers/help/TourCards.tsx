@@ -59,9 +59,9 @@ function TourCard({ context, card, at, of }: Props) {
   useLayoutEffect(() => {
     card.show?.();
     const root = spot.current?.closest(".dv-body");
-    const found = card.targets.map((selector) => root?.querySelector(selector)).find((element) => element != null);
-    found?.scrollIntoView({ block: "nearest" });
-    target.value = found ?? null;
+    const element = card.targets.map((selector) => root?.querySelector(selector)).find((match) => match != null);
+    element?.scrollIntoView({ block: "nearest" });
+    target.value = element ?? null;
     box.current?.querySelector<HTMLElement>("[data-next]")?.focus({ preventScroll: true });
   }, [card]);
   useSpot(spot, target.value, context, card);

@@ -11,11 +11,11 @@ export interface TaskState extends Outcome {
 }
 
 /** Kept while the widget is there: what a student has done stays done when the drawer is closed. */
-const kept = new WeakMap<Session, Tasks>();
+const tasksBySession = new WeakMap<Session, Tasks>();
 
 export function tasksOf(session: Session, runs: RunHistory): Tasks {
-  const tasks = kept.get(session) ?? new Tasks(session);
-  kept.set(session, tasks);
+  const tasks = tasksBySession.get(session) ?? new Tasks(session);
+  tasksBySession.set(session, tasks);
   tasks.runs.value = runs;
   return tasks;
 }
