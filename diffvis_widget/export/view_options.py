@@ -33,8 +33,8 @@ class ViewOptions(TypedDict, total=False):
             previous step).
         layer: The layer of the heat maps, as for `Trace.heat_map`.
         head: The head of the heat maps, as for `Trace.heat_map`.
-        kind: "refined" or "probability", as for `Trace.heat_map`. By default the refined maps, where the trace has
-            them and neither layer nor head is given.
+        kind: "refined" or "probability", as for `Trace.heat_map`. By default the refined maps, where the trace is
+            of an image and has them, and neither layer nor head is given.
         saliency: An overlay in place of words. The name of a method, as in `dv.explain.registered_methods`, selects
             its maps in `trace.saliency`, the newest of several at a step; in filmstrips and animations steps without
             one show the image alone. A map returned by `dv.explain` is shown at its own step only.
@@ -262,7 +262,8 @@ def _check_options(
         pick_words(trace.words, word)
     single = layer is not None or head is not None
     if kind is None:
-        kind = "refined" if trace.has_refined_maps and not single else "probability"
+        is_refined = trace.has_refined_maps and trace.frame_count == 1 and not single
+        kind = "refined" if is_refined else "probability"
     choice("kind", kind, ("refined", "probability"))
     if single or (chosen and kind == "refined"):  # refuses what is not there before anything is drawn
         trace.heat_maps(step=0, layer=layer, head=head, kind=kind)

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from diffvis_widget.traces.types import Size
+
 from .attention_calls import (
     AttentionCall,
     AttentionResult,
@@ -119,6 +121,7 @@ class AttentionReader:
         self._readings: Sequence[Reading] = ()
         self._layout: CallLayout | None = None
         self._image_queries: ImageQueries = _all_queries
+        self._token_frames: tuple[int, Size] | None = None
         self._text_starts: Sequence[int] = ()
         self._by_row = by_row
         self._batch, self._frames = 0, 1
@@ -147,6 +150,7 @@ class AttentionReader:
         image_queries: ImageQueries = _all_queries,
         text_starts: Sequence[int] = (),
         frames: int = 1,
+        token_frames: tuple[int, Size] | None = None,
     ) -> None:
         """Begin to read an evaluation of the denoiser.
 
@@ -158,9 +162,10 @@ class AttentionReader:
             text_starts: In joint attention, for each row how many other tokens stand before the text in its place in
                 the sequence; empty: none do.
             frames: Rows of the batch in the attention for each row that the denoiser is given: the frames of a video.
+            token_frames: How many frames of tokens follow one another in a row, and the (h, w) of each; None: none do.
         """
         self._watcher.end()
-        self._image_queries, self._text_starts = image_queries, text_starts
+        self._image_queries, self._text_starts, self._token_frames = image_queries, text_starts, token_frames
         self._batch, self._frames, self._readings, self._layout = batch * frames, frames, readings, layout
         self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
         self.self_attention, self._query, self._next_rows = None, None, {}
@@ -303,22 +308,23 @@ class AttentionReader:
         reading = next((reading for reading in self._readings if reading.branch == "prompt"), None)
         if reading is None or (query.shape[2] != key.shape[2] and not query_spans):
             return
-        rows = range(reading.rows.start, reading.rows.stop)
-        whole = [slice(None)] * len(rows)
-        places = list(zip(rows, query_spans or spans or whole, spans or whole, strict=True))
+        rows = range(reading.rows.start * self._frames, reading.rows.stop * self._frames)
+        image = self._image_queries(query.shape[2])
+        if not isinstance(image, slice):  # a reference stands beside the image, in the same rows of tokens
+            return
+        places = list(zip(rows, query_spans or spans or [image] * len(rows), spans or [image] * len(rows), strict=True))
         if not refines_better(len(range(query.shape[2])[places[0][1]]), self.self_attention):
             return
         masks = None
         if mask is not None:
             full = mask.expand(len(query), mask.shape[-3] if mask.ndim > 2 else 1, *mask.shape[-2:])
             masks = [full[row, :, queried if full.shape[2] > 1 else slice(None), span] for row, queried, span in places]
-        self.self_attention = SelfAttention(
-            layer,
-            [query[row, :, queried].detach() for row, queried, _ in places],
-            [key[row, :, span].detach() for row, _, span in places],
-            masks,
-            factor,
-        )
+        queries = [query[row, :, queried].detach() for row, queried, _ in places]
+        keys = [key[row, :, span].detach() for row, _, span in places]
+        self.self_attention = SelfAttention(layer, queries, keys, masks, factor)
+        if self._token_frames is not None:
+            with torch.no_grad(), without_autocast(query.device):
+                self.self_attention = self.self_attention.of_frames(*self._token_frames)
 
     def _spans(self, keys: int, reading: Reading) -> list[tuple[slice, slice] | None]:
         """Where text and image of each row of a branch lie in the sequence."""

@@ -136,16 +136,27 @@ class LatentLayout:
             return None
         return lambda keys, text: layout(keys, text, positions)
 
-    def places(self, arguments: Mapping[str, Any]) -> tuple[CallLayout | None, ImageQueries, Sequence[int], int]:
+    def places(
+        self, arguments: Mapping[str, Any]
+    ) -> tuple[CallLayout | None, ImageQueries, Sequence[int], int, tuple[int, Size] | None]:
         """Locate what an `AttentionReader` reads.
 
         Args:
             arguments: Arguments of the denoiser by name.
 
         Returns:
-            `call_layout`, `image_queries`, `text_starts` and `row_frames`.
+            `call_layout`, `image_queries`, `text_starts`, `row_frames` and `token_frames`.
         """
-        return self.call_layout(), self.image_queries, self.text_starts(arguments), self.row_frames
+        starts = self.text_starts(arguments)
+        return self.call_layout(), self.image_queries, starts, self.row_frames, self.token_frames
+
+    @property
+    def token_frames(self) -> tuple[int, Size] | None:
+        """How many frames of tokens a row of the batch holds, and the (h, w) of each; None for images in rows."""
+        if self.frames == 1 or self._family.frames_in_batch or self.size is None or self._positions is None:
+            return None
+        grid = self._family.grid(self._positions, self.size, self.frames)
+        return None if grid is None else (-(-self.frames // self._family.frames_per_token), grid)
 
     @property
     def row_frames(self) -> int:

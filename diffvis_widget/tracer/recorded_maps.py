@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -190,16 +191,17 @@ class RecordedMaps:
             image: Its index.
 
         Returns:
-            float16 (words, h, w); None where there are none, at this step or at the first one.
+            float16 (words, h, w) or (words, F, h, w); None where there are none, at this step or at the first one.
         """
         layer = next(iter(self.ran.get("refined", {}) or self._latest.get("refined", {})), None)
         if layer is None or (trace.records and trace.records[0].refined is None):
             return None
         values = self._of_image("refined", layer, image)
         assert values is not None
-        grid = captured.grid_of(layer) or self._family.grid(values.shape[2], captured.size)
+        frames = math.prod(self.frame_axis)
+        grid = captured.grid_of(layer) or self._family.grid(values.shape[2], captured.size, frames)
         assert grid is not None  # they were refined on it
-        maps = np.array(values[0].reshape(len(trace.words), *grid), dtype=np.float16, order="C")
+        maps = np.array(self._by_frame(values, (*self.frame_axis, *grid))[0], dtype=np.float16, order="C")
         if self._family.attention_kind == "joint":
             maps[_padding(trace.words)] = np.nan
         return maps

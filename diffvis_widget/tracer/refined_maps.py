@@ -42,7 +42,7 @@ class MapRefiner:
         self._grids = grids
 
     def add(self, reader: AttentionReader, latents: LatentLayout) -> None:
-        """Add the refined maps of the conditional branch, where it and self-attention were read; not of videos.
+        """Add the refined maps of the conditional branch, where it and self-attention were read.
 
         Args:
             reader: What was read in the evaluation that ended; its `maps` get "refined".
@@ -50,17 +50,18 @@ class MapRefiner:
         """
         attention, maps, size = reader.self_attention, reader.maps.get("prompt"), latents.size
         reader.self_attention = None
-        if attention is None or maps is None or latents.frames > 1:
+        if attention is None or maps is None:
             return
+        frames = -(-latents.frames // self._family.frames_per_token)  # of tokens
         grid = self._grid(attention.layer, attention.positions, size)
         if grid is None:
             return
         concepts = reader.maps.get("concepts")
         with torch.no_grad(), without_autocast(maps.flat.device):
-            parts = [self._default_maps(part, size) for part in (maps, concepts) if part is not None]
+            parts = [self._default_maps(part, size, frames) for part in (maps, concepts) if part is not None]
             words = parts[0].shape[1]
             shares = self._colour_shares(reader, parts, size)
-            refined = refine(torch.cat(parts, dim=1), attention, grid, shares)
+            refined = refine(torch.cat(parts, dim=1), attention, grid, shares, frames)
         reader.maps["refined"] = flatten_maps({attention.layer: refined[..., :words]})
         if concepts is not None:
             reader.maps["refined concepts"] = flatten_maps({attention.layer: refined[..., words:]})
@@ -88,9 +89,10 @@ class MapRefiner:
         layers = [replace(layer, default=self._family.is_default_layer(layer, layers)) for layer in layers]
         return [layer for layer in layers if layer.default] or layers
 
-    def _default_maps(self, maps: FlatMaps, size: Size | None) -> Tensor:
-        """The mean over heads and default layers, (images, words, h, w) on the finest grid of these."""
-        chosen = self._default_layers({name: int(shape[2]) for name, (_, shape) in maps.places.items()}, size)
+    def _default_maps(self, maps: FlatMaps, size: Size | None, frames: int) -> Tensor:
+        """The mean over heads and default layers, (images * frames, words, h, w) on the finest grid of these."""
+        counts = {name: int(shape[2]) // frames for name, (_, shape) in maps.places.items()}
+        chosen = self._default_layers(counts, size)
         finest = max((layer.grid for layer in chosen), key=lambda grid: grid[0] * grid[1])
         groups: dict[Size, list[Tensor]] = {}
         for layer in chosen:
@@ -99,7 +101,8 @@ class MapRefiner:
             groups.setdefault(layer.grid, []).append(part)
         total: Tensor | None = None
         for grid, parts in groups.items():  # a few operations for each grid: on a GPU each is a kernel launch
-            part = torch.stack(parts).sum(dim=0, dtype=torch.float32).transpose(1, 2).unflatten(2, grid)
+            part = torch.stack(parts).sum(dim=0, dtype=torch.float32)
+            part = part.unflatten(1, (frames, -1)).flatten(0, 1).transpose(1, 2).unflatten(2, grid)
             part = part if grid == finest else F.interpolate(part, finest, mode="bilinear", align_corners=False)
             total = part if total is None else total + part
         assert total is not None

@@ -31,7 +31,7 @@ _SCORES = 2**24  # float32 scores that are held at once: 64 MB
 
 @dataclass(frozen=True)
 class SelfAttention:
-    """Queries and keys of the image tokens in one layer, before any upcast, one entry per image.
+    """Queries and keys of the image tokens in one layer, before any upcast, one entry per image, or per frame.
 
     Attributes:
         layer: Dotted path of the attention module.
@@ -39,6 +39,7 @@ class SelfAttention:
         keys: (key heads, image tokens, width) each.
         masks: (1 or heads, 1 or image tokens, image tokens) each, boolean or added to the scores; None: no mask.
         factor: Factor of the scores.
+        cells: What is made of all these, float32 (image tokens, cells) each; empty: it is made when it is needed.
     """
 
     layer: str
@@ -46,11 +47,33 @@ class SelfAttention:
     keys: Sequence[Tensor]
     masks: Sequence[Tensor] | None
     factor: float
+    cells: Sequence[Tensor] = ()
 
     @property
     def positions(self) -> int:
         """Number of image tokens."""
-        return int(self.queries[0].shape[1])
+        return int(self.cells[0].shape[0] if self.cells else self.queries[0].shape[1])
+
+    def of_frames(self, frames: int, grid: Size) -> SelfAttention:
+        """Take the attention of each frame of a video to itself, and let go of queries and keys, which are large.
+
+        Args:
+            frames: Number of frames, whose tokens follow one another.
+            grid: (h, w) of the tokens of a frame.
+
+        Returns:
+            One entry per frame.
+        """
+        size, whole = grid[0] * grid[1], slice(None)
+        spans = [slice(frame * size, (frame + 1) * size) for frame in range(frames)]
+        masks = self.masks and [
+            mask[:, span if mask.shape[1] > 1 else whole, span] for mask in self.masks for span in spans
+        ]
+        parts = [[part[:, span] for part in image for span in spans] for image in (self.queries, self.keys)]
+        of_frames = SelfAttention(self.layer, parts[0], parts[1], masks, self.factor)
+        side = _cell_side(grid)
+        cells = [_attention_to_cells(of_frames, index, grid, side) for index in range(len(parts[0]))]
+        return SelfAttention(self.layer, [], [], None, self.factor, cells)
 
 
 def refines_better(positions: int, best: SelfAttention | None) -> bool:
@@ -72,25 +95,40 @@ def refines_better(positions: int, best: SelfAttention | None) -> bool:
     return mine >= others
 
 
-def refine(maps: Tensor, attention: SelfAttention, grid: Size, shares: Tensor | None = None) -> Tensor:
+def refine(maps: Tensor, attention: SelfAttention, grid: Size, shares: Tensor | None = None, frames: int = 1) -> Tensor:
     """Refine maps: twice the mean over the tokens attended to, relative to its mean, squared, relative to its mean.
 
     Args:
-        maps: float32 (images, words, h, w), attention probabilities on any grid.
+        maps: float32 (images * frames, words, h, w), attention probabilities on any grid.
         attention: Self-attention of the image tokens.
         grid: (h, w) of its image tokens.
-        shares: float32 (images, words, h, w), the share of each word among words that exclude each other, 0..1. Its
-            mean over the tokens attended to, weighted by the map, to the power of `SHARE_POWER` is a factor of the map.
+        shares: float32 (images * frames, words, h, w), the share of each word among words that exclude each other,
+            0..1. Its mean over the tokens attended to, weighted by the map, to the power of `SHARE_POWER` is a factor
+            of the map.
+        frames: Frames of each video, which are relative to one mean; 1 for images.
 
     Returns:
-        float32 (images, 1, image tokens, words), 0 or more, with a mean of 1 over the image tokens; 0 for words without
-        any attention.
+        float32 (images, 1, image tokens of all frames, words), 0 or more, with a mean of 1 over the image tokens; 0 for
+        words without any attention.
     """
+    side = _cell_side(grid)
     refined: list[Tensor] = []
-    for image, part in enumerate(maps):
-        values = _on_grid(part, grid)
-        of_shares = None if shares is None else _on_grid(shares[image], grid)
-        refined.append(_refine_image(values, of_shares, attention, image, grid))
+    for first in range(0, len(maps), frames):
+        parts: list[Tensor] = []
+        competing: list[Tensor] = []
+        for index in range(first, first + frames):
+            made = attention.cells
+            weights = made[index] if made else _attention_to_cells(attention, index, grid, side)
+            values = _on_grid(maps[index], grid)
+            parts.append(_smooth(values, weights, grid, side))
+            if shares is not None:
+                competing.append(_smooth(values * _on_grid(shares[index], grid), weights, grid, side))
+        smoothed = parts[0] if frames == 1 else torch.cat(parts)
+        squares = (smoothed / smoothed.mean(dim=0).clamp_min(1e-30)).square()
+        if competing:
+            shared = competing[0] if frames == 1 else torch.cat(competing)
+            squares = squares * (shared / smoothed.clamp_min(1e-30)).pow(SHARE_POWER)
+        refined.append((squares / squares.mean(dim=0).clamp_min(1e-30))[None])
     return torch.stack(refined)
 
 
@@ -104,20 +142,11 @@ def _on_grid(maps: Tensor, grid: Size) -> Tensor:
     return maps.flatten(1).T
 
 
-def _refine_image(values: Tensor, shares: Tensor | None, attention: SelfAttention, image: int, grid: Size) -> Tensor:
-    side = _cell_side(grid)
-    weights = _attention_to_cells(attention, image, grid, side)
-
-    def smooth(values: Tensor) -> Tensor:
-        for _ in range(PASSES):
-            values = matmul_float32(weights, _pool(values, grid, side))
-        return values
-
-    smoothed = smooth(values)
-    squares = (smoothed / smoothed.mean(dim=0).clamp_min(1e-30)).square()
-    if shares is not None:
-        squares = squares * (smooth(values * shares) / smoothed.clamp_min(1e-30)).pow(SHARE_POWER)
-    return (squares / squares.mean(dim=0).clamp_min(1e-30))[None]
+def _smooth(values: Tensor, weights: Tensor, grid: Size, side: int) -> Tensor:
+    """Means of (image tokens, words) over the tokens attended to, `PASSES` times."""
+    for _ in range(PASSES):
+        values = matmul_float32(weights, _pool(values, grid, side))
+    return values
 
 
 def _cell_side(grid: Size) -> int:

@@ -125,7 +125,9 @@ class Tracer:
         check_pipeline(self.pipe, family, denoiser)
         second = second_denoiser(self.pipe, family)
         modules = family.attention_modules(denoiser)
-        second_modules = {} if second is None else family.attention_modules(second)
+        second_modules = {}
+        if second is not None:
+            second_modules = {**family.attention_modules(second), **family.refining_modules(second)}
         compiled = any(map(is_compiled, denoisers_of(self.pipe, family)))
         self._check(modules, second_modules, compiled)
         if not modules:

@@ -32,11 +32,24 @@ def cross_attention(denoiser: nn.Module) -> Modules:
     return _without_time(unet.FAMILY.attention_modules(denoiser))
 
 
+def self_attention(denoiser: nn.Module) -> Modules:
+    """Select the self-attention of single frames.
+
+    Args:
+        denoiser: A U-Net for videos.
+
+    Returns:
+        The modules by dotted path, in order of execution.
+    """
+    return _without_time(unet.FAMILY.self_attention(denoiser))
+
+
 FAMILY = replace(
     unet.FAMILY,
     name="AnimateDiff",
     denoisers=("UNetMotionModel",),
     attention_modules=cross_attention,
+    self_attention=self_attention,
     traces_videos=True,
     frames_in_batch=True,
     text_by_frame=True,

@@ -22,6 +22,7 @@ FAMILY = Family(
     denoisers=("LatteTransformer3DModel",),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2", inside="transformer_blocks"),
+    self_attention=modules_ending(".attn1", inside="transformer_blocks"),
     token_streams=(TokenStream(("tokenizer",), select=padded_behind),),
     patch_size=2,
     traces_videos=True,

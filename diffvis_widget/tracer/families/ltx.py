@@ -12,6 +12,7 @@ from diffvis_widget.tracer.packing import unpack_video
 from diffvis_widget.traces.types import Size
 
 from .family import Family, modules_ending, pipelines_named
+from .self_attention import at_a_third
 from .token_streams import TokenStream
 from .video_frames import VideoFrames
 
@@ -91,6 +92,7 @@ FAMILY = Family(
     accepts=pipelines_named("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline", "LTXModularPipeline"),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
+    self_attention=at_a_third(".attn1"),
     token_streams=(TokenStream(("tokenizer",)),),
     embedding_indices=(0, 2),
     packing=1,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .family import Family, modules_ending, pipelines_named
+from .self_attention import at_a_third
 from .token_streams import TokenStream
 from .video_frames import VideoFrames
 
@@ -33,6 +34,7 @@ FAMILY = Family(
     accepts=pipelines_named("WanPipeline", "WanImageToVideoPipeline", "LucyEditPipeline", *_MODULAR),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
+    self_attention=at_a_third(".attn1"),
     token_streams=(TokenStream(("tokenizer",)),),
     patch_size=2,
     traces_videos=True,

@@ -13,6 +13,7 @@ from diffvis_widget.tracer.model_outputs import first_entry
 
 from . import wan
 from .family import modules_ending, pipelines_named
+from .self_attention import at_a_third
 from .video_frames import VideoFrames
 
 
@@ -32,5 +33,6 @@ FAMILY = replace(
     denoisers=("WanVACETransformer3DModel",),
     accepts=pipelines_named("WanVACEPipeline", "Wan22VaceModularPipeline"),
     attention_modules=modules_ending(".attn2", inside="blocks"),
+    self_attention=at_a_third(".attn1", inside="blocks"),
     video_frames=_frames,
 )
