@@ -161,7 +161,7 @@ def draw_view(trace: Trace, view: StepView, size: int) -> Image.Image:
     maps = overlay_maps(trace, view)
     image = _blend_maps(image, maps, view.opacity)
     if view.contours:
-        colours = word_colours([overlay.word for overlay in maps]) if len(maps) > 1 else [WHITE]
+        colours = [WHITE] if len(maps) == 1 else word_colours([overlay.word for overlay in maps])
         for overlay, colour in zip(maps, colours, strict=True):
             image = _draw_contours(image, overlay, colour)
     return image if view.region is None else _draw_region(image, trace, view.region)

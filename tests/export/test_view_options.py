@@ -43,6 +43,11 @@ def test_contours_lie_on_the_map(trace: Trace) -> None:
         assert (np.abs(coloured.astype(int) - hue).sum(axis=-1) < 12).any(), "a line in the colour of its word"
 
 
+def test_contours_without_a_map_change_nothing(trace: Trace) -> None:
+    plain, lined = (dv.export.png(trace, step=1, contours=contours) for contours in (False, True))
+    np.testing.assert_array_equal(pixels(plain), pixels(lined))
+
+
 def test_a_shared_scale_is_that_of_all_words_and_steps(trace: Trace) -> None:
     typed = [index for index, word in enumerate(trace.words) if word.kind == "word"]
     values = np.stack([trace.heat_maps(step=step)[typed] for step in range(3)])
