@@ -18,6 +18,7 @@ import diffvis_widget as dv
 from tests import pipelines, pipelines_edit, pipelines_joint
 from tests.pipelines_modular import STANDARD, modular
 from tests.pipelines_video import VIDEOS
+from tests.pipelines_video_frames import animatediff
 from tests.snippets import headings, snippets
 
 PAGE = "your-own-pipeline.md"
@@ -89,6 +90,10 @@ KINDS: dict[str, tuple[str, Make]] = {
             "image": VIDEOS["wan-image"].arguments["image"],
             "size": VIDEO,
         },
+    ),
+    "A video of frames with motion": (
+        "AnimateDiffPipeline",
+        lambda: {"pipe": animatediff(), "size": {"height": 16, "width": 24, "num_frames": 3}},
     ),
     "Several denoisers": (
         "WanPipeline",
