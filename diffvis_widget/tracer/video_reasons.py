@@ -24,7 +24,8 @@ REASONS = {
     "EasyAnimateControl": "diffusers 0.42.1 cannot run it: it passes its own encode_prompt an argument that it lacks",
     "CosmosTextToWorld": "its loop makes two steps of the scheduler in the place of one, the first for both branches",
     "CosmosVideoToWorld": "its loop makes two steps of the scheduler in the place of one, the first for both branches",
-    "Allegro": "its autoencoder decodes nothing but whole tiles, and gives frames before channels",
+    "Allegro": "its autoencoder makes four frames of each latent frame, the first one too, of which a trace has one, "
+    "and decodes nothing but whole tiles of 24 frames",
     "SanaWM": "its loop decides frame by frame, after each step of the scheduler, whether to take its result",
     "Cosmos2_5_Transfer": "it makes a video in sections, each of which begins with frames of the one before",
     "Cosmos3Omni": f"text, video, sound and actions are one stream: each part {_PACKED}",
