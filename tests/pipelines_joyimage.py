@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import JoyImageEditPipeline, JoyImageEditTransformer3DModel
+from diffusers import (
+    JoyImageEditPipeline,
+    JoyImageEditPlusPipeline,
+    JoyImageEditPlusTransformer3DModel,
+    JoyImageEditTransformer3DModel,
+)
 from diffusers.pipelines.joyimage import image_processor
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -64,7 +69,31 @@ def joyimage_edit(seed: int = 0) -> Any:
     return quiet(pipe)
 
 
+def joyimage_edit_plus(seed: int = 0) -> Any:
+    """JoyImage-Edit-Plus in small: patches of the image and of several references in one list."""
+    made = {**eyes_and_text(seed), "scheduler": parts.flow(), "vae": wan_vae(seed)}
+    transformer = JoyImageEditPlusTransformer3DModel(
+        in_channels=16,
+        hidden_size=48,
+        num_attention_heads=4,
+        text_dim=TEXT_WIDTH,
+        num_layers=2,
+        rope_dim_list=[4, 4, 4],
+    )
+    pipe = JoyImageEditPlusPipeline(**made, transformer=stirred(transformer, seed, {"q_norm": 2}))
+    beginning = pipe.prompt_template_encode["multiple_images"].split("{}")[0]
+    pipe.prompt_template_encode_start_idx = {"multiple_images": len(made["tokenizer"](beginning).input_ids)}
+    return quiet(pipe)
+
+
 _FAST: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 4.0, "negative_prompt": "a green cross"}
 
 CASES = {"joyimage": Case(joyimage_edit, {**_FAST, "height": 64, "width": 96}, "two calls")}
-EDITING = {"joyimage-edit": Case(joyimage_edit, {**_FAST, "image": random_image(64, 96)}, "two calls")}
+EDITING = {
+    "joyimage-edit": Case(joyimage_edit, {**_FAST, "image": random_image(64, 96)}, "two calls"),
+    "joyimage-plus": Case(
+        joyimage_edit_plus,
+        {**_FAST, "height": 64, "width": 96, "images": [random_image(96, 64, seed=1), random_image(64, 96, seed=2)]},
+        "batch",
+    ),
+}

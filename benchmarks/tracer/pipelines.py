@@ -43,7 +43,7 @@ diffusers does not register these for `AutoPipelineForText2Image`.
 OTHERS = ("ErnieImagePipeline", "HunyuanImagePipeline", "LongCatImagePipeline", "BriaPipeline", "BriaFiboPipeline")
 OTHERS += ("Kandinsky5T2IPipeline", "HiDreamImagePipeline", "OmniGenPipeline", "JoyImageEditPipeline")
 OTHERS += ("DreamLitePipeline", "PRXPixelPipeline", "KandinskyPipeline", "KandinskyV22Pipeline", "AltDiffusionPipeline")
-OTHERS += ("SanaSprintPipeline", "DreamLiteMobilePipeline", "AmusedPipeline", "JoyImageEditPlusPipeline")
+OTHERS += ("SanaSprintPipeline", "DreamLiteMobilePipeline", "AmusedPipeline")
 
 CASCADE = "it is a cascade, whose stages each denoise latents of their own"
 NO_WORDS = {

@@ -145,6 +145,7 @@ class _Evaluated:
         calls: By dotted path of the attention module, its calls in order.
         beside: Self-attention module of the block of each word-attention module, by dotted path.
         dtype: Of the latents.
+        text_start: In joint attention, other tokens before the text in its place in the sequence.
     """
 
     step: int
@@ -152,6 +153,7 @@ class _Evaluated:
     calls: dict[str, list[_ReadCall]]
     beside: dict[str, str]
     dtype: torch.dtype
+    text_start: int
 
     @property
     def nbytes(self) -> int:
@@ -216,7 +218,9 @@ def _evaluate(trace: Trace, step: int) -> _Evaluated:
             denoiser.run(evaluation, denoiser.latents, rows, denoiser.arguments(evaluation, rows))
         finally:
             watcher.detach()
-    return _Evaluated(step, family, reader.calls, beside, denoiser.dtype)
+    arguments = {**denoiser.arguments(evaluation, rows), evaluation.latents: evaluation.extra}
+    start = 0 if family.text_starts is None else family.text_starts(arguments)[0]
+    return _Evaluated(step, family, reader.calls, beside, denoiser.dtype, start)
 
 
 def _beside(words: dict[str, nn.Module], images: dict[str, nn.Module]) -> dict[str, str]:
@@ -282,7 +286,8 @@ def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, floa
             raise _unread(layer)
         call, first, (text, image) = among
         shares = call.probabilities(first + query)
-        words, references = _words(trace, shares[text], joint=True), _references(layer, shares[image.stop :])
+        of_words = shares[text][read.text_start :]
+        words, references = _words(trace, of_words, joint=True), _references(layer, shares[image.stop :])
         return PositionAttention(index, words, _on_grid(shares[image], layer.grid), references)
     # an IP-Adapter calls attention again, with as many keys as its reference image has tokens
     length = _text_length(trace)

@@ -292,7 +292,7 @@ class Denoiser:
             named = {evaluation.latents: list(inputs) if evaluation.listed else inputs}
             output = prediction(self.module(**named, **arguments, return_dict=False))
         if form is not None:
-            output = form.image(output)
+            output = form.image(output, size)
         elif side:
             output = unpack(self.family.image_output(output, size[0] * size[1] // side**2), size, side)
         elif output.ndim == 5:

@@ -69,7 +69,10 @@ class LatentLayout:
             CannotRecordError: The number of packed rows does not fit the size of the image.
             VideoError: The latents have several frames, and videos of this family are not traced.
         """
-        latents = self._image(first_entry(prepared))
+        latents: Tensor = first_entry(prepared)
+        if (form := self._family.latent_form) is not None:
+            self.size = form.size(pipe, arguments, latents)
+        latents = self._image(latents)
         self._extra = self._family.video_frames(pipe, prepared, arguments, call)
         latents = latents if self._extra.prepared_channels_first else self._channels_first(latents)
         if not self._family.traces_videos:
@@ -267,7 +270,7 @@ class LatentLayout:
         if self._family.side_by_side and self.size is not None:
             return latents[..., : self.size[1]]
         form = self._family.latent_form
-        return latents if form is None else form.image(latents)
+        return latents if form is None or self.size is None else form.image(latents, self.size)
 
     def _channels_first(self, latents: Tensor) -> Tensor:
         """(n, C, F, h, w), as traces keep the latents of videos."""

@@ -18,8 +18,6 @@ _REASONS = {
         ("AmusedPipeline", "AmusedImg2ImgPipeline", "AmusedInpaintPipeline"),
         "it fills in entries of a codebook: its latents are integers without a noise level",
     ),
-    "JoyImageEditPlusPipeline": "its loop keeps patches of the image and of all references in one list, so that no "
-    "step has latents of the image",
     "StableDiffusionPanoramaPipeline": "it denoises overlapping crops, so that no step has latents of the whole image",
     "QwenImageLayeredPipeline": _LAYERS,
     "QwenImageLayeredModularPipeline": _LAYERS,

@@ -24,14 +24,27 @@ _PATCH = 2
 _IMAGE_TOKEN = "<|image_pad|>"
 
 
-def _after_template(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
-    """Neither padding nor the beginning of the template; the pipeline keeps the end of what is too long."""
+def after_template(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
+    """Neither padding nor the beginning of the template; the pipeline keeps the end of what is too long.
+
+    Args:
+        pipe: The pipeline.
+        tokens: Tokens of a prompt in its template.
+        length: Number of text tokens that the denoiser receives.
+
+    Returns:
+        The tokens that the denoiser receives.
+    """
     template = "multiple_images" if any(token.text == _IMAGE_TOKEN for token in tokens) else "image"
     rest = attended_tokens(pipe, tokens, length)[int(pipe.prompt_template_encode_start_idx[template]) :]
     return rest[-length:] if template == "multiple_images" else rest[:length]
 
 
-def _take(latents: Tensor) -> Tensor:
+def _size(pipe: Any, arguments: Mapping[str, Any], latents: Tensor) -> Size:
+    return int(latents.shape[-2]), int(latents.shape[-1])
+
+
+def _take(latents: Tensor, size: Size) -> Tensor:
     return latents[:, -1, :, 0]
 
 
@@ -51,11 +64,11 @@ FAMILY = Family(
     name="JoyImage-Edit",
     denoisers=("JoyImageEditTransformer3DModel",),
     attention_modules=modules_ending(".attn"),
-    token_streams=(TokenStream(("tokenizer",), select=_after_template),),
+    token_streams=(TokenStream(("tokenizer",), select=after_template),),
     embedding_indices=(0, None),
     guidance_candidates=norm_preserving(1),
     sequence_layout=sequence_layouts.image_first,
     patch_size=_PATCH,
-    latent_form=LatentForm(6, _take, _put),
+    latent_form=LatentForm(6, _size, _take, _put),
     reference_grids=_reference_grids,
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
+
+from diffvis_widget.traces.types import Size
 
 
 @dataclass(frozen=True)
@@ -14,21 +17,24 @@ class LatentForm:
 
     Attributes:
         axes: Number of axes of the latents.
-        take: Latents -> (n, C, h, w) of the images that are made.
+        size: (pipeline, arguments of `prepare_latents`, latents) -> (h, w) of the images in latent pixels.
+        take: (latents, (h, w)) -> (n, C, h, w) of the images that are made.
         put: (latents, (n, C, h, w)) -> a copy of the latents with these images.
     """
 
     axes: int
-    take: Callable[[Tensor], Tensor]
+    size: Callable[[Any, Mapping[str, Any], Tensor], Size]
+    take: Callable[[Tensor, Size], Tensor]
     put: Callable[[Tensor, Tensor], Tensor]
 
-    def image(self, latents: Tensor) -> Tensor:
+    def image(self, latents: Tensor, size: Size) -> Tensor:
         """Take the images that are made.
 
         Args:
             latents: In this form, or already (n, C, h, w).
+            size: (h, w) of the images.
 
         Returns:
             (n, C, h, w).
         """
-        return self.take(latents) if latents.ndim == self.axes else latents
+        return self.take(latents, size) if latents.ndim == self.axes else latents
