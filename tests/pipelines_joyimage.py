@@ -15,11 +15,11 @@ from diffusers import (
     JoyImageEditTransformer3DModel,
 )
 from diffusers.pipelines.joyimage import image_processor
-from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
 from tests.pipelines_recent import qwen3_processor
+from tests.tiny_eyes import qwen3_vision_with_head
 from tests.tiny_parts import Case, quiet, random_image, stirred, wan_vae
 
 TEXT_WIDTH = 32
@@ -30,23 +30,8 @@ def eyes_and_text(seed: int) -> dict[str, Any]:
     """Qwen 3 VL, which sees the reference of an editing model, with its tokenizer and processor."""
     torch.manual_seed(seed)
     tokenizer = tokenizers.qwen()
-    rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": TEXT_WIDTH}
-    config = Qwen3VLConfig(
-        text_config={**parts.decoder_config(tokenizer, TEXT_WIDTH), "rope_parameters": rotary},
-        vision_config={**vision, "deepstack_visual_indexes": [0], "num_position_embeddings": 16, "patch_size": 14},
-        **{
-            f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-            for name, token in (
-                ("image", "image_pad"),
-                ("video", "video_pad"),
-                ("vision_start", "vision_start"),
-                ("vision_end", "vision_end"),
-            )
-        },
-    )
     return {
-        "text_encoder": stirred(Qwen3VLForConditionalGeneration(config), seed),
+        "text_encoder": qwen3_vision_with_head(tokenizer, TEXT_WIDTH, seed=seed),
         "tokenizer": tokenizer,
         "processor": qwen3_processor(tokenizer),
     }

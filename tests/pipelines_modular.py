@@ -14,6 +14,7 @@ import torch
 from tests import pipelines, pipelines_chat, pipelines_joint, pipelines_more, pipelines_recent
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
+from tests.tiny_eyes import qwen3_vision_with_head
 from tests.tiny_parts import quiet, stirred
 
 
@@ -121,7 +122,7 @@ def flux3(seed: int = 0, distilled: bool = False) -> Any:
     blocks.sub_blocks.pop("prompt_upsampler")  # a language model of nine billion parameters
     pipe = blocks.init_pipeline()
     pipe.update_components(
-        text_encoder=pipelines_recent.qwen3_vision_with_head(tokenizer, 2, seed),
+        text_encoder=qwen3_vision_with_head(tokenizer, layers=2, seed=seed),
         tokenizer=pipelines_recent.qwen3_processor(tokenizer),
         transformer=stirred(transformer, seed, {"norm_q": 2}),
         vae=parts.flux2_vae(seed),

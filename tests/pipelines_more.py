@@ -37,7 +37,7 @@ from diffusers import (
     ZImageImg2ImgPipeline,
 )
 
-from tests import pipelines_chat, pipelines_cross, pipelines_joint
+from tests import pipelines_chat, pipelines_cross, pipelines_joint, tiny_eyes
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
 from tests.tiny_parts import GEMMA_WIDTH, T5_WIDTH, Case, quiet, random_image, stirred
@@ -161,7 +161,7 @@ def prx_pixel(seed: int = 0) -> Any:
     pipe = PRXPixelPipeline(
         transformer=stirred(transformer, seed),
         scheduler=parts.flow(),
-        text_encoder=parts.qwen3_vision(tokenizer, seed=seed),
+        text_encoder=tiny_eyes.qwen3_vision(tokenizer, seed=seed),
         tokenizer=tokenizer,
         prompt_max_tokens=24,
     )
@@ -216,7 +216,7 @@ def krea2(seed: int = 0, layers: int = 3) -> Any:
         transformer=stirred(transformer, seed),
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=parts.qwen_vae(seed),
-        text_encoder=parts.qwen3_vision(tokenizer, layers=layers, seed=seed),
+        text_encoder=tiny_eyes.qwen3_vision(tokenizer, layers=layers, seed=seed),
         tokenizer=tokenizer,
         text_encoder_select_layers=(1, 2, 3),
     )

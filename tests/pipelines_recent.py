@@ -41,8 +41,6 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
     SmolLM3Config,
@@ -54,6 +52,7 @@ from transformers import (
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
 from tests.pipelines import clip_tokenizer
+from tests.tiny_eyes import qwen3_vision, qwen3_vision_with_head
 from tests.tiny_parts import CLIP_WIDTH, T5_WIDTH, Case, quiet, stirred
 
 _WIDTH = 32
@@ -62,17 +61,6 @@ _WIDTH = 32
 def _image_processor() -> Any:
     config: dict[str, Any] = {"size": {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}, "patch_size": 14}
     return Qwen2VLImageProcessor(**config)
-
-
-def qwen3_vision_with_head(tokenizer: Any, layers: int, seed: int) -> Any:
-    """Qwen 3 VL; its eyes are not used to encode a prompt."""
-    rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": _WIDTH}
-    config = Qwen3VLConfig(
-        text_config={**parts.decoder_config(tokenizer, _WIDTH, layers), "rope_parameters": rotary},
-        vision_config={**vision, "deepstack_visual_indexes": [0]},
-    )
-    return stirred(Qwen3VLForConditionalGeneration(config), seed)
 
 
 def qwen3_processor(tokenizer: Any) -> Any:
@@ -110,7 +98,7 @@ def qwen_image_21(seed: int = 0) -> Any:
     pipe = QwenImage21Pipeline(
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=stirred(AutoencoderKLQwenImage21(**autoencoder), seed),
-        text_encoder=qwen3_vision_with_head(tokenizer, 2, seed),
+        text_encoder=qwen3_vision_with_head(tokenizer, layers=2, seed=seed),
         processor=qwen3_processor(tokenizer),
         transformer=stirred(transformer, seed, {"norm_q": 2}),
     )
@@ -335,7 +323,7 @@ def nucleus_moe(seed: int = 0) -> Any:
         transformer=stirred(transformer, seed),
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=parts.qwen_vae(seed),
-        text_encoder=qwen3_vision_with_head(tokenizer, 9, seed),
+        text_encoder=qwen3_vision_with_head(tokenizer, layers=9, seed=seed),
         processor=qwen3_processor(tokenizer),
     )
     return quiet(pipe)
@@ -359,7 +347,7 @@ def ideogram_4(seed: int = 0) -> Any:
     pipe = Ideogram4Pipeline(
         scheduler=parts.flow(shift=1.0),
         vae=parts.flux2_vae(seed),
-        text_encoder=parts.qwen3_vision(tokenizer, width=_WIDTH, layers=36, seed=seed),
+        text_encoder=qwen3_vision(tokenizer, width=_WIDTH, layers=36, seed=seed),
         tokenizer=tokenizer,
         transformer=stirred(Ideogram4Transformer2DModel(**config), seed),
         unconditional_transformer=stirred(Ideogram4Transformer2DModel(**config), seed + 1),

@@ -25,17 +25,18 @@ from diffusers import (
     WanTransformer3DModel,
 )
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
+from tests.tiny_eyes import clip_eyes
 from tests.tiny_parts import T5_WIDTH, Case, quiet, stirred
 
 SIZE: dict[str, Any] = {"height": 32, "width": 48, "num_inference_steps": 2, "max_sequence_length": 24}
 LOUD = {"attn2.to_q": 2.5, "attn2.to_k": 2.5}
 
 
-def wan_transformer(seed: int, **config: Any) -> Any:
+def like_wan(kind: Any, seed: int, **config: Any) -> Any:
+    """A transformer of Wan's or of one of its relatives."""
     base: dict[str, Any] = {
         "num_attention_heads": 2,
         "attention_head_dim": 12,
@@ -46,7 +47,11 @@ def wan_transformer(seed: int, **config: Any) -> Any:
         "rope_max_seq_len": 32,
     }
     torch.manual_seed(seed)
-    return stirred(WanTransformer3DModel(**(base | config)), seed, LOUD)
+    return stirred(kind(**(base | config)), seed, LOUD)
+
+
+def wan_transformer(seed: int, **config: Any) -> Any:
+    return like_wan(WanTransformer3DModel, seed, **config)
 
 
 def wan_scheduler() -> Any:
@@ -76,15 +81,12 @@ def wan_two(seed: int = 0) -> Any:
 
 def wan_from_image(seed: int = 0) -> Any:
     """Wan 2.1 from an image: the image joins the latents, and its CLIP tokens have keys of their own."""
-    vision: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "patch_size": 14}
-    encoder = CLIPVisionModel(CLIPVisionConfig(**vision, num_attention_heads=4, image_size=28))
     # added_kv_proj_dim is what gives the image its own keys and values
     config: dict[str, Any] = {"in_channels": 36, "image_dim": 16, "added_kv_proj_dim": 24}
     return quiet(
         WanImageToVideoPipeline(
             **wan_parts(seed) | {"transformer": wan_transformer(seed, **config)},
-            image_encoder=stirred(encoder, seed),
-            image_processor=CLIPImageProcessor(size=28, crop_size=28),
+            **clip_eyes(seed),
         )
     )
 

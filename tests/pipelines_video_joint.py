@@ -36,14 +36,13 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     LlamaModel,
     SiglipImageProcessor,
-    SiglipVisionConfig,
-    SiglipVisionModel,
 )
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
 from tests.pipelines import clip_tokenizer
 from tests.pipelines_video import LOUD, SIZE, WIDE
+from tests.tiny_eyes import siglip
 from tests.tiny_parts import CLIP_WIDTH, GEMMA_WIDTH, T5_WIDTH, Case, quiet, stirred
 
 
@@ -168,12 +167,10 @@ def hunyuan_video15(seed: int = 0) -> Any:
 
 def hunyuan_video15_from_image(seed: int = 0) -> Any:
     """HunyuanVideo 1.5 from an image, whose tokens stand before those of the text."""
-    eyes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "patch_size": 14}
-    encoder = SiglipVisionModel(SiglipVisionConfig(**eyes, num_attention_heads=2, image_size=28))
     return short_texts(
         HunyuanVideo15ImageToVideoPipeline(
             **hunyuan15_parts(seed),
-            image_encoder=stirred(encoder, seed),
+            image_encoder=siglip(seed),
             feature_extractor=SiglipImageProcessor(size={"height": 28, "width": 28}),
         )
     )

@@ -26,42 +26,20 @@ from diffusers import (
     WanVACEPipeline,
     WanVACETransformer3DModel,
 )
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
 from tests import pipelines_recent
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
-from tests.pipelines_video import IMAGE, LOUD, SIZE, WAN, WIDE, wan_parts, wan_transformer
-from tests.tiny_parts import GEMMA_WIDTH, T5_WIDTH, Case, quiet, stirred
+from tests.pipelines_video import IMAGE, LOUD, SIZE, WAN, WIDE, like_wan, wan_parts, wan_transformer
+from tests.tiny_eyes import clip_eyes
+from tests.tiny_parts import GEMMA_WIDTH, Case, quiet, stirred
 
-_SMALL: dict[str, Any] = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": T5_WIDTH,
-    "freq_dim": 32,
-    "ffn_dim": 32,
-    "num_layers": 2,
-    "rope_max_seq_len": 32,
-}
 _FROM_IMAGE: dict[str, Any] = {"in_channels": 36, "image_dim": 16, "added_kv_proj_dim": 24}
 
 
-def _like_wan(kind: Any, seed: int, **config: Any) -> Any:
-    torch.manual_seed(seed)
-    return stirred(kind(**(_SMALL | config)), seed, LOUD)
-
-
-def _eyes(seed: int, kind: Any = CLIPVisionModel) -> dict[str, Any]:
-    vision: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "patch_size": 14}
-    encoder = kind(CLIPVisionConfig(**vision, num_attention_heads=4, image_size=28))
-    return {
-        "image_encoder": stirred(encoder, seed),
-        "image_processor": CLIPImageProcessor(size=28, crop_size=28),
-    }
-
-
 def vace_transformer(seed: int) -> Any:
-    return _like_wan(WanVACETransformer3DModel, seed, vace_layers=[0, 1], vace_in_channels=96)
+    return like_wan(WanVACETransformer3DModel, seed, vace_layers=[0, 1], vace_in_channels=96)
 
 
 def wan_vace(seed: int = 0) -> Any:
@@ -83,20 +61,20 @@ def lucy_edit(seed: int = 0) -> Any:
 
 def chronoedit(seed: int = 0) -> Any:
     """ChronoEdit in small: two latent frames, of the image and of the edited one."""
-    transformer = _like_wan(ChronoEditTransformer3DModel, seed, **_FROM_IMAGE)
-    return quiet(ChronoEditPipeline(**wan_parts(seed) | {"transformer": transformer}, **_eyes(seed)))
+    transformer = like_wan(ChronoEditTransformer3DModel, seed, **_FROM_IMAGE)
+    return quiet(ChronoEditPipeline(**wan_parts(seed) | {"transformer": transformer}, **clip_eyes(seed)))
 
 
 def skyreels_v2(seed: int = 0) -> Any:
     """SkyReels V2 in small."""
-    transformer = _like_wan(SkyReelsV2Transformer3DModel, seed)
+    transformer = like_wan(SkyReelsV2Transformer3DModel, seed)
     return quiet(SkyReelsV2Pipeline(**wan_parts(seed) | {"transformer": transformer}))
 
 
 def skyreels_v2_from_image(seed: int = 0) -> Any:
     """SkyReels V2 from an image, in further channels and in keys of its own."""
-    transformer = _like_wan(SkyReelsV2Transformer3DModel, seed, **_FROM_IMAGE)
-    changed = {"transformer": transformer, **_eyes(seed, CLIPVisionModelWithProjection)}
+    transformer = like_wan(SkyReelsV2Transformer3DModel, seed, **_FROM_IMAGE)
+    changed = {"transformer": transformer, **clip_eyes(seed, CLIPVisionModelWithProjection)}
     return quiet(SkyReelsV2ImageToVideoPipeline(**wan_parts(seed) | changed))
 
 

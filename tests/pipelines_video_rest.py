@@ -31,13 +31,14 @@ from diffusers import (
 from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 from diffusers.pipelines.ltx2.pipeline_ltx2_hdr_lora import LTX2HDRReferenceCondition
 from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
-from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
+from transformers import SiglipImageProcessor
 
 from tests import tiny_parts as parts
 from tests import tiny_tokenizers as tokenizers
-from tests.pipelines_video import IMAGE, LOUD, WAN, WIDE, wan_parts
+from tests.pipelines_video import IMAGE, WAN, WIDE, like_wan, wan_parts
 from tests.pipelines_video_joint import SOUND, ltx2_parts
 from tests.pipelines_video_more import OTHER, kandinsky5
+from tests.tiny_eyes import siglip
 from tests.tiny_parts import CLIP_WIDTH, T5_WIDTH, Case, quiet, stirred
 
 
@@ -121,25 +122,13 @@ def motif_video(seed: int = 0) -> Any:
 def motif_video_from_image(seed: int = 0) -> Any:
     """Motif-Video from an image, in further channels and in tokens before those of the text."""
     pipe = _motif(MotifVideoImage2VideoPipeline, seed, image_embed_dim=16)
-    eyes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "patch_size": 14}
-    encoder = SiglipVisionModel(SiglipVisionConfig(**eyes, num_attention_heads=2, image_size=28))
-    pipe.text_encoder.vision_tower = stirred(encoder, seed)  # as that of T5Gemma 2
+    pipe.text_encoder.vision_tower = siglip(seed)  # as that of T5Gemma 2
     return pipe
 
 
 def anyflow(seed: int = 0) -> Any:
     """AnyFlow in small: a flow map, guided in one batch."""
-    torch.manual_seed(seed)
-    transformer = AnyFlowTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        text_dim=T5_WIDTH,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=2,
-        rope_max_seq_len=32,
-    )
-    changed = {"transformer": stirred(transformer, seed, LOUD), "scheduler": FlowMapEulerDiscreteScheduler()}
+    changed = {"transformer": like_wan(AnyFlowTransformer3DModel, seed), "scheduler": FlowMapEulerDiscreteScheduler()}
     return quiet(AnyFlowPipeline(**wan_parts(seed) | changed))
 
 

@@ -51,8 +51,6 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
-    Qwen3VLConfig,
-    Qwen3VLModel,
     T5Config,
     T5EncoderModel,
     T5GemmaModuleConfig,
@@ -262,17 +260,6 @@ def qwen_vision(tokenizer: Any, width: int = 32, layers: int = 2, seed: int = 0)
         video_token_id=tokens["video_pad"],
     )
     return stirred(Qwen2_5_VLForConditionalGeneration(config), seed)
-
-
-def qwen3_vision(tokenizer: Any, width: int = 32, layers: int = 3, seed: int = 0) -> Any:
-    """Qwen 3 VL without its head; its eyes are not used to encode a prompt."""
-    rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width}
-    config = Qwen3VLConfig(
-        text_config={**decoder_config(tokenizer, width, layers), "rope_parameters": rotary},
-        vision_config={**vision, "deepstack_visual_indexes": [0]},
-    )
-    return stirred(Qwen3VLModel(config), seed)
 
 
 def glm(tokenizer: Any, width: int = 32, seed: int = 0) -> Any:
