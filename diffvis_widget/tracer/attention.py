@@ -33,6 +33,7 @@ from .attention_probabilities import (
     image_normalizers,
     joint_probabilities,
     output_scores,
+    spans_fit,
 )
 from .concept_reader import ConceptReader
 from .fault_guard import FaultGuard
@@ -293,6 +294,7 @@ class AttentionReader:
         factor: float,
         spans: Sequence[slice] = (),
         query_spans: Sequence[slice] = (),
+        only_row: int | None = None,
     ) -> None:
         """Keep the attention among image tokens in the conditional branch, where it refines better than earlier layers.
 
@@ -304,6 +306,7 @@ class AttentionReader:
             factor: Factor of the scores.
             spans: Where the image tokens of each image lie in the keys; empty: everywhere.
             query_spans: The same for the queries; empty: as in the keys.
+            only_row: The row of the batch that the call holds; None: it holds all.
         """
         reading = next((reading for reading in self._readings if reading.branch == "prompt"), None)
         if reading is None or (query.shape[2] != key.shape[2] and not query_spans):
@@ -313,7 +316,9 @@ class AttentionReader:
         if not isinstance(image, slice):  # a reference stands beside the image, in the same rows of tokens
             return
         places = list(zip(rows, query_spans or spans or [image] * len(rows), spans or [image] * len(rows), strict=True))
-        if not refines_better(len(range(query.shape[2])[places[0][1]]), self.self_attention):
+        if only_row is not None:
+            places = [(0, queried, span) for row, queried, span in places if row == only_row]
+        if not places or not refines_better(len(range(query.shape[2])[places[0][1]]), self.self_attention):
             return
         masks = None
         if mask is not None:
@@ -321,10 +326,12 @@ class AttentionReader:
             masks = [full[row, :, queried if full.shape[2] > 1 else slice(None), span] for row, queried, span in places]
         queries = [query[row, :, queried].detach() for row, queried, _ in places]
         keys = [key[row, :, span].detach() for row, _, span in places]
-        self.self_attention = SelfAttention(layer, queries, keys, masks, factor)
+        attention = SelfAttention(layer, queries, keys, masks, factor)
         if self._token_frames is not None:
             with torch.no_grad(), without_autocast(query.device):
-                self.self_attention = self.self_attention.of_frames(*self._token_frames)
+                attention = attention.of_frames(*self._token_frames)
+        first = None if only_row is None else self.self_attention
+        self.self_attention = attention if first is None else first.joined(attention)
 
     def _spans(self, keys: int, reading: Reading) -> list[tuple[slice, slice] | None]:
         """Where text and image of each row of a branch lie in the sequence."""
@@ -344,18 +351,19 @@ class AttentionReader:
         """only_row: The row of the batch that the call holds; None: it holds all."""
         keys = call.key.shape[2]
         spans = [self._spans(keys, reading) for reading in self._readings]
-        if not _fit(call, [span for row in spans for span in row]):
+        if not spans_fit(call, [span for row in spans for span in row]):
             self.unread[layer] = keys
             return None
         # where only image tokens are queries, they are all of them
         queries = None if call.query.shape[2] == keys else slice(0, call.query.shape[2])
         if only_row is None or only_row == self._batch - 1:
             self._finish(layer)
-        if layer in self.refining and only_row is None:
+        if layer in self.refining:
             of_prompt = [row for reading, row in zip(self._readings, spans, strict=True) if reading.branch == "prompt"]
             images = [span[1] for row in of_prompt for span in row if span is not None]
             queried = [] if queries is None else [queries] * len(images)
-            self._keep_self_attention(layer, call.query, call.key, call.attn_mask, call.factor, images, queried)
+            tensors = call.query, call.key, call.attn_mask
+            self._keep_self_attention(layer, *tensors, call.factor, images, queried, only_row)
         # another watcher, or a user's replacement, must receive the call too
         output, log_sum_exp = attend(call, result) if result.is_torch else (result(), None)
         for reading, row_spans in zip(self._readings, spans, strict=True):
@@ -390,11 +398,3 @@ class AttentionReader:
         """Add maps (images, heads or 1, image tokens, words): of all images, or of the next one."""
         layers = self._joint.setdefault(kind, {})
         layers[layer] = maps if layer not in layers else torch.cat([layers[layer], maps])
-
-
-def _fit(call: AttentionCall, spans: Sequence[tuple[slice, slice] | None]) -> bool:
-    """Whether text and image tokens of every image were found, and the queries are all tokens or those of the image."""
-    queried = call.query.shape[2]
-    return all(
-        span is not None and queried in (call.key.shape[2], len(range(call.key.shape[2])[span[1]])) for span in spans
-    )

@@ -210,6 +210,20 @@ def _keys(call: AttentionCall, row: int) -> Tensor:
     return keys.repeat_interleave(groups, dim=1) if groups > 1 else keys
 
 
+def spans_fit(call: AttentionCall, spans: Sequence[tuple[slice, slice] | None]) -> bool:
+    """Whether text and image of every row were found, and the queries are all tokens or those of the image.
+
+    Args:
+        call: The call of scaled_dot_product_attention.
+        spans: Where the text and the image tokens of each row lie in the keys; None where that is not known.
+
+    Returns:
+        True if the call can be read.
+    """
+    queried, keys = call.query.shape[2], call.key.shape[2]
+    return all(span is not None and queried in (keys, len(range(keys)[span[1]])) for span in spans)
+
+
 def joint_probabilities(
     call: AttentionCall,
     normalizers: Tensor,

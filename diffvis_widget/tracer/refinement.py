@@ -54,6 +54,18 @@ class SelfAttention:
         """Number of image tokens."""
         return int(self.cells[0].shape[0] if self.cells else self.queries[0].shape[1])
 
+    def joined(self, other: SelfAttention) -> SelfAttention:
+        """Add the images of another call of the same layer, which take no mask.
+
+        Args:
+            other: Of that call.
+
+        Returns:
+            The entries of both.
+        """
+        parts = [[*mine, *others] for mine, others in ((self.queries, other.queries), (self.keys, other.keys))]
+        return SelfAttention(self.layer, parts[0], parts[1], None, self.factor, [*self.cells, *other.cells])
+
     def of_frames(self, frames: int, grid: Size) -> SelfAttention:
         """Take the attention of each frame of a video to itself, and let go of queries and keys, which are large.
 

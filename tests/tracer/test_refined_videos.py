@@ -11,7 +11,7 @@ import pytest
 import diffvis_widget as dv
 from diffvis_widget.tracer import refinement
 from diffvis_widget.traces import Trace
-from tests.tracer.families.test_video_families import VIDEOS, call, seen_calls, split, trace_of
+from tests.tracer.families.test_video_families import PROMPT, VIDEOS, build, call, seen_calls, split, trace_of
 from tests.tracer.recorder import Attention
 from tests.tracer.reference import assert_stored
 
@@ -128,8 +128,28 @@ def test_files_hold_them_and_figures_do_not_choose_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:In CPU autocast", "ignore:User provided device_type")
-def test_mochi_has_none() -> None:
-    _, trace = trace_of("mochi")
+def test_each_prompt_of_mochi_has_its_own() -> None:
+    """Its rows attend one by one: two without the prompt, then those of both prompts."""
+    prompts = [PROMPT, "two green houses"]
+    layer = "transformer_blocks.0.attn1"
+    seen = seen_calls("mochi", prompt=prompts)[0][layer]
+    with dv.Tracer(build("mochi")) as tracer:
+        call("mochi", prompt=prompts)
+    for row, trace in enumerate(tracer.traces):
+        words = [index for index, word in enumerate(trace.words) if word.kind == "word"]
+        for step in range(len(trace.steps)):
+            shares = seen[4 * step + 2 + row].probabilities(0)[:, :18, :18]
+            parts = [shares[:, start : start + 6, start : start + 6] for start in (0, 6, 12)]
+            weights = [(part / part.sum(axis=-1, keepdims=True)).mean(axis=0) for part in parts]
+            expected = refined_by_hand(weights, trace.heat_maps(step, frame="all")[words])
+            stored = trace.records[step].refined
+            assert stored is not None
+            assert_stored(stored[words], expected, 4e-3 * expected.max())
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_linear_attention_refines_nothing() -> None:
+    _, trace = trace_of("sana-video")
     assert not trace.has_refined_maps
     with pytest.raises(ValueError, match="self-attention of this pipeline could not be read"):
         trace.heat_map("circle", kind="refined")
