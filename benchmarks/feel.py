@@ -9,6 +9,7 @@ say more than the times.
 
     python -m benchmarks.feel costs      # only what a run in the widget costs
     python -m benchmarks.feel threads    # the processor time of such a run by thread, also on a busy machine
+    python -m benchmarks.feel calls      # only the duration of calls of the built-in model, bare and traced
     python -m benchmarks.feel places     # only how long the attention of a clicked place takes
 """
 
@@ -245,6 +246,42 @@ def threads(turns: int = 3) -> None:
             print(f"{name}: {shown}")
 
 
+def calls(turns: int = 5, few: int = 2, many: int = 12) -> None:
+    """Prints the durations of calls on one processor thread: for each step, and once; the lowest of some turns."""
+    import torch
+
+    import diffvis_widget as dv
+    from diffvis_widget.processor_threads import single_threaded
+
+    pipe: Any = dv.load()
+    pipe.set_progress_bar_config(disable=True)
+
+    def bare(steps: int) -> None:
+        with torch.no_grad():
+            pipe(PROMPT, num_inference_steps=steps, generator=torch.Generator().manual_seed(7))
+
+    kinds: dict[str, Callable[[int], Any]] = {
+        "the bare pipeline": bare,
+        "traced, each head": lambda steps: dv.trace(pipe, PROMPT, seed=7, num_inference_steps=steps, keep="heads"),
+        "traced, with one concept": lambda steps: dv.trace(
+            pipe, PROMPT, seed=7, num_inference_steps=steps, keep="heads", concepts=["sky"]
+        ),
+    }
+    with single_threaded():
+        for name, call in kinds.items():
+            call(few)
+            shortest: dict[int, float] = {}
+            for steps in (few, many):
+                times: list[float] = []
+                for _ in range(turns):
+                    began = time.perf_counter()
+                    call(steps)
+                    times.append(1000 * (time.perf_counter() - began))
+                shortest[steps] = min(times)
+            step = (shortest[many] - shortest[few]) / (many - few)
+            print(f"{name}: {step:.0f} ms for each step, {shortest[few] - few * step:.0f} ms once")
+
+
 def places(steps: int = 21) -> list[Figure]:
     """Times of `Trace.attention_from` of the scenes model, of the first place of a step and of another one of it.
 
@@ -277,8 +314,8 @@ def places(steps: int = 21) -> list[Figure]:
 def main() -> int:
     if sys.argv[1:] == ["costs"]:
         return report(costs())
-    if sys.argv[1:] == ["threads"]:
-        threads()
+    if sys.argv[1:] in (["threads"], ["calls"]):
+        {"threads": threads, "calls": calls}[sys.argv[1]]()
         return 0
     if sys.argv[1:] == ["places"]:
         return report(places())
