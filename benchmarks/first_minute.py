@@ -20,7 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as Overdue
 
 from tests import chromium
 
@@ -40,6 +41,7 @@ LIVE = """() => {
     if (document.querySelector('.dv')?.textContent.includes('Recorded run')) return false;
     return status === 'done' || (status === 'running' && Number(slider?.getAttribute('aria-valuemax')) >= 1);
 }"""
+STARTED = "() => !document.querySelector('.jp-CodeCell .jp-InputPrompt')?.textContent.includes('[ ]')"
 RECORDED = "() => document.querySelector('.dv')?.textContent.includes('Recorded run')"
 DONE = "() => document.querySelector('.dv [data-testid=status]')?.dataset.status === 'done'"
 
@@ -67,6 +69,27 @@ def environment(home: Path, address: Path) -> dict[str, str]:
         "PIP_CACHE_DIR": str(home / "pip"),
         "npm_config_cache": str(home / "npm"),
     }
+
+
+def run_first_cell(page: Page) -> float:
+    """Run the first code cell by Shift + Enter, again where JupyterLab, which has just started, did not take the keys.
+
+    Args:
+        page: The page of JupyterLab.
+
+    Returns:
+        When the keys were pressed to which the cell responded, on the monotonic clock.
+    """
+    cell = page.locator(".jp-Notebook .jp-CodeCell").first
+    while True:
+        cell.locator(".cm-content").click()
+        began = time.monotonic()
+        page.keyboard.press("Shift+Enter")
+        try:
+            page.wait_for_function(STARTED, timeout=3000)
+        except Overdue:
+            continue
+        return began
 
 
 def measure(chromium_path: str, folder: Path) -> dict[str, float]:
@@ -103,11 +126,7 @@ def measure(chromium_path: str, folder: Path) -> dict[str, float]:
                 "() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
             )
             seconds["opened"] = time.monotonic() - began
-            cell = page.locator(".jp-Notebook .jp-CodeCell").first
-            cell.locator(".cm-content").click()
-            cell.locator(".cm-focused").wait_for()
-            page.keyboard.press("Shift+Enter")
-            run = time.monotonic()
+            run = run_first_cell(page)
             for stage, condition in (("recorded", RECORDED), ("live", LIVE), ("done", DONE)):
                 page.wait_for_function(condition)
                 seconds[stage] = time.monotonic() - run
