@@ -26,14 +26,15 @@ from tests.traces.build import make_trace as by_hand
 JOINT = [
     *("sd3", "flux", "flux2-klein", "chroma", "qwen", "aura-flow", "lumina2", "z-image", "hidream"),
     *("cogview3", "cogview4", "ovis", "krea2", "ernie-image", "hunyuan-image", "longcat-image", "bria", "fibo"),
-    "ideogram4",
+    *("ideogram4", "joyimage"),
 ]
 # the image attends to the keys of words, which ask nothing themselves: they have no output
 KEYS_ONLY = ["prx", "if", "qwen-2.1", "nucleus-moe"]
-# videos, in families/test_video_families.py, and FLUX.3, which is modular only: test_modular.py
+# videos, in families/test_video_families.py; FLUX.3, which is modular only: test_modular.py; an editor, in
+# families/test_editing.py
 ELSEWHERE = {
     *("CogVideoX", "CogVideoX 1.5", "EasyAnimate", "HunyuanVideo", "HunyuanVideo 1.5", "Mochi", "Motif-Video"),
-    "FLUX.3",
+    *("FLUX.3", "JoyImage-Edit-Plus"),
 }
 
 

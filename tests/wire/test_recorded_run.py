@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def contents(widget: Any, kind: str) -> list[dict[str, Any]]:
 def test_scores_come_with_the_run_and_need_no_meter(make: Make) -> None:
     trace = scored()
     widget = make(trace)
+    saved = threading.Event()
+    widget.observe(lambda _: contents(widget, "scores") and saved.set(), "_snapshot")
     assert widget.wait(SECONDS)
+    assert contents(widget, "scores") or saved.wait(SECONDS), "a busy machine saves the scores after the run"
     assert widget.concepts == ["circle", "red"]
     assert trace.scores is not None
     (scores,) = contents(widget, "scores")
