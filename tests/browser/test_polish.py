@@ -293,7 +293,7 @@ def test_the_sentence_of_the_verdicts_covers_no_other_text(browser: Browser, wid
     with open_bare(browser, messages, width=width, concepts=concepts) as bare:
         verdicts = bare.widget.get_by_test_id("verdicts")
         expect(verdicts).to_have_text(
-            "Step 6: is it in the image? yes: circle, triangle; not sure yet: red, blue; no: square, night"
+            "From step 6 alone: is it in the image? yes: circle, triangle; not sure yet: red, blue; no: square, night"
         )
         texts = bare.widget.locator(".dv-meters, .dv-maps .dv-title").evaluate_all(TEXT_LINES)
         assert len(texts) > 6

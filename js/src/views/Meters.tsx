@@ -140,7 +140,7 @@ function Verdicts({ context, scores }: { readonly context: Context; readonly sco
       data-testid="verdicts"
       title="From the scores of images whose content is known: a “yes” is right nine in ten times or more."
     >
-      {`Step ${stepNumber(step)}: is it in the image? ${parts.join("; ")}`}
+      {`From step ${stepNumber(step)} alone: is it in the image? ${parts.join("; ")}`}
     </p>
   );
 }

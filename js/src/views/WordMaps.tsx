@@ -145,9 +145,10 @@ function Tile({ context, run, index, tabIndex }: TileProps) {
   };
   const chosen = viewState.pinned.value.includes(index);
   const colour = colourOf(run.info.words, viewState.pinned.value, index);
+  const isFirst = viewState.pinned.value[0] === index;
   useLayoutEffect(() => {
-    if (chosen) reveal(frame.current?.parentElement);
-  }, [chosen]);
+    if (isFirst) reveal(frame.current?.parentElement);
+  }, [isFirst]);
   return (
     <Button
       class="dv-tile"

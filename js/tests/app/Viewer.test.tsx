@@ -84,10 +84,10 @@ describe("meters", () => {
       ),
     );
     await settled();
-    expect(byId("verdicts").textContent).toBe("Step 4: is it in the image? yes: red; no: boat");
+    expect(byId("verdicts").textContent).toBe("From step 4 alone: is it in the image? yes: red; no: boat");
     query(".dv-marks button").click();
     await settled();
-    expect(byId("verdicts").textContent).toBe("Step 2: is it in the image? not sure yet: red; no: boat");
+    expect(byId("verdicts").textContent).toBe("From step 2 alone: is it in the image? not sure yet: red; no: boat");
   });
 
   it("that emerge at one step share a mark that names both", async () => {

@@ -37,9 +37,10 @@ it("fills the width with tiles of the largest size", () => {
   expect(tileColumns([3, 2], 2, 1, 1340, 2000)).toBe(3);
 });
 
-it("puts tiles into one row, the last one cut in half, where a second row would be a sliver", () => {
+it("puts tiles into one row, the last one cut in half, where a second row would be cut", () => {
   const edge = rowEdge(7, 5, 1, 340, 120) as number;
   expect(4.5 * edge + 4 * 8).toBeCloseTo(340);
-  expect(rowEdge(7, 5, 1, 340, 180)).toBeNull();
+  expect(rowEdge(7, 5, 1, 340, 190)).not.toBeNull();
+  expect(rowEdge(7, 5, 1, 340, 200)).toBeNull();
   expect(rowEdge(5, 5, 1, 340, 90)).toBeNull();
 });

@@ -173,7 +173,7 @@ function Distance({ context, comparison, b }: Props) {
       </div>
       <p class="dv-foot" title="Root mean square difference of the predicted latents over the spread of the final ones">
         Distance between the predictions. The runs count as diverged above the dashed line, {value(numbers.threshold)}:
-        half of the final distance between two seeds of one prompt.
+        half of the final distance between two seeds of one prompt. The film and its marks are those of B.
         {numbers.align === "noise" ? " Steps are paired by noise level." : ""}
       </p>
     </div>

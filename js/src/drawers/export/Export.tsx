@@ -150,7 +150,7 @@ export function Export({ context }: { readonly context: Context }) {
         ) : saved.value ? (
           `Saved: ${saved.value}`
         ) : (
-          "Files show what the stage shows: heat maps, contours, colour scale and the selected region."
+          "Images and animations show what the stage shows: heat maps, contours, colour scale, selected region."
         )}
       </p>
       {partly ? (

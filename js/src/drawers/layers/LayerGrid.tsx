@@ -58,7 +58,9 @@ export function LayerGrid({ context }: { readonly context: Context }) {
   return (
     <section class="dv-layers" aria-label="Layers">
       <div class="dv-title">
-        <h3>{word === undefined ? "Layers" : `Layers of ${fullNameOf(run?.info.words[word])}`}</h3>
+        <h3>
+          {word === undefined ? "Layers" : `Layers of ${fullNameOf(run?.info.words[word])}, each on its own scale`}
+        </h3>
         {maps.length > 0 ? (
           <Choice
             label="Order of the layers"
