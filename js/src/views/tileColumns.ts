@@ -34,12 +34,12 @@ export function tileColumns(
 }
 
 /**
- * Whether tiles stand in one row that scrolls: where not even a second row of them would be whole. The edge of a tile in
- * this row, so that half a tile at its end shows that there are more; null elsewhere.
+ * Whether tiles stand in one row that scrolls: where they would be two rows, of which the second is cut. The edge of a tile
+ * in this row, so that half a tile at its end shows that there are more; null elsewhere.
  */
 export function rowEdge(tiles: number, columns: number, ratio: number, width: number, height: number): number | null {
   const edge = Math.min(EDGE.largest, (width - (columns - 1) * GAP.column) / columns);
-  if (tiles <= columns || height >= 2 * (edge / ratio + LINES) + GAP.row) return null;
+  if (tiles <= columns || tiles > 2 * columns || height >= 2 * (edge / ratio + LINES) + GAP.row) return null;
   const whole = Math.max(1, columns - 1);
   return (width - whole * GAP.column) / (whole + 0.5);
 }

@@ -43,4 +43,5 @@ it("puts tiles into one row, the last one cut in half, where a second row would 
   expect(rowEdge(7, 5, 1, 340, 190)).not.toBeNull();
   expect(rowEdge(7, 5, 1, 340, 200)).toBeNull();
   expect(rowEdge(5, 5, 1, 340, 90)).toBeNull();
+  expect(rowEdge(90, 5, 1, 340, 120)).toBeNull();
 });
