@@ -37,17 +37,20 @@ def eyes_and_text(seed: int) -> dict[str, Any]:
     }
 
 
+_SIZES: dict[str, Any] = {
+    "in_channels": 16,
+    "hidden_size": 48,
+    "num_attention_heads": 4,
+    "text_dim": TEXT_WIDTH,
+    "num_layers": 2,
+    "rope_dim_list": [4, 4, 4],
+}
+
+
 def joyimage_edit(seed: int = 0) -> Any:
     """JoyImage-Edit in small: the reference and the image are items of one tensor, and the image comes first."""
     made = {**eyes_and_text(seed), "scheduler": parts.flow(), "vae": wan_vae(seed)}
-    transformer = JoyImageEditTransformer3DModel(
-        in_channels=16,
-        hidden_size=48,
-        num_attention_heads=4,
-        text_dim=TEXT_WIDTH,
-        num_layers=2,
-        rope_dim_list=[4, 4, 4],
-    )
+    transformer = JoyImageEditTransformer3DModel(**_SIZES)
     pipe = JoyImageEditPipeline(**made, transformer=stirred(transformer, seed, {"q_norm": 2}))
     start = len(made["tokenizer"](pipe.prompt_template_encode["image"].split("<|im_start|>user")[0]).input_ids)
     pipe.prompt_template_encode_start_idx = {"image": start, "multiple_images": start}
@@ -57,14 +60,7 @@ def joyimage_edit(seed: int = 0) -> Any:
 def joyimage_edit_plus(seed: int = 0) -> Any:
     """JoyImage-Edit-Plus in small: patches of the image and of several references in one list."""
     made = {**eyes_and_text(seed), "scheduler": parts.flow(), "vae": wan_vae(seed)}
-    transformer = JoyImageEditPlusTransformer3DModel(
-        in_channels=16,
-        hidden_size=48,
-        num_attention_heads=4,
-        text_dim=TEXT_WIDTH,
-        num_layers=2,
-        rope_dim_list=[4, 4, 4],
-    )
+    transformer = JoyImageEditPlusTransformer3DModel(**_SIZES)
     pipe = JoyImageEditPlusPipeline(**made, transformer=stirred(transformer, seed, {"q_norm": 2}))
     beginning = pipe.prompt_template_encode["multiple_images"].split("{}")[0]
     pipe.prompt_template_encode_start_idx = {"multiple_images": len(made["tokenizer"](beginning).input_ids)}
