@@ -335,8 +335,7 @@ def test_the_frame_of_a_static_output_is_as_high_as_its_page(browser: Browser, t
         bundle = StaticOutput(trace, layers=False, height=height)._repr_mimebundle_()
         holder.write_text(f"<!doctype html><meta charset=utf-8><body>{bundle['text/html']}</body>", encoding="utf-8")
 
-    def visible(shown: Opened) -> bool:
-        """Whether the last note ends inside the frame, with all other drawers open too."""
+    def inside_with_open_drawers(shown: Opened) -> Frame:
         handle = shown.page.locator("iframe").element_handle()
         assert handle is not None
         inside = handle.content_frame()
@@ -344,17 +343,18 @@ def test_the_frame_of_a_static_output_is_as_high_as_its_page(browser: Browser, t
         inside.wait_for_selector(".dv-notes li")
         inside.get_by_test_id("tables").click()
         inside.wait_for_selector(".dv-tables")
-        inside.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         shown.requests[:] = [url for url in shown.requests if url != "about:srcdoc"]
-        return inside.evaluate("() => document.scrollingElement.scrollHeight <= innerHeight")
+        return inside
 
     write(None)
     with opened(browser, holder) as shown:
         assert shown.page.locator("iframe").evaluate("(frame) => frame.clientHeight") > 1200
-        assert visible(shown)
+        # The holder grows the frame once the page's message has arrived, some frames later.
+        inside_with_open_drawers(shown).wait_for_function("document.scrollingElement.scrollHeight <= innerHeight")
     write(500)
     with opened(browser, holder) as shown:
-        assert not visible(shown)
+        inside = inside_with_open_drawers(shown)
+        assert inside.evaluate("document.scrollingElement.scrollHeight > innerHeight")
         assert shown.page.locator("iframe").evaluate("(frame) => frame.clientHeight") == 500
 
 
