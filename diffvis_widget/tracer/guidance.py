@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .noise_levels import NoiseLevel
 from .packing import pack, unpack
 
 GuidanceCandidates = Callable[[Tensor, Tensor, Tensor, float | None, float], Iterator["Guidance"]]
 """(conditional, unconditional, output, scale, rescale) -> the forms of guidance to try, most likely first."""
+
+SchedulerOutput = Callable[[NoiseLevel], tuple[float, float]]
+"""Noise level of a step -> factors of the latents and of the guided output: their sum is the scheduler's input."""
 
 _SIGNS = (1.0, -1.0)
 
@@ -64,6 +68,18 @@ class Guidance:
         if self.channels is not None:
             guided = torch.cat([guided[:, : self.channels], conditional[:, self.channels :]], dim=1)
         return self.sign * guided
+
+
+def output_alone(level: NoiseLevel) -> tuple[float, float]:
+    """Give the scheduler the guided output as it is.
+
+    Args:
+        level: The noise level of the step.
+
+    Returns:
+        Factors of the latents and of the output: 0 and 1.
+    """
+    return 0.0, 1.0
 
 
 def classifier_free(

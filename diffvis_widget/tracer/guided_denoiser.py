@@ -23,7 +23,7 @@ from .batch_rows import pick_argument_rows
 from .denoiser_inputs import Evaluation, branches_of, find_live_call
 from .locks import lock_of, own_work
 from .model_outputs import prediction
-from .noise_levels import NoiseLevel
+from .noise_levels import NoiseLevel, next_level
 from .packing import pack, unpack
 from .provenance import fingerprint
 
@@ -101,7 +101,8 @@ class Denoiser:
         self.family = call.family
         self._step = call.steps[self.index]
         self._level = call.levels[self.index]
-        self._next = _following(call.levels[: len(records)], self.index)
+        self._factors = self.family.scheduler_output(self._level)
+        self._next = next_level(call.levels[: len(records)], self.index)
         module = call.denoiser
         if module is None:
             raise ValueError("the pipeline of this trace is gone: keep it in a variable, and run the trace again")
@@ -129,7 +130,8 @@ class Denoiser:
         Returns:
             The guided output (n, C, h, w).
         """
-        result = self._guidance(*self._evaluate(self._tensor(latents)))
+        tensor = self._tensor(latents)
+        result = self._for_scheduler(tensor, self._guidance(*self._evaluate(tensor)))
         if isinstance(latents, Tensor):
             return result
         return (result.float() if result.dtype == torch.bfloat16 else result).cpu().numpy()
@@ -144,7 +146,7 @@ class Denoiser:
         Raises:
             ValueError: It is another output.
         """
-        return self._guidance(*self._answers)
+        return self._for_scheduler(self.latents, self._guidance(*self._answers))
 
     @property
     def guidance_scale(self) -> float | None:
@@ -158,6 +160,8 @@ class Denoiser:
     @functools.cached_property
     def _guidance(self) -> guidance.Guidance:
         traced = self._step.output[self._image : self._image + 1, : self._shape[0]].to(self.device)
+        on_latents, on_output = self._factors
+        traced = (traced - on_latents * self.latents) / on_output
         step = self._step
         fitted, error = guidance.fit_guidance(
             *self._answers, traced, step.guidance_scale, step.guidance_rescale, self.family.guidance_candidates
@@ -173,6 +177,11 @@ class Denoiser:
                 f"{error:.1%} at step {self.index}): {reason} that is not known here"
             )
         return fitted
+
+    def _for_scheduler(self, latents: Tensor, guided: Tensor) -> Tensor:
+        """What the pipeline's loop makes of the guided output for its scheduler."""
+        on_latents, on_output = self._factors
+        return guided if (on_latents, on_output) == (0, 1) else on_latents * latents + on_output * guided
 
     def _evaluate(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
         with torch.inference_mode(False), torch.no_grad(), self.held():
@@ -388,9 +397,3 @@ def _check_plain(trace: Trace, step: int) -> None:
                 f"step {step} of this trace was made with an intervention ({intervention['kind']}), so its denoiser "
                 "cannot be evaluated again as it was; take a step without, or a trace without interventions"
             )
-
-
-def _following(levels: Sequence[NoiseLevel], index: int) -> NoiseLevel | None:
-    """The next level with less noise: a corrector's evaluation may come first."""
-    now = levels[index].ratio
-    return next((level for level in levels[index + 1 :] if level.ratio < now), None)

@@ -9,7 +9,7 @@ here, both are NaN, and so are the predicted clean latents.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,20 @@ class NoiseLevel:
 
 
 UNKNOWN = NoiseLevel(math.nan, math.nan, "unknown")
+
+
+def next_level(levels: Sequence[NoiseLevel], index: int) -> NoiseLevel | None:
+    """Find the next level with less noise: a corrector's evaluation may come first.
+
+    Args:
+        levels: Of all steps of a run.
+        index: Of the step.
+
+    Returns:
+        The level; None behind the last one.
+    """
+    now = levels[index].ratio
+    return next((level for level in levels[index + 1 :] if level.ratio < now), None)
 
 
 class NoiseLevels:

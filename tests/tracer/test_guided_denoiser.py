@@ -16,6 +16,7 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 from diffvis_widget.files import open_trace
 from diffvis_widget.tracer import Tracer, denoiser, denoiser_lock, trace
 from tests import pipelines
+from tests.pipelines_dit import FAMILIES
 from tests.tracer.families.test_families import TRACED, trace_of
 from tests.traces.build import make_trace
 
@@ -200,12 +201,18 @@ def test_it_waits_for_the_denoisers_lock() -> None:
 # every family that the tracer reads, but for those whose way of running cannot be asked again
 REFUSED = {
     "ideogram4": "guides in a way, perhaps by another model, that is not known here",
-    "sana-sprint": "that is not known here",  # its pipeline converts the output, as that of PRXPixel
-    "prx-pixel": "that is not known here",
     "sdxl-union": "which another network",
     "z-image-controlnet-inpaint": "which another network",
 }
 EVALUATED = [name for name in TRACED if not name.endswith(("pag", "controlnet")) and name not in REFUSED]
+
+
+@pytest.mark.parametrize("name", ["sana-sprint", "prx-pixel"])
+def test_pipelines_that_convert_the_output_for_their_scheduler(name: str) -> None:
+    arguments = FAMILIES[name].arguments | {"num_inference_steps": 4 if name == "prx-pixel" else 2}
+    (recorded,) = check(FAMILIES[name].build(), **arguments)
+    last = denoiser(recorded, -1)
+    np.testing.assert_allclose(last.advance(last.latents, last.output)[0], recorded.predictions[-1], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", EVALUATED)

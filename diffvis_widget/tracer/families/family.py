@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from diffvis_widget.tracer.guidance import GuidanceCandidates, classifier_free
+from diffvis_widget.tracer.guidance import GuidanceCandidates, SchedulerOutput, classifier_free, output_alone
 from diffvis_widget.traces import Layer
 from diffvis_widget.traces.types import Size
 
@@ -221,6 +221,8 @@ class Family:
             `encode_prompt` returns.
         negative_first: Whether a batch that holds both branches begins with the negative prompt's.
         guidance_candidates: Ways in which the pipelines combine both branches.
+        scheduler_output: Noise level of a step -> the factors of the latents and of the guided output whose sum the
+            pipeline's loop gives its scheduler.
         sequence_layout: Where text and image tokens lie in the keys; required for joint attention.
         text_queries: Whether the text tokens of joint attention are queries too; False where only image tokens are.
         text_starts: Arguments of the denoiser by name -> for each row of the batch, how many other tokens stand between
@@ -288,6 +290,7 @@ class Family:
     # guidance
     negative_first: bool = True
     guidance_candidates: GuidanceCandidates = classifier_free
+    scheduler_output: SchedulerOutput = output_alone
     # positions
     sequence_layout: SequenceLayout | None = None
     text_queries: bool = True

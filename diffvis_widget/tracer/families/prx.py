@@ -15,5 +15,4 @@ FAMILY = Family(
     sequence_layout=sequence_layouts.text_first,
     text_queries=False,
     patch_size=2,
-    patch_size_in_config=True,  # PRXPixel denoises pixels in large squares
 )

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from diffvis_widget.tracer.noise_levels import NoiseLevel
+
 from . import sana
 from .family import pipelines_named
 from .vae_latents import scale_by_config
@@ -19,10 +21,17 @@ def _scaled(vae: Any, latents: Tensor) -> Tensor:
     return scale_by_config(vae, latents / _DATA_SIGMA)
 
 
+def _as_trigflow(level: NoiseLevel) -> tuple[float, float]:
+    """The flow as a prediction of v (arXiv 2503.09641, equation 8), which the loop computes for its scheduler."""
+    total = level.alpha + level.sigma
+    return (level.alpha - level.sigma) / total, _DATA_SIGMA / total
+
+
 FAMILY = replace(
     sana.FAMILY,
     name="Sana-Sprint",
     accepts=pipelines_named("SanaSprintPipeline", "SanaSprintImg2ImgPipeline"),
     embedding_indices=(0, None),
+    scheduler_output=_as_trigflow,
     scale_for_vae=_scaled,
 )
