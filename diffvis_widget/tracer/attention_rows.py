@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffvis_widget._compat.float32_matmul import matmul_float32
 from diffvis_widget.tracer.families import Family
-from diffvis_widget.tracer.families.sequence_layouts import Spans
 from diffvis_widget.traces import Layer, Trace
-from diffvis_widget.traces.attended_positions import token_at
+from diffvis_widget.traces.attended_positions import no_self_attention, token_at
 from diffvis_widget.traces.resize import spread
 from diffvis_widget.traces.selectors import pick_layers
 from diffvis_widget.traces.types import Floats, PositionAttention, Size
@@ -61,13 +61,13 @@ class LiveAttention:
             _check(trace, step, position, rows, evaluated.dtype)
         return rows
 
-    def matrix(self, trace: Trace, step: int, grid: Size) -> Floats:
+    def matrix(self, trace: Trace, step: int, grids: Sequence[Size]) -> Floats:
         """Compute what every position attends to, mean over the default layers.
 
         Args:
             trace: The trace.
             step: Index of a step, from 0.
-            grid: (h, w) of the positions.
+            grids: (h, w) of the positions, then of the tokens of each reference image.
 
         Returns:
             float32 (positions, keys): positions of the image, then the tokens of each reference image.
@@ -78,7 +78,10 @@ class LiveAttention:
         layers = pick_layers(trace.layers, None)
         self.rows(trace, step, (0.0, 0.0), layers)  # raises where the denoiser has changed
         evaluated = _of_step(trace, step)
-        parts = [_matrix(trace, index, evaluated, grid) for index in layers]
+        read = [_matrix(trace, index, evaluated, grids) for index in layers]
+        parts = [part for part in read if part is not None]
+        if not parts:
+            raise ValueError(f"keep_attention: {no_self_attention(trace.layers[layers[0]].name)}")
         return np.asarray(np.mean(parts, axis=0, dtype=np.float32), dtype=np.float32)
 
 
@@ -113,11 +116,11 @@ class _ReadCall:
         """
         return self.rows(slice(query, query + 1))[0]
 
-    def rows(self, queries: slice) -> Tensor:
+    def rows(self, queries: slice | Tensor) -> Tensor:
         """Compute the attention of some queries.
 
         Args:
-            queries: Which.
+            queries: Which, as a slice or by their indices.
 
         Returns:
             float32 (queries, keys), mean over heads.
@@ -207,7 +210,7 @@ def _evaluate(trace: Trace, step: int) -> _Evaluated:
     _compared.add(trace)
     family, module = denoiser.family, denoiser.module
     modules = family.attention_modules(module)
-    beside = {} if family.attention_kind == "joint" else _beside(modules, family.self_attention(module))
+    beside = {} if family.attention_kind == "joint" else _beside(modules, family, module)
     reader = _Reader()
     watcher = AttentionWatcher({**modules, **{name: module.get_submodule(name) for name in beside.values()}}, reader)
     evaluation, rows = denoiser.branch("prompt")
@@ -223,111 +226,134 @@ def _evaluate(trace: Trace, step: int) -> _Evaluated:
     return _Evaluated(step, family, reader.calls, beside, denoiser.dtype, start)
 
 
-def _beside(words: dict[str, nn.Module], images: dict[str, nn.Module]) -> dict[str, str]:
+def _beside(words: dict[str, nn.Module], family: Family, denoiser: nn.Module) -> dict[str, str]:
     """By word-attention module, the self-attention module of the same block."""
-    of_block = {name.rpartition(".")[0]: name for name in images}
-    return {name: of_block[block] for name in words if (block := name.rpartition(".")[0]) in of_block}
+    of_block = {_block_of(name, family): name for name in family.self_attention(denoiser)}
+    return {name: of_block[block] for name in words if (block := _block_of(name, family)) in of_block}
 
 
-def _matrix(trace: Trace, index: int, read: _Evaluated, grid: Size) -> Floats:
-    """A layer's attention among all positions of a finer grid, and to reference images."""
+def _block_of(name: str, family: Family) -> str:
+    return name.rpartition(".")[0] if family.block_of is None else family.block_of(name)
+
+
+def _matrix(trace: Trace, index: int, read: _Evaluated, grids: Sequence[Size]) -> Floats | None:
+    """A layer's attention among positions, and to reference images, on finer grids; None where it was not read."""
     layer = trace.layers[index]
     height, width = layer.grid
-    positions, references = height * width, sum(h * w for h, w in layer.reference_grids)
     among = _among_positions(trace, index, read)
     if among is None:
-        raise ValueError(f"keep_attention: the self-attention beside {layer.name} cannot be read in this model")
-    call, first, (_, image) = among
+        return None
     with torch.inference_mode(False), torch.no_grad():
-        queries = slice(first, first + positions)
-        shares = call.rows(queries)[:, image.start : image.stop + references].cpu().numpy()
-    among_positions = spread(shares[:, :positions].reshape(-1, height, width), grid).reshape(len(shares), -1)
-    rows, columns = np.arange(grid[0]) * height // grid[0], np.arange(grid[1]) * width // grid[1]
+        shares = among.call.rows(torch.from_numpy(among.queries)).cpu().numpy()
+    parts, keys = list[Floats](), np.concatenate([among.image, among.references])
+    for layer_grid, grid in zip((layer.grid, *layer.reference_grids), grids, strict=True):
+        of_grid, keys = np.split(keys, [math.prod(layer_grid)])
+        parts.append(spread(shares[:, of_grid].reshape(-1, *layer_grid), grid).reshape(len(shares), -1))
+    rows, columns = np.arange(grids[0][0]) * height // grids[0][0], np.arange(grids[0][1]) * width // grids[0][1]
     tokens = (rows[:, None] * width + columns).ravel()
-    return np.concatenate([among_positions, shares[:, positions:]], axis=1)[tokens]
+    return np.concatenate(parts, axis=1)[tokens]
 
 
 def _text_length(trace: Trace) -> int:
     return 1 + max((token for word in trace.words if word.kind != "concept" for token in word.tokens), default=-1)
 
 
-def _among_positions(trace: Trace, index: int, read: _Evaluated) -> tuple[_ReadCall, int, Spans] | None:
-    """The call in which a layer's image tokens attend to one another, its first image query, and the spans of its keys.
+@dataclass(frozen=True)
+class _AmongPositions:
+    """How the image tokens of a layer attend to one another.
 
-    The spans are those of text and image. Where only image tokens are queries, the first query is theirs.
+    Attributes:
+        call: The attention call.
+        queries: int (positions,), the query of each position.
+        text: The keys of the text; none in cross-attention.
+        image: int (positions,), the key of each position.
+        references: int (n,), the keys of the tokens of reference images, and what may follow them.
+    """
+
+    call: _ReadCall
+    queries: NDArray[np.int64]
+    text: slice
+    image: NDArray[np.int64]
+    references: NDArray[np.int64]
+
+
+def _among_positions(trace: Trace, index: int, read: _Evaluated) -> _AmongPositions | None:
+    """Find the call in which a layer's image tokens attend to one another.
+
+    Where only image tokens are queries of joint attention, the first query is theirs.
     """
     layer, positions = trace.layers[index], math.prod(trace.layers[index].grid)
-    if read.family.attention_kind == "joint":
-        text, calls, layout = _text_length(trace), read.calls.get(layer.name, ()), read.family.sequence_layout
-    else:
-        text, calls, layout = 0, read.calls.get(read.beside.get(layer.name, ""), ()), _image_alone
-    for call in calls:
-        keys = call.key.shape[1]
+    if read.family.attention_kind == "cross":
+        image, references = _tokens(read.family, layer.grid)
+        for call in read.calls.get(read.beside.get(layer.name, ""), ()):
+            if call.query.shape[1] == call.key.shape[1] == len(image) + len(references):
+                return _AmongPositions(call, image, slice(0, 0), image, references)
+        return None
+    layout, text = read.family.sequence_layout, _text_length(trace)
+    for call in read.calls.get(layer.name, ()):
+        keys, queries = call.key.shape[1], call.query.shape[1]
         spans = None if layout is None else layout(keys, text, positions)
-        queries = call.query.shape[1]
-        if spans is not None and queries == keys:
-            return call, spans[1].start, spans
-        if spans is not None and queries == positions and not read.family.text_queries:
-            return call, 0, spans
+        all_queries = queries == keys
+        if spans is not None and (all_queries or (queries == positions and not read.family.text_queries)):
+            image = np.arange(spans[1].start, spans[1].stop)
+            first = spans[1].start if all_queries else 0
+            references = np.arange(spans[1].stop, keys)
+            return _AmongPositions(call, first + np.arange(len(image)), spans[0], image, references)
     return None
 
 
-def _image_alone(keys: int, text: int, image: int) -> Spans | None:
-    return (slice(0, 0), slice(0, image)) if keys == image else None
+def _tokens(family: Family, grid: Size) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the tokens of the image lie in cross-attention, and those of a reference at its right."""
+    if not family.side_by_side:
+        return np.arange(math.prod(grid)), np.arange(0)
+    places = np.arange(2 * math.prod(grid)).reshape(grid[0], 2, grid[1])
+    return places[:, 0].ravel(), places[:, 1].ravel()
 
 
 def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, float]) -> PositionAttention:
     layer = trace.layers[index]
     y, x = token_at(position, layer.grid)
-    query = y * layer.grid[1] + x
+    place = y * layer.grid[1] + x
     among = _among_positions(trace, index, read)
+    shares = None if among is None else among.call.probabilities(int(among.queries[place])).cpu().numpy()
+    image, references = None, tuple[Floats, ...]()
+    if among is not None and shares is not None:
+        image, references = shares[among.image].reshape(layer.grid), _references(layer, shares[among.references])
     if read.family.attention_kind == "joint":
-        if among is None:
+        if among is None or shares is None:
             raise _unread(layer)
-        call, first, (text, image) = among
-        shares = call.probabilities(first + query)
-        of_words = shares[text][read.text_start :]
-        words, references = _words(trace, of_words, joint=True), _references(layer, shares[image.stop :])
-        return PositionAttention(index, words, _on_grid(shares[image], layer.grid), references)
+        words = _words(trace, shares[among.text][read.text_start :], joint=True)
+        return PositionAttention(index, words, image, references)
     # an IP-Adapter calls attention again, with as many keys as its reference image has tokens
     length = _text_length(trace)
     to_words = next((call for call in read.calls.get(layer.name, ()) if call.key.shape[1] == length), None)
     if to_words is None:
         raise _unread(layer)
-    if read.family.side_by_side:
-        query = y * 2 * layer.grid[1] + x
-    words = _words(trace, to_words.probabilities(query), joint=False)
-    return PositionAttention(
-        index, words, None if among is None else _on_grid(among[0].probabilities(query), layer.grid)
-    )
+    of_words = to_words.probabilities(int(_tokens(read.family, layer.grid)[0][place])).cpu().numpy()
+    return PositionAttention(index, _words(trace, of_words, joint=False), image, references)
 
 
 def _unread(layer: Layer) -> ValueError:
     return ValueError(f"attention_from: {layer.name} did not attend to the words when the model was evaluated again")
 
 
-def _references(layer: Layer, shares: Tensor) -> tuple[Floats, ...]:
-    """The tokens of reference images follow those of the image."""
+def _references(layer: Layer, shares: Floats) -> tuple[Floats, ...]:
+    """The maps of the reference images, whose tokens follow one another."""
     maps: list[Floats] = []
     start = 0
     for height, width in layer.reference_grids:
-        maps.append(_on_grid(shares[start : start + height * width], (height, width)))
+        maps.append(shares[start : start + height * width].reshape(height, width))
         start += height * width
     return tuple(maps)
 
 
-def _on_grid(shares: Tensor, grid: Size) -> Floats:
-    return shares.reshape(grid).cpu().numpy()
-
-
-def _words(trace: Trace, shares: Tensor, joint: bool) -> Floats:
+def _words(trace: Trace, shares: Floats, joint: bool) -> Floats:
     """Subword tokens summed; NaN for words that heat maps do not have either."""
-    values = shares.cpu().numpy()
     return np.array(
         [
             np.nan
             if not word.tokens or word.kind == "concept" or (joint and word.kind == "padding")
-            else values[list(word.tokens)].sum()
+            else shares[list(word.tokens)].sum()
             for word in trace.words
         ],
         dtype=np.float32,

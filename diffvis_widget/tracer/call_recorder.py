@@ -294,16 +294,15 @@ class CallRecorder:
             self.keep = default_keep(layers, frames, max(map(len, self._maps.words)), self.meta["planned_steps"])
             self._maps.keep = self.keep
         negative = self.prompts.negative
-        positions = layers[0].grid[0] * layers[0].grid[1] if layers else 0
         for image in range(self.prompts.images):
-            grids = tuple(reference_grids(self.family, self.live, positions, image))
+            grids = reference_grids(self.family, self.live, layers, image)
             self.traces.append(
                 Trace(
                     prompt=self.prompts.prompt.typed[image] or "",
                     negative_prompt=None if negative is None else negative.typed[image],
                     words=self._maps.words[image],
                     negative_words=negative.words[image] if negative is not None and negative.typed[image] else None,
-                    layers=[replace(layer, reference_grids=grids) for layer in layers],
+                    layers=[replace(layer, reference_grids=of) for layer, of in zip(layers, grids, strict=True)],
                     keep=self.keep,
                     meta={
                         **self.meta,
@@ -317,7 +316,7 @@ class CallRecorder:
             )
             set_live_call(self.traces[-1], self.live, image)
             self.traces[-1].set_attention_source(LiveAttention())
-            if references := match_references(grids, self._encoded, image):
+            if references := match_references(grids[0] if grids else (), self._encoded, image):
                 self.traces[-1].results(ReferenceImages).append(ReferenceImages(tuple(references)))
         self._encoded = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
+from diffvis_widget.traces import Layer
 from diffvis_widget.traces.types import Images, Size
 
 from .denoiser_inputs import LiveCall
@@ -38,24 +40,29 @@ def noting_encodes(encoded: Callable[[], list[Tensor]], passes: Callable[[], boo
     return note
 
 
-def reference_grids(family: Family, live: LiveCall, positions: int, image: int) -> list[Size]:
-    """Find the grids of the reference images in the sequence of joint attention.
+def reference_grids(family: Family, live: LiveCall, layers: Sequence[Layer], image: int) -> list[tuple[Size, ...]]:
+    """Find the grids of the reference images among the keys of attention.
 
     Args:
         family: The family of the denoiser.
         live: The call, with its first step.
-        positions: Number of image tokens.
+        layers: The layers.
         image: Index of the image in the call.
 
     Returns:
-        (h, w) of the tokens of each reference image.
+        By layer, (h, w) of the tokens of each reference image.
     """
-    for evaluation in live.steps[0].evaluations if live.steps else ():
-        if (rows := evaluation.branches.get("prompt")) is not None:
-            latents = torch.empty(evaluation.shape, device="meta")  # the shape alone
-            arguments = {**evaluation.arguments, evaluation.latents: latents}
-            return family.reference_grids(arguments, rows.start + image, positions)
-    return []
+    for evaluation in live.steps[0].evaluations if live.steps and layers else ():
+        if (rows := evaluation.branches.get("prompt")) is None:
+            continue
+        row = rows.start + image
+        if family.side_by_side:  # without a reference, the other image is empty
+            is_there = evaluation.extra is not None and bool(evaluation.extra[row].any())
+            return [(layer.grid,) if is_there else () for layer in layers]
+        latents = torch.empty(evaluation.shape, device="meta")  # the shape alone
+        arguments = {**evaluation.arguments, evaluation.latents: latents}
+        return [tuple(family.reference_grids(arguments, row, math.prod(layers[0].grid)))] * len(layers)
+    return [()] * len(layers)
 
 
 def match_references(grids: Sequence[Size], encoded: Sequence[Tensor], image: int) -> list[Images]:

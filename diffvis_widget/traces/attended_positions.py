@@ -37,13 +37,13 @@ class AttentionSource(Protocol):
         """
         ...
 
-    def matrix(self, trace: Any, step: int, grid: Size) -> Floats:
+    def matrix(self, trace: Any, step: int, grids: Sequence[Size]) -> Floats:
         """Compute what every position attends to, mean over the default layers.
 
         Args:
             trace: the trace.
             step: index of a step.
-            grid: (h, w) of the positions.
+            grids: (h, w) of the positions, then of the tokens of each reference image.
 
         Returns:
             float32 (positions, keys): positions of the image, then the tokens of each reference image.
@@ -83,7 +83,7 @@ class AttendedPositions(WordedSteps, ResultStore):
             step: index of a step; negative ones count from the end.
             layer: a name, an index, a list of these, "all", or None for the mean over the default layers. In a model
                 with cross-attention, positions of the image attend to one another in the self-attention of the same
-                block.
+                block; the mean over the default layers leaves out blocks without.
             to: "image", "text", or a reference image of an editing model: "reference 0" for the first one.
 
         Returns:
@@ -144,6 +144,8 @@ class AttendedPositions(WordedSteps, ResultStore):
             return stored
         self._check_attention()
         rows = self.attention_rows(position, step, pick_layers(self.layers, layer))
+        if layer is None:  # blocks without self-attention have no part in the mean
+            rows = [row for row in rows if row.image is not None] or rows
         maps = [[self._image_map(row), *row.references] for row in rows]
         return [_mean(_on_one_grid(parts)) for parts in zip(*maps, strict=True)]
 
@@ -203,8 +205,9 @@ class AttendedPositions(WordedSteps, ResultStore):
         if self._attention_source is None or not self.layers or self.frame_count > 1:
             self.attention_rows((0, 0), indices[0])
             raise ValueError("keep_attention: this pipeline has no attention among image positions that can be read")
-        grid = finest([self.layers[layer].grid for layer in pick_layers(self.layers, None)])
-        references = self.layers[0].reference_grids
+        layers = [self.layers[layer] for layer in pick_layers(self.layers, None)]
+        grid = finest([layer.grid for layer in layers])
+        references = tuple(finest(grids) for grids in zip(*(layer.reference_grids for layer in layers), strict=True))
         positions = grid[0] * grid[1]
         keys = positions + sum(height * width for height, width in references)
         size = 2 * len(indices) * positions * keys
@@ -214,7 +217,7 @@ class AttendedPositions(WordedSteps, ResultStore):
                 f"{size / 2**20:.0f} MB, and at most {MOST_BYTES // 2**20} are stored: name fewer steps, or ask for "
                 "single positions with attention_from"
             )
-        rows = [self._attention_source.matrix(self, index, grid).astype(np.float16) for index in indices]
+        rows = [self._attention_source.matrix(self, index, (grid, *references)).astype(np.float16) for index in indices]
         stored = ImageAttention(tuple(indices), grid, references, np.stack(rows))
         self.results(ImageAttention)[:] = [stored]
         return stored
@@ -256,11 +259,24 @@ class AttendedPositions(WordedSteps, ResultStore):
 
     def _image_map(self, row: PositionAttention) -> Floats:
         if row.image is None:
-            raise ValueError(
-                f"attention_from: the self-attention beside {self.layers[row.layer].name} cannot be read in this "
-                'model; to="text" works'
-            )
+            raise ValueError(f'attention_from: {no_self_attention(self.layers[row.layer].name)}; to="text" works')
         return row.image
+
+
+def no_self_attention(layer: str) -> str:
+    """Says why a layer has no attention among positions of the image.
+
+    Args:
+        layer: its name.
+
+    Returns:
+        A sentence without its beginning and its end.
+    """
+    return (
+        f"no softmax attention among positions of the image was read beside {layer}: linear attention, as in Sana, "
+        "has no attention probabilities, some blocks have no self-attention, and a family of your own names it in "
+        "Family.self_attention"
+    )
 
 
 def _on_one_grid(maps: Sequence[Floats]) -> list[Floats]:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.attended_positions import token_at
-from diffvis_widget.traces.resize import finest
-from diffvis_widget.traces.selectors import pick_layers
 from diffvis_widget.traces.types import Floats
 
 from . import images
@@ -33,7 +31,7 @@ def attention_content(trace: Trace, step: int, position: tuple[float, float]) ->
     """
     joint = bool(trace.layers) and trace.layers[0].kind == "joint"
     maps = trace.attention_maps(position, step)
-    grid = finest([trace.layers[layer].grid for layer in pick_layers(trace.layers, None)])
+    grid = int(maps[0].shape[0]), int(maps[0].shape[1])
     row, column = token_at(position, grid)
     place = [row / grid[0], column / grid[1], (row + 1) / grid[0], (column + 1) / grid[1]]
     # the rest of the row is the text's: its words, and padding, which has no value of its own

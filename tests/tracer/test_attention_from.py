@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces import Trace
 from tests import pipelines
 from tests.pipelines_dit import FAMILIES
+from tests.pipelines_dreamlite import FROM_IMAGE
 from tests.tracer.recorder import Attention, recording
 
 PROMPT = "A tiny red circle, above a blue square"
@@ -35,13 +37,14 @@ JOINT = [
 ]
 JOINT += ["qwen-img2img", "aura-flow", "lumina2", "z-image", "z-image-img2img", "hidream", "flux2", "flux2-klein"]
 JOINT += ["cogview3", "cogview4", "ovis", "prx", "nucleus-moe", "if"]
-CROSS = ["sd", "refiner", "lora", "lcm", "ip-adapter", "pixart-alpha", "pixart-sigma", "hunyuan-dit"]
+CROSS = ["sd", "refiner", "lora", "lcm", "ip-adapter", "pixart-alpha", "pixart-sigma", "hunyuan-dit", "kandinsky3"]
+CASES = FAMILIES | FROM_IMAGE
 
 
 @functools.cache
 def traced(name: str) -> tuple[Any, dict[str, list[Attention]], Trace]:
     """The pipeline, the attention of a run without the tracer, and the trace of the same run."""
-    case = FAMILIES[name]
+    case = CASES[name]
     pipe = case.build()
     arguments = {"prompt": PROMPT, "output_type": "np"} | case.arguments
     _, denoiser = find_family(pipe)
@@ -68,6 +71,11 @@ def token(position: tuple[float, float], grid: tuple[int, int]) -> int:
 
 def word_sums(trace: Trace, shares: np.ndarray) -> np.ndarray:
     return np.array([shares[list(word.tokens)].sum() if word.tokens else np.nan for word in trace.words])
+
+
+def beside(layer: str) -> str:
+    """The self-attention of the block of a cross-attention layer; a block of Kandinsky 3 attends to the text twice."""
+    return re.sub(r"attentions\.\d+\.attention$", "attentions.0.attention", layer.replace(".attn2", ".attn1"))
 
 
 @pytest.mark.parametrize("name", JOINT)
@@ -109,7 +117,7 @@ def test_cross_attention_and_the_self_attention_beside_it(name: str) -> None:
             if name == "ip-adapter":
                 word_calls = word_calls[::2]  # each text attention is followed by the image's
             words, row = of_step(name, word_calls, step, len(trace.steps))
-            images, _ = of_step(name, calls[layer.name.replace(".attn2", ".attn1")], step, len(trace.steps))
+            images, _ = of_step(name, calls[beside(layer.name)], step, len(trace.steps))
             for position in POSITIONS:
                 query = token(position, layer.grid)
                 expected = images.probabilities(row).mean(axis=0)[query].reshape(layer.grid)
@@ -119,6 +127,44 @@ def test_cross_attention_and_the_self_attention_beside_it(name: str) -> None:
                 text = word_sums(trace, words.probabilities(row).mean(axis=0)[query])
                 np.testing.assert_allclose(trace.attention_from(position, step, index, "text"), text, atol=5e-4)
                 np.testing.assert_allclose(trace.attention_rows(position, step)[index].words, text, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dreamlite", "dreamlite-mobile", "dreamlite-mobile-edit"])
+def test_an_image_beside_its_reference(name: str, tmp_path: Path) -> None:
+    """Rows of tokens hold the image at the left, and the reference, or nothing, at the right."""
+    _, calls, trace = traced(name)
+    with_self_attention = [layer for layer in trace.layers if beside(layer.name) in calls]
+    assert 0 < len(with_self_attention) < len(trace.layers)
+    edits = name.endswith("edit")
+    assert len(trace.references) == edits
+    position = (0.3, 0.72)
+    means: list[np.ndarray] = []
+    for layer in with_self_attention:
+        assert layer.reference_grids == ((layer.grid,) if edits else ())
+        attention, row = of_step(name, calls[beside(layer.name)], 1, len(trace.steps))
+        height, width = layer.grid
+        y, x = divmod(token(position, layer.grid), width)
+        shares = attention.probabilities(row).mean(axis=0).reshape(height, 2, width, height, 2, width)[y, 0, x]
+        means.append(shares)
+        image = trace.attention_from(position, 1, layer=layer.name)
+        np.testing.assert_allclose(image, shares[:, 0], atol=1e-5)
+        if edits:
+            reference = trace.attention_from(position, 1, layer=layer.name, to="reference 0")
+            np.testing.assert_allclose(reference, shares[:, 1], atol=1e-5)
+            np.testing.assert_allclose(image.sum() + reference.sum(), 1, atol=1e-5)
+    # all on one grid, that of the middle: the finest grid has no self-attention
+    assert len({layer.grid for layer in with_self_attention}) == 1
+    mean = np.mean(means, axis=0)
+    np.testing.assert_allclose(trace.attention_from(position, 1), mean[:, 0], atol=1e-5)
+    without = next(layer.name for layer in trace.layers if layer not in with_self_attention)
+    with pytest.raises(ValueError, match=f"beside {without}: .* some blocks have no self-attention"):
+        trace.attention_from(position, 1, layer=without)
+    stored = trace.keep_attention([1])
+    assert (stored.grid, stored.reference_grids) == (trace.layers[0].grid, trace.layers[0].reference_grids)
+    opened = dv.open_trace(trace.save(tmp_path / "run.safetensors"))
+    for live, kept in zip(trace.attention_maps(position, 1), opened.attention_maps(position, 1), strict=True):
+        assert kept.shape == trace.layers[0].grid
+        np.testing.assert_allclose(kept, np.kron(live, np.full((2, 2), 0.25)), atol=1e-4)
 
 
 def test_several_layers_on_one_grid_are_averaged() -> None:
@@ -260,7 +306,12 @@ def _scenes() -> Trace:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("sdxl-pag", "perturbed-attention"), ("controlnet", "ControlNet"), ("sana", "cannot be read in this model")],
+    [
+        ("sdxl-pag", "perturbed-attention"),
+        ("controlnet", "ControlNet"),
+        ("sana", "linear attention"),
+        ("sana-sprint", "linear attention"),
+    ],
 )
 def test_runs_that_cannot_be_evaluated_again(name: str, message: str) -> None:
     *_, trace = traced(name)

@@ -40,6 +40,7 @@ FAMILY = Family(
     denoiser_attribute="unet",
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
+    self_attention=modules_ending(".attn1"),  # not in the blocks on the finest grid
     token_streams=(TokenStream(("tokenizer",), select=_after_template),),
     encoded=_of_both,
     prompt_arguments=_prompts,

@@ -259,6 +259,8 @@ class Family:
         self_attention: Denoiser -> modules in which image tokens attend to image tokens alone, by dotted path, in order
             of execution. The last one on the finest grid up to 32 x 32 refines the maps. In joint attention it is the
             word-attention module at a third of the depth.
+        block_of: Path of an attention module -> path of the block in which cross-attention stands beside the
+            self-attention of the same positions; None: the module that holds both.
         concept_keys: (cross-attention module, text embeddings) -> their keys in that layer; None: words outside the
             prompt cannot be traced.
         concept_stream: The same for joint attention: how concept tokens pass through the blocks.
@@ -322,6 +324,7 @@ class Family:
     )
     # explanations and interventions
     self_attention: Callable[[nn.Module], Modules] = no_modules
+    block_of: Callable[[str], str] | None = None
     concept_keys: ConceptKeys | None = None
     concept_stream: ConceptStream | None = None
     concept_template: str = "{}"

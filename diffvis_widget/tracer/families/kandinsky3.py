@@ -28,6 +28,11 @@ def _self_attention(denoiser: nn.Module) -> Modules:
     return in_order_of_stages(modules)
 
 
+def _block_of(name: str) -> str:
+    """A block attends among its positions once, and to the text as often as it has residual networks."""
+    return name.partition(".attentions.")[0]
+
+
 FAMILY = Family(
     name="Kandinsky 3",
     denoisers=("Kandinsky3UNet",),
@@ -35,6 +40,7 @@ FAMILY = Family(
     attention_kind="cross",
     attention_modules=_attention_to_text,
     self_attention=_self_attention,
+    block_of=_block_of,
     token_streams=(TokenStream(("tokenizer",), select=padded_behind),),
     grid_of=halved_grid,
     vae_of=movq,
