@@ -28,11 +28,15 @@ JOINT = [
     *("sd3", "flux", "flux-two-calls", "chroma", "qwen", "aura-flow", "lumina2", "z-image", "hidream"),
     *("flux2", "flux2-klein", "krea2", "prx", "if"),
     *("qwen-2.1", "qwen-2.1-uncached", "ernie-image", "hunyuan-image", "longcat-image", "bria", "fibo"),
-    *("nucleus-moe", "ideogram4"),
+    *("nucleus-moe", "ideogram4", "prx-pixel", "cogview3", "cogview4", "cogview4-control", "ovis", "joyimage"),
+    *("z-image-turbo", "z-image-img2img", "z-image-controlnet", "z-image-controlnet-inpaint"),
+    *("sd3-unguided", "sd3-img2img", "sd3-inpaint", "sd3-pag", "sd3-controlnet", "qwen-img2img", "qwen-controlnet"),
+    *("flux-schnell", "flux-img2img", "flux-inpaint", "flux-kontext", "flux-controlnet", "flux-control"),
+    "flux2-klein-distilled",
 ]
 REFINED = (
     "lumina2",
-    "z-image",
+    *(name for name in JOINT if name.startswith("z-image")),
     "krea2",
     "hunyuan-image",
 )  # the text goes through blocks of its own before it meets the image
@@ -185,7 +189,7 @@ def _first_keys(name: str, denoiser: Any, site: str, position: int | None) -> At
         text = bound.arguments[family.text_argument]
         if position is not None:
             rows = [row.clone() for row in text]
-            rows[0 if name.startswith("z-image") else -1][position] += 1.0
+            rows[0 if name.startswith("z-image") else -2 if name.endswith("pag") else -1][position] += 1.0
             bound.arguments[family.text_argument] = rows if isinstance(text, list) else torch.stack(rows)
         return bound.args, bound.kwargs
 
