@@ -7,7 +7,7 @@ import { mount } from "../src/app/mount";
 import type { Host, TraitName, Traits } from "../src/core/host";
 import { pack } from "../src/core/packedRun";
 import type { Message, PageMessage } from "../src/core/protocol";
-import { views } from "../src/drawers";
+import * as script from "../src/drawers";
 import { EDITED, ENCODERS, type Fixture, LARGE, LONG, layersOf, record, SCENE, SHORT, UNMAPPED } from "./fixture";
 
 class MadeUpKernel implements Host {
@@ -194,7 +194,7 @@ if (query.has("shadow")) {
   container = document.createElement("div");
   shadow.append(...styles, container);
 }
-mount(kernel, container, { manifests, views, core });
+mount(kernel, container, { manifests, script, core });
 if (state === "done" || state === "gone") await kernel.play(0);
 if (state === "live") await kernel.play(80);
 if (state === "running" || state === "failed" || state === "stopped") await kernel.play(0, until);

@@ -5,7 +5,7 @@ import * as core from "./app/coreExports";
 import { mount } from "./app/mount";
 import type { Model, RenderProps } from "./core/anywidget";
 import type { Context } from "./core/context";
-import type { DrawerViews } from "./core/drawer";
+import type { DrawerScript } from "./core/drawer";
 import type { Host, TraitName, Traits } from "./core/host";
 import type { PageMessage } from "./core/protocol";
 
@@ -74,12 +74,12 @@ function hostOf(model: Model, el: HTMLElement, signal: AbortSignal): Host {
   };
 }
 
-/** Loads the drawers' script: a module whose default export takes the core and returns the views. */
-async function load(script: Uint8Array): Promise<DrawerViews<Context>> {
+/** Loads the drawers' script: a module whose default export takes the core and returns what it holds. */
+async function load(script: Uint8Array): Promise<DrawerScript<Context>> {
   const url = URL.createObjectURL(new Blob([script as Uint8Array<ArrayBuffer>], { type: "text/javascript" }));
   try {
     const { default: make } = await import(/* @vite-ignore */ url);
-    return make(core).views;
+    return make(core);
   } finally {
     URL.revokeObjectURL(url);
   }
@@ -90,7 +90,7 @@ export default () => ({
     const life = new AbortController();
     signal?.addEventListener("abort", () => life.abort());
     el.classList.add("dv-host");
-    mount(hostOf(model, el, life.signal), el, { manifests, views: load, core });
+    mount(hostOf(model, el, life.signal), el, { manifests, script: load, core });
     return () => life.abort();
   },
 });

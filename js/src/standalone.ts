@@ -7,7 +7,7 @@ import { mount } from "./app/mount";
 import { createLiveHost } from "./core/liveHost";
 import { createOfflineHost } from "./core/offlineHost";
 import { unpack } from "./core/packedRun";
-import { views } from "./drawers";
+import * as drawerScript from "./drawers";
 
 /** The text of one of the page's data blocks. */
 function block(id: string): string {
@@ -44,7 +44,7 @@ async function show(): Promise<void> {
       runsAtOnce: messages.length === 0,
     };
     const host = script === "" ? recorded : createLiveHost(recorded, files, traits);
-    mount(host, main, { manifests, views, core });
+    mount(host, main, { manifests, script: drawerScript, core });
     reportHeight(main);
   } catch (error) {
     main.textContent = `This page is damaged: ${error instanceof Error ? error.message : error}`;

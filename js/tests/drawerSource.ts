@@ -4,6 +4,6 @@ import manifests from "virtual:drawer-manifests";
 import * as core from "../src/app/coreExports";
 import type { Context } from "../src/core/context";
 import type { DrawerSource } from "../src/core/drawer";
-import { views } from "../src/drawers";
+import * as script from "../src/drawers";
 
-export const SOURCE = { manifests, views, core } satisfies DrawerSource<Context>;
+export const SOURCE = { manifests, script, core } satisfies DrawerSource<Context>;

@@ -3,6 +3,8 @@
 import "./setup";
 import { afterEach } from "vitest";
 import { mount } from "../src/app/mount";
+import type { Context } from "../src/core/context";
+import type { DrawerSource } from "../src/core/drawer";
 import { PROMPT, runContent, stepBuffers, stepContent, TestHost } from "./host";
 
 export let host: TestHost;
@@ -25,7 +27,8 @@ export const type = (element: HTMLInputElement | HTMLTextAreaElement, text: stri
   element.dispatchEvent(new Event("input", { bubbles: true }));
 };
 
-export async function open(traits: TestHost["traits"] = {}, steps = 4): Promise<void> {
+/** Opens a viewer; without a source it has no drawers, and nothing that comes with them. */
+export async function open(traits: TestHost["traits"] = {}, steps = 4, source?: DrawerSource<Context>): Promise<void> {
   host = new TestHost({
     prompt: PROMPT,
     seed: 7,
@@ -38,7 +41,7 @@ export async function open(traits: TestHost["traits"] = {}, steps = 4): Promise<
   });
   cell = document.createElement("div");
   document.body.append(cell);
-  mount(host, cell);
+  mount(host, cell, source);
   if (steps > 0) host.deliver(runContent("r1", 0, { prompt: host.traits.prompt }));
   for (let i = 0; i < steps; i++) host.deliver(stepContent(i), stepBuffers());
   await settled();

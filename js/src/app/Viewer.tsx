@@ -10,14 +10,13 @@ import { Timeline } from "../views/Timeline";
 import { Tip } from "../views/Tip";
 import { WordMaps } from "../views/WordMaps";
 import { DrawerBar, Drawers, openDrawers } from "./Drawers";
-import { useRevealOnRun, useStickyStage } from "./scrolling";
+import { useRevealOnRun } from "./scrolling";
 
 export function Viewer({ context }: { readonly context: Context }) {
   const body = useRef<HTMLDivElement>(null);
-  const Overlay = context.overlay.value;
+  const { StickyStage, TourCards } = context.drawers.late;
   const image = context.session.store.shown.value?.info.image;
   const hasDrawer = openDrawers(context).length > 0;
-  useStickyStage(body, hasDrawer);
   useRevealOnRun(body, context.session);
   return (
     <div
@@ -38,7 +37,8 @@ export function Viewer({ context }: { readonly context: Context }) {
       </div>
       <DrawerBar context={context} />
       <Drawers context={context} />
-      {Overlay ? <Overlay context={context} /> : null}
+      {StickyStage && hasDrawer ? <StickyStage body={body} /> : null}
+      {TourCards ? <TourCards context={context} /> : null}
       <Tip />
     </div>
   );

@@ -1,12 +1,12 @@
-// Keeps the image in view: the stage stays while a drawer below it is read, and the widget comes into view for a run.
+// Brings the image into view for a run.
 
 import type { RefObject } from "preact";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import type { Session } from "../core/session";
 import { useReaction } from "../ui/useCanvas";
 
 /** The elements around one that cut off what is outside of them; out of a shadow tree too. */
-function clipping(element: Element): Element[] {
+export function clipping(element: Element): Element[] {
   const around: Element[] = [];
   for (let node: Node | null = element.parentNode; node; node = node.parentNode ?? (node as ShadowRoot).host ?? null) {
     if (node instanceof Element && getComputedStyle(node).overflowY !== "visible") around.push(node);
@@ -15,7 +15,7 @@ function clipping(element: Element): Element[] {
 }
 
 /** The part of the page, from its top, that all of these elements leave visible. */
-function visiblePart(around: readonly Element[]): readonly [top: number, bottom: number] {
+export function visiblePart(around: readonly Element[]): readonly [top: number, bottom: number] {
   let [top, bottom] = [0, window.innerHeight];
   for (const element of around) {
     const box = element.getBoundingClientRect();
@@ -23,47 +23,6 @@ function visiblePart(around: readonly Element[]): readonly [top: number, bottom:
     bottom = Math.min(bottom, box.bottom);
   }
   return [top, bottom];
-}
-
-/**
- * Shifts the stage down while its top would be scrolled out of view. In a notebook an element around the output keeps
- * `position: sticky` from doing so; where that works, the shift is 0.
- */
-export function useStickyStage(body: RefObject<HTMLElement | null>, isActive: boolean): void {
-  useLayoutEffect(() => {
-    const element = body.current;
-    if (!element || !isActive) return;
-    const around = clipping(element);
-    // A drawer that has just been opened must not lie below the stage: the stage comes down to its place in the page.
-    const line = element.querySelector(".dv-line");
-    if (line && line.getBoundingClientRect().bottom < visiblePart(around)[0]) line.scrollIntoView({ block: "start" });
-    let shift = 0;
-    const follow = () => {
-      const look = element.querySelector<HTMLElement>(".dv-look");
-      const stage = element.querySelector<HTMLElement>(".dv-stage");
-      const film = element.querySelector<HTMLElement>(".dv-time");
-      // Beside the stage, a drawer needs no room below it.
-      const isStuck = [look, stage].some((part) => part && getComputedStyle(part).position === "sticky");
-      let next = 0;
-      if (isStuck && stage && film) {
-        const [top] = visiblePart(around);
-        const end = element.getBoundingClientRect().bottom - (film.getBoundingClientRect().bottom - shift);
-        next = Math.max(0, Math.min(top - (stage.getBoundingClientRect().top - shift), end));
-      }
-      if (Math.abs(next - shift) < 0.5) return;
-      shift = next;
-      element.style.setProperty("--shift", `${shift}px`);
-    };
-    const listening = new AbortController();
-    window.addEventListener("scroll", follow, { capture: true, passive: true, signal: listening.signal });
-    const observer = new ResizeObserver(follow);
-    observer.observe(element);
-    return () => {
-      listening.abort();
-      observer.disconnect();
-      element.style.removeProperty("--shift");
-    };
-  }, [isActive]);
 }
 
 /**

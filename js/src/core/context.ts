@@ -27,8 +27,6 @@ export interface Context {
   readonly hint: Signal<string>;
   /** Hints about gestures that have not been used yet. */
   readonly hints: Hints;
-  /** A view over all others; it comes with the drawers. */
-  readonly overlay: Signal<ComponentType<{ readonly context: Context }> | null>;
   /** What the stage shows in place of the image, as two runs that are compared; null for the image. */
   readonly onStage: Signal<StageContent | null>;
 }
@@ -41,6 +39,6 @@ export function createContext(host: Host, source: DrawerSource<Context> | undefi
   const drawers = new DrawerBundle<Context>(source, host.signal);
   return {
     ...{ session, images, drawers, player, hints: new Hints() },
-    ...{ problem: signal(""), hint: signal(""), overlay: signal(null), onStage: signal(null) },
+    ...{ problem: signal(""), hint: signal(""), onStage: signal(null) },
   };
 }

@@ -3,6 +3,7 @@
 // the page may add further drawers, see externalDrawers.ts.
 
 import type { ComponentType } from "preact";
+import type { LateParts } from "./lateParts";
 import type { Session } from "./session";
 import type { Run } from "./store";
 
@@ -30,14 +31,20 @@ export interface Drawer<C> {
   readonly attach?: (context: C, signal: AbortSignal, root: HTMLElement) => void;
 }
 
-/** The drawers' views by name: what is in the script that the kernel sends. */
+/** The drawers' views by name. */
 export type DrawerViews<C> = Readonly<Record<string, Drawer<C>>>;
-export type LoadViews<C> = (script: Uint8Array) => Promise<DrawerViews<C>>;
+
+/** What is in the script that the kernel sends. */
+export interface DrawerScript<C> {
+  readonly views: DrawerViews<C>;
+  readonly late: LateParts<C>;
+}
+export type LoadScript<C> = (script: Uint8Array) => Promise<DrawerScript<C>>;
 
 export interface DrawerSource<C> {
   readonly manifests: readonly DrawerManifest[];
-  /** The views themselves, or how to load them. */
-  readonly views: DrawerViews<C> | LoadViews<C>;
+  /** What the script holds, or how to load it. */
+  readonly script: DrawerScript<C> | LoadScript<C>;
   /** What external drawers are built with: everything that app/coreExports.ts exports. */
   readonly core: object;
 }

@@ -1,15 +1,16 @@
 // The drawers of one view: which there are, which are open, and their views, loaded when they are first needed.
 
 import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { Drawer, DrawerManifest, DrawerSource, DrawerViews, ExternalDrawer, LoadViews } from "./drawer";
+import type { Drawer, DrawerManifest, DrawerScript, DrawerSource, ExternalDrawer, LoadScript } from "./drawer";
 import { watchExternalDrawers } from "./externalDrawers";
+import type { LateParts } from "./lateParts";
 import { bytes, text } from "./readers";
 import type { Session } from "./session";
 
 export class DrawerBundle<C> {
-  readonly #views: Signal<DrawerViews<C> | null>;
+  readonly #script: Signal<DrawerScript<C> | null>;
   readonly #external = signal<readonly ExternalDrawer<C>[]>([]);
-  readonly #load: LoadViews<C> | null;
+  readonly #load: LoadScript<C> | null;
   readonly #core: object;
   readonly #created = new Map<ExternalDrawer<C>, Drawer<C> | undefined>();
   #loading: Promise<void> | null = null;
@@ -24,9 +25,9 @@ export class DrawerBundle<C> {
   readonly problem = signal("");
 
   constructor(source: DrawerSource<C> | undefined, stopped: AbortSignal) {
-    const { manifests = [], views = null, core = {} } = source ?? {};
-    this.#load = typeof views === "function" ? views : null;
-    this.#views = signal(typeof views === "object" ? views : null);
+    const { manifests = [], script = null, core = {} } = source ?? {};
+    this.#load = typeof script === "function" ? script : null;
+    this.#script = signal(typeof script === "object" ? script : null);
     this.#core = core;
     this.manifests = computed(() =>
       [...manifests, ...this.#external.value.filter(({ name }) => !manifests.some((own) => own.name === name))].sort(
@@ -40,17 +41,27 @@ export class DrawerBundle<C> {
 
   /** Whether views are here or can be loaded. */
   get isAvailable(): boolean {
-    return this.#views.value !== null || this.#load !== null || this.#external.value.length > 0;
+    return this.#script.value !== null || this.#load !== null || this.#external.value.length > 0;
   }
 
   /** Whether the drawer's view would have to be loaded first, which needs a kernel. */
   needsLoading(name: string): boolean {
-    return this.drawer(name) === undefined && this.#views.value === null && this.#load !== null;
+    return this.drawer(name) === undefined && this.#script.value === null && this.#load !== null;
+  }
+
+  /** The other parts of the widget in the drawers' script, once they are here. */
+  get late(): Partial<LateParts<C>> {
+    return this.#script.value?.late ?? {};
+  }
+
+  /** Whether those parts are here or can be loaded, which needs a kernel. */
+  hasLate(session: Session): boolean {
+    return this.#script.value !== null || (this.#load !== null && session.connected.value);
   }
 
   /** The drawer, once its view is here. */
   drawer(name: string): Drawer<C> | undefined {
-    return this.#views.value?.[name] ?? this.#externalDrawer(name);
+    return this.#script.value?.views[name] ?? this.#externalDrawer(name);
   }
 
   /** All drawers whose views are here. */
@@ -72,22 +83,22 @@ export class DrawerBundle<C> {
 
   /** Asks the kernel for the views, unless they are here; resolves when they are, or when they cannot be had. */
   load(session: Session): Promise<void> {
-    if (this.#views.peek() || !this.#load || !session.connected.peek()) return Promise.resolve();
-    this.#loading ??= this.#loadViews(session, this.#load).finally(() => {
+    if (this.#script.peek() || !this.#load || !session.connected.peek()) return Promise.resolve();
+    this.#loading ??= this.#loadScript(session, this.#load).finally(() => {
       this.#loading = null;
     });
     return this.#loading;
   }
 
-  async #loadViews(session: Session, load: LoadViews<C>): Promise<void> {
+  async #loadScript(session: Session, load: LoadScript<C>): Promise<void> {
     this.problem.value = "";
     try {
       const { content, buffers } = await session.ask({ type: "more" });
-      const views = await load(bytes(buffers[0], "script"));
+      const script = await load(bytes(buffers[0], "script"));
       const style = text((content as { style: unknown }).style, "style");
       batch(() => {
         this.style.value = style;
-        this.#views.value = views;
+        this.#script.value = script;
       });
     } catch (error) {
       this.problem.value = `The drawer could not be loaded. ${error instanceof Error ? error.message : error}`;

@@ -5,7 +5,6 @@ import { useRef } from "preact/hooks";
 import { rangesIn } from "../core/alignWords";
 import type { Context } from "../core/context";
 import { splitPrompt } from "../core/splitWords";
-import { suggestionsAt, unknownText, unknownWords, withSuggestion } from "../core/vocabulary";
 import { handleStepKey } from "../gestures/stepKeys";
 import { isTouch, useHold } from "../gestures/touch";
 import { Button } from "../ui/Button";
@@ -13,12 +12,11 @@ import { AdjustIcon, PencilIcon } from "../ui/icons";
 import { useReaction } from "../ui/useCanvas";
 import { Chips, PlainChips } from "./PromptWords";
 import { RunSettings } from "./RunSettings";
-import { Suggestions } from "./Suggestions";
-import { WordPopover } from "./WordPopover";
 
 export function PromptBar({ context }: { readonly context: Context }) {
-  const { session, problem } = context;
+  const { session, problem, drawers } = context;
   const { store, traits, viewState } = session;
+  const { Suggestions, WordPopover } = drawers.late;
   const input = useRef<HTMLTextAreaElement>(null);
   /** The edited prompt that has not been run; null when there is none. */
   const draft = useSignal<string | null>(null);
@@ -80,41 +78,23 @@ export function PromptBar({ context }: { readonly context: Context }) {
     editing.value = true;
   };
 
+  const hasPopover = drawers.hasLate(session);
   const wasHeld = useRef(false);
   const hold = useHold((event) => {
     const index = wordUnder(event);
     if (index === null || !current) return;
     wasHeld.current = true;
-    opened.value = index;
+    if (hasPopover) opened.value = index;
+    else viewState.pin(index, true);
   });
 
   const vocabulary = traits._vocabulary.value;
   const text = draft.value ?? prompt;
   const offersWords = editing.value && canRun && Object.keys(vocabulary).length > 0;
-  const suggestions = offersWords ? suggestionsAt(text, caret.value, vocabulary) : null;
-  const accept = (phrase: string) => {
-    const next = withSuggestion(text, caret.value, suggestions?.partial ?? "", phrase);
-    draft.value = next.text;
-    caret.value = next.caret;
-    problem.value = "";
-    // The field has the new text after the next rendering.
-    requestAnimationFrame(() => input.current?.setSelectionRange(next.caret, next.caret));
-  };
-  const warning = () => {
-    const typed = /\p{L}*$/u.exec(text.slice(0, caret.value))?.[0].toLowerCase();
-    const unknown = unknownWords(text, vocabulary).filter((word) => word !== typed);
-    return unknown.length > 0 ? unknownText(unknown, vocabulary) : "";
-  };
   const chosenWord = viewState.pinned.value.findLast((index) => current?.info.words[index]?.kind === "word");
 
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.isComposing) return;
-    const completion = suggestions?.partial ? suggestions.groups[0]?.[1][0] : undefined;
-    if (event.key === "Tab" && !event.shiftKey && completion !== undefined) {
-      accept(completion);
-      event.preventDefault();
-      return;
-    }
     if (event.key === "Enter") {
       start();
       event.preventDefault();
@@ -142,8 +122,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           <PencilIcon />
         </Button>
       ) : null}
-      {/* The styles of the popover come with the drawers. */}
-      {prompt !== "" && (session.connected.value || context.overlay.value) ? (
+      {prompt !== "" && hasPopover ? (
         <Button
           class="dv-quiet dv-tool"
           data-testid="adjust-word"
@@ -226,7 +205,7 @@ export function PromptBar({ context }: { readonly context: Context }) {
           }}
           onContextMenu={(event) => {
             const index = wordUnder(event);
-            if (index === null || !current) return;
+            if (index === null || !current || !hasPopover) return;
             hold.end();
             opened.value = index;
             event.preventDefault();
@@ -248,8 +227,22 @@ export function PromptBar({ context }: { readonly context: Context }) {
           )}
         </div>
       </div>
-      {suggestions ? <Suggestions words={suggestions} warning={warning()} choose={accept} /> : null}
-      {opened.value !== null && current ? (
+      {Suggestions && offersWords ? (
+        <Suggestions
+          field={input.current}
+          text={text}
+          caret={caret.value}
+          vocabulary={vocabulary}
+          change={(next, at) => {
+            draft.value = next;
+            caret.value = at;
+            problem.value = "";
+            // The field has the new text after the next rendering.
+            requestAnimationFrame(() => input.current?.setSelectionRange(at, at));
+          }}
+        />
+      ) : null}
+      {WordPopover && opened.value !== null && current ? (
         <WordPopover
           context={context}
           run={current}

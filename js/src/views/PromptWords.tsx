@@ -2,13 +2,13 @@
 
 import { useSignal } from "@preact/signals";
 import { type ComponentChildren, Fragment } from "preact";
+import { useLayoutEffect } from "preact/hooks";
 import { alignWords, directionOf, groupByEncoder } from "../core/alignWords";
 import type { Context } from "../core/context";
 import type { Word } from "../core/protocol";
 import type { Run } from "../core/store";
 import { colourOf, nameOf } from "../core/wordLabels";
 import { wordEvents } from "../gestures/chooseWord";
-import { useWordWeight } from "../gestures/dragWordWeight";
 import { Button, toggle } from "../ui/Button";
 import { useRovingFocus } from "../ui/rovingFocus";
 import { TERMS, tip } from "../ui/tip";
@@ -140,7 +140,14 @@ function Chip({ context, word, index, fixed, changed, tabIndex }: ChipProps) {
   const weights = session.traits.weights.value;
   const factor = dragged?.word === key ? dragged.factor : key in weights ? (weights[key] ?? null) : 1;
   const open = useSignal(false);
-  const events = useWordWeight(session, word, wordEvents(viewState, index));
+  const choosing = wordEvents(viewState, index);
+  const events = context.drawers.late.weightEvents?.(session, word, choosing) ?? choosing;
+  useLayoutEffect(
+    () => () => {
+      if (viewState.draggedWeight.peek()?.word === key) viewState.draggedWeight.value = null;
+    },
+    [viewState, key],
+  );
   const pinned = viewState.pinned.value;
   const chosen = pinned.includes(index);
   const isTruncated = word.kind === "truncated";

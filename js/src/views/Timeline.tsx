@@ -15,11 +15,11 @@ import { TERMS, tip } from "../ui/tip";
 import { useCanvas, useReaction } from "../ui/useCanvas";
 import { Filmstrip } from "./filmstrip";
 import { Marks } from "./Marks";
-import { Pins } from "./Pins";
 
 export function Timeline({ context }: { readonly context: Context }) {
   const { session, player } = context;
   const { store, viewState } = session;
+  const { Pins } = context.drawers.late;
   const run = store.shown.value;
   const playable = (run?.latest.value ?? -1) > 0;
   const live = session.busy.value && viewState.following.value;
@@ -92,7 +92,7 @@ export function Timeline({ context }: { readonly context: Context }) {
           The noise levels of this scheduler are not known, so the run has no σ and no predicted images.
         </p>
       )}
-      <Pins context={context} />
+      {Pins ? <Pins context={context} /> : null}
       <Marks context={context} />
     </section>
   );

@@ -5,7 +5,7 @@ import "../setup";
 import { afterEach, expect, it, vi } from "vitest";
 import { mount } from "../../src/app/mount";
 import type { Context } from "../../src/core/context";
-import type { DrawerSource, LoadViews } from "../../src/core/drawer";
+import type { DrawerSource, LoadScript } from "../../src/core/drawer";
 import { SOURCE } from "../drawerSource";
 import { PROMPT, runContent, stepBuffers, stepContent, TestHost } from "../host";
 
@@ -15,8 +15,8 @@ let cell: HTMLElement;
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 const button = () => cell.querySelector<HTMLElement>('[data-testid="layers"]');
 const requests = () => host.sent.filter((message) => message.type === "more") as { id?: number }[];
-const load = vi.fn<LoadViews<Context>>(async () => SOURCE.views);
-const LOADED = { ...SOURCE, views: load };
+const load = vi.fn<LoadScript<Context>>(async () => SOURCE.script);
+const LOADED = { ...SOURCE, script: load };
 
 async function open(source?: DrawerSource<Context>): Promise<void> {
   host = new TestHost({ prompt: PROMPT, status: "done", _can_run: true, steps: 4 });

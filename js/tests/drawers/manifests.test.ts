@@ -12,8 +12,8 @@ const folders = readdirSync(new URL("../../src/drawers/", import.meta.url), { wi
 
 it("are all found, each under the name of its folder", () => {
   expect(SOURCE.manifests.map(({ name }) => name).sort()).toEqual(folders);
-  expect(Object.keys(SOURCE.views).sort()).toEqual(folders);
-  for (const { View } of Object.values(SOURCE.views)) expect(View).toBeTypeOf("function");
+  expect(Object.keys(SOURCE.script.views).sort()).toEqual(folders);
+  for (const { View } of Object.values(SOURCE.script.views)) expect(View).toBeTypeOf("function");
 });
 
 it("have labels and places of their own", () => {

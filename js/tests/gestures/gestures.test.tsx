@@ -39,49 +39,6 @@ afterEach(() => {
   cell.remove();
 });
 
-it("drags a word's weight: the chip shows it, the run repeats once it is released, the click chooses nothing", async () => {
-  const chip = find('[data-testid="chip-2"]');
-  pointer(chip, "pointerdown", { clientY: 100 });
-  pointer(chip, "pointermove", { clientY: 75 });
-  await settled();
-  expect(chip.textContent).toContain("×1.5");
-  expect(host.of("run")).toEqual([]);
-  pointer(chip, "pointerup", { clientY: 75 });
-  chip.click();
-  expect(host.traits.weights).toEqual({ red: 1.5 });
-  expect(host.of("run")).toHaveLength(1);
-  await settled();
-  expect(chip.getAttribute("aria-pressed")).toBe("false");
-});
-
-it("takes a press without a drag for a click", async () => {
-  const chip = find('[data-testid="chip-2"]');
-  pointer(chip, "pointerdown", { clientY: 100 });
-  pointer(chip, "pointermove", { clientY: 98 });
-  pointer(chip, "pointerup", { clientY: 98 });
-  chip.click();
-  await settled();
-  expect(chip.getAttribute("aria-pressed")).toBe("true");
-  expect(host.of("run")).toEqual([]);
-});
-
-it("changes a weight by keys and leaves a word out by an Alt-click", () => {
-  const chip = find('[data-testid="chip-2"]');
-  press(chip, "ArrowUp");
-  expect(host.traits.weights).toEqual({ red: 1.1 });
-  chip.dispatchEvent(new MouseEvent("click", { altKey: true, bubbles: true }));
-  expect(host.traits.weights).toEqual({ red: null });
-  press(chip, "Delete");
-  expect(host.traits.weights).toEqual({});
-  expect(host.of("run")).toHaveLength(3);
-});
-
-it("weighs no word of a recorded run", () => {
-  host.fromKernel({ _can_run: false });
-  press(find('[data-testid="chip-2"]'), "ArrowUp");
-  expect(host.traits.weights).toBeUndefined();
-});
-
 it("reorders the meters by dragging a name and by keys", () => {
   const rows = () => [...cell.querySelectorAll<HTMLElement>(".dv-meters .dv-meter")];
   rows().forEach((row, i) => {

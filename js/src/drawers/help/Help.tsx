@@ -1,7 +1,7 @@
 // Keys and gestures, and the way into the tour.
 
 import { Button, type Context } from "../../app/coreExports";
-import { startTour } from "./widgetTour";
+import { startTour } from "../../late/widgetTour";
 
 const GESTURES: readonly (readonly [name: string, ...rows: (readonly [how: string, what: string])[]])[] = [
   [

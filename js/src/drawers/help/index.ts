@@ -1,2 +1,2 @@
+export { attachTour as attach } from "../../late/TourCards";
 export { Help as View } from "./Help";
-export { attachTour as attach } from "./TourCards";

@@ -4,17 +4,15 @@ import {
   Button,
   type Context,
   type Note,
-  noteCards,
   type Region,
   type Run,
-  showNote,
   useLayoutEffect,
   useMemo,
   useReaction,
   useRef,
   useSignal,
-  whereOf,
 } from "../../app/coreExports";
+import { noteCards, showNote, whereOf } from "../../late/noteCards";
 import { RunHistory } from "../runHistory";
 import { type TaskState, tasksOf } from "./tasks";
 

@@ -11,13 +11,12 @@ import {
   usePlaced,
   useRef,
   useSignal,
-} from "../../app/coreExports";
+} from "../app/coreExports";
 import { startTour } from "./widgetTour";
 
-/** Shows the cards over the widget, and begins the tour that Python or a hint asks for. */
+/** Begins the tour that Python or a hint asks for. */
 export function attachTour(context: Context, signal: AbortSignal): void {
-  const { session, overlay } = context;
-  overlay.value = TourCards;
+  const { session } = context;
   const stop = effect(() => {
     const run = session.store.shown.value;
     const isReady = run !== null && run.latest.value >= 0;

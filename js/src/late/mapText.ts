@@ -1,8 +1,6 @@
 // What a heat map shows, in a sentence.
 
-import { value } from "./format";
-import type { StepMessage } from "./protocol";
-import { stepNumber } from "./stepNumbers";
+import { type StepMessage, stepNumber, value } from "../app/coreExports";
 
 const ROWS = ["top", "middle", "bottom"];
 const COLUMNS = ["left", "middle", "right"];

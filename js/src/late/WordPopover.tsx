@@ -1,15 +1,18 @@
 // What can be done with a word of the prompt: its weight, its layers, and what its heat map shows.
 
-import { useLayoutEffect, useRef } from "preact/hooks";
-import type { Context } from "../core/context";
-import { mapText } from "../core/mapText";
-import type { Run } from "../core/store";
-import { unknownText } from "../core/vocabulary";
-import { fullNameOf } from "../core/wordLabels";
-import { MAX_WEIGHT, roundToTenth, wordWeight } from "../gestures/dragWordWeight";
-import { Button } from "../ui/Button";
-import { CrossIcon } from "../ui/icons";
-import { usePlaced } from "../ui/placed";
+import {
+  Button,
+  type Context,
+  CrossIcon,
+  fullNameOf,
+  unknownText,
+  useLayoutEffect,
+  usePlaced,
+  useRef,
+  type WordPopoverProps,
+} from "../app/coreExports";
+import { mapText } from "./mapText";
+import { MAX_WEIGHT, roundToTenth, wordWeight } from "./wordWeight";
 
 /** Drawers that show more of a word. */
 const DRAWERS = [
@@ -20,16 +23,7 @@ const DRAWERS = [
 /** A slider that rests for so long starts a run. */
 const REST_MS = 200;
 
-interface Props {
-  readonly context: Context;
-  readonly run: Run;
-  readonly index: number;
-  /** The chip of the word. */
-  readonly chip: Element | null | undefined;
-  readonly close: () => void;
-}
-
-export function WordPopover({ context, run, index, chip, close }: Props) {
+export function WordPopover({ context, run, index, chip, close }: WordPopoverProps<Context>) {
   const { session, drawers } = context;
   const { viewState } = session;
   const box = useRef<HTMLDivElement>(null);

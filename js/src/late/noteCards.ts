@@ -1,12 +1,6 @@
 // The notes of a run as cards that point at their place.
 
-import { batch } from "@preact/signals";
-import type { Note } from "./protocol";
-import type { Session } from "./session";
-import { stepNumber } from "./stepNumbers";
-import type { Run } from "./store";
-import type { Card } from "./tour";
-import { fullNameOf } from "./wordLabels";
+import { batch, type Card, fullNameOf, type Note, type Run, type Session, stepNumber } from "../app/coreExports";
 
 /** What a note is about, in words. */
 export function whereOf({ step, words, region }: Note, { info }: Run): string {

@@ -1,16 +1,13 @@
 // The notes of a run as pins on the filmstrip; each opens the card of its note.
 
-import type { Context } from "../core/context";
-import { noteCards } from "../core/noteCards";
-import { stepNumber } from "../core/stepNumbers";
-import { Button } from "../ui/Button";
+import { Button, type Context, stepNumber } from "../app/coreExports";
+import { noteCards } from "./noteCards";
 
 export function Pins({ context }: { readonly context: Context }) {
   const { session, player } = context;
   const run = session.store.shown.value;
   const notes = run?.notes.value ?? [];
-  // The cards, and the styles of the pins, come with the drawers.
-  if (!run || notes.length === 0 || !context.overlay.value) return null;
+  if (!run || notes.length === 0) return null;
   return (
     <div class="dv-pins">
       {notes.map(({ step, text }, index) =>

@@ -1,6 +1,6 @@
 // The tour of the widget: a minute on its own stage, with the run that is shown.
 
-import type { Card, Context, Run } from "../../app/coreExports";
+import type { Card, Context, Run } from "../app/coreExports";
 
 /** Words that say what is in the image; the tour chooses the first of them. */
 const SHORT = /^\P{L}*$|^(?:an?|the|of|in|on|at|and|with|above|below|over|under)$/iu;

@@ -1,15 +1,13 @@
 // Changing a word's weight by hand: drag its chip up or down, press Alt+Up or Alt+Down, or Alt-click to leave the word
 // out. Each change starts a run.
 
-import { useLayoutEffect, useRef } from "preact/hooks";
-import type { Word } from "../core/protocol";
-import type { Session } from "../core/session";
-import type { WordEvents } from "./chooseWord";
+import type { Context, LateParts, Session, Word } from "../app/coreExports";
 
 export const MAX_WEIGHT = 5;
 const PIXELS_PER_TENTH = 5;
 
 interface Drag {
+  readonly key: string;
   readonly y: number;
   readonly factor: number;
   /** False until the pointer has moved far enough to be no click. */
@@ -38,11 +36,13 @@ export function wordWeight(session: Session, word: Word) {
   };
 }
 
+/** One mouse drags one word at a time. */
+let drag: Drag | null = null;
+let wasDragged = false;
+
 /** Event handlers for a word's chip: those of `events`, and those that change its weight. */
-export function useWordWeight(session: Session, word: Word, events: WordEvents) {
+export const weightEvents: LateParts<Context>["weightEvents"] = (session, word, events) => {
   const { viewState } = session;
-  const drag = useRef<Drag | null>(null);
-  const wasDragged = useRef(false);
   const weight = () => wordWeight(session, word);
   const { key } = weight();
   const canWeigh = () => !weight().isFixed;
@@ -50,42 +50,34 @@ export function useWordWeight(session: Session, word: Word, events: WordEvents) 
   const setFactor = (factor: number | null) => weight().set(factor);
   const toggle = () => setFactor(currentFactor() === null ? 1 : null);
   const release = () => {
-    drag.current = null;
+    drag = null;
     viewState.draggedWeight.value = null;
   };
-
-  useLayoutEffect(
-    () => () => {
-      if (drag.current) release();
-    },
-    [viewState],
-  );
-
   return {
     ...events,
     onPointerDown: (event: PointerEvent) => {
-      wasDragged.current = false;
+      wasDragged = false;
       if (!canWeigh() || event.button !== 0 || event.altKey || event.pointerType === "touch") return;
       (event.currentTarget as Element).setPointerCapture(event.pointerId);
-      drag.current = { y: event.clientY, factor: currentFactor() ?? 0, moved: false };
+      drag = { key, y: event.clientY, factor: currentFactor() ?? 0, moved: false };
     },
     onPointerMove: (event: PointerEvent) => {
-      const { current } = drag;
-      if (!current) return;
-      const up = current.y - event.clientY;
-      if (!current.moved && Math.abs(up) < PIXELS_PER_TENTH) return;
-      current.moved = true;
-      viewState.draggedWeight.value = { word: key, factor: roundToTenth(current.factor + up / PIXELS_PER_TENTH / 10) };
+      // The chip that is dragged may have gone, with a new run.
+      if (drag?.key !== key || event.buttons === 0) return;
+      const up = drag.y - event.clientY;
+      if (!drag.moved && Math.abs(up) < PIXELS_PER_TENTH) return;
+      drag.moved = true;
+      viewState.draggedWeight.value = { word: key, factor: roundToTenth(drag.factor + up / PIXELS_PER_TENTH / 10) };
     },
     onPointerUp: () => {
       const { value } = viewState.draggedWeight;
-      wasDragged.current = drag.current?.moved ?? false;
+      wasDragged = drag?.moved ?? false;
       release();
-      if (value && wasDragged.current) setFactor(value.factor);
+      if (value && wasDragged) setFactor(value.factor);
     },
     onPointerCancel: release,
     onClick: (event: MouseEvent) => {
-      if (wasDragged.current) wasDragged.current = false;
+      if (wasDragged) wasDragged = false;
       else if (event.altKey && canWeigh()) toggle();
       else events.onClick(event);
     },
@@ -99,4 +91,4 @@ export function useWordWeight(session: Session, word: Word, events: WordEvents) 
       event.stopPropagation();
     },
   };
-}
+};

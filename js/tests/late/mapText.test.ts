@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { mapText } from "../../src/core/mapText";
 import type { StepMessage } from "../../src/core/protocol";
+import { mapText } from "../../src/late/mapText";
 
 function stepWith(cells: number[], side: number): StepMessage {
   const maps = { height: side, width: side, scales: [[0, 0.5], null], data: Uint8Array.from([...cells, ...cells]) };
