@@ -180,14 +180,14 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
   useReaction(() => {
     const step = viewState.step.value;
     const now = series[step] ?? null;
-    const at = now === null ? 0 : axis.position(now);
+    const zero = axis.position(0);
+    const at = now === null ? zero : axis.position(now);
     const limits = scale === "cosine" ? scores?.null_band[step] : null;
-    if (fill.current) fill.current.style.transform = `scaleX(${at})`;
+    if (fill.current) fill.current.style.transform = span(zero, at);
     if (band.current) {
       band.current.hidden = !limits;
       if (limits) {
-        const from = axis.position(limits[0]);
-        band.current.style.transform = `translateX(${from * 100}%) scaleX(${axis.position(limits[1]) - from})`;
+        band.current.style.transform = span(axis.position(limits[0]), axis.position(limits[1]));
       }
     }
     if (row.current) row.current.toggleAttribute("data-weak", now === null || (limits != null && now <= limits[1]));
@@ -213,7 +213,7 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
       >
         <bdi>{concept}</bdi>
       </span>
-      <span class="dv-track" aria-hidden="true">
+      <span class="dv-track" aria-hidden="true" style={{ "--zero": axis.position(0) }}>
         <i class="dv-band" ref={band} hidden />
         <i class="dv-fill" ref={fill} />
       </span>
@@ -253,6 +253,11 @@ function Meter({ context, order, concept, run, scores, position, scale, axis, sp
       </Button>
     </li>
   );
+}
+
+/** Lays a bar as wide as its track between two positions on it. */
+function span(a: number, b: number): string {
+  return `translateX(${Math.min(a, b) * 100}%) scaleX(${Math.abs(b - a)})`;
 }
 
 function scoreNow(session: Context["session"], concept: string, scale: "cosine" | "share"): number | null {
