@@ -285,6 +285,24 @@ def test_labels_under_the_film_cover_no_other_label(browser: Browser, width: int
 
 
 @pytest.mark.parametrize("width", [420, 720, 1400])
+def test_pins_of_notes_cover_no_mark_below_the_film_and_no_button_above_it(browser: Browser, width: int) -> None:
+    messages = a_run(PROMPT, steps=30, concepts=CONCEPTS)
+    (scores,) = [message.content for message in messages if message.content["type"] == "scores"]
+    scores["emergence"] = [0, 12]
+    messages[0].content["notes"] = [{"text": "Look", "step": step, "words": [], "region": None} for step in (0, 12, 29)]
+    with open_bare(browser, messages, width=width, concepts=CONCEPTS) as bare:
+        bare.widget.get_by_test_id("status").hover()
+        pins = bare.widget.locator(".dv-pins button")
+        expect(pins).to_have_count(3)
+        others = bare.widget.locator(".dv-marks :is(i, button), .dv-transport button:visible")
+        expect(bare.widget.locator(".dv-marks i")).to_have_count(2)
+        for pin, other in itertools.product(map(box, pins.all()), map(box, others.all())):
+            is_beside = pin["x"] + pin["width"] <= other["x"] or other["x"] + other["width"] <= pin["x"]
+            is_over = pin["y"] + pin["height"] <= other["y"] or other["y"] + other["height"] <= pin["y"]
+            assert is_beside or is_over, (pin, other)
+
+
+@pytest.mark.parametrize("width", [420, 720, 1400])
 def test_the_sentence_of_the_verdicts_covers_no_other_text(browser: Browser, width: int) -> None:
     concepts = ["circle", "square", "red", "blue", "night", "triangle"]
     messages = a_run(PROMPT, concepts=concepts)

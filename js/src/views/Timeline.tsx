@@ -86,13 +86,13 @@ export function Timeline({ context }: { readonly context: Context }) {
         </span>
         <FullScreen />
       </div>
+      {Pins ? <Pins context={context} /> : null}
       <Slider context={context} />
       {lacksNoise(run) && (
         <p class="dv-remark">
           The noise levels of this scheduler are not known, so the run has no σ and no predicted images.
         </p>
       )}
-      {Pins ? <Pins context={context} /> : null}
       <Marks context={context} />
     </section>
   );
