@@ -290,8 +290,11 @@ def test_an_error_at_step_5_is_shown_and_the_finished_steps_are_kept(make: Make,
     widget = make(pipe, prompt=PROMPT, steps=10)
     assert widget.wait(SECONDS)
     assert widget.status == "failed"
-    assert widget.error.startswith("Step 6 of 10 failed: ValueError: the <b>fan</b> fell off.")
-    assert "The 5 finished steps are kept." in widget.error
+    assert widget.error.splitlines() == [
+        "Step 6 of 10 failed: correct the cause and run again.",
+        "ValueError: the <b>fan</b> fell off. The 5 finished steps are kept; "
+        "widget.trace raises the error with its full traceback.",
+    ]
     with pytest.raises(RunFailed, match="fell off") as caught:
         _ = widget.trace
     assert caught.value.trace is not None

@@ -87,7 +87,7 @@ class Replay:
         except Exception as error:
             log.exception("a run could not be shown")
             run.cause = run.cause or error
-            return True, {"status": "failed", "error": describe_failure(error)}
+            return True, {"status": "failed", "error": describe_failure(error, what="Showing the run")}
 
     def compare(self, trace: Trace) -> None:
         """Show a recorded run beside the current one; where that fails, the page says why.

@@ -113,21 +113,25 @@ class Run:
         self.error = describe_failure(cause, self.steps, planned)
 
 
-def describe_failure(error: BaseException, steps: int = 0, planned: int | None = None) -> str:
+def describe_failure(error: BaseException, steps: int = 0, planned: int | None = None, what: str = "The run") -> str:
     """Say what happened and what to do, for the reader of the page.
 
     Args:
         error: what was raised.
         steps: number of finished steps.
         planned: planned number of steps; None where it is not known or does not matter.
+        what: what failed, where it was no step.
 
     Returns:
-        A few sentences.
+        A sentence about what failed and what to do; on the next line the error and what is kept.
     """
     reason = f"{type(error).__name__}: {_printed(error)}".strip().removesuffix(":")
-    finished = f" The {steps} finished {'step is' if steps == 1 else 'steps are'} kept." if steps else ""
-    where = f"Step {steps + 1} of {planned} failed: " if planned and steps < planned else ""
-    return f"{where}{reason}{'' if reason.endswith('.') else '.'}{finished} {_advice(error)}"
+    what = f"Step {steps + 1} of {planned}" if planned and steps < planned else what
+    finished = f"The {steps} finished {'step is' if steps == 1 else 'steps are'} kept; " if steps else ""
+    return (
+        f"{what} failed: {_advice(error)} and run again.\n{reason}{'' if reason.endswith('.') else '.'} "
+        f"{finished}widget.trace raises the error with its full traceback."
+    )
 
 
 def error_text(error: BaseException) -> str:
@@ -152,7 +156,7 @@ def _printed(error: BaseException) -> str:
 
 def _advice(error: BaseException) -> str:
     if type(error).__name__ == "OutOfMemoryError" or "out of memory" in _printed(error).lower():
-        return "Use a smaller height and width, half precision, or pipe.enable_model_cpu_offload(), and run again."
+        return "use a smaller height and width, half precision, or pipe.enable_model_cpu_offload(),"
     if isinstance(error, FileNotFoundError | ConnectionError):
-        return "Put the files in place or name another model, and run again."
-    return "Correct the cause and run again; widget.trace raises the error with its full traceback."
+        return "put the files in place or name another model,"
+    return "correct the cause"

@@ -321,7 +321,7 @@ class Session:
                 log.exception("a task of the widget's worker failed")
                 with self._state.update():
                     self._state.replaying = False
-                    self._state.queue_traits(_notice=describe_failure(error))
+                    self._state.queue_traits(_notice=describe_failure(error, what="A task"))
 
     def _next(self) -> Callable[[], None] | None:
         """The next task, taken from the state, so that one that fails is not tried again; None once closed."""

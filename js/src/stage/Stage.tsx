@@ -200,10 +200,10 @@ function Opacity({ viewState }: { readonly viewState: ViewState }) {
 function Failure({ context }: { readonly context: Context }) {
   const { store, traits } = context.session;
   const reason = traits.error.value || store.shown.value?.end.value?.error || "The kernel gave no reason.";
+  const [, headline, cause] = /^(.+ run again\.)\n(.*)$/s.exec(reason) ?? [];
   const isClosed = useSignal(false);
   return isClosed.value ? null : (
     <div class="dv-failure">
-      <strong>The run failed</strong>
       <Button
         class="dv-quiet"
         aria-label="Close"
@@ -214,7 +214,8 @@ function Failure({ context }: { readonly context: Context }) {
       >
         <CrossIcon />
       </Button>
-      <p>{reason}</p>
+      <strong>{headline ?? "The run failed"}</strong>
+      <p>{cause ?? reason}</p>
     </div>
   );
 }

@@ -90,6 +90,16 @@ describe("meters", () => {
     expect(byId("verdicts").textContent).toBe("From step 2 alone: is it in the image? not sure yet: red; no: boat");
   });
 
+  it("below zero have a bar to the left of zero, and above it one to its right", async () => {
+    await open({}, 2);
+    const row = [0.3, -0.1];
+    host.deliver(scoresContent(0, [row, row], { null_band: [[0, 0.1], null] }));
+    await settled();
+    expect(query("[data-testid=meter-red] .dv-fill").style.transform).toBe("translateX(25%) scaleX(0.75)");
+    expect(query("[data-testid=meter-boat] .dv-fill").style.transform).toBe("translateX(0%) scaleX(0.25)");
+    expect(query(".dv-track").style.getPropertyValue("--zero")).toBe("0.25");
+  });
+
   it("that emerge at one step share a mark that names both", async () => {
     await open();
     host.deliver(scoresContent(0, [[0.3, 0.4]], { emergence: [1, 1] }));
@@ -191,7 +201,12 @@ describe("states", () => {
     host.deliver({ ...end, seq: 21, state: "failed", steps: 3, error: "x" });
     await settled();
     expect(status()).toBe("Failed at step 4 of 4");
+    expect(query(".dv-failure strong").textContent).toBe("The run failed");
     expect(query(".dv-failure p").textContent).toBe("RuntimeError: <b>broken</b>");
+    host.fromKernel({ error: "Step 4 of 4 failed: correct the cause and run again.\nRuntimeError: a\nb" });
+    await settled();
+    expect(query(".dv-failure strong").textContent).toBe("Step 4 of 4 failed: correct the cause and run again.");
+    expect(query(".dv-failure p").textContent).toBe("RuntimeError: a\nb");
     host.connect(false);
     await settled();
     expect(status()).toMatch(/No kernel/);
