@@ -55,8 +55,10 @@ export function RunSettings({ context, start }: Props) {
         fixed={fixed}
         start={start}
       />
+      {/* Where nothing can be run, the settings are those of the run. */}
       <Button
         class="dv-quiet dv-dice"
+        hidden={!traits._can_run.value}
         title="New random seed and run"
         aria-label="New random seed and run"
         disabled={fixed}

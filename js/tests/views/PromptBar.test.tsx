@@ -190,8 +190,13 @@ describe("the prompt", () => {
     expect(byId("slider").getAttribute("aria-valuenow")).toBe("3");
   });
 
-  it("cannot be edited without a pipeline", async () => {
-    await open({ _can_run: false });
+  it("cannot be edited without a pipeline, and its settings are no fields then", async () => {
+    await open();
+    expect(query(".dv-dice").hidden).toBe(false);
+    host.fromKernel({ _can_run: false });
+    await settled();
+    expect(query(".dv-dice").hidden).toBe(true);
+    expect(cell.querySelectorAll(".dv-settings input:enabled")).toHaveLength(0);
     expect(input().readOnly).toBe(true);
     expect(cell.querySelector('[data-testid="run"]')).toBeNull();
   });

@@ -77,6 +77,30 @@ it("is offered once by a hint", async () => {
   expect(hint()?.textContent).not.toContain("tour");
 });
 
+it("is offered once the first run of an empty widget is over", async () => {
+  localStorage.clear();
+  const host = new TestHost({ status: "idle", prompt: "", steps: 4, _can_run: true, concepts: [] });
+  cell = document.createElement("div");
+  document.body.append(cell);
+  mount(host, cell, SOURCE);
+  const hint = () => cell.querySelector<HTMLElement>("[data-testid=hint]");
+  await settled();
+  expect(hint()).toBeNull();
+  const field = cell.querySelector<HTMLTextAreaElement>("[data-testid=prompt-input]") as HTMLTextAreaElement;
+  field.focus();
+  field.value = PROMPT;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+  host.fromKernel({ prompt: PROMPT, status: "running" });
+  host.deliver(runContent("r1", 0, { prompt: PROMPT, meter: null, words: KNOWN }));
+  for (let i = 0; i < 4; i++) host.deliver(stepContent(i), stepBuffers());
+  await settled();
+  expect(hint()).toBeNull();
+  host.fromKernel({ status: "done" });
+  await settled();
+  expect(hint()?.textContent).toContain("60-second tour");
+});
+
 it("shows notes as cards, opened by pins on the filmstrip", async () => {
   await show({}, [
     { text: "Look at <b>red</b>", step: 2, words: [2], region: null },
