@@ -220,8 +220,9 @@ class WordMaps:
                 )
             if self._per_step() and not self._refined():
                 raise ValueError(
-                    'kind="refined" is not there: the self-attention of this pipeline could not be read, or the file '
-                    'was saved by an earlier version; use kind="probability"'
+                    'kind="refined" is not there: the self-attention of this pipeline could not be read (linear '
+                    "attention, as in Sana, has no attention probabilities), or the file was saved by an earlier "
+                    'version; use kind="probability"'
                 )
             return
         if self._outputs is None:

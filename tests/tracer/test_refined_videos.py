@@ -28,6 +28,13 @@ LAYERS = {
     "cogvideox": "transformer_blocks.0.attn1",
     "cogvideox15": "transformer_blocks.0.attn1",
     "hunyuan": "transformer_blocks.0.attn",
+    "cosmos2": "transformer_blocks.0.attn1",
+    "cosmos25": "transformer_blocks.0.attn1",
+    "cosmos25-image": "transformer_blocks.0.attn1",
+    "kandinsky5": "visual_transformer_blocks.0.self_attention",
+    "kandinsky5-image": "visual_transformer_blocks.0.self_attention",
+    "kandinsky6": "visual_transformer_blocks.0.video_dec_block.self_attention",
+    "kandinsky6-image": "visual_transformer_blocks.0.video_dec_block.self_attention",
 }
 FRAMES_IN_BATCH = ("animatediff", "latte")
 
@@ -151,5 +158,5 @@ def test_each_prompt_of_mochi_has_its_own() -> None:
 def test_linear_attention_refines_nothing() -> None:
     _, trace = trace_of("sana-video")
     assert not trace.has_refined_maps
-    with pytest.raises(ValueError, match="self-attention of this pipeline could not be read"):
+    with pytest.raises(ValueError, match=r"could not be read \(linear attention"):
         trace.heat_map("circle", kind="refined")

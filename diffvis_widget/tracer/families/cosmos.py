@@ -11,6 +11,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from .family import Family, modules_ending, pipelines_named
+from .self_attention import at_a_third
 from .token_streams import TokenStream
 from .video_frames import VideoFrames
 
@@ -29,6 +30,7 @@ FAMILY = Family(
     accepts=pipelines_named("Cosmos2VideoToWorldPipeline", "Cosmos2_5_PredictBasePipeline"),
     attention_kind="cross",
     attention_modules=modules_ending(".attn2"),
+    self_attention=at_a_third(".attn1"),
     token_streams=(TokenStream(("tokenizer",)),),
     patch_size=2,
     traces_videos=True,

@@ -9,7 +9,8 @@ from typing import Any
 from diffvis_widget.tracer.fault_guard import CannotRecordError
 
 from . import kandinsky5
-from .family import no_modules, pipelines_named
+from .family import pipelines_named
+from .self_attention import at_a_third
 from .video_frames import VideoFrames, scale_video
 
 
@@ -30,7 +31,7 @@ FAMILY = replace(
     kandinsky5.FAMILY,
     name="Kandinsky 5 for videos",
     accepts=pipelines_named("Kandinsky5T2VPipeline", "Kandinsky5I2VPipeline"),
-    self_attention=no_modules,
+    self_attention=at_a_third(".self_attention", inside="visual_transformer_blocks"),
     traces_videos=True,
     video_frames=_frames,
     scale_for_vae=scale_video,

@@ -8,6 +8,7 @@ from typing import Any
 from diffvis_widget.tracer.words import Token
 
 from .family import Family, modules_ending, pipelines_named
+from .self_attention import at_a_third
 from .token_streams import TokenStream
 from .video_frames import VideoFrames, scale_video
 
@@ -29,6 +30,7 @@ FAMILY = Family(
     accepts=pipelines_named("Kandinsky6TI2VAPipeline"),
     attention_kind="cross",
     attention_modules=modules_ending(".video_dec_block.cross_attention"),
+    self_attention=at_a_third(".video_dec_block.self_attention"),
     token_streams=(TokenStream(("tokenizer",), select=_after_template),),
     embedding_indices=(0, 3),
     patch_size=2,
