@@ -11,26 +11,8 @@ from PIL import Image, ImageDraw
 
 AnyFloats = NDArray[np.floating[Any]]
 Rgb = tuple[int, int, int]
-ENCLOSED_SHARES = (0.5, 0.25, 0.1)  # of a map's cells, inside each contour, outermost first
 WHITE: Rgb = (255, 255, 255)
 _SMALL_IMAGE = 1024  # pixels; lines are antialiased by drawing them 4 times as large, on larger images 2 times
-
-
-def contour_levels(values: AnyFloats, shares: Sequence[float] = ENCLOSED_SHARES) -> list[float]:
-    """The levels whose contours enclose given shares of a map.
-
-    Args:
-        values: (h, w).
-        shares: Each in 0..1, the share of the cells above the level.
-
-    Returns:
-        One level per share; none for a constant map.
-    """
-    ordered = np.sort(values, axis=None)
-    last = len(ordered) - 1
-    if not ordered[last] > ordered[0]:
-        return []
-    return [float(ordered[round((1 - share) * last)]) for share in shares]
 
 
 def trace_contours(values: AnyFloats, level: float) -> list[NDArray[np.float64]]:

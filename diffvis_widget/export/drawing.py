@@ -15,7 +15,7 @@ from diffvis_widget.traces.colormap import apply_colormap, fade, word_colours
 from diffvis_widget.traces.types import Floats, Images, Size
 from diffvis_widget.wire.video_messages import shown_frames
 
-from .contours import ENCLOSED_SHARES, WHITE, contour_levels, draw_outlined_lines, trace_contours
+from .contours import WHITE, Rgb, draw_outlined_lines, trace_contours
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .view_options import Region, StepView
 
 
-_SMALL_IMAGE = 160  # pixels; on smaller images three contours of each word would hide what is under them
 _LUMINOSITY = np.array([0.3, 0.59, 0.11], dtype=np.float32)  # of the blend mode "saturation" on the page
 _WINNING = 16  # the larger, the sharper the border between the hues of words that overlap
 _RASTER = 128  # cells on the longest side of a map whose contours are traced, as on the page
@@ -161,8 +160,7 @@ def draw_view(trace: Trace, view: StepView, size: int) -> Image.Image:
     maps = overlay_maps(trace, view)
     image = _blend_maps(image, maps, view.opacity)
     if view.contours:
-        colours = [WHITE] if len(maps) == 1 else word_colours([overlay.word for overlay in maps])
-        for overlay, colour in zip(maps, colours, strict=True):
+        for overlay, colour in zip(maps, contour_colours(maps), strict=True):
             image = _draw_contours(image, overlay, colour)
     return image if view.region is None else _draw_region(image, trace, view.region)
 
@@ -194,16 +192,26 @@ def _blend_maps(image: Image.Image, maps: Sequence[ColouredMap], opacity: float)
     return Image.fromarray(np.rint(pixels * (1 - cover) + colours * cover).astype(np.uint8))
 
 
-def _draw_contours(image: Image.Image, overlay: ColouredMap, colour: tuple[int, int, int]) -> Image.Image:
+def contour_colours(maps: Sequence[ColouredMap]) -> list[Rgb]:
+    """The colour of each map's contour: white for a single map, its hue for each of several.
+
+    Args:
+        maps: The maps that are drawn together.
+
+    Returns:
+        Red, green and blue, 0..255, for each map.
+    """
+    return [WHITE] if len(maps) == 1 else word_colours([overlay.word for overlay in maps])
+
+
+def _draw_contours(image: Image.Image, overlay: ColouredMap, colour: Rgb) -> Image.Image:
     if not overlay.has_values:
         return image
     scale = min(1.0, _RASTER / max(image.size))
     raster = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     values = _resize(overlay.values, raster)
     stretch = np.array(image.size) / raster
-    shares = ENCLOSED_SHARES if max(image.size) >= _SMALL_IMAGE else ENCLOSED_SHARES[-1:]
-    levels = contour_levels(values, shares)
-    paths = [path * stretch for level in levels for path in trace_contours(values, level)]
+    paths = [path * stretch for path in trace_contours(values, (overlay.low + overlay.high) / 2)]
     return draw_outlined_lines(image, paths, max(1.0, image.width / 280), colour)
 
 

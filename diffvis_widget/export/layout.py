@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffvis_widget.step_numbers import step_number
-from diffvis_widget.traces.colormap import colour_table, fade, word_colours
+from diffvis_widget.traces.colormap import colour_table, fade
 from diffvis_widget.traces.types import Images
 
-from .drawing import ColouredMap, base_image, draw_view, overlay_maps
+from .contours import Rgb
+from .drawing import ColouredMap, base_image, contour_colours, draw_view, overlay_maps
 
 if TYPE_CHECKING:
     from diffvis_widget.traces import Trace
@@ -50,8 +51,8 @@ def draw_figure(trace: Trace, view: StepView, size: int, caption: str) -> Image.
     sheet.paste(image, (_PADDING, _PADDING))
     draw = ImageDraw.Draw(sheet)
     top = 2 * _PADDING + image.height
-    for coloured_map, colours in bars:
-        _draw_bar(sheet, draw, coloured_map, colours, top, image.width, font, small)
+    for bar in bars:
+        _draw_bar(sheet, draw, bar, top, image.width, font, small)
         top += _BAR_SPACING
     top += gap
     for line in lines:
@@ -60,32 +61,41 @@ def draw_figure(trace: Trace, view: StepView, size: int, caption: str) -> Image.
     return sheet
 
 
-def _colour_bars(trace: Trace, view: StepView) -> list[tuple[ColouredMap, Images]]:
-    """Each map of a view with its colours, uint8 (256, 3)."""
+class _ColourBar(NamedTuple):
+    map: ColouredMap
+    colours: Images  # (256, 3), or one for all
+    contour: Rgb | None  # the colour of the map's contour
+
+
+def _colour_bars(trace: Trace, view: StepView) -> list[_ColourBar]:
     overlays = overlay_maps(trace, view)
     if not overlays:
         _, base_map = base_image(trace, view)
-        return [] if base_map is None else [(base_map, colour_table("magma"))]
+        return [] if base_map is None else [_ColourBar(base_map, colour_table("magma"), None)]
     ramp = np.linspace(0, 1, 256, dtype=np.float32)
     cover, background = fade(ramp)[:, None], np.array(_BACKGROUND, dtype=np.float32)
-    hues = word_colours([overlay.word for overlay in overlays])
+    hues = contour_colours(overlays)
     tables = [colour_table("viridis")] if len(overlays) == 1 else [np.array([hue], dtype=np.uint8) for hue in hues]
     return [
-        (overlay, np.rint(background * (1 - cover) + table * cover).astype(np.uint8))
-        for overlay, table in zip(overlays, tables, strict=True)
+        _ColourBar(
+            overlay,
+            np.rint(background * (1 - cover) + table * cover).astype(np.uint8),
+            hue if view.contours else None,
+        )
+        for overlay, table, hue in zip(overlays, tables, hues, strict=True)
     ]
 
 
 def _draw_bar(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
-    coloured_map: ColouredMap,
-    colours: Images,
+    colour_bar: _ColourBar,
     top: int,
     width: int,
     font: Font,
     small: Font,
 ) -> None:
+    coloured_map = colour_bar.map
     low, high = ("", "")
     if coloured_map.has_values:
         low, high = format_number(coloured_map.low), format_number(coloured_map.high)
@@ -96,8 +106,12 @@ def _draw_bar(
         draw.text((left, top + 2), NO_VALUES, fill=_GREY, font=small)
         return
     draw.text((left - 6 - draw.textlength(low, font=small), top + 2), low, fill=_GREY, font=small)
-    bar = Image.fromarray(colours[None]).resize((max(1, right - left), _BAR_HEIGHT), Image.Resampling.BILINEAR)
-    sheet.paste(bar, (left, top + 4))
+    size = max(1, right - left), _BAR_HEIGHT
+    sheet.paste(Image.fromarray(colour_bar.colours[None]).resize(size, Image.Resampling.BILINEAR), (left, top + 4))
+    if colour_bar.contour:  # a mark at its value
+        middle, bottom = (left + right) // 2, top + 3 + _BAR_HEIGHT
+        draw.rectangle((middle - 2, top + 4, middle + 1, bottom), fill=_INK)
+        draw.rectangle((middle - 1, top + 4, middle, bottom), fill=colour_bar.contour)
     draw.text((right + 6, top + 2), high, fill=_GREY, font=small)
 
 
@@ -148,10 +162,7 @@ def draw_filmstrip(trace: Trace, views: Sequence[StepView], columns: int, size: 
     numbers = ["" if view.step is None else str(step_number(view.step)) for view in views]
     sheet = draw_tiles(images, numbers, columns)
     example = next((view for view in views if view.saliency is not None), views[0])
-    entries = [
-        (_legend_text(coloured_map, example, len(views)), colours)
-        for coloured_map, colours in _colour_bars(trace, example)
-    ]
+    entries = [(_legend_text(bar.map, example, len(views)), bar.colours) for bar in _colour_bars(trace, example)]
     return _add_legend(sheet, entries)
 
 

@@ -90,7 +90,7 @@ def requested_view(view: Mapping[str, Any]) -> RequestedView:
                 kind=view.get("map_kind"),
                 saliency=view.get("saliency"),
                 opacity=float(opacity),
-                contours=view.get("contours") is True,
+                contours=view.get("contours") is not False,
                 shared_scale=view.get("shared_scale") is True,
                 region=view.get("region"),
             )

@@ -87,7 +87,7 @@ def code(
         ("kind", options.get("kind"), None),
         ("saliency", method, None),
         ("opacity", float(view.opacity), DEFAULT_OPACITY),
-        ("contours", view.contours, False),
+        ("contours", view.contours, True),
         ("shared_scale", bool(options.get("shared_scale")), False),
         ("region", None if view.region is None else list(view.region), None),
         ("size", check_size(size), 512),

@@ -39,8 +39,7 @@ class ViewOptions(TypedDict, total=False):
             its maps in `trace.saliency`, the newest of several at a step; in filmstrips and animations steps without
             one show the image alone. A map returned by `dv.explain` is shown at its own step only.
         opacity: Of the heat maps, 0..1; 0.65 by default.
-        contours: Draw contours around the half, the quarter and the tenth of the image with the highest values; on
-            images under 160 pixels around the tenth only.
+        contours: Draw contours: inside, a map has values above the middle of its colour bar. True by default.
         shared_scale: Use one colour range for all words, steps and layers, so that colours of different images can be
             compared: from the lowest to the highest value of the prompt's words in the mean over the default layers.
             Otherwise, and always for saliency, each map spans its own range.
@@ -89,7 +88,7 @@ class StepView:
     head: int | None = None
     saliency: Saliency | None = None
     opacity: float = DEFAULT_OPACITY
-    contours: bool = False
+    contours: bool = True
     value_range: Range | None = None
     region: Region | None = None
     kind: MapKind = "probability"
@@ -247,7 +246,7 @@ def _check_options(
     head: int | None = None,
     saliency: object = None,
     opacity: float = DEFAULT_OPACITY,
-    contours: bool = False,
+    contours: bool = True,
     shared_scale: bool = False,
     region: Any = None,
     kind: Any = None,

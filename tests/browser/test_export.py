@@ -126,14 +126,14 @@ def test_contours_scale_and_place_are_in_every_file(
     mark(view)
     path = saved(live.page, view, "png", tmp_path)
     code = python(view)
-    match = re.search(r"contours=True, shared_scale=True, region=\[([\d., ]+)\]\)", code)
+    match = re.search(r"contours=False, shared_scale=True, region=\[([\d., ]+)\]\)", code)
     assert match is not None, code
     rows, columns = widget.trace.heat_map("circle", step=0).shape
     region = [float(edge) for edge in match[1].split(", ")]
     cells = [int(edge * count) for edge, count in zip(region, (columns, rows) * 2, strict=True)]
     assert cells == [columns // 2 - 1, rows // 2, columns // 2, rows // 2 + 1]
     assert ran(code, tmp_path, monkeypatch) == path.read_bytes()
-    view_options = {"words": ["circle", words().index("a")], "contours": True, "shared_scale": True, "region": region}
+    view_options = {"words": ["circle", words().index("a")], "contours": False, "shared_scale": True, "region": region}
     assert code == dv.export.code(widget.trace, step=STEP, **view_options)
     for kind, make in (
         ("filmstrip", dv.export.filmstrip),
@@ -165,15 +165,15 @@ def test_a_methods_map_is_in_every_file_and_in_the_python(
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
         mark(view)
         path = saved(live.page, view, "png", tmp_path)
-        expect(code).to_have_value(re.compile("contours=True, shared_scale=True, region="))
+        expect(code).to_have_value(re.compile("contours=False, shared_scale=True, region="))
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
         view.get_by_test_id("slider").press("Home")  # a step without a map: the film is the same, the figure plain
-        expect(code).to_have_value(re.compile(r"step=0, contours=True"))
+        expect(code).to_have_value(re.compile(r"step=0, contours=False"))
         path = saved(live.page, view, "png", tmp_path)
         assert ran(python(view), tmp_path, monkeypatch) == path.read_bytes()
         (region,) = re.findall(r"region=(\[.*\])", python(view))
         place = [float(edge) for edge in region[1:-1].split(", ")]
-        moving = {"contours": True, "shared_scale": True, "region": place}
+        moving = {"contours": False, "shared_scale": True, "region": place}
         strip, film = (saved(live.page, view, kind, tmp_path).read_bytes() for kind in ("filmstrip", "webp"))
         assert strip == dv.export.filmstrip(trace, saliency="df_cam", **moving)
         assert film == dv.export.webp(trace, saliency="df_cam", **moving)

@@ -63,7 +63,7 @@ def test_a_figure_holds_the_image(trace: Trace, tmp_path: Path) -> None:
 
 
 def test_one_word_lies_over_it_in_the_colours_of_its_bar(trace: Trace) -> None:
-    whole = pixels(dv.export.png(trace, step=1, words="circle", opacity=1, size=480))
+    whole = pixels(dv.export.png(trace, step=1, words="circle", opacity=1, contours=False, size=480))
     values = trace.heat_map("circle", step=1)
     smooth = np.asarray(Image.fromarray(values).resize((480, 320), Image.Resampling.BICUBIC))
     ground = enlarged(trace.frames("prediction")[1], (480, 320))
@@ -73,7 +73,7 @@ def test_one_word_lies_over_it_in_the_colours_of_its_bar(trace: Trace) -> None:
     middle = 255 + (colour_table("viridis")[128].astype(int) - 255) * (128 / 255) ** 0.6
     for colour in (colour_table("viridis")[255], middle):
         assert (np.abs(bar - colour).max(axis=-1) < 4).any()
-    half = pixels(dv.export.png(trace, step=1, words=["circle"], opacity=0, size=480))
+    half = pixels(dv.export.png(trace, step=1, words=["circle"], opacity=0, contours=False, size=480))
     np.testing.assert_array_equal(
         half[PAD : PAD + 320, PAD : PAD + 480], enlarged(trace.frames("prediction")[1], (480, 320))
     )
@@ -85,7 +85,9 @@ def test_several_words_have_colours_of_their_own(trace: Trace) -> None:
     for layer, (rows, columns) in ((0, (4, 6)), (2, (8, 12))):
         trace.records[0].maps[layer][0, 2, : rows // 2] = 0.5  # circle looks at the top
         trace.records[0].maps[layer][0, 5, rows // 2 :, : columns // 2] = 0.5  # square below on the left
-    shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, size=480, caption=False))
+    shown = pixels(
+        dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, contours=False, size=480, caption=False)
+    )
     image = shown[PAD : PAD + 320, PAD : PAD + 480]
     amber, sky = word_colours(["circle", "square"])
     np.testing.assert_allclose(image[20, 240], amber, atol=8)
@@ -104,7 +106,9 @@ def test_where_words_overlap_the_larger_map_has_its_colour(trace: Trace) -> None
         trace.records[0].maps[layer][0, 5] = 0.25
         trace.records[0].maps[layer][0, 5, 0, 0] = 0.5
         trace.records[0].maps[layer][0, 5, -1, -1] = 0
-    shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, size=480, caption=False))
+    shown = pixels(
+        dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, contours=False, size=480, caption=False)
+    )
     image = shown[PAD : PAD + 320, PAD : PAD + 480]
     amber, sky = word_colours(["circle", "square"])
     np.testing.assert_allclose(image[160, 60], amber, atol=8)
@@ -126,7 +130,7 @@ def test_values_are_shown_as_such(trace: Trace) -> None:
     change = pixels(dv.export.png(trace, step=2, view="change", size=480))[PAD : PAD + 320, PAD : PAD + 480]
     np.testing.assert_array_equal(change, enlarged(apply_colormap(moved, 0, float(moved.max()), "magma"), (480, 320)))
     saliency = Saliency("df_rise", 1, np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12))
-    over = pixels(dv.export.png(trace, step=1, saliency=saliency, opacity=1, size=480))
+    over = pixels(dv.export.png(trace, step=1, saliency=saliency, opacity=1, contours=False, size=480))
     ground = enlarged(trace.frames("prediction")[1], (480, 320))
     np.testing.assert_allclose(over[PAD, PAD].astype(int), ground[0, 0].astype(int), atol=3)  # 0: transparent
     np.testing.assert_allclose(over[PAD + 319, PAD + 479], colour_table("viridis")[255], atol=3)
@@ -294,8 +298,8 @@ def test_what_cannot_be_says_why(trace: Trace, arguments: dict[str, Any], error:
         {"words": ["circle", 4], "opacity": 0.4},
         {"step": 2, "words": ["red"], "layer": "mid.attn2"},
         {"step": 0, "view": "guidance", "size": 300},
-        {"step": 1, "words": "circle", "contours": True, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)},
-        {"step": 2, "saliency": "df_cam", "contours": True},
+        {"step": 1, "words": "circle", "contours": False, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)},
+        {"step": 2, "saliency": "df_cam", "contours": False},
     ],
 )
 def test_the_code_for_a_file_makes_the_same_image(
@@ -317,12 +321,12 @@ def test_the_code_for_a_run_makes_the_same_image(tmp_path: Path, monkeypatch: py
     view_options: dict[str, Any] = {
         "step": 2,
         "words": ["circle"],
-        "contours": True,
+        "contours": False,
         "shared_scale": True,
         "region": [0, 0, 1, 0.5],
     }
     dv.explain.overlay(run, 1, "df_cam")
-    for options in (view_options, {"step": 1, "saliency": "df_cam", "contours": True}):
+    for options in (view_options, {"step": 1, "saliency": "df_cam", "contours": False}):
         code = dv.export.code(run, **options)
         assert "file" not in code
         exec(compile(code, "copied", "exec"), {})

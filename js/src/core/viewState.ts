@@ -59,8 +59,8 @@ export class ViewState {
   readonly sharedScale = signal(false);
   /** Which heat maps are shown, where a run has both kinds. */
   readonly mapKind = signal<MapKind>("refined");
-  /** Whether contour lines surround the highest values of the heat maps. */
-  readonly contours = signal(false);
+  /** Whether a contour line surrounds the upper half of the colours of each heat map. */
+  readonly contours = signal(true);
   /** Whether the image is labelled with the words of the prompt while no word is chosen. */
   readonly labels = signal(true);
   readonly showSpecial = signal(false);

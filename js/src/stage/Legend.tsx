@@ -1,6 +1,6 @@
 // The colour bars: the values of the colours on the stage.
 
-import { coloursOf, fadedGradient, gradient, type Rgb } from "../core/colormap";
+import { coloursOf, css, fadedGradient, gradient, type Rgb } from "../core/colormap";
 import type { Context } from "../core/context";
 import { ends, NOT_RECORDED } from "../core/format";
 import { unitOf } from "../core/mapKind";
@@ -15,6 +15,14 @@ const KIND_TITLES = {
     "Averaged over the image's self-attention, relative to the mean of the map: it follows things best. Click to see the attention itself",
   probability: "Attention probabilities, 0 to 1. Click for the refined maps, which follow things best",
 };
+
+/** A mark in the middle of a colour bar, the value on the contour lines. */
+function markOf(colour: string): string {
+  const edges = [-2, -0.75, 0.75, 2].map((edge) => `calc(50% + ${edge}px)`);
+  const [left, start, end, right] = edges;
+  const bands = `#0000 ${left}, #0008 0 ${start}, ${colour} 0 ${end}, #0008 0 ${right}, #0000 0`;
+  return `linear-gradient(90deg, ${bands})`;
+}
 
 interface Entry {
   readonly name: string;
@@ -40,7 +48,10 @@ function entriesOf({ session }: Context, image: StageImage): readonly Entry[] {
   }
   const colours = coloursOfWords(run.info.words, words);
   return words.map((index, position) => {
-    const paint = fadedGradient(words.length === 1 ? coloursOf("viridis") : [colours[position] as Rgb]);
+    const isSingle = words.length === 1;
+    const colour = colours[position] as Rgb;
+    const bar = fadedGradient(isSingle ? coloursOf("viridis") : [colour]);
+    const paint = viewState.contours.value ? `${markOf(isSingle ? "#fff" : css(colour))}, ${bar}` : bar;
     const name = distinctName(run.info.words, index);
     return {
       name: name && lensName ? `${name}, ${lensName}` : name || lensName || "",

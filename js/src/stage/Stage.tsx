@@ -164,7 +164,7 @@ export function Stage({ context }: { readonly context: Context }) {
             <Button
               class="dv-quiet dv-contours"
               aria-label="Contour lines"
-              title="Contour lines around the half, the quarter and the tenth of the image with the highest values"
+              title="Contour lines: inside, a heat map has values above the middle of its colour bar"
               {...toggle(viewState.contours)}
             >
               <ContourIcon />

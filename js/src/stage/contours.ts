@@ -1,17 +1,6 @@
-// Contour lines of a field at quantiles: around its highest half, quarter and tenth.
+// Contour lines of a field, by marching squares.
 
-/** The shares of cells inside the lines, outermost first. */
-export const INSIDE = [0.5, 0.25, 0.1];
-
-/** The values above which these shares of `field` lie; none for a flat field. */
-export function levels(field: Float32Array, inside: readonly number[] = INSIDE): number[] {
-  const sorted = field.toSorted();
-  const last = sorted.length - 1;
-  if (!((sorted[last] as number) > (sorted[0] as number))) return [];
-  return inside.map((share) => sorted[Math.round((1 - share) * last)] as number);
-}
-
-/** Adds the contour of `field` (rows of `width`) at `level` to a path, in units of cells: marching squares. */
+/** Adds the contour of `field` (rows of `width`) at `level` to a path, in units of cells. */
 export function trace(
   path: Pick<Path2D, "moveTo" | "lineTo">,
   field: Float32Array,

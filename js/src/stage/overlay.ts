@@ -7,10 +7,12 @@ import type { Range, StepMessage } from "../core/protocol";
 import type { Run } from "../core/store";
 import type { ViewState } from "../core/viewState";
 import { coloursOfWords } from "../core/wordLabels";
-import { levels, trace } from "./contours";
+import { trace } from "./contours";
 import type { ImageBox } from "./stageImage";
 
 const RASTER = 128;
+/** Of 0..255, the level on the contour of a map: the middle of its colour bar. */
+const CONTOUR_LEVEL = 127.5;
 /** The larger, the sharper the border between the colours of words that overlap. */
 const WINNING = 16;
 
@@ -76,7 +78,7 @@ export class Overlay {
     c.drawImage(this.#grey.canvas, box.x, box.y, box.width, box.height);
     c.globalCompositeOperation = "source-over";
     c.drawImage(this.#canvas, box.x, box.y, box.width, box.height);
-    if (viewState.contours.value) this.#drawContours(c, run, step, words, box);
+    if (viewState.contours.value) this.#drawContours(c, run, step, words, viewState, box);
   }
 
   #drawContours(
@@ -84,27 +86,26 @@ export class Overlay {
     run: Run,
     step: StepMessage,
     words: readonly number[],
+    viewState: ViewState,
     box: ImageBox,
   ): void {
     const colours = coloursOfWords(run.info.words, words);
     const transform = new DOMMatrix([box.width / RASTER, 0, 0, box.height / RASTER, box.x, box.y]);
     words.forEach((word, position) => {
-      if (!step.maps.scales[word]) return;
-      const field = this.#raster.resample(step.maps, word);
-      for (const level of levels(field)) {
-        const line = new Path2D();
-        trace(line, field, RASTER, level);
-        const placed = new Path2D();
-        placed.addPath(line, transform);
-        // A light line on a dark one is visible on any background.
-        for (const [width, colour] of [
-          [3, "#0008"],
-          [1.25, words.length > 1 ? css(colours[position] as Rgb) : "#fff"],
-        ] as const) {
-          c.lineWidth = (width * box.width) / 350;
-          c.strokeStyle = colour;
-          c.stroke(placed);
-        }
+      const field = this.#field(run, step, word, viewState);
+      if (!field?.factor) return;
+      const line = new Path2D();
+      trace(line, field.values, RASTER, (CONTOUR_LEVEL - field.offset) / field.factor);
+      const placed = new Path2D();
+      placed.addPath(line, transform);
+      // A light line on a dark one is visible on any background.
+      for (const [width, colour] of [
+        [3, "#0008"],
+        [1.25, words.length > 1 ? css(colours[position] as Rgb) : "#fff"],
+      ] as const) {
+        c.lineWidth = (width * box.width) / 350;
+        c.strokeStyle = colour;
+        c.stroke(placed);
       }
     });
   }

@@ -238,13 +238,13 @@ describe("the stage", () => {
     expect(query(".dv-bars").textContent).toBe("There is no step before the first one");
   });
 
-  it("has contour lines when asked for", async () => {
+  it("has contour lines until they are switched off", async () => {
     await open();
     const contours = query('[aria-label="Contour lines"]');
-    expect(contours.getAttribute("aria-pressed")).toBe("false");
+    expect(contours.getAttribute("aria-pressed")).toBe("true");
     contours.click();
     await settled();
-    expect(contours.getAttribute("aria-pressed")).toBe("true");
+    expect(contours.getAttribute("aria-pressed")).toBe("false");
   });
 });
 

@@ -90,8 +90,8 @@ def test_a_figure_is_that_of_python() -> None:
     assert laid == dv.export.png(trace, step=1, saliency=trace.saliency[0], opacity=0.5)
     with pytest.raises(ValueError, match="no map of df_rise at the step with index 1"):
         made(trace, "png", tells, words=[], saliency="df_rise")
-    options = {"contours": True, "shared_scale": True, "region": [0.1, 0.2, 0.5, 0.75]}
-    shown: dict[str, Any] = {"contours": True, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)}
+    options = {"contours": False, "shared_scale": True, "region": [0.1, 0.2, 0.5, 0.75]}
+    shown: dict[str, Any] = {"contours": False, "shared_scale": True, "region": (0.1, 0.2, 0.5, 0.75)}
     assert made(trace, "png", tells, **options) == dv.export.png(trace, **view_options, **shown)
     for kind, make in (("filmstrip", dv.export.filmstrip), ("webp", dv.export.webp)):
         assert made(trace, kind, tells, **options) == make(trace, words=["circle", 4], opacity=0.5, **shown)
@@ -140,9 +140,9 @@ def test_the_page_is_told_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_python_of_a_view_is_that_of_export_code() -> None:
     trace = make_trace()
-    content = offers.source_code_message(3, "r1", trace, {**SEEN, "contours": True, "shared_scale": True}).content
+    content = offers.source_code_message(3, "r1", trace, {**SEEN, "contours": False, "shared_scale": True}).content
     assert (content["type"], content["id"], content["run"], content["file"]) == ("source_code", 3, "r1", None)
-    view_options: dict[str, Any] = {"words": ["circle", 4], "opacity": 0.5, "contours": True, "shared_scale": True}
+    view_options: dict[str, Any] = {"words": ["circle", 4], "opacity": 0.5, "contours": False, "shared_scale": True}
     assert content["python"] == dv.export.code(trace, step=1, **view_options)
     del trace.meta["seed"]
     content = offers.source_code_message(3, "r1", trace, SEEN).content
