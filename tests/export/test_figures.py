@@ -22,6 +22,7 @@ from diffvis_widget.traces.colormap import apply_colormap, colour_table, word_co
 from tests.traces.build import fake_decoder, make_trace
 
 PAD = 12
+BARE: dict[str, Any] = {"size": 480, "opacity": 1, "contours": False, "caption": False}
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_figure_holds_the_image(trace: Trace, tmp_path: Path) -> None:
 
 
 def test_one_word_lies_over_it_in_the_colours_of_its_bar(trace: Trace) -> None:
-    whole = pixels(dv.export.png(trace, step=1, words="circle", opacity=1, contours=False, size=480))
+    whole = pixels(dv.export.png(trace, step=1, words="circle", **BARE))
     values = trace.heat_map("circle", step=1)
     smooth = np.asarray(Image.fromarray(values).resize((480, 320), Image.Resampling.BICUBIC))
     ground = enlarged(trace.frames("prediction")[1], (480, 320))
@@ -85,9 +86,7 @@ def test_several_words_have_colours_of_their_own(trace: Trace) -> None:
     for layer, (rows, columns) in ((0, (4, 6)), (2, (8, 12))):
         trace.records[0].maps[layer][0, 2, : rows // 2] = 0.5  # circle looks at the top
         trace.records[0].maps[layer][0, 5, rows // 2 :, : columns // 2] = 0.5  # square below on the left
-    shown = pixels(
-        dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, contours=False, size=480, caption=False)
-    )
+    shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], **BARE))
     image = shown[PAD : PAD + 320, PAD : PAD + 480]
     amber, sky = word_colours(["circle", "square"])
     np.testing.assert_allclose(image[20, 240], amber, atol=8)
@@ -106,9 +105,7 @@ def test_where_words_overlap_the_larger_map_has_its_colour(trace: Trace) -> None
         trace.records[0].maps[layer][0, 5] = 0.25
         trace.records[0].maps[layer][0, 5, 0, 0] = 0.5
         trace.records[0].maps[layer][0, 5, -1, -1] = 0
-    shown = pixels(
-        dv.export.png(trace, step=0, words=["circle", "square"], opacity=1, contours=False, size=480, caption=False)
-    )
+    shown = pixels(dv.export.png(trace, step=0, words=["circle", "square"], **BARE))
     image = shown[PAD : PAD + 320, PAD : PAD + 480]
     amber, sky = word_colours(["circle", "square"])
     np.testing.assert_allclose(image[160, 60], amber, atol=8)
