@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -58,24 +58,26 @@ class MapRefiner:
             return
         concepts = reader.maps.get("concepts")
         with torch.no_grad(), without_autocast(maps.flat.device):
-            parts = [self._default_maps(part, size, frames) for part in (maps, concepts) if part is not None]
-            words = parts[0].shape[1]
-            shares = self._colour_shares(reader, parts, size)
-            refined = refine(torch.cat(parts, dim=1), attention, grid, shares, frames)
-        reader.maps["refined"] = flatten_maps({attention.layer: refined[..., :words]})
-        if concepts is not None:
-            reader.maps["refined concepts"] = flatten_maps({attention.layer: refined[..., words:]})
+            if concepts is not None:
+                # Not beside the words: the number of columns of a product changes the last bits of each.
+                attention = attention.to_cells(grid)
+                concept_maps = self._default_maps(concepts, size, frames)
+                shares = self._colour_shares(reader, concept_maps, size)
+                refined = refine(concept_maps, attention, grid, shares, frames)
+                reader.maps["refined concepts"] = flatten_maps({attention.layer: refined})
+            refined = refine(self._default_maps(maps, size, frames), attention, grid, frames=frames)
+        reader.maps["refined"] = flatten_maps({attention.layer: refined})
 
-    def _colour_shares(self, reader: AttentionReader, parts: Sequence[Tensor], size: Size | None) -> Tensor | None:
-        """The shares of colours in the last default layer, (images, words, h, w), 1 for other words; None without."""
+    def _colour_shares(self, reader: AttentionReader, maps: Tensor, size: Size | None) -> Tensor | None:
+        """The shares of colours in the last default layer, (images, concepts, h, w), 1 for others; None without."""
         shares = {} if reader.concepts is None else reader.concepts.colour_shares
         if not shares:
             return None
         layer = self._default_layers({name: int(share.shape[1]) for name, share in shares.items()}, size)[-1]
         of_concepts = shares[layer.name].transpose(1, 2).unflatten(2, layer.grid)
-        if tuple(of_concepts.shape[2:]) != tuple(parts[0].shape[2:]):
-            of_concepts = F.interpolate(of_concepts, tuple(parts[0].shape[2:]), mode="bilinear", align_corners=False)
-        return torch.cat([torch.ones_like(parts[0]), of_concepts], dim=1)
+        if tuple(of_concepts.shape[2:]) != tuple(maps.shape[2:]):
+            of_concepts = F.interpolate(of_concepts, tuple(maps.shape[2:]), mode="bilinear", align_corners=False)
+        return of_concepts
 
     def _grid(self, layer: str, positions: int, size: Size | None) -> Size | None:
         return self._grids.grid(layer) or (None if size is None else self._family.grid(positions, size))

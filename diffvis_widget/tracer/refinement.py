@@ -82,9 +82,21 @@ class SelfAttention:
             mask[:, span if mask.shape[1] > 1 else whole, span] for mask in self.masks for span in spans
         ]
         parts = [[part[:, span] for part in image for span in spans] for image in (self.queries, self.keys)]
-        of_frames = SelfAttention(self.layer, parts[0], parts[1], masks, self.factor)
+        return SelfAttention(self.layer, parts[0], parts[1], masks, self.factor).to_cells(grid)
+
+    def to_cells(self, grid: Size) -> SelfAttention:
+        """Make what is needed of queries and keys now, once for several calls of `refine`, and let go of them.
+
+        Args:
+            grid: (h, w) of the image tokens.
+
+        Returns:
+            The attention to cells.
+        """
+        if self.cells:
+            return self
         side = _cell_side(grid)
-        cells = [_attention_to_cells(of_frames, index, grid, side) for index in range(len(parts[0]))]
+        cells = [_attention_to_cells(self, index, grid, side) for index in range(len(self.queries))]
         return SelfAttention(self.layer, [], [], None, self.factor, cells)
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from diffvis_widget.files import open_trace
+from diffvis_widget.scenes import load as scenes_pipeline
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.tracer.families import find_family
@@ -264,6 +265,16 @@ def test_concepts_are_words_of_the_trace() -> None:
     assert share.max() <= 1
     with pytest.raises(KeyError, match="its concepts are: 'sky', 'green star'"):
         trace.heat_map("moon")
+
+
+def test_maps_of_the_prompt_are_those_of_a_run_without_concepts() -> None:
+    plain, beside = (
+        run(scenes_pipeline(), PROMPT, seed=7, num_inference_steps=6, concepts=concepts) for concepts in ((), CONCEPTS)
+    )
+    for step in range(6):
+        for kind in ("probability", "refined"):
+            alone, maps = (trace.heat_maps(step=step, kind=kind) for trace in (plain, beside))
+            np.testing.assert_array_equal(alone, maps[: len(alone)])
 
 
 @pytest.mark.parametrize("keep", ["words", "layers", "heads"])
