@@ -155,6 +155,7 @@ class TextAttention:
         modules: The word-attention modules by dotted path.
         second: Those of a denoiser that takes over within a call, under the paths of the first one's.
         by_row: Whether the modules attend one row of the batch at a time, in joint attention.
+        image_keys: Whether keys of an image follow those of the text in cross-attention.
     """
 
     def __init__(
@@ -162,9 +163,10 @@ class TextAttention:
         modules: Mapping[str, nn.Module],
         second: Mapping[str, nn.Module] | None = None,
         by_row: bool = False,
+        image_keys: bool = False,
     ) -> None:
         self._watcher = AttentionWatcher(modules, self, modifies=True, second=second)
-        self._by_row = by_row
+        self._by_row, self._image_keys = by_row, image_keys
         self._change: AttentionChange | None = None
         self._acted = False
 
@@ -222,8 +224,8 @@ class TextAttention:
         if change is None or len(call.query) != change.batch:
             return None
         if change.layout is None:
-            if call.key.shape[2] != change.positions:
-                return None  # an IP-Adapter attends to its reference image
+            if not self._attends_to_text(call.key.shape[2], change):
+                return None
             self._finish(layer)
             return result(_change_cross(change, call, layer))
         spans = change.spans(call.key.shape[2])
@@ -246,7 +248,7 @@ class TextAttention:
             The changed probabilities, or None where the call is not to text.
         """
         change = self._change
-        if change is None or change.layout is not None or call.key.shape[1] != change.positions:
+        if change is None or change.layout is not None or not self._attends_to_text(call.key.shape[1], change):
             return None
         self._acted = True
         if call.stop == change.batch * call.heads:
@@ -270,6 +272,10 @@ class TextAttention:
         if (factors := change.value_factors(keys, starts, key.device)) is not None:
             probabilities = _scaled(probabilities, factors.repeat_interleave(heads, dim=0)[part][:, None])
         return probabilities
+
+    def _attends_to_text(self, keys: int, change: AttentionChange) -> bool:
+        """An IP-Adapter calls attention again, with as many keys as its reference image has tokens."""
+        return keys > change.positions if self._image_keys else keys == change.positions
 
     def _finish(self, layer: str, is_last: bool = True) -> None:
         self._acted = True

@@ -136,6 +136,7 @@ class Engine(CallListener):
             family.attention_modules(denoiser),
             {} if second is None else family.attention_modules(second),
             family.attends_by_row,
+            family.image_among_keys,
         )
         self._calls = PipelineCalls(family, denoiser, self, modifies=True, second=second)
         self._calls.attach()

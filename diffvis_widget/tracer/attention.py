@@ -79,6 +79,7 @@ class AttentionReader:
         guard: Takes the errors of the hooks; None: they end the call.
         concepts: Reads words outside the prompt; None: there are none.
         by_row: Whether the modules attend one row of the batch at a time, in joint attention.
+        image_keys: Whether keys of an image follow those of the text in cross-attention.
 
     Attributes:
         concepts: Reads words outside the prompt; None: there are none.
@@ -108,15 +109,13 @@ class AttentionReader:
         guard: FaultGuard | None = None,
         concepts: ConceptReader | None = None,
         by_row: bool = False,
+        image_keys: bool = False,
     ) -> None:
         self.concepts = concepts
         self.modules = modules
         self.refining = refining or {}
-        self.maps = {}
-        self.self_attention = None
-        self.unread = {}
-        self._heads = heads
-        self.output = output
+        self.maps, self.unread, self.self_attention = {}, {}, None
+        self._heads, self.output = heads, output
         self._watcher = AttentionWatcher({**modules, **self.refining}, self, second=second, guard=guard)
         self._slices = ScoresCollector()
         self._readings: Sequence[Reading] = ()
@@ -124,7 +123,7 @@ class AttentionReader:
         self._image_queries: ImageQueries = _all_queries
         self._token_frames: tuple[int, Size] | None = None
         self._text_starts: Sequence[int] = ()
-        self._by_row = by_row
+        self._by_row, self._image_keys = by_row, image_keys
         self._batch, self._frames = 0, 1
         self._query: Tensor | None = None  # of the latest row, where rows attend apart
         self._next_rows: dict[str, int] = {}
@@ -249,7 +248,8 @@ class AttentionReader:
 
     def _attends_to_text(self, key: Tensor) -> bool:
         """An IP-Adapter calls attention again, with as many keys as its reference image has tokens."""
-        return key.shape[-2] == self._readings[0].targets.membership.shape[1]
+        text = self._readings[0].targets.membership.shape[1]
+        return key.shape[-2] > text if self._image_keys else key.shape[-2] == text
 
     def _finish(self, layer: str) -> None:
         self._watcher.finished.add(layer)

@@ -175,7 +175,8 @@ def _softmax_rows(group: Sequence[CrossCall], chunk: slice, membership: Tensor, 
     if first.mask is not None:
         probabilities = probabilities.nan_to_num(0.0)  # fully masked rows: softmax gives NaN, define as 0
     probabilities = probabilities if heads else probabilities.mean(dim=2, keepdim=True)
-    return matmul_float32(probabilities, membership[:, None])
+    # keys of an image may follow those of the text
+    return matmul_float32(probabilities[..., : membership.shape[1]], membership[:, None])
 
 
 def image_normalizers(call: AttentionCall, log_sum_exp: Tensor | None, row: int, image: slice) -> Tensor:

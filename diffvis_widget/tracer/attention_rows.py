@@ -325,8 +325,9 @@ def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, floa
         words = _words(trace, shares[among.text][read.text_start :], joint=True)
         return PositionAttention(index, words, image, references)
     # an IP-Adapter calls attention again, with as many keys as its reference image has tokens
-    length = _text_length(trace)
-    to_words = next((call for call in read.calls.get(layer.name, ()) if call.key.shape[1] == length), None)
+    length, or_more = _text_length(trace), read.family.image_among_keys
+    calls = read.calls.get(layer.name, ())
+    to_words = next((c for c in calls if c.key.shape[1] == length or (or_more and c.key.shape[1] > length)), None)
     if to_words is None:
         raise _unread(layer)
     of_words = to_words.probabilities(int(_tokens(read.family, layer.grid)[0][place])).cpu().numpy()

@@ -195,6 +195,7 @@ class Tracer:
             guard=self._guard,
             concepts=concepts,
             by_row=family.attends_by_row,
+            image_keys=family.image_among_keys,
         )
 
     def __exit__(

@@ -10,7 +10,6 @@ _PACKED = "is packed into one sequence without a batch, whose layout changes wit
 
 REASONS = {
     "TextToVideoZero": _BEFORE_OTHERS,
-    "I2VGenXL": "its U-Net attends to the text and to tokens of an image in one softmax",
     "StableVideoDiffusion": "it reads no text",
     "HunyuanVideoImageToVideo": "its text encoder reads an image between the words, whose places are not known",
     "HunyuanVideoFramepack": _IN_SECTIONS,

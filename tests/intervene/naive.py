@@ -71,8 +71,8 @@ def computed(pipe: Any, naive: Naive) -> Iterator[None]:
         inside.pop()
 
     def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, *rest: Any, **named: Any) -> torch.Tensor:
-        joint = family.attention_kind == "joint"
-        attends_to_text = key.shape[2] == query.shape[2] if joint else key.shape[2] == naive.text.stop
+        keys = key.shape[2] - (68 if family.image_among_keys else 0)  # tokens of the image of I2VGen-XL
+        attends_to_text = keys == (query.shape[2] if family.attention_kind == "joint" else naive.text.stop)
         if not inside or not attends_to_text or evaluations not in naive.steps:
             return original(query, key, value, attn_mask, *rest, **named)
         reference = naive

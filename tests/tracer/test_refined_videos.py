@@ -25,6 +25,7 @@ LAYERS = {
     "ltx2": "transformer_blocks.0.attn1",
     "latte": "transformer_blocks.1.attn1",
     "animatediff": "up_blocks.2.attentions.1.transformer_blocks.0.attn1",
+    "i2vgen": "up_blocks.0.attentions.1.transformer_blocks.0.attn1",
     "cogvideox": "transformer_blocks.0.attn1",
     "cogvideox15": "transformer_blocks.0.attn1",
     "hunyuan": "transformer_blocks.0.attn",
@@ -36,7 +37,7 @@ LAYERS = {
     "kandinsky6": "visual_transformer_blocks.0.video_dec_block.self_attention",
     "kandinsky6-image": "visual_transformer_blocks.0.video_dec_block.self_attention",
 }
-FRAMES_IN_BATCH = ("animatediff", "latte")
+FRAMES_IN_BATCH = ("animatediff", "i2vgen", "latte")
 
 
 def within_frames(name: str, trace: Trace, attention: Attention) -> list[np.ndarray]:

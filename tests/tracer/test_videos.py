@@ -17,7 +17,7 @@ from diffvis_widget.traces import Layer
 from tests import pipelines, tiny_parts
 from tests.pipelines import stable_diffusion
 from tests.pipelines_video import SIZE, ltx, wan
-from tests.pipelines_video_frames import CALL, FRAMES, animatediff, i2vgen_xl
+from tests.pipelines_video_frames import CALL, FRAMES, allegro, animatediff
 from tests.tracer.reference import assert_stored, projections
 from tests.tracer.test_concepts import shares_by_hand
 from tests.tracer.test_transparency import snapshot
@@ -38,12 +38,8 @@ def frames() -> Any:
 
 
 VIDEOS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
-    "I2VGen-XL": (
-        i2vgen_xl,
-        {"num_frames": 7},
-        "I2VGenXLPipeline makes a video of 7 frames.*softmax.*num_frames=1",
-    ),
-    "I2VGen-XL by default": (i2vgen_xl, {}, "I2VGenXLPipeline makes a video of 16 frames.*num_frames=1"),
+    "Allegro": (allegro, {"num_frames": 7}, "AllegroPipeline makes a video of 7 frames.*first one too.*num_frames=1"),
+    "Allegro by default": (allegro, {}, "AllegroPipeline makes a video of 16 frames.*num_frames=1"),
     "latents of several frames": (frames, {}, r"latents of shape \(1, 4, 3, \d+, \d+\) are those of a video"),
 }
 
@@ -93,7 +89,7 @@ def test_explanations_refuse_a_video() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is traced without word maps")
 def test_a_loop_of_ones_own_is_refused_where_it_draws_the_noise() -> None:
-    pipe = i2vgen_xl()
+    pipe = allegro()
     with pytest.raises(ValueError, match="makes a video of 7 frames"), dv.Tracer(pipe):
         pipe.prepare_latents(1, 4, 7, 32, 32, torch.float32, torch.device("cpu"), None)
 

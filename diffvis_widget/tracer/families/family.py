@@ -225,6 +225,7 @@ class Family:
             pipeline's loop gives its scheduler.
         sequence_layout: Where text and image tokens lie in the keys; required for joint attention.
         text_queries: Whether the text tokens of joint attention are queries too; False where only image tokens are.
+        image_among_keys: Whether tokens of an image follow the text among the keys of cross-attention, in one softmax.
         text_starts: Arguments of the denoiser by name -> for each row of the batch, how many other tokens stand between
             the start of the text, as `sequence_layout` says it, and the first text token; None: none do.
         attends_by_row: Whether the attention modules attend one row of the batch at a time.
@@ -296,6 +297,7 @@ class Family:
     # positions
     sequence_layout: SequenceLayout | None = None
     text_queries: bool = True
+    image_among_keys: bool = False
     text_starts: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
     attends_by_row: bool = False
     patch_size: int = 1

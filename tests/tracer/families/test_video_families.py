@@ -120,6 +120,8 @@ def split(name: str, attention: Attention) -> tuple[slice, slice]:
         return slice(0, keys), slice(0, queries // 4 * 3)
     if name in ("ltx2-in-context", "ltx2-hdr"):  # a reference video of as many tokens stands behind
         return slice(0, keys), slice(0, queries // 2)
+    if name == "i2vgen":  # 64 tokens of the image behind 77 of the text, and four more
+        return slice(0, 77), slice(0, queries)
     # with conditions, LTX-2 has it last
     return slice(0, keys), slice(0, queries // 4 * 3 if name == "ltx2-conditions" else queries)
 
