@@ -73,6 +73,13 @@ export function settingsOf(entry: Entry): string {
     .join(" · ");
 }
 
+/** The prompt and the seed of a run, and what else tells it from another one. */
+export function nameBeside(entry: Entry, other: Entry | undefined): string {
+  const others = other ? settingsOf(other).split(" · ") : [];
+  const settings = settingsOf(entry).split(" · ");
+  return [entry.prompt, ...settings.filter((text) => text.startsWith("seed ") || !others.includes(text))].join(" · ");
+}
+
 /** How the settings of two runs differ besides their prompts, as "seed 3 → 7"; empty where they do not. */
 export function differenceOf(a: Entry, b: Entry): string {
   const change = (name: string, from: unknown, to: unknown) => (from === to ? "" : `${name} ${from} → ${to}`);

@@ -1,7 +1,7 @@
 // What is said of two runs that differ in their settings.
 
 import { expect, it } from "vitest";
-import { differenceOf, type Entry } from "../../src/drawers/runHistory";
+import { differenceOf, type Entry, nameBeside } from "../../src/drawers/runHistory";
 
 const ENTRY: Entry = {
   ...{ run: "r1", prompt: "a red circle", seed: 7, steps: 30, guidance_scale: 7.5, schedule: "uniform" },
@@ -16,4 +16,16 @@ it.each([
   [{ schedule: "early", seed: null }, "seed 7 → unknown · schedule uniform → early 60"],
 ])("%j", (over, text) => {
   expect(differenceOf(ENTRY, { ...ENTRY, ...over })).toBe(text);
+});
+
+it.each([
+  [{}, "a red circle · seed 7"],
+  [{ prompt: "a boat", seed: 9, steps: 12 }, "a boat · seed 9 · 12 steps"],
+  [
+    { weights: { circle: null }, state: "stopped", finished: 3 },
+    "a red circle · seed 7 · 3 of 30 steps · without circle",
+  ],
+])("%j beside the other run", (over, text) => {
+  expect(nameBeside({ ...ENTRY, ...over }, ENTRY)).toBe(text);
+  expect(nameBeside(ENTRY, undefined)).toBe("a red circle · seed 7 · 30 steps · guidance 7.5");
 });

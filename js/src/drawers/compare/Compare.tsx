@@ -15,7 +15,7 @@ import {
   useSignal,
   value,
 } from "../../app/coreExports";
-import { differenceOf, type Entry, RunHistory, settingsOf } from "../runHistory";
+import { differenceOf, type Entry, nameBeside, RunHistory } from "../runHistory";
 import { ComparedImages, type Mode } from "./ComparedImages";
 import { Comparison, type WordPair } from "./comparison";
 
@@ -85,7 +85,9 @@ export function Compare({ context }: { readonly context: Context }) {
           >
             {others.length === 0 ? <option>{a?.info.prompt ?? "no other run"}</option> : null}
             {others.toReversed().map((entry) => (
-              <option key={entry.run} value={entry.run}>{`${entry.prompt} · ${settingsOf(entry)}`}</option>
+              <option key={entry.run} value={entry.run}>
+                {nameBeside(entry, entryB)}
+              </option>
             ))}
           </select>
         </label>
