@@ -56,7 +56,8 @@ def test_the_images_stand_by_prompt_condition_and_seed(study: Locator) -> None:
     expect(study.locator(".dv-heading")).to_have_text(["a red circle", "a blue square"])
     expect(study.locator(".dv-label")).to_have_text(["uniform", "early"] * 2)
     expect(study.locator(".dv-cell > span")).to_have_text(["seed 0", "seed 1", "seed 2"] * 4)
-    assert study.locator("img").evaluate_all("(images) => images.every((image) => image.naturalWidth === 96)")
+    widths = "(images) => Promise.all(images.map(async (image) => (await image.decode(), image.naturalWidth)))"
+    assert set(study.locator("img").evaluate_all(widths)) == {96}
 
 
 def test_a_filter_holds_in_the_grid_the_chart_and_python(study: Locator, notebook: Notebook) -> None:

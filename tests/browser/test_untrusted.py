@@ -31,7 +31,7 @@ def test_a_static_output_shows_a_filmstrip_and_how_to_trust_it(browser: Browser,
         shown = notebook.output(0)
         strip = shown.locator("img")
         expect(strip).to_be_visible()
-        assert strip.evaluate("(image) => image.naturalWidth") > 200
+        assert strip.evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 200
         expect(shown.get_by_text("DiffVis: “a red circle”, 3 of 3 steps")).to_be_visible()
         expect(shown.get_by_text(TRUST)).to_be_visible()
         assert shown.locator("iframe").count() == 0
