@@ -11,6 +11,14 @@ export function trace(
   for (let y = 0; y < height - 1; y++) {
     for (let x = 0; x < width - 1; x++) {
       const at = y * width + x;
+      const isAbove = (field[at] as number) > level;
+      if (
+        (field[at + 1] as number) > level === isAbove &&
+        (field[at + width] as number) > level === isAbove &&
+        (field[at + width + 1] as number) > level === isAbove
+      ) {
+        continue; // as nearly everywhere
+      }
       // The corners clockwise, and where the line crosses the edges between them.
       const corners = [field[at], field[at + 1], field[at + width + 1], field[at + width]] as number[];
       let pen = false;
