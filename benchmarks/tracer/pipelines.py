@@ -51,8 +51,6 @@ NO_WORDS = {
     "KandinskyPipeline": "its decoder attends to the embedding of an image that a prior made of the prompt",
     "KandinskyV22CombinedPipeline": "its decoder sees the embedding of an image, and no words",
     "KandinskyV22Pipeline": "its decoder sees the embedding of an image, and no words",
-    "GlmImagePipeline": "its denoiser sees the letters of quoted text alone; a language model writes the prompt into "
-    "tokens of the image",
     "OmniGenPipeline": "it has no encode_prompt; its prompt reaches the denoiser as token ids, among which stand its "
     "references",
     "ZImageOmniPipeline": "its text is a list of pieces between its references, each padded by itself, and the tokens "
@@ -205,9 +203,11 @@ def run_by_the_tests() -> dict[str, str]:
     """The pipelines that the tests build and compare, by name of their class, with the name of their family."""
     from tests import pipelines
     from tests.pipelines_dit import FAMILIES as CASES
+    from tests.pipelines_glm_image import glm_image
 
     built: list[Any] = [case.build() for case in CASES.values()]
     built += [pipelines.stable_diffusion_xl(), pipelines.perturbed()]  # in tests/tracer/test_attention.py
+    built.append(glm_image())  # in tests/tracer/families/test_glm_image.py
     families = {type(pipe).__name__: find_family(pipe)[0] for pipe in built}
     return {name: family.name for name, family in families.items() if family.token_streams}
 

@@ -112,7 +112,7 @@ class TokenStream:
         label: Name of the encoder in `Word.encoder`; empty where there is only one.
         select: Which of the tokens the denoiser receives.
         repeats: How often the stream occurs in the text tokens.
-        in_pieces: Whether the pipeline may tokenize a prompt piece by piece, each in a call of its own.
+        in_pieces: Whether the pipeline may tokenize a prompt piece by piece.
     """
 
     tokenizers: tuple[str, ...]
@@ -299,6 +299,8 @@ def _joined(calls: Sequence[TokenizerCall], tokenizers: Sequence[Any], prompt: s
     for first in range(len(pieces)):
         whole, joined = "", list[Token]()
         for text, tokens in pieces[first:]:
+            if whole and prompt[len(whole) :][:1] == " " and text[:1] != " ":  # pieces may be words of their own
+                whole += " "
             joined += [replace(token, start=token.start + len(whole), end=token.end + len(whole)) for token in tokens]
             whole += text
             if whole == prompt:
