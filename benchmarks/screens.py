@@ -111,6 +111,7 @@ def running(studio: Studio, width: int, theme: str) -> bytes:
         with studio.page(width, theme, widget) as (live, view):
             assert reached.wait(120)
             expect(view.get_by_test_id("slider")).to_have_attribute("aria-valuemax", "14", timeout=TIMEOUT)
+            expect(view.get_by_test_id("meter-blue")).to_contain_text(re.compile(r"0\.\d\d"), timeout=TIMEOUT)
             choose(view, "square")
             screenshot = taken(live.page, view)
             free.set()
