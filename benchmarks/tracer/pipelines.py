@@ -51,10 +51,10 @@ NO_WORDS = {
     "KandinskyPipeline": "its decoder attends to the embedding of an image that a prior made of the prompt",
     "KandinskyV22CombinedPipeline": "its decoder sees the embedding of an image, and no words",
     "KandinskyV22Pipeline": "its decoder sees the embedding of an image, and no words",
-    "OmniGenPipeline": "it has no encode_prompt; its prompt reaches the denoiser as token ids, among which stand its "
-    "references",
-    "ZImageOmniPipeline": "its text is a list of pieces between its references, each padded by itself, and the tokens "
-    "of the references stand between the text and the image",
+    "OmniGenPipeline": "it has no encode_prompt; a processor makes the token ids of prompts and negative prompts in one "
+    "call, and its denoiser embeds them itself",
+    "ZImageOmniPipeline": "its denoiser takes lists of lists, of latents among their references and of text in pieces "
+    "around them, each padded by itself, where the tracer follows one tensor for each image",
 }
 REFUSED = {
     "WuerstchenCombinedPipeline": CASCADE,

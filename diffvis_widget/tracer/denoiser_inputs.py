@@ -183,7 +183,8 @@ class LiveCall:
                 return replace(evaluation, extra=latents[:, :, channels:].detach().clone(), extra_axis=2)
         if evaluation.listed or evaluation.shape[1] <= latent_size:
             return evaluation
-        return replace(evaluation, extra=latents[:, latent_size:].detach().clone())
+        others = slice(-latent_size) if self.family.input_ends_with_image else slice(latent_size, None)
+        return replace(evaluation, extra=latents[:, others].detach().clone())
 
 
 def from_other_networks(evaluation: Evaluation) -> list[str]:

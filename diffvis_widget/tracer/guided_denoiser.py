@@ -103,8 +103,7 @@ class Denoiser:
         self._level = call.levels[self.index]
         self._factors = self.family.scheduler_output(self._level)
         self._next = next_level(call.levels[: len(records)], self.index)
-        module = call.denoiser
-        if module is None:
+        if (module := call.denoiser) is None:
             raise ValueError("the pipeline of this trace is gone: keep it in a variable, and run the trace again")
         self.module = module
         self._parts = branches_of(self._step)
@@ -232,8 +231,8 @@ class Denoiser:
     @property
     def joined(self) -> int:
         """Number of reference image tokens that follow the image tokens in the denoiser's sequence (editing models)."""
-        first = self._step.evaluations[0]
-        is_joined = first.extra is not None and first.extra.ndim == 3 and first.extra_axis == 1
+        first, is_behind = self._step.evaluations[0], not self.family.input_ends_with_image
+        is_joined = is_behind and first.extra is not None and first.extra.ndim == 3 and first.extra_axis == 1
         return first.extra.shape[1] if is_joined and first.extra is not None else 0
 
     @property
@@ -295,7 +294,9 @@ class Denoiser:
         if form is not None and evaluation.extra is not None:
             inputs = form.put(evaluation.extra[list(rows)], inputs)
         elif evaluation.extra is not None:
-            inputs = torch.cat([inputs, evaluation.extra[list(rows)]], dim=evaluation.extra_axis)
+            extra = evaluation.extra[list(rows)]
+            parts = (extra, inputs) if self.family.input_ends_with_image else (inputs, extra)
+            inputs = torch.cat(parts, dim=evaluation.extra_axis)
         kind = evaluation.device.type
         with torch.autocast(kind, dtype=evaluation.autocast, enabled=evaluation.autocast is not None):
             named = {evaluation.latents: list(inputs) if evaluation.listed else inputs}

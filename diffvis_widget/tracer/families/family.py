@@ -236,6 +236,8 @@ class Family:
         packing: If not None, the pipeline's loop keeps latents as a sequence of squares of that many latent pixels
             along one side; None: (n, C, h, w).
         packed_size: (pipeline, arguments of `prepare_latents`, packing) -> (h, w) of packed latents.
+        input_ends_with_image: Whether the denoiser is given packed latents behind places of the text, and not at the
+            beginning.
         output_ends_with_image: Whether the denoiser's output of packed latents holds tokens of the image at its end,
             behind those of the text, and not at its beginning.
         reference_grids: (arguments of the denoiser, row of its batch, image tokens) -> (h, w) of the tokens of each
@@ -305,6 +307,7 @@ class Family:
     grid_of: Callable[[int, Size, int], Size | None] = patch_grid
     packing: int | None = None
     packed_size: Callable[[Any, Mapping[str, Any], int], Size] = even_latent_size
+    input_ends_with_image: bool = False
     output_ends_with_image: bool = False
     reference_grids: ReferenceGrids = no_references
     side_by_side: bool = False

@@ -44,5 +44,7 @@ FAMILY = Family(
     sequence_layout=sequence_layouts.text_first,
     packing=1,
     packed_size=_token_grid,
+    input_ends_with_image=True,
+    output_ends_with_image=True,
     scale_for_vae=_scale,
 )
