@@ -52,7 +52,7 @@ class Studio:
             live.close(widget)
 
     @contextmanager
-    def at(self, step: int, act: Callable[[], None]) -> Iterator[threading.Event]:
+    def at(self, step: int, act: Callable[[], object]) -> Iterator[threading.Event]:
         """Calls a function when the model is evaluated for this step; the event is set when that happens."""
         reached, calls = threading.Event(), 0
 

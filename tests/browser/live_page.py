@@ -79,6 +79,7 @@ class LivePage:
     _widgets: dict[str, DiffVis] = field(default_factory=dict)
     _received: dict[str, collections.deque[Any]] = field(default_factory=dict)
     _unwatch: dict[str, Callable[[], None]] = field(default_factory=dict)
+    _saving: dict[str, Any] = field(default_factory=dict)
 
     def show(self, widget: DiffVis) -> Locator:
         """The widget as it is, live."""
@@ -93,6 +94,9 @@ class LivePage:
         synced = [trait for trait in dict.fromkeys(widget.keys) if trait not in ("_esm", "_css", "layout")]
 
         def watch(change: Any) -> None:
+            # As in ipywidgets, what the page has just set is not sent back: there it may be out of date by then.
+            if change["name"] in self._saving and self._saving[change["name"]] == change["new"]:
+                return
             queue.append(("traits", {change["name"]: _plain(change["new"])}, []))
 
         widget.observe(watch, synced)
@@ -130,7 +134,11 @@ class LivePage:
 
     def save(self, name: str, values: dict[str, Any]) -> None:
         if widget := self._widgets.get(name):
-            widget.set_state(values)
+            self._saving = values
+            try:
+                widget.set_state(values)
+            finally:
+                self._saving = {}
 
     def fetch(self, name: str) -> list[Any]:
         queue = self._received.get(name, collections.deque[Any]())
