@@ -162,9 +162,9 @@ def test_an_image_beside_its_reference(name: str, tmp_path: Path) -> None:
     stored = trace.keep_attention([1])
     assert (stored.grid, stored.reference_grids) == (trace.layers[0].grid, trace.layers[0].reference_grids)
     opened = dv.open_trace(trace.save(tmp_path / "run.safetensors"))
-    for live, kept in zip(trace.attention_maps(position, 1), opened.attention_maps(position, 1), strict=True):
-        assert kept.shape == trace.layers[0].grid
-        np.testing.assert_allclose(kept, np.kron(live, np.full((2, 2), 0.25)), atol=1e-4)
+    for live, stored_map in zip(trace.attention_maps(position, 1), opened.attention_maps(position, 1), strict=True):
+        assert stored_map.shape == trace.layers[0].grid
+        np.testing.assert_allclose(stored_map, np.kron(live, np.full((2, 2), 0.25)), atol=1e-4)
 
 
 def test_several_layers_on_one_grid_are_averaged() -> None:
