@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffvis_widget.tracer.families import Family
-from diffvis_widget.traces import Layer, Record, Step, Trace
+from diffvis_widget.traces import Layer, Record, Step, Trace, Word
 from diffvis_widget.traces.results import ReferenceImages
 from diffvis_widget.traces.types import Decoder, Keep, Size
 
@@ -202,6 +202,11 @@ class CallRecorder:
     def queued(self) -> int:
         """Number of steps made so far, those whose copies are incomplete included."""
         return self.steps + len(self._waiting)
+
+    @property
+    def prompt_words(self) -> Sequence[Sequence[Word]]:
+        """Of each image, the words of the prompt that is in force at the next step."""
+        return self.schedule.at(self.queued).words
 
     def add(self, captured: CapturedStep, device: torch.device) -> None:
         """Queue a step whose tensors are being copied.

@@ -21,9 +21,6 @@ from .prompt_encoding import encode, read_prompts
 
 MOST_CONCEPTS = 64
 LONGEST_CONCEPT = 80
-COLOUR_WORDS = frozenset(
-    ("red", "orange", "yellow", "green", "blue", "purple", "violet", "pink", "brown", "black", "white", "grey", "gray")
-)
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,6 @@ class Concepts:
     def counts(self) -> list[int]:
         """Number of tokens of each concept."""
         return [len(positions) for positions in self.positions]
-
-    @property
-    def colours(self) -> list[int]:
-        """Indices of the concepts that are colours, where there are two or more."""
-        colours = [index for index, text in enumerate(self.texts) if text.casefold() in COLOUR_WORDS]
-        return colours if len(colours) > 1 else []
 
     @property
     def embeddings(self) -> Tensor:

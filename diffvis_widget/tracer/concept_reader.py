@@ -3,9 +3,8 @@
 In cross-attention each concept has a prompt of its own, such as "a sky". The probability of a concept is what a softmax
 over the keys of that prompt and of the other concepts gives to its tokens: image tokens attend as if that was the
 prompt, and concepts compete. On the built-in model such maps follow things better than those of a softmax over the keys
-of the real prompt and the concept (`benchmarks/explain`). Colours among the concepts compete once more, for the refined
-maps, by the product over heads: of two like things, only some heads tell the colours apart, and a mean over heads hides
-that.
+of the real prompt and the concept (`benchmarks/explain`). Words that exclude each other compete once more for the
+refined maps; see `exclusive_words`.
 
 In joint attention the keys are those of a concept stream, whose tokens attend to the image and to all concepts, as in
 ConceptAttention (arXiv 2502.04320). There the softmax is that of the layer, with the keys of all concepts added.
@@ -49,13 +48,9 @@ class ConceptReader:
 
     Attributes:
         concepts: The words.
-        colour_shares: After `maps`, by layer of cross-attention, the share of each concept in the product over heads of
-            the probabilities of all colours, float32 (images, image tokens, concepts); 1 for other concepts. Empty with
-            fewer than two colours.
     """
 
     concepts: Concepts
-    colour_shares: dict[str, Tensor]
 
     def __init__(
         self,
@@ -94,7 +89,6 @@ class ConceptReader:
         self._calls, self._tokens, self._arguments = [], None, {}
         self._probabilities: dict[str, Tensor] = {}
         self._outputs: dict[str, Tensor] = {}
-        self.colour_shares = {}
 
     def _block(self, layer: str) -> nn.Module:
         return self._denoiser.get_submodule(layer.rpartition(".")[0])
@@ -186,8 +180,6 @@ class ConceptReader:
                 part = group[start : start + size]
                 for (call, _), maps in zip(part, _cross_shares(part, self.concepts.positions), strict=True):
                     self._probabilities[call.layer] = self._over_heads(maps)
-                    if colours := self.concepts.colours:
-                        self.colour_shares[call.layer] = colour_shares(maps, colours)
         ordered = {layer: self._probabilities[layer] for layer in self._modules if layer in self._probabilities}
         return ordered, self._outputs
 
@@ -227,22 +219,6 @@ def _cross_shares(group: Sequence[tuple[CrossCall, Tensor]], positions: Sequence
     concepts, rest = torch.stack(concept_scores, dim=-1), torch.stack(others, dim=-1)
     total = torch.logaddexp(rest, concepts.logsumexp(dim=-1, keepdim=True))
     return (concepts - total).exp().unbind(0)
-
-
-def colour_shares(maps: Tensor, colours: Sequence[int]) -> Tensor:
-    """The share of each colour in the product over heads of the probabilities of all colours.
-
-    Args:
-        maps: float32 (images, heads, image tokens, concepts).
-        colours: Indices of concepts.
-
-    Returns:
-        float32 (images, image tokens, concepts), 1 for other concepts.
-    """
-    shares = maps.new_ones(maps.shape[0], *maps.shape[2:])
-    scores = maps[..., list(colours)].clamp_min(torch.finfo(torch.float32).tiny).log().sum(dim=1)
-    shares[..., list(colours)] = scores.softmax(dim=-1)
-    return shares
 
 
 def _leaving(module: nn.Module, args: Any, output: Any) -> None:

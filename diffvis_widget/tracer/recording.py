@@ -82,7 +82,7 @@ class Recording(CallListener):
         self._thread = threading.get_ident()
         self._calls = PipelineCalls(family, denoiser, self, guard=guard, second=second_denoiser(pipe, family))
         self._grids = SpatialInputs(denoiser, {**reader.modules, **reader.refining}, guard, family.side_by_side)
-        self._refiner = MapRefiner(family, reader.modules, self._grids)
+        self._refiner = MapRefiner(family, reader.modules, self._grids, pipe)
         self._recorder: CallRecorder | None = None
         self._decodes = Decodes()
         self._levels: NoiseLevels | None = None
@@ -209,7 +209,7 @@ class Recording(CallListener):
             return
         self._reader.end()
         checks.check_layers(self._reader, self._grids, self._family, self._calls.latent_layout)
-        self._refiner.add(self._reader, self._calls.latent_layout)
+        self._refiner.add(self._reader, self._calls.latent_layout, self._recorder.prompt_words)
         for part, maps in self._reader.maps.items():
             self._maps.setdefault(part, maps)
         self._reader.maps = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffvis_widget.tracer.families import Family
-from diffvis_widget.traces import Layer
+from diffvis_widget.traces import Layer, Word
 from diffvis_widget.traces.types import Size
 
 from .attention import AttentionReader
 from .attention_probabilities import FlatMaps, flatten_maps
+from .exclusive_words import compete, exclusive_words, find_rivals
 from .latent_layout import LatentLayout
 from .log_sum_exp import without_autocast
-from .refinement import refine
+from .refinement import Competition, refine
 from .spatial_inputs import SpatialInputs
 
 
@@ -29,6 +30,7 @@ class MapRefiner:
         family: The denoiser's family.
         modules: The word-attention modules by dotted path.
         grids: The grids that layers work on.
+        pipe: The pipeline, which decides which words exclude each other.
 
     Attributes:
         heads: Number of heads of each word-attention module.
@@ -36,17 +38,24 @@ class MapRefiner:
 
     heads: Mapping[str, int]
 
-    def __init__(self, family: Family, modules: Mapping[str, nn.Module], grids: SpatialInputs) -> None:
-        self._family = family
+    def __init__(
+        self,
+        family: Family,
+        modules: Mapping[str, nn.Module],
+        grids: SpatialInputs,
+        pipe: Any,
+    ) -> None:
+        self._family, self._groups = family, exclusive_words(pipe)
         self.heads = {name: _head_count(module) for name, module in modules.items()}
         self._grids = grids
 
-    def add(self, reader: AttentionReader, latents: LatentLayout) -> None:
+    def add(self, reader: AttentionReader, latents: LatentLayout, words: Sequence[Sequence[Word]]) -> None:
         """Add the refined maps of the conditional branch, where it and self-attention were read.
 
         Args:
             reader: What was read in the evaluation that ended; its `maps` get "refined".
             latents: The layout of the latents.
+            words: Of each image, the words of the prompt.
         """
         attention, maps, size = reader.self_attention, reader.maps.get("prompt"), latents.size
         reader.self_attention = None
@@ -58,26 +67,38 @@ class MapRefiner:
             return
         concepts = reader.maps.get("concepts")
         with torch.no_grad(), without_autocast(maps.flat.device):
+            parts = [self._default_maps(maps, size, frames)]
             if concepts is not None:
                 # Not beside the words: the number of columns of a product changes the last bits of each.
                 attention = attention.to_cells(grid)
-                concept_maps = self._default_maps(concepts, size, frames)
-                shares = self._colour_shares(reader, concept_maps, size)
-                refined = refine(concept_maps, attention, grid, shares, frames)
+                parts.append(self._default_maps(concepts, size, frames))
+                competition = self._competition(reader, [maps, concepts], parts, size, words, frames)
+                refined = refine(parts[1], attention, grid, competition, frames)
                 reader.maps["refined concepts"] = flatten_maps({attention.layer: refined})
-            refined = refine(self._default_maps(maps, size, frames), attention, grid, frames=frames)
+            refined = refine(parts[0], attention, grid, frames=frames)
         reader.maps["refined"] = flatten_maps({attention.layer: refined})
 
-    def _colour_shares(self, reader: AttentionReader, maps: Tensor, size: Size | None) -> Tensor | None:
-        """The shares of colours in the last default layer, (images, concepts, h, w), 1 for others; None without."""
-        shares = {} if reader.concepts is None else reader.concepts.colour_shares
-        if not shares:
+    def _competition(
+        self,
+        reader: AttentionReader,
+        read: Sequence[FlatMaps],
+        parts: Sequence[Tensor],
+        size: Size | None,
+        words: Sequence[Sequence[Word]],
+        frames: int,
+    ) -> Competition | None:
+        """How concepts of cross-attention compete with words that they exclude; None where there are none."""
+        if reader.concepts is None or self._family.concept_keys is None:
             return None
-        layer = self._default_layers({name: int(share.shape[1]) for name, share in shares.items()}, size)[-1]
-        of_concepts = shares[layer.name].transpose(1, 2).unflatten(2, layer.grid)
-        if tuple(of_concepts.shape[2:]) != tuple(maps.shape[2:]):
-            of_concepts = F.interpolate(of_concepts, tuple(maps.shape[2:]), mode="bilinear", align_corners=False)
-        return of_concepts
+        texts = reader.concepts.concepts.texts
+        rivals = [find_rivals(self._groups, texts, of_image) for of_image in words]
+        if not any(rivals):
+            return None
+        last = parts
+        if any(part.group.is_last for of_image in rivals for part in of_image):
+            last = [self._default_maps(part, size, frames, last=True) for part in read]
+        competition, first = compete(rivals, parts, last, frames), parts[0].shape[1]
+        return Competition(competition.shares[:, first:], competition.powers[first:])
 
     def _grid(self, layer: str, positions: int, size: Size | None) -> Size | None:
         return self._grids.grid(layer) or (None if size is None else self._family.grid(positions, size))
@@ -91,11 +112,15 @@ class MapRefiner:
         layers = [replace(layer, default=self._family.is_default_layer(layer, layers)) for layer in layers]
         return [layer for layer in layers if layer.default] or layers
 
-    def _default_maps(self, maps: FlatMaps, size: Size | None, frames: int) -> Tensor:
-        """The mean over heads and default layers, (images * frames, words, h, w) on the finest grid of these."""
+    def _default_maps(self, maps: FlatMaps, size: Size | None, frames: int, last: bool = False) -> Tensor:
+        """The mean over heads and default layers, or of the last of these, (images * frames, words, h, w).
+
+        The grid is the finest of all default layers.
+        """
         counts = {name: int(shape[2]) // frames for name, (_, shape) in maps.places.items()}
         chosen = self._default_layers(counts, size)
         finest = max((layer.grid for layer in chosen), key=lambda grid: grid[0] * grid[1])
+        chosen = chosen[-1:] if last else chosen
         groups: dict[Size, list[Tensor]] = {}
         for layer in chosen:
             part = maps.of(layer.name)

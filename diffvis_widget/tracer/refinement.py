@@ -25,7 +25,6 @@ from .attention_calls import apply_mask
 
 MOST_KEYS = 32 * 32
 PASSES = 2
-SHARE_POWER = 6
 _SCORES = 2**24  # float32 scores that are held at once: 64 MB
 
 
@@ -100,6 +99,19 @@ class SelfAttention:
         return SelfAttention(self.layer, [], [], None, self.factor, cells)
 
 
+@dataclass(frozen=True)
+class Competition:
+    """Of each word the share among words that exclude each other.
+
+    Attributes:
+        shares: float32 (images * frames, words, h, w), 0..1; 1 for words that do not compete.
+        powers: float32 (words,), how strongly each competes.
+    """
+
+    shares: Tensor
+    powers: Tensor
+
+
 def refines_better(positions: int, best: SelfAttention | None) -> bool:
     """Whether a layer is preferred to one before it.
 
@@ -119,16 +131,17 @@ def refines_better(positions: int, best: SelfAttention | None) -> bool:
     return mine >= others
 
 
-def refine(maps: Tensor, attention: SelfAttention, grid: Size, shares: Tensor | None = None, frames: int = 1) -> Tensor:
+def refine(
+    maps: Tensor, attention: SelfAttention, grid: Size, competition: Competition | None = None, frames: int = 1
+) -> Tensor:
     """Refine maps: twice the mean over the tokens attended to, relative to its mean, squared, relative to its mean.
 
     Args:
         maps: float32 (images * frames, words, h, w), attention probabilities on any grid.
         attention: Self-attention of the image tokens.
         grid: (h, w) of its image tokens.
-        shares: float32 (images * frames, words, h, w), the share of each word among words that exclude each other,
-            0..1. Its mean over the tokens attended to, weighted by the map, to the power of `SHARE_POWER` is a factor
-            of the map.
+        competition: The share of each word among words that exclude each other. Its mean over the tokens attended to,
+            weighted by the map, to the power of the word is a factor of the map. None: no words compete.
         frames: Frames of each video, which are relative to one mean; 1 for images.
 
     Returns:
@@ -145,13 +158,14 @@ def refine(maps: Tensor, attention: SelfAttention, grid: Size, shares: Tensor | 
             weights = made[index] if made else _attention_to_cells(attention, index, grid, side)
             values = _on_grid(maps[index], grid)
             parts.append(_smooth(values, weights, grid, side))
-            if shares is not None:
-                competing.append(_smooth(values * _on_grid(shares[index], grid), weights, grid, side))
+            if competition is not None:
+                shares = _on_grid(competition.shares[index], grid)
+                competing.append(_smooth(values * shares, weights, grid, side))
         smoothed = parts[0] if frames == 1 else torch.cat(parts)
         squares = (smoothed / smoothed.mean(dim=0).clamp_min(1e-30)).square()
-        if competing:
+        if competition is not None:
             shared = competing[0] if frames == 1 else torch.cat(competing)
-            squares = squares * (shared / smoothed.clamp_min(1e-30)).pow(SHARE_POWER)
+            squares = squares * (shared / smoothed.clamp_min(1e-30)).pow(competition.powers)
         refined.append((squares / squares.mean(dim=0).clamp_min(1e-30))[None])
     return torch.stack(refined)
 

@@ -54,7 +54,9 @@ class Tracer:
             and `trace.words` ends with them (`Word.kind == "concept"`). They compete with each other. In U-Nets (Stable
             Diffusion 1, 2, XL) the probability is that of a softmax over the text tokens of a prompt of the concept's
             own, "a sky", and the other concepts; in Stable Diffusion 3 and FLUX.1 over all tokens of the layer and the
-            concepts, which attend to the image and to each other (ConceptAttention, arXiv 2502.04320).
+            concepts, which attend to the image and to each other (ConceptAttention, arXiv 2502.04320). In the refined
+            maps of U-Nets colours compete with the prompt's colours too, and in the built-in model objects with its
+            objects, and settings with both.
 
     Raises:
         TypeError: An argument has the wrong type, or the pipeline has no denoiser.

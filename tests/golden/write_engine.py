@@ -163,11 +163,12 @@ def solver_row() -> dict[str, Any]:
 
 
 def refinement_row() -> dict[str, Any]:
-    """The refined maps of made-up maps on four positions, of which one is without attention; and with colours."""
+    """The refined maps of made-up maps on four positions, one of them without attention; and of words that compete."""
     import torch
 
-    from diffvis_widget.tracer.concept_reader import colour_shares
+    from diffvis_widget.tracer.exclusive_words import COLOURS, OBJECTS, SETTINGS, compete, find_rivals
     from diffvis_widget.tracer.refinement import SelfAttention, refine
+    from diffvis_widget.traces import Word
 
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(2, 4, 3, generator=generator) for _ in range(2))  # (heads, positions, width)
@@ -175,16 +176,21 @@ def refinement_row() -> dict[str, Any]:
     maps[0, 1] = 0
     attention = SelfAttention("layer", [query], [key], None, 0.5)
     refined = refine(maps, attention, (2, 2))
-    heads = torch.rand(1, 2, 4, 3, generator=generator)  # (images, heads, positions, concepts)
-    shares = colour_shares(heads, [0, 2])
-    competed = refine(maps, attention, (2, 2), shares.transpose(1, 2).unflatten(2, (2, 2)))
+    words = [Word(text, (index,), "word") for index, text in enumerate(("a", "BLUE", "boat", "night"))]
+    concepts = ["Red", "star", "sky", "green", "sea"]
+    mean, last = (torch.rand(1, len(words) + len(concepts), 2, 2, generator=generator) for _ in range(2))
+    rivals = [find_rivals((COLOURS, OBJECTS, SETTINGS), concepts, words)]
+    both = [part.split([len(words), len(concepts)], dim=1) for part in (mean, last)]
+    competed = refine(mean, attention, (2, 2), compete(rivals, both[0], both[1]))
     weights = (query @ key.transpose(1, 2) * 0.5).softmax(dim=-1).mean(dim=0)
     return {
         "maps": maps[0].flatten().tolist(),
         "weights": weights.flatten().tolist(),
         "refined": refined[0, 0].T.flatten().tolist(),
-        "outside": heads[0].permute(2, 0, 1).flatten().tolist(),
-        "colours": [0, 2],
+        "words": [word.text for word in words],
+        "concepts": concepts,
+        "mean": mean.flatten().tolist(),
+        "last": last.flatten().tolist(),
         "competed": competed[0, 0].T.flatten().tolist(),
     }
 

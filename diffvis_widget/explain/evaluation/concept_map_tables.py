@@ -56,8 +56,7 @@ def concept_maps(folder: Path) -> list[str]:
         text += [
             f"Two things of one shape in two colours, {len(pairs)} renderings: the mean of a colour's map on the thing "
             "of the other colour, over that on its own thing. 0 tells them apart, 1 does not. Both colours and the "
-            "shape are concepts; colours among these compete in the refined maps, in a way that was chosen on other "
-            "renderings.",
+            "shape are concepts; colours compete in the refined maps, in a way that was chosen on other renderings.",
             "",
             *table(["map of a colour", "leakage, median", f"share of colours up to {LIMIT:g}"], leakage),
         ]

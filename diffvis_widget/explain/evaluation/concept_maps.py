@@ -4,8 +4,8 @@ The first part asks whether they follow things as well as those of the prompt's 
 masks, noised to ten levels; each word of the caption is read as a word of the prompt and, in the same run, as a concept
 outside of it. The second part asks whether they tell like things apart: renderings of two things of one shape in two
 colours, and the share of a colour's map that lies on the thing of the other colour. The third part (`--heads`) asks the
-same of the one attention head that tells colours apart best. That head, and how colours compete in the refined maps of
-concepts, were chosen on other such renderings, those of the numbers 100 to 149.
+same of the one attention head that tells colours apart best. That head, and how words compete that exclude each other,
+were chosen on other renderings: the pairs 100 to 149, and the held-out scenes 200 to 279.
 
 The measurements are appended to concept_maps.jsonl in a folder, and an interrupted evaluation resumes there; the tables
 are written to the folder's README.md.

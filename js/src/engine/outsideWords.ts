@@ -10,12 +10,9 @@ import type { Tokenizer } from "./tokenizer";
 const BEFORE = "a ";
 const MOST = 64;
 const LONGEST = 80;
-const COLOURS = "red orange yellow green blue purple violet pink brown black white grey gray".split(" ");
 
 export class OutsideWords {
   readonly words: readonly PromptWord[];
-  /** Indices of the words that are colours, where there are two or more: they compete in the refined maps. */
-  readonly colours: readonly number[];
   readonly #rows: readonly (readonly number[])[];
   /** Of each word, the positions of its tokens in its prompt. */
   readonly #positions: readonly (readonly number[])[];
@@ -44,8 +41,6 @@ export class OutsideWords {
       token_texts: own.flatMap((word) => word.token_texts),
       kind: "concept",
     }));
-    const colours = this.words.flatMap(({ text }, index) => (COLOURS.includes(text.toLowerCase()) ? [index] : []));
-    this.colours = colours.length > 1 ? colours : [];
   }
 
   /** What the U-Net takes; null if there is no such word. */

@@ -1,11 +1,12 @@
 // Denoises from the noise of a seed, one step at a time, as the pipeline in Python does.
 
-import { appendWords, type Layer, type LayerMaps, meanMaps, wordMapsOf } from "./heatMaps";
+import { type Competition, compete, findRivals, type Rivals } from "./exclusiveWords";
+import { appendWords, headMaps, type Layer, type LayerMaps, meanMaps, wordMapsOf } from "./heatMaps";
 import { type Array32, type Evaluation, LATENT_SIZE, type Networks, TOKENS } from "./networks";
 import { OutsideWords } from "./outsideWords";
 import { findWords, foldWord, type PromptWord } from "./promptWords";
 import { randomNormal } from "./random";
-import { colourShares, refine } from "./refinement";
+import { refine } from "./refinement";
 import { presentWeights, type RunRequest } from "./request";
 import { type NoiseLevel, noiseLevels, predictClean, solverStep } from "./scheduler";
 import type { EngineSettings } from "./settings";
@@ -42,6 +43,7 @@ export class Sampler {
   readonly words: readonly PromptWord[];
   readonly #promptWords: readonly PromptWord[];
   readonly #outside: OutsideWords;
+  readonly #rivals: readonly Rivals[];
   readonly planned: number;
   #latents: Array32;
   #text: Array32 | null = null;
@@ -67,6 +69,7 @@ export class Sampler {
     this.#promptWords = findWords(prompt, tokens);
     this.#outside = new OutsideWords(prompt, concepts, tokenizer);
     this.words = [...this.#promptWords, ...this.#outside.words];
+    this.#rivals = findRivals(this.words);
     this.#levels = noiseLevels(schedule, steps, schedule_strength, settings.sigmas);
     this.planned = this.#levels.length;
     this.#index = start?.index ?? 0;
@@ -99,18 +102,16 @@ export class Sampler {
       return others ? appendWords(words, others, layer) : words;
     });
     const attention = selfAttention.slice((rows - 1) * CELLS ** 2); // of the row that is the prompt's
-    const refined = refine(meanMaps(maps, this.settings.layers), attention, 0, CELLS, this.#shares(outside));
+    const means = meanMaps(maps, this.settings.layers);
+    const refined = refine(means, attention, 0, CELLS, this.#competition(maps, means));
     return { ...record, maps, refined, attention };
   }
 
-  /** The shares of the colours outside the prompt, by word, in the last layer that is averaged. */
-  #shares(outside: readonly Array32[]): Map<number, Float32Array> | undefined {
+  #competition(maps: readonly LayerMaps[], means: Float32Array): Map<number, Competition> {
     const { layers } = this.settings;
     const last = layers.findLastIndex((layer) => layer.default);
-    const maps = outside[last];
-    return (
-      maps && colourShares(maps, (layers[last] as Layer).heads, CELLS, this.#outside.colours, this.#promptWords.length)
-    );
+    const heads = headMaps(maps[last] as LayerMaps, layers[last] as Layer, null);
+    return compete(this.#rivals, means, heads, CELLS);
   }
 
   /** Performs the next step; the attention is that of the network. */

@@ -8,12 +8,13 @@ import { splitPrompt } from "../../src/core/splitWords";
 import { presence } from "../../src/engine/calibration";
 import { pointsOf, replaceWord } from "../../src/engine/decision";
 import { decisionOf } from "../../src/engine/decisionCurve";
+import { compete, findRivals } from "../../src/engine/exclusiveWords";
 import { emergence } from "../../src/engine/meter";
 import type { Networks } from "../../src/engine/networks";
 import { OutsideWords } from "../../src/engine/outsideWords";
 import { findWords } from "../../src/engine/promptWords";
 import { MersenneTwister, randomNormal } from "../../src/engine/random";
-import { colourShares, refine } from "../../src/engine/refinement";
+import { refine } from "../../src/engine/refinement";
 import { noiseLevels, predictClean, solverStep } from "../../src/engine/scheduler";
 import { Tokenizer } from "../../src/engine/tokenizer";
 
@@ -43,8 +44,10 @@ interface Golden {
     readonly maps: readonly number[];
     readonly weights: readonly number[];
     readonly refined: readonly number[];
-    readonly outside: readonly number[];
-    readonly colours: readonly number[];
+    readonly words: readonly string[];
+    readonly concepts: readonly string[];
+    readonly mean: readonly number[];
+    readonly last: readonly number[];
     readonly competed: readonly number[];
   };
   readonly emergence: readonly {
@@ -198,14 +201,17 @@ describe("refined maps", () => {
     expectClose(refine(Float32Array.from(maps), attention, 1, 4), refined, 1e-5);
   });
 
-  it("let colours outside the prompt compete as in the tracer", () => {
-    const { maps, weights, outside, colours, competed } = golden.refinement;
-    const shares = colourShares(Float32Array.from(outside), 2, 4, colours, 0);
-    expect([...shares.keys()]).toEqual(colours);
-    expectClose(refine(Float32Array.from(maps), Float32Array.from(weights), 0, 4, shares), competed, 1e-5);
-    const three = new OutsideWords("a circle", ["red", "sky", "Blue"], tokenizer);
-    expect(three.colours).toEqual([0, 2]);
-    expect(new OutsideWords("a circle", ["red", "sky"], tokenizer).colours).toEqual([]);
+  it("let words compete that exclude each other, as in the tracer", () => {
+    const { words, concepts, mean, last, weights, competed } = golden.refinement;
+    const typed = (texts: readonly string[], kind: "word" | "concept") =>
+      texts.map((text) => ({ text, kind, tokens: [1], token_texts: [text] }));
+    const all = [...typed(words, "word"), ...typed(concepts, "concept")];
+    const maps = Float32Array.from(mean);
+    const competition = compete(findRivals(all), maps, Float32Array.from(last), 4);
+    // Red and green with blue; star with boat; sea with boat, star and night.
+    expect([...competition.keys()].sort()).toEqual([4, 5, 7, 8]);
+    expectClose(refine(maps, Float32Array.from(weights), 0, 4, competition), competed, 1e-5);
+    expect(findRivals([...typed(["a", "boat"], "word"), ...typed(["red", "sky"], "concept")])).toEqual([]);
   });
 
   it("leave out words without tokens", () => {
