@@ -29,12 +29,12 @@ JOINT = [
     *("ideogram4", "joyimage"),
 ]
 # the image attends to the keys of words, which ask nothing themselves: they have no output
-KEYS_ONLY = ["prx", "if", "qwen-2.1", "nucleus-moe"]
+KEYS_ONLY = ["prx", "prx-pixel", "if", "qwen-2.1", "nucleus-moe"]
 # videos, in families/test_video_families.py; FLUX.3, which is modular only: test_modular.py; an editor, in
-# families/test_editing.py
+# families/test_editing.py; GLM-Image, whose words are those of quoted text, in families/test_glm_image.py
 ELSEWHERE = {
     *("CogVideoX", "CogVideoX 1.5", "EasyAnimate", "HunyuanVideo", "HunyuanVideo 1.5", "Mochi", "Motif-Video"),
-    *("FLUX.3", "JoyImage-Edit-Plus"),
+    *("FLUX.3", "JoyImage-Edit-Plus", "GLM-Image"),
 }
 
 

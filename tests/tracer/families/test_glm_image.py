@@ -37,7 +37,7 @@ def call(prompt: Any, **more: Any) -> np.ndarray:
 
 
 def traces_of(prompt: Any, **more: Any) -> tuple[np.ndarray, list[Trace]]:
-    with dv.Tracer(build(), keep="heads") as tracer:
+    with dv.Tracer(build(), keep="heads", output=True) as tracer:
         images = call(prompt, **more)
     return images, tracer.traces
 
@@ -65,10 +65,15 @@ def test_the_image_is_the_same_and_the_maps_are_exact(prompt: str) -> None:
     for index, layer in enumerate(trace.layers):
         for step, attention in enumerate(of_prompt(calls, layer.name)):
             assert attention.key.shape[2] == length + 8 * 12
-            shares = attention.probabilities(0)[:, length:]
+            shares, outputs = attention.probabilities(0)[:, length:], attention.outputs(0)
+            stored = trace.records[step].outputs
+            assert stored is not None
             for place, word in enumerate(trace.words):
                 expected = shares[:, :, list(word.tokens)].sum(axis=-1).reshape(-1, *layer.grid)
                 assert_stored(trace.records[step].maps[index][:, place], expected, 1e-5)
+                vector = outputs[:, list(word.tokens)].mean(axis=1)
+                scores = np.einsum("hpc,hc->hp", outputs[:, length:], vector) / vector.shape[-1]
+                assert_stored(stored[index][:, place], scores.reshape(-1, *layer.grid), 1e-5)
     assert np.abs(trace.frames("prediction")[-1].astype(int) - trace.decoded_image).mean() < 4
 
 
