@@ -207,11 +207,12 @@ def test_arrays_words_and_frames(name: str) -> None:
     assert images.shape == (steps, *trace.video.shape)
     # Kandinsky changes the first frames after the last step: what was decoded is known up to rounding
     # and the safety checker of Cosmos 2 is given whole numbers, rounded down
-    rounding = 1 if name in ("kandinsky5-image", "cosmos2") else 0
+    rounding = 1 if name in ("kandinsky5-image", "cosmos2") else 0.5
     if name == "ltx2-hdr":
         assert trace.meta["image_note"] == "the pipeline changed the decoded image"
     else:
-        assert np.abs(trace.decode(trace.latents[-1:])[0].astype(int) - trace.video).max() <= rounding
+        # within the last bits of a float, which decide where its fraction is a half
+        assert np.abs(trace.decode(trace.latents[-1:])[0] - np.clip(video[0], 0, 1) * 255.0).max() <= rounding + 1e-3
     every = trace.heat_map("circle", frame="all")
     assert every.shape == (frames, *trace.layers[0].grid)
     np.testing.assert_array_equal(every[-1], trace.heat_map("circle", frame=-1))
