@@ -51,6 +51,8 @@ export class Overlay {
   /** Of each pixel red, green, blue, their weight, and the opacity. */
   readonly #sums = new Float32Array(RASTER * RASTER * 5);
   readonly #pixels = new Uint32Array(this.#image.data.buffer);
+  /** Of each word that is drawn, in cells of the raster. */
+  readonly #contours = new Map<number, Path2D>();
 
   draw(
     c: CanvasRenderingContext2D,
@@ -61,6 +63,7 @@ export class Overlay {
     box: ImageBox,
   ): void {
     if (!this.#context) return;
+    this.#contours.clear();
     const drawn =
       words.length === 1
         ? this.#drawSingle(run, step, words[0] ?? 0, viewState)
@@ -78,24 +81,15 @@ export class Overlay {
     c.drawImage(this.#grey.canvas, box.x, box.y, box.width, box.height);
     c.globalCompositeOperation = "source-over";
     c.drawImage(this.#canvas, box.x, box.y, box.width, box.height);
-    if (viewState.contours.value) this.#drawContours(c, run, step, words, viewState, box);
+    if (viewState.contours.value) this.#drawContours(c, run, words, box);
   }
 
-  #drawContours(
-    c: CanvasRenderingContext2D,
-    run: Run,
-    step: StepMessage,
-    words: readonly number[],
-    viewState: ViewState,
-    box: ImageBox,
-  ): void {
+  #drawContours(c: CanvasRenderingContext2D, run: Run, words: readonly number[], box: ImageBox): void {
     const colours = coloursOfWords(run.info.words, words);
     const transform = new DOMMatrix([box.width / RASTER, 0, 0, box.height / RASTER, box.x, box.y]);
     words.forEach((word, position) => {
-      const field = this.#field(run, step, word, viewState);
-      if (!field?.factor) return;
-      const line = new Path2D();
-      trace(line, field.values, RASTER, (CONTOUR_LEVEL - field.offset) / field.factor);
+      const line = this.#contours.get(word);
+      if (!line) return;
       const placed = new Path2D();
       placed.addPath(line, transform);
       // A light line on a dark one is visible on any background.
@@ -120,7 +114,13 @@ export class Overlay {
     const range = rangeOf(run, step, word, viewState.sharedScale.value);
     if (!scale || !range) return null;
     const [factor, offset] = rescale(scale, range);
-    return { values: this.#raster.resample(step.maps, word), factor, offset };
+    const values = this.#raster.resample(step.maps, word); // the next word's take their place
+    if (viewState.contours.value && factor > 0) {
+      const line = new Path2D();
+      trace(line, values, RASTER, (CONTOUR_LEVEL - offset) / factor);
+      this.#contours.set(word, line);
+    }
+    return { values, factor, offset };
   }
 
   #drawSingle(run: Run, step: StepMessage, word: number, viewState: ViewState): boolean {
