@@ -88,6 +88,7 @@ EXEMPT = {
     "Denoiser.arguments": "differentiable evaluation for explaining methods",
     "Denoiser.branch": "differentiable evaluation for explaining methods",
     "Denoiser.clean": "takes what calling it returned",
+    "Denoiser.inputs": "differentiable evaluation for explaining methods",
     "Denoiser.run": "differentiable evaluation for explaining methods",
     "DiffVis.set_settings": "called for the page, whose messages are checked",
     "DiffVis.set_state": "called by ipywidgets",

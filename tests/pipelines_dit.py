@@ -11,6 +11,7 @@ from tests import (
     pipelines_joyimage,
     pipelines_kolors,
     pipelines_more,
+    pipelines_omni,
     pipelines_recent,
     pipelines_unet,
     pipelines_unet_more,
@@ -29,4 +30,5 @@ FAMILIES: dict[str, Case] = {
     **pipelines_kolors.CASES,
     **pipelines_joyimage.CASES,
     **pipelines_dreamlite.CASES,
+    **pipelines_omni.CASES,
 }

@@ -28,6 +28,7 @@ from tests import (
     pipelines_joyimage,
     pipelines_kolors,
     pipelines_more,
+    pipelines_omni,
     pipelines_recent,
     pipelines_unet_more,
 )
@@ -153,6 +154,7 @@ INSTRUCTION = '{"edit_instruction": "A tiny red circle, above a blue square"}'
 EDITING |= {
     "longcat-edit": Case(longcat_edit, {**_GUIDED_BY_TWO, "image": random_image(64, 64)}, "two calls"),
     **pipelines_joyimage.EDITING,
+    **pipelines_omni.EDITING,
     "fibo-edit": Case(
         with_parts_of(diffusers.BriaFiboEditPipeline, pipelines_recent.bria_fibo),
         {

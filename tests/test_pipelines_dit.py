@@ -73,7 +73,7 @@ def test_a_case_is_guided_as_it_says_and_its_attention_is_uneven(name: str, spre
     within: list[float] = []
 
     def before(module: Any, args: Any, named: Any) -> None:
-        batches.append(len(args[0] if args else named.get("hidden_states", named.get("sample"))))
+        batches.append(len(args[0] if args else named.get("hidden_states", named.get("sample", named.get("x")))))
         spreads.clear()
 
     step = pipe.scheduler.step

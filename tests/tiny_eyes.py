@@ -14,6 +14,9 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
+    Siglip2ImageProcessor,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
     SiglipVisionConfig,
     SiglipVisionModel,
 )
@@ -35,6 +38,16 @@ def clip_eyes(seed: int, kind: Any = CLIPVisionModel) -> dict[str, Any]:
 def siglip(seed: int) -> Any:
     """SigLIP's image encoder."""
     return stirred(SiglipVisionModel(SiglipVisionConfig(**_SIZES, num_hidden_layers=1, num_attention_heads=2)), seed)
+
+
+def siglip2_eyes(seed: int) -> dict[str, Any]:
+    """SigLIP 2's image encoder and its processor, under the names that pipelines give them."""
+    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "patch_size": 16, "num_patches": 16}
+    encoder = Siglip2VisionModel(Siglip2VisionConfig(**sizes, num_hidden_layers=1, num_attention_heads=2))
+    return {
+        "siglip": stirred(encoder, seed),
+        "siglip_processor": Siglip2ImageProcessor(patch_size=16, max_num_patches=16),
+    }
 
 
 def qwen3_vision(tokenizer: Any, width: int = 32, layers: int = 3, seed: int = 0, kind: Any = Qwen3VLModel) -> Any:

@@ -53,8 +53,6 @@ NO_WORDS = {
     "KandinskyV22Pipeline": "its decoder sees the embedding of an image, and no words",
     "OmniGenPipeline": "it has no encode_prompt; a processor makes the token ids of prompts and negative prompts in "
     "one call, and its denoiser embeds them itself",
-    "ZImageOmniPipeline": "its denoiser takes lists of lists, of latents among their references and of text in pieces "
-    "around them, each padded by itself, where the tracer follows one tensor for each image",
 }
 REFUSED = {
     "WuerstchenCombinedPipeline": CASCADE,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from diffvis_widget.arguments import items, shorten
-from diffvis_widget.tracer import Denoiser, denoiser
+from diffvis_widget.tracer import Denoiser, denoiser, prompt_sequence
 from diffvis_widget.traces import Trace
 from diffvis_widget.traces.resize import resize
 from diffvis_widget.traces.results.saliency import Saliency, scale
@@ -79,7 +79,7 @@ def _chosen(layers: str | Sequence[str], modules: dict[str, nn.Module]) -> dict[
 def _activations(probe: Denoiser, layers: dict[str, nn.Module]) -> dict[str, tuple[Tensor, Tensor]]:
     """Per layer its activations and their gradients, float32 (K, u, v), the parts of the guidance combined."""
     size = (int(probe.latents.shape[2]), int(probe.latents.shape[3]))
-    image = ImageStream(probe.family, size, probe.joined)
+    image = ImageStream(probe.family, size, probe.joined, prompt_sequence(probe).layout)
     with torch.inference_mode(False), torch.enable_grad(), probe.held(), _watching(layers) as outputs_by_layer:
         # so that there is a graph where the parameters are frozen
         answers = probe.answers(probe.latents.clone().requires_grad_())

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from diffvis_widget.tracer import Family
+from diffvis_widget.tracer.families.sequence_layouts import SequenceLayout
 from diffvis_widget.traces.types import Size
 
 
@@ -19,11 +20,13 @@ class ImageStream:
         family: The model family.
         size: (h, w) of the latents.
         joined: Number of tokens of a reference image that follow the image's own (editing models).
+        layout: Where text and image lie in a sequence that holds both; None where no block returns one.
     """
 
     family: Family
     size: Size
-    joined: int = 0
+    joined: int
+    layout: SequenceLayout | None
 
     @property
     def _grid(self) -> Size:
@@ -47,7 +50,7 @@ class ImageStream:
         both = [part for part in parts if part.ndim == 3 and part.shape[1] > cells + self.joined]
         if alone:  # a text of the same length: the family states which comes first
             return alone[0] if self.family.image_comes_first else alone[-1]
-        if both and self.family.sequence_layout is not None:
+        if both and self.layout is not None:
             return both[0]
         shapes = ", ".join(str(tuple(part.shape)) for part in parts)
         raise ValueError(f"a block of this denoiser returns {shapes}: no image of {self._grid[0]} x {self._grid[1]}")
@@ -66,7 +69,7 @@ class ImageStream:
         cells, positions = self._grid[0] * self._grid[1], stream.shape[1]
         start = 0
         if positions > cells + self.joined:
-            assert self.family.sequence_layout is not None
-            place = self.family.sequence_layout(positions, positions - cells - self.joined, cells)
+            assert self.layout is not None
+            place = self.layout(positions, positions - cells - self.joined, cells)
             start = place[1].start if place else 0
         return stream[:, start : start + cells].float().mT.unflatten(2, self._grid)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from diffvis_widget.tracer import Denoiser, Family
+from diffvis_widget.tracer import Denoiser, Family, prompt_sequence
 from diffvis_widget.traces.types import Floats, Size
 
 from .attention_gradients import RecordedAttention, recording_attention
@@ -179,7 +179,7 @@ def _own_calls(calls: AttentionGradients, words: dict[str, Any], length: int) ->
 
 
 def _joint(probe: Denoiser, modules: AttentionModules, calls: AttentionGradients, length: int, limit: int) -> Joined:
-    place = probe.family.sequence_layout
+    place = prompt_sequence(probe).layout
     height, width = (side // probe.family.patch_size for side in _size(probe))
     source, cells = (height, width), height * width
     state = Joined(_limited(source, limit), length, probe.device)
@@ -191,7 +191,7 @@ def _joint(probe: Denoiser, modules: AttentionModules, calls: AttentionGradients
         where = place(positions, length, cells) if place is not None and record.layer in modules.words else None
         if where is not None:
             has_words = True
-            state.layer(_on_both(record, gradient, where, source, state.grid))
+            state.layer(_on_both(record, gradient, where, length, source, state.grid))
         elif positions == cells:
             cam = record.cam(gradient, lambda rows: resized_keys(rows, source, state.grid))
             state.image_layer(resized(cam, source, state.grid))
@@ -201,10 +201,16 @@ def _joint(probe: Denoiser, modules: AttentionModules, calls: AttentionGradients
 
 
 def _on_both(
-    record: RecordedAttention, gradient: Tensor | None, where: tuple[slice, slice], source: Size, target: Size
+    record: RecordedAttention,
+    gradient: Tensor | None,
+    where: tuple[slice, slice],
+    length: int,
+    source: Size,
+    target: Size,
 ) -> Tensor:
     """The cam of joint attention on [text, image], the image on another grid."""
     text, image = where
+    text = slice(text.start, text.start + length)
 
     def fold(rows: Tensor) -> Tensor:
         return torch.cat([rows[:, text], resized_keys(rows[:, image], source, target)], dim=1)

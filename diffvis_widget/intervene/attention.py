@@ -39,8 +39,6 @@ class AttentionChange:
         dropped: Dropped positions of each image, or None.
         frozen: Queries and keys that replace the prompt's own, or None.
         layout: The sequence of joint attention; None where the keys are the text alone.
-        text_starts: In joint attention, for each image how many other tokens stand before the text in its place in the
-            sequence; empty: none do.
     """
 
     batch: int
@@ -50,7 +48,6 @@ class AttentionChange:
     dropped: Sequence[Sequence[int]] | None
     frozen: QueriesKeys | None
     layout: CallLayout | None
-    text_starts: Sequence[int] = ()
 
     def of_row(self, row: int) -> AttentionChange | None:
         """Take the change of one row, where attention is called row by row.
@@ -61,7 +58,7 @@ class AttentionChange:
         Returns:
             The change of a batch of that row alone; None for a row that does not carry the prompt.
         """
-        image = dict(self.rows).get(row)
+        image, layout = dict(self.rows).get(row), self.layout
         if image is None:
             return None
         return replace(
@@ -71,7 +68,7 @@ class AttentionChange:
             lengths=[self.lengths[image]],
             weights=[([positions[image]], factor) for positions, factor in self.weights],
             dropped=None if self.dropped is None else [self.dropped[image]],
-            text_starts=self.text_starts[image : image + 1],
+            layout=None if layout is None else lambda keys, text, _: layout(keys, text, row),
         )
 
     def spans(self, keys: int) -> list[tuple[slice, slice] | None]:
@@ -84,12 +81,8 @@ class AttentionChange:
             Of each image, where its text and its image tokens lie; None where the sequence has another layout.
         """
         assert self.layout is not None
-        spans = [self.layout(keys, length) for length in self.lengths]
-        starts = self.text_starts or [0] * len(spans)
-        return [
-            None if span is None else (slice(span[0].start + start, span[0].stop), span[1])
-            for span, start in zip(spans, starts, strict=True)
-        ]
+        rows = {image: row for row, image in reversed(self.rows)}
+        return [self.layout(keys, length, rows[image]) for image, length in enumerate(self.lengths)]
 
     @property
     def positions(self) -> int:

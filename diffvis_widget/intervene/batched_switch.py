@@ -123,5 +123,11 @@ def narrowing(latents: Any, batch: int, points: Sequence[int], step: int) -> Nar
     if narrowed is None or len(narrowed.rows) == batch:
         return None
     rows = [latents[image] for image in narrowed.waiting]
-    same = all(isinstance(row, Tensor) and torch.equal(row, rows[0]) for row in rows)
-    return narrowed if same else None
+    return narrowed if all(_are_equal(row, rows[0]) for row in rows) else None
+
+
+def _are_equal(row: Any, other: Any) -> bool:
+    if isinstance(row, list) and isinstance(other, list):  # an image among its references
+        parts = zip(row, other, strict=True)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return all(_are_equal(part, counterpart) for part, counterpart in parts)
+    return isinstance(row, Tensor) and torch.equal(row, other)

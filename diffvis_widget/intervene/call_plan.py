@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffvis_widget.tracer import Family, Intervention
-from diffvis_widget.tracer.attention_calls import CallLayout
 from diffvis_widget.tracer.pipeline_calls import CallPrompts, PromptBatch
 from diffvis_widget.traces.selectors import pick_words
 
@@ -110,9 +109,7 @@ def plan_call(
     return plan
 
 
-def attention_work(
-    prompt: PromptBatch, batch: int, rows: Rows, on_words: Sequence[Weight | Drop], layout: CallLayout | None
-) -> AttentionChange:
+def attention_work(prompt: PromptBatch, batch: int, rows: Rows, on_words: Sequence[Weight | Drop]) -> AttentionChange:
     """Collect what weights and drops change in the attention of an evaluation.
 
     Args:
@@ -120,10 +117,9 @@ def attention_work(
         batch: Rows of the denoiser's batch.
         rows: Those that carry the prompt, each with its image.
         on_words: The weights and drops that act.
-        layout: Where text and image lie in the sequence of joint attention; None for cross-attention.
 
     Returns:
-        The changes.
+        The changes, without a layout.
     """
     weights: list[tuple[list[list[int]], float]] = []
     dropped: list[set[int]] = [set() for _ in prompt.words]
@@ -141,7 +137,7 @@ def attention_work(
         weights=weights,
         dropped=[sorted(tokens) for tokens in dropped] if any(dropped) else None,
         frozen=None,
-        layout=layout,
+        layout=None,
     )
 
 

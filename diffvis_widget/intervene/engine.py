@@ -35,6 +35,7 @@ from diffvis_widget.tracer.pipeline_calls import (
     PipelineCalls,
     PromptBatch,
     read_prompts,
+    take_rows,
 )
 
 from .attention import AttentionChange, Rows, TextAttention
@@ -235,7 +236,7 @@ class Engine(CallListener):
         for switch in self._interventions:
             if isinstance(switch, Switch) and switch not in others and not is_same_prompt(call, switch.prompt):
                 others[switch] = again = encode_again(encode_prompt, call, args, kwargs, switch.prompt)
-                again.result = self._family.encoded(again.result)
+                take_rows(self._family, again)
         self._encoded_again.append((call, others))
 
     def step(self, make_step: Callable[[], Any], arguments: Any) -> Any:
@@ -279,7 +280,8 @@ class Engine(CallListener):
         number, prompt = call.prompt_at(call.step)
         changed: DenoiserArguments | None = None
         if call.substitution is not None:
-            bound.arguments[self._family.text_argument] = text  # of each video once
+            if self._family.text_by_frame:
+                bound.arguments[self._family.text_argument] = text  # of each video once
             call.substitution.learn(bound.arguments, len(text), rows)
             for later in call.later:
                 call.substitution.check(later, len(text), rows)
@@ -290,9 +292,8 @@ class Engine(CallListener):
                 bound.arguments.update(call.substitution.put(bound.arguments, later, len(text), switched))
             changed = self._narrow(bound, call, len(text))
         if (work := self._work(call, number, prompt, len(text), rows)) is not None:
-            starts = self._calls.latent_layout.text_starts(bound.arguments)
-            of_images = {image: starts[row] for row, image in rows} if starts else {}
-            self._attention.begin(replace(work, text_starts=[of_images[image] for image in sorted(of_images)]))
+            layout = self._calls.latent_layout.call_layout(bound.arguments)
+            self._attention.begin(replace(work, layout=layout))
         return changed
 
     def _narrow(self, bound: inspect.BoundArguments, call: CallPlan, batch: int) -> DenoiserArguments:
@@ -373,8 +374,7 @@ class Engine(CallListener):
         if key not in call.works:
             frames = self._calls.latent_layout.row_frames  # each is a row of the batch in the attention
             of_frames = [(row * frames + frame, image) for row, image in rows for frame in range(frames)]
-            layout = self._calls.sequence_layout()
-            call.works[key] = attention_work(prompt, batch * frames, of_frames, on_words, layout)
+            call.works[key] = attention_work(prompt, batch * frames, of_frames, on_words)
         work = call.works[key]
         if frozen is None:
             return work

@@ -61,6 +61,8 @@ def encode_again(
         is_embedding = not name.startswith("negative") and ("embeds" in name or name.startswith("prompt"))
         if is_embedding and name != "prompt":
             bound.arguments[name] = None
+        elif isinstance(bound.arguments[name], list):  # the pipeline may have written into it
+            bound.arguments[name] = list(call.arguments[name])
     count = len(texts) if isinstance(texts, list | tuple) else None
     if texts is None and (embeddings := call.arguments.get("prompt_embeds")) is not None:
         count = len(embeddings)
@@ -180,7 +182,8 @@ class Substitution:
                 yield from self._places(item, (*path, name), batch, rows, row)
         elif isinstance(value, list | tuple):
             # a list with an entry for each row of the batch: only the rows of the prompt matter
-            prompt_rows = {row for row, _ in rows} if len(value) == batch else None  # pyright: ignore[reportUnknownArgumentType]
+            is_of_rows = row is None and len(value) == batch  # pyright: ignore[reportUnknownArgumentType]
+            prompt_rows = {row for row, _ in rows} if is_of_rows else None
             for index, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
                 if prompt_rows is None or index in prompt_rows:
                     yield from self._places(item, (*path, index), batch, rows, row if prompt_rows is None else index)

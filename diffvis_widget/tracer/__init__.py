@@ -13,6 +13,7 @@ from .image_call import trace_image
 from .locks import denoiser_lock, own_work
 from .modular_calls import hide_progress_bars, take_guidance
 from .preview import Preview, decode, to_pixels
+from .prompt_sequence import prompt_sequence
 from .provenance import fingerprint
 from .run_estimate import Estimate, estimate
 from .trace_call import private_copy, trace
@@ -40,6 +41,7 @@ __all__ = [
     "pick_argument_rows",
     "pick_rows",
     "private_copy",
+    "prompt_sequence",
     "register_executor",
     "second_denoiser",
     "set_active",

@@ -37,6 +37,21 @@ def arguments_by_name(function: Callable[..., Any], args: Sequence[Any], kwargs:
     return {**arguments, **kwargs}
 
 
+def copied_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the arguments of a call whose function may write into the lists that it is given.
+
+    Args:
+        function: As for `arguments_by_name`.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
+
+    Returns:
+        The arguments by name, with copies of lists.
+    """
+    named = arguments_by_name(function, args, kwargs)
+    return {name: list(value) if isinstance(value, list) else value for name, value in named.items()}
+
+
 def _bound(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The arguments that a signature names, and whether it names all."""
     try:

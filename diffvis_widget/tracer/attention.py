@@ -122,7 +122,6 @@ class AttentionReader:
         self._layout: CallLayout | None = None
         self._image_queries: ImageQueries = _all_queries
         self._token_frames: tuple[int, Size] | None = None
-        self._text_starts: Sequence[int] = ()
         self._by_row, self._image_keys = by_row, image_keys
         self._batch, self._frames = 0, 1
         self._query: Tensor | None = None  # of the latest row, where rows attend apart
@@ -148,7 +147,6 @@ class AttentionReader:
         readings: Sequence[Reading],
         layout: CallLayout | None,
         image_queries: ImageQueries = _all_queries,
-        text_starts: Sequence[int] = (),
         frames: int = 1,
         token_frames: tuple[int, Size] | None = None,
     ) -> None:
@@ -159,13 +157,11 @@ class AttentionReader:
             readings: What to read; empty: nothing.
             layout: The sequence of joint attention; None where the keys are the text alone.
             image_queries: Finds the image tokens among the queries, where the keys are the text alone.
-            text_starts: In joint attention, for each row how many other tokens stand before the text in its place in
-                the sequence; empty: none do.
             frames: Rows of the batch in the attention for each row that the denoiser is given: the frames of a video.
             token_frames: How many frames of tokens follow one another in a row, and the (h, w) of each; None: none do.
         """
         self._watcher.end()
-        self._image_queries, self._text_starts, self._token_frames = image_queries, text_starts, token_frames
+        self._image_queries, self._token_frames = image_queries, token_frames
         self._batch, self._frames, self._readings, self._layout = batch * frames, frames, readings, layout
         self.maps, self.unread, self._cross, self._joint = {}, {}, {}, {}
         self.self_attention, self._query, self._next_rows = None, None, {}
@@ -336,13 +332,8 @@ class AttentionReader:
     def _spans(self, keys: int, reading: Reading) -> list[tuple[slice, slice] | None]:
         """Where text and image of each row of a branch lie in the sequence."""
         assert self._layout is not None
-        spans = [self._layout(keys, length) for length in reading.targets.lengths]
-        if not self._text_starts:
-            return spans
-        starts = self._text_starts[reading.rows]
         return [
-            None if span is None else (slice(span[0].start + start, span[0].stop), span[1])
-            for span, start in zip(spans, starts, strict=True)
+            self._layout(keys, length, row) for row, length in enumerate(reading.targets.lengths, reading.rows.start)
         ]
 
     def _read_joint(

@@ -27,8 +27,8 @@ _TORCH_ATTENTION: Any = F.scaled_dot_product_attention  # a later replacement mu
 ImageQueries = Callable[[int], slice | Tensor]
 """Number of queries of cross-attention -> which of them are image tokens."""
 
-CallLayout = Callable[[int, int], tuple[slice, slice] | None]
-"""(keys, text tokens) -> where text and image tokens lie in the sequence; None for attention of another kind."""
+CallLayout = Callable[[int, int, int], tuple[slice, slice] | None]
+"""(keys, text tokens, row of the batch) -> where text and image tokens lie; None for attention of another kind."""
 
 
 @dataclass(frozen=True)

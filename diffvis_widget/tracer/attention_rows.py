@@ -28,6 +28,7 @@ from diffvis_widget.traces.types import Floats, PositionAttention, Size
 from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, ScoresCall, ScoresCollector, apply_mask
 from .guided_denoiser import Denoiser
 from .log_sum_exp import without_autocast
+from .prompt_sequence import PromptSequence, prompt_sequence
 
 _KEPT_BYTES = 2**26  # queries and keys of a step that are kept for its next position
 # Largest accepted difference between the probabilities of words that are computed now, and those of the trace.
@@ -148,7 +149,7 @@ class _Evaluated:
         calls: By dotted path of the attention module, its calls in order.
         beside: Self-attention module of the block of each word-attention module, by dotted path.
         dtype: Of the latents.
-        text_start: In joint attention, other tokens before the text in its place in the sequence.
+        sequence: In joint attention, where text, image and references lie.
     """
 
     step: int
@@ -156,7 +157,7 @@ class _Evaluated:
     calls: dict[str, list[_ReadCall]]
     beside: dict[str, str]
     dtype: torch.dtype
-    text_start: int
+    sequence: PromptSequence
 
     @property
     def nbytes(self) -> int:
@@ -221,9 +222,7 @@ def _evaluate(trace: Trace, step: int) -> _Evaluated:
             denoiser.run(evaluation, denoiser.latents, rows, denoiser.arguments(evaluation, rows))
         finally:
             watcher.detach()
-    arguments = {**denoiser.arguments(evaluation, rows), evaluation.latents: evaluation.extra}
-    start = 0 if family.text_starts is None else family.text_starts(arguments)[0]
-    return _Evaluated(step, family, reader.calls, beside, denoiser.dtype, start)
+    return _Evaluated(step, family, reader.calls, beside, denoiser.dtype, prompt_sequence(denoiser))
 
 
 def _beside(words: dict[str, nn.Module], family: Family, denoiser: nn.Module) -> dict[str, str]:
@@ -289,7 +288,7 @@ def _among_positions(trace: Trace, index: int, read: _Evaluated) -> _AmongPositi
             if call.query.shape[1] == call.key.shape[1] == len(image) + len(references):
                 return _AmongPositions(call, image, slice(0, 0), image, references)
         return None
-    layout, text = read.family.sequence_layout, _text_length(trace)
+    layout, text = read.sequence.layout, _text_length(trace)
     for call in read.calls.get(layer.name, ()):
         keys, queries = call.key.shape[1], call.query.shape[1]
         spans = None if layout is None else layout(keys, text, positions)
@@ -297,7 +296,8 @@ def _among_positions(trace: Trace, index: int, read: _Evaluated) -> _AmongPositi
         if spans is not None and (all_queries or (queries == positions and not read.family.text_queries)):
             image = np.arange(spans[1].start, spans[1].stop)
             first = spans[1].start if all_queries else 0
-            references = np.arange(spans[1].stop, keys)
+            places = read.sequence.references
+            references = np.arange(spans[1].stop, keys) if places is None else np.r_[0:0, *places].astype(np.int64)
             return _AmongPositions(call, first + np.arange(len(image)), spans[0], image, references)
     return None
 
@@ -322,7 +322,7 @@ def _row(trace: Trace, index: int, read: _Evaluated, position: tuple[float, floa
     if read.family.attention_kind == "joint":
         if among is None or shares is None:
             raise _unread(layer)
-        words = _words(trace, shares[among.text][read.text_start :], joint=True)
+        words = _words(trace, shares[among.text], joint=True)
         return PositionAttention(index, words, image, references)
     # an IP-Adapter calls attention again, with as many keys as its reference image has tokens
     length, or_more = _text_length(trace), read.family.image_among_keys

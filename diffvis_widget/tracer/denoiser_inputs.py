@@ -7,7 +7,7 @@ the model itself: when the pipeline is garbage collected, so is the denoiser. Se
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from .argument_names import arguments_by_name
 from .attention import Branch
 from .modular_calls import stated_guidance
 from .noise_levels import NoiseLevel
+from .packing import pack
 
 # Outputs of other networks that depend on the latents: for other latents they would differ.
 _FROM_LATENTS = (
@@ -43,13 +44,14 @@ class Evaluation:
         batch: Rows of the call.
         branches: Which rows belong to the prompt and to the negative prompt; other rows are not evaluated again.
         shape: Of the latents; of one row, where the model takes a list of them.
-        listed: Whether the model takes a list of latents.
+        listed: Whether the model takes a list of latents, or of lists that end with them.
         dtype: Of the latents.
         device: Of the latents.
         autocast: dtype of the autocast that was on, or None.
         extra: What was joined to the latents (an inpainting model's mask and image, the reference image of an editing
             model, a control image), or None.
         extra_axis: Along which axis: 1 (channels, or tokens of packed latents) or 2 (channels of packed latents).
+        references: Of each row, the images before the latents in its list; None where there are no such lists.
     """
 
     latents: str
@@ -63,6 +65,56 @@ class Evaluation:
     autocast: torch.dtype | None
     extra: Tensor | None = None
     extra_axis: int = 1
+    references: Sequence[Sequence[Tensor]] | None = None
+
+    def square_side(self, family: Family) -> int:
+        """Latent pixels along one side of a square, where the latents are packed: one row for each square.
+
+        Args:
+            family: The denoiser's family.
+
+        Returns:
+            The side; 0 for latents that are not packed.
+        """
+        return (family.packing or 0) if len(self.shape) == 3 else 0
+
+    def inputs(self, family: Family, latents: Tensor, rows: Sequence[int]) -> Any:
+        """Put latents into the form in which the model takes them, with what was joined to them.
+
+        Args:
+            family: The denoiser's family.
+            latents: (len(rows), C, h, w), as the model receives them.
+            rows: The rows of this call that the latents stand for.
+
+        Returns:
+            The argument that carries the latents.
+        """
+        side = self.square_side(family)
+        if side:
+            latents = pack(latents, side)
+        elif self.listed or len(self.shape) == 5:
+            latents = latents[:, :, None]  # a video of one frame
+            latents = latents.permute(0, 2, 3, 4, 1) if family.channels_last else latents
+        if self.extra is None:
+            return self.listing(latents, rows) if self.listed else latents
+        extra = self.extra[list(rows)]
+        if family.latent_form is not None:
+            return family.latent_form.put(extra, latents)
+        return torch.cat((extra, latents) if family.input_ends_with_image else (latents, extra), dim=self.extra_axis)
+
+    def listing(self, latents: Iterable[Tensor], rows: Sequence[int]) -> list[Any]:
+        """List latents as the model takes them.
+
+        Args:
+            latents: Of each row.
+            rows: The rows of this call that the latents stand for.
+
+        Returns:
+            The latents, or lists that end with them.
+        """
+        if self.references is None:
+            return list(latents)
+        return [[*self.references[row], part] for row, part in zip(rows, latents, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -130,7 +182,10 @@ class LiveCall:
         arguments = arguments_by_name(module.forward, args, kwargs)
         names = [name for name in arguments if name != "return_dict"]
         latents: Any = arguments[names[0]]
-        first: Tensor = latents if isinstance(latents, Tensor) else latents[0]
+        first: Any = latents if isinstance(latents, Tensor) else latents[0]
+        references = None
+        if isinstance(first, list):
+            references, first = [list(row[:-1]) for row in latents], first[-1]
         kind = first.device.type
         evaluation = Evaluation(
             latents=names[0],
@@ -147,6 +202,7 @@ class LiveCall:
             dtype=first.dtype,
             device=first.device,
             autocast=torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None,
+            references=references,
         )
         self._denoiser = weakref.ref(module)
         self._pending.append((evaluation, latents))

@@ -24,7 +24,7 @@ from .denoiser_inputs import Evaluation, branches_of, find_live_call
 from .locks import lock_of, own_work
 from .model_outputs import prediction
 from .noise_levels import NoiseLevel, next_level
-from .packing import pack, unpack
+from .packing import unpack
 from .provenance import fingerprint
 
 # Largest accepted difference between the output for the traced latents and the traced output, relative to its RMS.
@@ -280,26 +280,11 @@ class Denoiser:
         Returns:
             The raw output (len(rows), C, h, w).
         """
-        # pipelines keep packed latents as rows, one per square of `side` latent pixels
-        side = (self.family.packing or 0) if len(evaluation.shape) == 3 else 0
+        form, side = self.family.latent_form, evaluation.square_side(self.family)
         size = (int(latents.shape[2]), int(latents.shape[3]))
-        scale = self._level.input_scale
-        inputs: Any = (latents * scale if abs(scale - 1) > 1e-6 else latents).to(evaluation.dtype)
-        if side:
-            inputs = pack(inputs, side)
-        elif evaluation.listed or len(evaluation.shape) == 5:
-            inputs = inputs[:, :, None]  # a video of one frame
-            inputs = inputs.permute(0, 2, 3, 4, 1) if self.family.channels_last else inputs
-        form = self.family.latent_form
-        if form is not None and evaluation.extra is not None:
-            inputs = form.put(evaluation.extra[list(rows)], inputs)
-        elif evaluation.extra is not None:
-            extra = evaluation.extra[list(rows)]
-            parts = (extra, inputs) if self.family.input_ends_with_image else (inputs, extra)
-            inputs = torch.cat(parts, dim=evaluation.extra_axis)
+        named = {evaluation.latents: self.inputs(evaluation, latents, rows)}
         kind = evaluation.device.type
         with torch.autocast(kind, dtype=evaluation.autocast, enabled=evaluation.autocast is not None):
-            named = {evaluation.latents: list(inputs) if evaluation.listed else inputs}
             output = prediction(self.module(**named, **arguments, return_dict=False))
         if form is not None:
             output = form.image(output, size)
@@ -309,6 +294,21 @@ class Denoiser:
             output = output[:, 0].permute(0, 3, 1, 2) if self.family.channels_last else output[:, :, 0]
         # a learned variance follows the prediction, and a reference stands at its right
         return output[:, : latents.shape[1], ..., : latents.shape[-1]]
+
+    def inputs(self, evaluation: Evaluation, latents: Tensor, rows: Sequence[int]) -> Any:
+        """Put latents into the form in which the denoiser is given them.
+
+        Args:
+            evaluation: The call to repeat.
+            latents: (len(rows), C, h, w), on the scale of `trace.latents`.
+            rows: The rows of the call that the latents stand for.
+
+        Returns:
+            The argument `evaluation.latents`.
+        """
+        scale = self._level.input_scale
+        scaled = (latents * scale if abs(scale - 1) > 1e-6 else latents).to(evaluation.dtype)
+        return evaluation.inputs(self.family, scaled, rows)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

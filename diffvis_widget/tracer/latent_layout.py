@@ -12,6 +12,7 @@ from diffvis_widget.tracer.families import Family
 from diffvis_widget.tracer.families.video_frames import VideoFrames
 from diffvis_widget.traces.types import Size
 
+from .argument_names import arguments_by_name
 from .attention_calls import CallLayout, ImageQueries
 from .fault_guard import CannotRecordError
 from .model_outputs import first_entry
@@ -128,8 +129,11 @@ class LatentLayout:
             raise CannotRecordError("its latents are packed, and no height and width say how; pass both to the call")
         self.read(latents, {**arguments, **sizes}, pipe, arguments)
 
-    def call_layout(self) -> CallLayout | None:
+    def call_layout(self, arguments: Mapping[str, Any]) -> CallLayout | None:
         """Locate text and image tokens in the sequence of joint attention.
+
+        Args:
+            arguments: Arguments of the denoiser by name.
 
         Returns:
             The layout; None for cross-attention, or before `read`.
@@ -137,21 +141,26 @@ class LatentLayout:
         layout, positions = self._family.sequence_layout, self._positions
         if layout is None or positions is None:
             return None
-        return lambda keys, text: layout(keys, text, positions)
+        if self._family.row_layouts is None:
+            return lambda keys, text, _: layout(keys, text, positions)
+        layouts = self._family.row_layouts(arguments)
+        return lambda keys, text, row: layouts[row](keys, text, positions)
 
     def places(
-        self, arguments: Mapping[str, Any]
-    ) -> tuple[CallLayout | None, ImageQueries, Sequence[int], int, tuple[int, Size] | None]:
+        self, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[CallLayout | None, ImageQueries, int, tuple[int, Size] | None]:
         """Locate what an `AttentionReader` reads.
 
         Args:
-            arguments: Arguments of the denoiser by name.
+            forward: The method of the denoiser.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
 
         Returns:
-            `call_layout`, `image_queries`, `text_starts`, `row_frames` and `token_frames`.
+            `call_layout`, `image_queries`, `row_frames` and `token_frames`.
         """
-        starts = self.text_starts(arguments)
-        return self.call_layout(), self.image_queries, starts, self.row_frames, self.token_frames
+        layout = self.call_layout(arguments_by_name(forward, args, kwargs))
+        return layout, self.image_queries, self.row_frames, self.token_frames
 
     @property
     def token_frames(self) -> tuple[int, Size] | None:
@@ -209,18 +218,6 @@ class LatentLayout:
         if self.size is None or not self._family.side_by_side:
             return self.size
         return self.size[0], 2 * self.size[1]
-
-    def text_starts(self, arguments: Mapping[str, Any]) -> Sequence[int]:
-        """How many other tokens stand before the text in its place in the sequence of joint attention.
-
-        Args:
-            arguments: Arguments of the denoiser by name.
-
-        Returns:
-            A number for each row of the batch; empty where none do in any model of the family.
-        """
-        starts = self._family.text_starts
-        return () if starts is None else starts(arguments)
 
     def completed(self, latents: Tensor, of_flow: bool = False) -> Tensor:
         """Bring latents of a step into image shape, with the frames that are given in their places.

@@ -20,9 +20,8 @@ from diffvis_widget.call_defaults import is_modular
 from diffvis_widget.tracer.families import Family
 from diffvis_widget.tracer.families.token_streams import recording_tokenizers
 
-from .argument_names import arguments_by_name
+from .argument_names import arguments_by_name, copied_arguments
 from .attention import Branch
-from .attention_calls import CallLayout
 from .call_listener import CallListener, DenoiserArguments
 from .fault_guard import FaultGuard
 from .guidance_batch import find_branch_rows
@@ -34,6 +33,7 @@ from .module_hooks import hook_forward
 from .noise_sources import NoiseSource, noise_sources
 from .prompt_encoding import ENCODING, CallPrompts, EncodeCall, adapt, connect, encode, encode_calls_of, read_prompts
 from .prompt_encoding import PromptBatch as PromptBatch
+from .prompt_encoding import take_rows as take_rows
 from .reference_images import noting_encodes
 from .scheduler_step import read_step
 from .video_calls import check_frames, refusing_videos
@@ -251,14 +251,6 @@ class PipelineCalls:
         self._prompt_evaluated = self._prompt_evaluated or "prompt" in rows
         return rows
 
-    def sequence_layout(self) -> CallLayout | None:
-        """Locate text and image in the sequence of joint attention.
-
-        Returns:
-            The layout; None for cross-attention.
-        """
-        return self.latent_layout.call_layout()
-
     def _passes(self) -> bool:
         """Whether a call is none of a followed pipeline's."""
         return self._is_foreign() or (self._guard is not None and self._guard.has_failed)
@@ -279,7 +271,7 @@ class PipelineCalls:
             self.end()
         self.latent_layout.forget()
         self._select(pipe)
-        arguments = arguments_by_name(original, (called, *args), kwargs)
+        arguments = copied_arguments(original, (called, *args), kwargs)
         with refusing_videos(self._guard):
             check_frames(pipe, self._family, arguments)
         self.is_inside = True
@@ -382,7 +374,8 @@ class PipelineCalls:
             if is_unprepared:
                 self._listener.latents_prepared(self._noise)
                 self.latent_layout.read_input(next(iter(arguments.values())))
-        return self._listener.evaluation_begins(self.latent_layout.text_of_videos(text), args, kwargs)
+        text = self.latent_layout.text_of_videos(self._family.text_rows(text))
+        return self._listener.evaluation_begins(text, args, kwargs)
 
     def _evaluation_ends(self, module: nn.Module, args: Any, output: Any) -> Any:
         return None if self._passes() else self._listener.evaluation_ends(output)

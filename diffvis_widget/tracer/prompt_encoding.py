@@ -19,7 +19,7 @@ from diffvis_widget.tracer.families.token_streams import (
 )
 from diffvis_widget.traces import Word
 
-from .argument_names import arguments_by_name
+from .argument_names import copied_arguments
 from .fault_guard import FaultGuard
 from .prompt_batch import CallPrompts, Embeddings, PromptBatch
 from .words import number_positions
@@ -60,11 +60,7 @@ def encode(encode_prompt: Callable[..., Any], args: Any, kwargs: Any, guard: Fau
     Returns:
         The call.
     """
-    # a pipeline may write into the lists it is given
-    arguments = {
-        name: list(value) if isinstance(value, list) else value
-        for name, value in arguments_by_name(encode_prompt, args, kwargs).items()
-    }
+    arguments = copied_arguments(encode_prompt, args, kwargs)
     tokenizer_calls: list[TokenizerCall] = []
     with recording_tokenizers(tokenizer_calls, guard):
         result = encode_prompt(*args, **kwargs)
@@ -82,9 +78,21 @@ def adapt(family: Family, call: EncodeCall, arguments: Mapping[str, Any]) -> Any
     Returns:
         What `encode_prompt` returned.
     """
-    returned, call.result = call.result, family.encoded(call.result)
+    returned = call.result
+    take_rows(family, call)
     call.arguments = family.prompt_arguments(call.arguments, arguments)
     return returned
+
+
+def take_rows(family: Family, call: EncodeCall) -> None:
+    """Take embeddings and tokens of a call by prompt, as the family has them.
+
+    Args:
+        family: The denoiser's family.
+        call: The call, which is changed.
+    """
+    call.result = family.encoded(call.result)
+    call.tokenizer_calls = family.tokenized(call.arguments, call.tokenizer_calls)
 
 
 def connect(family: Family, calls: Sequence[EncodeCall], output: Any) -> None:

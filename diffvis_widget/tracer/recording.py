@@ -193,7 +193,7 @@ class Recording(CallListener):
             for texts in [prompt if branch == "prompt" else prompts.negative]
             if texts is not None and (branch == "prompt" or texts.has_text) and texts.fits(text)
         ]
-        self._reader.begin(len(text), readings, *layout.places(kwargs))
+        self._reader.begin(len(text), readings, *layout.places(self._denoiser.forward, args, kwargs))
         return None
 
     def evaluation_ends(self, output: Any) -> Any:

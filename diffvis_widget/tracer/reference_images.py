@@ -59,7 +59,9 @@ def reference_grids(family: Family, live: LiveCall, layers: Sequence[Layer], ima
         if family.side_by_side:  # without a reference, the other image is empty
             is_there = evaluation.extra is not None and bool(evaluation.extra[row].any())
             return [(layer.grid,) if is_there else () for layer in layers]
-        latents = torch.empty(evaluation.shape, device="meta")  # the shape alone
+        latents: Any = torch.empty(evaluation.shape, device="meta")  # the shape alone
+        if evaluation.listed:
+            latents = evaluation.listing([latents] * evaluation.batch, range(evaluation.batch))
         arguments = {**evaluation.arguments, evaluation.latents: latents}
         return [tuple(family.reference_grids(arguments, row, math.prod(layers[0].grid)))] * len(layers)
     return [()] * len(layers)

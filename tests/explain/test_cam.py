@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diffvis_widget import explain
 from diffvis_widget.explain.image_stream import ImageStream
-from diffvis_widget.tracer import Tracer, denoiser, find_live_call, trace
+from diffvis_widget.tracer import Tracer, denoiser, find_live_call, prompt_sequence, trace
 from diffvis_widget.tracer.families import find_family
 from diffvis_widget.traces.resize import resize
 from tests import pipelines
@@ -122,7 +122,17 @@ def test_all_layers_of_a_unet() -> None:
 
 
 # one of each way in which blocks hold the image
-TRANSFORMERS = ["sd3", "flux-two-calls", "flux-kontext", "aura-flow", "lumina2", "z-image", "hidream", "pixart-alpha"]
+TRANSFORMERS = [
+    "sd3",
+    "flux-two-calls",
+    "flux-kontext",
+    "aura-flow",
+    "lumina2",
+    "z-image",
+    "z-image-omni",
+    "hidream",
+    "pixart-alpha",
+]
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
@@ -133,7 +143,7 @@ def test_a_transformers_image_is_where_its_blocks_have_it(name: str) -> None:
     assert all(layer.shape == run.latents.shape[2:] and layer.max() > 0 for layer in saliency.layers.values())
     probe = denoiser(run, -1)
     height, width = run.latents.shape[2:]
-    image = ImageStream(probe.family, (height, width), probe.joined)
+    image = ImageStream(probe.family, (height, width), probe.joined, prompt_sequence(probe).layout)
     first = next(iter(probe.family.cam_layers(probe.module).values()))
     activations: list[Tensor] = []
     handle = first.register_forward_hook(lambda module, args, output: activations.append(image.lay(image.pick(output))))

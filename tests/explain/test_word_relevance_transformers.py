@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffvis_widget import explain
-from diffvis_widget.tracer import find_live_call
+from diffvis_widget.tracer import Tracer, find_live_call
 from diffvis_widget.tracer.locks import own_work
+from tests import pipelines_joyimage
 from tests.pipelines_dit import FAMILIES
 from tests.tracer.families.test_families import build
 
@@ -118,7 +119,9 @@ def test_a_reduced_grid_agrees_with_the_full_one(name: str) -> None:
     np.testing.assert_allclose(4 * half.raw[:, typed], full.raw[:, typed], rtol=0.2)
 
 
-@pytest.mark.parametrize("name", ["flux-kontext", "hunyuan-dit", "qwen", "aura-flow", "lumina2", "z-image", "hidream"])
+@pytest.mark.parametrize(
+    "name", ["flux-kontext", "hunyuan-dit", "qwen", "aura-flow", "lumina2", "z-image", "z-image-omni", "hidream"]
+)
 def test_other_families_have_relevance_on_their_own_grid(name: str) -> None:
     relevance = find(name)
     typed = [index for index, word in enumerate(relevance.trace.words) if word.kind == "word" and word.tokens]
@@ -126,6 +129,17 @@ def test_other_families_have_relevance_on_their_own_grid(name: str) -> None:
     assert (relevance.raw[:, typed] > 0).all()
     assert np.nanmin(relevance.scaled) == 0
     assert np.nanmax(relevance.scaled) == 1
+
+
+def test_the_text_may_stand_behind_references() -> None:
+    case = pipelines_joyimage.EDITING["joyimage-plus"]
+    pipe = case.build()
+    with Tracer(pipe) as tracer:
+        pipe(**{"prompt": PROMPT, **case.arguments}, generator=torch.Generator().manual_seed(0))
+    relevance = explain.relevance_of(pipe, tracer.trace, progress=False)
+    typed = [index for index, word in enumerate(tracer.trace.words) if word.kind == "word"]
+    assert relevance.maps.shape[2:] == tracer.trace.layers[0].grid
+    assert (relevance.raw[:, typed] > 0).all()
 
 
 def test_a_denoiser_without_words_is_refused() -> None:

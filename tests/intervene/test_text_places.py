@@ -8,12 +8,14 @@ import torch
 
 from diffvis_widget import intervene
 from diffvis_widget.tracer import Tracer
-from tests import pipelines_dreamlite, pipelines_joyimage, pipelines_kolors
+from tests import pipelines_dreamlite, pipelines_joyimage, pipelines_kolors, pipelines_omni
 
-CASES = pipelines_joyimage.EDITING | pipelines_dreamlite.FROM_IMAGE | pipelines_kolors.CASES
+CASES = pipelines_joyimage.EDITING | pipelines_dreamlite.FROM_IMAGE | pipelines_kolors.CASES | pipelines_omni.EDITING
 
 
-@pytest.mark.parametrize("name", ["joyimage-edit", "joyimage-plus", "dreamlite-mobile-edit", "kolors"])
+@pytest.mark.parametrize(
+    "name", ["joyimage-edit", "joyimage-plus", "dreamlite-mobile-edit", "kolors", "z-image-omni-two"]
+)
 def test_nothing_attends_to_a_dropped_word(name: str) -> None:
     pipe = CASES[name].build()
 

@@ -35,7 +35,17 @@ JOINT = [
     "chroma",
     "qwen",
 ]
-JOINT += ["qwen-img2img", "aura-flow", "lumina2", "z-image", "z-image-img2img", "hidream", "flux2", "flux2-klein"]
+JOINT += [
+    "qwen-img2img",
+    "aura-flow",
+    "lumina2",
+    "z-image",
+    "z-image-img2img",
+    "z-image-omni",
+    "hidream",
+    "flux2",
+    "flux2-klein",
+]
 JOINT += ["cogview3", "cogview4", "ovis", "prx", "prx-pixel", "nucleus-moe", "if", "ideogram4"]
 CROSS = ["sd", "refiner", "lora", "lcm", "ip-adapter", "pixart-alpha", "pixart-sigma", "hunyuan-dit", "kandinsky3"]
 CASES = FAMILIES | FROM_IMAGE

@@ -116,7 +116,9 @@ def test_a_callback_in_half_precision(dtype: torch.dtype) -> None:
     assert (off <= 2 * torch.finfo(dtype).eps * np.abs(expected) + 1e-6).all()
 
 
-@pytest.mark.parametrize("name", ["sd", "sdxl-pag", "flux", "sd3", "qwen", "flux2", "sana", "pixart-sigma", "z-image"])
+@pytest.mark.parametrize(
+    "name", ["sd", "sdxl-pag", "flux", "sd3", "qwen", "flux2", "sana", "pixart-sigma", "z-image", "z-image-omni"]
+)
 def test_scaling_for_the_autoencoder_is_undone(name: str) -> None:
     pipe = FAMILIES[name].build()
     family, _ = find_family(pipe)

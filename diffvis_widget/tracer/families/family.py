@@ -18,8 +18,8 @@ from diffvis_widget.traces.types import Size
 from .concept_streams import ConceptKeys, ConceptStream
 from .latent_forms import LatentForm
 from .reference_grids import ReferenceGrids, no_references
-from .sequence_layouts import SequenceLayout
-from .token_streams import TokenStream
+from .sequence_layouts import RowLayouts, SequenceLayout
+from .token_streams import TokenizerCall, TokenStream, as_tokenized
 from .vae_latents import pipeline_vae, scale_by_config
 from .video_frames import FindFrames, only_frames
 
@@ -128,10 +128,10 @@ def embedding_lengths(results: Sequence[Any]) -> list[int]:
 
 
 def as_returned(result: Any) -> Any:
-    """Take what `encode_prompt` returned as it is.
+    """Take what `encode_prompt` returned, or the text that the denoiser is given, as it is.
 
     Args:
-        result: A sequence, with the embeddings at `Family.embedding_indices`.
+        result: A sequence, with the embeddings at `Family.embedding_indices`; or one entry per row of the batch.
 
     Returns:
         The same.
@@ -210,6 +210,9 @@ class Family:
         batch_axes: For arguments of `forward` whose rows are not along the first axis: the axis, or None for arguments
             that all rows share.
         encoded: What `encode_prompt` returned -> the sequence that `embedding_indices` and `text_lengths` are about.
+        tokenized: (arguments of `encode_prompt`, calls of tokenizers inside it) -> the calls with one text for each
+            prompt, where a prompt is tokenized in pieces.
+        text_rows: What `text_argument` holds -> the text embeddings, one entry per row of the batch.
         prompt_arguments: (arguments of `encode_prompt`, arguments of the pipeline call) -> the former, with the prompts
             as they were typed.
         embedding_indices: Where `encode_prompt` returns the embeddings of the prompt and of the negative prompt; None:
@@ -226,8 +229,8 @@ class Family:
         sequence_layout: Where text and image tokens lie in the keys; required for joint attention.
         text_queries: Whether the text tokens of joint attention are queries too; False where only image tokens are.
         image_among_keys: Whether tokens of an image follow the text among the keys of cross-attention, in one softmax.
-        text_starts: Arguments of the denoiser by name -> for each row of the batch, how many other tokens stand between
-            the start of the text, as `sequence_layout` says it, and the first text token; None: none do.
+        row_layouts: Arguments of the denoiser by name -> the layout of each row of the batch, where other tokens stand
+            between text and image; None: `sequence_layout` is that of every row.
         attends_by_row: Whether the attention modules attend one row of the batch at a time.
         patch_size: Latent pixels along one side of an image token.
         patch_size_in_config: Whether models of the family have image tokens of different sizes, and the config of the
@@ -242,6 +245,8 @@ class Family:
             behind those of the text, and not at its beginning.
         reference_grids: (arguments of the denoiser, row of its batch, image tokens) -> (h, w) of the tokens of each
             reference image, which follow those of the image in joint attention.
+        reference_tokens: (arguments of the denoiser, row of its batch) -> where the tokens of each reference lie in the
+            keys; None: behind those of the image, one after another.
         side_by_side: Whether the denoiser sees the image at the left of another, as one image twice as wide.
         latent_form: How the pipeline's loop keeps latents in a form of its own; None: (n, C, h, w), or packed.
         channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
@@ -287,6 +292,8 @@ class Family:
     text_argument: str = "encoder_hidden_states"
     batch_axes: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
     encoded: Callable[[Any], Any] = as_returned
+    tokenized: Callable[[Mapping[str, Any], Sequence[TokenizerCall]], list[TokenizerCall]] = as_tokenized
+    text_rows: Callable[[Any], Any] = as_returned
     prompt_arguments: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = encoded_prompts
     embedding_indices: tuple[int, int | None] = (0, 1)
     encode_calls: int = 1
@@ -300,7 +307,7 @@ class Family:
     sequence_layout: SequenceLayout | None = None
     text_queries: bool = True
     image_among_keys: bool = False
-    text_starts: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    row_layouts: RowLayouts | None = None
     attends_by_row: bool = False
     patch_size: int = 1
     patch_size_in_config: bool = False
@@ -310,6 +317,7 @@ class Family:
     input_ends_with_image: bool = False
     output_ends_with_image: bool = False
     reference_grids: ReferenceGrids = no_references
+    reference_tokens: Callable[[Mapping[str, Any], int], Sequence[slice]] | None = None
     side_by_side: bool = False
     latent_form: LatentForm | None = None
     channels_last: bool = False

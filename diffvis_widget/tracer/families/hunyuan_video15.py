@@ -24,12 +24,12 @@ def _attended(pipe: Any, tokens: Sequence[Token], length: int) -> list[Token]:
     return [token for token in tokens[len(tokens) - length :] if token.attended]
 
 
-def _text_starts(arguments: Mapping[str, Any]) -> Sequence[int]:
+def _row_layouts(arguments: Mapping[str, Any]) -> Sequence[sequence_layouts.SequenceLayout]:
     """Valid tokens of the image, where there is one, and of quoted text stand before the text."""
     quoted: Tensor = arguments["encoder_attention_mask_2"].bool().sum(dim=1)
     image: Tensor = arguments["image_embeds"]
     starts = quoted + image.shape[1] * torch.any(image != 0)
-    return [int(start) for start in starts.tolist()]
+    return [sequence_layouts.text_after(sequence_layouts.image_then_rest, int(start)) for start in starts.tolist()]
 
 
 FAMILY = Family(
@@ -42,7 +42,7 @@ FAMILY = Family(
     token_streams=(TokenStream(("tokenizer",), select=_attended),),
     embedding_indices=(0, None),
     sequence_layout=sequence_layouts.image_then_rest,
-    text_starts=_text_starts,
+    row_layouts=_row_layouts,
     traces_videos=True,
     scale_for_vae=scale_video,
 )

@@ -49,10 +49,12 @@ def _reference_grids(arguments: Mapping[str, Any], row: int, image: int) -> list
     return _shapes(arguments, row)[1:]
 
 
-def _text_starts(arguments: Mapping[str, Any]) -> Sequence[int]:
+def _row_layouts(arguments: Mapping[str, Any]) -> Sequence[sequence_layouts.SequenceLayout]:
     """The references, and padding of the batch, stand between the image and the text."""
     rows = [_shapes(arguments, row)[0] for row in range(len(arguments["shape_list"]))]
-    return [int(arguments["hidden_states"].shape[1]) - height * width for height, width in rows]
+    patches = int(arguments["hidden_states"].shape[1])
+    others = [patches - height * width for height, width in rows]
+    return [sequence_layouts.text_after(sequence_layouts.image_then_rest, count) for count in others]
 
 
 def _rows(result: Any) -> Any:
@@ -81,7 +83,7 @@ FAMILY = Family(
     embedding_indices=(0, None),
     guidance_candidates=norm_preserving(1),
     sequence_layout=sequence_layouts.image_then_rest,
-    text_starts=_text_starts,
+    row_layouts=_row_layouts,
     patch_size=_PATCH,
     latent_form=LatentForm(6, _size, _take, _put),
     reference_grids=_reference_grids,

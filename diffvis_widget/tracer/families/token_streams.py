@@ -137,6 +137,19 @@ class TokenizerCall:
     tokens: list[list[Token]]
 
 
+def as_tokenized(arguments: Mapping[str, Any], calls: Sequence[TokenizerCall]) -> list[TokenizerCall]:
+    """Take the calls of tokenizers as they are.
+
+    Args:
+        arguments: Arguments of `encode_prompt` by name.
+        calls: The calls inside it.
+
+    Returns:
+        The same calls.
+    """
+    return list(calls)
+
+
 @contextmanager
 def recording_tokenizers(calls: list[TokenizerCall], guard: FaultGuard | None = None) -> Iterator[None]:
     """Record this thread's calls of any tokenizer inside a with block.

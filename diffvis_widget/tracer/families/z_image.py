@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from .family import Family, modules_ending
 from .sequence_layouts import Spans
@@ -16,16 +15,10 @@ def _padded_image_first(keys: int, text: int, image: int) -> Spans | None:
     return (slice(start, start + text), slice(0, image)) if start + text <= keys else None
 
 
-def _is_text_to_image(pipe: Any) -> bool:
-    """The omni pipeline puts the text first, and has reference images."""
-    return all(base.__name__ != "ZImageOmniPipeline" for base in type(pipe).__mro__)
-
-
 FAMILY = Family(
     name="Z-Image",
     denoisers=("ZImageTransformer2DModel",),
     attention_modules=modules_ending(".attention"),
-    accepts=_is_text_to_image,
     token_streams=(TokenStream(("tokenizer",), select=attended_tokens),),
     text_argument="cap_feats",
     negative_first=False,

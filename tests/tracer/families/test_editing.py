@@ -76,9 +76,15 @@ def spans(pipe: Any, trace: Trace, attention: Attention) -> tuple[slice, Any]:
     height, width = trace.layers[0].grid
     places = family.sequence_layout(attention.key.shape[2], text, height * width)
     assert places is not None
-    if family.text_starts is not None:  # the references stand before the text
+    if family.name == "JoyImage-Edit-Plus":  # the references stand before the text
         start = places[0].start + sum(h * w for h, w in trace.layers[0].reference_grids)
         places = (slice(start, start + text), places[1])
+    if family.name == "Z-Image Omni":  # each piece of the text, and each image, is padded to a multiple of 32
+        grids = trace.layers[0].reference_grids
+        start = 32 * len(grids)
+        assert text <= 32
+        first = start + 64 + sum(-(-h * w // 32) * 32 for h, w in grids)
+        places = (slice(start, start + text), slice(first, first + height * width))
     return places if family.text_queries else (places[0], slice(0, attention.query.shape[2]))
 
 
@@ -113,19 +119,24 @@ def test_attention_to_references(name: str) -> None:
     for step in (0, len(trace.steps) - 1):
         for index, layer in enumerate(trace.layers):
             attention = of_prompt(name, calls[layer.name], trace)[step]
-            shares = attention.probabilities(len(attention.query) - 1).mean(axis=0)
+            shares = attention.probabilities(row_of(name, attention)).mean(axis=0)
             text, image = spans(pipe, trace, attention)
             for position in POSITIONS:
                 y, x = (min(int(part * side), side - 1) for part, side in zip(position, layer.grid, strict=True))
                 expected = shares[image.start + y * layer.grid[1] + x]
                 row = trace.attention_from(position, step, index)
                 np.testing.assert_allclose(row, expected[image].reshape(layer.grid), atol=1e-5)
-                start, total = image.stop, row.sum() + expected[text].sum()
+                is_omni = name.startswith("z-image")  # the references stand between text and image
+                start, total = 128 if is_omni else image.stop, row.sum() + expected[text].sum()
                 for number, grid in enumerate(layer.reference_grids):
                     stop = start + grid[0] * grid[1]
                     part = trace.attention_from(position, step, index, f"reference {number}")
                     np.testing.assert_allclose(part, expected[start:stop].reshape(grid), atol=1e-5)
-                    start, total = stop, total + part.sum()
+                    start, total = -(-stop // 32) * 32 if is_omni else stop, total + part.sum()
+                if is_omni:
+                    assert start == image.start
+                    assert total < 1  # SigLIP's tokens, other pieces of the text and padding have the rest
+                    continue
                 assert start + (text.stop - text.start if text.start >= start else 0) == len(expected)
                 np.testing.assert_allclose(total, 1, atol=1e-4)
 
@@ -197,6 +208,7 @@ def _first_keys(name: str, pipe: Any, denoiser: Any, layer: str, change: tuple[s
         "fibo-edit",
         "joyimage-edit",
         "joyimage-plus",
+        "z-image-omni-two",
     ],
 )
 def test_references_are_what_the_autoencoder_saw(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +217,7 @@ def test_references_are_what_the_autoencoder_saw(name: str, monkeypatch: pytest.
     encode = pipe.vae.encode
 
     def note(image: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.append(image.detach().clone())
+        seen.append(image.detach().float())
         return encode(image, *args, **kwargs)
 
     monkeypatch.setattr(pipe.vae, "encode", note)

@@ -29,7 +29,7 @@ JOINT = [
     *("flux2", "flux2-klein", "krea2", "prx", "if"),
     *("qwen-2.1", "qwen-2.1-uncached", "ernie-image", "hunyuan-image", "longcat-image", "bria", "fibo"),
     *("nucleus-moe", "ideogram4", "prx-pixel", "cogview3", "cogview4", "cogview4-control", "ovis", "joyimage"),
-    *("z-image-turbo", "z-image-img2img", "z-image-controlnet", "z-image-controlnet-inpaint"),
+    *("z-image-turbo", "z-image-omni", "z-image-img2img", "z-image-controlnet", "z-image-controlnet-inpaint"),
     *("sd3-unguided", "sd3-img2img", "sd3-inpaint", "sd3-pag", "sd3-controlnet", "qwen-img2img", "qwen-controlnet"),
     *("flux-schnell", "flux-img2img", "flux-inpaint", "flux-kontext", "flux-controlnet", "flux-control"),
     "flux2-klein-distilled",
@@ -187,7 +187,11 @@ def _first_keys(name: str, denoiser: Any, site: str, position: int | None) -> At
     def disturb(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         bound = inspect.signature(module.forward).bind(*args, **kwargs)
         text = bound.arguments[family.text_argument]
-        if position is not None:
+        if position is not None and name == "z-image-omni":  # the text of each row is in pieces, here in one
+            pieces = [[piece.clone() for piece in row] for row in text]
+            pieces[0][0][position] += 1.0
+            bound.arguments[family.text_argument] = pieces
+        elif position is not None:
             rows = [row.clone() for row in text]
             rows[0 if name.startswith("z-image") else -2 if name.endswith("pag") else -1][position] += 1.0
             bound.arguments[family.text_argument] = rows if isinstance(text, list) else torch.stack(rows)
@@ -266,6 +270,7 @@ def test_the_negative_prompt_has_words_and_maps(name: str) -> None:
         ("flux", 2),
         ("sd3", 2),
         ("z-image", 2),
+        ("z-image-omni", 2),
         ("hidream", 2),
         ("qwen", 1),
         ("lumina2", 1),
