@@ -193,6 +193,13 @@ def mistral(max_length: int = 131072) -> Any:
     return PixtralProcessor(images, tokenizer, patch_size=14, spatial_merge_size=2, chat_template=_MISTRAL_CHAT)
 
 
+def phi3(max_length: int = 131072) -> Any:
+    """Byte-level BPE with `<s>` of id 1 in front and the special tokens of OmniGen's chat; the pipeline pads."""
+    special = ["<unk>", "<s>", "</s>", "<|user|>", "<|end|>", "<|assistant|>", "<|diffusion|>", "<img>", "</img>"]
+    ends = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"}
+    return _byte_level_tokenizer(special, **ends, model_max_length=max_length)
+
+
 @functools.cache
 def _sentencepiece_file() -> str:
     """A file with a tiny model of SentencePiece: words in pieces, bytes for all else."""

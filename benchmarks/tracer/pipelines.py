@@ -51,8 +51,6 @@ NO_WORDS = {
     "KandinskyPipeline": "its decoder attends to the embedding of an image that a prior made of the prompt",
     "KandinskyV22CombinedPipeline": "its decoder sees the embedding of an image, and no words",
     "KandinskyV22Pipeline": "its decoder sees the embedding of an image, and no words",
-    "OmniGenPipeline": "it has no encode_prompt; a processor makes the token ids of prompts and negative prompts in "
-    "one call, and its denoiser embeds them itself",
 }
 REFUSED = {
     "WuerstchenCombinedPipeline": CASCADE,

@@ -109,6 +109,11 @@ def _check(pipe: Any, family: Family, denoiser: nn.Module, interventions: Sequen
         )
     if reason := hidden_attention(modules):
         raise ValueError(f"{type(pipe).__name__} cannot be intervened on: {reason}")
+    if family.prompt_processor is not None and any(isinstance(intervention, Switch) for intervention in interventions):
+        raise ValueError(
+            f"switch is not for {type(pipe).__name__}, whose prompt and negative prompt are token ids of one tensor "
+            "with masks of its own: use weight or drop, or make a run with the other prompt"
+        )
     if not family.freezable and any(isinstance(intervention, Freeze) for intervention in interventions):
         raise ValueError(
             f"freeze is for U-Nets with cross-attention; {type(pipe).__name__} has a {family.name}, whose attention "

@@ -35,7 +35,7 @@ from .noise_levels import NoiseLevels
 from .noise_sources import NoiseSource, noise_entries
 from .prompt_encoding import CallPrompts
 from .recorded_maps import RecordedMaps, by_layer
-from .reference_images import match_references, reference_grids
+from .reference_images import encoded_references, match_references, reference_grids
 from .scheduler_step import read_timestep
 
 
@@ -320,8 +320,9 @@ class CallRecorder:
                 )
             )
             set_live_call(self.traces[-1], self.live, image)
+            encoded = encoded_references(self.family, self.live, self._encoded, image)
             self.traces[-1].set_attention_source(LiveAttention())
-            if references := match_references(grids[0] if grids else (), self._encoded, image):
+            if references := match_references(grids[0] if grids else (), encoded, image):
                 self.traces[-1].results(ReferenceImages).append(ReferenceImages(tuple(references)))
         self._encoded = []
 

@@ -19,6 +19,7 @@ from diffvis_widget.traces import Trace
 
 from .argument_names import arguments_by_name
 from .attention import Branch
+from .batch_rows import pick_argument_rows
 from .modular_calls import stated_guidance
 from .noise_levels import NoiseLevel
 from .packing import pack
@@ -66,6 +67,22 @@ class Evaluation:
     extra: Tensor | None = None
     extra_axis: int = 1
     references: Sequence[Sequence[Tensor]] | None = None
+
+    def picked(self, family: Family, rows: Sequence[int]) -> dict[str, Any]:
+        """Select rows of the arguments, the latents excluded.
+
+        Args:
+            family: The denoiser's family.
+            rows: Rows of this call.
+
+        Returns:
+            Arguments by name for a batch of `len(rows)`.
+        """
+        index = torch.tensor(rows, device=self.device)
+        shared = {} if family.shared_arguments is None else family.shared_arguments(self.arguments, rows)
+        arguments = {name: value for name, value in self.arguments.items() if name not in shared}
+        picked = {name: pick_argument_rows(name, value, index, self.batch, family) for name, value in arguments.items()}
+        return {**picked, **shared}
 
     def square_side(self, family: Family) -> int:
         """Latent pixels along one side of a square, where the latents are packed: one row for each square.
@@ -290,6 +307,23 @@ def find_live_call(trace: Trace) -> tuple[LiveCall, int]:
     return call
 
 
+def prompt_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
+    """Find the evaluation of a step that holds the prompt.
+
+    Args:
+        step: The step.
+
+    Returns:
+        The evaluation, with the branch of the prompt alone.
+
+    Raises:
+        ValueError: The step cannot be evaluated again.
+    """
+    _check_networks(step)
+    prompt: list[Branch] = ["prompt"]
+    return [(evaluation, prompt) for evaluation in step.evaluations if "prompt" in evaluation.branches][:1]
+
+
 def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
     """List the evaluations of a step and, of each, the branches in the order of their rows.
 
@@ -302,12 +336,7 @@ def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
     Raises:
         ValueError: The step cannot be evaluated again.
     """
-    others = [name for evaluation in step.evaluations for name in from_other_networks(evaluation)]
-    if others:
-        raise ValueError(
-            f"the denoiser of this run was given {others[0]}, which another network (ControlNet, adapter) computed "
-            "from the latents: it is no function of the latents alone and cannot be evaluated again"
-        )
+    _check_networks(step)
     images = len(step.output)
     parts = [
         (evaluation, sorted(evaluation.branches, key=lambda branch: evaluation.branches[branch].start))
@@ -318,7 +347,16 @@ def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
     if "prompt" not in evaluated or rows != images * len(evaluated):
         raise ValueError(
             f"this run evaluated its denoiser on {rows // images} parts per step, {len(evaluated)} of them for its "
-            "prompts (perturbed-attention guidance, say): only runs without guidance or with classifier-free guidance "
-            "can be evaluated again"
+            "prompts (others may be for perturbed-attention guidance, or references alone): only runs without guidance "
+            "or with classifier-free guidance can be evaluated again"
         )
     return parts
+
+
+def _check_networks(step: LiveStep) -> None:
+    others = [name for evaluation in step.evaluations for name in from_other_networks(evaluation)]
+    if others:
+        raise ValueError(
+            f"the denoiser of this run was given {others[0]}, which another network (ControlNet, adapter) computed "
+            "from the latents: it is no function of the latents alone and cannot be evaluated again"
+        )

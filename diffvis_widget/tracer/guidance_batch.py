@@ -29,7 +29,9 @@ def find_branch_rows(
     if rows == images:
         return {_branch_of(prompts, text, prompt_evaluated): slice(0, rows)}
     # perturbed-attention guidance appends rows that repeat the prompt
-    last = rows - images if getattr(pipe, "do_perturbed_attention_guidance", False) else rows
+    # a model with references may append rows of these without the prompt
+    has_more = family.references_alone_last and rows == 3 * images
+    last = rows - images if has_more or getattr(pipe, "do_perturbed_attention_guidance", False) else rows
     if last == images:
         return {"prompt": slice(0, images)}
     first, second = slice(0, images), slice(last - images, last)
@@ -52,7 +54,7 @@ def has_known_branches(pipe: Any, family: Family, prompts: CallPrompts, text: An
     """
     perturbed = bool(getattr(pipe, "do_perturbed_attention_guidance", False))
     # with a reference at its side, an image is evaluated without prompt and reference, without prompt, and with both
-    return len(text) <= (2 + (perturbed or family.side_by_side)) * prompts.images
+    return len(text) <= (2 + (perturbed or family.side_by_side or family.references_alone_last)) * prompts.images
 
 
 def _branch_of(prompts: CallPrompts, text: Any, prompt_evaluated: bool) -> Branch:

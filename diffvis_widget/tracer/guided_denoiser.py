@@ -19,8 +19,7 @@ from diffvis_widget.traces import Trace
 
 from . import guidance
 from .attention import Branch
-from .batch_rows import pick_argument_rows
-from .denoiser_inputs import Evaluation, branches_of, find_live_call
+from .denoiser_inputs import Evaluation, branches_of, find_live_call, prompt_of
 from .locks import lock_of, own_work
 from .model_outputs import prediction
 from .noise_levels import NoiseLevel, next_level
@@ -74,6 +73,7 @@ class Denoiser:
         trace: As for `denoiser`.
         step: As for `denoiser`.
         checked: The weights are known to be those of the trace, because another step was checked before.
+        prompt_alone: Only the branch of the prompt is to be evaluated.
 
     Attributes:
         index: Of the step, from 0.
@@ -91,7 +91,7 @@ class Denoiser:
     dtype: torch.dtype
     latents: Tensor
 
-    def __init__(self, trace: Trace, step: int, *, checked: bool = False) -> None:
+    def __init__(self, trace: Trace, step: int, *, checked: bool = False, prompt_alone: bool = False) -> None:
         call, self._image = find_live_call(trace)
         records = trace.records
         self.index = step_index(step, len(records))
@@ -106,7 +106,7 @@ class Denoiser:
         if (module := call.denoiser) is None:
             raise ValueError("the pipeline of this trace is gone: keep it in a variable, and run the trace again")
         self.module = module
-        self._parts = branches_of(self._step)
+        self._parts = prompt_of(self._step) if prompt_alone else branches_of(self._step)
         first = self._step.evaluations[0]
         self.device, self.dtype = first.device, first.dtype
         self._shape = records[self.index].latents.shape
@@ -262,11 +262,7 @@ class Denoiser:
         Returns:
             Arguments by name for a batch of `len(rows)`.
         """
-        index = torch.tensor(rows, device=evaluation.device)
-        return {
-            name: pick_argument_rows(name, value, index, evaluation.batch, self.family)
-            for name, value in evaluation.arguments.items()
-        }
+        return evaluation.picked(self.family, rows)
 
     def run(self, evaluation: Evaluation, latents: Tensor, rows: Sequence[int], arguments: dict[str, Any]) -> Tensor:
         """Run the denoiser itself.

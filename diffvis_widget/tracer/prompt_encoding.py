@@ -91,6 +91,10 @@ def take_rows(family: Family, call: EncodeCall) -> None:
         family: The denoiser's family.
         call: The call, which is changed.
     """
+    if (processor := family.prompt_processor) is not None:
+        call.arguments, call.result, call.tokenizer_calls = processor.read(
+            call.arguments, call.result, call.tokenizer_calls
+        )
     call.result = family.encoded(call.result)
     call.tokenizer_calls = family.tokenized(call.arguments, call.tokenizer_calls)
 

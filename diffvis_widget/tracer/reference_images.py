@@ -67,6 +67,25 @@ def reference_grids(family: Family, live: LiveCall, layers: Sequence[Layer], ima
     return [()] * len(layers)
 
 
+def encoded_references(family: Family, live: LiveCall, encoded: Sequence[Tensor], image: int) -> Sequence[Tensor]:
+    """Select the images that may be references of an image.
+
+    Args:
+        family: The family of the denoiser.
+        live: The call, with its first step.
+        encoded: What the autoencoder encoded in the call, in order.
+        image: Index of the image in the call.
+
+    Returns:
+        Some of the encoded images.
+    """
+    if family.encoded_references is None or not live.steps:
+        return encoded
+    evaluation = live.steps[0].evaluations[0]
+    row = evaluation.branches["prompt"].start + image
+    return encoded[family.encoded_references(evaluation.arguments, row)]
+
+
 def match_references(grids: Sequence[Size], encoded: Sequence[Tensor], image: int) -> list[Images]:
     """Find the reference images among the images that the autoencoder encoded.
 

@@ -130,6 +130,7 @@ TRANSFORMERS = [
     "lumina2",
     "z-image",
     "z-image-omni",
+    "omnigen",
     "hidream",
     "pixart-alpha",
 ]

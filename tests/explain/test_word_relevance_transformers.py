@@ -120,7 +120,8 @@ def test_a_reduced_grid_agrees_with_the_full_one(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["flux-kontext", "hunyuan-dit", "qwen", "aura-flow", "lumina2", "z-image", "z-image-omni", "hidream"]
+    "name",
+    ["flux-kontext", "hunyuan-dit", "qwen", "aura-flow", "lumina2", "z-image", "z-image-omni", "hidream", "omnigen"],
 )
 def test_other_families_have_relevance_on_their_own_grid(name: str) -> None:
     relevance = find(name)

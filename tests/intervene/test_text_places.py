@@ -14,14 +14,14 @@ CASES = pipelines_joyimage.EDITING | pipelines_dreamlite.FROM_IMAGE | pipelines_
 
 
 @pytest.mark.parametrize(
-    "name", ["joyimage-edit", "joyimage-plus", "dreamlite-mobile-edit", "kolors", "z-image-omni-two"]
+    "name", ["joyimage-edit", "joyimage-plus", "dreamlite-mobile-edit", "kolors", "z-image-omni-two", "omnigen-two"]
 )
 def test_nothing_attends_to_a_dropped_word(name: str) -> None:
     pipe = CASES[name].build()
 
     def generate() -> np.ndarray:
         arguments = {"prompt": "a red circle on grass", "output_type": "np"} | CASES[name].arguments
-        torch.manual_seed(0)  # JoyImage encodes its reference without the generator
+        torch.manual_seed(0)  # JoyImage and OmniGen encode references without the generator
         return np.asarray(pipe(**arguments, generator=torch.Generator().manual_seed(0)).images)
 
     with Tracer(pipe, keep="heads") as tracer:

@@ -42,6 +42,7 @@ JOINT += [
     "z-image",
     "z-image-img2img",
     "z-image-omni",
+    "omnigen",
     "hidream",
     "flux2",
     "flux2-klein",
@@ -71,7 +72,7 @@ def traced(name: str) -> tuple[Any, dict[str, list[Attention]], Trace]:
 def of_step(name: str, calls: list[Attention], step: int, steps: int) -> tuple[Attention, int]:
     """The attention of a step, and the row of its batch that carries the prompt."""
     attention = calls[:: len(calls) // steps][step]
-    return attention, 0 if name.startswith("z-image") else len(attention.query) - 1
+    return attention, 0 if name.startswith(("z-image", "omnigen")) else len(attention.query) - 1
 
 
 def token(position: tuple[float, float], grid: tuple[int, int]) -> int:

@@ -117,7 +117,8 @@ def test_a_callback_in_half_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sd", "sdxl-pag", "flux", "sd3", "qwen", "flux2", "sana", "pixart-sigma", "z-image", "z-image-omni"]
+    "name",
+    ["sd", "sdxl-pag", "flux", "sd3", "qwen", "flux2", "sana", "pixart-sigma", "z-image", "z-image-omni", "omnigen"],
 )
 def test_scaling_for_the_autoencoder_is_undone(name: str) -> None:
     pipe = FAMILIES[name].build()

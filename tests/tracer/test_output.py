@@ -25,7 +25,7 @@ from tests.traces.build import make_trace as by_hand
 # one of every family with joint attention
 JOINT = [
     *("sd3", "flux", "flux2-klein", "chroma", "qwen", "aura-flow", "lumina2", "z-image", "hidream"),
-    "z-image-omni",
+    *("z-image-omni", "omnigen"),
     *("cogview3", "cogview4", "ovis", "krea2", "ernie-image", "hunyuan-image", "longcat-image", "bria", "fibo"),
     *("ideogram4", "joyimage"),
 ]

@@ -31,7 +31,7 @@ from tests.tracer.recorder import Attention, recording
 from tests.tracer.reference import assert_stored
 from tests.traces.build import make_trace
 
-JOINT = ("flux", "sd3", "qwen", "z-image", "z-image-omni", "chroma", "lumina2", "cogview4")
+JOINT = ("flux", "sd3", "qwen", "z-image", "z-image-omni", "omnigen", "chroma", "lumina2", "cogview4")
 
 
 def refined_by_hand(attention: np.ndarray, words: np.ndarray) -> np.ndarray:

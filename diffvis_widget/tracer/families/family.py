@@ -16,7 +16,8 @@ from diffvis_widget.traces import Layer
 from diffvis_widget.traces.types import Size
 
 from .concept_streams import ConceptKeys, ConceptStream
-from .latent_forms import LatentForm
+from .latent_forms import LatentForm, even_latent_size
+from .prompt_processors import PromptProcessor
 from .reference_grids import ReferenceGrids, no_references
 from .sequence_layouts import RowLayouts, SequenceLayout
 from .token_streams import TokenizerCall, TokenStream, as_tokenized
@@ -98,21 +99,6 @@ def patch_grid(positions: int, latent_size: Size, patch_size: int) -> Size | Non
     """
     height, width = latent_size[0] // patch_size, latent_size[1] // patch_size
     return (height, width) if height * width == positions else None
-
-
-def even_latent_size(pipe: Any, arguments: Mapping[str, Any], side: int) -> Size:
-    """The latent size of a pipeline that rounds to whole squares of two by two latent pixels.
-
-    Args:
-        pipe: The pipeline.
-        arguments: Arguments of its `prepare_latents`, with "height" and "width" in pixels.
-        side: Latent pixels along one side of a packed square.
-
-    Returns:
-        (h, w) in latent pixels, as `packing` counts them.
-    """
-    squares = [int(arguments[name]) // (2 * pipe.vae_scale_factor) for name in ("height", "width")]
-    return squares[0] * side, squares[1] * side
 
 
 def embedding_lengths(results: Sequence[Any]) -> list[int]:
@@ -209,10 +195,13 @@ class Family:
         text_argument: Argument of the denoiser's `forward` that carries the text embeddings, one row per batch row.
         batch_axes: For arguments of `forward` whose rows are not along the first axis: the axis, or None for arguments
             that all rows share.
+        shared_arguments: (arguments of `forward`, some rows of its batch) -> those that are one list for all rows, for
+            these rows alone; None: there are none.
         encoded: What `encode_prompt` returned -> the sequence that `embedding_indices` and `text_lengths` are about.
         tokenized: (arguments of `encode_prompt`, calls of tokenizers inside it) -> the calls with one text for each
             prompt, where a prompt is tokenized in pieces.
         text_rows: What `text_argument` holds -> the text embeddings, one entry per row of the batch.
+        prompt_processor: What a pipeline without `encode_prompt` calls with its prompts; None: it has `encode_prompt`.
         prompt_arguments: (arguments of `encode_prompt`, arguments of the pipeline call) -> the former, with the prompts
             as they were typed.
         embedding_indices: Where `encode_prompt` returns the embeddings of the prompt and of the negative prompt; None:
@@ -223,6 +212,7 @@ class Family:
             embeddings of all rows, and returns those that the denoiser receives; None: the denoiser receives what
             `encode_prompt` returns.
         negative_first: Whether a batch that holds both branches begins with the negative prompt's.
+        references_alone_last: Whether a batch may end with a third branch, of references without a prompt.
         guidance_candidates: Ways in which the pipelines combine both branches.
         scheduler_output: Noise level of a step -> the factors of the latents and of the guided output whose sum the
             pipeline's loop gives its scheduler.
@@ -247,6 +237,8 @@ class Family:
             reference image, which follow those of the image in joint attention.
         reference_tokens: (arguments of the denoiser, row of its batch) -> where the tokens of each reference lie in the
             keys; None: behind those of the image, one after another.
+        encoded_references: (arguments of the denoiser, row of its batch) -> which of the images that the autoencoder
+            encoded in the call are the references; None: they are found by their sizes.
         side_by_side: Whether the denoiser sees the image at the left of another, as one image twice as wide.
         latent_form: How the pipeline's loop keeps latents in a form of its own; None: (n, C, h, w), or packed.
         channels_last: Whether the pipeline's loop keeps latents as (n, F, h, w, C), with one frame for an image.
@@ -291,9 +283,11 @@ class Family:
     # text
     text_argument: str = "encoder_hidden_states"
     batch_axes: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    shared_arguments: Callable[[Mapping[str, Any], Sequence[int]], dict[str, Any]] | None = None
     encoded: Callable[[Any], Any] = as_returned
     tokenized: Callable[[Mapping[str, Any], Sequence[TokenizerCall]], list[TokenizerCall]] = as_tokenized
     text_rows: Callable[[Any], Any] = as_returned
+    prompt_processor: PromptProcessor | None = None
     prompt_arguments: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = encoded_prompts
     embedding_indices: tuple[int, int | None] = (0, 1)
     encode_calls: int = 1
@@ -301,6 +295,7 @@ class Family:
     connector: str | None = None
     # guidance
     negative_first: bool = True
+    references_alone_last: bool = False
     guidance_candidates: GuidanceCandidates = classifier_free
     scheduler_output: SchedulerOutput = output_alone
     # positions
@@ -318,6 +313,7 @@ class Family:
     output_ends_with_image: bool = False
     reference_grids: ReferenceGrids = no_references
     reference_tokens: Callable[[Mapping[str, Any], int], Sequence[slice]] | None = None
+    encoded_references: Callable[[Mapping[str, Any], int], slice] | None = None
     side_by_side: bool = False
     latent_form: LatentForm | None = None
     channels_last: bool = False

@@ -38,3 +38,18 @@ class LatentForm:
             (n, C, h, w).
         """
         return self.take(latents, size) if latents.ndim == self.axes else latents
+
+
+def even_latent_size(pipe: Any, arguments: Mapping[str, Any], side: int) -> Size:
+    """The latent size of a pipeline that rounds to whole squares of two by two latent pixels.
+
+    Args:
+        pipe: The pipeline.
+        arguments: Arguments of its `prepare_latents`, with "height" and "width" in pixels.
+        side: Latent pixels along one side of a packed square.
+
+    Returns:
+        (h, w) in latent pixels, as `packing` counts them.
+    """
+    squares = [int(arguments[name]) // (2 * pipe.vae_scale_factor) for name in ("height", "width")]
+    return squares[0] * side, squares[1] * side

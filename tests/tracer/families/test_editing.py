@@ -89,8 +89,8 @@ def spans(pipe: Any, trace: Trace, attention: Attention) -> tuple[slice, Any]:
 
 
 def row_of(name: str, attention: Attention) -> int:
-    """The last row carries the prompt, but Z-Image's first does, and perturbed-attention guidance repeats it."""
-    return 0 if name.startswith("z-image") else len(attention.query) - (2 if "pag" in name else 1)
+    """The last row has the prompt; of Z-Image and OmniGen the first, and perturbed-attention guidance repeats it."""
+    return 0 if name.startswith(("z-image", "omnigen")) else len(attention.query) - (2 if "pag" in name else 1)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -112,6 +112,15 @@ def test_the_image_is_the_same_and_the_maps_are_exact(name: str) -> None:
                 assert_stored(stored[:, place], columns.sum(axis=-1).reshape(-1, *layer.grid), 1e-5)
 
 
+def reference_places(name: str, trace: Trace, image: slice) -> list[int]:
+    """Where the tokens of each reference begin in the keys."""
+    if name.startswith("omnigen"):
+        return [word.tokens[0] for word in trace.words if "|image_" in word.text]
+    multiple, start = (32, 128) if name.startswith("z-image") else (1, image.stop)  # behind text, or image
+    sizes = [-(-h * w // multiple) * multiple for h, w in trace.layers[0].reference_grids]
+    return [start + sum(sizes[:index]) for index in range(len(sizes))]
+
+
 @pytest.mark.parametrize("name", EDITING)
 def test_attention_to_references(name: str) -> None:
     pipe, calls, trace = traced(name)
@@ -126,18 +135,19 @@ def test_attention_to_references(name: str) -> None:
                 expected = shares[image.start + y * layer.grid[1] + x]
                 row = trace.attention_from(position, step, index)
                 np.testing.assert_allclose(row, expected[image].reshape(layer.grid), atol=1e-5)
-                is_omni = name.startswith("z-image")  # the references stand between text and image
-                start, total = 128 if is_omni else image.stop, row.sum() + expected[text].sum()
+                total = row.sum() + expected[text].sum()
+                places = reference_places(name, trace, image)
+                stop = 0
                 for number, grid in enumerate(layer.reference_grids):
-                    stop = start + grid[0] * grid[1]
+                    start, stop = places[number], places[number] + grid[0] * grid[1]
                     part = trace.attention_from(position, step, index, f"reference {number}")
                     np.testing.assert_allclose(part, expected[start:stop].reshape(grid), atol=1e-5)
-                    start, total = -(-stop // 32) * 32 if is_omni else stop, total + part.sum()
-                if is_omni:
-                    assert start == image.start
-                    assert total < 1  # SigLIP's tokens, other pieces of the text and padding have the rest
+                    total += 0 if name.startswith("omnigen") else part.sum()  # they are among the text
+                if "omni" in name:
+                    # Z-Image's SigLIP, other pieces of the text and padding, or OmniGen's timestep have the rest
+                    assert total < 1
                     continue
-                assert start + (text.stop - text.start if text.start >= start else 0) == len(expected)
+                assert stop + (text.stop - text.start if text.start >= stop else 0) == len(expected)
                 np.testing.assert_allclose(total, 1, atol=1e-4)
 
 
@@ -209,6 +219,7 @@ def _first_keys(name: str, pipe: Any, denoiser: Any, layer: str, change: tuple[s
         "joyimage-edit",
         "joyimage-plus",
         "z-image-omni-two",
+        "omnigen-two",
     ],
 )
 def test_references_are_what_the_autoencoder_saw(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +236,8 @@ def test_references_are_what_the_autoencoder_saw(name: str, monkeypatch: pytest.
     images = [
         np.asarray(((part.reshape(*part.shape[:2], *part.shape[-2:])[0] / 2 + 0.5) * 255).round()) for part in seen
     ]
-    expected = [1] if name == "kontext-inpaint" else list(range(len(images)))  # after the image to begin from
+    # after the image to begin from; for the prompt, before they are encoded again for references alone
+    expected = [1] if name == "kontext-inpaint" else [0, 1] if name == "omnigen-two" else list(range(len(images)))
     assert len(trace.references) == len(expected)
     for index, reference in zip(expected, trace.references, strict=True):
         assert np.abs(images[index].transpose(1, 2, 0) - reference).max() <= 1

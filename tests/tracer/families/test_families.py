@@ -32,7 +32,7 @@ JOINT = [
     *("z-image-turbo", "z-image-omni", "z-image-img2img", "z-image-controlnet", "z-image-controlnet-inpaint"),
     *("sd3-unguided", "sd3-img2img", "sd3-inpaint", "sd3-pag", "sd3-controlnet", "qwen-img2img", "qwen-controlnet"),
     *("flux-schnell", "flux-img2img", "flux-inpaint", "flux-kontext", "flux-controlnet", "flux-control"),
-    "flux2-klein-distilled",
+    *("flux2-klein-distilled", "omnigen"),
 ]
 REFINED = (
     "lumina2",
@@ -193,7 +193,8 @@ def _first_keys(name: str, denoiser: Any, site: str, position: int | None) -> At
             bound.arguments[family.text_argument] = pieces
         elif position is not None:
             rows = [row.clone() for row in text]
-            rows[0 if name.startswith("z-image") else -2 if name.endswith("pag") else -1][position] += 1.0
+            first = name.startswith(("z-image", "omnigen"))
+            rows[0 if first else -2 if name.endswith("pag") else -1][position] += 1
             bound.arguments[family.text_argument] = rows if isinstance(text, list) else torch.stack(rows)
         return bound.args, bound.kwargs
 
