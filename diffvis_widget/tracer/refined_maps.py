@@ -16,7 +16,7 @@ from diffvis_widget.traces.types import Size
 
 from .attention import AttentionReader
 from .attention_probabilities import FlatMaps, flatten_maps
-from .exclusive_words import compete, exclusive_words, find_rivals
+from .exclusive_words import compete, compete_in_prompt, exclusive_words, find_rivals, find_rivals_in_prompt
 from .latent_layout import LatentLayout
 from .log_sum_exp import without_autocast
 from .refinement import Competition, refine
@@ -72,13 +72,14 @@ class MapRefiner:
                 # Not beside the words: the number of columns of a product changes the last bits of each.
                 attention = attention.to_cells(grid)
                 parts.append(self._default_maps(concepts, size, frames))
-                competition = self._competition(reader, [maps, concepts], parts, size, words, frames)
-                refined = refine(parts[1], attention, grid, competition, frames)
+                outside, competition = self._compete(reader, [maps, concepts], parts, size, words, frames)
+                refined = refine(outside, attention, grid, competition, frames)
                 reader.maps["refined concepts"] = flatten_maps({attention.layer: refined})
-            refined = refine(parts[0], attention, grid, frames=frames)
+            rivals = [find_rivals_in_prompt(self._groups, of_image) for of_image in words]
+            refined = refine(compete_in_prompt(rivals, parts[0], frames), attention, grid, frames=frames)
         reader.maps["refined"] = flatten_maps({attention.layer: refined})
 
-    def _competition(
+    def _compete(
         self,
         reader: AttentionReader,
         read: Sequence[FlatMaps],
@@ -86,19 +87,18 @@ class MapRefiner:
         size: Size | None,
         words: Sequence[Sequence[Word]],
         frames: int,
-    ) -> Competition | None:
-        """How concepts of cross-attention compete with words that they exclude; None where there are none."""
+    ) -> tuple[Tensor, Competition | None]:
+        """What is refined of the concepts, and how concepts of cross-attention compete with words that they exclude."""
         if reader.concepts is None or self._family.concept_keys is None:
-            return None
+            return parts[1], None
         texts = reader.concepts.concepts.texts
         rivals = [find_rivals(self._groups, texts, of_image) for of_image in words]
         if not any(rivals):
-            return None
+            return parts[1], None
         last = parts
         if any(part.group.is_last for of_image in rivals for part in of_image):
             last = [self._default_maps(part, size, frames, last=True) for part in read]
-        competition, first = compete(rivals, parts, last, frames), parts[0].shape[1]
-        return Competition(competition.shares[:, first:], competition.powers[first:])
+        return compete(rivals, parts, last, frames)
 
     def _grid(self, layer: str, positions: int, size: Size | None) -> Size | None:
         return self._grids.grid(layer) or (None if size is None else self._family.grid(positions, size))

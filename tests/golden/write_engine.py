@@ -166,7 +166,7 @@ def refinement_row() -> dict[str, Any]:
     """The refined maps of made-up maps on four positions, one of them without attention; and of words that compete."""
     import torch
 
-    from diffvis_widget.tracer.exclusive_words import COLOURS, OBJECTS, SETTINGS, compete, find_rivals
+    from diffvis_widget.tracer import exclusive_words
     from diffvis_widget.tracer.refinement import SelfAttention, refine
     from diffvis_widget.traces import Word
 
@@ -179,9 +179,13 @@ def refinement_row() -> dict[str, Any]:
     words = [Word(text, (index,), "word") for index, text in enumerate(("a", "BLUE", "boat", "night"))]
     concepts = ["Red", "star", "sky", "green", "sea"]
     mean, last = (torch.rand(1, len(words) + len(concepts), 2, 2, generator=generator) for _ in range(2))
-    rivals = [find_rivals((COLOURS, OBJECTS, SETTINGS), concepts, words)]
+    groups = (exclusive_words.COLOURS, exclusive_words.OBJECTS, exclusive_words.SETTINGS)
     both = [part.split([len(words), len(concepts)], dim=1) for part in (mean, last)]
-    competed = refine(mean, attention, (2, 2), compete(rivals, both[0], both[1]))
+    of_words = exclusive_words.compete_in_prompt([exclusive_words.find_rivals_in_prompt(groups, words)], both[0][0])
+    rivals = [exclusive_words.find_rivals(groups, concepts, words)]
+    of_concepts, competition = exclusive_words.compete(rivals, both[0], both[1])
+    parts = [refine(of_words, attention, (2, 2)), refine(of_concepts, attention, (2, 2), competition)]
+    competed = torch.cat(parts, dim=-1)
     weights = (query @ key.transpose(1, 2) * 0.5).softmax(dim=-1).mean(dim=0)
     return {
         "maps": maps[0].flatten().tolist(),

@@ -28,16 +28,6 @@ def concept_maps(folder: Path) -> list[str]:
     pairs = [line for line in lines if line.get("leakage")]
     if not scenes:
         return []
-    rows: list[list[str]] = []
-    for role, title in _ROLES.items():
-        of_role = [line for line in scenes if role in line["roles"]]
-        for method in of_role[0]["roles"][role]["values"] if of_role else ():
-            reference = method.replace(_SOURCES[1], _SOURCES[0])
-            compared = "" if method == reference else difference(of_role, _of(role, method, 1), _of(role, reference, 1))
-            over = "" if method == reference else _mean_difference(of_role, role, method, reference)
-            rows.append(
-                [title, method, *(shown(of_role, _of(role, method, index)) for index in range(3)), over, compared]
-            )
     text = [
         "## Words outside the prompt",
         "",
@@ -45,10 +35,11 @@ def concept_maps(folder: Path) -> list[str]:
         "",
         f"{len(scenes)} held-out renderings, noised to ten levels; the mean of the maps of all levels; guidance 7.5. "
         "Every word of the caption that has a region is read twice in one run: as a word of the prompt, and as a "
-        "concept (`concepts=`) outside of it, in a prompt of its own. The last columns are the paired difference, as a "
-        "mean and as a median over scenes.",
+        "concept (`concepts=`) outside of it, in a prompt of its own. A word that the caption has twice, for two "
+        "things, has the region of each as a word of the prompt, and both as a concept. The last columns are the "
+        "paired difference, as a mean and as a median over scenes.",
         "",
-        *table(["role", "map", "pointing", "IoU", "AP", "IoU over the word of the prompt, mean", "median"], rows),
+        *_by_role(scenes, "roles"),
     ]
     if pairs:
         methods = list(pairs[0]["leakage"])
@@ -60,7 +51,33 @@ def concept_maps(folder: Path) -> list[str]:
             "",
             *table(["map of a colour", "leakage, median", f"share of colours up to {LIMIT:g}"], leakage),
         ]
-    return [*text, *_heads([line for line in lines if line.get("heads")])]
+    text += _heads([line for line in lines if line.get("heads")])
+    unnamed = [line for line in lines if line.get("unnamed")]
+    if unnamed:
+        text += [
+            f"Things that the prompt does not name: {len(unnamed)} of these renderings with two things. The concepts "
+            "are the words of one of them that the prompt, which names the other one and the setting, does not have. "
+            "They are compared with the same words in the whole caption, in another run.",
+            "",
+            *_by_role(unnamed, "unnamed"),
+        ]
+    return text
+
+
+def _by_role(lines: list[Line], part: str) -> list[str]:
+    """The table of words of each role, as words of the prompt and outside of it."""
+    rows: list[list[str]] = []
+    for role, title in _ROLES.items():
+        of_role = [line for line in lines if role in line[part]]
+        for method in of_role[0][part][role]["values"] if of_role else ():
+            reference = _of(part, role, method.replace(_SOURCES[1], _SOURCES[0]), 1)
+            over, compared = "", ""
+            if method.startswith(_SOURCES[1]):
+                over = mean_difference(of_role, minus(_of(part, role, method, 1), reference))
+                compared = difference(of_role, _of(part, role, method, 1), reference)
+            values = (shown(of_role, _of(part, role, method, index)) for index in range(3))
+            rows.append([title, method, *values, over, compared])
+    return table(["role", "map", "pointing", "IoU", "AP", "IoU over the word of the prompt, mean", "median"], rows)
 
 
 def _heads(lines: list[Line]) -> list[str]:
@@ -97,16 +114,12 @@ def _below_of_head(method: str) -> Value:
     return lambda line: (sum(colour[0] <= LIMIT for colour in line["heads"][method]), len(line["heads"][method]))
 
 
-def _of(role: str, method: str, index: int) -> Value:
+def _of(part: str, role: str, method: str, index: int) -> Value:
     def value(line: Line) -> tuple[float, float] | None:
-        scores = line["roles"].get(role)
+        scores = line[part].get(role)
         return None if scores is None else (scores["values"][method][index] * scores["words"], scores["words"])
 
     return value
-
-
-def _mean_difference(lines: list[Line], role: str, method: str, reference: str) -> str:
-    return mean_difference(lines, minus(_of(role, method, 1), _of(role, reference, 1)))
 
 
 def _leak(method: str) -> Value:

@@ -2,10 +2,13 @@
 
 The first part asks whether they follow things as well as those of the prompt's words: held-out renderings with known
 masks, noised to ten levels; each word of the caption is read as a word of the prompt and, in the same run, as a concept
-outside of it. The second part asks whether they tell like things apart: renderings of two things of one shape in two
-colours, and the share of a colour's map that lies on the thing of the other colour. The third part (`--heads`) asks the
-same of the one attention head that tells colours apart best. That head, and how words compete that exclude each other,
-were chosen on other renderings: the pairs 100 to 149, and the held-out scenes 200 to 279.
+outside of it. A word that the caption has twice, for two things, has the region of each as a word of the prompt; as a
+concept it names both, and its region is both. The second part asks whether they tell like things apart: renderings of
+two things of one shape in two colours, and the share of a colour's map that lies on the thing of the other colour. The
+third part (`--heads`) asks the same of the one attention head that tells colours apart best. The fourth part
+(`--unnamed`) asks for what the prompt does not name: renderings of two things, and a prompt that names one of them. How
+words compete that exclude each other, and the head, were chosen on other renderings: the pairs 100 to 149, and the
+held-out scenes 200 to 279.
 
 The measurements are appended to concept_maps.jsonl in a folder, and an interrupted evaluation resumes there; the tables
 are written to the folder's README.md.
@@ -25,7 +28,7 @@ from numpy.typing import NDArray
 from diffvis_widget.scenes import Scene, load
 from diffvis_widget.scenes.evaluation.captions import held_out_scenes
 from diffvis_widget.scenes.render import paint, sketch_of
-from diffvis_widget.scenes.world import COLOURS, SHAPES, Spec, Thing
+from diffvis_widget.scenes.world import COLOURS, SHAPES, Spec, Thing, caption
 from diffvis_widget.tracer import fingerprint
 from diffvis_widget.tracer import trace as run
 from diffvis_widget.traces import Trace
@@ -93,24 +96,73 @@ def measure(pipe: Any, scene: Scene, number: int) -> Line:
         By role, the number of words and, by method, three means over them.
     """
     trace, rendering, concepts = traced(pipe, scene, number)
-    values: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
     regions = rendering.regions(trace)
-    for name, kind in KINDS.items():
-        maps = trace.heat_maps(kind=cast(Any, kind))
-        for region in regions:
-            indices = {PROMPT: region.word, CONCEPT: concepts[trace.words[region.word].text]}
-            for source, index in indices.items():
-                scores = np.array(localization_scores(maps[index], region.mask))
-                values[region.role][f"{source}, {name}"].append(scores)
-    return {
-        "roles": {
+    of_concepts = {
+        concepts[text]: np.any([region.mask for region in regions if trace.words[region.word].text == text], axis=0)
+        for text in {trace.words[region.word].text for region in regions}
+    }
+    scores = _Scores()
+    for region in regions:
+        index = concepts[trace.words[region.word].text]
+        scores.add(region.role, PROMPT, trace, region.word, region.mask)
+        scores.add(region.role, CONCEPT, trace, index, of_concepts[index])
+    return {"roles": scores.means()}
+
+
+def measure_unnamed(pipe: Any, scene: Scene, number: int) -> Line:
+    """Measure the maps of words for a thing that the prompt does not name.
+
+    Args:
+        pipe: The scenes pipeline.
+        scene: The scene.
+        number: Seed of the noise, and chooses the thing.
+
+    Returns:
+        By role, the number of words and, by method, three means over them: concepts in a run whose prompt names the
+        other thing and the setting, and the same words in a run whose prompt is the whole caption. Empty for scenes of
+        one thing.
+    """
+    spec = scene.sketch.spec
+    if len(spec.things) < 2:
+        return {"unnamed": {}}
+    thing = number % 2
+    prompt = caption(Spec((spec.things[1 - thing],), setting=spec.setting), np.random.default_rng([number, 5])).text
+    rendering = Rendering(pipe, scene, number)
+    whole = run(pipe, scene.caption, **rendering.arguments(pipe, STEPS))
+    regions = {whole.words[region.word].text: region for region in rendering.regions(whole) if region.thing == thing}
+    regions = {text: region for text, region in regions.items() if text not in prompt.split()}
+    if not regions:
+        return {"unnamed": {}}
+    trace = run(pipe, prompt, concepts=sorted(regions), **rendering.arguments(pipe, STEPS))
+    indices = {word.text: index for index, word in enumerate(trace.words) if word.kind == "concept"}
+    scores = _Scores()
+    for text, region in regions.items():
+        scores.add(region.role, PROMPT, whole, region.word, region.mask)
+        scores.add(region.role, CONCEPT, trace, indices[text], region.mask)
+    return {"unnamed": scores.means()}
+
+
+class _Scores:
+    """Pointing, IoU and average precision of maps, by role and method."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, role: str, source: str, trace: Trace, word: int, mask: NDArray[np.bool_]) -> None:
+        """Add both kinds of map of a word."""
+        for name, kind in KINDS.items():
+            scores = localization_scores(trace.heat_map(word, kind=cast(Any, kind)), mask)
+            self._values[role][f"{source}, {name}"].append(np.array(scores))
+
+    def means(self) -> Line:
+        """By role, the number of words and the means of each method."""
+        return {
             role: {
                 "words": len(next(iter(methods.values()))),
                 "values": {method: np.round(np.mean(parts, axis=0), 4).tolist() for method, parts in methods.items()},
             }
-            for role, methods in values.items()
+            for role, methods in self._values.items()
         }
-    }
 
 
 def measure_leakage(pipe: Any, number: int) -> Line:
@@ -184,6 +236,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"number of scenes ({SCENES})", metavar="N")
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"scenes of two like things ({PAIRS})", metavar="N")
     parser.add_argument("--heads", type=int, default=PAIRS, help=f"of them, for one head ({PAIRS})", metavar="N")
+    parser.add_argument("--unnamed", type=int, default=SCENES, help=f"for unnamed things ({SCENES})", metavar="N")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the results ({FOLDER})")
     args = parser.parse_args()
     pipe = load()
@@ -202,6 +255,10 @@ def main() -> None:
             began = time.monotonic()
             append(path, {"scene": number, "model": model, **measure(pipe, scene, number)})
             print(f"concept maps: scene {number + 1} of {args.scenes}, {time.monotonic() - began:.1f} s", flush=True)
+    for number, scene in enumerate(held_out_scenes(args.unnamed)):
+        if (name := f"unnamed {number}") not in done:
+            append(path, {"scene": name, "model": model, **measure_unnamed(pipe, scene, number)})
+            print(f"concept maps: {name}", flush=True)
     report.write(args.folder)
 
 

@@ -19,12 +19,12 @@ export function refine(
   const weights = attention.subarray(row * positions * positions, (row + 1) * positions * positions);
   const refined = new Float32Array(maps.length);
   for (let start = 0; start < maps.length; start += positions) {
-    const values = maps.subarray(start, start + positions);
+    const competing = competition?.get(start / positions);
+    const values = competing?.values ?? maps.subarray(start, start + positions);
     const smoothed = smooth(values, weights);
     let squares = relativeToMean(smoothed).map((value) => value * value);
-    const competing = competition?.get(start / positions);
-    if (competing) {
-      const { share, power } = competing;
+    if (competing?.weight) {
+      const { share, power } = competing.weight;
       const won = smooth(
         values.map((value, i) => value * (share[i] as number)),
         weights,
