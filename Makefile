@@ -22,7 +22,7 @@ demo: .venv/installed
 	@$(BIN)/python hatch_build.py
 	$(BIN)/diffvis demo
 
-test: setup browser js/node_modules/.package-lock.json
+test: setup browser js/node_modules/.package-lock.json .cache/optional/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -33,6 +33,7 @@ test: setup browser js/node_modules/.package-lock.json
 	$(NPM) run test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(addprefix --ignore=,tests/browser $(UNSHARED))
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/browser
+	PYTHONPATH=.cache/optional $(BIN)/pytest $(OPTIONAL)
 	$(BIN)/pytest $(UNSHARED)
 
 bench: setup browser
@@ -58,6 +59,11 @@ browser: .venv/developing
 UNSHARED := tests/widget/session/test_threads.py tests/tracer/test_transparency.py \
 	tests/studies/test_ray.py
 
+# What needs packages that the other tests do without: diffusers imports torchao wherever it is installed.
+OPTIONAL := tests/tracer/test_memory_and_speed.py tests/tracer/test_pipeline_snippets.py \
+	tests/tracer/test_scheduler_classes.py tests/tracer/test_scripts_in_a_run.py \
+	-k "torchao or Chinese or DPMSolverSDE or CosineDPM"
+
 # The environment is made anew only when it is gone, and completed when what it is made from has changed. uv installs in a
 # third of pip's time. Compiled once here, as pip does of itself: a kernel starts in half the time also where Python may
 # not write its caches.
@@ -79,6 +85,11 @@ INSTALL = PATH="$(CURDIR)/$(BIN):$$PATH" uv pip install --compile-bytecode --pyt
 .venv/developing: .venv/installed
 	@echo "Installing the tools of the tests into .venv."
 	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+.cache/optional/installed: .venv/developing
+	@echo "Installing optional packages into .cache/optional."
+	@$(INSTALL) --target .cache/optional --no-deps torchao torchsde trampoline jieba
 	@touch $@
 
 .venv/documenting: .venv/developing
