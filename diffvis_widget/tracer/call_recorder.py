@@ -30,6 +30,7 @@ from .call_output import CallEnd
 from .concept_encoding import Concepts
 from .default_keep import default_keep
 from .denoiser_inputs import LiveCall, set_live_call
+from .exclusive_words import ExclusiveWords, words_by_share
 from .fault_guard import CannotRecordError
 from .noise_levels import NoiseLevels
 from .noise_sources import NoiseSource, noise_entries
@@ -124,6 +125,7 @@ class CallRecorder:
         decoder: Decodes latents.
         concepts: Words outside the prompt; None without.
         encoded: What the autoencoder encoded in the call.
+        groups: The words that exclude each other.
 
     Attributes:
         traces: One per image, from the first finished step on.
@@ -149,6 +151,7 @@ class CallRecorder:
         decoder: Decoder,
         concepts: Concepts | None = None,
         encoded: Sequence[Tensor] = (),
+        groups: Sequence[ExclusiveWords] = (),
     ) -> None:
         self.family = family
         self.prompts = prompts
@@ -161,6 +164,7 @@ class CallRecorder:
         self.meta = dict(meta)
         self.noise = noise
         self.decoder = decoder
+        self._groups = groups
         self.traces = []
         self.steps = 0
         self.live = LiveCall(family)
@@ -301,6 +305,7 @@ class CallRecorder:
         negative = self.prompts.negative
         for image in range(self.prompts.images):
             grids = reference_grids(self.family, self.live, layers, image)
+            shares = words_by_share(self._groups, self._maps.words[image])
             self.traces.append(
                 Trace(
                     prompt=self.prompts.prompt.typed[image] or "",
@@ -315,6 +320,7 @@ class CallRecorder:
                         "image_index": image,
                         "prompt_2": self.prompts.second[image],
                         **self._rewritten(image),
+                        **({"refined_shares": shares} if shares else {}),
                     },
                     decoder=self.decoder,
                 )

@@ -131,6 +131,31 @@ def find_rivals_in_prompt(groups: Sequence[ExclusiveWords], words: Sequence[Word
     return [part for part in rivals if part.members and len(part.words) > 1]
 
 
+def words_by_share(groups: Sequence[ExclusiveWords], words: Sequence[Word]) -> list[str]:
+    """Find the words whose share is refined in place of their attention.
+
+    Args:
+        groups: The groups.
+        words: The words of the prompt and the concepts of an image.
+
+    Returns:
+        Their texts.
+    """
+    concepts = [word.text for word in words if word.kind == "concept"]
+    typed = [word for word in words if word.kind != "concept"]
+    texts = {
+        text: None
+        for outside, rivals in (
+            (False, find_rivals_in_prompt(groups, typed)),
+            (True, find_rivals(groups, concepts, typed)),
+        )
+        for part in rivals
+        if part.group.weighted == "nothing"
+        for text in (concepts[index] if outside else typed[index].text for index in part.members)
+    }
+    return list(texts)
+
+
 def compete(
     rivals: Sequence[Sequence[Rivals]], mean: Sequence[Tensor], last: Sequence[Tensor], frames: int = 1
 ) -> tuple[Tensor, Competition]:

@@ -358,6 +358,7 @@ class Recording(CallListener):
             decoder=make_decoder(self._pipe),
             concepts=self._reader.concepts and self._reader.concepts.concepts,
             encoded=self._calls.latent_layout.encoded,
+            groups=self._refiner.groups,
         )
         return self._recorder
 

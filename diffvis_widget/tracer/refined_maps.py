@@ -16,7 +16,14 @@ from diffvis_widget.traces.types import Size
 
 from .attention import AttentionReader
 from .attention_probabilities import FlatMaps, flatten_maps
-from .exclusive_words import compete, compete_in_prompt, exclusive_words, find_rivals, find_rivals_in_prompt
+from .exclusive_words import (
+    ExclusiveWords,
+    compete,
+    compete_in_prompt,
+    exclusive_words,
+    find_rivals,
+    find_rivals_in_prompt,
+)
 from .latent_layout import LatentLayout
 from .log_sum_exp import without_autocast
 from .refinement import Competition, refine
@@ -34,9 +41,11 @@ class MapRefiner:
 
     Attributes:
         heads: Number of heads of each word-attention module.
+        groups: The words that exclude each other.
     """
 
     heads: Mapping[str, int]
+    groups: Sequence[ExclusiveWords]
 
     def __init__(
         self,
@@ -45,7 +54,7 @@ class MapRefiner:
         grids: SpatialInputs,
         pipe: Any,
     ) -> None:
-        self._family, self._groups = family, exclusive_words(pipe)
+        self._family, self.groups = family, exclusive_words(pipe)
         self.heads = {name: _head_count(module) for name, module in modules.items()}
         self._grids = grids
 
@@ -75,7 +84,7 @@ class MapRefiner:
                 outside, competition = self._compete(reader, [maps, concepts], parts, size, words, frames)
                 refined = refine(outside, attention, grid, competition, frames)
                 reader.maps["refined concepts"] = flatten_maps({attention.layer: refined})
-            rivals = [find_rivals_in_prompt(self._groups, of_image) for of_image in words]
+            rivals = [find_rivals_in_prompt(self.groups, of_image) for of_image in words]
             refined = refine(compete_in_prompt(rivals, parts[0], frames), attention, grid, frames=frames)
         reader.maps["refined"] = flatten_maps({attention.layer: refined})
 
@@ -92,7 +101,7 @@ class MapRefiner:
         if reader.concepts is None or self._family.concept_keys is None:
             return parts[1], None
         texts = reader.concepts.concepts.texts
-        rivals = [find_rivals(self._groups, texts, of_image) for of_image in words]
+        rivals = [find_rivals(self.groups, texts, of_image) for of_image in words]
         if not any(rivals):
             return parts[1], None
         last = parts

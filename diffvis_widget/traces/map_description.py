@@ -18,6 +18,7 @@ from .values import ResultValue
 
 SAME = 0.95
 """Correlation from which two maps count as nearly the same."""
+SHARE = ", as a share among the words that the word excludes"
 _OTHERS = 3  # words whose maps are compared in the description
 _TOKENS_OF_THE_TEXT = ("special", "template", "padding")
 _ADVICE = 'See "Heat maps" in "What to trust" (docs/pages/trust.md).'
@@ -42,6 +43,8 @@ class MapDescription(ResultValue):
         special_share: 0..1, share that goes to special, padding and template tokens.
         others: Other words and the correlation of their maps with this one (Pearson, over positions), the highest
             first, at most three; only typed words.
+        is_share: Whether what is refined is the word's share among words that it excludes: a setting's among the
+            objects of the built-in model.
 
     Example:
         >>> trace = dv.trace(dv.load(), "a red circle", seed=7, num_inference_steps=2)
@@ -61,6 +64,7 @@ class MapDescription(ResultValue):
     word_share: float
     special_share: float
     others: tuple[tuple[str, float], ...]
+    is_share: bool
 
     @property
     def nearly_same(self) -> tuple[str, ...]:
@@ -86,7 +90,7 @@ class MapDescription(ResultValue):
         heads = "all heads" if self.head is None else f"head {self.head}"
         kinds = {
             "probability": "Attention probabilities",
-            "refined": "Attention probabilities, refined by self-attention",
+            "refined": f"Attention probabilities{SHARE if self.is_share else ''}, refined by self-attention",
             "output": "Scores in output space",
         }
         lines = [f"{kinds[self.kind]}: mean of {steps}, {layers} and {heads}, on {self.grid[0]} x {self.grid[1]}."]
@@ -117,6 +121,7 @@ def describe_map(
     head: int | None,
     kind: MapKind,
     among: Sequence[str | int] | None,
+    shares: Sequence[str] = (),
 ) -> MapDescription:
     """Describes a heat map; see `Trace.describe_map`.
 
@@ -128,6 +133,7 @@ def describe_map(
         head: As for `WordMaps.heat_map`.
         kind: As for `WordMaps.heat_map`.
         among: As for `WordMaps.heat_map`.
+        shares: Words whose refined maps are of their share.
 
     Returns:
         The description.
@@ -150,6 +156,7 @@ def describe_map(
         word_share=float(np.nansum(means[chosen])) / total if total > 0 else float("nan"),
         special_share=float(np.nansum(means[special])) / total if total > 0 else float("nan"),
         others=_correlations(maps, chosen, maps.heat_maps(step=step, layer=layer, head=head, kind=kind), kind),
+        is_share=kind == "refined" and any(maps.words[index].text in shares for index in chosen),
     )
 
 

@@ -154,7 +154,7 @@ class WordedSteps(RecordedSteps):
             >>> trace.describe_map("circle", kind="refined").kind
             'refined'
         """
-        return describe_map(self._maps, word, step, layer, head, kind, among)
+        return describe_map(self._maps, word, step, layer, head, kind, among, self.meta.get("refined_shares", ()))
 
     @property
     def negative(self) -> WordMaps | None:

@@ -76,6 +76,7 @@ class RunSettings:
         is_external: whether the notebook's own code made the run, not the widget.
         is_draft: whether it has few steps, and the run with all of them follows.
         rewritten_prompt: the text that was painted, where a model of the pipeline rewrote what was typed; else None.
+        shares: the words whose refined maps are of their share among words that they exclude.
     """
 
     prompt: str
@@ -92,6 +93,7 @@ class RunSettings:
     is_external: bool = False
     is_draft: bool = False
     rewritten_prompt: str | None = None
+    shares: Sequence[str] = ()
 
 
 @dataclass
@@ -253,7 +255,8 @@ def run_message(
         "views": list(views),
         "meter": meter,
     }
-    flags = {"external": settings.is_external, "draft": settings.is_draft, "rewritten": settings.rewritten_prompt}
+    flags: Json = {"external": settings.is_external, "draft": settings.is_draft, "rewritten": settings.rewritten_prompt}
+    flags["shares"] = list(settings.shares)
     content |= {name: value for name, value in flags.items() if value}
     return Message(content if notes is None else {**content, "notes": list(notes)})
 

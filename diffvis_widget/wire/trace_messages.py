@@ -56,6 +56,7 @@ def requested_settings(request: RunRequest, planned: int, trace: Trace) -> RunSe
         weights=request.present_weights,
         has_noise_levels=not lacks_noise_levels(trace.meta),
         rewritten_prompt=_rewritten_prompt(trace),
+        shares=[str(text) for text in trace.meta.get("refined_shares", ())],
     )
 
 
@@ -84,6 +85,7 @@ def recorded_settings(trace: Trace) -> RunSettings:
         weights=word_weights(meta),
         has_noise_levels=not lacks_noise_levels(meta),
         rewritten_prompt=_rewritten_prompt(trace),
+        shares=[str(text) for text in trace.meta.get("refined_shares", ())],
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import diffvis_widget as dv
 from diffvis_widget import scenes
 from diffvis_widget.scenes import world
 from diffvis_widget.tracer import Tracer
@@ -22,6 +24,7 @@ from diffvis_widget.tracer.exclusive_words import (
     find_rivals_in_prompt,
 )
 from diffvis_widget.traces import Word
+from diffvis_widget.wire.recorded_run import record
 from tests import pipelines
 from tests.tracer.recorder import recording
 from tests.tracer.test_refined import refined_by_hand
@@ -102,6 +105,27 @@ def test_a_setting_of_the_prompt_competes_with_its_objects(concepts: list[str]) 
         assert stored is not None
         for word, refined in zip(("night", "boat"), expected, strict=True):
             np.testing.assert_allclose(stored[places[word]], refined, atol=1e-2 * refined.max())
+
+
+def test_the_trace_the_page_and_files_say_which_maps_are_of_shares(tmp_path: Path) -> None:
+    pipe: Any = scenes.load()
+    with Tracer(pipe, concepts=["star", "sea"]) as tracer:
+        run(pipe, PROMPT)
+    trace = tracer.trace
+    assert trace.meta["refined_shares"] == ["night", "sea"]
+    assert record(trace).payload.run.content["shares"] == ["night", "sea"]
+    trace.save(tmp_path / "run.safetensors")
+    for opened in (trace, dv.open_trace(tmp_path / "run.safetensors")):
+        for word in ("night", "sea"):
+            description = opened.describe_map(word, kind="refined")
+            assert description.is_share
+            assert "as a share among the words that the word excludes, refined by" in str(description)
+        assert not opened.describe_map("night").is_share
+        assert not opened.describe_map("star", kind="refined").is_share
+    with Tracer(pipe) as tracer:
+        run(pipe, "a green boat")
+    assert "refined_shares" not in tracer.trace.meta
+    assert "shares" not in record(tracer.trace).payload.run.content
 
 
 def test_a_setting_alone_keeps_its_map() -> None:

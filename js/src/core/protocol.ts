@@ -79,6 +79,8 @@ export interface RunMessage {
   readonly draft: boolean;
   /** What the model was given, where it rewrote the prompt; "" where it did not. */
   readonly rewritten: string;
+  /** The words whose refined maps are of their share among words that they exclude. */
+  readonly shares: readonly string[];
   readonly words: readonly Word[];
   readonly grid: readonly [h: number, w: number];
   /** The layers whose maps can be requested; the maps of the words are means over the default ones. */
@@ -274,6 +276,7 @@ const SHAPES = {
     shipped: or(flag, false),
     draft: or(flag, false),
     rewritten: or(text, ""),
+    shares: or(listOf(text), []),
     words: listOf(
       object({
         text,

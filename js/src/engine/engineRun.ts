@@ -2,6 +2,7 @@
 
 import type { Message, Note, Range } from "../core/protocol";
 import { presence } from "./calibration";
+import { wordsByShare } from "./exclusiveWords";
 import { focus, headMaps, type Layer, meanMaps, quantise, round } from "./heatMaps";
 import type { JobResult } from "./jobs";
 import { emergence, type ScoreRow } from "./meter";
@@ -85,6 +86,7 @@ export class EngineRun {
         run: this.id,
         ...request,
         ...(this.isDraft ? { draft: true } : {}),
+        shares: wordsByShare(words),
         negative_prompt: request.negative_prompt || null,
         steps: this.planned,
         weights: presentWeights(request),

@@ -8,7 +8,7 @@ import { splitPrompt } from "../../src/core/splitWords";
 import { presence } from "../../src/engine/calibration";
 import { pointsOf, replaceWord } from "../../src/engine/decision";
 import { decisionOf } from "../../src/engine/decisionCurve";
-import { compete, findRivals } from "../../src/engine/exclusiveWords";
+import { compete, findRivals, wordsByShare } from "../../src/engine/exclusiveWords";
 import { emergence } from "../../src/engine/meter";
 import type { Networks } from "../../src/engine/networks";
 import { OutsideWords } from "../../src/engine/outsideWords";
@@ -211,6 +211,7 @@ describe("refined maps", () => {
     // Red and green with blue; star with boat; sea with boat, star and night; of the prompt night with boat.
     expect([...competition.keys()].sort()).toEqual([3, 4, 5, 7, 8]);
     expectClose(refine(maps, Float32Array.from(weights), 0, 4, competition), competed, 1e-5);
+    expect(wordsByShare(all).sort()).toEqual(["night", "sea"]);
     expect(findRivals([...typed(["a", "boat"], "word"), ...typed(["red", "sky"], "concept")])).toEqual([]);
   });
 

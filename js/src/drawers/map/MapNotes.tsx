@@ -14,7 +14,9 @@ export function MapNotes({ context }: { readonly context: Context }) {
   const shown = session.step;
   if (!run || !recorded || !shown) return null;
   const name = word === undefined ? "" : distinctName(run.info.words, word);
-  const isConcept = word !== undefined && run.info.words[word]?.kind === "concept";
+  const chosen = word === undefined ? undefined : run.info.words[word];
+  const isConcept = chosen?.kind === "concept";
+  const isShare = chosen !== undefined && run.info.shares.includes(chosen.text);
   const described = word === undefined ? null : describeMap(run, shown, recorded, word);
   return (
     <section class="dv-about-map" aria-label="About the map" data-testid="about-map">
@@ -22,7 +24,7 @@ export function MapNotes({ context }: { readonly context: Context }) {
         <h3>{name === "" ? "Map" : `The map of ${name}`}</h3>
       </div>
       {described ? (
-        sentences(context, described, name).map((sentence) => <p key={sentence}>{sentence}</p>)
+        sentences(context, described, name, isShare).map((sentence) => <p key={sentence}>{sentence}</p>)
       ) : (
         <p class="dv-foot">
           {name === "" ? "Choose a word to see what its map averages and what it resembles." : "It has no map here."}
@@ -39,7 +41,12 @@ export function MapNotes({ context }: { readonly context: Context }) {
   );
 }
 
-function sentences(context: Context, described: NonNullable<ReturnType<typeof describeMap>>, name: string): string[] {
+function sentences(
+  context: Context,
+  described: NonNullable<ReturnType<typeof describeMap>>,
+  name: string,
+  isShare: boolean,
+): string[] {
   const { session } = context;
   const { layers } = session.store.shown.value?.info ?? { layers: [] };
   const averaged = layers.filter((layer) => layer.default).length || layers.length;
@@ -54,8 +61,8 @@ function sentences(context: Context, described: NonNullable<ReturnType<typeof de
   const same = others.filter(({ correlation }) => correlation >= SAME).map((other) => `“${other.name}”`);
   return [
     `Step ${stepNumber(shown?.index ?? 0)}: attention probabilities, mean over ${over} and all heads, on ${grid}${
-      refined ? "; refined by self-attention" : ""
-    }.`,
+      refined && isShare ? "; their share among the words that the word excludes" : ""
+    }${refined ? "; refined by self-attention" : ""}.`,
     ...(entropy === null || contrast === null
       ? []
       : [`Entropy ${percent(entropy)} of that of a flat map; the largest value is ${value(contrast)} times the mean.`]),
