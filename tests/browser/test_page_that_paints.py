@@ -92,18 +92,19 @@ def expect_maps_and_image(messages: list[tuple[dict[str, Any], list[bytes]]], tr
 
 
 def test_words_outside_the_prompt_have_the_maps_of_the_notebook(browser: Browser, lab: Path) -> None:
+    prompt = f"{PROMPT} at sea"  # the sea competes with its objects
     concepts = ["sky", "circle", "green star", "yellow", "night"]  # the last two compete with words of the prompt
     with opened(browser, lab) as shown:
         shown.expect_status("idle")
         shown.set_steps(4)
-        shown.paint(PROMPT)
+        shown.paint(prompt)
         shown.expect_status("done")
         shown.widget.get_by_test_id("add-word").click()
         expect(shown.widget.get_by_test_id("add-concept")).to_be_focused()
         for concept in concepts:
             shown.page.keyboard.type(concept)
             shown.page.keyboard.press("Enter")
-        shown.paint(PROMPT)
+        shown.paint(prompt)
         shown.wait_for("end", "content.run === 'page-2'")
         chips = shown.widget.locator('.dv-chip[data-kind="concept"]')
         outside = [concept for concept in concepts if concept != "circle"]
@@ -112,12 +113,16 @@ def test_words_outside_the_prompt_have_the_maps_of_the_notebook(browser: Browser
         expect(shown.widget.get_by_test_id("stage")).to_contain_text("sky")
         shown.widget.get_by_test_id("layers").click()
         expect(shown.widget.locator(".dv-layers .dv-tile").first).to_be_visible()
+        chips.last.get_by_role("button").click()
+        shown.widget.get_by_test_id("map").click()
+        expect(shown.widget.get_by_test_id("about-map")).to_contain_text("share among the words that the word excludes")
         messages = [message for message in shown.received() if message[0].get("run") == "page-2"]
-    trace = dv.trace(dv.load(), PROMPT, seed=0, num_inference_steps=4, guidance_scale=7.5, concepts=outside)
+    trace = dv.trace(dv.load(), prompt, seed=0, num_inference_steps=4, guidance_scale=7.5, concepts=outside)
     begin = next(content for content, _ in messages if content["type"] == "run")
     assert [(word["text"], word["tokens"], word["token_texts"], word["kind"]) for word in begin["words"]] == [
         (word.text, list(word.tokens), list(word.token_texts), word.kind) for word in trace.words
     ]
+    assert begin["shares"] == trace.meta["refined_shares"] == ["sea", "night"]
     expect_maps_and_image(messages, trace)
 
 

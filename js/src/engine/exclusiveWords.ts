@@ -67,10 +67,11 @@ export function findRivals(words: readonly PromptWord[]): Rivals[] {
   ).filter(({ members, all }) => members.length > 0 && all.length > 1);
 }
 
-/** The words whose share is refined in place of their attention. */
+/** The words whose share is refined in place of their attention, in their order. */
 export function wordsByShare(words: readonly PromptWord[]): string[] {
   const shares = findRivals(words).filter(({ group }) => group.weighted === "nothing");
-  return shares.flatMap(({ members }) => members.map((word) => (words[word] as PromptWord).text));
+  const members = new Set(shares.flatMap((part) => part.members));
+  return [...new Set(words.flatMap(({ text }, index) => (members.has(index) ? [text] : [])))];
 }
 
 /** How words compete. `mean` and `last`: maps (words, positions) of all default layers, and of the last. */
