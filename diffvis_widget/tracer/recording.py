@@ -337,14 +337,13 @@ class Recording(CallListener):
 
     def _record(self, prompts: CallPrompts, schedule: PromptSchedule) -> CallRecorder:
         """Begin to record a call."""
-        levels = self._levels or NoiseLevels(self._calls.scheduler)
         active = active_on(self._denoiser)
         described = [] if active is None else active.describe()
         self._recorder = CallRecorder(
             family=self._family,
             prompts=prompts,
             schedule=schedule,
-            levels=levels,
+            levels=self._levels or NoiseLevels(self._calls.scheduler),
             heads=self._refiner.heads,
             keep=self._keep,
             output=self._reader.output,

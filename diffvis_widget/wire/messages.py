@@ -391,13 +391,6 @@ def end_message(
     Returns:
         The end message.
     """
-    content: Json = {
-        "type": "end",
-        "run": run,
-        "state": state,
-        "steps": steps,
-        "error": error,
-        "seconds": round(seconds, 3),
-        **({} if note is None else {"note": note}),
-    }
+    content: Json = {"type": "end", "run": run, "state": state, "steps": steps, "error": error}
+    content |= {"seconds": round(seconds, 3), **({} if note is None else {"note": note})}
     return Message(content, () if image is None else (image,))
