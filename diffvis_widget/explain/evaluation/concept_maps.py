@@ -149,13 +149,25 @@ class _Scores:
         self._values: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
 
     def add(self, role: str, source: str, trace: Trace, word: int, mask: NDArray[np.bool_]) -> None:
-        """Add both kinds of map of a word."""
+        """Add both kinds of map of a word.
+
+        Args:
+            role: Role of the word.
+            source: Where the word stands.
+            trace: The run.
+            word: Index in `trace.words`.
+            mask: bool (H, W), the pixels that the word names.
+        """
         for name, kind in KINDS.items():
             scores = localization_scores(trace.heat_map(word, kind=cast(Any, kind)), mask)
             self._values[role][f"{source}, {name}"].append(np.array(scores))
 
     def means(self) -> Line:
-        """By role, the number of words and the means of each method."""
+        """Average over the words.
+
+        Returns:
+            By role, the number of words and, by method, three means over them.
+        """
         return {
             role: {
                 "words": len(next(iter(methods.values()))),
