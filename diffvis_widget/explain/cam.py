@@ -96,11 +96,12 @@ def _activations(probe: Denoiser, layers: dict[str, nn.Module]) -> dict[str, tup
 
 
 def _guided(rows: Tensor, probe: Denoiser) -> Tensor:
-    """(1 or 2, K, u, v), in the order of the evaluations, to (K, u, v)."""
+    """(1 to 3, K, u, v), in the order of the evaluations, to (K, u, v)."""
     parts = dict(zip(probe.branches, rows, strict=True))
-    if probe.guidance_scale is None or "negative" not in parts:
+    form = probe.guidance_form
+    if form.scale is None or "negative" not in parts:
         return parts["prompt"]
-    return parts["negative"] + probe.guidance_scale * (parts["prompt"] - parts["negative"])
+    return form.linear(parts["prompt"], parts["negative"], parts.get("references"))
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from diffvis_widget.traces.selectors import pick_layers
 from diffvis_widget.traces.types import Floats, PositionAttention, Size
 
 from .attention_calls import AttentionCall, AttentionResult, AttentionWatcher, ScoresCall, ScoresCollector, apply_mask
-from .denoiser_inputs import find_live_call
 from .guided_denoiser import Denoiser
 from .log_sum_exp import without_autocast
 from .prompt_sequence import PromptSequence, prompt_sequence
@@ -208,10 +207,9 @@ def _of_step(trace: Trace, step: int) -> _Evaluated:
 
 def _evaluate(trace: Trace, step: int) -> _Evaluated:
     # once the weights were compared, the words' probabilities of each step are
-    is_checked, family = trace in _compared and trace.keep != "words", find_live_call(trace)[0].family
-    denoiser = Denoiser(trace, step, checked=is_checked, prompt_alone=family.references_alone_last)
+    denoiser = Denoiser(trace, step, checked=trace in _compared and trace.keep != "words")
     _compared.add(trace)
-    module = denoiser.module
+    family, module = denoiser.family, denoiser.module
     modules = family.attention_modules(module)
     beside = {} if family.attention_kind == "joint" else _beside(modules, family, module)
     reader = _Reader()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from .batch_rows import pick_argument_rows
 from .modular_calls import stated_guidance
 from .noise_levels import NoiseLevel
 from .packing import pack
+
+EvaluatedBranch = Branch | Literal["references"]
+"""A branch of a call; that of references has no prompt."""
 
 # Outputs of other networks that depend on the latents: for other latents they would differ.
 _FROM_LATENTS = (
@@ -43,7 +46,8 @@ class Evaluation:
         latents: Name of the argument that carried the latents.
         arguments: All other arguments by name.
         batch: Rows of the call.
-        branches: Which rows belong to the prompt and to the negative prompt; other rows are not evaluated again.
+        branches: Which rows belong to the prompt, to the negative prompt and to references without a prompt; other rows
+            are not evaluated again.
         shape: Of the latents; of one row, where the model takes a list of them.
         listed: Whether the model takes a list of latents, or of lists that end with them.
         dtype: Of the latents.
@@ -58,7 +62,7 @@ class Evaluation:
     latents: str
     arguments: Mapping[str, Any]
     batch: int
-    branches: Mapping[Branch, slice]
+    branches: Mapping[EvaluatedBranch, slice]
     shape: tuple[int, ...]
     listed: bool
     dtype: torch.dtype
@@ -213,7 +217,7 @@ class LiveCall:
                 if arguments[name] is not None
             },
             batch=batch,
-            branches=dict(branches),
+            branches={**branches, **self._references_alone(batch, branches)},
             shape=tuple(first.shape),
             listed=not isinstance(latents, Tensor),
             dtype=first.dtype,
@@ -223,6 +227,15 @@ class LiveCall:
         )
         self._denoiser = weakref.ref(module)
         self._pending.append((evaluation, latents))
+
+    def _references_alone(self, batch: int, branches: Mapping[Branch, slice]) -> dict[EvaluatedBranch, slice]:
+        images = sum(rows.stop - rows.start for branch, rows in branches.items() if branch == "prompt")
+        has_third = self.family.references_alone_last or self.family.side_by_side
+        if not (has_third and images and batch == 3 * images):
+            return {}
+        others = {rows.start for rows in branches.values()}
+        start = next(start for start in range(0, batch, images) if start not in others)
+        return {"references": slice(start, start + images)}
 
     def stepped(self, pipe: Any, sample: Tensor, output: Tensor) -> None:
         """Record a step of the scheduler.
@@ -307,24 +320,7 @@ def find_live_call(trace: Trace) -> tuple[LiveCall, int]:
     return call
 
 
-def prompt_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
-    """Find the evaluation of a step that holds the prompt.
-
-    Args:
-        step: The step.
-
-    Returns:
-        The evaluation, with the branch of the prompt alone.
-
-    Raises:
-        ValueError: The step cannot be evaluated again.
-    """
-    _check_networks(step)
-    prompt: list[Branch] = ["prompt"]
-    return [(evaluation, prompt) for evaluation in step.evaluations if "prompt" in evaluation.branches][:1]
-
-
-def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
+def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[EvaluatedBranch]]]:
     """List the evaluations of a step and, of each, the branches in the order of their rows.
 
     Args:
@@ -336,7 +332,12 @@ def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
     Raises:
         ValueError: The step cannot be evaluated again.
     """
-    _check_networks(step)
+    others = [name for evaluation in step.evaluations for name in from_other_networks(evaluation)]
+    if others:
+        raise ValueError(
+            f"the denoiser of this run was given {others[0]}, which another network (ControlNet, adapter) computed "
+            "from the latents: it is no function of the latents alone and cannot be evaluated again"
+        )
     images = len(step.output)
     parts = [
         (evaluation, sorted(evaluation.branches, key=lambda branch: evaluation.branches[branch].start))
@@ -347,16 +348,7 @@ def branches_of(step: LiveStep) -> list[tuple[Evaluation, list[Branch]]]:
     if "prompt" not in evaluated or rows != images * len(evaluated):
         raise ValueError(
             f"this run evaluated its denoiser on {rows // images} parts per step, {len(evaluated)} of them for its "
-            "prompts (others may be for perturbed-attention guidance, or references alone): only runs without guidance "
-            "or with classifier-free guidance can be evaluated again"
+            "prompts (perturbed-attention guidance, say): only runs without guidance or with classifier-free guidance "
+            "can be evaluated again"
         )
     return parts
-
-
-def _check_networks(step: LiveStep) -> None:
-    others = [name for evaluation in step.evaluations for name in from_other_networks(evaluation)]
-    if others:
-        raise ValueError(
-            f"the denoiser of this run was given {others[0]}, which another network (ControlNet, adapter) computed "
-            "from the latents: it is no function of the latents alone and cannot be evaluated again"
-        )

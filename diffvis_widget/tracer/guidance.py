@@ -24,7 +24,8 @@ _SIGNS = (1.0, -1.0)
 class Guidance:
     """Classifier-free guidance: sign * (u + scale * (c - u)), or sign * c without an unconditional output u.
 
-    Equation: arXiv 2207.12598.
+    With an output r for references without a prompt: sign * (u + reference_scale * (r - u) + scale * (c - r)).
+    Equations: arXiv 2207.12598, and equation 3 of arXiv 2211.09800.
 
     Attributes:
         scale: Guidance scale; None without guidance.
@@ -34,6 +35,7 @@ class Guidance:
             (Lumina 2); otherwise squares of that many latent pixels along one side, over all channels (Qwen-Image).
         shrinks_only: Whether vectors keep their norm where that of c is larger (LongCat-Image).
         channels: Number of channels that are guided; the others are those of c (Lumina-Next). None: all.
+        reference_scale: Guidance scale of references; None without r.
     """
 
     scale: float | None
@@ -42,20 +44,39 @@ class Guidance:
     norm_side: int | None = None
     shrinks_only: bool = False
     channels: int | None = None
+    reference_scale: float | None = None
 
-    def __call__(self, conditional: Tensor, unconditional: Tensor | None) -> Tensor:
-        """Combine both outputs.
+    def linear(self, conditional: Tensor, unconditional: Tensor, references: Tensor | None) -> Tensor:
+        """Combine outputs by the scales alone.
+
+        Args:
+            conditional: The output for the prompt.
+            unconditional: That for the negative prompt, of the same shape.
+            references: That for references without a prompt, or None.
+
+        Returns:
+            Of the same shape.
+        """
+        scale = 1.0 if self.scale is None else self.scale
+        if references is None or self.reference_scale is None:
+            return unconditional + scale * (conditional - unconditional)
+        of_references = self.reference_scale * (references - unconditional)
+        return unconditional + of_references + scale * (conditional - references)
+
+    def __call__(self, conditional: Tensor, unconditional: Tensor | None, references: Tensor | None = None) -> Tensor:
+        """Combine the outputs.
 
         Args:
             conditional: (n, C, h, w), the denoiser's output for the prompt.
             unconditional: (n, C, h, w), its output for the negative prompt; None without guidance.
+            references: (n, C, h, w), its output for references without a prompt; None where it is not evaluated.
 
         Returns:
             (n, C, h, w), what the scheduler is given.
         """
         if unconditional is None or self.scale is None:
             return self.sign * conditional
-        guided = unconditional + self.scale * (conditional - unconditional)
+        guided = self.linear(conditional, unconditional, references)
         if self.rescale > 0:
             deviations = [part.std(dim=(1, 2, 3), keepdim=True) for part in (conditional, guided)]
             guided = self.rescale * guided * (deviations[0] / deviations[1]) + (1 - self.rescale) * guided
@@ -176,6 +197,7 @@ def fit_guidance(
     scale: float | None,
     rescale: float,
     candidates: GuidanceCandidates = classifier_free,
+    references: Tensor | None = None,
 ) -> tuple[Guidance, float]:
     """Find the guidance that turns both outputs into what the scheduler was given.
 
@@ -186,18 +208,32 @@ def fit_guidance(
         scale: Guidance scale stated by the pipeline, or None; a scale that does not explain `output` is measured.
         rescale: Guidance rescale stated by the pipeline.
         candidates: The forms to try, see `Family.guidance_candidates`.
+        references: (n, C, h, w), its output for references without a prompt; None where it is not evaluated.
 
     Returns:
         The guidance, and its error: root mean square of the difference over that of `output`.
     """
     if unconditional is None:
         proposed = [Guidance(None, sign=sign) for sign in _SIGNS]
+    elif references is not None:
+        proposed = [
+            _of_references(conditional, unconditional, references, sign * output, scale, sign) for sign in _SIGNS
+        ]
     else:
         proposed = list(candidates(conditional, unconditional, output, scale, rescale))
-    errors = [_error(guidance(conditional, unconditional), output) for guidance in proposed]
+    errors = [_error(guidance(conditional, unconditional, references), output) for guidance in proposed]
     # the first that explains it as well as any other, up to rounding: the pipeline's own statement comes first
     limit = 4 * min(errors) + 1e-6
     return next((guidance, error) for guidance, error in zip(proposed, errors, strict=True) if error <= limit)
+
+
+def _of_references(
+    conditional: Tensor, unconditional: Tensor, references: Tensor, output: Tensor, scale: float | None, sign: float
+) -> Guidance:
+    """Guidance of three branches with the scale that the pipeline states, and a measured one of references."""
+    scale = 1.0 if scale is None else scale
+    rest = output - unconditional - scale * (conditional - references)
+    return Guidance(scale, sign=sign, reference_scale=_ratio(rest, references - unconditional))
 
 
 def _vectors(latents: Tensor, side: int) -> Tensor:

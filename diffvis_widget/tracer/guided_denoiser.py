@@ -18,14 +18,14 @@ from diffvis_widget.tracer.families import Family
 from diffvis_widget.traces import Trace
 
 from . import guidance
-from .attention import Branch
-from .denoiser_inputs import Evaluation, branches_of, find_live_call, prompt_of
+from .denoiser_inputs import EvaluatedBranch, Evaluation, branches_of, find_live_call
 from .locks import lock_of, own_work
 from .model_outputs import prediction
 from .noise_levels import NoiseLevel, next_level
 from .packing import unpack
 from .provenance import fingerprint
 
+_Answers = tuple[Tensor, Tensor | None, Tensor | None]  # for the prompt, the negative prompt, references alone
 # Largest accepted difference between the output for the traced latents and the traced output, relative to its RMS.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
@@ -73,7 +73,6 @@ class Denoiser:
         trace: As for `denoiser`.
         step: As for `denoiser`.
         checked: The weights are known to be those of the trace, because another step was checked before.
-        prompt_alone: Only the branch of the prompt is to be evaluated.
 
     Attributes:
         index: Of the step, from 0.
@@ -91,7 +90,7 @@ class Denoiser:
     dtype: torch.dtype
     latents: Tensor
 
-    def __init__(self, trace: Trace, step: int, *, checked: bool = False, prompt_alone: bool = False) -> None:
+    def __init__(self, trace: Trace, step: int, *, checked: bool = False) -> None:
         call, self._image = find_live_call(trace)
         records = trace.records
         self.index = step_index(step, len(records))
@@ -106,7 +105,7 @@ class Denoiser:
         if (module := call.denoiser) is None:
             raise ValueError("the pipeline of this trace is gone: keep it in a variable, and run the trace again")
         self.module = module
-        self._parts = prompt_of(self._step) if prompt_alone else branches_of(self._step)
+        self._parts = branches_of(self._step)
         first = self._step.evaluations[0]
         self.device, self.dtype = first.device, first.dtype
         self._shape = records[self.index].latents.shape
@@ -152,8 +151,13 @@ class Denoiser:
         """The guidance scale g; None where only the prompt is evaluated."""
         return self._guidance.scale
 
+    @property
+    def guidance_form(self) -> guidance.Guidance:
+        """How the outputs of the branches are combined."""
+        return self._guidance
+
     @functools.cached_property
-    def _answers(self) -> tuple[Tensor, Tensor | None]:
+    def _answers(self) -> _Answers:
         return self._evaluate(self.latents)
 
     @functools.cached_property
@@ -162,9 +166,9 @@ class Denoiser:
         on_latents, on_output = self._factors
         traced = (traced - on_latents * self.latents) / on_output
         step = self._step
-        fitted, error = guidance.fit_guidance(
-            *self._answers, traced, step.guidance_scale, step.guidance_rescale, self.family.guidance_candidates
-        )
+        conditional, unconditional, references = self._answers
+        stated, candidates = (step.guidance_scale, step.guidance_rescale), self.family.guidance_candidates
+        fitted, error = guidance.fit_guidance(conditional, unconditional, traced, *stated, candidates, references)
         if error > _TOLERANCE.get(self.dtype, 1e-3):
             reason = "its weights, adapters or attention processors were changed since, or the pipeline guides in a way"
             if self._answers[1] is None:  # as Ideogram 4
@@ -182,13 +186,13 @@ class Denoiser:
         on_latents, on_output = self._factors
         return guided if (on_latents, on_output) == (0, 1) else on_latents * latents + on_output * guided
 
-    def _evaluate(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _evaluate(self, latents: Tensor) -> _Answers:
         with torch.inference_mode(False), torch.no_grad(), self.held():
             answers = self.answers(latents)
-        return answers["prompt"], answers.get("negative")
+        return answers["prompt"], answers.get("negative"), answers.get("references")
 
-    def answers(self, latents: Tensor) -> dict[Branch, Tensor]:
-        """Evaluate both branches, differentiably. Call it inside `held()`.
+    def answers(self, latents: Tensor) -> dict[EvaluatedBranch, Tensor]:
+        """Evaluate all branches, differentiably. Call it inside `held()`.
 
         Args:
             latents: (n, C, h, w) on the denoiser's device.
@@ -199,7 +203,7 @@ class Denoiser:
         Raises:
             ValueError: The denoiser cannot be evaluated with these arguments: it keeps the batch in a form of its own.
         """
-        answers: dict[Branch, Tensor] = {}
+        answers: dict[EvaluatedBranch, Tensor] = {}
         for evaluation, branches in self._parts:
             rows = [row for branch in branches for row in self._rows(evaluation, branch) * len(latents)]
             arguments = self.arguments(evaluation, rows)
@@ -224,7 +228,7 @@ class Denoiser:
         return self._level.input_scale
 
     @property
-    def branches(self) -> list[Branch]:
+    def branches(self) -> list[EvaluatedBranch]:
         """The branches in the order in which `answers` evaluates them."""
         return [branch for _, branches in self._parts for branch in branches]
 
@@ -240,7 +244,7 @@ class Denoiser:
         """The noise level of the step."""
         return self._level
 
-    def branch(self, branch: Branch = "prompt") -> tuple[Evaluation, list[int]]:
+    def branch(self, branch: EvaluatedBranch = "prompt") -> tuple[Evaluation, list[int]]:
         """Find the evaluation of a branch.
 
         Args:
@@ -373,7 +377,7 @@ class Denoiser:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _rows(self, evaluation: Evaluation, branch: Branch) -> list[int]:
+    def _rows(self, evaluation: Evaluation, branch: EvaluatedBranch) -> list[int]:
         return [evaluation.branches[branch].start + self._image]
 
     def _tensor(self, latents: Tensor | NDArray[Any]) -> Tensor:

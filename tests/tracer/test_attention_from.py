@@ -140,7 +140,7 @@ def test_cross_attention_and_the_self_attention_beside_it(name: str) -> None:
                 np.testing.assert_allclose(trace.attention_rows(position, step)[index].words, text, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dreamlite", "dreamlite-mobile", "dreamlite-mobile-edit"])
+@pytest.mark.parametrize("name", ["dreamlite", "dreamlite-mobile", "dreamlite-edit", "dreamlite-mobile-edit"])
 def test_an_image_beside_its_reference(name: str, tmp_path: Path) -> None:
     """Rows of tokens hold the image at the left, and the reference, or nothing, at the right."""
     _, calls, trace = traced(name)

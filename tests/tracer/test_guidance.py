@@ -56,6 +56,20 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_references_have_a_scale_of_their_own(sign: int) -> None:
+    c, u = answers()
+    r = u + 0.1 * torch.randn(c.shape, generator=torch.Generator().manual_seed(1))
+    output = sign * (u + 1.6 * (r - u) + 2.5 * (c - r))
+    guidance, off = fit_guidance(c, u, output, 2.5, 0.0, references=r)
+    assert off < 1e-5
+    assert (guidance.scale, guidance.sign) == (2.5, sign)
+    assert guidance.reference_scale == pytest.approx(1.6, abs=1e-4)
+    torch.testing.assert_close(guidance(u, r, c), sign * (r + 1.6 * (c - r) + 2.5 * (u - c)), atol=1e-4, rtol=0)
+    _, off = fit_guidance(c, u, (c * u).sin(), 2.5, 0.0, references=r)
+    assert off > 0.1
+
+
 @pytest.mark.parametrize(
     ("way", "scale_is_passed"),
     [("rescaled", True), ("limited", True), *((way, passed) for way in WAYS for passed in (True, False))],

@@ -12,6 +12,7 @@ import torch
 
 import diffvis_widget as dv
 from diffvis_widget import explain, intervene
+from diffvis_widget.explain.cam import _activations
 from diffvis_widget.intervene.decision_runs import _images
 from diffvis_widget.tracer import Tracer
 from diffvis_widget.traces import Trace
@@ -19,6 +20,7 @@ from tests.pipelines_omni import IN_PLACES, TWO, omnigen
 from tests.tiny_parts import random_image
 from tests.tracer.families.test_editing import PROMPT, call
 from tests.tracer.recorder import Attention, recording
+from tests.tracer.test_guided_denoiser import check
 
 NAME = "omnigen-two"
 OTHER = "a house, of <img><|image_1|></img>"
@@ -166,12 +168,41 @@ def test_the_prompt_is_not_switched() -> None:
         _images(pipe, PROMPT, OTHER, 5, 2, [0, 1], {})
 
 
-def test_with_references_the_denoiser_is_not_evaluated_again() -> None:
+@pytest.mark.parametrize("images", [TWO, [None]])  # without references, the third branch repeats the negative prompt
+def test_three_branches_are_evaluated_again(images: Any) -> None:
+    arguments: dict[str, Any] = {"height": 64, "width": 96, "img_guidance_scale": 1.3, "guidance_scale": 3.0}
+    arguments |= {"num_images_per_prompt": 2, "input_images": images}
+    arguments["prompt"] = IN_PLACES if images is TWO else [PROMPT]
+    torch.manual_seed(0)
+    first, second = check(pipeline(), **arguments)
+    probe = dv.denoiser(second, 1)
+    form = probe.guidance_form
+    assert form.scale == 3.0
+    if images is TWO:
+        np.testing.assert_allclose(form.reference_scale or 0, 1.3, atol=1e-3)
+    latents = np.stack([second.latents[1], first.latents[1]])
+    np.testing.assert_allclose(probe(latents)[0], probe(latents[:1])[0], atol=1e-4)
+
+
+def test_explanations_of_a_run_with_references() -> None:
+    """DF-CAM's maps are of the guided sum of three branches, and relevance of the row of the prompt."""
     (trace,), _ = traces_of()
-    with pytest.raises(ValueError, match="evaluated its denoiser on 3 parts per step, 2 of them for its prompts"):
-        dv.denoiser(trace, 1)
-    with pytest.raises(ValueError, match="evaluated its denoiser on 3 parts"):
-        explain.df_cam(trace, 1)
+    pipe = pipeline()
+    probe = dv.denoiser(trace, 1)
+    assert probe.branches == ["prompt", "negative", "references"]
+    block = probe.module.get_submodule("layers.1")
+    outputs: list[Any] = []
+    handle = block.register_forward_hook(lambda module, args, output: outputs.append(output))
+    activations, _ = _activations(probe, {"layers.1": block})["layers.1"]
+    handle.remove()
+    prompt, negative, references = outputs[0].detach()[:, -24:]
+    guided = negative + 1.6 * (references - negative) + 2.5 * (prompt - references)
+    torch.testing.assert_close(activations.flatten(1).mT, guided, atol=1e-3, rtol=1e-3)
+    assert explain.df_cam(trace, 1).map.max() > 0
+    relevance = explain.relevance_of(pipe, trace, progress=False)
+    words = [index for index, word in enumerate(trace.words) if word.kind == "word"]
+    assert relevance.maps.shape[2:] == (4, 6)
+    assert (relevance.raw[:, words] > 0).all()
 
 
 def test_a_weight_is_that_of_the_value_rows() -> None:

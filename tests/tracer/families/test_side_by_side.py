@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffvis_widget.tracer import Tracer
+from diffvis_widget.tracer import Tracer, denoiser
 from diffvis_widget.traces import Trace
 from tests.pipelines_dreamlite import CASES, FROM_IMAGE
 from tests.tracer.recorder import Attention, recording
+from tests.tracer.test_guided_denoiser import check
 
 ALL = CASES | FROM_IMAGE
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
@@ -65,7 +66,7 @@ def test_a_place_of_the_image_is_the_place_of_its_map(name: str, place: tuple[in
     )
 
 
-@pytest.mark.parametrize("name", ["dreamlite", "dreamlite-mobile", "dreamlite-mobile-edit"])
+@pytest.mark.parametrize("name", ["dreamlite", "dreamlite-mobile", "dreamlite-edit", "dreamlite-mobile-edit"])
 def test_the_words_that_a_place_attends_to_are_read_again(name: str) -> None:
     _, trace = traced(name)
     for index, layer in enumerate(trace.layers):
@@ -82,3 +83,12 @@ def test_with_a_reference_three_branches_are_told_apart() -> None:
     assert trace.negative is not None
     assert [word.text for word in trace.words if word.kind == "word"] == ["a", "red", "circle"]
     assert [word.text for word in trace.negative.words if word.kind == "word"] == ["a", "green", "cross"]
+
+
+def test_three_branches_are_evaluated_again() -> None:
+    case = ALL["dreamlite-edit"]
+    torch.manual_seed(0)
+    (trace,) = check(case.build(), **case.arguments, image_guidance_scale=1.3)
+    probe = denoiser(trace, 1)
+    assert probe.branches == ["negative", "references", "prompt"]
+    np.testing.assert_allclose(probe.guidance_form.reference_scale or 0, 1.3, atol=1e-3)
