@@ -39,7 +39,7 @@ from diffvis_widget.tracer.pipeline_calls import (
 )
 
 from .attention import AttentionChange, Rows, TextAttention
-from .batched_switch import Narrowing, narrowing
+from .batched_switch import Fork, Narrowing, narrowing
 from .call_plan import CallPlan, attention_work, plan_call
 from .frozen_attention import attention_at, check
 from .interventions import Drop, Freeze, Switch, Weight
@@ -109,10 +109,11 @@ def _check(pipe: Any, family: Family, denoiser: nn.Module, interventions: Sequen
         )
     if reason := hidden_attention(modules):
         raise ValueError(f"{type(pipe).__name__} cannot be intervened on: {reason}")
-    if family.prompt_processor is not None and any(isinstance(intervention, Switch) for intervention in interventions):
+    processor = family.prompt_processor
+    if processor is not None and processor.mixes_rows and any(isinstance(item, Fork) for item in interventions):
         raise ValueError(
-            f"switch is not for {type(pipe).__name__}, whose prompt and negative prompt are token ids of one tensor "
-            "with masks of its own: use weight or drop, or make a run with the other prompt"
+            f"a decision curve is not for {type(pipe).__name__}, whose images of one batch depend on one another's "
+            "prompts: switch the prompt in runs of single images"
         )
     if not family.freezable and any(isinstance(intervention, Freeze) for intervention in interventions):
         raise ValueError(
@@ -237,9 +238,11 @@ class Engine(CallListener):
             args: Positional arguments of the call.
             kwargs: Keyword arguments of the call.
         """
-        others: dict[Switch, EncodeCall] = {}
+        others, processor = dict[Switch, EncodeCall](), self._family.prompt_processor
         for switch in self._interventions:
             if isinstance(switch, Switch) and switch not in others and not is_same_prompt(call, switch.prompt):
+                if processor is not None and (reason := processor.fixed_prompt(call.arguments)):
+                    raise ValueError(f"switch: the prompt of this run cannot be switched, for {reason}")
                 others[switch] = again = encode_again(encode_prompt, call, args, kwargs, switch.prompt)
                 take_rows(self._family, again)
         self._encoded_again.append((call, others))

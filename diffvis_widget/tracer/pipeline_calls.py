@@ -146,9 +146,9 @@ class PipelineCalls:
         for name, watcher in watchers.items():
             if hasattr(pipe, name):
                 hooks.append(self._watch(pipe, name, functools.partial(watcher, pipe)))
-        processor = self._family.prompt_processor
-        if processor is not None and (part := getattr(pipe, processor.attribute, None)) is not None:
-            hooks.append(self._watch(type(part), "__call__", functools.partial(self._process, pipe, part)))
+        kind = self._family.prompt_processor
+        if kind is not None and (part := getattr(pipe, kind.attribute, None)) is not None:
+            hooks.append(self._watch(type(part), "__call__", functools.partial(self._process, pipe, kind, part)))
         if is_modular(pipe):
             hooks.append(self._watch(type(pipe.blocks), "__call__", functools.partial(self._blocks, pipe)))
         vae, connector = self._family.vae_of(pipe), getattr(pipe, self._family.connector or "", None)
@@ -329,13 +329,13 @@ class PipelineCalls:
         returned = adapt(self._family, call, self.arguments)
         self._listener.prompt_encoded(call, original, args, kwargs)
         self._encoded.append(call)
-        if call.has_text:
-            self._texts.append(call)
+        self._texts += [call] if call.has_text else []
         return returned
 
-    def _process(self, pipe: Any, processor: Any, original: Any, called: Any, *args: Any, **kwargs: Any) -> Any:
+    def _process(self, pipe: Any, kind: Any, part: Any, original: Any, called: Any, *args: Any, **kwargs: Any) -> Any:
         process = functools.partial(original, called)
-        return self._encode_prompt(pipe, process, *args, **kwargs) if called is processor else process(*args, **kwargs)
+        encode_prompt = functools.partial(self._encode_prompt, pipe, kind.as_encode_prompt(process))
+        return (encode_prompt if called is part else process)(*args, **kwargs)
 
     def _connect(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)

@@ -19,7 +19,7 @@ from tests.tracer.families.test_families import build, call
 OTHER = "A tiny green house, above a blue fish"
 # one for each way in which a denoiser is given its text: rows of both halves, two calls, lists, a second axis, masks
 WAYS = ["sd3", "flux", "chroma", "qwen", "z-image", "hidream", "lumina2", "hunyuan-dit", "pixart-alpha", "sdxl-pag"]
-WAYS += ["z-image-omni"]
+WAYS += ["z-image-omni", "omnigen"]
 
 
 @pytest.fixture(scope="module")

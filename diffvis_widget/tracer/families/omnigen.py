@@ -25,7 +25,7 @@ _PATCH = 2
 
 def _read(arguments: Mapping[str, Any], result: Any, calls: Sequence[TokenizerCall]) -> Encoding:
     """Prompts and negative prompts, of the token ids of prompts, negative prompts and references alone."""
-    prompts: list[str] = list(arguments["instructions"])
+    prompts: list[str] = list(arguments["prompt"])
     references = arguments["input_images"] or [None] * len(prompts)
     repeats = arguments["num_images_per_prompt"]
     rows, negative = len(prompts) * repeats, arguments["negative_prompt"]
@@ -40,8 +40,18 @@ def _read(arguments: Mapping[str, Any], result: Any, calls: Sequence[TokenizerCa
     tokenizer = calls[0].tokenizer
     joined = [TokenizerCall(tokenizer, [text for text, _ in part], [tokens for _, tokens in part]) for part in read]
     ids = result["input_ids"]
-    texts = {"prompt": prompts, "negative_prompt": [negative] * len(prompts)}
-    return {**arguments, **texts}, (ids[:rows], ids[rows : 2 * rows]), joined
+    # with a prompt, its mask and the positions of its tokens are switched
+    of_prompts = (
+        ids[:rows],
+        ids[rows : 2 * rows],
+        *(result[name][:rows] for name in ("attention_mask", "position_ids")),
+    )
+    return {**arguments, "prompt": prompts, "negative_prompt": [negative] * len(prompts)}, of_prompts, joined
+
+
+def _fixed_prompt(arguments: Mapping[str, Any]) -> str:
+    has_references = any(images for images in arguments["input_images"] or ())
+    return "its references stand in places of the prompt, and another prompt has others" if has_references else ""
 
 
 _Text = tuple[str, list[Token]]
@@ -108,7 +118,7 @@ FAMILY = Family(
     token_streams=(TokenStream(("tokenizer",), select=padded_in_front),),
     text_argument="input_ids",
     batch_axes={"position_ids": None},  # in diffusers 0.42 the rotary embedding of all rows is that of the first
-    prompt_processor=PromptProcessor("multimodal_processor", _read),
+    prompt_processor=PromptProcessor("multimodal_processor", "instructions", _read, _fixed_prompt, mixes_rows=True),
     shared_arguments=_shared_arguments,
     negative_first=False,
     references_alone_last=True,

@@ -160,12 +160,46 @@ def test_another_pipeline_with_such_a_processor_is_left_alone() -> None:
     assert type(pipe.multimodal_processor).__call__ is before
 
 
-def test_the_prompt_is_not_switched() -> None:
-    pipe = pipeline()
-    with pytest.raises(ValueError, match="switch is not for OmniGenPipeline, whose prompt and negative"):
-        dv.trace(pipe, PROMPT, interventions=[intervene.switch("a blue circle", 1)])
-    with pytest.raises(ValueError, match="switch is not for OmniGenPipeline"):
-        _images(pipe, PROMPT, OTHER, 5, 2, [0, 1], {})
+def test_with_references_the_prompt_is_not_switched() -> None:
+    with (
+        pytest.raises(ValueError, match="switch: the prompt of this run cannot be switched, for its references stand"),
+        intervene.on(pipeline(), intervene.switch(OTHER, 1)),
+    ):
+        call(NAME, pipeline())
+    call(NAME, pipeline())
+
+
+def test_a_prompt_of_another_length_is_refused() -> None:
+    long = "a red bird " * 60
+    with (
+        pytest.raises(ValueError, match="but both branches of a guided batch have one length"),
+        intervene.on(pipeline(), intervene.switch(long, 1)),
+    ):
+        call(NAME, pipeline(), prompt=PROMPT, input_images=None)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_switched_at_once_it_is_the_other_prompts_run(images: int) -> None:
+    pipe, more = pipeline(), {"num_images_per_prompt": images, "input_images": None}
+    other = "a house above the sea"
+    expected = call(NAME, pipe, prompt=other, **more)
+    with intervene.on(pipe, intervene.switch(other, 0)), Tracer(pipe) as tracer:
+        assert np.array_equal(call(NAME, pipe, prompt=PROMPT, **more), expected)
+    assert "house" in {word.text for word in tracer.traces[-1].words}
+    with intervene.on(pipe, intervene.switch(other, 1)), Tracer(pipe) as late, recording(pipe.transformer) as calls:
+        changed = call(NAME, pipe, prompt=PROMPT, **more)
+    assert not np.array_equal(changed, expected)
+    assert not np.array_equal(changed, call(NAME, pipe, prompt=PROMPT, **more))
+    shares = calls["layers.0.self_attn"][1].probabilities(0).mean(axis=0)
+    trace = late.traces[0]
+    word = next(word for word in trace.words if word.text == "house")
+    columns = shares[-24:, list(word.tokens)].sum(axis=1).reshape(4, 6)
+    np.testing.assert_allclose(trace.heat_map("house", step=1, layer=0), columns, atol=5e-4)
+
+
+def test_a_decision_curve_is_refused() -> None:
+    with pytest.raises(ValueError, match="a decision curve is not for OmniGenPipeline, whose images of one batch"):
+        _images(pipeline(), PROMPT, OTHER, 5, 2, [0, 1], {})
 
 
 @pytest.mark.parametrize("images", [TWO, [None]])  # without references, the third branch repeats the negative prompt
