@@ -86,9 +86,10 @@ class WordMaps:
                 of channels.
                 "refined" follows objects best: the probabilities of the default layers, averaged twice over the image
                 tokens that each token attends to in self-attention, relative to their mean, squared, and again relative
-                to their mean, so that 1 is an average position. Two or more colours outside the prompt of a U-Net
-                compete: each map is weighted by its share. It needs layer=None and head=None. In output space and in
-                refined maps, several words or occurrences are averaged and not summed.
+                to their mean, so that 1 is an average position. Colours outside the prompt of a U-Net compete with all
+                colours: each map is weighted by its share. In the built-in model objects outside the prompt do too, and
+                settings compete with objects: their share is refined. It needs layer=None and head=None. In output
+                space and in refined maps, several words or occurrences are averaged and not summed.
             among: words that compete for each position, as for `word`: the result is the share of `word` among these
                 and the rest, 0..1. For probabilities, the rest are the other typed words of the prompt; for refined
                 maps, a word that is everywhere as strong as on average.
