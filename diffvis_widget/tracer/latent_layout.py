@@ -159,7 +159,8 @@ class LatentLayout:
         Returns:
             `call_layout`, `image_queries`, `row_frames` and `token_frames`.
         """
-        layout = self.call_layout(arguments_by_name(forward, args, kwargs))
+        by_row = self._family.row_layouts is not None  # no other layout depends on the arguments
+        layout = self.call_layout(arguments_by_name(forward, args, kwargs) if by_row else {})
         return layout, self.image_queries, self.row_frames, self.token_frames
 
     @property
